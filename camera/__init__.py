@@ -1,0 +1,1 @@
+"""From images to regions and image features: projection, crops, superpixels, teachers."""

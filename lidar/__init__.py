@@ -1,0 +1,1 @@
+"""From points to point features: voxels, sparse convolution, backbones."""
