@@ -1,1 +1,1 @@
-"""From images to regions and image features: projection, crops, superpixels, teachers."""
+"""From images to regions and image features: projection, crops, frozen teachers, cached features, superpixels."""

@@ -1,0 +1,1 @@
+"""Regions of images from several sources behind one function."""

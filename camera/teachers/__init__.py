@@ -1,0 +1,1 @@
+"""One file a teacher; ``camera/teacher.py`` holds the table."""
