@@ -21,11 +21,11 @@ class Batch:
     Images: I of them, all of one size; none when only clouds are asked for.
         images: (I, 3, H, W) float32 RGB in [0, 1], or (I, C, h, w) cached teacher features.
         image_clip, image_offset, image_camera: (I,) int64.
-        superpixels: (I, H', W') int32 ids, 65535 = ignore; H', W' is the size of the view that pixels refer to.
+        superpixels: (I, H', W') int32 ids, 65535 = ignore; None when regions are not drawn in images.
     Pairs: P of them, of all clouds and images.
         pair_point: (P,) int64 row of ``points``; pair_image: (P,) int64 row of ``images``.
-        pair_pixel: (P, 2) float32 u, v [pixel of the view, column first].
-        pair_region: (P,) int64 superpixel id under the pixel (or another region id), IGNORE where none.
+        pair_pixel: (P, 2) float32 u, v [pixel of a view of ``view_size``, column first, centres at whole numbers].
+        pair_region: (P,) int64 superpixel id under the pixel (or another region id), -1 where none.
     Labels: (N,) int64 train ids with 255 = ignore, or None.
     """
 
@@ -44,6 +44,7 @@ class Batch:
     pair_pixel: Tensor | None = None
     pair_region: Tensor | None = None
     labels: Tensor | None = None
+    view_size: tuple[int, int] = (0, 0)  # height, width of the view that pair_pixel refers to
     tokens: tuple[str, ...] = ()  # of the clouds' frames, for reports
 
     @property
@@ -82,7 +83,9 @@ def collate(samples: Sequence[Batch]) -> Batch:
         for f in fields(sample):
             value = getattr(sample, f.name)
             if isinstance(value, Tensor):
-                parts.setdefault(f.name, []).append(value + shift[_SHIFTED[f.name]] if f.name in _SHIFTED else value)
+                parts.setdefault(f.name, []).append(
+                    value + shift[_SHIFTED[f.name]] if f.name in _SHIFTED else value
+                )
         shift["clouds"] += sample.num_clouds
         shift["clips"] += int(sample.cloud_clip.max()) + 1 if sample.num_clouds else 0
         shift["points"] += len(sample.points)
@@ -90,5 +93,12 @@ def collate(samples: Sequence[Batch]) -> Batch:
     for name, tensors in parts.items():
         if len(tensors) != len(samples):
             raise ValueError(f"{name}: {len(tensors)} of {len(samples)} samples have it; all must or none")
+    views = {sample.view_size for sample in samples}
+    if len(views) > 1:
+        raise ValueError(f"samples of different view sizes {sorted(views)} cannot share a batch")
     joined = {name: torch.cat(tensors) for name, tensors in parts.items()}
-    return Batch(**joined, tokens=tuple(token for sample in samples for token in sample.tokens))
+    return Batch(
+        **joined,
+        view_size=views.pop() if views else (0, 0),
+        tokens=tuple(token for sample in samples for token in sample.tokens),
+    )

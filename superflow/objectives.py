@@ -1,0 +1,216 @@
+"""What is asked of the features: each objective is a function of the matched features, one scalar.
+
+SuperFlow, SuperFlow++, SLidR, PPKT, ST-SLidR and ScaLR are lists of these with weights (configs/pretrain).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .distributed import gather_rows, world_size, world_sum
+from .regions import RegionTable
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """The features of a batch, matched. Superpoints q, superpixels k; slot s = (time, dense or not).
+
+    table: rows and slots (`regions.RegionTable`); None without region objectives.
+    superpoints: (slots, rows, C); points: (slots, rows) how many members each has.
+    superpixels: (times, rows, C); pixels: (times, rows).
+    pair_point: (P, T) student features at the pairs, in the teacher's space; pair_pixel: (P, T) frozen teacher
+    features there. None without point objectives.
+    teacher_rows: (rows, T) frozen teacher mean of each row at time 0, for semantic tolerance.
+    """
+
+    table: RegionTable | None = None
+    superpoints: Tensor | None = None
+    points: Tensor | None = None
+    superpixels: Tensor | None = None
+    pixels: Tensor | None = None
+    pair_point: Tensor | None = None
+    pair_pixel: Tensor | None = None
+    teacher_rows: Tensor | None = None
+
+    def slot(self, offset: int, *, dense: bool = False) -> int | None:
+        """Row of the slot table, None when this batch has no such cloud."""
+        return self.table.slots.index((offset, dense)) if (offset, dense) in self.table.slots else None
+
+    def neighbours(self) -> list[int]:
+        """Offsets other than 0 that the batch has."""
+        return [offset for offset in self.table.offsets if offset != 0]
+
+
+def info_nce(
+    anchors: Tensor,
+    targets: Tensor,
+    *,
+    temperature: float = 0.07,
+    ids: Tensor | None = None,
+    tolerated: Tensor | None = None,
+    symmetric: bool = False,
+    gather: bool = True,
+) -> Tensor:
+    """Mean of -log softmax of the matching row (van den Oord 2018; SLidR eq. 2).
+
+    Args:
+        anchors, targets: (S, C), row i of one belongs to row i of the other; any scale, not normalised here.
+        temperature: softmax temperature.
+        ids: (S,) int64; columns of equal id elsewhere are no negatives (they are dropped, not set to logit 0).
+        tolerated: (S, S) bool, further columns that are no negatives; the diagonal is ignored.
+        symmetric: mean of both directions.
+        gather: columns from all ranks; the mean runs over the rows of all ranks, so that the averaged gradient of R
+            ranks is that of one rank with the joint batch.
+
+    Returns:
+        Scalar float32; 0 with a graph when no rank has a row.
+    """
+    if anchors.shape != targets.shape:
+        raise ValueError(
+            f"anchors {tuple(anchors.shape)} and targets {tuple(targets.shape)} must match row by row"
+        )
+    one = _one_direction(anchors, targets, temperature, ids, tolerated, gather)
+    if not symmetric:
+        return one
+    other = None if tolerated is None else tolerated.T
+    return (one + _one_direction(targets, anchors, temperature, ids, other, gather)) / 2
+
+
+def _one_direction(
+    anchors: Tensor,
+    targets: Tensor,
+    temperature: float,
+    ids: Tensor | None,
+    tolerated: Tensor | None,
+    gather: bool,
+) -> Tensor:
+    columns, start = gather_rows(targets.float()) if gather else (targets.float(), 0)
+    own = torch.arange(len(anchors), device=anchors.device) + start
+    logits = anchors.float() @ columns.T / temperature
+    drop = torch.zeros_like(logits, dtype=torch.bool)
+    if ids is not None:
+        all_ids = gather_rows(ids)[0] if gather else ids
+        drop |= ids[:, None] == all_ids[None, :]
+    if tolerated is not None:
+        drop[:, start : start + len(anchors)] |= tolerated
+    drop[torch.arange(len(anchors), device=anchors.device), own] = False
+    loss = F.cross_entropy(logits.masked_fill(drop, -torch.inf), own, reduction="sum")
+    return _mean_of_rows(loss + 0.0 * columns.sum(), len(anchors), gather=gather)
+
+
+def _mean_of_rows(total: Tensor, rows: int, *, gather: bool = True) -> Tensor:
+    """``total`` over the rows of all ranks, scaled so that the mean of the ranks' gradients is the joint one."""
+    count = total.new_tensor(float(rows))
+    if not gather:
+        return total / count.clamp(min=1)
+    return total * world_size() / world_sum(count).clamp(min=1)
+
+
+def _contrast(matches: Matches, q: Tensor, k: Tensor, filled: Tensor, options: dict) -> Tensor:
+    """InfoNCE over the filled rows, with the options that all region objectives share."""
+    options = dict(options)
+    rows = torch.nonzero(filled)[:, 0]
+    if options.pop("mask_same_id", False):
+        options["ids"] = matches.table.ids[rows]
+    limit = options.pop("tolerance", None)
+    if limit is not None:
+        teacher = F.normalize(matches.teacher_rows[rows], dim=1)
+        options["tolerated"] = teacher @ teacher.T > limit
+    return info_nce(q[rows], k[rows], **options)
+
+
+def _mean(terms: list[Tensor], like: Tensor) -> Tensor:
+    """Mean of the terms; 0 with a graph where the batch has none, so that every rank steps."""
+    return torch.stack(terms).mean() if terms else like.sum() * 0.0
+
+
+def spatial(matches: Matches, **options) -> Tensor:
+    """Superpoints against superpixels at every time: published L_sc, 1/T sum_t InfoNCE(q_t, k_t).
+
+    Options: those of `info_nce` (temperature, symmetric, gather) and mask_same_id, tolerance.
+    """
+    terms = []
+    for time, offset in enumerate(matches.table.offsets):
+        slot = matches.slot(offset)
+        filled = (matches.points[slot] > 0) & (matches.pixels[time] > 0)
+        terms.append(
+            _contrast(matches, matches.superpoints[slot], matches.superpixels[time], filled, options)
+        )
+    return _mean(terms, matches.superpoints)
+
+
+def temporal(matches: Matches, *, stop_neighbour: bool = False, **options) -> Tensor:
+    """Superpoints at time 0 against those of the neighbours: published L_tc, mean over t' of InfoNCE(q_0, q_t')."""
+    terms = []
+    center = matches.slot(0)
+    for offset in matches.neighbours():
+        slot = matches.slot(offset)
+        neighbour = matches.superpoints[slot].detach() if stop_neighbour else matches.superpoints[slot]
+        filled = (matches.points[center] > 0) & (matches.points[slot] > 0)
+        terms.append(_contrast(matches, matches.superpoints[center], neighbour, filled, options))
+    return _mean(terms, matches.superpoints)
+
+
+def cross_temporal(matches: Matches, **options) -> Tensor:
+    """Superpoints at time 0 against superpixels of the neighbours: the cross-sensor term of SuperFlow++."""
+    terms = []
+    center = matches.slot(0)
+    for offset in matches.neighbours():
+        time = matches.table.offsets.index(offset)
+        filled = (matches.points[center] > 0) & (matches.pixels[time] > 0)
+        terms.append(
+            _contrast(matches, matches.superpoints[center], matches.superpixels[time], filled, options)
+        )
+    return _mean(terms, matches.superpoints)
+
+
+def dense_to_sparse(matches: Matches, *, kind: str = "info_nce", stop: str = "none", **options) -> Tensor:
+    """The sparse cloud's superpoints against those of the dense cloud (D2S).
+
+    Args:
+        kind: ``info_nce`` (published code), ``cosine`` (published text: mean 1 - cos), ``l2``.
+        stop: side without gradient: ``none`` (published code), ``dense``, ``sparse``.
+    """
+    if kind not in ("info_nce", "cosine", "l2") or stop not in ("none", "dense", "sparse"):
+        raise ValueError(f"dense_to_sparse: kind {kind!r} or stop {stop!r} is unknown")
+    sparse_slot, dense_slot = matches.slot(0), matches.slot(0, dense=True)
+    if dense_slot is None:
+        return matches.superpoints.sum() * 0.0
+    sparse, dense = matches.superpoints[sparse_slot], matches.superpoints[dense_slot]
+    filled = (matches.points[sparse_slot] > 0) & (matches.points[dense_slot] > 0)
+    dense = dense.detach() if stop == "dense" else dense
+    sparse = sparse.detach() if stop == "sparse" else sparse
+    if kind == "info_nce":
+        return _contrast(matches, sparse, dense, filled, options)
+    sparse, dense = F.normalize(sparse[filled], dim=1), F.normalize(dense[filled], dim=1)
+    distance = 1 - (sparse * dense).sum(1) if kind == "cosine" else (sparse - dense).square().sum(1)
+    return _mean_of_rows(distance.sum(), len(distance))
+
+
+def point_regression(matches: Matches, *, kind: str = "cosine") -> Tensor:
+    """Each point's feature against the frozen teacher's at its pixel (ScaLR).
+
+    Args:
+        kind: ``cosine``: mean 1 - cos; ``l2``: mean distance of the normalised vectors, not squared (ScaLR).
+    """
+    point, pixel = F.normalize(matches.pair_point, dim=1), F.normalize(matches.pair_pixel, dim=1)
+    if kind == "cosine":
+        return _mean_of_rows((1 - (point * pixel).sum(1)).sum(), len(point))
+    if kind == "l2":
+        return _mean_of_rows((point - pixel).norm(dim=1).sum(), len(point))
+    raise ValueError(f"point_regression: kind {kind!r} is unknown; use cosine or l2")
+
+
+# name in configs -> (function, what it reads: region tables or pairs)
+OBJECTIVES: dict[str, tuple[Callable[..., Tensor], str]] = {
+    "spatial": (spatial, "regions"),
+    "temporal": (temporal, "regions"),
+    "cross_temporal": (cross_temporal, "regions"),
+    "dense_to_sparse": (dense_to_sparse, "regions"),
+    "point_regression": (point_regression, "pairs"),
+}

@@ -1,0 +1,84 @@
+"""Which point lies on which pixel: the geometric half of a pretraining sample, before any augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .camera.projection import nearest_pixels, project, unoccluded
+from .datasets.frame import Camera, Frame
+from .geometry import transform_points
+from .places import voxel_keys
+
+
+@dataclass(frozen=True, slots=True)
+class FramePairs:
+    """Pairs of one cloud with the images of one frame. A point seen by two cameras has two."""
+
+    point: NDArray[np.int64]  # (P,) row of the cloud
+    camera: NDArray[np.int64]  # (P,) place in the list of cameras
+    pixel: NDArray[np.float32]  # (P, 2) u, v in the image as stored
+
+    def of(self, points: NDArray[np.int64], cameras: Sequence[int]) -> FramePairs:
+        """The pairs whose point and camera were chosen, counted from 0 within the choice.
+
+        Args:
+            points: (M,) rows of the cloud that stay, in their new order; cameras: places that stay.
+        """
+        new_point = np.full(int(max(points.max(initial=-1), self.point.max(initial=-1))) + 1, -1)
+        new_point[points] = np.arange(len(points))
+        new_camera = np.full(int(self.camera.max(initial=-1)) + 1 + len(cameras), -1)
+        new_camera[[c for c in cameras if c < len(new_camera)]] = [
+            place for place, c in enumerate(cameras) if c < len(new_camera)
+        ]
+        point, camera = new_point[self.point], new_camera[self.camera]
+        kept = (point >= 0) & (camera >= 0)
+        return FramePairs(point[kept], camera[kept], self.pixel[kept])
+
+
+def pair(frame: Frame, points: NDArray, cameras: Sequence[Camera], *, occlusion: bool = True) -> FramePairs:
+    """Pairs of ``points`` (N, 3+), given in the LiDAR frame of ``frame``, with its cameras.
+
+    Args:
+        occlusion: leave out points that something nearer hides in the image; the published code keeps them.
+    """
+    found: list[FramePairs] = []
+    for place, camera in enumerate(cameras):
+        projection = project(points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        if occlusion:
+            projection = projection.select(unoccluded(projection, camera.size))
+        found.append(FramePairs(projection.rows, np.full(len(projection), place), projection.pixels))
+    if not found:
+        return FramePairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
+    return FramePairs(
+        np.concatenate([part.point for part in found]),
+        np.concatenate([part.camera for part in found]),
+        np.concatenate([part.pixel for part in found]),
+    )
+
+
+def resized_pixels(size: tuple[int, int], view_size: tuple[int, int]) -> NDArray[np.float64]:
+    """(3, 3) that takes pixels of an image of ``size`` to those of its copy at ``view_size`` (both height, width)."""
+    scale = np.array([view_size[1] / size[1], view_size[0] / size[0]])
+    to_view = np.diag([*scale, 1.0])
+    to_view[:2, 2] = (scale - 1) / 2
+    return to_view
+
+
+def ids_under(ids: NDArray, pixels: NDArray) -> NDArray[np.int64]:
+    """(P,) int64 superpixel id under each position, -1 for the ignore id of the files."""
+    columns, rows = nearest_pixels(pixels, ids.shape).T
+    found = ids[rows, columns].astype(np.int64)
+    found[found == np.iinfo(np.uint16).max] = -1
+    return found
+
+
+def world_cells(frame: Frame, points: NDArray, size_m: float) -> NDArray[np.int64]:
+    """(N,) int64 key of the cubic world cell of each point: the same cell at all times and in all views.
+
+    Poses only: the keys serve as region ids and are never seen by the student.
+    """
+    return voxel_keys(transform_points(frame.lidar_to_world, points[:, :3].astype(np.float64)), size_m)

@@ -1,0 +1,323 @@
+"""From a prepared log to pretraining samples: clouds of several times, their images, and who sees what."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .camera.cache import FeatureCache
+from .camera.crops import ImageView, flip_view, random_crop_view, resize_ids, resize_view
+from .camera.images import camera_image
+from .camera.superpixels import read_superpixels
+from .datasets.frame import Camera, Clip, Frame
+from .datasets.index import LogIndex
+from .datasets.merge import merge_sweeps
+from .lidar.augment import augment
+from .batch import Batch
+from .pairing import FramePairs, ids_under, pair, resized_pixels, world_cells
+
+REGIONS = ("superpixel", "world_cell")
+
+
+@dataclass(frozen=True, slots=True)
+class _Cloud:
+    """One cloud of a sample before augmentation."""
+
+    points: NDArray[np.float32]
+    pairs: FramePairs
+    frame: Frame
+    offset: int
+    dense: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """What the teacher sees of one camera at one time."""
+
+    offset: int
+    place: int  # in the sample's list of cameras
+    image: Tensor  # (3, H, W) RGB in [0, 1], or (C, h, w) cached features
+    ids: NDArray[np.uint16] | None  # (H, W) superpixels of the view
+    to_view: NDArray[np.float64]  # (3, 3) takes pixels of the stored image to pixels of the view
+
+
+class PretrainDataset:
+    """Samples of one clip each; item i is the i-th chosen key frame with its neighbours.
+
+    ``dataset[(item, seed)]`` draws everything random from ``seed`` alone, so a resumed run sees the same data.
+
+    Args:
+        index: a prepared log (`LogIndex` or its folder).
+        frames: which key frames are centres, see `LogIndex.rows`; neighbours come only from these frames too.
+        offsets: key frames around the centre; those that do not exist are absent (``border="absent"``) or replaced
+            by the centre itself (``"repeat"``, as published).
+        sweeps: scans before the centre that are merged into a dense cloud; 0 for none.
+        cameras_per_clip: cameras drawn a clip, the same for all its times (published: 3); None for all.
+        view_size: height, width of the image view; the teacher's input unless features are cached.
+        crop: options of `camera.crops.random_crop_view`, or None to resize the whole image (published).
+        flip: probability to mirror an image.
+        features: folder of cached teacher features; images are then neither read nor cropped nor mirrored.
+        superpixels: folder of superpixel maps; needed for region ``superpixel``.
+        region: what a region is: a ``superpixel``, or a ``world_cell`` of ``cell_m`` metres.
+        occlusion: leave out points that the image does not show.
+        range_m, height_m: points kept, by horizontal range and height in the LiDAR frame [m].
+        max_points, sweep_points: random points kept of the frame's cloud, and of each sweep.
+        augmentation: options of `lidar.augment.augment`; ``share_dense`` gives the dense cloud the sparse one's draw.
+        shuffle_pairs: permute the points of the pairs within each cloud: the null experiment.
+        keep_frames: prepared frames kept in memory; for small logs, about 4 MB each.
+    """
+
+    def __init__(
+        self,
+        index: LogIndex | str | Path,
+        *,
+        frames: str | Sequence[str] | None = None,
+        offsets: Sequence[int] = (-1, 0, 1),
+        border: str = "absent",
+        sweeps: int = 2,
+        cameras_per_clip: int | None = 3,
+        view_size: tuple[int, int] = (224, 448),
+        crop: Mapping[str, Any] | None = None,
+        flip: float = 0.5,
+        antialias: bool = True,
+        features: str | Path | None = None,
+        superpixels: str | Path | None = None,
+        region: str = "superpixel",
+        cell_m: float = 1.0,
+        occlusion: bool = True,
+        range_m: tuple[float, float] = (0.0, float("inf")),
+        height_m: tuple[float, float] = (float("-inf"), float("inf")),
+        max_points: int | None = None,
+        sweep_points: int | None = None,
+        augmentation: Mapping[str, Any] | None = None,
+        share_dense: bool = False,
+        shuffle_pairs: bool = False,
+        raw_intensity: bool = False,
+        keep_frames: int = 0,
+    ) -> None:
+        self.index = index if isinstance(index, LogIndex) else LogIndex.open(index)
+        self.rows = self.index.rows(frames)
+        if not len(self.rows):
+            raise ValueError(f"frames {frames!r} select no key frame of {self.index.folder}")
+        if region not in REGIONS or border not in ("absent", "repeat"):
+            raise ValueError(
+                f"region {region!r} must be one of {REGIONS}, border {border!r} absent or repeat"
+            )
+        self._allowed = frozenset(self.rows.tolist())
+        self.offsets, self.border, self.sweeps = tuple(offsets), border, sweeps
+        self.cameras_per_clip, self.view_size = cameras_per_clip, tuple(view_size)
+        self.crop, self.flip, self.antialias = crop, flip, antialias
+        self.features = None if features is None else FeatureCache.open(features)
+        self.superpixels = None if superpixels is None else Path(superpixels)
+        self.region, self.cell_m, self.occlusion = region, cell_m, occlusion
+        self.range_m, self.height_m = range_m, height_m
+        self.max_points, self.sweep_points = max_points, sweep_points
+        self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
+        self.shuffle_pairs, self.raw_intensity = shuffle_pairs, raw_intensity
+        self._kept: OrderedDict[int, tuple[Frame, FramePairs]] = OrderedDict()
+        self.keep_frames = keep_frames
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def record(self) -> dict[str, Any]:
+        """What the run's record says of its data."""
+        features = None if self.features is None else self.features.record
+        return {
+            "dataset": self.index.card.name,
+            "hash": self.index.hash,
+            "frames": len(self.rows),
+            "features": features,
+        }
+
+    def __getitem__(self, key: tuple[int, int] | int) -> Batch:
+        item, seed = key if isinstance(key, tuple) else (key, 0)
+        generator = np.random.default_rng([seed, item])
+        rows = self._neighbours(int(self.rows[item]))
+        channels = self._draw_cameras(rows[0], generator)
+        clouds = [self._sparse(row, offset, channels, generator) for offset, row in sorted(rows.items())]
+        if self.sweeps:
+            clouds.append(self._dense(rows[0], channels, generator))
+        return self._assemble(clouds, self._views(clouds, channels, generator), generator)
+
+    def _neighbours(self, row: int) -> dict[int, int]:
+        """Row at each offset that exists and was chosen for training."""
+        found: dict[int, int] = {}
+        for offset in self.offsets:
+            other = row if offset == 0 else self.index.neighbour(row, offset)
+            if other not in self._allowed:
+                other = row if self.border == "repeat" else None
+            if other is not None:
+                found[offset] = other
+        return found
+
+    def _frame(self, row: int) -> tuple[Frame, FramePairs]:
+        """A frame with the points of the chosen range, and the pairs of all its cameras."""
+        if row in self._kept:
+            self._kept.move_to_end(row)
+            return self._kept[row]
+        frame = self.index.frame(row, images=False, labels=False, raw_intensity=self.raw_intensity)
+        # occlusion is judged with the whole cloud: a point left out still hides what is behind it
+        pairs = pair(frame, frame.points, frame.cameras, occlusion=self.occlusion)
+        kept = np.flatnonzero(self._in_range(frame.points))
+        prepared = (replace(frame, points=frame.points[kept]), pairs.of(kept, range(len(frame.cameras))))
+        if self.keep_frames:
+            self._kept[row] = prepared
+            if len(self._kept) > self.keep_frames:
+                self._kept.popitem(last=False)
+        return prepared
+
+    def _in_range(self, points: NDArray) -> NDArray[np.bool_]:
+        distance = np.hypot(points[:, 0], points[:, 1])
+        height = points[:, 2]
+        return (
+            (distance >= self.range_m[0]) & (distance < self.range_m[1])
+            & (height >= self.height_m[0]) & (height < self.height_m[1])
+        )  # fmt: skip
+
+    def _draw_cameras(self, row: int, generator: np.random.Generator) -> list[str]:
+        channels = [camera.channel for camera in self._frame(row)[0].cameras]
+        count = len(channels) if self.cameras_per_clip is None else min(self.cameras_per_clip, len(channels))
+        return [channels[place] for place in generator.permutation(len(channels))[:count]]
+
+    def _sparse(self, row: int, offset: int, channels: list[str], generator: np.random.Generator) -> _Cloud:
+        frame, pairs = self._frame(row)
+        chosen = _subset(len(frame.points), self.max_points, generator)
+        return _Cloud(
+            frame.points[chosen], pairs.of(chosen, _places(frame, channels)), frame, offset, dense=False
+        )
+
+    def _dense(self, row: int, channels: list[str], generator: np.random.Generator) -> _Cloud:
+        """The frame's cloud and the sweeps before it, in its LiDAR frame, seen by its cameras."""
+        frame = self._frame(row)[0]
+        kept = _subset(len(frame.points), self.max_points, generator)
+        sweeps = []
+        for other in self.index.sweeps(row, self.sweeps):
+            sweep = self.index.frame(other, cameras=(), labels=False, raw_intensity=self.raw_intensity)
+            points = sweep.points[self._in_range(sweep.points)]
+            sweeps.append(replace(sweep, points=points[_subset(len(points), self.sweep_points, generator)]))
+        clip = Clip({0: replace(frame, points=frame.points[kept])}, tuple(sweeps))
+        points = np.ascontiguousarray(merge_sweeps(clip)[:, : frame.points.shape[1]])
+        cameras = [frame.cameras[place] for place in _places(frame, channels)]
+        return _Cloud(points, pair(frame, points, cameras, occlusion=self.occlusion), frame, 0, dense=True)
+
+    def _views(
+        self, clouds: list[_Cloud], channels: list[str], generator: np.random.Generator
+    ) -> list[_View]:
+        """One view an image, by time and camera; the dense cloud looks at the centre's."""
+        views = []
+        for cloud in clouds:
+            if not cloud.dense:
+                for place, camera in enumerate(
+                    cloud.frame.cameras[at] for at in _places(cloud.frame, channels)
+                ):
+                    pixels = cloud.pairs.pixel[cloud.pairs.camera == place]
+                    views.append(self._view(camera, cloud.offset, place, pixels, generator))
+        return views
+
+    def _view(
+        self, camera: Camera, offset: int, place: int, pixels: NDArray, generator: np.random.Generator
+    ) -> _View:
+        """The image of one camera as the teacher sees it, or its cached features over the whole image."""
+        ids = None
+        if self.region == "superpixel":
+            if self.superpixels is None:
+                raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')
+            ids = read_superpixels(self.superpixels, camera.token, camera.size)
+        if self.features is not None:
+            image = torch.from_numpy(np.array(self.features.read(camera.token), dtype=np.float32))
+            ids = None if ids is None else resize_ids(ids, self.view_size)
+            return _View(offset, place, image, ids, resized_pixels(camera.size, self.view_size))
+        view = ImageView(camera_image(camera), ids, np.eye(3), pixels, np.ones(len(pixels), dtype=bool))
+        if self.crop is None:
+            view = resize_view(view, self.view_size, antialias=self.antialias)
+        else:
+            view = random_crop_view(view, self.view_size, generator, antialias=self.antialias, **self.crop)
+        if generator.random() < self.flip:
+            view = flip_view(view)
+        image = torch.from_numpy(view.image).permute(2, 0, 1).float() / 255
+        # the view began with unit intrinsics, so they are now what happened to its pixels
+        return _View(offset, place, image, view.superpixels, view.intrinsics)
+
+    def _pairs(self, cloud: _Cloud, views: list[_View]) -> dict[str, NDArray]:
+        """Pairs of one cloud in pixels of the views, with their regions; those outside a crop are gone."""
+        parts: dict[str, list[NDArray]] = {"point": [], "image": [], "pixel": [], "region": []}
+        for row, view in enumerate(views):
+            if view.offset != cloud.offset:
+                continue
+            mine = np.flatnonzero(cloud.pairs.camera == view.place)
+            pixel = (cloud.pairs.pixel[mine] @ view.to_view[:2, :2].T + view.to_view[:2, 2]).astype(
+                np.float32
+            )
+            kept = ((pixel >= -0.5) & (pixel < np.array(self.view_size[::-1]) - 0.5)).all(axis=1)
+            point, pixel = cloud.pairs.point[mine[kept]], pixel[kept]
+            parts["point"].append(point)
+            parts["image"].append(np.full(len(point), row))
+            parts["pixel"].append(pixel)
+            parts["region"].append(
+                world_cells(cloud.frame, cloud.points[point], self.cell_m)
+                if view.ids is None
+                else ids_under(view.ids, pixel)
+            )
+        return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+    def _assemble(self, clouds: list[_Cloud], views: list[_View], generator: np.random.Generator) -> Batch:
+        """Pairs, then augmentation: every cloud is turned, mirrored and scaled by a draw of its own."""
+        points, point_pairs, parts, first = [], [], [], 0
+        center_seed = int(generator.integers(2**62))
+        for cloud in clouds:
+            pairs = self._pairs(cloud, views)
+            if self.shuffle_pairs:
+                pairs["point"] = generator.permutation(pairs["point"])
+            own_seed = int(generator.integers(2**62))
+            shared = self.share_dense and cloud.offset == 0
+            draw = torch.Generator().manual_seed(center_seed if shared else own_seed)
+            points.append(augment(torch.from_numpy(cloud.points), draw, **self.augmentation)[0])
+            point_pairs.append(torch.from_numpy(pairs.pop("point") + first))
+            parts.append(pairs)
+            first += len(cloud.points)
+        joined = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+        lengths = torch.tensor([len(cloud.points) for cloud in clouds])
+        maps = [view.ids for view in views]
+        return Batch(
+            points=torch.cat(points),
+            cloud=torch.repeat_interleave(torch.arange(len(clouds)), lengths),
+            cloud_clip=torch.zeros(len(clouds), dtype=torch.int64),
+            cloud_offset=torch.tensor([cloud.offset for cloud in clouds]),
+            cloud_dense=torch.tensor([cloud.dense for cloud in clouds]),
+            images=torch.stack([view.image for view in views]),
+            image_clip=torch.zeros(len(views), dtype=torch.int64),
+            image_offset=torch.tensor([view.offset for view in views]),
+            image_camera=torch.tensor([view.place for view in views]),
+            superpixels=None if maps[0] is None else torch.from_numpy(np.stack(maps).astype(np.int32)),
+            pair_point=torch.cat(point_pairs),
+            pair_image=joined["image"],
+            pair_pixel=joined["pixel"],
+            # world cells are named by 63-bit keys; within the sample their order is name enough
+            pair_region=torch.unique(joined["region"], return_inverse=True)[1]
+            if self.region == "world_cell"
+            else joined["region"],
+            view_size=self.view_size,
+            tokens=tuple(cloud.frame.token for cloud in clouds),
+        )
+
+
+def _subset(count: int, limit: int | None, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Ascending random rows, at most ``limit`` of ``count``."""
+    if limit is None or count <= limit:
+        return np.arange(count)
+    return np.sort(generator.choice(count, limit, replace=False))
+
+
+def _places(frame: Frame, channels: Sequence[str]) -> list[int]:
+    """Where the named cameras stand in the frame; a camera that misses an image at this time is left out."""
+    found = {camera.channel: place for place, camera in enumerate(frame.cameras)}
+    return [found[channel] for channel in channels if channel in found]

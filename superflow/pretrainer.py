@@ -1,0 +1,175 @@
+"""SuperFlow++ pretraining: `Pretrainer.loss` is the algorithm, on one page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .batch import Batch
+from .objectives import OBJECTIVES, Matches
+from .regions import (
+    RegionTable,
+    pool_hits,
+    pool_patches,
+    pool_pixels,
+    pool_points,
+    region_table,
+    sample_pixels,
+)
+
+NORMALIZATIONS = ("before", "after", "both")
+PIXELS = ("all", "hit")
+
+
+class Pretrainer(nn.Module):
+    """A student that learns from a frozen image teacher through a list of objectives.
+
+    Args:
+        student: the `LidarEncoder` to pretrain.
+        teacher: a frozen `camera.teacher.Teacher`; None when batches carry cached features of ``teacher_channels``.
+        objectives: ``dict(type=..., weight=1.0, **options)`` each; types are the keys of `objectives.OBJECTIVES`.
+        teacher_channels: channels of cached features, needed without a teacher.
+        teacher_record: what is known about the teacher of cached features, for the run's record.
+        channels: size of the shared embedding (published: 64).
+        region: ``dict(scope=..., weighting=..., ignore=...)``, see `regions.region_table` and `regions.pool_points`.
+        pixels: ``all`` pixels of a superpixel (published), or only those ``hit`` by a point.
+        normalize: L2 norm ``before`` pooling (published), only ``after``, or ``both``. With ``after`` no
+            full-resolution image map is ever built.
+
+    Raises:
+        ValueError: an unknown objective, or options that exclude each other.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module,
+        teacher: nn.Module | None = None,
+        *,
+        objectives: Sequence[Mapping[str, Any]],
+        teacher_channels: int | None = None,
+        teacher_record: Mapping[str, Any] | None = None,
+        channels: int = 64,
+        region: Mapping[str, Any] | None = None,
+        pixels: str = "all",
+        normalize: str = "before",
+    ) -> None:
+        super().__init__()
+        if teacher is None and teacher_channels is None:
+            raise ValueError(
+                "without a teacher, teacher_channels must say how many channels the cached features have"
+            )
+        if normalize not in NORMALIZATIONS or pixels not in PIXELS:
+            raise ValueError(
+                f"normalize {normalize!r} must be in {NORMALIZATIONS}, pixels {pixels!r} in {PIXELS}"
+            )
+        self.student, self.teacher = student, teacher
+        self.objectives = [_objective(**options) for options in objectives]
+        self.pixels, self.normalize = pixels, normalize
+        region = dict(region or {})
+        self.weighting = region.pop("weighting", "pair")
+        self.region = region
+        source = teacher.channels if teacher is not None else teacher_channels
+        reads = {reads for _, _, _, reads, _ in self.objectives}
+        # heads exist only for what the objectives read: every trainable parameter gets a gradient
+        self.point_head = nn.Linear(student.out_channels, channels) if "regions" in reads else None
+        self.image_head = nn.Linear(source, channels) if "regions" in reads else None
+        self.regression_head = nn.Linear(student.out_channels, source) if "pairs" in reads else None
+        self._teacher_record = dict(teacher_record or {})
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Weighted sum of the objectives under ``loss``, each one, and how many pairs and rows carried them."""
+        voxels = self.student(batch.points, batch.cloud, batch.num_clouds)
+        images = self.image_features(batch)
+        matches = self.match(batch, voxels, images)
+
+        terms = {name: function(matches, **options) for name, _, options, _, function in self.objectives}
+        total = sum(weight * terms[name] for name, weight, *_ in self.objectives)
+
+        rows = 0 if matches.points is None else int((matches.points[matches.slot(0)] > 0).sum())
+        counts = {"pairs": float(len(batch.pair_point)), "rows": float(rows)}
+        logged = {name: value.detach() for name, value in terms.items()}
+        return {"loss": total, **logged, **counts, "_features": voxels.features.detach()}
+
+    def image_features(self, batch: Batch) -> Tensor:
+        """(I, T, h, w) frozen features: the batch's own when they were cached, else the teacher's, all in one pass."""
+        return batch.images if self.teacher is None else self.teacher(batch.images)
+
+    def match(self, batch: Batch, voxels: Any, images: Tensor) -> Matches:
+        """Student and teacher features brought together: by region, by pair, or both, as the objectives ask."""
+        found: dict[str, Any] = {}
+        if self.regression_head is not None or self.pixels == "hit":
+            pair_pixel = sample_pixels(images, batch, self.view_size(batch))
+        if self.regression_head is not None:
+            found["pair_point"] = self.regression_head(voxels.features)[voxels.inverse[batch.pair_point]]
+            found["pair_pixel"] = pair_pixel.float()
+        if self.point_head is not None:
+            table = region_table(batch, **self.region)
+            points = self._normalized(self.point_head(voxels.features), "before")
+            superpoints, point_counts = pool_points(
+                points, voxels.inverse, batch, table, weighting=self.weighting
+            )
+            if self.pixels == "hit":
+                superpixels, pixel_counts, raw = self._pool_hits(pair_pixel, batch, table)
+            else:
+                superpixels, pixel_counts, raw = self._pool_all(images, batch, table)
+            found |= {
+                "table": table,
+                "superpoints": self._normalized(superpoints, "after"),
+                "points": point_counts,
+                "superpixels": self._normalized(superpixels, "after"),
+                "pixels": pixel_counts,
+                "teacher_rows": raw,
+            }
+        return Matches(**found)
+
+    def _pool_hits(
+        self, pair_pixel: Tensor, batch: Batch, table: RegionTable
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Superpixels from the pixels under points. Pooling is linear, so the head may follow it when no norm does."""
+        raw, counts = pool_hits(pair_pixel, batch, table)
+        if self.normalize == "after":
+            return self.image_head(raw), counts, raw[table.offsets.index(0)]
+        pixels = self._normalized(self.image_head(pair_pixel.float()), "before")
+        return *pool_hits(pixels, batch, table), raw[table.offsets.index(0)]
+
+    def _pool_all(self, images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor, Tensor]:
+        """Superpixels from all their pixels: by one sparse matrix, or by the published per-pixel route."""
+        raw, counts = pool_patches(images, batch, table)
+        if self.normalize == "after":
+            return self.image_head(raw), counts, raw[table.offsets.index(0)]
+        embedded = self.image_head(images.float().movedim(1, -1)).movedim(-1, 1)
+        return *pool_pixels(embedded, batch, table), raw[table.offsets.index(0)]
+
+    def _normalized(self, features: Tensor, stage: str) -> Tensor:
+        return F.normalize(features, dim=-1) if self.normalize in (stage, "both") else features
+
+    @staticmethod
+    def view_size(batch: Batch) -> tuple[int, int]:
+        """Height and width of the view that the batch's pixels refer to."""
+        height, width = batch.view_size
+        return int(height), int(width)
+
+    def record(self) -> dict[str, Any]:
+        """Plain data that rebuilds the student and names the teacher; stored in every checkpoint."""
+        teacher = self._teacher_record if self.teacher is None else self.teacher.record()
+        return {"encoder": self.student.config(), "teacher": teacher}
+
+
+def _objective(type: str, weight: float = 1.0, **options: Any) -> tuple[str, float, dict, str, Any]:
+    """(name, weight, options, what it reads, function) of one entry of the config's list."""
+    if type not in OBJECTIVES:
+        raise ValueError(f"objective {type!r} is unknown; known: {', '.join(OBJECTIVES)}")
+    function, reads = OBJECTIVES[type]
+    return type, float(weight), options, reads, function
+
+
+def effective_rank(features: Tensor, *, limit: int = 4096) -> float:
+    """exp of the entropy of the normalised singular values (Roy and Vetterli 2007); about 1 means collapse."""
+    sample = features[:: max(1, len(features) // limit)].float()
+    values = torch.linalg.svdvals(sample - sample.mean(0))
+    share = values / values.sum().clamp(min=1e-12)
+    return float(torch.exp(-(share * share.clamp(min=1e-12).log()).sum()))

@@ -1,0 +1,276 @@
+"""Segment means: points to superpoints, pixels or patches to superpixels, all clouds and images at once.
+
+Every (time, dense or not) of a batch is a *slot*; every region that the pairs name is a *row*. Superpoints are a
+table (slots, rows, C), superpixels a table (times, rows, C), each with the counts that say which cells are filled.
+"Previous frame" is therefore an index into a table, never a variable of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from .batch import Batch
+from .distributed import gather_rows
+
+SCOPES = ("image", "clip", "batch")
+WEIGHTINGS = ("pair", "point", "voxel")
+
+
+def segment_mean(values: Tensor, index: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:
+    """Mean of ``values`` (N, C) over equal ``index`` (N,) int64, and the counts.
+
+    Returns:
+        means (num_segments, C) float32, 0 where empty; counts (num_segments,) float32. Sums run in float32, because
+        float16 sums over thousands of points are off in the first digit.
+    """
+    total = values.new_zeros(num_segments, values.shape[1], dtype=torch.float32)
+    total = total.index_add(0, index, values.float())
+    count = torch.bincount(index, minlength=num_segments).to(torch.float32)
+    return total / count.clamp(min=1)[:, None], count
+
+
+@dataclass(frozen=True, slots=True)
+class RegionTable:
+    """Which region row and which slot every pair belongs to.
+
+    row: (P,) int64 region row of each pair, -1 where the pair's region is ignored.
+    ids: (R,) int64 region id of each row as in the files; equal in several clips for class-like ids.
+    owner: (R,) int64 image, clip or 0 that the row belongs to, after ``scope``.
+    slots: list of (offset, dense), sparse clouds first, by offset; cloud_slot: (K,) int64 slot of each cloud.
+    """
+
+    row: Tensor
+    ids: Tensor
+    owner: Tensor
+    scope: str
+    slots: list[tuple[int, bool]]
+    cloud_slot: Tensor
+
+    @property
+    def offsets(self) -> list[int]:
+        """The times of the images: those of the sparse slots."""
+        return [offset for offset, dense in self.slots if not dense]
+
+
+def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] = ()) -> RegionTable:
+    """Rows for all regions that pairs name.
+
+    Args:
+        batch: with pairs.
+        scope: ``image``: equal ids in two images are two regions (SLidR); ``clip``: cameras and times of a clip
+            share ids (SuperFlow's view consistency); ``batch``: ids mean the same everywhere (classes).
+        ignore: ids that are no region, such as the "other" class of a segmenter.
+
+    Raises:
+        ValueError: an unknown scope, or a batch without pairs.
+    """
+    if scope not in SCOPES:
+        raise ValueError(f"region scope {scope!r} is unknown; use one of {', '.join(SCOPES)}")
+    if batch.pair_region is None or batch.pair_image is None or batch.image_clip is None:
+        raise ValueError("the batch has no pairs; build it from a dataset with cameras")
+    # int64 throughout: ids plus offsets must not wrap in the small dtype of the files
+    region = batch.pair_region.to(torch.int64)
+    valid = region >= 0
+    for other in ignore:
+        valid &= region != other
+    if scope == "image":
+        owner = batch.pair_image
+    elif scope == "clip":
+        owner = batch.image_clip[batch.pair_image]
+    else:
+        owner = torch.zeros_like(region)
+    span = int(region.max()) + 1 if len(region) else 1
+    unique, inverse = torch.unique(owner[valid] * span + region[valid], return_inverse=True)
+    row = torch.full_like(region, -1)
+    row[valid] = inverse
+    keys = torch.stack([batch.cloud_dense.to(torch.int64), batch.cloud_offset], dim=1)
+    # slots of all ranks: every rank then runs the same terms, and so the same collectives
+    slots = torch.unique(gather_rows(keys)[0], dim=0)
+    cloud_slot = (keys[:, None] == slots[None]).all(2).to(torch.int64).argmax(1)
+    names = [(int(offset), bool(dense)) for dense, offset in slots.tolist()]
+    return RegionTable(row, unique % span, unique // span, scope, names, cloud_slot)
+
+
+def pool_points(
+    features: Tensor, inverse: Tensor, batch: Batch, table: RegionTable, *, weighting: str = "pair"
+) -> tuple[Tensor, Tensor]:
+    """Superpoint features of every slot.
+
+    Args:
+        features: (V, C) voxel features of all clouds; inverse: (N,) voxel of each point.
+        weighting: ``pair``: every pair counts (published; near and doubly seen points weigh more); ``point``: a point
+            counts once a region; ``voxel``: a voxel counts once a region.
+
+    Returns:
+        means (slots, rows, C) and counts (slots, rows).
+
+    Raises:
+        ValueError: an unknown weighting.
+    """
+    if weighting not in WEIGHTINGS:
+        raise ValueError(f"pool weighting {weighting!r} is unknown; use one of {', '.join(WEIGHTINGS)}")
+    rows, slots = len(table.ids), len(table.slots)
+    valid = table.row >= 0
+    point = batch.pair_point[valid]
+    segment = table.cloud_slot[batch.cloud[point]] * rows + table.row[valid]
+    voxel = inverse[point]
+    if weighting != "pair":
+        member = point if weighting == "point" else voxel
+        base = int(member.max()) + 1 if len(member) else 1
+        unique = torch.unique(segment * base + member)
+        segment, member = unique // base, unique % base
+        voxel = inverse[member] if weighting == "point" else member
+    means, counts = segment_mean(features[voxel], segment, slots * rows)
+    return means.view(slots, rows, -1), counts.view(slots, rows)
+
+
+def sample_pixels(images: Tensor, batch: Batch, view_size: tuple[int, int]) -> Tensor:
+    """(P, C) features of a coarse map (I, C, h, w) at every pair's pixel, bilinear.
+
+    Pixels (u, v) refer to a view of ``view_size`` (height, width); pixel centres lie at whole numbers, cell centres of
+    the coarse map at the centres of equal tiles of the view (align_corners=False).
+    """
+    height, width = view_size
+    grid = (batch.pair_pixel + 0.5) / batch.pair_pixel.new_tensor([width, height]) * 2 - 1
+    sampled = images.new_empty(len(grid), images.shape[1])
+    order = torch.argsort(batch.pair_image, stable=True)
+    counts = torch.bincount(batch.pair_image, minlength=len(images)).tolist()
+    for image, rows in zip(images, torch.split(order, counts)):
+        if len(rows):
+            taken = F.grid_sample(
+                image[None],
+                grid[rows][None, None].to(image.dtype),
+                align_corners=False,
+                padding_mode="border",
+            )
+            sampled[rows] = taken[0, :, 0].T
+    return sampled
+
+
+def _image_rows(batch: Batch, table: RegionTable, image: int) -> tuple[Tensor, Tensor] | None:
+    """Region row of each pixel of one image (H*W,), and whether its id has a row at all; None when none has."""
+    owners = {"image": image, "clip": int(batch.image_clip[image]), "batch": 0}
+    candidates = torch.nonzero(table.owner == owners[table.scope])[:, 0]
+    if not len(candidates):
+        return None
+    ids = table.ids[candidates]  # ascending, because rows are sorted by (owner, id)
+    pixels = batch.superpixels[image].reshape(-1).to(torch.int64)
+    place = torch.searchsorted(ids, pixels).clamp(max=len(ids) - 1)
+    return candidates[place], ids[place] == pixels
+
+
+def patch_weights(
+    rows: Tensor, found: Tensor, view_size: tuple[int, int], grid: tuple[int, int], num_rows: int
+) -> Tensor:
+    """Sparse (num_rows, h*w) matrix: times the patches, the sum over a region's pixels of the upsampled map.
+
+    Mean pooling of a bilinearly upsampled map is linear in the patches, so one matrix replaces the full-resolution
+    map. Exact as long as no per-pixel normalisation stands between.
+
+    Args:
+        rows, found: (H*W,) region row of each pixel, and whether it has one.
+    """
+    height, width = view_size
+    taps_y, weight_y = _bilinear_taps(height, grid[0], rows.device)
+    taps_x, weight_x = _bilinear_taps(width, grid[1], rows.device)
+    row_pixels = rows.view(height, width)
+    use = found.view(height, width)
+    index, weight = [], []
+    for a in range(2):
+        for b in range(2):
+            patch = taps_y[a][:, None] * grid[1] + taps_x[b][None, :]
+            index.append((row_pixels * (grid[0] * grid[1]) + patch)[use])
+            weight.append((weight_y[a][:, None] * weight_x[b][None, :])[use])
+    keys, inverse = torch.unique(torch.cat(index), return_inverse=True)
+    summed = torch.zeros(len(keys), device=rows.device).index_add(0, inverse, torch.cat(weight))
+    patches = grid[0] * grid[1]
+    return torch.sparse_coo_tensor(
+        torch.stack([keys // patches, keys % patches]),
+        summed,
+        (num_rows, patches),
+        is_coalesced=True,
+        check_invariants=False,
+    )
+
+
+def _bilinear_taps(
+    size: int, cells: int, device: torch.device
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The two cells and weights that each of ``size`` pixels takes from ``cells`` (align_corners=False, clamped)."""
+    position = ((torch.arange(size, device=device) + 0.5) * cells / size - 0.5).clamp(0, cells - 1)
+    low = position.floor().to(torch.int64)
+    high = (low + 1).clamp(max=cells - 1)
+    part = (position - low).to(torch.float32)
+    return (low, high), (1 - part, part)
+
+
+def pool_patches(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
+    """Superpixel means of the upsampled maps without building them; (times, rows, C) and pixel counts.
+
+    ``images`` (I, C, h, w) are frozen: the head that follows is linear, so it may be applied to the means.
+    """
+    rows, times = len(table.ids), table.offsets
+    total = images.new_zeros(len(times) * rows, images.shape[1], dtype=torch.float32)
+    count = images.new_zeros(len(times) * rows, dtype=torch.float32)
+    for image in range(len(images)):
+        found_rows = _image_rows(batch, table, image)
+        if found_rows is None:
+            continue
+        row, found = found_rows
+        slot = times.index(int(batch.image_offset[image])) * rows
+        matrix = patch_weights(row, found, tuple(batch.superpixels.shape[1:]), images.shape[2:], rows)
+        total[slot : slot + rows] += torch.sparse.mm(matrix, images[image].flatten(1).T.float())
+        count[slot : slot + rows] += torch.bincount(row[found], minlength=rows)
+    means = total / count.clamp(min=1)[:, None]
+    return means.view(len(times), rows, -1), count.view(len(times), rows)
+
+
+def pool_pixels(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
+    """Superpixel means of upsampled, per-pixel normalised maps: the published route, (times, rows, C) and counts.
+
+    One image at a time and recomputed in the backward pass: the peak is one full-resolution map
+    (C x H x W x 4 bytes), not I of them.
+    """
+    rows, times = len(table.ids), table.offsets
+    size = tuple(batch.superpixels.shape[1:])
+    total = images.new_zeros(len(times) * rows, images.shape[1], dtype=torch.float32)
+    count = images.new_zeros(len(times) * rows, dtype=torch.float32)
+
+    def sums(image: Tensor, row: Tensor, found: Tensor) -> Tensor:
+        pixels = F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
+        pixels = F.normalize(pixels.flatten(1).T, dim=1)
+        return pixels.new_zeros(rows, pixels.shape[1]).index_add(0, row[found], pixels[found])
+
+    for image in range(len(images)):
+        found_rows = _image_rows(batch, table, image)
+        if found_rows is None:
+            continue
+        row, found = found_rows
+        slot = times.index(int(batch.image_offset[image])) * rows
+        index = torch.arange(slot, slot + rows, device=images.device)
+        total = total.index_add(0, index, checkpoint(sums, images[image], row, found, use_reentrant=False))
+        count[slot : slot + rows] += torch.bincount(row[found], minlength=rows)
+    means = total / count.clamp(min=1)[:, None]
+    return means.view(len(times), rows, -1), count.view(len(times), rows)
+
+
+def pool_hits(pixel_features: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
+    """Superpixel means over the pixels that a point of the sparse cloud hits; (times, rows, C) and counts.
+
+    ``pixel_features`` (P, C) as from `sample_pixels`. Needs no superpixel map, so regions may be anything that names
+    points: world voxels, tracks.
+    """
+    rows, times = len(table.ids), table.offsets
+    slot = table.cloud_slot[batch.cloud[batch.pair_point]]
+    dense = torch.tensor([dense for _, dense in table.slots], device=slot.device)
+    valid = (table.row >= 0) & ~dense[slot]
+    # sparse slots come first and in the order of `offsets`
+    means, counts = segment_mean(
+        pixel_features[valid], slot[valid] * rows + table.row[valid], len(times) * rows
+    )
+    return means.view(len(times), rows, -1), counts.view(len(times), rows)

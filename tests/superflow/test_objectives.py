@@ -1,0 +1,182 @@
+"""Losses against slow loops over the definition, and the mistakes that the loops would not make."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from superflow.batch import collate
+from superflow.objectives import (
+    Matches,
+    cross_temporal,
+    dense_to_sparse,
+    info_nce,
+    point_regression,
+    spatial,
+    temporal,
+)
+from superflow.regions import RegionTable
+
+
+def rows(count: int, channels: int, seed: int) -> torch.Tensor:
+    return torch.randn(
+        count, channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    ).float()
+
+
+def slow_info_nce(a, b, temperature, dropped=lambda i, j: False) -> float:
+    total = 0.0
+    for i in range(len(a)):
+        terms = [
+            math.exp(float(a[i] @ b[j]) / temperature) for j in range(len(b)) if j == i or not dropped(i, j)
+        ]
+        total -= math.log(math.exp(float(a[i] @ b[i]) / temperature) / sum(terms))
+    return total / len(a)
+
+
+def matches(slots, q, k, q_count=None, k_count=None, ids=None) -> Matches:
+    count = q.shape[1]
+    table = RegionTable(
+        row=torch.zeros(0, dtype=torch.int64),
+        ids=torch.arange(count) if ids is None else ids,
+        owner=torch.zeros(count, dtype=torch.int64),
+        scope="clip",
+        slots=slots,
+        cloud_slot=torch.arange(len(slots)),
+    )
+    ones = torch.ones(len(slots), count)
+    return Matches(
+        table=table,
+        superpoints=q,
+        points=ones if q_count is None else q_count,
+        superpixels=k,
+        pixels=torch.ones(len(k), count) if k_count is None else k_count,
+    )
+
+
+@pytest.mark.parametrize("temperature", [0.07, 0.5])
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_info_nce_is_the_definition(count, temperature):
+    a, b = F.normalize(rows(count, 6, 1), dim=1), F.normalize(rows(count, 6, 2), dim=1)
+    assert float(info_nce(a, b, temperature=temperature)) == pytest.approx(
+        slow_info_nce(a, b, temperature), rel=1e-5
+    )
+    both = (slow_info_nce(a, b, temperature) + slow_info_nce(b, a, temperature)) / 2
+    assert float(info_nce(a, b, temperature=temperature, symmetric=True)) == pytest.approx(both, rel=1e-5)
+
+
+def test_mistake_29_a_masked_negative_is_gone_not_zero():
+    a = F.normalize(rows(5, 6, 1), dim=1)
+    b = F.normalize(rows(5, 6, 2), dim=1).requires_grad_()
+    tolerated = torch.zeros(5, 5, dtype=torch.bool)
+    tolerated[:, 3] = True
+    loss = info_nce(a, b, tolerated=tolerated)
+    assert float(loss.detach()) == pytest.approx(
+        slow_info_nce(a, b.detach(), 0.07, lambda i, j: j == 3), rel=1e-5
+    )
+    # row 3 keeps its own positive; only there may column 3 receive a gradient
+    loss_without = info_nce(a[[0, 1, 2, 4]], b[[0, 1, 2, 4]], tolerated=None)
+    grad = torch.autograd.grad(loss * 5 - loss_without * 4, b)[0]
+    row3 = torch.autograd.grad(-torch.log_softmax((a[3] @ b.T / 0.07), dim=0)[3], b)[0]
+    assert torch.allclose(grad, row3, atol=1e-4)
+
+
+def test_mistake_24_equal_ids_in_other_clips_are_no_negatives_when_masked():
+    q, k = F.normalize(rows(4, 6, 1), dim=1), F.normalize(rows(4, 6, 2), dim=1)
+    twice = matches([(0, False)], q.repeat(2, 1)[None], k.repeat(2, 1)[None], ids=torch.arange(4).repeat(2))
+    double = slow_info_nce(q.repeat(2, 1), k.repeat(2, 1), 0.07, lambda i, j: i % 4 == j % 4)
+    assert float(spatial(twice, mask_same_id=True)) == pytest.approx(double, rel=1e-5)
+    assert float(spatial(twice)) > double + 0.01
+
+
+def test_spatial_is_the_mean_over_times_of_filled_rows():
+    q, k = rows(15, 6, 1).view(3, 5, 6), rows(15, 6, 2).view(3, 5, 6)
+    q_count, k_count = torch.ones(3, 5), torch.ones(3, 5)
+    q_count[0, 1] = 0
+    k_count[2, 4] = 0
+    scene = matches([(-1, False), (0, False), (1, False)], q, k, q_count, k_count)
+    wanted = 0.0
+    for t, kept in ((0, [0, 2, 3, 4]), (1, [0, 1, 2, 3, 4]), (2, [0, 1, 2, 3])):
+        wanted += slow_info_nce(q[t, kept], k[t, kept], 1.0) / 3
+    assert float(spatial(scene, temperature=1.0)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_temporal_terms_anchor_the_present():
+    q, k = rows(15, 6, 1).view(3, 5, 6), rows(15, 6, 2).view(3, 5, 6)
+    scene = matches([(-1, False), (0, False), (1, False)], q, k)
+    in_time = (slow_info_nce(q[1], q[0], 1.0) + slow_info_nce(q[1], q[2], 1.0)) / 2
+    across = (slow_info_nce(q[1], k[0], 1.0) + slow_info_nce(q[1], k[2], 1.0)) / 2
+    assert float(temporal(scene, temperature=1.0)) == pytest.approx(in_time, rel=1e-5)
+    assert float(cross_temporal(scene, temperature=1.0)) == pytest.approx(across, rel=1e-5)
+
+
+def test_mistake_09_a_clip_without_neighbours_has_no_temporal_term():
+    q = rows(5, 6, 1)[None].requires_grad_()
+    loss = temporal(matches([(0, False)], q, rows(5, 6, 2)[None]))
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert torch.equal(q.grad, torch.zeros_like(q))
+
+
+@pytest.mark.parametrize("kind", ["info_nce", "cosine", "l2"])
+def test_dense_to_sparse(kind):
+    q = rows(10, 6, 3).view(2, 5, 6)
+    scene = matches([(0, False), (0, True)], q, rows(5, 6, 4)[None])
+    sparse, dense = F.normalize(q[0], dim=1), F.normalize(q[1], dim=1)
+    wanted = {
+        "info_nce": slow_info_nce(q[0], q[1], 0.07),
+        "cosine": sum(1 - float(sparse[i] @ dense[i]) for i in range(5)) / 5,
+        "l2": sum(float((sparse[i] - dense[i]).square().sum()) for i in range(5)) / 5,
+    }[kind]
+    assert float(dense_to_sparse(scene, kind=kind)) == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("stop", "moves"), [("none", (True, True)), ("dense", (True, False)), ("sparse", (False, True))]
+)
+def test_dense_to_sparse_stops_the_named_side(stop, moves):
+    q = rows(10, 6, 3).view(2, 5, 6).requires_grad_()
+    dense_to_sparse(matches([(0, False), (0, True)], q, rows(5, 6, 4)[None]), stop=stop).backward()
+    assert tuple(bool(q.grad[side].abs().sum() > 0) for side in (0, 1)) == moves
+
+
+def test_point_regression_is_a_mean_over_pairs():
+    point, pixel = rows(7, 6, 5), rows(7, 6, 6)
+    scene = Matches(pair_point=point, pair_pixel=pixel)
+    cosines = [float(F.cosine_similarity(point[i], pixel[i], dim=0)) for i in range(7)]
+    assert float(point_regression(scene)) == pytest.approx(sum(1 - c for c in cosines) / 7, rel=1e-5)
+    distances = [math.sqrt(max(2 - 2 * c, 0)) for c in cosines]
+    assert float(point_regression(scene, kind="l2")) == pytest.approx(sum(distances) / 7, rel=1e-4)
+
+
+def test_no_rows_still_give_a_gradient():
+    a = torch.zeros(0, 4, requires_grad=True)
+    info_nce(a, torch.zeros(0, 4)).backward()
+    assert a.grad.shape == (0, 4)
+
+
+def test_rows_that_do_not_match_are_named():
+    with pytest.raises(ValueError, match=r"\(5, 8\).*\(4, 8\)"):
+        info_nce(torch.zeros(5, 8), torch.zeros(4, 8))
+
+
+def test_semantic_tolerance_drops_columns_that_the_teacher_finds_alike():
+    q, k = F.normalize(rows(4, 6, 1), dim=1), F.normalize(rows(4, 6, 2), dim=1)
+    teacher = torch.eye(4)
+    teacher[3] = teacher[0]
+    scene = matches([(0, False)], q[None], k[None])
+    scene = Matches(**{name: getattr(scene, name) for name in scene.__slots__} | {"teacher_rows": teacher})
+    alike = {(0, 3), (3, 0)}
+    wanted = slow_info_nce(q, k, 0.07, lambda i, j: (i, j) in alike)
+    assert float(spatial(scene, tolerance=0.7)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_collated_clips_keep_their_ids_apart(clip):
+    from superflow.regions import region_table
+
+    joint = collate([clip(0), clip(1)])
+    first = region_table(clip(0), scope="clip")
+    both = region_table(joint, scope="clip")
+    assert torch.equal(both.ids[both.owner == 0], first.ids)

@@ -1,0 +1,155 @@
+"""The whole loss on a small batch: published route, fast route, and what must not matter."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from superflow.batch import Batch, collate
+from superflow.pretrainer import Pretrainer, effective_rank
+from torch import Tensor, nn
+
+SUPERFLOW = [
+    {"type": "spatial"},
+    {"type": "temporal"},
+    {"type": "cross_temporal"},
+    {"type": "dense_to_sparse"},
+]
+
+
+def pretrainer(student, objectives=SUPERFLOW, **options) -> Pretrainer:
+    torch.manual_seed(1)
+    return Pretrainer(student, objectives=objectives, teacher_channels=5, channels=6, **options)
+
+
+@pytest.mark.parametrize("pixels", ["all", "hit"])
+@pytest.mark.parametrize("normalize", ["before", "after", "both"])
+def test_gradients_reach_every_parameter(student, clip, normalize, pixels):
+    model = pretrainer(
+        student, [*SUPERFLOW, {"type": "point_regression"}], normalize=normalize, pixels=pixels
+    )
+    losses = model.loss(collate([clip(0), clip(1)]))
+    losses["loss"].backward()
+    missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    assert missing == []
+    assert losses["rows"] > 0
+    assert losses["pairs"] == 160
+
+
+def test_loss_is_the_weighted_sum(student, clip):
+    weights = [1.0, 0.5, 0.25, 2.0]
+    model = pretrainer(student, [dict(o, weight=w) for o, w in zip(SUPERFLOW, weights)])
+    out = model.loss(clip(0))
+    total = sum(w * out[o["type"]] for o, w in zip(SUPERFLOW, weights))
+    assert float(out["loss"].detach()) == pytest.approx(float(total), rel=1e-6)
+
+
+def test_mistake_41_a_second_pass_over_the_batch_is_the_same(student, clip):
+    model, batch = pretrainer(student), collate([clip(0), clip(1)])
+    before = {f.name: v.clone() for f in fields(batch) if isinstance(v := getattr(batch, f.name), Tensor)}
+    first, second = (float(model.loss(batch)["loss"].detach()) for _ in range(2))
+    assert first == second
+    assert all(torch.equal(getattr(batch, name), value) for name, value in before.items())
+
+
+def test_mistake_26_pooled_means_are_renormalised_only_when_asked(student, clip):
+    batch = clip(0)
+    voxels = student(batch.points, batch.cloud, batch.num_clouds)
+    norms = {}
+    for normalize in ("before", "both"):
+        found = pretrainer(student, normalize=normalize).match(batch, voxels, batch.images)
+        norms[normalize] = found.superpoints[found.points > 1].norm(dim=1)
+    assert (norms["before"] < 0.999).any()
+    assert torch.allclose(norms["both"], torch.ones_like(norms["both"]), atol=1e-5)
+
+
+def test_patches_by_matrix_equal_the_upsampled_head(student, clip):
+    """normalize='after': the head on pooled patches is the pooled, upsampled head (linear)."""
+    batch = clip(0)
+    model = pretrainer(student, normalize="after")
+    found = model.match(batch, student(batch.points, batch.cloud, batch.num_clouds), batch.images)
+    embedded = model.image_head(batch.images.movedim(1, -1)).movedim(-1, 1)
+    full = F.interpolate(embedded, batch.view_size, mode="bilinear", align_corners=False)
+    time, row = 1, 0
+    mine = [
+        full[i].flatten(1).T[batch.superpixels[i].flatten() == found.table.ids[row]]
+        for i in range(len(full))
+        if int(batch.image_offset[i]) == found.table.offsets[time]
+    ]
+    wanted = F.normalize(torch.cat(mine).mean(0), dim=0)
+    assert torch.allclose(found.superpixels[time, row], wanted, atol=1e-5)
+
+
+def test_order_of_pairs_does_not_matter(student, clip):
+    batch = clip(0)
+    order = torch.randperm(len(batch.pair_point), generator=torch.Generator().manual_seed(0))
+    mixed = replace(
+        batch,
+        **{
+            name: getattr(batch, name)[order]
+            for name in ("pair_point", "pair_image", "pair_pixel", "pair_region")
+        },
+    )
+    model = pretrainer(student)
+    assert float(model.loss(mixed)["loss"].detach()) == pytest.approx(
+        float(model.loss(batch)["loss"].detach()), rel=1e-5
+    )
+
+
+def test_regression_alone_has_no_region_heads(student, clip):
+    model = pretrainer(student, [{"type": "point_regression"}])
+    assert model.point_head is None
+    assert model.image_head is None
+    batch = replace(clip(0), superpixels=None)
+    model.loss(batch)["loss"].backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_a_teacher_sees_all_images_in_one_pass_without_gradient(student, clip):
+    class Counting(nn.Module):
+        channels, calls = 5, 0
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.calls += 1
+            return images * 2
+
+        def record(self) -> dict:
+            return {"name": "counting"}
+
+    teacher = Counting()
+    torch.manual_seed(1)
+    model = Pretrainer(student, teacher, objectives=SUPERFLOW, channels=6)
+    batch = collate([clip(0), clip(1)])
+    doubled = replace(batch, images=batch.images * 2)
+    assert float(model.loss(batch)["loss"].detach()) == pytest.approx(
+        float(pretrainer(student).loss(doubled)["loss"].detach()), rel=1e-5
+    )
+    assert teacher.calls == 1
+    assert model.record()["teacher"] == {"name": "counting"}
+
+
+def test_unknown_objective_names_the_known(student):
+    with pytest.raises(ValueError, match=r"'spatail' is unknown; known: spatial"):
+        pretrainer(student, [{"type": "spatail"}])
+
+
+def test_collate_names_what_only_some_samples_have(clip):
+    with pytest.raises(ValueError, match="superpixels: 1 of 2"):
+        collate([clip(0), replace(clip(1), superpixels=None)])
+
+
+def test_collate_changes_nothing_and_shifts_rows(clip):
+    first, second = clip(0), clip(1)
+    joint = collate([first, second])
+    assert torch.equal(joint.pair_point[len(first.pair_point) :], second.pair_point + len(first.points))
+    assert torch.equal(joint.image_clip.unique(), torch.tensor([0, 1]))
+    assert isinstance(joint.to("cpu"), Batch)
+    assert torch.equal(second.cloud, clip(1).cloud)
+
+
+def test_effective_rank_counts_directions():
+    features = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0))
+    assert effective_rank(features) == pytest.approx(4, abs=0.05)
+    assert effective_rank(features[:, :1] @ torch.ones(1, 8)) == pytest.approx(1, abs=1e-3)
