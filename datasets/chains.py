@@ -1,0 +1,108 @@
+"""Are the prev/next chains of a log whole? A broken one is an error before anything is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .tables import Row
+
+_MEND = "the table is damaged or was edited, download or export it again"
+
+
+def check_samples(folder: Path, scenes: Sequence[Row], samples: Sequence[Row]) -> dict[str, int]:
+    """sample token -> position of its scene, after walking every scene from its first sample to its last.
+
+    Raises:
+        InputError: a link leads nowhere, into another scene, back, or against time; or samples are left over.
+    """
+    path = folder / "sample.json"
+    by_token = {row["token"]: row for row in samples}
+    if len(by_token) < len(samples):
+        raise InputError(f"{path}: {len(samples) - len(by_token)} tokens occur twice; {_MEND}")
+    position = {row["token"]: i for i, row in enumerate(scenes)}
+    scene_of: dict[str, int] = {}
+    for scene in scenes:
+        before, token = None, scene["first_sample_token"]
+        while token:
+            row = by_token.get(token)
+            if row is None:
+                raise InputError(
+                    f"{path}: broken chain in {scene['name']}: there is no sample {token!r}; {_MEND}"
+                )
+            if row["scene_token"] != scene["token"]:
+                raise InputError(
+                    f"{path}: broken chain: the sample {token!r} is reached from {scene['name']} "
+                    f"but belongs to another scene; {_MEND}"
+                )
+            if token in scene_of:
+                raise InputError(
+                    f"{path}: broken chain in {scene['name']}: it returns to the sample {token!r}; {_MEND}"
+                )
+            if before is not None and row["timestamp"] <= before["timestamp"]:
+                raise InputError(
+                    f"{path}: broken chain in {scene['name']}: the time of sample {token!r} does not ascend; {_MEND}"
+                )
+            if row["prev"] != (before["token"] if before is not None else ""):
+                raise InputError(
+                    f"{path}: broken chain in {scene['name']}: prev of sample {token!r} is not the sample before it; "
+                    f"{_MEND}"
+                )
+            scene_of[token] = position[scene["token"]]
+            before, token = row, row["next"]
+    left = len(samples) - len(scene_of)
+    if left:
+        first = next(row["token"] for row in samples if row["token"] not in scene_of)
+        raise InputError(
+            f"{path}: broken chain: {left} samples are reached from no scene's first sample (first: {first}); {_MEND}"
+        )
+    return scene_of
+
+
+def check_scans(
+    path: Path,
+    *,
+    token: Sequence[str],
+    prev: Sequence[str],
+    next: Sequence[str],
+    time_us: NDArray[np.int64],
+    scene: NDArray[np.int32],
+    scenes: Sequence[str],
+) -> list[str]:
+    """Sentences about scenes whose scans form several chains instead of one; time order still holds there.
+
+    All arguments have one entry for each LiDAR scan. Ascending times rule out cycles.
+
+    Raises:
+        InputError: a link leads nowhere, into another scene, against time, or is not answered by its reverse.
+    """
+    row_of = {name: i for i, name in enumerate(token)}
+    if len(row_of) < len(token):
+        raise InputError(f"{path}: {len(token) - len(row_of)} tokens occur twice; {_MEND}")
+    for name, links, back in (("next", next, prev), ("prev", prev, next)):
+        here = np.flatnonzero([bool(link) for link in links])
+        there = np.array([row_of.get(links[i], -1) for i in here], dtype=np.int64)
+        answered = np.array([back[j] == token[i] for i, j in zip(here, there)], dtype=bool)
+        gain = (time_us[there] - time_us[here]) * (1 if name == "next" else -1)
+        for wrong, reason in (
+            (there < 0, "is no LiDAR scan of this log"),
+            (scene[there] != scene[here], "is in another scene"),
+            (gain <= 0, "is not later in time" if name == "next" else "is not earlier in time"),
+            (~answered, "does not point back"),
+        ):
+            if wrong.any():
+                i = here[np.argmax(wrong)]
+                raise InputError(
+                    f"{path}: broken chain in {scenes[scene[i]]}: {name} of {token[i]!r}, {links[i]!r}, {reason}; "
+                    f"{_MEND}"
+                )
+    heads = np.bincount(scene[[not link for link in prev]], minlength=len(scenes))
+    return [
+        f"{path.name}: the LiDAR scans of {scenes[i]} form {heads[i]} chains instead of one; "
+        "their order is taken from time"
+        for i in np.flatnonzero(heads > 1)
+    ]

@@ -1,0 +1,320 @@
+"""A prepared log: every scan is a row, sorted by scene and time, and every question about time is asked here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingFileError
+from ..geometry import Transform, rotation_z
+from .card import DatasetCard
+from .frame import Boxes, Camera, Clip, Frame
+from .read import read_image, read_labels, read_points
+from .selection import select_rows
+from .store import PREPARE, Columns, read_columns, read_header
+
+# file axes -> x forward, y left, z up
+FILE_TO_LIDAR = {"forward-left-up": np.eye(4), "right-forward-up": rotation_z(-np.pi / 2).round(15)}
+
+
+class LogIndex:
+    """Index of a driving log; opens in milliseconds to a second and pickles as a path, whatever its size.
+
+    Attributes:
+        folder, root: where the index and the data lie. card: what is known about the dataset.
+        hash: sha256 of the content, equal on every machine. version: of the log's tables.
+        scenes: names in the log's order. channels: camera channels of the log.
+        scene_of (R,) int32, time_us (R,) int64, is_key (R,) bool: of every scan (key frames and sweeps),
+            sorted by scene, then time.
+    """
+
+    def __init__(self, folder: str | Path, *, root: str | Path | None = None) -> None:
+        self.folder = Path(folder)
+        header = read_header(self.folder)
+        self.root = _find_root(self.folder, header, root)
+        self.hash: str = header["hash"]
+        self.version: str = header["version"]
+        self.card = DatasetCard.from_dict(header["card"])
+        self.scenes: tuple[str, ...] = tuple(header["scenes"])
+        self.channels: tuple[str, ...] = tuple(header["channels"])
+        self.warnings: tuple[str, ...] = tuple(header["warnings"])
+        self._box_categories: tuple[str, ...] = tuple(header["box_categories"])
+        self._frames = read_columns(self.folder, "frames", self.hash)
+        self._cameras = read_columns(self.folder, "cameras", self.hash)
+        self._boxes: Columns | None = None  # read when first asked for: most jobs never do
+        self.scene_of: NDArray[np.int32] = self._frames["scene"]
+        self.time_us: NDArray[np.int64] = self._frames["time_us"]
+        self.is_key: NDArray[np.bool_] = self._frames["is_key"]
+        self._keys = np.flatnonzero(self.is_key)
+        self._camera_start = np.searchsorted(self._cameras["frame"], np.arange(len(self) + 1))
+
+    @classmethod
+    def open(cls, folder: str | Path, *, root: str | Path | None = None) -> LogIndex:
+        """The index in ``folder``; ``root`` says where the data lie if they have moved.
+
+        Raises:
+            InputError: no index, another schema, damaged files, or no data folder; the message says what to run.
+        """
+        return cls(folder, root=root)
+
+    def __len__(self) -> int:
+        """Number of scans, sweeps included."""
+        return len(self.scene_of)
+
+    def __repr__(self) -> str:
+        return (
+            f"LogIndex({str(self.folder)!r}: {self.card.name} {self.version}, {len(self.scenes)} scenes, "
+            f"{len(self._keys)} key frames, {len(self) - len(self._keys)} sweeps)"
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # loader processes read the tables themselves: a spawned worker receives three strings
+        return _reopen, (str(self.folder.absolute()), str(self.root.absolute()), self.hash)
+
+    # ---- which scans ------------------------------------------------------------------------------------------
+
+    def rows(
+        self, selection: str | Sequence[str] | None = None, *, keys_only: bool = True
+    ) -> NDArray[np.int64]:
+        """(R,) int64 rows that ``selection`` names, ascending; see ``selection.select_rows`` for the terms.
+
+        Raises:
+            InputError: a term names nothing in this log.
+        """
+        return select_rows(
+            selection,
+            scenes=self.scenes,
+            splits=self.card.splits,
+            scene_of=self.scene_of,
+            is_key=self.is_key,
+            keys_only=keys_only,
+        )
+
+    def tokens(self, rows: Sequence[int] | NDArray[np.integer]) -> list[str]:
+        """Unique names of the scans (in nuScenes schema: the LIDAR_TOP sample_data tokens)."""
+        return [value.decode() for value in self._frames["token"][np.asarray(rows, dtype=np.int64)].tolist()]
+
+    def sample_tokens(self, rows: Sequence[int] | NDArray[np.integer]) -> list[str]:
+        """The log's own names of the key frames (nuScenes: sample tokens); empty for sweeps."""
+        return [value.decode() for value in self._frames["sample"][np.asarray(rows, dtype=np.int64)].tolist()]
+
+    def scene(self, row: int) -> str:
+        """Name of the scene of a scan."""
+        return self.scenes[self.scene_of[row]]
+
+    def has_labels(self, row: int) -> bool:
+        """Whether a label file belongs to the scan."""
+        return bool(self._frames["label_path"][row])
+
+    def neighbour(self, row: int, offset: int, *, max_gap_s: float | None = None) -> int | None:
+        """Row of the key frame ``offset`` key frames later (earlier if negative) in the same scene, or None.
+
+        From a sweep, +1 is the next key frame and -1 the one before it. The answer comes from the log's time order,
+        whatever subset of rows is in use.
+
+        Args:
+            max_gap_s: None too if the two scans are further apart in time than this [s].
+        """
+        row = self._check(row)
+        if offset == 0:
+            return row
+        position = int(np.searchsorted(self._keys, row)) + offset
+        if not self.is_key[row] and offset > 0:
+            position -= 1
+        if not 0 <= position < len(self._keys):
+            return None
+        other = int(self._keys[position])
+        if self.scene_of[other] != self.scene_of[row]:
+            return None
+        gap_us = abs(int(self.time_us[other]) - int(self.time_us[row]))
+        return None if max_gap_s is not None and gap_us > max_gap_s * 1e6 else other
+
+    def sweeps(self, row: int, count: int) -> list[int]:
+        """Rows of up to ``count`` scans (key frames or not) just before ``row`` in its scene, newest first."""
+        row = self._check(row)
+        first = int(np.searchsorted(self.scene_of, self.scene_of[row]))
+        return list(range(row - 1, max(first, row - count) - 1, -1))
+
+    # ---- what is in them --------------------------------------------------------------------------------------
+
+    def frame(
+        self,
+        row: int,
+        *,
+        cameras: Sequence[str] | None = None,
+        images: bool = True,
+        labels: bool = True,
+        boxes: bool = False,
+        raw_intensity: bool = False,
+    ) -> Frame:
+        """One scan read from its files.
+
+        Args:
+            cameras: channels to include, in this order; None for all, () for none. Those the scan lacks are absent.
+            images: decode the images; otherwise the cameras come without pixels.
+            labels: read point labels where the log has them; scans without keep None.
+            boxes: include the annotated objects (None where the log has no boxes for this scan).
+            raw_intensity: keep the file's intensity scale, as published code does, instead of [0, 1].
+
+        Raises:
+            InputError: a file is missing or wrong (the message names it), or the log has no such channel.
+        """
+        row = self._check(row)
+        points = self._points(row, raw_intensity)
+        return Frame(
+            token=self._frames["token"][row].decode(),
+            scene=self.scene(row),
+            time_us=int(self.time_us[row]),
+            is_key=bool(self.is_key[row]),
+            points=points,
+            lidar_to_ego=_matrix(self._frames["lidar_to_ego"][row]),
+            ego_to_world=_matrix(self._frames["ego_to_world"][row]),
+            cameras=tuple(self._camera(i, images) for i in self._camera_rows(row, cameras)),
+            labels=self._labels(row, len(points)) if labels else None,
+            boxes=self.boxes(row) if boxes else None,
+        )
+
+    def clip(
+        self,
+        row: int,
+        offsets: Sequence[int] = (-1, 0, 1),
+        *,
+        sweeps: int = 0,
+        max_gap_s: float | None = None,
+        **frame_options: Any,
+    ) -> Clip:
+        """The scan ``row`` with its neighbours; one that does not exist is absent, never a repeat.
+
+        Args:
+            offsets: of the neighbours in key frames; 0 is always included.
+            sweeps: number of earlier scans to add (points only), newest first.
+            max_gap_s: as in ``neighbour``.
+            frame_options: as in ``frame``, for the centre and the neighbours.
+        """
+        found = {offset: self.neighbour(row, offset, max_gap_s=max_gap_s) for offset in sorted({0, *offsets})}
+        frames = {offset: self.frame(r, **frame_options) for offset, r in found.items() if r is not None}
+        bare = {"cameras": (), "labels": False, "raw_intensity": frame_options.get("raw_intensity", False)}
+        return Clip(frames, tuple(self.frame(r, **bare) for r in self.sweeps(row, sweeps)))
+
+    def cameras(
+        self,
+        rows: Sequence[int] | NDArray[np.integer] | None = None,
+        *,
+        channels: Sequence[str] | None = None,
+    ) -> list[Camera]:
+        """The cameras of the scans (default: all key frames) without pixels, scan by scan.
+
+        Raises:
+            InputError: the log has no such channel.
+        """
+        rows = self._keys if rows is None else np.asarray(rows, dtype=np.int64)
+        return [self._camera(i, False) for row in rows for i in self._camera_rows(self._check(row), channels)]
+
+    def boxes(self, row: int) -> Boxes | None:
+        """Annotated objects of a scan; None for sweeps and for logs without annotation."""
+        if self._boxes is None:
+            self._boxes = read_columns(self.folder, "boxes", self.hash)
+        table = self._boxes
+        if not len(table["frame"]) or not self.is_key[row]:
+            return None
+        start, stop = np.searchsorted(table["frame"], [row, row + 1])
+        return Boxes(
+            centers=table["center"][start:stop].copy(),
+            sizes=table["size"][start:stop].copy(),
+            rotations=table["rotation"][start:stop].copy(),
+            categories=tuple(self._box_categories[i] for i in table["category"][start:stop]),
+            tracks=tuple(value.decode() for value in table["track"][start:stop].tolist()),
+        )
+
+    def point_path(self, row: int) -> Path:
+        """File of the scan's points."""
+        return self.root / self._frames["path"][row].decode()
+
+    def label_path(self, row: int) -> Path | None:
+        """File of the scan's point labels, or None."""
+        return self.root / self._frames["label_path"][row].decode() if self.has_labels(row) else None
+
+    # ---- inside -----------------------------------------------------------------------------------------------
+
+    def _check(self, row: int) -> int:
+        if not 0 <= row < len(self):
+            raise IndexError(f"row {row} is outside this index of {len(self)} scans")
+        return int(row)
+
+    def _points(self, row: int, raw_intensity: bool) -> NDArray[np.float32]:
+        """(N, columns) float32 in x forward, y left, z up."""
+        points = read_points(self.point_path(row), len(self.card.columns))
+        rotation = FILE_TO_LIDAR[self.card.axes][:3, :3].astype(np.float32)
+        points[:, :3] = points[:, :3] @ rotation.T
+        points[:, 3] = self.card.normalise_intensity(points[:, 3], keep_raw=raw_intensity)
+        return points
+
+    def _labels(self, row: int, points: int) -> NDArray[np.uint8] | None:
+        path = self.label_path(row)
+        return None if path is None else read_labels(path, points, self.card.label_map)
+
+    def _camera_rows(self, row: int, channels: Sequence[str] | None) -> list[int]:
+        """Rows of the camera table for one scan, in the asked order."""
+        rows = range(self._camera_start[row], self._camera_start[row + 1])
+        if channels is None:
+            return list(rows)
+        for channel in channels:
+            if channel not in self.channels:
+                raise InputError(
+                    f"{channel!r} is no camera of this log; choose of {', '.join(self.channels)}"
+                )
+        there = {self.channels[self._cameras["channel"][i]]: i for i in rows}
+        return [there[channel] for channel in channels if channel in there]
+
+    def _camera(self, i: int, image: bool) -> Camera:
+        table = self._cameras
+        path = self.root / table["path"][i].decode()
+        size = (int(table["height"][i]), int(table["width"][i]))
+        return Camera(
+            token=table["token"][i].decode(),
+            channel=self.channels[table["channel"][i]],
+            time_us=int(table["time_us"][i]),
+            intrinsics=table["intrinsics"][i].reshape(3, 3).copy(),
+            camera_to_ego=_matrix(table["camera_to_ego"][i]),
+            ego_to_world=_matrix(table["ego_to_world"][i]),
+            path=str(path),
+            size=size,
+            image=read_image(path, size) if image else None,
+        )
+
+
+def _matrix(values: NDArray[np.float64]) -> Transform:
+    """(4, 4) from the 12 numbers of its upper rows."""
+    a_to_b = np.eye(4)
+    a_to_b[:3] = values.reshape(3, 4)
+    return a_to_b
+
+
+def _find_root(folder: Path, header: dict[str, Any], root: str | Path | None) -> Path:
+    """The data folder: the given one, the recorded one, or the one at the same place relative to the index."""
+    if root is not None:
+        if not Path(root).is_dir():
+            raise MissingFileError(f"{root}: there is no such data folder; check the root that was given")
+        return Path(root)
+    recorded = Path(header["root"])
+    relative = Path(os.path.normpath(folder / header["root_from_index"]))
+    for place in (recorded, relative):
+        if place.is_dir():
+            return place
+    raise MissingFileError(
+        f"{recorded}: the data folder of the index {folder} is no longer there; "
+        f"open the index with its new root, or prepare again with `{PREPARE} {folder}`"
+    )
+
+
+def _reopen(folder: str, root: str, digest: str) -> LogIndex:
+    """What a loader process does to receive an index."""
+    index = LogIndex(folder, root=root)
+    if index.hash != digest:
+        raise InputError(f"{folder}: the index was prepared anew while it was in use; start the run again")
+    return index

@@ -1,0 +1,40 @@
+"""Several scans in one cloud, in the frame of the newest."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import invert, transform_points
+from .frame import Clip, Frame
+
+
+def merge_sweeps(clip: Clip, *, max_age_s: float | None = None) -> NDArray[np.float32]:
+    """The centre's points followed by those of its sweeps, all in the centre's LiDAR frame.
+
+    Static things fall together; moving ones leave a trail, so keep the ages short. Nothing is dropped or thinned.
+
+    Args:
+        clip: read with ``sweeps`` > 0; without sweeps the result is the centre's own points.
+        max_age_s: leave out sweeps older than this [s].
+
+    Returns:
+        (N, C + 1) float32: the scan's columns, then the age of the point [s, >= 0; 0 for the centre's own points].
+        The first ``len(clip.center.points)`` rows are the centre's, in their order.
+    """
+    center = clip.center
+    parts = [_with_age(center.points, 0.0)]
+    for sweep in clip.sweeps:
+        age_s = (center.time_us - sweep.time_us) * 1e-6
+        if max_age_s is None or age_s <= max_age_s:
+            parts.append(_with_age(transform_points(sweep_to_center(center, sweep), sweep.points), age_s))
+    return np.concatenate(parts)
+
+
+def sweep_to_center(center: Frame, sweep: Frame) -> NDArray[np.float64]:
+    """(4, 4) from the LiDAR frame of ``sweep`` at its time to that of ``center`` at its time, through the world."""
+    return invert(center.lidar_to_world) @ sweep.lidar_to_world
+
+
+def _with_age(points: NDArray[np.float32], age_s: float) -> NDArray[np.float32]:
+    return np.column_stack([points, np.full(len(points), age_s, dtype=np.float32)])

@@ -1,0 +1,125 @@
+"""Point, label and image files into arrays; a file that cannot be right is one clear error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError, MissingFileError
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Content of the file.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: it cannot be read.
+    """
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise MissingFileError(
+            f"{path}: this file is named in the log's tables but is not there; complete the download, "
+            "or give the root that holds it with --root"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{path}: cannot be read ({error.strerror or error}); check the disk and its rights"
+        ) from error
+
+
+def read_points(path: str | Path, columns: int) -> NDArray[np.float32]:
+    """(N, columns) float32 rows of a headerless little-endian point file, in the file's axes; N may be 0.
+
+    Raises:
+        InputError: the file is missing, cut off, of another format, or holds NaN or infinity.
+    """
+    data = read_bytes(path)
+    if data.startswith((b"# .PCD", b"VERSION")):
+        raise InputError(
+            f"{path}: is a PCD file with a header; the schema's .pcd.bin holds bare float32 rows, convert it"
+        )
+    if len(data) % (4 * columns):
+        raise InputError(
+            f"{path}: {len(data)} bytes are not whole points of {columns} float32 ({4 * columns} bytes); "
+            "the file is cut off or of another format, copy it again"
+        )
+    points = np.frombuffer(data, dtype="<f4").reshape(-1, columns).astype(np.float32)
+    broken = int((~np.isfinite(points)).any(axis=1).sum())
+    if broken:
+        raise InputError(
+            f"{path}: {broken} of {len(points)} points hold NaN or infinity; "
+            "remove these rows (and their labels) or export the scan again"
+        )
+    return points
+
+
+def read_labels(path: str | Path, points: int, label_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(N,) uint8 train ids from a file of one unsigned byte a point.
+
+    Args:
+        points: number of points of the scan.
+        label_map: (65536,) raw id -> train id.
+
+    Raises:
+        InputError: the file is missing or has another number of labels than ``points``.
+    """
+    raw = np.frombuffer(read_bytes(path), dtype=np.uint8)
+    if len(raw) != points:
+        raise InputError(
+            f"{path}: {len(raw)} labels for a scan of {points} points; one of the two files is cut off or belongs "
+            "to another version of the log, copy both again"
+        )
+    return label_map[raw]
+
+
+def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB, pixels as stored (a rotation noted in EXIF is not applied: intrinsics know the stored ones).
+
+    Args:
+        size: (H, W) that the intrinsics belong to; None accepts any.
+
+    Raises:
+        InputError: the file is missing, cut off, no image, or of another size.
+    """
+    import cv2
+
+    data = read_bytes(path)
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9", max(0, len(data) - 65536)) < 0:
+        raise InputError(f"{path}: the JPEG is cut off ({len(data)} bytes, no end marker); copy it again")
+    rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
+    flags = (cv2.IMREAD_COLOR if rgb is None else rgb) | cv2.IMREAD_IGNORE_ORIENTATION
+    try:
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
+    except cv2.error as error:
+        raise InputError(f"{path}: cannot be decoded ({error.err}); copy it again") from error
+    if image is None:
+        raise InputError(f"{path}: is no image that OpenCV can decode ({len(data)} bytes); copy it again")
+    if rgb is None:
+        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    if size is not None and image.shape[:2] != tuple(size):
+        raise InputError(
+            f"{path}: the image is {image.shape[1]} x {image.shape[0]} pixels but its intrinsics are for "
+            f"{size[1]} x {size[0]}; prepare again with --rescale-intrinsics if the images were resized"
+        )
+    return image
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """(H, W) of the stored pixels, from the header alone.
+
+    Raises:
+        InputError: the file is missing or no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            return image.height, image.width
+    except FileNotFoundError:
+        read_bytes(path)  # raises with the usual sentence
+        raise
+    except (UnidentifiedImageError, OSError) as error:
+        raise InputError(f"{path}: is no image whose header can be read ({error}); copy it again") from error

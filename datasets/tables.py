@@ -1,0 +1,111 @@
+"""Rows of large JSON tables, one at a time: nuScenes' sample_data.json alone holds 2.6 million (over 1 GB)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, MissingFileError
+
+Progress = Callable[[str, int, int], None]  # what is being done, how far, out of how much
+_CHUNK = 1 << 22
+_LONGEST_ROW = 1 << 26  # characters; a row longer than this is damage, not data
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """A ``Progress`` that shows nothing."""
+
+
+class Row(dict[str, Any]):
+    """One row of a table. A field that is not there is an ``InputError`` that names the table and the row."""
+
+    __slots__ = ("table",)
+
+    def __init__(self, values: dict[str, Any], table: Path) -> None:
+        super().__init__(values)
+        self.table = table
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(
+            f"{self.table}: the row with token {self.get('token')!r} has no field {key!r}; "
+            "the table is of another schema or damaged, download or export it again"
+        )
+
+
+def read_rows(path: Path, progress: Progress = silent) -> Iterator[Row]:
+    """The rows of a JSON file that holds a list of objects, in order, without holding the whole file.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: it is no valid JSON or no list of objects.
+    """
+    try:
+        total = path.stat().st_size
+        with path.open(encoding="utf-8") as file:
+            for values in _objects(
+                file, path, lambda done: progress(f"reading {path.name}", min(done, total), total)
+            ):
+                if not isinstance(values, dict):
+                    raise InputError(
+                        f"{path}: must be a list of objects but holds {str(values)[:40]!r}; export it again"
+                    )
+                yield Row(values, path)
+    except FileNotFoundError:
+        raise MissingFileError(
+            f"{path}: this table is missing; complete the metadata of the log (docs/own_data.md lists what is needed)"
+        ) from None
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path}: is not UTF-8 text ({error.reason}); download or export it again"
+        ) from error
+
+
+def _objects(file: Any, path: Path, report: Callable[[int], None]) -> Iterator[Any]:
+    """Elements of the JSON list in ``file``; the buffer holds one chunk and the row that crosses into it."""
+    decoder = json.JSONDecoder()
+    buffer, place, read = "", 0, 0
+    expect = "["  # then "value", ",", and "" after the closing bracket
+
+    def damaged(reason: str) -> InputError:
+        return InputError(
+            f"{path}: is no valid JSON ({reason} near character {read - len(buffer) + place}); "
+            "the file is cut off or damaged, download or export it again"
+        )
+
+    while True:
+        chunk = file.read(_CHUNK)
+        buffer, place, read = buffer[place:] + chunk, 0, read + len(chunk)
+        report(read)
+        while True:
+            while place < len(buffer) and buffer[place] in " \t\r\n":
+                place += 1
+            if place == len(buffer):
+                break
+            sign = buffer[place]
+            if expect == "":
+                raise damaged("more text after the list")
+            if expect == "[" and sign != "[":
+                raise damaged("a list was expected")
+            if expect == "[":
+                place, expect = place + 1, "first"
+            elif sign == "]" and expect in ("first", ","):
+                place, expect = place + 1, ""
+            elif expect == ",":
+                if sign != ",":
+                    raise damaged("a comma was expected")
+                place, expect = place + 1, "value"
+            else:
+                try:
+                    value, end = decoder.raw_decode(buffer, place)
+                except json.JSONDecodeError as error:
+                    if not chunk or len(buffer) - place > _LONGEST_ROW:
+                        raise damaged(error.msg) from None
+                    break  # the row goes on in the next chunk
+                place, expect = end, ","
+                yield value
+        if not chunk:
+            if expect:
+                raise damaged("the list has no end")
+            return
