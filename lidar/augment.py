@@ -1,0 +1,56 @@
+"""Random rotation, flips and scale of a cloud, with the transform that was drawn."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+
+def augment(
+    points: Tensor,
+    generator: torch.Generator,
+    *,
+    rotation_rad: tuple[float, float] = (-math.pi, math.pi),
+    flip: float = 0.5,
+    scale: tuple[float, float] = (0.95, 1.05),
+) -> tuple[Tensor, Tensor]:
+    """The cloud under a random flip of x, flip of y, turn about z and scale.
+
+    Args:
+        points: (N, 4+) x, y, z [m], ...; columns after the third are kept.
+        generator: the only source of randomness, on the CPU; four numbers are drawn, whatever the options.
+        rotation_rad: range of the angle, a full turn in both directions by default.
+        flip: probability of each of the two flips.
+        scale: range of the factor on all coordinates.
+
+    Returns:
+        The new points, and ``a_to_b`` (4, 4) float64 from the given to the new frame. ``transform(other, a_to_b)``
+        moves another cloud, say the dense one of the same instant, in the same way.
+    """
+    if not 0 <= flip <= 1 or not 0 < scale[0] <= scale[1] or rotation_rad[0] > rotation_rad[1]:
+        raise InputError(
+            f"flip {flip}, scale {scale} and rotation_rad {rotation_rad} do not fit: "
+            "give a probability, a positive range and a range"
+        )
+    draws = torch.rand(4, generator=generator, dtype=torch.float64)
+    angle = rotation_rad[0] + (rotation_rad[1] - rotation_rad[0]) * float(draws[0])
+    factor = scale[0] + (scale[1] - scale[0]) * float(draws[1])
+    sign_x, sign_y = (-1.0 if float(draw) < flip else 1.0 for draw in draws[2:4])
+    cos, sin = math.cos(angle), math.sin(angle)
+    a_to_b = torch.eye(4, dtype=torch.float64)
+    a_to_b[:3, :3] = factor * torch.tensor(
+        [[cos * sign_x, -sin * sign_y, 0.0], [sin * sign_x, cos * sign_y, 0.0], [0.0, 0.0, 1.0]],
+        dtype=torch.float64,
+    )
+    return transform(points, a_to_b), a_to_b
+
+
+def transform(points: Tensor, a_to_b: Tensor) -> Tensor:
+    """``points`` (N, 3+) of frame a with x, y, z in frame b; the input is not changed, further columns are kept."""
+    a_to_b = a_to_b.to(points.device, torch.float64)
+    xyz = points[:, :3].double() @ a_to_b[:3, :3].T + a_to_b[:3, 3]
+    return torch.cat([xyz.to(points.dtype), points[:, 3:]], 1)

@@ -1,0 +1,57 @@
+"""Sparse convolution by spconv, where it is installed: its kernels over our kernel maps, with the same weights.
+
+The pairs come from ``KernelMap`` instead of spconv's own index generation. So the azimuth wraps, odd grids lose
+nothing (spconv rounds the coarser grid down and drops the last plane), and no coordinate limit of its hash applies.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+
+import torch
+from torch import Tensor
+
+from ..sparse import KernelMap
+
+
+def problem(device: torch.device) -> str | None:
+    """Why spconv cannot run on ``device``, or None."""
+    if importlib.util.find_spec("spconv") is None:
+        return 'not installed; pip install "superflow-lidar[spconv]" brings the build for CUDA 12'
+    if device.type not in ("cpu", "cuda"):
+        return f"knows no device {device.type}"
+    return None
+
+
+def version() -> str:
+    """Name and version of the installed build."""
+    names = importlib.metadata.packages_distributions().get("spconv", ["spconv"])
+    return f"{names[0]} {importlib.metadata.version(names[0])}"
+
+
+def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
+    """Output (num_out, Cout) of the convolution with ``weight`` (K, Cin, Cout) over ``features`` (num_in, Cin)."""
+    from spconv.core import ConvAlgo
+    from spconv.pytorch import functional
+
+    if kernel_map.num_out == 0 or kernel_map.num_in == 0:
+        return features.new_zeros(kernel_map.num_out, weight.shape[2]) + (features.sum() + weight.sum()) * 0
+    pairs, counts = kernel_map.arranged("spconv", _pairs)
+    volume, channels_in, channels_out = weight.shape
+    side = round(volume ** (1 / 3))
+    # spconv keeps (Cout, kx, ky, kz, Cin); the order of the offsets is the same
+    filters = weight.permute(2, 0, 1).contiguous().view(channels_out, side, side, side, channels_in)
+    run = functional.indice_subm_conv if kernel_map.mirrored else functional.indice_conv
+    return run(features.contiguous(), filters, pairs, counts, kernel_map.num_out, ConvAlgo.Native)
+
+
+def _pairs(kernel_map: KernelMap) -> tuple[Tensor, Tensor]:
+    """(2, K, P) int32 input and output rows padded with -1, and (K,) int32 counts, as spconv keeps them."""
+    counts = list(kernel_map.counts)
+    device = kernel_map.rows_in.device
+    table = torch.full((2, len(counts), max(1, *counts)), -1, dtype=torch.int32, device=device)
+    for side, rows in enumerate((kernel_map.rows_in, kernel_map.rows_out)):
+        for k, part in enumerate(rows.split(counts)):
+            table[side, k, : len(part)] = part
+    return table, torch.tensor(counts, dtype=torch.int32, device=device)

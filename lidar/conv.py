@@ -1,0 +1,134 @@
+"""Sparse convolution: four layers with one weight layout, over whichever back end fits the device.
+
+A weight is (K, Cin, Cout), K the offsets of the kernel in the order of ``sparse.KernelMap``. Which module of
+``backends`` multiplies is chosen once per kind of device and never changes a weight, a name or a result beyond
+rounding. ``python -m superflow.lidar.conv`` shows what there is on this machine.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .sparse import KernelMap, SparseTensor
+
+logger = logging.getLogger(__name__)
+
+BACKENDS = {"torch": "torch_blocks", "spconv": "spconv"}  # name -> module of lidar/backends
+PREFERRED = {"cpu": ("torch",), "cuda": ("spconv", "torch")}
+ENVIRONMENT = "SUPERFLOW_CONV_BACKEND"
+
+
+class _Convolution(nn.Module):
+    """What the layers share: the weight and how it is drawn."""
+
+    def __init__(self, in_channels: int, out_channels: int, volume: int) -> None:
+        super().__init__()
+        self.in_channels, self.out_channels = in_channels, out_channels
+        self.weight = nn.Parameter(torch.empty(volume, in_channels, out_channels))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """He initialisation over the outputs of a weight."""
+        nn.init.normal_(self.weight, std=(2.0 / (self.weight.shape[0] * self.out_channels)) ** 0.5)
+
+    def extra_repr(self) -> str:
+        return f"{self.in_channels}, {self.out_channels}, offsets={self.weight.shape[0]}"
+
+
+class SubMConv(_Convolution):
+    """3 x 3 x 3 convolution whose outputs are the input cells."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 27)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        return x.replace(convolve(x.features, self.weight, x.pyramid.subm(x.level)))
+
+
+class DownConv(_Convolution):
+    """2 x 2 x 2 convolution with stride 2, to the next coarser level."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 8)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        features = convolve(x.features, self.weight, x.pyramid.down(x.level))
+        return SparseTensor(features, x.pyramid, x.level + 1)
+
+
+class UpConv(_Convolution):
+    """Inverse of ``DownConv``: 2 x 2 x 2 transposed convolution onto the cells of the next finer level."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 8)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        features = convolve(x.features, self.weight, x.pyramid.down(x.level - 1).transposed)
+        return SparseTensor(features, x.pyramid, x.level - 1)
+
+
+class PointConv(_Convolution):
+    """1 x 1 x 1 convolution: one matrix product."""
+
+    def __init__(self, in_channels: int, out_channels: int) -> None:
+        super().__init__(in_channels, out_channels, 1)
+
+    def forward(self, x: SparseTensor) -> SparseTensor:
+        return x.replace(x.features @ self.weight[0])
+
+
+def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
+    """(num_out, Cout) from ``features`` (num_in, Cin) and ``weight`` (K, Cin, Cout) along ``kernel_map``."""
+    if features.is_cuda and torch.is_autocast_enabled("cuda"):
+        dtype = torch.get_autocast_dtype("cuda")
+        features, weight = features.to(dtype), weight.to(dtype)
+    return backend_for(features.device.type).convolve(features, weight, kernel_map)
+
+
+_forced: list[str] = []  # names of the use_backend blocks around the current call
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Compute with the back end ``name`` inside the block, forward and backward."""
+    _load(name)
+    _forced.append(name)
+    try:
+        yield
+    finally:
+        _forced.pop()
+
+
+def backend_for(device_type: str) -> ModuleType:
+    """The module that computes on ``device_type``: of ``use_backend``, else of the environment, else the default."""
+    return _load(_forced[-1]) if _forced else _default(device_type)
+
+
+@cache
+def _default(device_type: str) -> ModuleType:
+    device = torch.device(device_type)
+    if name := os.environ.get(ENVIRONMENT):
+        if problem := _load(name).problem(device):
+            raise InputError(f"{ENVIRONMENT}={name} cannot be used on {device_type}: {problem}")
+        return _load(name)
+    for name in PREFERRED.get(device_type, ("torch",)):
+        if _load(name).problem(device) is None:
+            logger.info("sparse convolution on %s: %s", device_type, name)
+            return _load(name)
+    return _load("torch")
+
+
+def _load(name: str) -> ModuleType:
+    if name not in BACKENDS:
+        raise InputError(f"convolution back end {name!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    return import_module(f".backends.{BACKENDS[name]}", __package__)

@@ -1,0 +1,143 @@
+"""From points to point features: inputs, voxels, backbone, and back to the points."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .minkunet import MinkUNet
+from .sparse import Pyramid, SparseTensor
+from .voxelize import Grid, Reduce, Voxels, make_grid, voxelize
+
+# What a point may tell the network, from points (N, 4+) x, y, z [m], intensity [0, 1]. The lower half is brought
+# to a scale of about one and says nothing of where in the scene a point lies except its height and distance.
+INPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "x": lambda points: points[:, 0],
+    "y": lambda points: points[:, 1],
+    "z": lambda points: points[:, 2],
+    "raw_intensity": lambda points: points[:, 3],
+    "intensity": lambda points: points[:, 3] * 4,
+    "height": lambda points: points[:, 2] / 3,
+    "range": lambda points: torch.hypot(points[:, 0], points[:, 1]) / 30 - 1,
+    "one": lambda points: torch.ones_like(points[:, 0]),
+}
+PUBLISHED = ("x", "y", "z", "raw_intensity")
+
+
+@dataclass(frozen=True, slots=True)
+class VoxelFeatures:
+    """What the encoder makes of a batch of clouds.
+
+    features: (V, C), one row a voxel. voxels: which point lies where.
+    """
+
+    features: Tensor
+    voxels: Voxels
+
+    @property
+    def inverse(self) -> Tensor:
+        """(N,) int64 row of ``features`` for each point."""
+        return self.voxels.inverse
+
+    @property
+    def coords(self) -> Tensor:
+        """(V, 4) int32 cloud and cell of each row."""
+        return self.voxels.coords
+
+    def at_points(self) -> Tensor:
+        """(N, C) features of the voxel of each point, in the order of the points."""
+        return self.voxels.at_points(self.features)
+
+
+class LidarEncoder(nn.Module):
+    """The student: a grid, the inputs of a voxel and a backbone.
+
+    Args:
+        grid: a grid, or its description, e.g. ``{"type": "cubic", "size_m": 0.1}``.
+        backbone: options of ``MinkUNet`` (``in_channels`` follows from ``inputs``).
+        inputs: "published" (x, y, z in metres and intensity as it is), or names of ``INPUTS``; "column:4" is the
+            fifth column of the points as it is.
+        reduce: inputs of a voxel are the "mean" over its points, or those of its "first" point.
+
+    Attributes:
+        out_channels: C of the features.
+    """
+
+    def __init__(
+        self,
+        grid: Grid | Mapping[str, Any],
+        backbone: Mapping[str, Any],
+        inputs: str | Sequence[str] = "published",
+        reduce: Reduce = "mean",
+    ) -> None:
+        super().__init__()
+        self.grid = make_grid(grid)
+        self.inputs = (
+            PUBLISHED if inputs == "published" else (inputs,) if isinstance(inputs, str) else tuple(inputs)
+        )
+        self._columns = [_input(name) for name in self.inputs]
+        if reduce not in ("mean", "first"):
+            raise InputError(f'reduce is {reduce!r}; choose "mean" or "first"')
+        self.reduce = reduce
+        self._options = dict(backbone)
+        if (given := self._options.pop("in_channels", len(self.inputs))) != len(self.inputs):
+            raise InputError(
+                f"backbone in_channels is {given}, but there are {len(self.inputs)} inputs; leave it out"
+            )
+        try:
+            self.backbone = MinkUNet(**self._options, in_channels=len(self.inputs))
+        except TypeError as error:
+            raise InputError(f"backbone {dict(backbone)!r} does not fit MinkUNet ({error})") from error
+
+    @property
+    def out_channels(self) -> int:
+        return self.backbone.out_channels
+
+    def config(self) -> dict[str, Any]:
+        """Plain numbers, strings, lists and dicts with which ``LidarEncoder(**config)`` is the same network."""
+        return {
+            "grid": self.grid.config(),
+            "backbone": dict(self._options),
+            "inputs": list(self.inputs),
+            "reduce": self.reduce,
+        }
+
+    def forward(self, points: Tensor, cloud: Tensor, num_clouds: int) -> VoxelFeatures:
+        """Features of the voxels of all clouds of a batch, in one pass.
+
+        Args:
+            points: (N, 4+) float32 x, y, z [m, LiDAR frame], intensity [0, 1], ... N may be 0.
+            cloud: (N,) int64 cloud of each point; a cloud may have none.
+
+        Raises:
+            InputError: the points have too few columns, are not finite, or lie outside of the grid.
+        """
+        if points.ndim != 2 or points.shape[1] < 4:
+            raise InputError(f"points are {tuple(points.shape)}; give (N, 4+): x, y, z, intensity")
+        voxels = voxelize(points, cloud, self.grid, num_clouds=num_clouds)
+        values = torch.stack([column(points) for column in self._columns], 1)
+        pyramid = Pyramid.from_voxels(voxels).build(self.backbone.levels)
+        # a CPU multiplies bfloat16 many times slower than float32, so autocast stops here
+        with torch.autocast("cpu", enabled=False):
+            output = self.backbone(SparseTensor(voxels.reduce(values, self.reduce), pyramid))
+        return VoxelFeatures(output.features, voxels)
+
+    def point_features(self, points: Tensor, cloud: Tensor, num_clouds: int) -> Tensor:
+        """(N, C) features, one row a point in the order of ``points``; arguments as ``forward``."""
+        return self(points, cloud, num_clouds).at_points()
+
+
+def _input(name: str) -> Callable[[Tensor], Tensor]:
+    if name.startswith("column:") and name[7:].isdecimal():
+        column = int(name[7:])
+        return lambda points: points[:, column]
+    if name not in INPUTS:
+        raise InputError(
+            f'input {name!r} is unknown; choose from {", ".join(INPUTS)}, "column:N" or "published"'
+        )
+    return INPUTS[name]
