@@ -1,0 +1,220 @@
+"""Frozen features for probes: from an encoder, or straight from coordinates as the baseline."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .geometry import transform_points
+from .lidar.encoder import LidarEncoder
+from .limits import Limits
+from .places import IGNORE
+
+
+class FeatureSource(Protocol):
+    """Anything that turns one cloud into features of its points."""
+
+    channels: int
+
+    def __call__(self, points: Tensor, rows: Tensor | None = None) -> Tensor:
+        """(N, C) float32 features of ``points`` (N, 4+) of one scan, or those of ``rows`` (R,) only: (R, C)."""
+
+
+class EncoderFeatures:
+    """Features of an encoder in evaluation mode, without gradients.
+
+    Args:
+        encoder: its mode is set for the duration of a call only.
+        chunk_points: split a scan at random into clouds of at most this many points that are encoded apart, for an
+            encoder that was trained on thinned scans; None encodes the scan whole.
+        seed: of the split.
+    """
+
+    def __init__(self, encoder: LidarEncoder, *, chunk_points: int | None = None, seed: int = 0) -> None:
+        if chunk_points is not None and chunk_points < 1:
+            raise ValueError(f"chunk_points is {chunk_points}; give a positive number or None")
+        self.encoder = encoder
+        self.channels = int(encoder.out_channels)
+        self.chunk_points = chunk_points
+        self.seed = seed
+
+    @torch.no_grad()
+    def __call__(self, points: Tensor, rows: Tensor | None = None) -> Tensor:
+        points = points.to(next(self.encoder.parameters()).device)
+        if len(points) == 0:
+            return points.new_zeros(0, self.channels)
+        order, cloud, num_clouds = self._split(points)
+        was_training = self.encoder.training
+        self.encoder.eval()
+        voxels = self.encoder(points[order], cloud, num_clouds)
+        self.encoder.train(was_training)
+        inverse = torch.empty_like(voxels.inverse)
+        inverse[order] = voxels.inverse  # back to the order of the points
+        return voxels.features[inverse if rows is None else inverse[rows.to(inverse.device)]].float()
+
+    def _split(self, points: Tensor) -> tuple[Tensor, Tensor, int]:
+        """Order of the points by cloud, (N,) ascending cloud of each in that order, number of clouds."""
+        count = len(points)
+        if self.chunk_points is None or count <= self.chunk_points:
+            order = torch.arange(count, device=points.device)
+            return order, torch.zeros_like(order), 1
+        num_clouds = -(-count // self.chunk_points)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed)).to(points.device)
+        return order, torch.arange(count, device=points.device) * num_clouds // count, num_clouds
+
+
+class RawCoordinates:
+    """The baseline without a network: x, y, z, horizontal range, intensity, and the squares of these five."""
+
+    channels = 10
+
+    def __call__(self, points: Tensor, rows: Tensor | None = None) -> Tensor:
+        points = points if rows is None else points[rows]
+        distance = torch.linalg.vector_norm(points[:, :2], dim=1, keepdim=True)
+        values = torch.cat([points[:, :3], distance, points[:, 3:4]], dim=1).float()
+        return torch.cat([values, values.square()], dim=1)
+
+
+def recalibrate_batch_norm(encoder: LidarEncoder, clouds: Iterable[Tensor]) -> LidarEncoder:
+    """A copy of ``encoder`` whose batch-norm statistics are those of ``clouds``; no labels are used.
+
+    Pretraining sees augmented, thinned or merged clouds, and a random network has no statistics at all. The running
+    mean and variance are replaced by their plain averages over the clouds (one forward pass each, equal weights), as
+    evaluation will see them. The copy is in evaluation mode.
+
+    Args:
+        clouds: (N, 4+) scans, not augmented; 10 to 20 suffice.
+
+    Raises:
+        ValueError: there is no cloud, although the encoder has batch norm.
+    """
+    encoder = copy.deepcopy(encoder).eval()
+    norms = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return encoder
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch then keeps the cumulative average
+        norm.train()
+    device = next(encoder.parameters()).device
+    seen = 0
+    with torch.no_grad():
+        for points in clouds:
+            points = points.to(device)
+            encoder(points, torch.zeros(len(points), dtype=torch.int64, device=device), 1)
+            seen += 1
+    if seen == 0:
+        raise ValueError("no cloud to take batch-norm statistics from; give at least one")
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+    return encoder.eval()
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSample:
+    """Features of some labelled points. features: (M, C) float32; labels: (M,) int64; row: (M,) int64 of the index."""
+
+    features: Tensor
+    labels: Tensor
+    row: Tensor
+
+    def of_rows(self, rows: Sequence[int]) -> FeatureSample:
+        """The part that comes from these frames."""
+        chosen = torch.isin(self.row, torch.as_tensor(list(rows), dtype=torch.int64))
+        return FeatureSample(self.features[chosen], self.labels[chosen], self.row[chosen])
+
+
+def sample_features(
+    source: FeatureSource,
+    index: Any,
+    rows: Sequence[int],
+    *,
+    max_points: int = 80_000,
+    balance: float = 0.0,
+    limits: Limits | None = None,
+    seed: int = 0,
+) -> FeatureSample:
+    """Features of at most ``max_points`` labelled points, the same number from every frame.
+
+    Args:
+        balance: 0 draws points as frequent as they are, 1 draws as if all classes of a frame were equally frequent;
+            between them the weight of a point is count^-balance.
+        limits: region to draw from.
+        seed: the draw of a frame depends on it and on the frame's row alone.
+
+    Raises:
+        ValueError: no frame has a labelled point.
+    """
+    quota = max(1, max_points // max(len(rows), 1))
+    parts = []
+    for row in rows:
+        scan = read_scan(index, row)
+        points, labels = scan.points, scan.labels
+        candidates = labels != IGNORE
+        if limits is not None:
+            candidates &= limits.mask(points)
+        chosen = draw_points(
+            labels, candidates.nonzero()[:, 0], quota, balance=balance, seed=(seed, int(row))
+        )
+        if len(chosen):
+            parts.append((source(points, chosen).cpu(), labels[chosen], torch.full((len(chosen),), int(row))))
+    if not parts:
+        raise ValueError(f"none of the {len(rows)} frames has a labelled point; choose labelled frames")
+    features, labels, row_of = (torch.cat(column) for column in zip(*parts))
+    return FeatureSample(features, labels, row_of)
+
+
+def draw_points(
+    labels: Tensor, candidates: Tensor, count: int, *, balance: float = 0.0, seed: tuple[int, int] = (0, 0)
+) -> Tensor:
+    """Up to ``count`` of ``candidates`` (K,), ascending, drawn without replacement; see ``sample_features``."""
+    if len(candidates) <= count:
+        return candidates
+    generator = np.random.default_rng(seed)
+    keys = torch.from_numpy(generator.standard_exponential(len(candidates)))
+    if balance:
+        # the smallest exponential keys, each divided by its weight, are a weighted draw (Efraimidis, Spirakis 2006)
+        of_class = labels[candidates]
+        keys = keys * torch.bincount(of_class, minlength=256)[of_class].double() ** balance
+    return candidates[keys.argsort()[:count]].sort().values
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """One scan as tensors.
+
+    points: (N, 4+) float32; labels: (N,) int64, all ``IGNORE`` where the scan has none; lidar_to_world: (4, 4).
+    """
+
+    points: Tensor
+    labels: Tensor
+    lidar_to_world: NDArray[np.float64]
+
+    @property
+    def world(self) -> NDArray[np.float64]:
+        """(N, 3) float64 points in the world frame [m]."""
+        return transform_points(self.lidar_to_world, self.points[:, :3].double().numpy())
+
+    @property
+    def ranges_m(self) -> Tensor:
+        """(N,) horizontal distance of the points from the sensor."""
+        return torch.linalg.vector_norm(self.points[:, :2], dim=1)
+
+
+def read_scan(index: Any, row: int, *, labels: bool = True) -> Scan:
+    """One frame of a ``LogIndex`` without cameras."""
+    frame = index.frame(int(row), cameras=(), images=False, labels=labels)
+    points = torch.from_numpy(np.ascontiguousarray(frame.points, dtype=np.float32))
+    if frame.labels is None:
+        of_points = torch.full((len(points),), IGNORE, dtype=torch.int64)
+    else:
+        of_points = torch.from_numpy(frame.labels.astype(np.int64))
+    return Scan(points, of_points, frame.lidar_to_world)

@@ -1,0 +1,93 @@
+"""Which frames a label-scarce experiment may use. Lists are written out, since the rule alone changes results.
+
+Scene lists spread k % of the labels over few scenes, frame lists over all of them; with the same k the second is
+far easier. State which one a figure belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError, MissingFileError, write_atomically
+
+
+def scene_fraction(scenes: Sequence[str], percent: float) -> list[str]:
+    """Every (100/k)-th scene, counted from one: of 700 scenes 1 % are the 100th, 200th, ... 700th.
+
+    Args:
+        scenes: names in the order of the dataset's own table (not sorted by name).
+        percent: k, such that 100/k is a whole number.
+    """
+    step = _step(percent)
+    return list(scenes[step - 1 :: step])
+
+
+def frame_fraction(tokens: Sequence[str], percent: float) -> list[str]:
+    """Every (100/k)-th frame of the sorted list, beginning with the first (the rule used for SemanticKITTI)."""
+    return sorted(tokens)[:: _step(percent)]
+
+
+def fraction_rows(index: Any, percent: float, *, rule: str = "scene", selection: Any = None) -> list[int]:
+    """Rows of ``index`` that k % leaves.
+
+    Args:
+        index: a ``LogIndex``.
+        rule: "scene" (nuScenes) or "frame" (KITTI-type, scene by scene in time order).
+        selection: what ``index.rows`` takes; the labelled training part to choose from.
+
+    Raises:
+        InputError: an unknown rule, or fewer scenes than 100/k.
+    """
+    rows = [int(row) for row in index.rows(selection)]
+    if rule == "frame":
+        return rows[:: _step(percent)]
+    if rule != "scene":
+        raise InputError(f'rule "{rule}" is unknown; choose "scene" or "frame"')
+    scene_of = {row: index.scene(row) for row in rows}
+    present = set(scene_of.values())
+    scenes = [name for name in index.scenes if name in present]
+    kept = set(scene_fraction(scenes, percent))
+    if not kept:
+        raise InputError(
+            f"{percent:g} % of {len(scenes)} scenes is less than one; choose a larger percentage or rule='frame'"
+        )
+    return [row for row in rows if scene_of[row] in kept]
+
+
+def write_tokens(path: str | Path, tokens: Sequence[str], *, note: str = "") -> None:
+    """Write one token a line, after a comment line with ``note``."""
+    with write_atomically(path, "w") as file:
+        if note:
+            file.write("# " + note.replace("\n", " ") + "\n")
+        file.writelines(f"{token}\n" for token in tokens)
+
+
+def read_tokens(path: str | Path) -> list[str]:
+    """The tokens of a list; comment lines and blank lines are skipped.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: a token occurs twice.
+    """
+    path = Path(path)
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        raise MissingFileError(f"{path}: there is no such token list; write one token a line") from None
+    tokens = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if len(set(tokens)) != len(tokens):
+        twice = next(token for token in tokens if tokens.count(token) > 1)
+        raise InputError(f"{path}: token {twice} is listed twice; each frame may count once")
+    return tokens
+
+
+def _step(percent: float) -> int:
+    step = round(100 / percent) if percent > 0 else 0
+    if step < 1 or abs(step * percent - 100) > 1e-6:
+        raise InputError(
+            f"{percent:g} % has no every-n-th rule because 100/{percent:g} is no whole number; "
+            "use 1, 2, 4, 5, 10, 20, 25, 50 or 100"
+        )
+    return step

@@ -1,0 +1,102 @@
+"""Losses of segmentation: cross-entropy and Lovasz-softmax, both deaf to ignored labels."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE = 255
+
+
+def inverse_root_weights(counts: Tensor) -> Tensor:
+    """(C,) float32 class weights proportional to count^-1/2, with mean 1 over the classes that occur.
+
+    Args:
+        counts: (C,) points of each class; a class without points gets weight 1, since nothing will use it.
+    """
+    counts = counts.to(torch.float64)
+    occurs = counts > 0
+    weights = torch.where(occurs, counts.clamp(min=1).rsqrt(), torch.zeros_like(counts))
+    if occurs.any():
+        weights = weights / weights[occurs].mean()
+    return torch.where(occurs, weights, torch.ones_like(weights)).float()
+
+
+def cross_entropy(
+    logits: Tensor, labels: Tensor, *, class_weights: Tensor | None = None, ignore: int = IGNORE
+) -> Tensor:
+    """Cross-entropy, averaged over labelled rows (weighted by their class weights).
+
+    Args:
+        logits: (N, C) scores before the softmax.
+        labels: (N,) int64 train ids 0..C-1, or ``ignore``.
+        class_weights: (C,) weight of each class; all 1 when None.
+
+    Returns:
+        Scalar in float32. Zero (with a graph) when nothing is labelled, so that a rank without labels still steps.
+
+    Raises:
+        ValueError: shapes that do not belong together, or a label outside 0..C-1.
+    """
+    logits, labels = _labelled(logits, labels, ignore)
+    if len(labels) == 0:
+        return logits.sum()
+    return F.cross_entropy(logits, labels, weight=class_weights)
+
+
+def lovasz_softmax(
+    logits: Tensor, labels: Tensor, *, present_only: bool = True, ignore: int = IGNORE
+) -> Tensor:
+    """Lovasz extension of 1 - IoU, averaged over classes (Berman, Rannen Triki and Blaschko, CVPR 2018).
+
+    For a class c the error of row i is 1 - p_ic where i belongs to c and p_ic elsewhere. With the errors in
+    descending order, row i weighs what the Jaccard loss grows by when the i worst rows are taken as mistakes
+    instead of the i - 1 worst ones.
+
+    Args:
+        logits: (N, C) scores before the softmax.
+        labels: (N,) int64 train ids 0..C-1, or ``ignore``.
+        present_only: average over the classes that occur in ``labels``; else over all C.
+
+    Returns:
+        Scalar in float32. Zero (with a graph) when nothing is labelled.
+
+    Raises:
+        ValueError: shapes that do not belong together, or a label outside 0..C-1.
+    """
+    num_classes = logits.shape[1] if logits.dim() == 2 else 0
+    logits, labels = _labelled(logits, labels, ignore)
+    if len(labels) == 0:
+        return logits.sum()
+    probabilities = logits.softmax(dim=1)
+    classes = labels.unique() if present_only else torch.arange(num_classes, device=labels.device)
+    belongs = (labels[:, None] == classes).to(probabilities.dtype)  # (N, K)
+    errors, order = (belongs - probabilities[:, classes]).abs().sort(dim=0, descending=True)
+    belongs = belongs.gather(0, order)
+    return (errors * _jaccard_steps(belongs)).sum(dim=0).mean()
+
+
+def _jaccard_steps(belongs: Tensor) -> Tensor:
+    """(N, K) growth of the Jaccard loss from the i - 1 to the i worst rows; ``belongs`` (N, K) in that order."""
+    members = belongs.sum(dim=0)
+    intersection = members - belongs.cumsum(dim=0)
+    union = members + (1 - belongs).cumsum(dim=0)  # never 0: every row adds to one of the two
+    loss = 1 - intersection / union
+    return torch.cat([loss[:1], loss[1:] - loss[:-1]])
+
+
+def _labelled(logits: Tensor, labels: Tensor, ignore: int) -> tuple[Tensor, Tensor]:
+    """The rows with a label, logits in float32; checks what would else surface as a device-side assertion."""
+    if logits.dim() != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} must be (N, classes) and (N,)"
+        )
+    chosen = labels != ignore
+    logits, labels = logits[chosen].float(), labels[chosen]
+    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]):
+        raise ValueError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}, but there are {logits.shape[1]} classes; "
+            f"map raw ids to 0..{logits.shape[1] - 1} or {ignore} = ignore"
+        )
+    return logits, labels

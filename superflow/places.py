@@ -1,0 +1,139 @@
+"""Where in the world points lie: packed voxel keys, which places were seen, and which labels they had.
+
+World coordinates serve evaluation only; they never enter a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .geometry import transform_points
+
+IGNORE = 255
+_BITS = (24, 24, 15)  # of x, y, z; 63 in all, so that a key is a non-negative int64
+
+
+def voxel_keys(xyz: NDArray, size_m: float) -> NDArray[np.int64]:
+    """(N,) int64 key of the cubic voxel of each point; equal keys are equal voxels.
+
+    Args:
+        xyz: (N, 3) float [m]; voxel borders are multiples of ``size_m``.
+        size_m: edge of a voxel [m].
+
+    Raises:
+        ValueError: a coordinate is not finite or too far from the origin to be packed (0.2 m voxels reach
+            1600 km sideways and 3 km upwards).
+    """
+    cells = np.floor(np.asarray(xyz, dtype=np.float64) / size_m)
+    half = np.array([1 << (bits - 1) for bits in _BITS], dtype=np.float64)
+    if not bool((np.abs(cells) < half).all()):  # False also for NaN
+        raise ValueError(
+            f"coordinates up to {np.abs(xyz).max() if len(xyz) else 0:g} m cannot be packed into voxels of {size_m} m; "
+            "move the origin of the world nearer to the log"
+        )
+    x, y, z = (cells + half).astype(np.int64).T
+    return (x << (_BITS[1] + _BITS[2])) | (y << _BITS[2]) | z
+
+
+@dataclass(frozen=True, slots=True)
+class SeenVoxels:
+    """World voxels that hold at least one point of some frames. keys: (V,) int64, ascending."""
+
+    keys: NDArray[np.int64]
+    size_m: float
+
+    def contains(self, world: NDArray) -> NDArray[np.bool_]:
+        """(N,) True where the voxel of ``world`` (N, 3) [m] was seen."""
+        return np.isin(voxel_keys(world, self.size_m), self.keys)
+
+
+def seen_voxels(index: Any, rows: Iterable[int], size_m: float = 0.5) -> SeenVoxels:
+    """Voxels that points of the frames ``rows`` of ``index`` occupy, labelled or not.
+
+    All rows must share one world frame; scenes of unrelated places whose coordinates overlap hide one another.
+    """
+    parts = [
+        np.unique(voxel_keys(world_points(frame), size_m)) for frame in _scans(index, rows, labels=False)
+    ]
+    keys = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
+    return SeenVoxels(keys, size_m)
+
+
+@dataclass(frozen=True, slots=True)
+class LabelLookup:
+    """The control without learning: a place has the label that it mostly had in the training frames.
+
+    keys: (V,) int64 ascending; labels: (V,) uint8 majority of each; default: class where none was seen.
+    """
+
+    keys: NDArray[np.int64]
+    labels: NDArray[np.uint8]
+    default: int
+    size_m: float
+
+    def predict(self, world: NDArray) -> NDArray[np.int64]:
+        """(N,) class of ``world`` (N, 3) [m]."""
+        keys = voxel_keys(world, self.size_m)
+        if len(self.keys) == 0:
+            return np.full(len(keys), self.default, dtype=np.int64)
+        position = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+        known = self.keys[position] == keys
+        return np.where(known, self.labels[position], self.default).astype(np.int64)
+
+
+def label_lookup(
+    index: Any, rows: Sequence[int], *, size_m: float = 0.5, default: int | None = None
+) -> LabelLookup:
+    """Majority label of every world voxel over the labelled points of the frames ``rows``.
+
+    Args:
+        default: class where no label was seen; the most frequent one when None. Ties go to the lower id.
+
+    Raises:
+        ValueError: no point of ``rows`` has a label.
+    """
+    keys, labels, totals = [], [], np.zeros(256, dtype=np.int64)
+    for frame in _scans(index, rows, labels=True):
+        chosen = frame.labels != IGNORE
+        totals += np.bincount(frame.labels[chosen], minlength=256)
+        keys.append(voxel_keys(world_points(frame)[chosen], size_m))
+        labels.append(frame.labels[chosen])
+    if totals.sum() == 0:
+        raise ValueError(
+            f"none of the {len(rows)} frames has a labelled point; choose labelled training frames"
+        )
+    voxels, majority = majority_by_key(np.concatenate(keys), np.concatenate(labels))
+    chosen_default = int(totals.argmax()) if default is None else default
+    return LabelLookup(voxels, majority, chosen_default, size_m)
+
+
+def majority_by_key(
+    keys: NDArray[np.int64], labels: NDArray[np.uint8]
+) -> tuple[NDArray[np.int64], NDArray[np.uint8]]:
+    """Ascending distinct ``keys`` (V,) and the most frequent of their ``labels`` (V,); ties to the lower id."""
+    if len(keys) == 0:
+        return np.zeros(0, np.int64), np.zeros(0, np.uint8)
+    order = np.lexsort((labels, keys))
+    keys, labels = keys[order], labels[order]
+    starts = np.flatnonzero(np.r_[True, (keys[1:] != keys[:-1]) | (labels[1:] != labels[:-1])])
+    counts = np.diff(np.r_[starts, len(keys)])
+    keys, labels = keys[starts], labels[starts]  # one row for each (voxel, label)
+    order = np.lexsort((labels, -counts, keys))
+    keys, labels = keys[order], labels[order]
+    first = np.r_[True, keys[1:] != keys[:-1]]
+    return keys[first], labels[first]
+
+
+def world_points(frame: Any) -> NDArray[np.float64]:
+    """(N, 3) float64 points of ``frame`` in the world frame [m]."""
+    return transform_points(frame.lidar_to_world, frame.points[:, :3].astype(np.float64))
+
+
+def _scans(index: Any, rows: Iterable[int], *, labels: bool) -> Iterable[Any]:
+    for row in rows:
+        yield index.frame(int(row), cameras=(), images=False, labels=labels)

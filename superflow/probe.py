@@ -1,0 +1,269 @@
+"""The fast probes: how much do frozen features say about classes, with nothing but a linear map on top?
+
+result = probe(EncoderFeatures(encoder), index, train_rows, eval_rows)
+result.scores["linear"]["miou"], result.scores["linear, new places"]["miou"]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .evaluation import evaluate_heads
+from .features import (
+    EncoderFeatures,
+    FeatureSample,
+    FeatureSource,
+    read_scan,
+    recalibrate_batch_norm,
+    sample_features,
+)
+from .heads import CLASS_WEIGHTS, Head, LinearProbe, fit_knn_probe, fit_linear_probe
+from .limits import Limits
+from .metrics import ConfusionMatrix, class_predictions
+from .places import SeenVoxels, seen_voxels
+from .protocol import index_protocol
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeOptions:
+    """Settings of ``probe``; every one is part of the result.
+
+    max_points, balance: training points, see ``sample_features``. weight_decays, class_weights: grid from which the
+    held-out training frames choose. iterations: of L-BFGS. refit: fit again with the held-out frames after
+    choosing. recalibrate_frames: unlabelled training frames for batch-norm statistics, 0 leaves them as trained.
+    knn: neighbours, 0 leaves that probe out; knn_per_class: size of its bank; knn_points: points judged a
+    frame. place_size_m: voxel that tells new places from seen ones, None where train and evaluation frames share
+    no world. limits: region; evaluation points outside count as errors. seed: of all draws.
+    """
+
+    max_points: int = 80_000
+    balance: float = 0.0
+    weight_decays: tuple[float, ...] = (1e-2, 1e-3, 1e-4)
+    class_weights: tuple[str, ...] = CLASS_WEIGHTS
+    iterations: int = 80
+    refit: bool = True
+    recalibrate_frames: int = 20
+    knn: int = 15
+    knn_per_class: int = 1500
+    knn_points: int = 2000
+    place_size_m: float | None = 0.5
+    limits: Limits | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What a probe found.
+
+    scores: name of the head ("linear", "knn", each also with ", new places") -> ``ConfusionMatrix.summary``.
+    chosen: weight decay and class weights, with their mIoU on the held-out frames. tried: all combinations.
+    protocol: what has to agree for two results to be comparable. seconds: by stage. head: the fitted linear probe.
+    """
+
+    scores: dict[str, dict[str, Any]]
+    chosen: dict[str, Any]
+    tried: list[dict[str, Any]]
+    protocol: dict[str, Any]
+    seconds: dict[str, float]
+    head: LinearProbe = field(repr=False)
+    source: FeatureSource = field(repr=False)
+
+    def record(self) -> dict[str, Any]:
+        """All of it but the tensors, as plain types for JSON."""
+        kept = [f.name for f in fields(self) if f.name not in ("head", "source")]
+        return {name: getattr(self, name) for name in kept}
+
+
+def probe(
+    source: FeatureSource,
+    index: Any,
+    train_rows: Sequence[int],
+    eval_rows: Sequence[int],
+    *,
+    held_out_rows: Sequence[int] | None = None,
+    seen: SeenVoxels | None = None,
+    options: ProbeOptions | None = None,
+    protocol: Mapping[str, Any] | None = None,
+) -> ProbeResult:
+    """Fit a linear and a kNN probe on training frames, evaluate both on all points of the evaluation frames.
+
+    Args:
+        source: ``EncoderFeatures`` or ``RawCoordinates``. An encoder is not changed; with recalibrated statistics a
+            copy of it is used (``ProbeResult.source``).
+        index: a ``LogIndex``.
+        train_rows, eval_rows: rows of labelled frames; they may not overlap.
+        held_out_rows: the part of ``train_rows`` that chooses the options; the last quarter when None, since
+            frames next to one another are nearly the same frame.
+        seen: places that are not new; those of ``train_rows`` when None.
+        protocol: further fields of the record (pretraining, teacher, seed of the run, ...).
+
+    Raises:
+        ValueError: training and evaluation frames overlap, or no frame is left to fit on.
+    """
+    options = options or ProbeOptions()
+    train_rows, eval_rows = [int(row) for row in train_rows], [int(row) for row in eval_rows]
+    if held_out_rows is None:
+        held_out_rows = train_rows[-max(1, len(train_rows) // 4) :]
+    fit_rows = [row for row in train_rows if row not in set(held_out_rows)]
+    if set(train_rows) & set(eval_rows):
+        raise ValueError(f"row {min(set(train_rows) & set(eval_rows))} is a training and an evaluation frame")
+    if not fit_rows or not set(held_out_rows) <= set(train_rows):
+        raise ValueError("held_out_rows must be a part of train_rows and leave frames to fit on")
+
+    watch = _Watch()
+    source = _recalibrated(source, index, train_rows, options)
+    watch.lap("recalibrate")
+    sample = sample_features(
+        source,
+        index,
+        train_rows,
+        max_points=options.max_points,
+        balance=options.balance,
+        limits=options.limits,
+        seed=options.seed,
+    )
+    watch.lap("extract")
+    classes = tuple(index.card.classes)
+    head, tried = choose_linear_probe(
+        sample.of_rows(fit_rows), sample.of_rows(held_out_rows), classes, options
+    )
+    best = max(tried, key=lambda trial: trial["miou"])
+    if options.refit:
+        head = fit_linear_probe(
+            sample.features, sample.labels, len(classes), start=head, **_fit_options(best, options)
+        )
+    heads: dict[str, Head] = {"linear": head}
+    if options.knn:
+        heads["knn"] = fit_knn_probe(
+            sample.features,
+            sample.labels,
+            len(classes),
+            k=options.knn,
+            per_class=options.knn_per_class,
+            max_points=options.knn_points,
+            seed=options.seed,
+        )
+    watch.lap("fit")
+    if seen is None and options.place_size_m is not None:
+        seen = seen_voxels(index, train_rows, options.place_size_m)
+    matrices = evaluate_heads(
+        source, index, eval_rows, heads, seen=seen, limits=options.limits, seed=options.seed
+    )
+    watch.lap("evaluate")
+    return ProbeResult(
+        scores={name: matrix.summary(classes) for name, matrix in matrices.items()},
+        chosen=best,
+        tried=tried,
+        protocol=_protocol(source, index, train_rows, eval_rows, best, options, protocol or {}),
+        seconds=watch.seconds,
+        head=head,
+        source=source,
+    )
+
+
+def choose_linear_probe(
+    fit: FeatureSample, held_out: FeatureSample, classes: Sequence[str], options: ProbeOptions
+) -> tuple[LinearProbe, list[dict[str, Any]]]:
+    """The probe that is best on ``held_out``, and the mIoU of every combination of the grid.
+
+    Weight decay descends within the grid so that each fit begins where a smoother one ended.
+    """
+    tried: list[dict[str, Any]] = []
+    best: tuple[float, LinearProbe] | None = None
+    for weights in options.class_weights:
+        head = None
+        for decay in sorted(options.weight_decays, reverse=True):
+            trial = {"weight_decay": decay, "class_weights": weights}
+            head = fit_linear_probe(
+                fit.features, fit.labels, len(classes), start=head, **_fit_options(trial, options)
+            )
+            matrix = ConfusionMatrix(len(classes))
+            matrix.update(class_predictions(head.probabilities(held_out.features)), held_out.labels)
+            miou = matrix.summary(classes)["miou"] or 0.0
+            tried.append({**trial, "miou": miou})
+            if best is None or miou > best[0]:
+                best = (miou, head)
+    if best is None:
+        raise ValueError("weight_decays and class_weights must each name at least one value")
+    return best[1], tried
+
+
+def _recalibrated(
+    source: FeatureSource, index: Any, train_rows: Sequence[int], options: ProbeOptions
+) -> FeatureSource:
+    if not options.recalibrate_frames or not isinstance(source, EncoderFeatures):
+        return source
+    step = max(1, len(train_rows) // options.recalibrate_frames)
+    rows = train_rows[::step][: options.recalibrate_frames]
+    clouds = (read_scan(index, row, labels=False).points for row in rows)
+    if source.chunk_points is not None:
+        clouds = (_thinned(points, source.chunk_points, options.seed) for points in clouds)
+    encoder = recalibrate_batch_norm(source.encoder, clouds)
+    return EncoderFeatures(encoder, chunk_points=source.chunk_points, seed=source.seed)
+
+
+def _thinned(points: Tensor, count: int, seed: int) -> Tensor:
+    kept = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:count]
+    return points[kept.sort().values]
+
+
+def _fit_options(trial: Mapping[str, Any], options: ProbeOptions) -> dict[str, Any]:
+    return {
+        "weight_decay": trial["weight_decay"],
+        "class_weights": trial["class_weights"],
+        "iterations": options.iterations,
+    }
+
+
+def _protocol(
+    source: FeatureSource,
+    index: Any,
+    train_rows: Sequence[int],
+    eval_rows: Sequence[int],
+    best: Mapping[str, Any],
+    options: ProbeOptions,
+    given: Mapping[str, Any],
+) -> dict[str, Any]:
+    settings = asdict(options)
+    settings["limits"] = None if options.limits is None else options.limits.record()
+    recalibrated = options.recalibrate_frames and isinstance(source, EncoderFeatures)
+    return {
+        **index_protocol(index, train_rows, eval_rows),
+        "pretraining": "none",
+        "teacher": "none",
+        "feature_channels": source.channels,
+        "head": "linear, standardised features",
+        "optimiser": "L-BFGS",
+        "learning_rate": "line search",
+        "losses": f"cross-entropy, class weights {best['class_weights']}, weight decay {best['weight_decay']:g}",
+        "batch_norm": (
+            f"frozen, recalibrated on {options.recalibrate_frames} unlabelled training frames"
+            if recalibrated
+            else "frozen, as trained"
+        ),
+        "checkpoint": "last",
+        "evaluated_on": "points",
+        "seed": options.seed,
+        "input_points": getattr(source, "chunk_points", None) or "all",
+        "options": settings,
+        **given,
+    }
+
+
+class _Watch:
+    """Seconds of consecutive stages."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.seconds[name] = round(now - self._last, 3)
+        self._last = now

@@ -1,0 +1,60 @@
+"""What a figure needs beside it to be compared with another one."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from . import __version__
+from .errors import InputError
+
+# Results that differ in one of these are results of different protocols.
+PROTOCOL_FIELDS = {
+    "dataset": "name of the dataset",
+    "real": "recorded (true) or made (false) data",
+    "index_hash": "sha256 of the prepared index",
+    "train_frames": "labelled frames the head or model was trained on",
+    "train_hash": "sha256 of their tokens",
+    "eval_frames": "frames evaluated",
+    "eval_hash": "sha256 of their tokens",
+    "pretraining": "what the encoder was pretrained with and on how many frames, or none",
+    "teacher": "image model of the pretraining, or none",
+    "feature_channels": "width of the probed features",
+    "head": "kind of head",
+    "optimiser": "of the head",
+    "learning_rate": "of the head, and of the encoder where it is trained",
+    "losses": "with their weights",
+    "batch_norm": "how its statistics were treated",
+    "checkpoint": "last or best",
+    "evaluated_on": "points or voxels",
+    "seed": "of the run",
+}
+
+
+def index_protocol(index: Any, train_rows: Sequence[int], eval_rows: Sequence[int]) -> dict[str, Any]:
+    """The fields that follow from the data: which dataset, which frames."""
+    return {
+        "dataset": index.card.name,
+        "real": bool(index.card.real),
+        "index_hash": index.hash,
+        "train_frames": len(train_rows),
+        "train_hash": token_hash(index.tokens(train_rows)),
+        "eval_frames": len(eval_rows),
+        "eval_hash": token_hash(index.tokens(eval_rows)),
+        "version": __version__,
+    }
+
+
+def token_hash(tokens: Sequence[str]) -> str:
+    """sha256 of a set of tokens, whatever their order."""
+    return hashlib.sha256("\n".join(sorted(tokens)).encode()).hexdigest()
+
+
+def check_protocol(record: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` naming the first field that a result's protocol lacks (None counts as lacking)."""
+    for name, meaning in PROTOCOL_FIELDS.items():
+        if record.get(name) is None:
+            raise InputError(
+                f'the result does not say "{name}" ({meaning}); without it the figure cannot be compared'
+            )

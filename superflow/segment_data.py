@@ -1,0 +1,132 @@
+"""Labelled scans for probing and fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .batch import Batch
+from .datasets.index import LogIndex
+from .errors import InputError
+from .fractions import read_tokens
+from .lidar.augment import augment
+from .limits import Limits
+
+
+class SegmentDataset(Dataset):
+    """One labelled scan an item, as a ``Batch`` of one cloud.
+
+    In training a scan is cropped to ``limits``, thinned to ``max_points`` and augmented. In evaluation it is
+    returned whole and in the order of its file: what a model cannot see is an error of the model, not a point less.
+
+    Args:
+        index: a ``LogIndex`` or the folder of one.
+        selection: what ``LogIndex.rows`` takes: a split name, a list of scene terms, None for everything.
+        rows: rows of the index, instead of ``selection``.
+        tokens: path of a token list (k % experiments), or the tokens; keeps only these of the chosen rows.
+        train: augment, crop and thin.
+        max_points: points kept in training, drawn anew for each seed; None keeps all.
+        limits: region kept in training, ``Limits`` or a dict of its fields.
+        augmentation: options of ``lidar.augment.augment``, such as ``dict(flip=0.5)``.
+
+    Raises:
+        InputError: nothing is chosen, or a token of the list is not among the chosen rows.
+    """
+
+    def __init__(
+        self,
+        index: LogIndex | str | Path,
+        *,
+        selection: str | Sequence[str] | None = None,
+        rows: Sequence[int] | None = None,
+        tokens: str | Path | Sequence[str] | None = None,
+        train: bool = False,
+        max_points: int | None = None,
+        limits: Limits | dict[str, Any] | None = None,
+        augmentation: dict[str, Any] | None = None,
+    ) -> None:
+        if rows is not None and selection is not None:
+            raise InputError("give SegmentDataset either rows or a selection, not both")
+        self.index = LogIndex.open(index) if isinstance(index, str | Path) else index
+        chosen = self.index.rows(selection) if rows is None else rows
+        self.rows = np.asarray(chosen, dtype=np.int64)
+        if tokens is not None:
+            self.rows = _only_tokens(self.index, self.rows, tokens)
+        if len(self.rows) == 0:
+            raise InputError(f"{selection!r} chooses no frame of the index; see its splits and scenes")
+        self.train = train
+        self.max_points = max_points
+        self.limits = Limits.from_record(limits)
+        self.augmentation = dict(augmentation or {})
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the train ids."""
+        return tuple(self.index.card.classes)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Batch:
+        """Sample ``item`` or ``(item, seed)``; everything random comes from ``seed`` alone."""
+        item, seed = key if isinstance(key, tuple) else (key, 0)
+        if not 0 <= item < len(self.rows):
+            raise IndexError(f"item {item} of {len(self.rows)}")
+        frame = self.index.frame(int(self.rows[item]), cameras=(), images=False, labels=True)
+        if frame.labels is None:
+            raise InputError(
+                f"frame {frame.token} has no labels; choose labelled frames, or pretrain on this log instead"
+            )
+        points = torch.from_numpy(np.array(frame.points, dtype=np.float32))
+        labels = torch.from_numpy(frame.labels.astype(np.int64))
+        if self.train:
+            points, labels = self._vary(points, labels, torch.Generator().manual_seed(int(seed)))
+        return Batch(
+            points=points,
+            cloud=torch.zeros(len(points), dtype=torch.int64),
+            cloud_clip=torch.zeros(1, dtype=torch.int64),
+            cloud_offset=torch.zeros(1, dtype=torch.int64),
+            cloud_dense=torch.zeros(1, dtype=torch.bool),
+            labels=labels,
+            tokens=(frame.token,),
+        )
+
+    def _vary(self, points: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        if self.limits is not None:
+            inside = self.limits.mask(points)
+            points, labels = points[inside], labels[inside]
+        if self.max_points is not None and len(points) > self.max_points:
+            kept = torch.randperm(len(points), generator=generator)[: self.max_points].sort().values
+            points, labels = points[kept], labels[kept]
+        points, _ = augment(points, generator, **self.augmentation)
+        return points, labels
+
+
+def label_counts(dataset: SegmentDataset, *, max_frames: int | None = 200) -> Tensor:
+    """(C,) int64 labelled points of each class, for class weights; evenly spaced frames if there are too many."""
+    step = 1 if max_frames is None else max(1, -(-len(dataset) // max_frames))
+    counts = torch.zeros(len(dataset.class_names), dtype=torch.int64)
+    for row in dataset.rows[::step]:
+        labels = dataset.index.frame(int(row), cameras=(), images=False, labels=True).labels
+        if labels is not None:
+            counts += torch.from_numpy(np.bincount(labels, minlength=256)[: len(counts)])
+    return counts
+
+
+def _only_tokens(index: LogIndex, rows: np.ndarray, tokens: str | Path | Sequence[str]) -> np.ndarray:
+    source = str(tokens) if isinstance(tokens, str | Path) else "the token list"
+    wanted = read_tokens(tokens) if isinstance(tokens, str | Path) else list(tokens)
+    row_of = dict(zip(index.tokens(rows), rows.tolist()))
+    unknown = [token for token in wanted if token not in row_of]
+    if unknown:
+        raise InputError(
+            f"{source}: token {unknown[0]} ({len(unknown)} in all) is not among the {len(rows)} chosen frames; "
+            "the list belongs to another dataset or split"
+        )
+    return np.array([row_of[token] for token in wanted], dtype=np.int64)

@@ -1,0 +1,191 @@
+"""A backbone with a linear head: probing (frozen) and fine-tuning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from .batch import Batch
+from .encoder_file import fill_encoder
+from .lidar.encoder import LidarEncoder
+from .limits import Limits
+from .losses import IGNORE, cross_entropy, lovasz_softmax
+
+
+class Segmentor(nn.Module):
+    """Class scores for every point of a batch.
+
+    Args:
+        encoder: the backbone, or the config of one.
+        num_classes: C.
+        pretrained: file to take the encoder's weights from: a checkpoint of pretraining, or an exported backbone.
+        freeze: False trains everything. True is the linear probe: weights and batch-norm statistics of the
+            encoder stay, also after ``model.train()``. "weights" keeps the weights but lets the statistics adapt.
+        loss_on: "points" scores every labelled point; "voxels" every voxel once, with ``voxel_label``.
+        voxel_label: label of a voxel: the "majority" of its points or, as published, the "first" point's.
+        class_weights: C weights of the cross-entropy.
+        cross_entropy_weight, lovasz_weight: of the two losses; (1, 2) as published for SuperFlow.
+        limits: region that the encoder is given; points outside get a row of zeros, which counts as an error.
+    """
+
+    def __init__(
+        self,
+        encoder: LidarEncoder | dict[str, Any],
+        num_classes: int,
+        *,
+        pretrained: str | Path | None = None,
+        freeze: bool | Literal["weights"] = False,
+        loss_on: Literal["points", "voxels"] = "points",
+        voxel_label: Literal["majority", "first"] = "majority",
+        class_weights: list[float] | Tensor | None = None,
+        cross_entropy_weight: float = 1.0,
+        lovasz_weight: float = 2.0,
+        limits: Limits | dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if loss_on not in ("points", "voxels") or voxel_label not in ("majority", "first"):
+            raise ValueError(
+                f'loss_on={loss_on!r} must be "points" or "voxels", voxel_label={voxel_label!r} "majority" or "first"'
+            )
+        if freeze not in (False, True, "weights"):
+            raise ValueError(f'freeze={freeze!r} must be False, True or "weights"')
+        if class_weights is not None and len(class_weights) != num_classes:
+            raise ValueError(f"{len(class_weights)} class weights for {num_classes} classes")
+        self.encoder = LidarEncoder(**encoder) if isinstance(encoder, dict) else encoder
+        self.pretrained = None if pretrained is None else fill_encoder(self.encoder, pretrained)
+        self.head = nn.Linear(self.encoder.out_channels, num_classes)
+        self.num_classes = num_classes
+        self.freeze = freeze
+        self.loss_on = loss_on
+        self.voxel_label = voxel_label
+        self.cross_entropy_weight = cross_entropy_weight
+        self.lovasz_weight = lovasz_weight
+        self.limits = Limits.from_record(limits)
+        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
+        self.register_buffer("class_weights", weights, persistent=False)
+        if freeze:
+            self.encoder.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Segmentor:
+        """Switch the mode; a wholly frozen encoder stays in evaluation mode, so its statistics never move."""
+        super().train(mode)
+        if self.freeze is True:
+            self.encoder.eval()
+        return self
+
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters by name, "head" and (unless frozen) "encoder", for different learning rates."""
+        groups = {"head": self.head, "encoder": self.encoder}
+        trainable = {name: [p for p in part.parameters() if p.requires_grad] for name, part in groups.items()}
+        return {name: parameters for name, parameters in trainable.items() if parameters}
+
+    def loss(self, batch: Batch) -> dict[str, Tensor]:
+        """Loss of a labelled batch: "loss" (the sum to step on), "cross_entropy", "lovasz".
+
+        Raises:
+            ValueError: the batch has no labels.
+        """
+        if batch.labels is None:
+            raise ValueError("the batch has no labels; Segmentor.loss needs a labelled dataset")
+        points, cloud, labels = batch.points, batch.cloud, batch.labels
+        if self.limits is not None:
+            inside = self.limits.mask(points)
+            points, cloud, labels = points[inside], cloud[inside], labels[inside]
+        logits, inverse = self._voxel_logits(points, cloud, batch.num_clouds)
+        if self.loss_on == "points":
+            logits = logits[inverse]
+        else:
+            labels = voxel_labels(labels, inverse, len(logits), self.num_classes, rule=self.voxel_label)
+        entropy = cross_entropy(logits, labels, class_weights=self.class_weights)
+        lovasz = lovasz_softmax(logits, labels)
+        total = self.cross_entropy_weight * entropy + self.lovasz_weight * lovasz
+        return {"loss": total, "cross_entropy": entropy.detach(), "lovasz": lovasz.detach()}
+
+    @torch.no_grad()
+    def predict(self, batch: Batch) -> Tensor:
+        """(N, C) float32 probabilities, one row per point of the batch in its order, in evaluation mode.
+
+        Rows of points outside ``limits`` are zero; ``metrics.class_predictions`` makes them "no prediction".
+        """
+        was_training = self.training
+        self.eval()
+        try:
+            return self._probabilities(batch)
+        finally:
+            self.train(was_training)
+
+    def record(self) -> dict[str, Any]:
+        """Plain description stored in checkpoints: what rebuilds the encoder, and how it was trained."""
+        return {
+            "kind": "segmentor",
+            "encoder": self.encoder.config(),
+            "limits": None if self.limits is None else self.limits.record(),
+            "num_classes": self.num_classes,
+            "freeze": self.freeze,
+            "loss_on": self.loss_on,
+            "voxel_label": self.voxel_label,
+            "cross_entropy_weight": self.cross_entropy_weight,
+            "lovasz_weight": self.lovasz_weight,
+            "class_weights": None if self.class_weights is None else self.class_weights.tolist(),
+            "pretrained": self.pretrained,
+        }
+
+    def _probabilities(self, batch: Batch) -> Tensor:
+        rows = batch.points.new_zeros(len(batch.points), self.num_classes, dtype=torch.float32)
+        inside = slice(None) if self.limits is None else self.limits.mask(batch.points)
+        points, cloud = batch.points[inside], batch.cloud[inside]
+        if len(points):
+            logits, inverse = self._voxel_logits(points, cloud, batch.num_clouds)
+            rows[inside] = logits.float().softmax(dim=1)[inverse]
+        return rows
+
+    def _voxel_logits(self, points: Tensor, cloud: Tensor, num_clouds: int) -> tuple[Tensor, Tensor]:
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.freeze):
+            voxels = self.encoder(points, cloud, num_clouds)
+        return self.head(voxels.features), voxels.inverse
+
+
+def voxel_labels(
+    labels: Tensor,
+    inverse: Tensor,
+    num_voxels: int,
+    num_classes: int,
+    *,
+    rule: str = "majority",
+    ignore: int = IGNORE,
+) -> Tensor:
+    """(V,) int64 label of each voxel from the ``labels`` (N,) of its points; ``ignore`` where no point has one.
+
+    Args:
+        inverse: (N,) int64 voxel of each point.
+        rule: "majority" of the labelled points (ties to the lower id), or the "first" point whatever its label.
+    """
+    if rule == "first":
+        order = torch.arange(len(labels), device=labels.device)
+        first = order.new_full((num_voxels,), len(labels)).scatter_reduce(0, inverse, order, "amin")
+        return torch.cat([labels, labels.new_full((1,), ignore)])[first]
+    known = labels != ignore
+    votes = torch.bincount(inverse[known] * num_classes + labels[known], minlength=num_voxels * num_classes)
+    votes = votes.view(num_voxels, num_classes)
+    return torch.where(votes.sum(dim=1) > 0, votes.argmax(dim=1), ignore)
+
+
+def label_noise(
+    labels: Tensor, inverse: Tensor, num_voxels: int, num_classes: int, *, ignore: int = IGNORE
+) -> dict[str, float]:
+    """Share (%) of labelled points whose label is not that of their voxel, under each rule.
+
+    "majority" is the least that any label per voxel can reach; "first" also counts points whose voxel got
+    ``ignore``.
+    """
+    known = labels != ignore
+    total = max(int(known.sum()), 1)
+    shares = {}
+    for rule in ("majority", "first"):
+        of_voxel = voxel_labels(labels, inverse, num_voxels, num_classes, rule=rule, ignore=ignore)
+        shares[rule] = 100.0 * int((of_voxel[inverse][known] != labels[known]).sum()) / total
+    return shares
