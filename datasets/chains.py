@@ -84,18 +84,19 @@ def check_scans(
     if len(row_of) < len(token):
         raise InputError(f"{path}: {len(token) - len(row_of)} tokens occur twice; {_MEND}")
     for name, links, back in (("next", next, prev), ("prev", prev, next)):
-        here = np.flatnonzero([bool(link) for link in links])
-        there = np.array([row_of.get(links[i], -1) for i in here], dtype=np.int64)
-        answered = np.array([back[j] == token[i] for i, j in zip(here, there)], dtype=bool)
+        linked = [i for i, link in enumerate(links) if link]
+        targets = [row_of.get(links[i], -1) for i in linked]
+        here, there = np.array(linked, dtype=np.int64), np.array(targets, dtype=np.int64)
+        alone = np.array([back[j] != token[i] for i, j in zip(linked, targets)], dtype=np.bool_)
         gain = (time_us[there] - time_us[here]) * (1 if name == "next" else -1)
         for wrong, reason in (
             (there < 0, "is no LiDAR scan of this log"),
             (scene[there] != scene[here], "is in another scene"),
             (gain <= 0, "is not later in time" if name == "next" else "is not earlier in time"),
-            (~answered, "does not point back"),
+            (alone, "does not point back"),
         ):
             if wrong.any():
-                i = here[np.argmax(wrong)]
+                i = linked[int(np.argmax(wrong))]
                 raise InputError(
                     f"{path}: broken chain in {scenes[scene[i]]}: {name} of {token[i]!r}, {links[i]!r}, {reason}; "
                     f"{_MEND}"
@@ -104,5 +105,5 @@ def check_scans(
     return [
         f"{path.name}: the LiDAR scans of {scenes[i]} form {heads[i]} chains instead of one; "
         "their order is taken from time"
-        for i in np.flatnonzero(heads > 1)
+        for i in np.flatnonzero(heads > 1).tolist()
     ]

@@ -212,8 +212,10 @@ class LogIndex:
         Raises:
             InputError: the log has no such channel.
         """
-        rows = self._keys if rows is None else np.asarray(rows, dtype=np.int64)
-        return [self._camera(i, False) for row in rows for i in self._camera_rows(self._check(row), channels)]
+        chosen = [int(row) for row in (self._keys if rows is None else rows)]
+        return [
+            self._camera(i, False) for row in chosen for i in self._camera_rows(self._check(row), channels)
+        ]
 
     def boxes(self, row: int) -> Boxes | None:
         """Annotated objects of a scan; None for sweeps and for logs without annotation."""
@@ -256,7 +258,7 @@ class LogIndex:
 
     def _labels(self, row: int, points: int) -> NDArray[np.uint8] | None:
         path = self.label_path(row)
-        return None if path is None else read_labels(path, points, self.card.label_map)
+        return None if path is None else self.card.label_map[read_labels(path, points)]
 
     def _camera_rows(self, row: int, channels: Sequence[str] | None) -> list[int]:
         """Rows of the camera table for one scan, in the asked order."""

@@ -1,6 +1,6 @@
-"""The nuScenes schema, read from its JSON tables: rows of tables in, columns of an index out.
+"""The nuScenes schema: from its JSON tables to the columns of an index.
 
-Works for nuScenes itself and for every log exported into its schema. Only LIDAR_TOP and the cameras are kept.
+Works for nuScenes itself and for every log exported into its schema.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import logging
 import os
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,13 @@ from numpy.typing import NDArray
 from ..errors import InputError, MissingFileError
 from ..geometry import Transform, invert, make_transform
 from .card import DatasetCard, check_splits, load_card, nearest_name, recognise_card
-from .chains import check_samples, check_scans
 from .index import FILE_TO_LIDAR, LogIndex
+from .nuscenes_tables import LIDAR, Log, dangling, read_log, read_optional
 from .read import image_size
 from .store import Columns, text_column, write_tables
-from .tables import Progress, Row, read_rows, silent
+from .tables import Progress, read_rows, silent
 
 logger = logging.getLogger(__name__)
-
-LIDAR = "LIDAR_TOP"
-REQUIRED = ("scene", "sample", "sample_data", "ego_pose", "calibrated_sensor", "sensor")
 
 
 def write_index(
@@ -59,7 +55,7 @@ def write_index(
         raise MissingFileError(
             f"{root / version}: there is no such folder of tables; check --root and --version"
         )
-    log = _read_log(root, version, progress)
+    log = read_log(root, version, progress)
     card = _choose_card(root, log, card)
     frames, row_of_sample = _frame_columns(log, card)
     cameras = _camera_columns(log, row_of_sample)
@@ -101,7 +97,8 @@ def find_version(root: Path) -> str:
     found = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
     if not found:
         raise MissingFileError(
-            f"{root}: no folder in it holds sample_data.json; give the folder that holds samples/ and v1.0-*/ with --root"
+            f"{root}: no folder in it holds sample_data.json; "
+            "give the folder that holds samples/ and v1.0-*/ with --root"
         )
     for preferred in ("v1.0-trainval", "v1.0-mini"):
         if len(found) > 1 and preferred in found:
@@ -112,184 +109,7 @@ def find_version(root: Path) -> str:
     return found[0]
 
 
-@dataclass
-class _Scans:
-    """The kept rows of sample_data, one list a field, and their poses (R, 7): quaternion w x y z, translation."""
-
-    token: list[str] = field(default_factory=list)
-    sample: list[str] = field(default_factory=list)
-    channel: list[str] = field(default_factory=list)
-    calibration: list[str] = field(default_factory=list)
-    pose: list[str] = field(default_factory=list)
-    path: list[str] = field(default_factory=list)
-    prev: list[str] = field(default_factory=list)
-    next: list[str] = field(default_factory=list)
-    time_us: array = field(default_factory=lambda: array("q"))
-    is_key: array = field(default_factory=lambda: array("b"))
-    height: array = field(default_factory=lambda: array("i"))
-    width: array = field(default_factory=lambda: array("i"))
-
-
-@dataclass
-class _Log:
-    """The joined tables."""
-
-    folder: Path
-    scenes: list[str]
-    scene_of_sample: dict[str, int]
-    channels: list[str]
-    calibration: dict[str, tuple[str, Transform, NDArray[np.float64]]]  # token -> channel, to ego, intrinsics
-    lidar: _Scans
-    cameras: _Scans
-    poses: dict[str, int]  # ego_pose token -> row of pose_values
-    pose_values: NDArray[np.float64]  # (P, 7) rotation w x y z, translation
-    label_paths: dict[str, str]  # LIDAR_TOP sample_data token -> path
-    categories: dict[str, tuple[str, int | None]]  # category token -> name, index in the label files
-    logfiles: list[str]
-    warnings: list[str] = field(default_factory=list)
-
-
-def _read_log(root: Path, version: str, progress: Progress) -> _Log:
-    folder = root / version
-    for name in REQUIRED:
-        if not (folder / f"{name}.json").is_file():
-            raise MissingFileError(
-                f"{folder / name}.json: this table is missing; complete the metadata of the log "
-                f"(needed: {', '.join(REQUIRED)}; docs/own_data.md says what they hold)"
-            )
-    scenes = list(read_rows(folder / "scene.json"))
-    samples = list(read_rows(folder / "sample.json", progress))
-    if not scenes or not samples:
-        raise InputError(
-            f"{folder}: scene.json or sample.json is empty; export the log again, it has no frames"
-        )
-    scene_of_sample = check_samples(folder, scenes, samples)
-    calibration = _read_calibration(folder)
-    lidar, cameras = _read_sample_data(folder, calibration, scene_of_sample, progress)
-    warnings = check_scans(
-        folder / "sample_data.json",
-        token=lidar.token,
-        prev=lidar.prev,
-        next=lidar.next,
-        time_us=np.asarray(lidar.time_us, dtype=np.int64),
-        scene=np.array([scene_of_sample[s] for s in lidar.sample], dtype=np.int32),
-        scenes=[scene["name"] for scene in scenes],
-    )
-    for warning in warnings:
-        logger.warning("%s", warning)
-    poses, values = _read_poses(folder, lidar.pose + cameras.pose, progress)
-    return _Log(
-        folder=folder,
-        scenes=[scene["name"] for scene in scenes],
-        scene_of_sample=scene_of_sample,
-        channels=sorted({channel for channel, _, _ in calibration.values() if channel != LIDAR}),
-        calibration=calibration,
-        lidar=lidar,
-        cameras=cameras,
-        poses=poses,
-        pose_values=values,
-        label_paths={row["sample_data_token"]: row["filename"] for row in _optional(folder, "lidarseg")},
-        categories={row["token"]: (row["name"], row.get("index")) for row in _optional(folder, "category")},
-        logfiles=[row["logfile"] for row in _optional(folder, "log")],
-        warnings=warnings,
-    )
-
-
-def _optional(folder: Path, name: str) -> list[Row]:
-    """Rows of a table that a log need not have."""
-    path = folder / f"{name}.json"
-    return list(read_rows(path)) if path.is_file() else []
-
-
-def _read_calibration(folder: Path) -> dict[str, tuple[str, Transform, NDArray[np.float64]]]:
-    """calibrated_sensor token -> channel, sensor_to_ego, intrinsics (9,), for LIDAR_TOP and the cameras."""
-    sensors = {row["token"]: row for row in read_rows(folder / "sensor.json")}
-    calibration = {}
-    for row in read_rows(folder / "calibrated_sensor.json"):
-        sensor = sensors.get(row["sensor_token"])
-        if sensor is None:
-            raise _dangling(row, "sensor_token", "sensor.json")
-        channel = sensor["channel"]
-        if channel != LIDAR and sensor["modality"] != "camera":
-            continue
-        intrinsics = np.asarray(
-            row["camera_intrinsic"] if channel != LIDAR else [], dtype=np.float64
-        ).reshape(-1)
-        if channel != LIDAR and (intrinsics.size != 9 or not np.isfinite(intrinsics).all()):
-            raise InputError(
-                f"{row.table}: the camera {channel} ({row['token']}) needs a 3 x 3 camera_intrinsic of finite numbers; "
-                "export the calibration again"
-            )
-        calibration[row["token"]] = (channel, _transform(row), intrinsics)
-    if not any(channel == LIDAR for channel, _, _ in calibration.values()):
-        raise InputError(
-            f"{folder / 'sensor.json'}: no calibrated sensor has the channel {LIDAR}; rename the LiDAR so"
-        )
-    return calibration
-
-
-def _read_sample_data(
-    folder: Path, calibration: dict[str, Any], scene_of_sample: dict[str, int], progress: Progress
-) -> tuple[_Scans, _Scans]:
-    """All LIDAR_TOP rows and the cameras' key rows; radars and camera sweeps are passed over while reading."""
-    others = {row["token"] for row in read_rows(folder / "calibrated_sensor.json")} - set(calibration)
-    lidar, cameras = _Scans(), _Scans()
-    for row in read_rows(folder / "sample_data.json", progress):
-        known = calibration.get(row["calibrated_sensor_token"])
-        if known is None:
-            if row["calibrated_sensor_token"] not in others:
-                raise _dangling(row, "calibrated_sensor_token", "calibrated_sensor.json")
-            continue
-        if known[0] != LIDAR and not row["is_key_frame"]:
-            continue
-        if row["sample_token"] not in scene_of_sample:
-            raise _dangling(row, "sample_token", "sample.json")
-        scans = lidar if known[0] == LIDAR else cameras
-        scans.token.append(row["token"])
-        scans.sample.append(row["sample_token"])
-        scans.channel.append(known[0])
-        scans.calibration.append(row["calibrated_sensor_token"])
-        scans.pose.append(row["ego_pose_token"])
-        scans.path.append(row["filename"])
-        scans.time_us.append(int(row["timestamp"]))
-        scans.is_key.append(bool(row["is_key_frame"]))
-        if scans is lidar:
-            scans.prev.append(row["prev"])
-            scans.next.append(row["next"])
-        else:
-            scans.height.append(int(row.get("height") or 0))
-            scans.width.append(int(row.get("width") or 0))
-    return lidar, cameras
-
-
-def _read_poses(
-    folder: Path, wanted: Sequence[str], progress: Progress
-) -> tuple[dict[str, int], NDArray[np.float64]]:
-    """Row of each wanted ego_pose token, and the poses (P, 7)."""
-    missing = set(wanted)
-    rows: dict[str, int] = {}
-    values = array("d")
-    path = folder / "ego_pose.json"
-    for row in read_rows(path, progress):
-        if row["token"] in missing:
-            missing.discard(row["token"])
-            rows[row["token"]] = len(rows)
-            pose = [*row["rotation"], *row["translation"]]
-            if len(pose) != 7 or not np.isfinite(pose).all() or sum(q * q for q in pose[:4]) < 1e-12:
-                raise InputError(
-                    f"{path}: the pose {row['token']} is no unit quaternion (w, x, y, z) with a finite translation; "
-                    "export the poses again"
-                )
-            values.extend(pose)
-    if missing:
-        raise InputError(
-            f"{path}: {len(missing)} poses that sample_data.json names are not in it (first: {min(missing)}); "
-            "both tables must come from one version of the log"
-        )
-    return rows, np.frombuffer(values, dtype=np.float64).reshape(-1, 7).copy()
-
-
-def _choose_card(root: Path, log: _Log, card: DatasetCard | None) -> DatasetCard:
+def _choose_card(root: Path, log: Log, card: DatasetCard | None) -> DatasetCard:
     """The card given or recognised, with this log's own category indices and what dataset.json overrules."""
     names = [name for name, _ in log.categories.values()]
     stated = _read_stated(root / "dataset.json")
@@ -327,7 +147,7 @@ def _read_stated(path: Path) -> dict[str, Any]:
         raise
     except (ValueError, AttributeError, KeyError, TypeError) as error:
         raise InputError(
-            f'{path}: must be a JSON object such as {{"name": "my-drive", "real": true, "licence": "..."}} ({error!r}); '
+            f'{path}: must be a JSON object such as {{"name": "my-drive", "real": true}} ({error!r}); '
             "mend or remove it"
         ) from error
     if "splits" in stated:
@@ -335,7 +155,7 @@ def _read_stated(path: Path) -> dict[str, Any]:
     return stated
 
 
-def _frame_columns(log: _Log, card: DatasetCard) -> tuple[Columns, dict[str, int]]:
+def _frame_columns(log: Log, card: DatasetCard) -> tuple[Columns, dict[str, int]]:
     """Columns of all scans, sorted by scene and time, and sample token -> row of its key frame."""
     scans = log.lidar
     scene = np.array([log.scene_of_sample[sample] for sample in scans.sample], dtype=np.int32)
@@ -361,7 +181,7 @@ def _frame_columns(log: _Log, card: DatasetCard) -> tuple[Columns, dict[str, int
             f"{min(without)}); every row of sample.json needs one"
         )
     labels = log.label_paths
-    columns = {
+    columns: Columns = {
         "scene": scene[order],
         "time_us": np.asarray(scans.time_us, dtype=np.int64)[order],
         "is_key": is_key,
@@ -375,7 +195,7 @@ def _frame_columns(log: _Log, card: DatasetCard) -> tuple[Columns, dict[str, int
     return columns, row_of_sample
 
 
-def _camera_columns(log: _Log, row_of_sample: dict[str, int]) -> Columns:
+def _camera_columns(log: Log, row_of_sample: dict[str, int]) -> Columns:
     """Columns of the key frames' cameras, sorted by frame and channel."""
     scans = log.cameras
     frame = np.array([row_of_sample[sample] for sample in scans.sample], dtype=np.int64)
@@ -387,8 +207,8 @@ def _camera_columns(log: _Log, row_of_sample: dict[str, int]) -> Columns:
     if len(twice):
         i = order[twice[0]]
         raise InputError(
-            f"{log.folder / 'sample_data.json'}: the sample {scans.sample[i]} has two key frames of {scans.channel[i]}; "
-            "one of them must be no key frame"
+            f"{log.folder / 'sample_data.json'}: the sample {scans.sample[i]} has two key frames of "
+            f"{scans.channel[i]}; one of them must be no key frame"
         )
     calibration = [log.calibration[scans.calibration[i]] for i in order]
     return {
@@ -430,17 +250,17 @@ def _box_columns(
     """Columns of all boxes, sorted by frame, and the category names that their codes mean."""
     names = sorted({name for name, _ in categories.values()})
     code = {token: names.index(name) for token, (name, _) in categories.items()}
-    tracks = {row["token"]: row for row in _optional(folder, "instance")}
+    tracks = {row["token"]: row for row in read_optional(folder, "instance")}
     frame, category, track, numbers = array("q"), array("h"), [], array("d")
     path = folder / "sample_annotation.json"
     for row in read_rows(path, progress) if path.is_file() else ():
         if row["sample_token"] not in row_of_sample:
-            raise _dangling(row, "sample_token", "sample.json")
+            raise dangling(row, "sample_token", "sample.json")
         instance = tracks.get(row["instance_token"])
         if instance is None:
-            raise _dangling(row, "instance_token", "instance.json")
+            raise dangling(row, "instance_token", "instance.json")
         if instance["category_token"] not in code:
-            raise _dangling(instance, "category_token", "category.json")
+            raise dangling(instance, "category_token", "category.json")
         frame.append(row_of_sample[row["sample_token"]])
         category.append(code[instance["category_token"]])
         track.append(row["instance_token"])
@@ -448,7 +268,7 @@ def _box_columns(
         numbers.extend((*row["translation"], length, width, height, *row["rotation"]))
     order = np.argsort(np.asarray(frame, dtype=np.int64), kind="stable")
     values = np.asarray(numbers, dtype=np.float64).reshape(-1, 10)[order]
-    columns = {
+    columns: Columns = {
         "frame": np.asarray(frame, dtype=np.int64)[order],
         "category": np.asarray(category, dtype=np.int16)[order],
         "track": text_column([track[i] for i in order]),
@@ -459,17 +279,7 @@ def _box_columns(
     return columns, names
 
 
-def _transform(row: Row) -> Transform:
-    """sensor_to_ego of a calibrated_sensor row."""
-    try:
-        return make_transform(row["rotation"], row["translation"])
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            f"{row.table}: the row {row['token']} holds no rigid transform ({error}); export it again"
-        ) from error
-
-
-def _poses(log: _Log, tokens: Sequence[str]) -> NDArray[np.float64]:
+def _poses(log: Log, tokens: Sequence[str]) -> NDArray[np.float64]:
     """(R, 12) ego_to_world of the named poses."""
     values = log.pose_values[[log.poses[token] for token in tokens]]
     return _flat([make_transform(value[:4], value[4:]) for value in values])
@@ -478,10 +288,3 @@ def _poses(log: _Log, tokens: Sequence[str]) -> NDArray[np.float64]:
 def _flat(transforms: Sequence[Transform]) -> NDArray[np.float64]:
     """(R, 12) upper rows of the transforms."""
     return np.array([transform[:3].reshape(-1) for transform in transforms], dtype=np.float64).reshape(-1, 12)
-
-
-def _dangling(row: Row, key: str, table: str) -> InputError:
-    return InputError(
-        f"{row.table}: the row {row['token']} names {key} {row[key]!r}, which {table} does not hold; "
-        "both tables must come from one version of the log"
-    )

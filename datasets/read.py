@@ -56,12 +56,11 @@ def read_points(path: str | Path, columns: int) -> NDArray[np.float32]:
     return points
 
 
-def read_labels(path: str | Path, points: int, label_map: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(N,) uint8 train ids from a file of one unsigned byte a point.
+def read_labels(path: str | Path, points: int) -> NDArray[np.uint8]:
+    """(N,) uint8 raw ids from a file of one unsigned byte a point; a card's ``label_map`` gives the train ids.
 
     Args:
         points: number of points of the scan.
-        label_map: (65536,) raw id -> train id.
 
     Raises:
         InputError: the file is missing or has another number of labels than ``points``.
@@ -72,7 +71,7 @@ def read_labels(path: str | Path, points: int, label_map: NDArray[np.uint8]) -> 
             f"{path}: {len(raw)} labels for a scan of {points} points; one of the two files is cut off or belongs "
             "to another version of the log, copy both again"
         )
-    return label_map[raw]
+    return raw
 
 
 def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -98,13 +97,13 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray
     if image is None:
         raise InputError(f"{path}: is no image that OpenCV can decode ({len(data)} bytes); copy it again")
     if rgb is None:
-        image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        image = image[..., ::-1].copy()
     if size is not None and image.shape[:2] != tuple(size):
         raise InputError(
             f"{path}: the image is {image.shape[1]} x {image.shape[0]} pixels but its intrinsics are for "
             f"{size[1]} x {size[0]}; prepare again with --rescale-intrinsics if the images were resized"
         )
-    return image
+    return np.asarray(image, dtype=np.uint8)
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
