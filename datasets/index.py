@@ -30,7 +30,7 @@ class LogIndex:
         hash: sha256 of the content, equal on every machine. version: of the log's tables.
         scenes: names in the log's order. channels: camera channels of the log.
         scene_of (R,) int32, time_us (R,) int64, is_key (R,) bool: of every scan (key frames and sweeps),
-            sorted by scene, then time.
+            sorted by scene, then time. camera_count (R,) int64: images of every scan.
     """
 
     def __init__(self, folder: str | Path, *, root: str | Path | None = None) -> None:
@@ -52,6 +52,7 @@ class LogIndex:
         self.is_key: NDArray[np.bool_] = self._frames["is_key"]
         self._keys = np.flatnonzero(self.is_key)
         self._camera_start = np.searchsorted(self._cameras["frame"], np.arange(len(self) + 1))
+        self.camera_count: NDArray[np.int64] = np.diff(self._camera_start)
 
     @classmethod
     def open(cls, folder: str | Path, *, root: str | Path | None = None) -> LogIndex:
@@ -232,6 +233,15 @@ class LogIndex:
             categories=tuple(self._box_categories[i] for i in table["category"][start:stop]),
             tracks=tuple(value.decode() for value in table["track"][start:stop].tolist()),
         )
+
+    def ego_positions(self) -> NDArray[np.float64]:
+        """(R, 3) where the vehicle is at each scan [m, world]; every scene may have a world of its own."""
+        return self._frames["ego_to_world"].reshape(-1, 3, 4)[:, :, 3].copy()
+
+    def camera_delays(self) -> dict[str, NDArray[np.float64]]:
+        """Channel -> (K,) seconds from the scan to the exposure of each of its images, usually negative."""
+        delay_s = (self._cameras["time_us"] - self.time_us[self._cameras["frame"]]) * 1e-6
+        return {name: delay_s[self._cameras["channel"] == i] for i, name in enumerate(self.channels)}
 
     def point_path(self, row: int) -> Path:
         """File of the scan's points."""

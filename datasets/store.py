@@ -18,6 +18,13 @@ SCHEMA = 1  # raise it when a column or key changes its meaning; older indices a
 TABLES = ("frames", "cameras", "boxes")
 PREPARE = "superflow prepare nuscenes --root ROOT --out"
 
+_PLACE = (
+    "schema",
+    "hash",
+    "root",
+    "root_from_index",
+)  # keys of index.json that say nothing about the content
+
 Columns = dict[str, NDArray[Any]]  # equally long; text as bytes (dtype S), matrices as (R, n) float64
 
 
@@ -104,6 +111,14 @@ def read_columns(folder: Path, name: str, digest: str) -> Columns:
     if (table.schema.metadata or {}).get(b"superflow_index") != digest.encode():
         raise InputError(f"{path}: belongs to another index than index.json beside it; {again}")
     return {key: _to_numpy(table.column(key)) for key in table.column_names}
+
+
+def is_intact(folder: Path) -> bool:
+    """Whether the content of the index on disk is the one that its hash was made of."""
+    header = read_header(folder)
+    content = {key: value for key, value in header.items() if key not in _PLACE}
+    tables = {name: read_columns(folder, name, header["hash"]) for name in TABLES}
+    return content_hash(content, tables) == header["hash"]
 
 
 def _to_arrow(columns: Columns, digest: str) -> Any:

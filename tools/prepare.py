@@ -1,0 +1,202 @@
+"""Prepare a driving log: its index, and the regions of its images.
+
+    superflow prepare nuscenes --root data/nuscenes --out prepared/nuscenes --version v1.0-mini
+    superflow prepare nuscenes --root my_log --out prepared/my_log --check
+    superflow prepare superpixels --index prepared/my_log --provider slic --workers 8
+
+Each command can be run again: the index is replaced in one step, superpixels that are there already are kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from superflow.errors import InputError, write_atomically
+
+if TYPE_CHECKING:
+    from superflow.datasets.check import Report
+    from superflow.datasets.index import LogIndex
+    from superflow.datasets.tables import Progress
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line; ``kind`` says which of the two jobs."""
+    parser = argparse.ArgumentParser(
+        prog="superflow prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    kinds = parser.add_subparsers(dest="kind", required=True)
+
+    log = kinds.add_parser("nuscenes", help="index a log in nuScenes schema (docs/own_data.md)")
+    log.add_argument(
+        "--root", type=Path, required=True, help="folder that holds samples/, sweeps/ and v1.0-*/"
+    )
+    log.add_argument("--out", type=Path, required=True, help="folder of the index")
+    log.add_argument(
+        "--version", help="folder of the tables; default: the only one, else v1.0-trainval, else v1.0-mini"
+    )
+    log.add_argument("--card", help="dataset card: a name or a .yaml file; default: recognised")
+    log.add_argument(
+        "--rescale-intrinsics",
+        action="store_true",
+        help="take image sizes from the files and scale the intrinsics",
+    )
+    log.add_argument(
+        "--check", action="store_true", help="read everything; report and pictures go to OUT/check"
+    )
+    log.add_argument(
+        "--workers", type=int, default=_cores(), help="processes for --check (default: all cores)"
+    )
+
+    maps = kinds.add_parser("superpixels", help="cut the images of an index into regions")
+    maps.add_argument("--index", type=Path, required=True, help="folder that `prepare nuscenes` wrote")
+    maps.add_argument("--out", type=Path, help="folder of the maps; default: INDEX/superpixels/PROVIDER")
+    maps.add_argument("--provider", default="slic", help="how regions are made (default: slic)")
+    maps.add_argument("--frames", nargs="+", metavar="TERM", help="only these splits, scenes or scene[a:b]")
+    maps.add_argument("--channels", nargs="+", metavar="CAM", help="only these cameras")
+    maps.add_argument("--workers", type=int, default=_cores(), help="processes (default: all cores)")
+    maps.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="passed to the provider, e.g. segments=150",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when all is well, 1 when --check found something wrong, 2 when the input cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    args = parse_args(argv)
+    try:
+        return _nuscenes(args) if args.kind == "nuscenes" else _superpixels(args)
+    except InputError as error:
+        print(f"superflow prepare: {error}", file=sys.stderr)
+        return 2
+
+
+def _nuscenes(args: argparse.Namespace) -> int:
+    from superflow.datasets.card import load_card
+    from superflow.datasets.nuscenes import write_index
+
+    with _progress_bar() as progress:
+        index = write_index(
+            args.root,
+            args.out,
+            version=args.version,
+            card=load_card(args.card) if args.card else None,
+            rescale_intrinsics=args.rescale_intrinsics,
+            progress=progress,
+        )
+    print(
+        f"{index!r}\n{args.out / 'index.json'}: {'real data' if index.card.real else 'made data'}, hash {index.hash}"
+    )
+    return _check(index, args.out / "check", args.workers) if args.check else 0
+
+
+def _check(index: LogIndex, folder: Path, workers: int) -> int:
+    from superflow.camera.projection import project
+    from superflow.datasets.check import check_log
+    from superflow.datasets.overlay import write_overlays
+
+    with _progress_bar() as progress:
+        report = check_log(index, workers=workers, progress=progress)
+    for old in folder.glob("*.png"):
+        old.unlink()
+    try:
+        report.pictures = [str(path) for path in write_overlays(index, folder, project=project)]
+    except InputError as error:
+        report.notes.append(f"no pictures: {error}")
+    with write_atomically(folder / "report.json", "w") as file:
+        json.dump(report.to_dict(), file, indent=1)
+    _show(report)
+    print(f"{folder / 'report.json'}: {'nothing is wrong' if report.ok else 'see the problems above'}")
+    for picture in report.pictures:
+        print(picture)
+    return 0 if report.ok else 1
+
+
+def _show(report: Report) -> None:
+    """The report as tables on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    table = Table("", "count", title=f"{report.dataset['name']} {report.dataset['version']}")
+    for name, count in [
+        *report.counts.items(),
+        *(("WRONG: " + k, n) for k, n in report.problem_counts.items()),
+    ]:
+        table.add_row(name.replace("_", " "), f"{count:,}")
+    console.print(table)
+    if report.labels:
+        table = Table("class", "points", "share", "frames", title="labels")
+        for row in report.labels:
+            table.add_row(row["class"], f"{row['points']:,}", f"{row['share']:.2%}", f"{row['frames']:,}")
+        console.print(table)
+    for note in report.notes[:10]:
+        console.print(f"note: {note}", markup=False, highlight=False)
+    for problem in report.problems[:10]:
+        console.print(f"{problem.kind}: {problem.message}", markup=False, highlight=False)
+    hidden = sum(report.problem_counts.values()) - 10
+    if hidden > 0:
+        console.print(f"... and {hidden} more")
+
+
+def _superpixels(args: argparse.Namespace) -> int:
+    from superflow.camera.superpixels import write_superpixels
+    from superflow.datasets.index import LogIndex
+
+    index = LogIndex.open(args.index)
+    folder = args.out or args.index / "superpixels" / args.provider
+    cameras = index.cameras(index.rows(args.frames), channels=args.channels)
+    write_superpixels(cameras, folder, provider=args.provider, workers=args.workers, **_options(args.option))
+    print(f"{folder}: superpixels of {len(cameras)} images by {args.provider}")
+    return 0
+
+
+def _options(pairs: list[str]) -> dict[str, Any]:
+    """``["segments=150"]`` as ``{"segments": 150}``, values read as YAML."""
+    options = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key.isidentifier():
+            raise InputError(f"--option {pair}: must be KEY=VALUE, as in segments=150")
+        options[key] = yaml.safe_load(value)
+    return options
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    """A bar with the time left, one line a stage."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(stage: str, done: int, total: int) -> None:
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=done, total=total)
+
+        yield show
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
