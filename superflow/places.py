@@ -49,7 +49,10 @@ class SeenVoxels:
 
     def contains(self, world: NDArray) -> NDArray[np.bool_]:
         """(N,) True where the voxel of ``world`` (N, 3) [m] was seen."""
-        return np.isin(voxel_keys(world, self.size_m), self.keys)
+        keys = voxel_keys(world, self.size_m)
+        if len(self.keys) == 0:
+            return np.zeros(len(keys), dtype=np.bool_)
+        return self.keys[np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)] == keys
 
 
 def seen_voxels(index: Any, rows: Iterable[int], size_m: float = 0.5) -> SeenVoxels:

@@ -1,0 +1,208 @@
+"""Temporal voting: the scans around a scan have a say in its classes.
+
+Points of neighbouring scans are brought into the frame of scan t by calibrated poses and hashed to voxels. The mean
+probability of a voxel's foreign points, weighted by age and confidence, is mixed with each own point's. Only
+predictions vote for evaluation frames: a scan that carries labels is refused unless pseudo-labels are being made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .geometry import invert
+from .places import voxel_keys
+
+Confidence = Literal["one", "max", "entropy"]
+
+
+@dataclass(frozen=True, slots=True)
+class VotingOptions:
+    """Settings of the vote.
+
+    offsets: key frames that vote, relative to t; those beyond the border of the scene are absent.
+    voxel_m: edge of a voxel.
+    decay: the weight of a vote falls by this factor for every frame of distance.
+    alpha: share of the point's own probabilities in the mixture.
+    confidence: weight of a voting point: "one", its "max" probability, or 1 - normalised "entropy".
+    min_votes: foreign points that a voxel needs, else its points keep their own.
+    thing_classes: classes that can move. A vote is heeded only where point and vote agree that there is a thing, or
+        none: what drove away must not colour the road behind it. Empty switches this guard off.
+    same_frame: the control, smoothing within voxels: only the scan's own points vote.
+    """
+
+    offsets: tuple[int, ...] = (-2, -1, 1, 2)
+    voxel_m: float = 0.2
+    decay: float = 0.8
+    alpha: float = 0.5
+    confidence: Confidence = "one"
+    min_votes: int = 2
+    thing_classes: tuple[int, ...] = ()
+    same_frame: bool = False
+
+    def __post_init__(self) -> None:
+        if 0 in self.offsets or len(set(self.offsets)) != len(self.offsets):
+            raise ValueError(f"offsets {self.offsets} must be distinct frames other than 0; see same_frame")
+        if not (0 < self.decay <= 1 and 0 <= self.alpha <= 1 and self.voxel_m > 0 and self.min_votes >= 1):
+            raise ValueError(
+                f"decay {self.decay} must lie in (0, 1], alpha {self.alpha} in [0, 1], voxel_m {self.voxel_m} above 0, "
+                f"min_votes {self.min_votes} at 1 or above"
+            )
+        if self.confidence not in ("one", "max", "entropy"):
+            raise ValueError(f'confidence is {self.confidence!r}; choose "one", "max" or "entropy"')
+
+    @classmethod
+    def window(cls, frames: int = 2, *, causal: bool = False, **settings: object) -> VotingOptions:
+        """Options for t - frames .. t + frames, or, as a vehicle can do while driving, t - frames .. t."""
+        last = 0 if causal else frames
+        offsets = tuple(offset for offset in range(-frames, last + 1) if offset)
+        return cls(offsets=offsets, **settings)  # type: ignore[arg-type]
+
+    def control(self) -> VotingOptions:
+        """The same settings with the scan's own points as voters."""
+        return replace(self, same_frame=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """What one scan brings to a vote.
+
+    xyz: (N, 3) float32 [m, lidar frame]; probabilities: (N, C) float32; lidar_to_world: (4, 4) at its time;
+    from_labels: the probabilities are annotations (one-hot), not predictions.
+    """
+
+    xyz: Tensor
+    probabilities: Tensor
+    lidar_to_world: NDArray[np.float64]
+    from_labels: bool = False
+
+    def __post_init__(self) -> None:
+        if len(self.xyz) != len(self.probabilities):
+            raise ValueError(f"{len(self.probabilities)} rows of probabilities for {len(self.xyz)} points")
+
+
+@dataclass(frozen=True, slots=True)
+class Voted:
+    """Outcome for the N points of a scan.
+
+    probabilities: (N, C) float32, rows of points that nothing voted on are as they were. votes: (N,) int64 voting
+    points in the point's voxel. heeded: (N,) bool, the vote entered the point's row.
+    """
+
+    probabilities: Tensor
+    votes: Tensor
+    heeded: Tensor
+
+
+def vote(
+    own: Ballot,
+    others: dict[int, Ballot],
+    options: VotingOptions,
+    *,
+    labels_may_vote: bool = False,
+    label_weight: float = 1.0,
+) -> Voted:
+    """Probabilities of scan t after its neighbours have voted.
+
+    Args:
+        own: scan t. others: offset in frames -> scan; offsets that do not exist are left out. Ignored by the control.
+        labels_may_vote: accept annotated scans, for pseudo-labels of training frames only.
+        label_weight: factor on the votes of annotated scans, at least 1.
+
+    Raises:
+        ValueError: an annotated scan among the voters although ``labels_may_vote`` is not set, or offset 0.
+    """
+    if label_weight < 1:
+        raise ValueError(
+            f"label_weight is {label_weight}; an annotation weighs at least as much as a prediction"
+        )
+    voters = {0: own} if options.same_frame else others
+    if not options.same_frame and 0 in voters:
+        raise ValueError("offset 0 is the scan itself; it votes only in the same_frame control")
+    labelled = sorted(offset for offset, ballot in voters.items() if ballot.from_labels)
+    if labelled and not labels_may_vote:
+        raise ValueError(
+            f"the scan at offset {labelled[0]} carries labels; labelled frames may not vote for frames that are "
+            "evaluated, since the labels would travel through world coordinates"
+        )
+    voxels, voxel_of = torch.from_numpy(
+        voxel_keys(own.xyz.double().numpy(force=True), options.voxel_m)
+    ).unique(return_inverse=True)
+    voxel_of = voxel_of.to(own.probabilities.device)
+    total = own.probabilities.new_zeros(len(voxels), own.probabilities.shape[1])
+    weight = own.probabilities.new_zeros(len(voxels))
+    votes = torch.zeros(len(voxels), dtype=torch.int64, device=weight.device)
+    for offset, ballot in voters.items():
+        target, chosen = _hits(ballot, own.lidar_to_world, voxels, options.voxel_m, weight.device)
+        share = confidence_weights(ballot.probabilities[chosen], options.confidence) * options.decay ** abs(
+            offset
+        )
+        if ballot.from_labels:
+            share = share * label_weight
+        total.index_add_(0, target, ballot.probabilities[chosen] * share[:, None])
+        weight.index_add_(0, target, share)
+        votes += torch.bincount(target[share > 0], minlength=len(voxels))
+    return _mix(own.probabilities, total, weight, votes, voxel_of, options)
+
+
+def confidence_weights(probabilities: Tensor, rule: Confidence) -> Tensor:
+    """(N,) weight of each voting point from its probabilities (N, C); zero rows (no prediction) weigh nothing."""
+    if rule == "max":
+        return probabilities.amax(dim=1)
+    if rule == "entropy":
+        entropy = torch.special.entr(probabilities).sum(dim=1)
+        certain = 1 - entropy / np.log(max(probabilities.shape[1], 2))
+        return torch.where(probabilities.sum(dim=1) > 0, certain.clamp(0, 1), 0.0)
+    return (probabilities.sum(dim=1) > 0).to(probabilities.dtype)
+
+
+def relative_pose(a_lidar_to_world: NDArray, b_lidar_to_world: NDArray) -> NDArray[np.float64]:
+    """(4, 4) from the lidar frame of scan a to that of scan b, through the world."""
+    return invert(b_lidar_to_world) @ np.asarray(a_lidar_to_world, dtype=np.float64)
+
+
+def _hits(
+    ballot: Ballot, lidar_to_world: NDArray, voxels: Tensor, size_m: float, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Rows of ``voxels`` that points of ``ballot`` fall into, and those points; both (H,) int64."""
+    a_to_b = relative_pose(ballot.lidar_to_world, lidar_to_world)
+    xyz = ballot.xyz.double().numpy(force=True)
+    # the scan's own points stay untouched: rounding must not push them over a voxel border
+    same = np.array_equal(ballot.lidar_to_world, lidar_to_world)
+    moved = xyz if same else xyz @ a_to_b[:3, :3].T + a_to_b[:3, 3]
+    keys = torch.from_numpy(voxel_keys(moved, size_m))
+    place = torch.searchsorted(voxels, keys).clamp(max=max(len(voxels) - 1, 0))
+    if len(voxels) == 0:
+        return keys.new_zeros(0).to(device), keys.new_zeros(0).to(device)
+    chosen = (voxels[place] == keys).nonzero()[:, 0]
+    return place[chosen].to(device), chosen.to(device)
+
+
+def _mix(
+    own: Tensor, total: Tensor, weight: Tensor, votes: Tensor, voxel_of: Tensor, options: VotingOptions
+) -> Voted:
+    """Own rows (N, C) mixed with the weighted mean of their voxel.
+
+    The mean, not the sum: else ``alpha`` would mean something else in every voxel.
+    """
+    mean = (total / weight.clamp(min=torch.finfo(weight.dtype).tiny)[:, None])[voxel_of]
+    heeded = (votes >= options.min_votes)[voxel_of] & (weight > 0)[voxel_of]
+    if options.thing_classes and len(own):
+        things = torch.zeros(own.shape[1], dtype=torch.bool, device=own.device)
+        things[list(options.thing_classes)] = True
+        heeded &= things[own.argmax(dim=1)] == things[mean.argmax(dim=1)]
+    mixed = options.alpha * own + (1 - options.alpha) * mean
+    mixed = mixed / mixed.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mixed.dtype).tiny)
+    return Voted(torch.where(heeded[:, None], mixed, own), votes[voxel_of], heeded)
+
+
+def neighbour_rows(index: object, row: int, offsets: Sequence[int]) -> dict[int, int]:
+    """offset -> row of the key frames around ``row`` in its scene; those that do not exist are left out."""
+    found = {offset: index.neighbour(row, offset) for offset in offsets}  # type: ignore[attr-defined]
+    return {offset: other for offset, other in found.items() if other is not None}
