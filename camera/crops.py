@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 
@@ -55,6 +54,8 @@ def resize_image(
     """
     if image.shape[:2] == tuple(size):
         return image.copy()
+    import torch  # here, so that workers which only cut regions start without it
+
     planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(
         planes, size=tuple(size), mode="bilinear", align_corners=False, antialias=antialias

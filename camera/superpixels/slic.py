@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 
 from ..crops import resize_ids
 from .ids import as_ids, connected_components, merge_small
+from .provider import Provider
 
 
 @dataclass(frozen=True)
-class Slic:
+class Slic(Provider):
     """Provider of compact regions of even colour; ids count from 0 in every image anew.
 
     Attributes:
@@ -34,8 +35,6 @@ class Slic:
     iterations: int = 5
     shrink: int = 2
     implementation: str = "own"
-
-    shared_ids = False
 
     def __post_init__(self) -> None:
         if not 1 <= self.segments <= 20000:
@@ -68,8 +67,8 @@ class Slic:
             channel_axis=2,
         )
 
-    def record(self) -> dict[str, Any]:
-        """The options."""
+    def options(self) -> dict[str, Any]:
+        """All options with their values."""
         return asdict(self)
 
 

@@ -1,0 +1,106 @@
+"""Regions that another program has drawn: a folder of PNG files, one label map or many masks an image."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from ...errors import InputError, MissingFileError
+from .ids import IGNORE, as_ids
+from .provider import Provider
+
+
+@dataclass(frozen=True)
+class Masks(Provider):
+    """Provider that reads ``folder/<token>.png`` or all PNG in ``folder/<token>/``.
+
+    A label map is a grey or palette PNG of 8 or 16 bits; its values are the ids (65535 is no region). A folder of
+    masks has one PNG a region, non-zero inside; ids count them from the largest to the smallest (equal ones by
+    file name), a smaller mask lies on top, and pixels of no mask have no region.
+
+    Attributes:
+        folder: of the files.
+        unlabelled: value of a label map that means no region, for instance 0 or 255; None if there is none.
+        shared_ids: the values are classes, the same in all images.
+    """
+
+    folder: str
+    unlabelled: int | None = None
+    shared_ids: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "folder", str(self.folder))  # a Path would not go into a record
+
+    def __call__(self, image: NDArray[np.uint8], token: str = "") -> NDArray[np.uint16]:
+        """(H, W) uint16 ids of the image named ``token``.
+
+        Raises:
+            MissingFileError, InputError: no file of that image; not a map of ids; of another size than the image.
+        """
+        file, parts = Path(self.folder) / f"{token}.png", Path(self.folder) / token
+        if file.is_file():
+            regions = read_ids(file).astype(np.int64)
+            if self.unlabelled is not None:
+                regions[regions == self.unlabelled] = IGNORE
+        elif token and parts.is_dir():
+            regions = paint(sorted(parts.glob("*.png")), parts)
+        else:
+            raise MissingFileError(
+                f"{file}: no mask file of this image, nor a folder {token!r} of masks; "
+                "name the files by camera token or point the folder at the right place"
+            )
+        if regions.shape != image.shape[:2]:
+            raise InputError(
+                f"{file}: the masks are {regions.shape[0]} x {regions.shape[1]} (height x width) but the image is "
+                f"{image.shape[0]} x {image.shape[1]}; make masks at the size of the image"
+            )
+        return as_ids(regions, str(file))
+
+    def options(self) -> dict[str, Any]:
+        """All options with their values."""
+        return asdict(self)
+
+
+def read_ids(path: str | Path) -> NDArray:
+    """(H, W) values of a grey or palette PNG as stored, 8 or 16 bits.
+
+    Raises:
+        MissingFileError, InputError: no such file; not an image; a colour image.
+    """
+    try:
+        with Image.open(path) as picture:
+            values = np.asarray(picture)
+    except FileNotFoundError:
+        raise MissingFileError(
+            f"{path}: this file of region ids does not exist; write the superpixels first"
+        ) from None
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        raise InputError(f"{path}: cannot be read as PNG ({error}); delete it and write it again") from error
+    if values.ndim != 2:
+        raise InputError(f"{path}: has {values.shape[2]} channels; region ids need a grey or palette PNG")
+    return values
+
+
+def paint(files: list[Path], source: Path) -> NDArray[np.int64]:
+    """(H, W) int64: masks laid over each other, the largest below; ``IGNORE`` where none is.
+
+    Raises:
+        InputError: no masks, masks of different sizes, or more than ids can number.
+    """
+    if not files or len(files) > IGNORE:
+        raise InputError(f"{source}: holds {len(files)} masks; 1 to {IGNORE} are possible")
+    masks = [read_ids(file) != 0 for file in files]
+    if len({mask.shape for mask in masks}) > 1:
+        raise InputError(
+            f"{source}: its masks have different sizes; make all of them at the size of the image"
+        )
+    regions = np.full(masks[0].shape, IGNORE, dtype=np.int64)
+    order = sorted(range(len(masks)), key=lambda i: -int(masks[i].sum()))  # stable: equal ones by name
+    for number, i in enumerate(order):
+        regions[masks[i]] = number
+    return regions

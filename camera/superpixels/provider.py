@@ -1,0 +1,92 @@
+"""The table of superpixel providers, and what each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...datasets.frame import Camera
+from ...errors import InputError
+
+# name -> module:class in this folder; one file and one line a provider
+PROVIDERS = {
+    "slic": "slic:Slic",
+    "clusters": "clusters:Clusters",
+    "masks": "masks:Masks",
+    "segmenter": "segmenter:Segmenter",
+}
+
+
+class Provider:
+    """Regions of one image at a time; travels to worker processes by pickle.
+
+    Attributes:
+        shared_ids: an id means the same in all images of the log (a class, a cluster); otherwise ids count anew
+            in every image, and equal ids of two images have nothing to do with each other.
+    """
+
+    shared_ids: bool = False
+
+    def fit(self, cameras: Sequence[Camera], folder: Path | None = None) -> Provider:
+        """A provider that is ready for these images; what they share is kept in ``folder`` for a resumed run."""
+        return self
+
+    def __call__(self, image: NDArray[np.uint8], token: str = "") -> NDArray[np.uint16]:
+        """(H, W) uint16 ids of ``image`` (H, W, 3) uint8 RGB, ``IGNORE`` where no region is; ``token`` names it."""
+        raise NotImplementedError
+
+    def options(self) -> dict[str, Any]:
+        """All options with their values, plain; equal options mean the same regions."""
+        raise NotImplementedError
+
+    def made_by(self) -> dict[str, Any]:
+        """Models and files behind the regions, with their hashes, once ``fit`` has run; plain values."""
+        return {}
+
+
+def make_provider(name: str, **options: Any) -> Provider:
+    """Provider by name; only its module is imported.
+
+    Raises:
+        InputError: unknown name; an option that the provider does not have.
+    """
+    if name not in PROVIDERS:
+        raise InputError(f"superpixel provider {name!r} is unknown; choose one of {', '.join(PROVIDERS)}")
+    module, _, cls = PROVIDERS[name].partition(":")
+    try:
+        return getattr(import_module(f".{module}", __package__), cls)(**options)
+    except TypeError as error:
+        raise InputError(
+            f"superpixel provider {name}: {error}; see docs/superpixels.md for its options"
+        ) from error
+
+
+def make_superpixels(
+    provider: str, image: NDArray[np.uint8], *, token: str = "", **options: Any
+) -> NDArray[np.uint16]:
+    """(H, W) uint16 region ids of ``image`` (H, W, 3) uint8 RGB; 65535 is no region.
+
+    A provider that learns from a log (``clusters``) learns from this image alone; use ``write_superpixels`` for
+    ids that are shared by the images of a log.
+
+    Args:
+        provider: a key of ``PROVIDERS``.
+        token: name of the image, for providers that read files (``masks``).
+        options: of the provider.
+
+    Raises:
+        InputError: unknown provider or option, unusable files.
+        ValueError: the image is not (H, W, 3) uint8.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ValueError(
+            f"image must be (H, W, 3) uint8 with at least a pixel, not {image.shape} {image.dtype}"
+        )
+    eye = np.eye(4)
+    camera = Camera(token, "", 0, np.eye(3), eye, eye, "", (image.shape[0], image.shape[1]), image)
+    return make_provider(provider, **options).fit([camera])(image, token)

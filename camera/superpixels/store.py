@@ -1,0 +1,187 @@
+"""Region ids of a log on disk: one 16-bit PNG an image, named by its token, and a record of what made them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ... import __version__
+from ...datasets.frame import Camera
+from ...errors import InputError, MissingFileError, write_atomically
+from ..images import camera_image
+from ..progress import Progress
+from .ids import IGNORE
+from .masks import read_ids
+from .provider import Provider, make_provider
+
+log = logging.getLogger(__name__)
+
+RECORD = "superpixels.json"
+SCHEMA = 1
+
+
+def write_superpixels(
+    cameras: Sequence[Camera],
+    folder: str | Path,
+    *,
+    provider: str = "slic",
+    workers: int = 0,
+    index_hash: str = "",
+    progress: bool = True,
+    **options: Any,
+) -> dict[str, Any]:
+    """Write ``folder/<token>.png`` of every camera that has none yet, and the record ``superpixels.json``.
+
+    Args:
+        cameras: images of a log; tokens must be unique and fit for file names.
+        provider: a key of ``PROVIDERS``; ``options`` go to it.
+        workers: processes, each with one thread; 0 works in this one. They are spawned, so a script that calls
+            this needs its ``if __name__ == "__main__"``.
+        index_hash: of the log's index, for the record.
+
+    Returns:
+        The record.
+
+    Raises:
+        InputError: the folder holds regions made in another way; an image or an option cannot be used. Finished
+            files stay, and the same call goes on from there.
+    """
+    folder = Path(folder)
+    _check_tokens(cameras)
+    maker = make_provider(provider, **options)
+    record = {
+        "schema": SCHEMA,
+        "provider": provider,
+        "options": maker.options(),
+        "shared_ids": maker.shared_ids,
+        "ignore": IGNORE,
+        "index_hash": index_hash,
+    }
+    before = read_record(folder) if (folder / RECORD).is_file() else None
+    _check_same(folder, before, record)
+    maker = maker.fit(cameras, folder)
+    record |= {"made_by": maker.made_by(), "version": __version__}
+    _check_same(folder, before, {"made_by": record["made_by"]})
+    if before is None:
+        with write_atomically(folder / RECORD, "w") as file:
+            json.dump(record, file, indent=1)
+    todo = [camera for camera in cameras if not (folder / f"{camera.token}.png").is_file()]
+    bar = Progress(
+        f"superpixels {provider}", len(cameras), done=len(cameras) - len(todo), log=log, enabled=progress
+    )
+    for _ in _run(maker, folder, todo, workers):
+        bar.advance()
+    return before or record
+
+
+def read_superpixels(folder: str | Path, token: str, size: tuple[int, int]) -> NDArray[np.uint16]:
+    """(H, W) uint16 ids of an image; ``IGNORE`` (65535) is no region.
+
+    Args:
+        size: height, width of the image.
+
+    Raises:
+        MissingFileError, InputError: no such file; not readable; of another size than the image.
+    """
+    path = Path(folder) / f"{token}.png"
+    ids = read_ids(path)
+    if ids.shape != tuple(size):
+        raise InputError(
+            f"{path}: the superpixels are {ids.shape[0]} x {ids.shape[1]} (height x width) but their image is "
+            f"{size[0]} x {size[1]}; write the superpixels again for these images"
+        )
+    return ids.astype(np.uint16)
+
+
+def read_record(folder: str | Path) -> dict[str, Any]:
+    """What made the regions in ``folder``; ``shared_ids`` says whether ids mean the same in all images.
+
+    Raises:
+        MissingFileError, InputError: no record; one of another schema.
+    """
+    path = Path(folder) / RECORD
+    if not path.is_file():
+        raise MissingFileError(f"{path}: no superpixels here; write them with write_superpixels")
+    try:
+        record = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: is no JSON ({error}); delete the folder and write it again") from error
+    if record.get("schema") != SCHEMA:
+        raise InputError(
+            f"{path}: schema {record.get('schema')} instead of {SCHEMA}; delete the folder, write again"
+        )
+    return record
+
+
+def _run(maker: Provider, folder: Path, cameras: Sequence[Camera], workers: int) -> Iterator[None]:
+    """Make and write the regions of all cameras, in this process or in ``workers`` others."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if workers < 1 or len(cameras) < 2:
+        yield from map(partial(_write_one, maker, folder), cameras)
+        return
+    # spawned, not forked: a fork of a process with running torch or OpenCV threads can hang
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(
+        min(workers, len(cameras)), mp_context=context, initializer=_start_worker, initargs=(maker, folder)
+    ) as pool:
+        try:
+            yield from pool.map(_work, cameras, chunksize=4)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+_job: partial[None] | None = None  # of a worker process
+
+
+def _start_worker(maker: Provider, folder: Path) -> None:
+    import sys
+
+    global _job
+    cv2.setNumThreads(1)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    _job = partial(_write_one, maker, folder)
+
+
+def _work(camera: Camera) -> None:
+    assert _job is not None
+    _job(camera)
+
+
+def _write_one(maker: Provider, folder: Path, camera: Camera) -> None:
+    ids = maker(camera_image(camera), camera.token)
+    ok, data = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    assert ok
+    with write_atomically(folder / f"{camera.token}.png") as file:
+        file.write(data.tobytes())
+
+
+def _check_tokens(cameras: Sequence[Camera]) -> None:
+    seen: set[str] = set()
+    for camera in cameras:
+        token = camera.token
+        if not token or token.startswith(".") or "/" in token or "\\" in token or token in seen:
+            raise InputError(
+                f"camera token {token!r} of {camera.path}: must be unique and fit for a file name"
+            )
+        seen.add(token)
+
+
+def _check_same(folder: Path, before: dict[str, Any] | None, now: dict[str, Any]) -> None:
+    for name, value in now.items():
+        if before is not None and before.get(name) != json.loads(json.dumps(value)):
+            raise InputError(
+                f"{folder}: holds superpixels made with another {name} ({json.dumps(before.get(name))[:150]} instead "
+                f"of {json.dumps(value)[:150]}); choose another folder or delete this one"
+            )

