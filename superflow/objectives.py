@@ -115,12 +115,15 @@ def _contrast(matches: Matches, q: Tensor, k: Tensor, filled: Tensor, options: d
     """InfoNCE over the filled rows, with the options that all region objectives share."""
     options = dict(options)
     rows = torch.nonzero(filled)[:, 0]
+    limit = options.pop("max_rows", None)
+    if limit is not None and len(rows) > limit:
+        rows = rows[torch.randperm(len(rows))[:limit].sort().values.to(rows.device)]
     if options.pop("mask_same_id", False):
         options["ids"] = matches.table.ids[rows]
-    limit = options.pop("tolerance", None)
-    if limit is not None:
+    tolerance = options.pop("tolerance", None)
+    if tolerance is not None:
         teacher = F.normalize(matches.teacher_rows[rows], dim=1)
-        options["tolerated"] = teacher @ teacher.T > limit
+        options["tolerated"] = teacher @ teacher.T > tolerance
     return info_nce(q[rows], k[rows], **options)
 
 
@@ -132,7 +135,9 @@ def _mean(terms: list[Tensor], like: Tensor) -> Tensor:
 def spatial(matches: Matches, **options) -> Tensor:
     """Superpoints against superpixels at every time: published L_sc, 1/T sum_t InfoNCE(q_t, k_t).
 
-    Options: those of `info_nce` (temperature, symmetric, gather) and mask_same_id, tolerance.
+    Options of all contrasts: those of `info_nce` (temperature, symmetric, gather); ``mask_same_id``: rows of equal id
+    are no negatives; ``tolerance``: nor are rows whose teacher features have a larger cosine; ``max_rows``: random
+    rows kept a term, since the cost grows with their square.
     """
     terms = []
     for time, offset in enumerate(matches.table.offsets):

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .batch import Batch
 from .camera.cache import FeatureCache
 from .camera.crops import ImageView, flip_view, random_crop_view, resize_ids, resize_view
 from .camera.images import camera_image
@@ -21,7 +22,7 @@ from .datasets.frame import Camera, Clip, Frame
 from .datasets.index import LogIndex
 from .datasets.merge import merge_sweeps
 from .lidar.augment import augment
-from .batch import Batch
+from .limits import Limits
 from .pairing import FramePairs, ids_under, pair, resized_pixels, world_cells
 
 REGIONS = ("superpixel", "world_cell")
@@ -68,7 +69,7 @@ class PretrainDataset:
         superpixels: folder of superpixel maps; needed for region ``superpixel``.
         region: what a region is: a ``superpixel``, or a ``world_cell`` of ``cell_m`` metres.
         occlusion: leave out points that the image does not show.
-        range_m, height_m: points kept, by horizontal range and height in the LiDAR frame [m].
+        limits: region of points kept, `Limits` or a dict of its fields.
         max_points, sweep_points: random points kept of the frame's cloud, and of each sweep.
         augmentation: options of `lidar.augment.augment`; ``share_dense`` gives the dense cloud the sparse one's draw.
         shuffle_pairs: permute the points of the pairs within each cloud: the null experiment.
@@ -93,8 +94,7 @@ class PretrainDataset:
         region: str = "superpixel",
         cell_m: float = 1.0,
         occlusion: bool = True,
-        range_m: tuple[float, float] = (0.0, float("inf")),
-        height_m: tuple[float, float] = (float("-inf"), float("inf")),
+        limits: Limits | dict[str, Any] | None = None,
         max_points: int | None = None,
         sweep_points: int | None = None,
         augmentation: Mapping[str, Any] | None = None,
@@ -118,7 +118,7 @@ class PretrainDataset:
         self.features = None if features is None else FeatureCache.open(features)
         self.superpixels = None if superpixels is None else Path(superpixels)
         self.region, self.cell_m, self.occlusion = region, cell_m, occlusion
-        self.range_m, self.height_m = range_m, height_m
+        self.limits = Limits.from_record(limits)
         self.max_points, self.sweep_points = max_points, sweep_points
         self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
         self.shuffle_pairs, self.raw_intensity = shuffle_pairs, raw_intensity
@@ -167,7 +167,7 @@ class PretrainDataset:
         frame = self.index.frame(row, images=False, labels=False, raw_intensity=self.raw_intensity)
         # occlusion is judged with the whole cloud: a point left out still hides what is behind it
         pairs = pair(frame, frame.points, frame.cameras, occlusion=self.occlusion)
-        kept = np.flatnonzero(self._in_range(frame.points))
+        kept = self._in_limits(frame.points)
         prepared = (replace(frame, points=frame.points[kept]), pairs.of(kept, range(len(frame.cameras))))
         if self.keep_frames:
             self._kept[row] = prepared
@@ -175,13 +175,11 @@ class PretrainDataset:
                 self._kept.popitem(last=False)
         return prepared
 
-    def _in_range(self, points: NDArray) -> NDArray[np.bool_]:
-        distance = np.hypot(points[:, 0], points[:, 1])
-        height = points[:, 2]
-        return (
-            (distance >= self.range_m[0]) & (distance < self.range_m[1])
-            & (height >= self.height_m[0]) & (height < self.height_m[1])
-        )  # fmt: skip
+    def _in_limits(self, points: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Rows of the points that the student sees."""
+        if self.limits is None:
+            return np.arange(len(points))
+        return np.flatnonzero(self.limits.mask(torch.from_numpy(points)).numpy())
 
     def _draw_cameras(self, row: int, generator: np.random.Generator) -> list[str]:
         channels = [camera.channel for camera in self._frame(row)[0].cameras]
@@ -202,7 +200,7 @@ class PretrainDataset:
         sweeps = []
         for other in self.index.sweeps(row, self.sweeps):
             sweep = self.index.frame(other, cameras=(), labels=False, raw_intensity=self.raw_intensity)
-            points = sweep.points[self._in_range(sweep.points)]
+            points = sweep.points[self._in_limits(sweep.points)]
             sweeps.append(replace(sweep, points=points[_subset(len(points), self.sweep_points, generator)]))
         clip = Clip({0: replace(frame, points=frame.points[kept])}, tuple(sweeps))
         points = np.ascontiguousarray(merge_sweeps(clip)[:, : frame.points.shape[1]])

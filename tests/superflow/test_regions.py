@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+
 from superflow.batch import collate
 from superflow.regions import (
     pool_hits,

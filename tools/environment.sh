@@ -1,0 +1,42 @@
+# Sourced by the other scripts: makes .venv in the repository root and installs superflow with the named extra.
+#   . tools/environment.sh EXTRA      then "$PYTHON" is the environment's interpreter
+# PYTHON3=/path/to/python3.12 chooses the interpreter (3.11 or newer).
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+EXTRA="${1:?extra to install}"
+
+find_python() {
+    local candidate
+    for candidate in "${PYTHON3:-}" python3.12 python3.11 python3.13 python3; do
+        [ -n "$candidate" ] && "$candidate" -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+            && { echo "$candidate"; return; }
+    done
+    echo "No Python 3.11 or newer found; on Debian or Ubuntu: apt-get install python3 python3-venv" >&2
+    return 1
+}
+
+if [ ! -x .venv/bin/python ]; then
+    interpreter=$(find_python)
+    "$interpreter" -m venv .venv || {
+        rm -rf .venv
+        echo "python3 -m venv failed; on Debian or Ubuntu: apt-get install python3-venv" >&2
+        exit 1
+    }
+fi
+PYTHON="$PWD/.venv/bin/python"
+
+# Installed already, from these very files? Then nothing is downloaded or resolved again.
+stamp=".venv/installed-$EXTRA"
+wanted=$(cat setup.py pyproject.toml | sha256sum)
+if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
+    echo "Installing superflow-lidar[$EXTRA] into .venv (PyTorch is large: some minutes on a first run) ..."
+    "$PYTHON" -m pip install --quiet --disable-pip-version-check --editable ".[$EXTRA]"
+    if [ "$EXTRA" = test ]; then
+        # its metadata pins numpy < 2, which it does not need; the tests only compare with it
+        "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps nuscenes-devkit==1.2.0
+    fi
+    echo "$wanted" > "$stamp"
+fi
+
+# Spinning OpenMP workers stall when the cores are shared; torch reads this at import.
+export OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-passive}"
