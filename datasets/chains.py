@@ -25,6 +25,9 @@ def check_samples(folder: Path, scenes: Sequence[Row], samples: Sequence[Row]) -
     if len(by_token) < len(samples):
         raise InputError(f"{path}: {len(samples) - len(by_token)} tokens occur twice; {_MEND}")
     position = {row["token"]: i for i, row in enumerate(scenes)}
+    names = {scene["name"] for scene in scenes}
+    if len(position) < len(scenes) or len(names) < len(scenes):
+        raise InputError(f"{folder / 'scene.json'}: two scenes share a token or a name; {_MEND}")
     scene_of: dict[str, int] = {}
     for scene in scenes:
         before, token = None, scene["first_sample_token"]
@@ -47,7 +50,7 @@ def check_samples(folder: Path, scenes: Sequence[Row], samples: Sequence[Row]) -
                 raise InputError(
                     f"{path}: broken chain in {scene['name']}: the time of sample {token!r} does not ascend; {_MEND}"
                 )
-            if row["prev"] != (before["token"] if before is not None else ""):
+            if (row["prev"] or "") != (before["token"] if before is not None else ""):
                 raise InputError(
                     f"{path}: broken chain in {scene['name']}: prev of sample {token!r} is not the sample before it; "
                     f"{_MEND}"

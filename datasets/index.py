@@ -312,9 +312,9 @@ def _find_root(folder: Path, header: dict[str, Any], root: str | Path | None) ->
     if root is not None:
         if not Path(root).is_dir():
             raise MissingFileError(f"{root}: there is no such data folder; check the root that was given")
-        return Path(root)
+        return Path(root).absolute()
     recorded = Path(header["root"])
-    relative = Path(os.path.normpath(folder / header["root_from_index"]))
+    relative = Path(os.path.normpath(folder.absolute() / header["root_from_index"]))
     for place in (recorded, relative):
         if place.is_dir():
             return place

@@ -5,21 +5,22 @@ Works for nuScenes itself and for every log exported into its schema.
 
 from __future__ import annotations
 
-import json
 import logging
+import math
 import os
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
 from ..geometry import Transform, invert, make_transform
-from .card import DatasetCard, check_splits, load_card, nearest_name, recognise_card
+from .card import DatasetCard
+from .complete import keep_scenes, whole_scenes
 from .index import FILE_TO_LIDAR, LogIndex
+from .log_card import choose_card
 from .nuscenes_tables import LIDAR, Log, dangling, read_log, read_optional
 from .read import image_size
 from .store import Columns, text_column, write_tables
@@ -35,6 +36,7 @@ def write_index(
     version: str | None = None,
     card: DatasetCard | None = None,
     rescale_intrinsics: bool = False,
+    complete_scenes: bool = False,
     progress: Progress = silent,
 ) -> LogIndex:
     """Index the log under ``root`` into the folder ``out``, replacing an older index there in one step.
@@ -44,6 +46,7 @@ def write_index(
         card: what is known about the dataset; None recognises it. ``dataset.json`` in the root overrules both.
         rescale_intrinsics: take every image's size from its file and scale the intrinsics by the ratio to the size
             in the tables: for a copy of a log whose images were made smaller.
+        complete_scenes: leave out scenes of which files are missing: for a log that was downloaded in part.
         progress: called as ``progress(stage, done, total)``.
 
     Raises:
@@ -56,12 +59,20 @@ def write_index(
             f"{root / version}: there is no such folder of tables; check --root and --version"
         )
     log = read_log(root, version, progress)
-    card = _choose_card(root, log, card)
+    card = choose_card(root, log, card)
     frames, row_of_sample = _frame_columns(log, card)
     cameras = _camera_columns(log, row_of_sample)
+    boxes, box_categories = _box_columns(root / version, row_of_sample, log.categories, progress)
+    whole = whole_scenes(root, frames, cameras, len(log.scenes))
+    if complete_scenes:
+        keep_scenes(whole, frames, cameras, boxes)
+        log.scenes = [scene for scene, kept in zip(log.scenes, whole) if kept]
+        if not log.scenes:
+            raise InputError(
+                f"{root}: no scene has all the files that its tables name; complete the download"
+            )
     if rescale_intrinsics or (cameras["width"] <= 0).any() or (cameras["height"] <= 0).any():
         _sizes_from_images(cameras, root, progress)
-    boxes, box_categories = _box_columns(root / version, row_of_sample, log.categories, progress)
     header = {
         "version": version,
         "card": card.to_dict(),
@@ -107,52 +118,6 @@ def find_version(root: Path) -> str:
     if len(found) > 1:
         raise InputError(f"{root}: holds the tables {', '.join(found)}; choose one with --version")
     return found[0]
-
-
-def _choose_card(root: Path, log: Log, card: DatasetCard | None) -> DatasetCard:
-    """The card given or recognised, with this log's own category indices and what dataset.json overrules."""
-    names = [name for name, _ in log.categories.values()]
-    stated = _read_stated(root / "dataset.json")
-    if card is None and "card" in stated:
-        card = load_card(root / stated["card"] if str(stated["card"]).endswith(".yaml") else stated["card"])
-    values = (card or recognise_card(names, log.logfiles, root.absolute().name)).to_dict()
-    indexed = {index: name for name, index in log.categories.values() if index is not None}
-    if indexed:
-        if len(indexed) < len(names):
-            raise InputError(
-                f"{log.folder / 'category.json'}: {len(names)} categories share {len(indexed)} different index values; "
-                "give every category an index of its own, or none"
-            )
-        values["categories"] = {str(index): name for index, name in indexed.items()}
-    for key in ("name", "real", "licence", "source", "sensor", "splits"):
-        if key in stated:
-            values[key] = stated[key]
-    if "intensity" in stated:
-        values["intensity_max"] = float(stated["intensity"]["raw_max"])
-    return DatasetCard.from_dict(values)
-
-
-def _read_stated(path: Path) -> dict[str, Any]:
-    """What the optional ``dataset.json`` in the root says about the log itself."""
-    if not path.is_file():
-        return {}
-    known = ("name", "real", "licence", "source", "sensor", "splits", "intensity", "card")
-    try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
-        for key in stated.keys() - set(known):
-            raise InputError(f"{path}: unknown key {key!r}; {nearest_name(key, known)}")
-        if "intensity" in stated:
-            float(stated["intensity"]["raw_max"])
-    except InputError:
-        raise
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise InputError(
-            f'{path}: must be a JSON object such as {{"name": "my-drive", "real": true}} ({error!r}); '
-            "mend or remove it"
-        ) from error
-    if "splits" in stated:
-        check_splits(stated["splits"], path)
-    return stated
 
 
 def _frame_columns(log: Log, card: DatasetCard) -> tuple[Columns, dict[str, int]]:
@@ -251,7 +216,7 @@ def _box_columns(
     names = sorted({name for name, _ in categories.values()})
     code = {token: names.index(name) for token, (name, _) in categories.items()}
     tracks = {row["token"]: row for row in read_optional(folder, "instance")}
-    frame, category, track, numbers = array("q"), array("h"), [], array("d")
+    frame, category, track, numbers = array("q"), array("h"), list[str](), array("d")
     path = folder / "sample_annotation.json"
     for row in read_rows(path, progress) if path.is_file() else ():
         if row["sample_token"] not in row_of_sample:
@@ -264,17 +229,22 @@ def _box_columns(
         frame.append(row_of_sample[row["sample_token"]])
         category.append(code[instance["category_token"]])
         track.append(row["instance_token"])
-        width, length, height = row["size"]
-        numbers.extend((*row["translation"], length, width, height, *row["rotation"]))
+        values = [*row["translation"], *row["size"], *row["rotation"]]
+        if len(values) != 10 or not all(map(math.isfinite, values)):
+            raise InputError(
+                f"{path}: the box {row['token']} needs a finite translation (3), size (3) and rotation (4); "
+                "export it again"
+            )
+        numbers.extend(values)
     order = np.argsort(np.asarray(frame, dtype=np.int64), kind="stable")
-    values = np.asarray(numbers, dtype=np.float64).reshape(-1, 10)[order]
+    table = np.asarray(numbers, dtype=np.float64).reshape(-1, 10)[order]
     columns: Columns = {
         "frame": np.asarray(frame, dtype=np.int64)[order],
         "category": np.asarray(category, dtype=np.int16)[order],
         "track": text_column([track[i] for i in order]),
-        "center": values[:, :3].copy(),
-        "size": values[:, 3:6].copy(),
-        "rotation": values[:, 6:].copy(),
+        "center": table[:, :3].copy(),
+        "size": table[:, [4, 3, 5]],  # stored as width, length, height
+        "rotation": table[:, 6:].copy(),
     }
     return columns, names
 

@@ -6,6 +6,7 @@ Only LIDAR_TOP and the cameras are kept; each table is read once, row by row.
 from __future__ import annotations
 
 import logging
+import math
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -128,12 +129,10 @@ def _read_calibration(folder: Path) -> dict[str, tuple[str, Transform, NDArray[n
         channel = sensor["channel"]
         if channel != LIDAR and sensor["modality"] != "camera":
             continue
-        intrinsics = np.asarray(
-            row["camera_intrinsic"] if channel != LIDAR else [], dtype=np.float64
-        ).reshape(-1)
-        if channel != LIDAR and (intrinsics.size != 9 or not np.isfinite(intrinsics).all()):
+        intrinsics = numbers(row, "camera_intrinsic") if channel != LIDAR else np.empty(0)
+        if channel != LIDAR and intrinsics.size != 9:
             raise InputError(
-                f"{row.table}: the camera {channel} ({row['token']}) needs a 3 x 3 camera_intrinsic of finite numbers; "
+                f"{row.table}: the camera {channel} ({row['token']}) needs a 3 x 3 camera_intrinsic; "
                 "export the calibration again"
             )
         calibration[row["token"]] = (channel, _transform(row), intrinsics)
@@ -167,6 +166,11 @@ def _read_sample_data(
         scans.calibration.append(row["calibrated_sensor_token"])
         scans.pose.append(row["ego_pose_token"])
         scans.path.append(row["filename"])
+        if row["timestamp"] != int(row["timestamp"]):
+            raise InputError(
+                f"{row.table}: the timestamp {row['timestamp']} of the row {row['token']} is no whole number; "
+                "times are in microseconds, convert them"
+            )
         scans.time_us.append(int(row["timestamp"]))
         scans.is_key.append(bool(row["is_key_frame"]))
         if scans is lidar:
@@ -191,7 +195,7 @@ def _read_poses(
             missing.discard(row["token"])
             rows[row["token"]] = len(rows)
             pose = [*row["rotation"], *row["translation"]]
-            if len(pose) != 7 or not np.isfinite(pose).all() or sum(q * q for q in pose[:4]) < 1e-12:
+            if len(pose) != 7 or not all(map(math.isfinite, pose)) or sum(q * q for q in pose[:4]) < 1e-12:
                 raise InputError(
                     f"{path}: the pose {row['token']} is no unit quaternion (w, x, y, z) with a finite translation; "
                     "export the poses again"
@@ -205,11 +209,30 @@ def _read_poses(
     return rows, np.frombuffer(values, dtype=np.float64).reshape(-1, 7).copy()
 
 
+def numbers(row: Row, key: str) -> NDArray[np.float64]:
+    """All numbers of a field, flat.
+
+    Raises:
+        InputError: some are no finite numbers.
+    """
+    try:
+        values = np.asarray(row[key], dtype=np.float64).reshape(-1)
+    except (ValueError, TypeError):
+        values = np.array([np.nan])
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{row.table}: {key} of the row {row['token']} holds something that is no finite number; export it again"
+        )
+    return values
+
+
 def _transform(row: Row) -> Transform:
     """sensor_to_ego of a calibrated_sensor row."""
     try:
-        return make_transform(row["rotation"], row["translation"])
-    except (ValueError, TypeError) as error:
+        return make_transform(numbers(row, "rotation").tolist(), numbers(row, "translation").tolist())
+    except InputError:
+        raise
+    except ValueError as error:
         raise InputError(
             f"{row.table}: the row {row['token']} holds no rigid transform ({error}); export it again"
         ) from error

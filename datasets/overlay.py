@@ -99,13 +99,18 @@ def _with_legend(
     width, scale = picture.shape[1], picture.shape[1] / 1400 + 0.15
     line = round(34 * scale)
     x, y, places = round(8 * scale), line, []
-    for text, colour in [(title, [255, 255, 255]), *legend]:
+    for text, colour in [(title, None), *legend]:
+        patch = 0 if colour is None else line
         (long, _), _ = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-        if x + long > width:
+        if x + patch + long > width:
             x, y = round(8 * scale), y + line
-        places.append((text, colour, (x, y)))
-        x += long + round(24 * scale)
+        places.append((text, colour, x, patch, y))
+        x += patch + long + round(24 * scale)
     strip = np.full((y + line // 2, width, 3), 20, dtype=np.uint8)
-    for text, colour, place in places:
-        cv2.putText(strip, text, place, cv2.FONT_HERSHEY_SIMPLEX, scale, colour, 1, cv2.LINE_AA)
+    for text, colour, x, patch, y in places:
+        if colour is not None:
+            cv2.rectangle(strip, (x, y - line // 2), (x + round(patch * 0.7), y), colour, -1)
+        cv2.putText(
+            strip, text, (x + patch, y), cv2.FONT_HERSHEY_SIMPLEX, scale, (255, 255, 255), 1, cv2.LINE_AA
+        )
     return np.concatenate([picture, strip])

@@ -51,6 +51,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="take image sizes from the files and scale the intrinsics",
     )
     log.add_argument(
+        "--complete-scenes", action="store_true", help="leave out scenes of which files are missing"
+    )
+    log.add_argument(
         "--check", action="store_true", help="read everything; report and pictures go to OUT/check"
     )
     log.add_argument(
@@ -96,6 +99,7 @@ def _nuscenes(args: argparse.Namespace) -> int:
             version=args.version,
             card=load_card(args.card) if args.card else None,
             rescale_intrinsics=args.rescale_intrinsics,
+            complete_scenes=args.complete_scenes,
             progress=progress,
         )
     print(
