@@ -1,6 +1,6 @@
 """Rows of all ranks as if one process held the joint batch; an identity in a single process.
 
-A loss that is to equal the one of the joint batch takes its columns from `gather_rows`, sums over its own rows
+A loss that is to equal the joint batch's takes its columns from `gather_rows`, sums over its own rows
 only, and divides by ``world_sum(own rows) / world_size()``. The mean of the ranks' gradients, which is what
 DistributedDataParallel takes, is then the gradient of the joint loss.
 """

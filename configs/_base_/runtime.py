@@ -1,0 +1,26 @@
+# How a run logs, saves and watches itself. Every number counts iterations.
+
+default_scope = "superflow"
+
+default_hooks = dict(
+    timer=dict(type="IterTimerHook"),
+    logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
+    param_scheduler=dict(type="ParamSchedulerHook"),
+    # last_checkpoint names the newest; --resume continues it. save_best="miou" also keeps the best one
+    checkpoint=dict(type="CheckpointHook", interval=500, max_keep_ckpts=1),
+    # loss / ln(rows), effective rank of the features, share of time spent waiting for data; stops on nan
+    health=dict(type="HealthHook", interval=50),
+    result=dict(type="ResultHook"),  # result.json
+)
+log_processor = dict(type="LogProcessor", by_epoch=False, window_size=50)
+visualizer = dict(
+    type="Visualizer",
+    vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
+)
+
+randomness = dict(seed=0, deterministic=False)
+# threads: of torch in the training process, None for the machine's default. Loader workers have one each.
+env_cfg = dict(threads=None, cudnn_benchmark=False)
+launcher = "none"  # or "pytorch" under torchrun, "slurm" under srun
+load_from = None  # a checkpoint to take weights from
+resume = False

@@ -1,0 +1,8 @@
+"""Everything mmengine: configs, runner, hooks, checkpoints. No other room imports it."""
+
+from .checkpoint import read_checkpoint
+from .config import load_config
+from .registry import DATASETS, HOOKS, METRICS, MODELS
+from .runner import build_runner
+
+__all__ = ["DATASETS", "HOOKS", "METRICS", "MODELS", "build_runner", "load_config", "read_checkpoint"]

@@ -1,0 +1,91 @@
+"""What configs can name: thin shells that import a room only when one of its things is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
+from .registry import DATASETS, MODELS
+
+ENCODER = "superflow.lidar.encoder:LidarEncoder"
+TEACHER = "superflow.camera.teacher:make_teacher"
+LIMITS = "superflow.limits:Limits"
+AUGMENT = "superflow.lidar.augment:augment"
+
+# type in a config -> what it stands for
+_MODELS = {"Pretrainer": "superflow.pretrainer:Pretrainer", "Segmentor": "superflow.segmentor:Segmentor"}
+_DATASETS = {
+    "PretrainDataset": "superflow.pretrain_data:PretrainDataset",
+    "SegmentDataset": "superflow.segment_data:SegmentDataset",
+}
+# callable -> its arguments that are dicts of another callable's arguments
+PARTS: dict[str, dict[str, str]] = {
+    _MODELS["Pretrainer"]: {"student": ENCODER, "teacher": TEACHER},
+    _MODELS["Segmentor"]: {"encoder": ENCODER, "limits": LIMITS},
+    _DATASETS["PretrainDataset"]: {
+        "augmentation": AUGMENT,
+        "crop": "superflow.camera.crops:random_crop_view",
+        "limits": LIMITS,
+    },
+    _DATASETS["SegmentDataset"]: {"augmentation": AUGMENT, "limits": LIMITS},
+    ENCODER: {"backbone": "superflow.lidar.minkunet:MinkUNet"},
+}
+# arguments that the code supplies and a config cannot
+SUPPLIED: dict[str, tuple[str, ...]] = {
+    AUGMENT: ("points", "generator"),
+    "superflow.camera.crops:random_crop_view": ("view", "size", "generator", "antialias"),
+    "superflow.lidar.minkunet:MinkUNet": ("in_channels",),
+}
+
+
+def find(target: str) -> Callable[..., Any]:
+    """The callable that ``package.module:name`` stands for."""
+    module, _, name = target.partition(":")
+    return getattr(import_module(module), name)
+
+
+def as_plain(value: Any) -> Any:
+    """Config dicts as plain dicts, so that nothing behind this door meets a type of mmengine."""
+    if isinstance(value, Mapping):
+        return {key: as_plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(as_plain(item) for item in value)
+    return value
+
+
+def make_pretrainer(
+    *, student: Mapping[str, Any], teacher: Mapping[str, Any] | None = None, **options: Any
+) -> Any:
+    """A `Pretrainer` from the arguments of its encoder and its teacher."""
+    encoder = find(ENCODER)(**as_plain(student))
+    frozen = None if teacher is None else find(TEACHER)(**as_plain(teacher))
+    return find(_MODELS["Pretrainer"])(encoder, frozen, **as_plain(options))
+
+
+def make_segmentor(
+    *, encoder: Mapping[str, Any] | None = None, pretrained: str | None = None, **options: Any
+) -> Any:
+    """A `Segmentor`; without ``encoder``, the one that the ``pretrained`` file describes."""
+    if encoder is None and pretrained is not None:
+        encoder = find("superflow.encoder_file:read_encoder_file")(pretrained).config
+    return find(_MODELS["Segmentor"])(as_plain(encoder), pretrained=pretrained, **as_plain(options))
+
+
+def _shell(target: str) -> Callable[..., Any]:
+    def build(**options: Any) -> Any:
+        return find(target)(**as_plain(options))
+
+    return build
+
+
+def _register() -> None:
+    special = {"Pretrainer": make_pretrainer, "Segmentor": make_segmentor}
+    for registry, table in ((MODELS, _MODELS), (DATASETS, _DATASETS)):
+        for name, target in table.items():
+            build = special.get(name) or _shell(target)
+            build.target = target  # type: ignore[attr-defined]  # the config check reads its signature
+            registry.register_module(name=name, module=build)
+
+
+_register()

@@ -1,0 +1,293 @@
+"""Finds keys that nothing would read, before anything is built: a misspelt key must not train for a day.
+
+A config is a tree of dicts. What a dict may hold follows from the signature of what it builds; `Slot` says what
+that is at each place.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import SequenceMatcher
+from typing import Any
+
+import mmengine.optim
+import mmengine.runner
+import mmengine.visualization
+from mmengine.registry import LOG_PROCESSORS, OPTIMIZERS, VISBACKENDS, VISUALIZERS, Registry
+
+from ..errors import InputError
+from .builders import PARTS, SUPPLIED, find
+from .launch import start_distributed
+from .registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
+from .runner import DEFAULT_HOOKS
+
+ANY = object()  # a value that is not looked into
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What may stand in one place of a config; in a list, in each of its entries.
+
+    registry, default: a dict with ``type`` (or the default one) out of this registry.
+    call: or a dict of this callable's arguments. keys: or exactly these keys, each with a slot or ``ANY``.
+    supplied: arguments that come from the code. further: keys beside the arguments.
+    """
+
+    registry: Registry | None = None
+    default: str | None = None
+    call: Callable[..., Any] | None = None
+    keys: Mapping[str, Any] | None = None
+    supplied: tuple[str, ...] = ()
+    further: Mapping[str, Any] = field(default_factory=dict)
+
+    def accepted(self, node: Mapping[str, Any], where: str) -> dict[str, Any] | None:
+        """Key -> slot of all that ``node`` may hold; None when that cannot be known."""
+        if self.keys is not None:
+            return dict(self.keys)
+        name, parameters = self._parameters(node, where)
+        if parameters is None:
+            return None
+        parts = {part: Slot(call=find(call)) for part, call in PARTS.get(name, {}).items()}
+        if "objectives" in parameters:
+            parts["objectives"] = ObjectiveSlot()
+        return {**dict.fromkeys(parameters, ANY), **parts, **self.further, "type": ANY}
+
+    def required(self, node: Mapping[str, Any], where: str) -> list[str]:
+        """Keys that ``node`` cannot do without."""
+        if self.keys is not None:
+            return []
+        parameters = self._parameters(node, where)[1] or {}
+        return [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
+
+    def _parameters(
+        self, node: Mapping[str, Any], where: str
+    ) -> tuple[str, dict[str, inspect.Parameter] | None]:
+        target = self.call or self._find(node, where)
+        # a shell stands for another callable; its own parameters (with their defaults) come on top
+        stands_for = getattr(target, "target", None)
+        name = stands_for or f"{target.__module__}:{target.__qualname__}"
+        parameters = _arguments(find(stands_for) if stands_for else target)
+        if parameters is None:
+            return name, None
+        if stands_for:
+            parameters |= _arguments(target, own=True) or {}
+        supplied = {*self.supplied, *self.further, *SUPPLIED.get(name, ())}
+        return name, {key: parameter for key, parameter in parameters.items() if key not in supplied}
+
+    def _find(self, node: Mapping[str, Any], where: str) -> Callable[..., Any]:
+        name = node.get("type", self.default)
+        if name is None:
+            raise InputError(f"{where}: has no 'type'; choose one of {', '.join(_names(self.registry))}")
+        if callable(name):
+            return name
+        try:
+            found = self.registry.get(name)
+        except RuntimeError:  # mmengine tried to import the name
+            found = None
+        if found is None:
+            near = nearest(name, _names(self.registry))
+            raise InputError(f"{where}.type: there is no {name!r}; the nearest known one is {near!r}")
+        return found
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """The most similar of ``known``."""
+    return max(
+        known, key=lambda other: SequenceMatcher(None, name.lower(), other.lower()).ratio(), default=""
+    )
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Look at every known key of a config.
+
+    Raises:
+        InputError: a key that nothing reads (with the nearest that something does), an unknown ``type``, or a
+            required argument that is missing.
+    """
+    for name, slot in top_slots().items():
+        if slot is not ANY and config.get(name) is not None:
+            _check(config[name], slot, name)
+
+
+def check_option(config: Mapping[str, Any], key: str) -> None:
+    """Look at one key of ``--cfg-options`` before it is merged.
+
+    Raises:
+        InputError: it is not in the config, and what its place builds would not take it.
+    """
+    node: Any = config
+    slot: Any = Slot(keys=top_slots())
+    steps = key.split(".")
+    for depth, step in enumerate(steps):
+        where = ".".join(steps[:depth]) or "the config"
+        if isinstance(node, list | tuple):
+            if not step.isdigit() or int(step) >= len(node):
+                raise InputError(
+                    f"--cfg-options {key}: {where} is a list of {len(node)}, {step!r} is none of it"
+                )
+            node = node[int(step)]
+            continue
+        if not isinstance(node, Mapping):
+            raise InputError(f"--cfg-options {key}: {where} is {node!r} and has no keys")
+        accepted = None if slot is ANY else slot.accepted(node, where)
+        known = sorted({*([] if depth == 0 else node), *(accepted or ())})
+        if depth == 0 and step in node and step not in known:
+            raise InputError(
+                f"--cfg-options {key}: {step!r} is a variable of the config file, which was used when the file was "
+                "read; set the key that it went into"
+            )
+        if step not in known:
+            raise InputError(
+                f"--cfg-options {key}: {where} has no {step!r}; the nearest known key is {nearest(step, known)!r}"
+            )
+        slot = (accepted or {}).get(step, ANY)
+        node = node.get(step, {})
+
+
+def _check(node: Any, slot: Slot, where: str) -> None:
+    if isinstance(node, list | tuple):
+        for row, item in enumerate(node):
+            _check(item, slot, f"{where}[{row}]")
+        return
+    if node is None or not isinstance(node, Mapping):
+        if slot.keys is not None or slot.registry is not None:
+            raise InputError(f"{where}: is {node!r}; it must be a dict")
+        return  # built objects may stand where their description may
+    accepted = slot.accepted(node, where)
+    if accepted is None:
+        return
+    for key in node:
+        if key not in accepted:
+            raise InputError(
+                f"{where}.{key}: nothing reads this key; the nearest known one is {nearest(key, sorted(accepted))!r}"
+            )
+    for key in slot.required(node, where):
+        if key not in node:
+            raise InputError(f"{where}: has no {key!r}, which it needs")
+    for key, inner in accepted.items():
+        if inner is not ANY and node.get(key) is not None:
+            _check(node[key], inner, f"{where}.{key}")
+
+
+def top_slots() -> dict[str, Any]:
+    """Slot of every top-level key."""
+    loader = Slot(
+        keys={
+            **dict.fromkeys(("batch_size", "num_workers", "persistent_workers", "prefetch_factor"), ANY),
+            **dict.fromkeys(("pin_memory", "timeout"), ANY),
+            "dataset": Slot(DATASETS),
+        }
+    )
+    hook = {"priority": ANY}
+    loop = ("runner", "dataloader", "evaluator")
+    metric = Slot(METRICS)
+    passive = inspect.signature(mmengine.runner.Runner.__init__).parameters
+    slots = {
+        name: ANY for name in passive if name not in ("self", "cfg", "data_preprocessor", "auto_scale_lr")
+    }
+    extra = (
+        "data_root",
+        "custom_imports",
+        "find_unused_parameters",
+        "sync_bn",
+        "compile",
+        "model_wrapper_cfg",
+    )
+    slots |= dict.fromkeys(extra, ANY)
+    slots |= {
+        "model": Slot(MODELS),
+        **dict.fromkeys(("train_dataloader", "val_dataloader", "test_dataloader"), loader),
+        "train_cfg": Slot(LOOPS, default="TrainLoop", supplied=loop),
+        "val_cfg": Slot(LOOPS, default="ValLoop", supplied=loop),
+        "test_cfg": Slot(LOOPS, default="TestLoop", supplied=loop),
+        "val_evaluator": metric,
+        "test_evaluator": metric,
+        "optim_wrapper": Slot(
+            OPTIM_WRAPPERS,
+            default="OptimWrapper",
+            further={
+                "optimizer": Slot(OPTIMIZERS, supplied=("params",)),
+                "paramwise_cfg": Slot(
+                    keys=dict.fromkeys(("custom_keys", "norm_decay_mult", "bias_decay_mult"), ANY)
+                ),
+            },
+        ),
+        "param_scheduler": Slot(PARAM_SCHEDULERS, supplied=("optimizer", "param_name")),
+        "default_hooks": Slot(
+            keys={
+                name: Slot(HOOKS, default=entry["type"], further=hook)
+                for name, entry in DEFAULT_HOOKS.items()
+            }
+        ),
+        "custom_hooks": Slot(HOOKS, further=hook),
+        "visualizer": Slot(VISUALIZERS, further={"vis_backends": Slot(VISBACKENDS), "name": ANY}),
+        "log_processor": Slot(LOG_PROCESSORS, default="LogProcessor"),
+        "randomness": Slot(keys={"seed": ANY, "deterministic": ANY}),
+        "env_cfg": Slot(
+            keys={
+                "threads": ANY,
+                "cudnn_benchmark": ANY,
+                "dist_cfg": Slot(call=start_distributed, supplied=("launcher",)),
+            }
+        ),
+    }
+    return slots
+
+
+class ObjectiveSlot:
+    """An objective: its ``type`` is a key of `objectives.OBJECTIVES`; region objectives pass options to InfoNCE."""
+
+    keys = registry = None
+
+    def accepted(self, node: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """Key -> slot of all that ``node`` may hold."""
+        from ..objectives import OBJECTIVES, info_nce
+
+        name = node.get("type")
+        if name not in OBJECTIVES:
+            near = nearest(str(name), list(OBJECTIVES))
+            raise InputError(f"{where}.type: there is no {name!r}; the nearest known one is {near!r}")
+        function = OBJECTIVES[name][0]
+        known = set(_arguments(function, own=True)) - {"matches"}
+        if _arguments(function) is None:  # it takes **options
+            passed = set(inspect.signature(info_nce).parameters)
+            known |= (passed - {"anchors", "targets", "ids", "tolerated"}) | {"mask_same_id", "tolerance"}
+        return dict.fromkeys((*known, "type", "weight"), ANY)
+
+    def required(self, node: Mapping[str, Any], where: str) -> list[str]:
+        """Nothing but the type."""
+        return ["type"]
+
+
+def _arguments(target: Callable[..., Any], *, own: bool = False) -> dict[str, inspect.Parameter] | None:
+    """Named parameters of a callable, of a class with those it passes on to its bases; None where any name goes.
+
+    Args:
+        own: leave out what is passed on, and never None.
+    """
+    callables = [target]
+    if inspect.isclass(target):
+        callables = [base.__init__ for base in target.__mro__ if "__init__" in vars(base)] or [target]
+    found: dict[str, inspect.Parameter] = {}
+    for function in callables:
+        parameters = list(inspect.signature(function).parameters.values())
+        for parameter in parameters:
+            if parameter.name != "self" and parameter.kind not in (
+                parameter.VAR_KEYWORD,
+                parameter.VAR_POSITIONAL,
+            ):
+                found.setdefault(parameter.name, parameter)
+        if own or not any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+            return found
+    return None
+
+
+def _names(registry: Registry) -> list[str]:
+    registry.import_from_location()
+    names: set[str] = set()
+    while registry is not None:
+        names |= set(registry.module_dict)
+        registry = registry.parent
+    return sorted(names)

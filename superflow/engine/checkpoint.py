@@ -1,0 +1,166 @@
+"""Checkpoints of plain types: tensors, numbers, strings, lists and dicts, so that loading them runs no code.
+
+A checkpoint is a dict with ``meta`` (iteration, seed, config text, best value, what rebuilds the model),
+``state_dict`` (the weights to use: averaged ones where an average is kept) and what resuming needs:
+``training_state_dict`` (only beside averaged weights), ``optimizer``, ``param_schedulers``.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, MissingFileError, write_atomically
+
+POINTER = "last_checkpoint"  # text file that names the newest checkpoint of its folder
+_NUMBERED = re.compile(r"iter_(\d+)\.pth")
+
+
+def plain(value: Any, where: str = "checkpoint") -> Any:
+    """``value`` with tuples as lists, NumPy numbers and arrays as numbers and tensors, tensors detached on CPU.
+
+    Raises:
+        TypeError: something else is inside; the message says where.
+    """
+    if value is None or (
+        isinstance(value, bool | int | float | str) and type(value).__module__ == "builtins"
+    ):
+        return value
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {_key(key, where): plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{where}[{row}]") for row, item in enumerate(value)]
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{where} is a {type(value).__name__}; checkpoints hold plain types only")
+
+
+def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write atomically: after a kill or on a full disk the previous files are whole and no partial one has a name.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written.
+    """
+    content = plain(checkpoint)
+    try:
+        with write_atomically(path) as file:
+            torch.save(content, file)
+    except RuntimeError as error:  # torch's zip writer hides the system's reason behind one of its own
+        reason: BaseException | None = error
+        while reason is not None and not isinstance(reason, OSError):
+            reason = reason.__context__
+        if reason is None:
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({reason.strerror or reason}); "
+            "free some space and start again with --resume, earlier checkpoints are untouched"
+        ) from error
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The dict in a checkpoint file, on CPU.
+
+    Raises:
+        MissingFileError: no such file.
+        InputError: the file is damaged, or holds more than plain types.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there is no such checkpoint; check the path")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: holds more than plain tensors and numbers, so loading it could run code; "
+            "use a checkpoint that superflow wrote"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise InputError(
+            f"{path}: is no readable checkpoint ({str(error).splitlines()[0]}); delete it and use an earlier one"
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"meta", "state_dict"} <= checkpoint.keys():
+        raise InputError(f"{path}: is no checkpoint of superflow, it lacks 'meta' or 'state_dict'")
+    return checkpoint
+
+
+def point_to(path: Path) -> None:
+    """Make ``path`` the newest checkpoint of its folder. The name alone is stored: folders may be moved."""
+    with write_atomically(path.parent / POINTER, "w") as file:
+        file.write(path.name)
+
+
+def find_last(work_dir: str | Path) -> Path | None:
+    """The newest whole checkpoint of ``work_dir``, or None."""
+    pointer = Path(work_dir) / POINTER
+    if pointer.is_file():
+        named = Path(work_dir) / Path(pointer.read_text().strip()).name
+        if named.is_file():
+            return named
+    numbered = list_checkpoints(work_dir)
+    return numbered[-1] if numbered else None
+
+
+def list_checkpoints(work_dir: str | Path) -> list[Path]:
+    """Regular checkpoints of a folder by iteration; the best one is not among them."""
+    found = {path: _NUMBERED.fullmatch(path.name) for path in Path(work_dir).glob("iter_*.pth")}
+    return sorted((path for path, match in found.items() if match), key=lambda path: int(found[path][1]))
+
+
+def remove_leftovers(work_dir: str | Path) -> None:
+    """Delete temporary files of writers that were killed; those of living processes stay."""
+    for path in Path(work_dir).glob(".*.part"):
+        owner = path.suffixes[-2][1:] if len(path.suffixes) > 1 else ""
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+            path.unlink(missing_ok=True)
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, optional: str = "") -> None:
+    """Copy ``state`` into ``model``: every name and shape must fit, or nothing is copied.
+
+    Args:
+        source: file name, for the message.
+        optional: names that start with this may be missing (a teacher is named, not stored).
+
+    Raises:
+        InputError: the file belongs to another architecture; the first differences are named.
+    """
+    own = model.state_dict()
+    differences = list(_differences(own, state, optional))
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise InputError(
+            f"{source}: does not fit this model: {'; '.join(differences[:3])}{more}; "
+            "use the config that it was trained with (config.py beside it), or another file"
+        )
+    model.load_state_dict({name: state[name] for name in own if name in state}, strict=not optional)
+
+
+def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor], optional: str) -> Iterator[str]:
+    for name, tensor in own.items():
+        if name in state and state[name].shape != tensor.shape:
+            yield f"{name} is {tuple(state[name].shape)} in the file and {tuple(tensor.shape)} in the model"
+    for name in own:
+        if name not in state and not (optional and name.startswith(optional)):
+            yield f"the file has no {name}"
+    for name in state:
+        if name not in own:
+            yield f"the model has no {name}"
+
+
+def _key(key: Any, where: str) -> Any:
+    if not isinstance(key, str | int):
+        raise TypeError(f"{where} has the key {key!r}; keys are strings or numbers")
+    return key

@@ -1,0 +1,178 @@
+"""Configs: mmengine's Python files, read strictly."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, ConfigDict
+from mmengine.utils import import_modules_from_strings
+
+from ..errors import InputError, MissingFileError
+from .check import check_config, check_option, nearest, top_slots
+from .checkpoint import find_last
+from .optim import AMP_ON_CPU
+from .registry import SCOPE
+
+
+def load_config(
+    path: str | Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    work_dir: str | Path | None = None,
+    data_root: str | Path | None = None,
+    seed: int | None = None,
+    amp: bool = False,
+    resume: bool | str | Path = False,
+    load_from: str | Path | None = None,
+    launcher: str | None = None,
+) -> Config:
+    """A checked config, ready for `runner.build_runner`.
+
+    Args:
+        path: a config file, or the name of one that comes with the package (``pretrain/NAME.py``).
+        options: ``--cfg-options``: dotted key to value.
+        work_dir: folder of the run; without it the config's, or ``work_dirs/NAME``.
+        data_root: takes the place of the config's ``data_root`` in every path that begins with it.
+        seed: of the whole run.
+        amp: mixed precision, on CUDA only.
+        resume: True continues the newest checkpoint of the work folder, where there is one; or a checkpoint.
+        load_from: checkpoint to take weights from.
+        launcher: ``none``, ``pytorch`` or ``slurm``.
+
+    Raises:
+        InputError: no such file, a key that nothing reads, or options that cannot be used here.
+    """
+    path = find_config(path)
+    _check_variables(path)
+    try:
+        config = Config.fromfile(str(path))
+    except Exception as error:  # a config is code: whatever it raises is about the file
+        raise InputError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); correct the file"
+        ) from error
+    _import_registered(config)
+    for key in options or {}:
+        check_option(config, key)
+    config.merge_from_dict(dict(options or {}))
+    if data_root is not None:
+        _move_data(config, str(data_root), path)
+    config.setdefault("default_scope", SCOPE)
+    config.setdefault("work_dir", f"work_dirs/{path.stem}")
+    config.setdefault("randomness", ConfigDict(seed=0))
+    if work_dir is not None:
+        config.work_dir = str(work_dir)
+    if seed is not None:
+        config.randomness.seed = seed
+    if launcher is not None:
+        config.launcher = launcher
+    if amp:
+        _use_amp(config)
+    if load_from is not None:
+        config.load_from = str(load_from)
+    if resume:
+        _resume(config, resume)
+    check_config(config)
+    return config
+
+
+def find_config(name: str | Path) -> Path:
+    """The file ``name``, or the config of that name that comes with the package.
+
+    Raises:
+        MissingFileError: neither exists; the nearest shipped name is given.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    shipped = shipped_configs()
+    for candidate in (path.as_posix(), f"{path.as_posix()}.py"):
+        if candidate.removeprefix("configs/") in shipped:
+            return shipped[candidate.removeprefix("configs/")]
+    near = nearest(path.as_posix(), sorted(shipped))
+    raise MissingFileError(
+        f"{path}: there is no such config; the nearest that comes with superflow is {near!r}"
+    )
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Configs of the package by name, ``pretrain/NAME.py``."""
+    import superflow
+
+    roots = [Path(place) / "configs" for place in superflow.__path__]
+    return {
+        path.relative_to(root).as_posix(): path for root in roots for path in sorted(root.glob("[a-z]*/*.py"))
+    }
+
+
+def _import_registered(config: Config) -> None:
+    # mmengine has imported them already for files; a config out of a checkpoint's text has not
+    if config.get("custom_imports"):
+        import_modules_from_strings(**config.custom_imports)
+
+
+def _check_variables(path: Path) -> None:
+    """A top-level name must be a key, or be used in its file: anything else is a misspelt key.
+
+    Raises:
+        InputError: it is neither.
+    """
+    try:
+        tree = ast.parse(path.read_text())
+    except SyntaxError as error:
+        raise InputError(
+            f"{path}:{error.lineno}: is no valid Python ({error.msg}); correct the line"
+        ) from error
+    used = {
+        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+    }
+    keys = {*top_slots(), "_base_"}
+    for node in tree.body:
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            if isinstance(target, ast.Name) and target.id not in keys | used:
+                raise InputError(
+                    f"{path}:{node.lineno}: nothing reads {target.id!r}; "
+                    f"the nearest known key is {nearest(target.id, sorted(keys))!r}"
+                )
+            if isinstance(target, ast.Name) and target.id == "_base_":
+                bases = ast.literal_eval(node.value)
+                for base in [bases] if isinstance(bases, str) else bases:
+                    if (path.parent / base).is_file():  # mmengine says it of a missing one
+                        _check_variables(path.parent / base)
+
+
+def _move_data(config: Config, new: str, path: Path) -> None:
+    if not config.get("data_root"):
+        raise InputError(f"{path}: has no data_root that --data-root could replace; set its paths one by one")
+    old = config.data_root.rstrip("/")
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, str) and (value.rstrip("/") == old or value.startswith(old + "/")):
+            return new.rstrip("/") + value[len(old) :]
+        if isinstance(value, Mapping):
+            return ConfigDict({key: moved(item) for key, item in value.items()})
+        if isinstance(value, list | tuple):
+            return type(value)(moved(item) for item in value)
+        return value
+
+    for key in list(config.keys()):
+        if key != "work_dir":
+            config[key] = moved(config[key])
+
+
+def _use_amp(config: Config) -> None:
+    if not torch.cuda.is_available():
+        raise InputError(f"--amp: {AMP_ON_CPU}")
+    if config.get("optim_wrapper") is None:
+        raise InputError("--amp: the config trains nothing, it has no optim_wrapper")
+    config.optim_wrapper.type = "AmpOptimWrapper"
+
+
+def _resume(config: Config, resume: bool | str | Path) -> None:
+    newest = find_last(config.work_dir) if resume is True or str(resume) == "auto" else Path(resume)
+    if newest is None:
+        return  # nothing to continue: a new run, with the weights of load_from if there are any
+    config.resume, config.load_from = True, str(newest)

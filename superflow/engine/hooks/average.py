@@ -1,0 +1,91 @@
+"""Averaged weights beside the trained ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from mmengine.hooks import Hook
+from torch import Tensor
+
+from ..registry import HOOKS
+
+
+@HOOKS.register_module()
+class EMAHook(Hook):
+    """Exponential moving average of all weights; used for evaluation and stored as the checkpoint's weights.
+
+    average = (1 - momentum) * average + momentum * weight, after every optimizer step. Batch-norm statistics are
+    averages already and are copied.
+
+    Args:
+        momentum: share of the new weights.
+        begin_iter: until this iteration the average is a copy.
+    """
+
+    priority = "NORMAL"  # before CheckpointHook and after the optimizer
+
+    def __init__(self, momentum: float = 0.0002, begin_iter: int = 0) -> None:
+        if not 0 < momentum < 1:
+            raise ValueError(f"momentum is {momentum}; it must be between 0 and 1")
+        self.momentum, self.begin_iter = momentum, begin_iter
+        self.average: dict[str, Tensor] = {}
+
+    def before_train(self, runner: Any) -> None:
+        """Start from the weights as they are, unless a checkpoint brought an average."""
+        if not self.average:
+            self.average = {name: value.clone() for name, value in self._live(runner).items()}
+
+    @torch.no_grad()
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """Move the average, only when the weights moved."""
+        if not runner.optim_wrapper.should_update():
+            return
+        live = self._live(runner)
+        if runner.iter + 1 < self.begin_iter:
+            for name, value in live.items():
+                self.average[name].copy_(value)
+            return
+        parameters = {name for name, _ in runner.plain_model.named_parameters()}
+        for name, value in live.items():
+            if name in parameters and value.is_floating_point():
+                self.average[name].lerp_(value, self.momentum)
+            else:
+                self.average[name].copy_(value)
+
+    def before_val_epoch(self, runner: Any) -> None:
+        """Evaluate the average."""
+        self.swap(runner)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
+        """Train on with the trained weights."""
+        self.swap(runner)
+
+    @torch.no_grad()
+    def swap(self, runner: Any) -> None:
+        """Exchange the average and the model's weights."""
+        if self.average:
+            for name, value in self._live(runner).items():
+                kept = value.clone()
+                value.copy_(self.average[name])
+                self.average[name].copy_(kept)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """The average becomes ``state_dict``, the trained weights ``training_state_dict``."""
+        checkpoint["training_state_dict"] = checkpoint["state_dict"]
+        checkpoint["state_dict"] = self.average
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on with the average of a checkpoint that has one."""
+        if runner.is_resuming and "training_state_dict" in checkpoint:
+            live = self._live(runner)
+            self.average = {
+                name: value.to(live[name].device, copy=True)
+                for name, value in checkpoint["state_dict"].items()
+            }
+
+    @staticmethod
+    def _live(runner: Any) -> dict[str, Tensor]:
+        return runner.engine_model.saved_state()

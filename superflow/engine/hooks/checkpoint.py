@@ -1,0 +1,108 @@
+"""When checkpoints are written, and which are kept."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+
+from ..checkpoint import list_checkpoints, point_to, remove_leftovers, write_checkpoint
+from ..registry import HOOKS
+
+# metrics of which less is better, by a part of their name
+_LESS = ("loss", "error")
+
+
+@HOOKS.register_module()
+class CheckpointHook(Hook):
+    """Writes ``iter_N.pth`` every ``interval`` iterations and at the end, and the best one after evaluations.
+
+    The pointer file ``last_checkpoint`` changes after the new file is whole and before an old one is deleted, so
+    a kill at any moment leaves a checkpoint to resume from.
+
+    Args:
+        interval: iterations between checkpoints; the last iteration is always saved.
+        max_keep_ckpts: how many of them stay.
+        save_best: name of the metric whose best value keeps ``best_NAME.pth``; None keeps no best one.
+        rule: ``greater`` or ``less``; None goes by the name (losses: less).
+        by_epoch: must be False, intervals are iterations.
+    """
+
+    priority = "VERY_LOW"
+
+    def __init__(
+        self,
+        interval: int = 1000,
+        max_keep_ckpts: int = 1,
+        save_best: str | None = None,
+        rule: str | None = None,
+        by_epoch: bool = False,
+    ) -> None:
+        if by_epoch or interval < 1 or max_keep_ckpts < 1 or rule not in (None, "greater", "less"):
+            raise ValueError(
+                f"CheckpointHook: interval {interval} and max_keep_ckpts {max_keep_ckpts} must be at least 1, "
+                f"by_epoch {by_epoch} must be False, rule {rule!r} 'greater', 'less' or None"
+            )
+        self.interval, self.max_keep_ckpts, self.save_best = interval, max_keep_ckpts, save_best
+        self.rule = rule or ("less" if any(part in (save_best or "") for part in _LESS) else "greater")
+        self.best: dict[str, Any] = {}  # value and iteration of the best evaluation
+        self.last: dict[str, Any] = {}
+        self._due = False
+
+    @master_only
+    def before_train(self, runner: Any) -> None:
+        """Clear what a killed writer left behind."""
+        remove_leftovers(runner.work_dir)
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
+        """Remember the value, and keep the weights if they are the best so far."""
+        if self.save_best is None:
+            return
+        value = (metrics or {}).get(self.save_best)
+        if value is None:
+            known = ", ".join(name for name, item in (metrics or {}).items() if isinstance(item, float))
+            raise KeyError(f"save_best: the evaluation gave no {self.save_best!r}; it gave {known}")
+        self.last = {"name": self.save_best, "value": float(value), "iteration": runner.iter}
+        if not math.isnan(value) and self._better(value):
+            self.best = dict(self.last)
+            self._write_best(runner)
+
+    def after_step(self, runner: Any) -> None:
+        """Save when due; with accumulated gradients only at a step of the optimizer, where nothing is pending."""
+        last = runner.iter == runner.max_iters
+        self._due = self._due or last or runner.iter % self.interval == 0
+        if self._due and (last or runner.optim_wrapper.should_update()):
+            self._due = False
+            self._write(runner)
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """The values so far belong to the checkpoint."""
+        checkpoint["meta"].update(best=self.best, last=self.last)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on from the values so far."""
+        if runner.is_resuming:
+            self.best, self.last = checkpoint["meta"].get("best", {}), checkpoint["meta"].get("last", {})
+
+    def _better(self, value: float) -> bool:
+        if not self.best:
+            return True
+        return value > self.best["value"] if self.rule == "greater" else value < self.best["value"]
+
+    @master_only
+    def _write(self, runner: Any) -> None:
+        path = runner.work_path / f"iter_{runner.iter}.pth"
+        write_checkpoint(path, runner.checkpoint())
+        point_to(path)
+        for old in list_checkpoints(runner.work_dir)[: -self.max_keep_ckpts]:
+            if old != path:
+                old.unlink(missing_ok=True)
+        runner.logger.info(f"saved {path.name}")
+
+    @master_only
+    def _write_best(self, runner: Any) -> None:
+        path = runner.work_path / f"best_{self.save_best.replace('/', '_')}.pth"
+        write_checkpoint(path, runner.checkpoint())
+        runner.logger.info(f"best {self.save_best} so far: {self.best['value']:.4g}, saved {path.name}")

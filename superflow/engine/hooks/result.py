@@ -1,0 +1,125 @@
+"""One JSON file a run, with everything that a row of a result table needs."""
+
+from __future__ import annotations
+
+import json
+import math
+import resource
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+
+from ...errors import write_atomically
+from ..registry import HOOKS
+from .checkpoint import CheckpointHook
+
+
+@HOOKS.register_module()
+class ResultHook(Hook):
+    """Writes ``result.json`` after every evaluation and at the end, ``test_result.json`` after a test."""
+
+    priority = "LOWEST"  # the checkpoint hook knows the best value by then
+
+    def __init__(self) -> None:
+        self.metrics: dict[str, Any] = {}
+        self.train: dict[str, float] = {}
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """A run that is resumed after its end still knows its figures."""
+        checkpoint["meta"].update(metrics=_json(self.metrics), train=last_values(runner) or self.train)
+
+    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+        """Go on from the figures so far."""
+        if runner.is_resuming:
+            self.metrics, self.train = checkpoint["meta"]["metrics"], checkpoint["meta"]["train"]
+
+    def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
+        """Write what is known so far."""
+        self.metrics = dict(metrics or {})
+        self._write(runner, "result.json")
+
+    def after_train(self, runner: Any) -> None:
+        """Write the final state."""
+        self._write(runner, "result.json", finished=runner.iter >= runner.max_iters)
+
+    def after_test_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
+        """Write the figures of a test."""
+        self.metrics = dict(metrics or {})
+        self._write(runner, "test_result.json", checkpoint=str(runner.loaded_from or ""))
+
+    @master_only
+    def _write(self, runner: Any, name: str, **extra: Any) -> None:
+        keeper = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        trains = name == "result.json"
+        result = {
+            **extra,
+            "iteration": runner.iter if trains else runner.loaded_iteration,
+            "last": keeper.last if keeper and trains else {},
+            "best": keeper.best if keeper and trains else {},
+            "metrics": self.metrics,
+            "train": (last_values(runner) or self.train) if trains else {},
+            "seed": runner.seed,
+            "commit": commit(),
+            "config": str(runner.cfg.filename or ""),
+            "superflow": runner.engine_model.record(),
+            "data": runner.data_records(),
+            "device": device_name(),
+            "world_size": runner.world_size,
+            "seconds": round(runner.seconds, 1),
+            **peak_memory(),
+        }
+        with write_atomically(Path(runner.work_dir) / name, "w") as file:
+            json.dump(_json(result), file, indent=1)
+
+
+def last_values(runner: Any) -> dict[str, float]:
+    """Mean of each training figure over the last 10 iterations."""
+    scalars = runner.message_hub.log_scalars
+    return {
+        name.removeprefix("train/"): float(buffer.mean(10))
+        for name, buffer in scalars.items()
+        if name.startswith("train/")
+    }
+
+
+def commit() -> str | None:
+    """Hash of the checkout this code runs from, with ``-dirty`` for changed files; None outside of git."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    here = Path(__file__).resolve().parent
+    try:
+        found = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None
+
+
+def device_name() -> str:
+    """Name of the GPU, or CPU with the number of threads."""
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def peak_memory() -> dict[str, float]:
+    """Highest memory so far [MB]: of this process, and of its CUDA device where there is one."""
+    peaks = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
+    if torch.cuda.is_available():
+        peaks["peak_cuda_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+    return peaks
+
+
+def _json(value: Any) -> Any:
+    """``value`` as JSON knows it; nan and inf, which it does not, as None."""
+    if isinstance(value, dict):
+        return {str(key): _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return _json(value.item()) if getattr(value, "numel", lambda: 0)() == 1 else str(value)

@@ -1,0 +1,50 @@
+"""What the log shows of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
+from torch import Tensor
+
+from ..registry import HOOKS
+
+
+@HOOKS.register_module()
+class RuntimeInfoHook(MMEngineRuntimeInfoHook):
+    """mmengine's hook with one device synchronisation an iteration instead of one for every logged number.
+
+    Outputs whose names start with ``_`` are for hooks only.
+    """
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
+    ) -> None:
+        """Hand the scalars of a step to the log."""
+        for name, value in scalars(outputs or {}).items():
+            runner.message_hub.update_scalar(f"train/{name}", value)
+
+    def after_val_epoch(self, runner: Any, metrics: Mapping[str, Any] | None = None) -> None:
+        """Hand the scalars of an evaluation to the log; tables go to ``result.json``."""
+        super().after_val_epoch(runner, _scalar_metrics(metrics))
+
+    def after_test_epoch(self, runner: Any, metrics: Mapping[str, Any] | None = None) -> None:
+        """As after an evaluation in training."""
+        super().after_test_epoch(runner, _scalar_metrics(metrics))
+
+
+def _scalar_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
+    return {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
+
+
+def scalars(outputs: Mapping[str, Any]) -> dict[str, float]:
+    """The logged outputs of a step as numbers, fetched from the device together."""
+    shown = {name: value for name, value in outputs.items() if not name.startswith("_")}
+    tensors = {name: value for name, value in shown.items() if isinstance(value, Tensor)}
+    if not tensors:
+        return {name: float(value) for name, value in shown.items()}
+    fetched = torch.stack([value.detach().double().reshape(()) for value in tensors.values()]).tolist()
+    numbers = dict(zip(tensors, fetched))
+    return {name: numbers.get(name, value) for name, value in shown.items()}

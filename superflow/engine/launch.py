@@ -1,0 +1,79 @@
+"""One process or many: torchrun and Slurm, on CPU (gloo) and CUDA (nccl)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ..errors import InputError
+
+LAUNCHERS = ("none", "pytorch", "slurm")
+
+
+def start_distributed(
+    launcher: str, *, backend: str | None = None, timeout: float = 1800.0, port: int = 29500
+) -> None:
+    """Create the process group that ``launcher`` describes, unless there is one.
+
+    Args:
+        launcher: ``pytorch`` for torchrun, ``slurm`` for srun with one task a device.
+        backend: None takes nccl for CUDA tensors and gloo for those on the CPU.
+        timeout: seconds after which a collective gives up.
+        port: of rank 0 under Slurm, unless MASTER_PORT says another.
+
+    Raises:
+        InputError: the launcher is unknown or its environment is not there.
+    """
+    if launcher not in LAUNCHERS:
+        raise InputError(f"launcher {launcher!r} is unknown; use one of {', '.join(LAUNCHERS)}")
+    if launcher == "none" or dist.is_initialized():
+        return
+    if launcher == "slurm":
+        os.environ.update(slurm_environment(os.environ, port=port))
+    missing = [name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR") if name not in os.environ]
+    if missing:
+        raise InputError(
+            f"launcher {launcher!r} needs {', '.join(missing)} in the environment; "
+            "start with: torchrun --nproc_per_node=N -m superflow.tools.train CONFIG --launcher pytorch"
+        )
+    if torch.cuda.is_available():
+        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+    backend = backend or ("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+
+
+def slurm_environment(given: Any, *, port: int) -> dict[str, str]:
+    """torchrun's variables from those of a Slurm step.
+
+    Raises:
+        InputError: this is no Slurm step.
+    """
+    if "SLURM_PROCID" not in given:
+        raise InputError("launcher 'slurm' found no SLURM_PROCID; start with srun, one task a device")
+    address = given.get("MASTER_ADDR") or _first_host(given["SLURM_NODELIST"])
+    return {
+        "RANK": given["SLURM_PROCID"],
+        "WORLD_SIZE": given["SLURM_NTASKS"],
+        "LOCAL_RANK": given["SLURM_LOCALID"],
+        "MASTER_ADDR": address,
+        "MASTER_PORT": given.get("MASTER_PORT", str(port)),
+    }
+
+
+def local_rank() -> int:
+    """Position of this process on its machine."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
+def _first_host(nodes: str) -> str:
+    if not set("[,") & set(nodes):
+        return nodes
+    listed = subprocess.run(
+        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
+    )
+    return listed.stdout.split()[0]

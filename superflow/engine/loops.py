@@ -1,0 +1,167 @@
+"""The training loop by iteration, and one pass over an evaluation set."""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.runner import BaseLoop
+
+from ..errors import InputError
+from .registry import LOOPS
+from .sampler import step_seed
+
+log = logging.getLogger(__name__)
+
+
+def seed_step(seed: int, iteration: int, rank: int) -> None:
+    """Seed torch (all devices), NumPy and Python for one iteration.
+
+    With every iteration seeded by its number, no random state needs to be stored to resume exactly, and what
+    happens between iterations (evaluation, logging) cannot shift what follows.
+    """
+    value = step_seed(seed, iteration, rank)
+    torch.manual_seed(value)
+    np.random.seed(value % 2**32)
+    random.seed(value)
+
+
+@LOOPS.register_module()
+class TrainLoop(BaseLoop):
+    """``max_iters`` iterations: load, step, evaluate when due, then save when due.
+
+    Saving comes after the evaluation, so a checkpoint knows the best value that it belongs to.
+
+    Args:
+        max_iters: length of the run; or ``max_epochs`` passes over the data, rounded up to whole iterations.
+        val_interval: iterations between evaluations; the last iteration is always evaluated. None: only the last.
+        val_begin: no evaluation before this iteration.
+        by_epoch: must be False, everything here counts iterations.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Any,
+        max_iters: int | None = None,
+        *,
+        max_epochs: float | None = None,
+        val_interval: int | None = None,
+        val_begin: int = 1,
+        by_epoch: bool = False,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        self.sampler = self.dataloader.batch_sampler
+        if by_epoch:
+            raise InputError(
+                "train_cfg.by_epoch must be False: runs are counted in iterations, give max_iters"
+            )
+        if (max_iters is None) == (max_epochs is None):
+            raise InputError("train_cfg: give max_iters or max_epochs, one of the two")
+        per_step = self.sampler.batch_size * self.sampler.world_size
+        self._max_iters = max_iters or math.ceil(max_epochs * self.sampler.items / per_step)
+        log.info(
+            "%d iterations of %d items out of %d: %.2f epochs; schedules go by iteration",
+            *(self._max_iters, per_step, self.sampler.items, self._max_iters * per_step / self.sampler.items),
+        )
+        self.val_interval, self.val_begin = val_interval or self._max_iters, val_begin
+        self._iter = 0
+        self.started, self.waited = 0.0, 0.0  # when this iteration began, seconds it waited for its batch
+        self.stop_training = False  # mmengine's EarlyStoppingHook sets it
+
+    max_epochs, epoch = 1, 0  # the run is one epoch to mmengine's hooks
+
+    @property
+    def max_iters(self) -> int:
+        """Iterations of the whole run."""
+        return self._max_iters
+
+    @property
+    def iter(self) -> int:
+        """Iterations done; during hooks of an iteration, those before it."""
+        return self._iter
+
+    def run(self) -> torch.nn.Module:
+        """Train from the current iteration to the last one."""
+        runner = self.runner
+        self.sampler.start, self.sampler.stop = self._iter, self._max_iters
+        runner.call_hook("before_train")
+        runner.call_hook("before_train_epoch")
+        batches = iter(self.dataloader) if self._iter < self._max_iters else iter(())
+        while self._iter < self._max_iters and not self.stop_training:
+            self.started = time.perf_counter()
+            batch = next(batches)
+            self.waited = time.perf_counter() - self.started
+            runner.model.train()
+            self.run_iter(batch)
+            if self._evaluation_due():
+                runner.val_loop.run()
+            runner.call_hook("after_step")
+        runner.call_hook("after_train_epoch")
+        runner.call_hook("after_train")
+        return runner.model
+
+    def run_iter(self, batch: Any) -> None:
+        """One iteration on ``batch``."""
+        runner = self.runner
+        seed_step(runner.seed, self._iter, runner.rank)
+        runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=batch)
+        outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
+        runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=batch, outputs=outputs)
+        self._iter += 1
+
+    def _evaluation_due(self) -> bool:
+        if self.runner.val_loop is None or self._iter < self.val_begin:
+            return False
+        return self._iter % self.val_interval == 0 or self._iter == self._max_iters
+
+
+class _Pass(BaseLoop):
+    """One pass over an evaluation set; ``stage`` names its hooks."""
+
+    stage = ""
+
+    def __init__(self, runner: Any, dataloader: Any, evaluator: Any) -> None:
+        super().__init__(runner, dataloader)
+        self.evaluator = runner.build_evaluator(evaluator)
+        self.evaluator.dataset_meta = {"classes": getattr(self.dataloader.dataset, "class_names", None)}
+
+    @torch.no_grad()
+    def run(self) -> dict[str, Any]:
+        """Metrics over the whole set, equal on all ranks."""
+        runner, stage = self.runner, self.stage
+        runner.call_hook(f"before_{stage}")
+        runner.call_hook(f"before_{stage}_epoch")
+        runner.model.eval()
+        step = getattr(runner.model, f"{stage}_step")
+        for row, batch in enumerate(self.dataloader):
+            runner.call_hook(f"before_{stage}_iter", batch_idx=row, data_batch=batch)
+            # whatever a model draws here is the same at every evaluation
+            seed_step(runner.seed, row, runner.rank)
+            outputs = step(batch)
+            self.evaluator.process(data_samples=outputs, data_batch=batch)
+            runner.call_hook(f"after_{stage}_iter", batch_idx=row, data_batch=batch, outputs=outputs)
+        metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
+        runner.call_hook(f"after_{stage}_epoch", metrics=metrics)
+        runner.call_hook(f"after_{stage}")
+        return metrics
+
+
+@LOOPS.register_module()
+class ValLoop(_Pass):
+    """Evaluation during training."""
+
+    stage = "val"
+
+
+@LOOPS.register_module()
+class TestLoop(_Pass):
+    """Evaluation of a finished model."""
+
+    stage = "test"
+    __test__ = False  # not a test case

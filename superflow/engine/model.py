@@ -1,0 +1,70 @@
+"""The model as mmengine's Runner wants it, around a plain module with ``loss`` and perhaps ``predict``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor, nn
+
+from ..batch import Batch
+
+
+class EngineModel(BaseModel):
+    """Moves batches to the model's device and hands them on.
+
+    Args:
+        model: ``loss(batch) -> dict`` with the scalar ``loss`` to step on; further scalars are logged, keys that
+            start with ``_`` are for hooks only. ``predict(batch) -> (N, C)`` probabilities, where the model has it.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(data_preprocessor=_ToDevice())
+        self.model = model
+
+    def init_weights(self) -> None:
+        """Nothing: the model is ready, and pretrained teachers bring methods of this name that would reset them."""
+
+    def forward(self, batch: Batch, mode: str = "loss") -> Any:
+        """Losses of a batch, or (batch, result) for the evaluation."""
+        if mode == "loss":
+            return self.model.loss(batch)
+        if hasattr(self.model, "predict"):
+            return batch, self.model.predict(batch)
+        return batch, self.model.loss(batch)
+
+    def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
+        """The scalar to step on and everything else for the log, detached."""
+        loss = losses["loss"]
+        return loss, {
+            name: value.detach() if isinstance(value, Tensor) else value for name, value in losses.items()
+        }
+
+    @property
+    def unsaved(self) -> str:
+        """Prefix of weights that checkpoints leave out: a frozen teacher's, which the record identifies by hash."""
+        teacher = getattr(self.model, "teacher", None)
+        frozen = isinstance(teacher, nn.Module) and not any(p.requires_grad for p in teacher.parameters())
+        return "teacher." if frozen else ""
+
+    def saved_state(self) -> dict[str, Tensor]:
+        """The plain model's state by its own names, the live tensors, without `unsaved` ones."""
+        skip, state = self.unsaved, self.model.state_dict()
+        return {name: value for name, value in state.items() if not (skip and name.startswith(skip))}
+
+    def record(self) -> dict[str, Any]:
+        """What the model says about itself, for checkpoints and results."""
+        return self.model.record() if hasattr(self.model, "record") else {}
+
+
+class _ToDevice(nn.Module):
+    """Puts a batch where the model is; the tuple is what mmengine passes on as arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("place", torch.zeros(0), persistent=False)
+
+    def forward(self, batch: Any, training: bool = False) -> tuple[Any]:
+        return (batch.to(self.place.device),)

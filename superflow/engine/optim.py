@@ -1,0 +1,141 @@
+"""Parameter groups, and the optimizer wrapper for mixed precision."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from mmengine.optim import OptimWrapper
+from torch import nn
+
+from ..errors import InputError
+from .registry import OPTIM_WRAPPERS, OPTIMIZERS
+
+PARAMWISE = ("custom_keys", "norm_decay_mult", "bias_decay_mult")
+AMP_ON_CPU = "mixed precision needs a CUDA device: bf16 on a CPU is 20-40 times slower; leave out --amp"
+
+
+def build_optim_wrapper(model: nn.Module, config: Mapping[str, Any]) -> OptimWrapper:
+    """The wrapper that mmengine's ``optim_wrapper`` describes, over the trainable parameters of ``model``.
+
+    ``paramwise_cfg`` is ``dict(custom_keys={"head": dict(lr_mult=10.0, decay_mult=1.0)}, norm_decay_mult=0.0,
+    bias_decay_mult=0.0)``: the longest key that occurs in a parameter's name decides, then norms, then biases.
+    Parameters of equal multipliers form one group, in the order of the model.
+
+    Raises:
+        InputError: nothing is trainable, or a custom key fits no trainable parameter.
+    """
+    config = copy.deepcopy(dict(config))
+    optimizer = dict(config.pop("optimizer"))
+    groups = parameter_groups(
+        model,
+        lr=optimizer["lr"],
+        weight_decay=optimizer.get("weight_decay", 0.0),
+        paramwise=config.pop("paramwise_cfg", None) or {},
+    )
+    built = OPTIMIZERS.build({**optimizer, "params": groups})
+    config.setdefault("type", "OptimWrapper")
+    return OPTIM_WRAPPERS.build({**config, "optimizer": built})
+
+
+def parameter_groups(
+    model: nn.Module, *, lr: float, weight_decay: float, paramwise: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Groups for a torch optimizer; see `build_optim_wrapper`."""
+    custom = paramwise.get("custom_keys") or {}
+    norms = set(_norm_parameters(model))
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    used = set()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        key = max((key for key in custom if key in name), key=lambda key: (len(key), key), default=None)
+        used.add(key)
+        if key is not None:
+            factors = custom[key].get("lr_mult", 1.0), custom[key].get("decay_mult", 1.0)
+        elif name in norms:
+            factors = 1.0, paramwise.get("norm_decay_mult", 1.0)
+        elif name.endswith("bias"):
+            factors = 1.0, paramwise.get("bias_decay_mult", 1.0)
+        else:
+            factors = 1.0, 1.0
+        groups.setdefault(factors, []).append(parameter)
+    if unused := set(custom) - used:
+        raise InputError(
+            f"optim_wrapper.paramwise_cfg.custom_keys: no trainable parameter is called like {sorted(unused)[0]!r}; "
+            f"the model's parts are {', '.join(dict.fromkeys(name for name, _ in model.named_children()))}"
+        )
+    if not groups:
+        raise InputError("model: no parameter is trainable; unfreeze a part of it")
+    return [
+        {"params": parameters, "lr": lr * lr_mult, "weight_decay": weight_decay * decay_mult}
+        for (lr_mult, decay_mult), parameters in groups.items()
+    ]
+
+
+def _norm_parameters(model: nn.Module) -> Iterator[str]:
+    for prefix, module in model.named_modules():
+        # every norm layer of torch carries its name; sparse ones wrap or subclass these
+        if "Norm" in type(module).__name__:
+            for name, _ in module.named_parameters(recurse=False):
+                yield f"{prefix}.{name}"
+
+
+@OPTIM_WRAPPERS.register_module()
+class AmpOptimWrapper(OptimWrapper):
+    """Autocast around the forward pass on CUDA; float16 with a gradient scaler, bfloat16 without.
+
+    Args:
+        dtype: ``bfloat16`` or ``float16``; None takes bfloat16 where the device has it.
+        optimizer, accumulative_counts, clip_grad: as in mmengine's ``OptimWrapper``.
+
+    Raises:
+        InputError: there is no CUDA device.
+    """
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        *,
+        dtype: str | None = None,
+        accumulative_counts: int = 1,
+        clip_grad: dict[str, Any] | None = None,
+    ) -> None:
+        if not torch.cuda.is_available():
+            raise InputError(AMP_ON_CPU)
+        super().__init__(optimizer, accumulative_counts=accumulative_counts, clip_grad=clip_grad)
+        if dtype not in (None, "bfloat16", "float16"):
+            raise InputError(f"optim_wrapper.dtype is {dtype!r}; use 'bfloat16' or 'float16'")
+        self.dtype = getattr(torch, dtype or ("bfloat16" if torch.cuda.is_bf16_supported() else "float16"))
+        self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype == torch.float16)
+
+    @contextmanager
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
+        """Autocast, and no gradient exchange while gradients are accumulated."""
+        with super().optim_context(model), torch.autocast("cuda", dtype=self.dtype):
+            yield
+
+    def backward(self, loss: torch.Tensor, **options: Any) -> None:
+        """Gradients of the scaled loss."""
+        self.scaler.scale(loss).backward(**options)
+        self._inner_count += 1
+
+    def step(self, **options: Any) -> None:
+        """One optimizer step, left out when a float16 gradient overflowed."""
+        if self.clip_grad_kwargs:
+            self.scaler.unscale_(self.optimizer)
+            self._clip_grad()
+        self.scaler.step(self.optimizer, **options)
+        self.scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """State of the optimizer and of the scaler."""
+        return {**super().state_dict(), "scaler": self.scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.scaler.load_state_dict(state_dict.pop("scaler", {}) or self.scaler.state_dict())
+        super().load_state_dict(state_dict)

@@ -1,0 +1,379 @@
+"""mmengine's Runner with our loader, checkpoints and devices."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import logging
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import mmengine
+import torch
+from mmengine.config import Config
+from mmengine.model import MMDistributedDataParallel, convert_sync_batchnorm
+from mmengine.runner import Runner
+from torch import nn
+from torch.utils.data import DataLoader
+
+from .. import __version__
+from ..batch import collate
+from ..distributed import rank, world_size
+from ..errors import InputError, write_atomically
+from .checkpoint import find_last, load_weights, read_checkpoint
+from .launch import start_distributed
+from .model import EngineModel
+from .optim import build_optim_wrapper
+from .registry import DATASETS, LOOPS, MODELS, SCOPE
+from .sampler import DrawBatches, EveryItem
+
+_runs = itertools.count()
+
+DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
+    "runtime_info": {"type": "RuntimeInfoHook"},
+    "timer": {"type": "IterTimerHook"},
+    "health": {"type": "HealthHook"},
+    "logger": {"type": "LoggerHook", "interval": 50, "log_metric_by_epoch": False},
+    "param_scheduler": {"type": "ParamSchedulerHook"},
+    "checkpoint": {"type": "CheckpointHook"},
+    "result": {"type": "ResultHook"},
+}
+
+
+def build_runner(config: Config) -> EngineRunner:
+    """The runner of a loaded config; ``.train()`` or ``.test()`` starts it.
+
+    Raises:
+        InputError: the config cannot be used; see `config.load_config`, which checks it first.
+    """
+    config = copy.deepcopy(config)
+    # mmengine keeps loggers by name for the whole process: runs of the same second must not share one
+    stem = Path(config.filename).stem if config.filename else "run"
+    config.setdefault("experiment_name", f"{stem}_{next(_runs)}")
+    config.setdefault("default_scope", SCOPE)
+    config.setdefault("work_dir", f"work_dirs/{stem}")
+    return EngineRunner.from_cfg(config)
+
+
+class EngineRunner(Runner):
+    """Runs are counted in iterations, start where a checkpoint ends, and repeat bit by bit from their seed."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.is_resuming = False
+        self.loaded_from: Path | None = None
+        self.loaded_iteration = 0
+        self._seconds_before, self._begun = 0.0, time.monotonic()
+        super().__init__(*args, **options)
+
+    # -- what the hooks read ---------------------------------------------------------------------------------
+
+    @property
+    def engine_model(self) -> EngineModel:
+        """The model without the wrapper for many processes."""
+        return self.model.module if isinstance(self.model, MMDistributedDataParallel) else self.model
+
+    @property
+    def plain_model(self) -> nn.Module:
+        """The module that the config's ``model`` describes."""
+        return self.engine_model.model
+
+    @property
+    def work_path(self) -> Path:
+        """Folder of the run."""
+        return Path(self.work_dir)
+
+    @property
+    def seconds(self) -> float:
+        """Time of the run so far, earlier parts of a resumed run included."""
+        return self._seconds_before + time.monotonic() - self._begun
+
+    def data_records(self) -> dict[str, Any]:
+        """What each dataset in use says about itself (name, real or made, hash)."""
+        loops = {"train": self._train_loop, "val": self._val_loop, "test": self._test_loop}
+        built = {name: loop.dataloader.dataset for name, loop in loops.items() if hasattr(loop, "dataloader")}
+        return {
+            name: dataset.record() if hasattr(dataset, "record") else {"items": len(dataset)}
+            for name, dataset in built.items()
+        }
+
+    # -- environment -----------------------------------------------------------------------------------------
+
+    def setup_env(self, env_cfg: Mapping[str, Any]) -> None:
+        """Processes, threads and the time stamp of the run."""
+        start_distributed(self._launcher, **env_cfg.get("dist_cfg", {}))
+        if env_cfg.get("threads"):
+            torch.set_num_threads(env_cfg["threads"])
+        torch.backends.cudnn.benchmark = env_cfg.get("cudnn_benchmark", False)
+        super().setup_env({"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}})
+
+    def set_randomness(self, seed: int | None = 0, deterministic: bool = False) -> None:
+        """Seed everything; without a seed the run gets 0, so that every run can be repeated."""
+        super().set_randomness(seed or 0, deterministic=deterministic)
+        if deterministic:  # some operators have no deterministic form: warn, do not stop
+            torch.use_deterministic_algorithms(True, warn_only=True)
+
+    def build_logger(self, *args: Any, **options: Any) -> Any:
+        """mmengine's logger, which the package's own loggers write to as well."""
+        logger = super().build_logger(*args, **options)
+        package = logging.getLogger(__name__.partition(".")[0])
+        package.handlers, package.propagate = list(logger.handlers), False
+        package.setLevel(logger.level)
+        return logger
+
+    def _log_env(self, env_cfg: Mapping[str, Any]) -> None:
+        gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+        self.logger.info(
+            f"superflow {__version__}, torch {torch.__version__}, mmengine {mmengine.__version__}, "
+            f"python {platform.python_version()}, {gpu}, {world_size()} process(es), "
+            f"{torch.get_num_threads()} thread(s), seed {self._seed}, {self.work_dir}"
+        )
+
+    def dump_config(self) -> None:
+        """Write the resolved config beside the run."""
+        if rank() == 0:
+            with write_atomically(self.work_path / "config.py", "w") as file:
+                file.write(self.cfg.pretty_text)
+
+    def get_hooks_info(self) -> str:
+        """Names of the hooks in the order of their calls."""
+        return ", ".join(type(hook).__name__ for hook in self.hooks)
+
+    # -- parts -----------------------------------------------------------------------------------------------
+
+    def build_model(self, model: nn.Module | Mapping[str, Any]) -> EngineModel:
+        """The plain model of the config, wrapped."""
+        plain = model if isinstance(model, nn.Module) else MODELS.build(dict(model))
+        return plain if isinstance(plain, EngineModel) else EngineModel(plain)
+
+    def wrap_model(self, model_wrapper_cfg: Mapping[str, Any] | None, model: nn.Module) -> nn.Module:
+        """On its device, and in several processes with gradients averaged over them.
+
+        Batch norm in several processes: each normalises with its own batch (``sync_bn="torch"`` joins them, on
+        CUDA). Running statistics are rank 0's, broadcast before every forward pass, so that a resumed run
+        continues exactly; ``model_wrapper_cfg=dict(broadcast_buffers=False)`` keeps them apart.
+        """
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
+        model = model.to(device)
+        if not self.distributed:
+            return model
+        if self.cfg.get("sync_bn"):
+            model = convert_sync_batchnorm(model, self.cfg.sync_bn)
+        options = {"find_unused_parameters": self.cfg.get("find_unused_parameters", False)}
+        options |= {name: value for name, value in (model_wrapper_cfg or {}).items() if name != "type"}
+        devices = [device] if torch.cuda.is_available() else None
+        return MMDistributedDataParallel(model, device_ids=devices, **options)
+
+    def _init_model_weights(self) -> None:
+        pass  # built models are ready
+
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
+        """See `optim.build_optim_wrapper`."""
+        if not isinstance(optim_wrapper, dict):
+            return optim_wrapper
+        return build_optim_wrapper(self.plain_model, optim_wrapper)
+
+    def build_param_scheduler(self, scheduler: Any) -> list[Any]:
+        """Schedulers by iteration; one without an end goes on to the end of the run."""
+        entries = scheduler if isinstance(scheduler, list | tuple) else [scheduler]
+        entries = [dict(entry) if isinstance(entry, dict) else entry for entry in entries]
+        for entry in entries:
+            if isinstance(entry, dict):
+                entry.setdefault("by_epoch", False)
+        return super().build_param_scheduler(entries)
+
+    def build_train_loop(self, loop: Any) -> Any:
+        """`TrainLoop`, unless the config names another."""
+        return self._build_loop(loop, "TrainLoop", dataloader=self._train_dataloader)
+
+    def build_val_loop(self, loop: Any) -> Any:
+        """`ValLoop`, unless the config names another."""
+        return self._build_loop(
+            loop, "ValLoop", dataloader=self._val_dataloader, evaluator=self._val_evaluator
+        )
+
+    def build_test_loop(self, loop: Any) -> Any:
+        """`TestLoop`, unless the config names another."""
+        return self._build_loop(
+            loop, "TestLoop", dataloader=self._test_dataloader, evaluator=self._test_evaluator
+        )
+
+    def _build_loop(self, loop: Any, name: str, **parts: Any) -> Any:
+        if not isinstance(loop, dict):
+            return loop
+        training = name == "TrainLoop"
+        parts["dataloader"] = self.build_dataloader(parts["dataloader"], seed=self.seed, training=training)
+        return LOOPS.build({"type": name, **loop, "runner": self, **parts})
+
+    def register_default_hooks(self, hooks: Mapping[str, Any] | None = None) -> None:
+        """Ours, with a config's own settings laid over them; None takes one away."""
+        merged = {name: dict(hook) for name, hook in DEFAULT_HOOKS.items()}
+        for name, hook in (hooks or {}).items():
+            if hook is None:
+                merged.pop(name, None)
+            else:
+                known = merged.get(name, {})
+                same = hook.get("type", known.get("type")) == known.get("type")
+                merged[name] = {**(known if same else {}), **hook}
+        for hook in merged.values():
+            self.register_hook(hook)
+
+    @staticmethod
+    def build_dataloader(
+        dataloader: Any, seed: int = 0, diff_rank_seed: bool = False, training: bool = False
+    ) -> DataLoader:
+        """Loader of ``dict(batch_size, num_workers, dataset=dict(...), ...)``.
+
+        Training draws (item, seed) pairs without end; evaluation sees every item once.
+        """
+        if isinstance(dataloader, DataLoader):
+            return dataloader
+        options = dict(dataloader)
+        dataset = options.pop("dataset")
+        dataset = DATASETS.build(dict(dataset)) if isinstance(dataset, dict) else dataset
+        batch_size, workers = options.pop("batch_size", 1), options.pop("num_workers", 0)
+        place = {"rank": rank(), "world_size": world_size()}
+        if training:
+            sampling = {
+                "batch_sampler": DrawBatches(len(dataset), batch_size=batch_size, seed=seed, stop=1, **place)
+            }
+        elif len(dataset) < world_size():
+            raise InputError(
+                f"{len(dataset)} items to evaluate on {world_size()} processes; use fewer processes"
+            )
+        else:
+            sampling = {"batch_size": batch_size, "sampler": EveryItem(len(dataset), **place)}
+        if workers:
+            options = {"persistent_workers": True, **options}
+        return DataLoader(
+            dataset,
+            **sampling,
+            num_workers=workers,
+            collate_fn=collate,
+            worker_init_fn=_one_thread,
+            pin_memory=options.pop("pin_memory", False),
+            **options,
+        )
+
+    # -- checkpoints -----------------------------------------------------------------------------------------
+
+    def checkpoint(self) -> dict[str, Any]:
+        """All that resuming after the current iteration needs, as live tensors."""
+        checkpoint = {
+            "meta": {
+                "iter": self.iter,
+                "epoch": 0,
+                "seed": self.seed,
+                "seconds": self.seconds,
+                "world_size": self.world_size,
+                "version": __version__,
+                "config": self._config_text,
+            },
+            "superflow": {**self.engine_model.record(), "data": self.data_records()},
+            "state_dict": self.engine_model.saved_state(),
+            "optimizer": self.optim_wrapper.state_dict(),
+            "param_schedulers": [scheduler.state_dict() for scheduler in self.param_schedulers or []],
+        }
+        self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
+        return checkpoint
+
+    @cached_property
+    def _config_text(self) -> str:
+        return self.cfg.pretty_text
+
+    def load_or_resume(self) -> None:
+        """Continue the newest checkpoint of the work folder, or begin with ``load_from``'s weights."""
+        if self._has_loaded:
+            return
+        self._has_loaded = True
+        path = self._load_from
+        if self._resume and path is None:
+            path = find_last(self.work_dir)
+            if path is None:
+                self.logger.info(f"no checkpoint in {self.work_dir} to resume from: starting at iteration 0")
+        if path is not None and self._resume:
+            self.resume(path)
+        elif path is not None:
+            self.load_checkpoint(path)
+
+    def load_checkpoint(self, filename: str | Path, **unused: Any) -> dict[str, Any]:
+        """Weights of a checkpoint; names and shapes must all fit.
+
+        Raises:
+            InputError: the file is damaged or of another architecture.
+        """
+        checkpoint = read_checkpoint(filename)
+        self._check_teacher(checkpoint, filename)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        name = (
+            "training_state_dict"
+            if self.is_resuming and "training_state_dict" in checkpoint
+            else "state_dict"
+        )
+        load_weights(self.plain_model, checkpoint[name], str(filename), optional=self.engine_model.unsaved)
+        self.loaded_from, self.loaded_iteration = Path(filename), checkpoint["meta"]["iter"]
+        self.logger.info(f"loaded {filename} (iteration {self.loaded_iteration})")
+        return checkpoint
+
+    def resume(self, filename: str | Path, **unused: Any) -> None:
+        """Everything of a checkpoint, so that the run goes on as if it had never stopped.
+
+        Raises:
+            InputError: another seed, another architecture, or a damaged file.
+        """
+        self.is_resuming = True
+        checkpoint = self.load_checkpoint(filename)
+        meta = checkpoint["meta"]
+        if meta["seed"] != self.seed:
+            raise InputError(
+                f"{filename}: was trained with seed {meta['seed']}, this run has {self.seed}; "
+                f"give --seed {meta['seed']}, or another --work-dir for a new run"
+            )
+        if meta["world_size"] != self.world_size:
+            self.logger.warning(
+                f"{meta['world_size']} processes before, {self.world_size} now: another order of data"
+            )
+        self.optim_wrapper.load_state_dict(_tuples(checkpoint["optimizer"]))
+        for scheduler, state in zip(self.param_schedulers or [], checkpoint["param_schedulers"], strict=True):
+            scheduler.load_state_dict(state)
+        self.train_loop._iter = meta["iter"]
+        self._seconds_before = meta["seconds"]
+
+    def _check_teacher(self, checkpoint: Mapping[str, Any], filename: str | Path) -> None:
+        if not self.engine_model.unsaved:
+            return
+        before, now = (
+            checkpoint.get("superflow", {}).get("teacher"),
+            self.engine_model.record().get("teacher"),
+        )
+        for key in ("name", "sha256"):
+            if before and now and before.get(key) != now.get(key):
+                raise InputError(
+                    f"{filename}: was trained with the teacher {before.get('name')} ({key} {before.get(key)}), "
+                    f"this run has {now.get('name')} ({now.get(key)}); use the same teacher"
+                )
+
+
+def _tuples(state: dict[str, Any]) -> dict[str, Any]:
+    """Optimizer state with the tuples of its groups back (betas); checkpoints hold lists."""
+    groups = [
+        {
+            key: tuple(value) if isinstance(value, list) and key != "params" else value
+            for key, value in group.items()
+        }
+        for group in state["param_groups"]
+    ]
+    return {**state, "param_groups": groups}
+
+
+def _one_thread(worker: int) -> None:
+    """Loader workers share the machine with the trainer and each other: one thread each, in every library."""
+    torch.set_num_threads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)
+    if "numba" in sys.modules:
+        sys.modules["numba"].set_num_threads(1)

@@ -1,0 +1,104 @@
+"""A model, a dataset and a config small enough that a run takes a moment. Names are registered at import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from superflow.batch import Batch
+from superflow.engine import DATASETS, MODELS
+
+CLASSES = 3
+
+CONFIG = """
+custom_imports = dict(imports=["toy"])
+default_scope = "superflow"
+model = dict(type="ToyModel", width=8)
+train_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(type="ToyDataset", items=7))
+optim_wrapper = dict(
+    optimizer=dict(type="AdamW", lr=0.01, weight_decay=0.01),
+    paramwise_cfg=dict(custom_keys={"head": dict(lr_mult=10.0)}),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = dict(type="OneCycleLR")
+train_cfg = dict(max_iters=12, val_interval=4)
+val_dataloader = dict(batch_size=2, dataset=dict(type="ToyDataset", items=5))
+val_cfg = dict()
+val_evaluator = dict(type="SegmentationMetric")
+test_dataloader = val_dataloader
+test_cfg = dict()
+test_evaluator = val_evaluator
+custom_hooks = [dict(type="EMAHook", momentum=0.1)]
+default_hooks = dict(
+    checkpoint=dict(type="CheckpointHook", interval=3, save_best="miou"), logger=dict(interval=4)
+)
+log_processor = dict(by_epoch=False)
+visualizer = dict(type="Visualizer", vis_backends=[])
+"""
+
+
+@DATASETS.register_module()
+class ToyDataset:
+    """Points whose class is the sign pattern of x; noise and extra points come from the seed."""
+
+    class_names = ("left", "middle", "right")
+
+    def __init__(self, items: int, broken: int | None = None) -> None:
+        self.items, self.broken = items, broken
+
+    def __len__(self) -> int:
+        return self.items
+
+    def record(self) -> dict[str, Any]:
+        return {"dataset": "toy", "real": False, "hash": "0" * 8, "frames": self.items}
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Batch:
+        item, seed = key if isinstance(key, tuple) else (key, 0)
+        generator = torch.Generator().manual_seed(1000 * item + seed % 1000)
+        points = torch.randn(20 + item, 4, generator=generator)
+        if item == self.broken:
+            points[0, 0] = torch.nan
+        labels = (points[:, 0] > -0.5).long() + (points[:, 0] > 0.5).long()
+        return Batch(
+            points=points,
+            cloud=torch.zeros(len(points), dtype=torch.int64),
+            cloud_clip=torch.zeros(1, dtype=torch.int64),
+            cloud_offset=torch.zeros(1, dtype=torch.int64),
+            cloud_dense=torch.zeros(1, dtype=torch.bool),
+            labels=labels,
+            tokens=(f"item {item}",),
+        )
+
+
+@MODELS.register_module()
+class ToyModel(nn.Module):
+    """A net with batch norm, dropout and every source of random numbers, so that resuming has something to lose."""
+
+    def __init__(
+        self, width: int = 8, *, norm: bool = True, dropout: float = 0.1, freeze: bool = False
+    ) -> None:
+        super().__init__()
+        layers = [nn.Linear(4, width), nn.BatchNorm1d(width) if norm else nn.Identity(), nn.ReLU()]
+        self.backbone = nn.Sequential(*layers, nn.Dropout(dropout))
+        self.head = nn.Linear(width, CLASSES)
+        self.freeze = freeze
+        self.backbone.requires_grad_(not freeze)
+
+    def train(self, mode: bool = True) -> ToyModel:
+        super().train(mode)
+        if self.freeze:
+            self.backbone.eval()
+        return self
+
+    def loss(self, batch: Batch) -> dict[str, Any]:
+        features = self.backbone(batch.points)
+        loss = nn.functional.cross_entropy(self.head(features), batch.labels)
+        return {"loss": loss, "rows": float(len(batch.points)), "_features": features.detach()}
+
+    def predict(self, batch: Batch) -> Tensor:
+        return self.head(self.backbone(batch.points)).softmax(1)
+
+    def record(self) -> dict[str, Any]:
+        return {"kind": "toy", "encoder": {"width": self.head.in_features}}
