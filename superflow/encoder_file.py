@@ -184,7 +184,10 @@ def _read_checkpoint(path: Path) -> EncoderFile:
     weights = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     if not prefix:
         weights = {name: weights[name] for name in names if name in weights}
-    return EncoderFile(path, dict(record["encoder"]), weights, dict(record))
+    # the config text and anything else of the run stays in the checkpoint; a card holds what identifies it
+    meta = checkpoint.get("meta", {})
+    training = {key: meta[key] for key in ("iter", "seed", "seconds", "world_size", "version") if key in meta}
+    return EncoderFile(path, dict(record["encoder"]), weights, {"training": training, **record})
 
 
 def _encoder_prefix(path: Path, state: Mapping[str, Tensor], names: list[str]) -> str:

@@ -17,6 +17,7 @@ from .errors import InputError
 from .fractions import read_tokens
 from .lidar.augment import augment
 from .limits import Limits
+from .protocol import token_hash
 
 
 class SegmentDataset(Dataset):
@@ -34,6 +35,7 @@ class SegmentDataset(Dataset):
         max_points: points kept in training, drawn anew for each seed; None keeps all.
         limits: region kept in training, ``Limits`` or a dict of its fields.
         augmentation: options of ``lidar.augment.augment``, such as ``dict(flip=0.5)``.
+        raw_intensity: keep the file's scale instead of [0, 1], as published code does.
 
     Raises:
         InputError: nothing is chosen, or a token of the list is not among the chosen rows.
@@ -50,6 +52,7 @@ class SegmentDataset(Dataset):
         max_points: int | None = None,
         limits: Limits | dict[str, Any] | None = None,
         augmentation: dict[str, Any] | None = None,
+        raw_intensity: bool = False,
     ) -> None:
         if rows is not None and selection is not None:
             raise InputError("give SegmentDataset either rows or a selection, not both")
@@ -64,6 +67,7 @@ class SegmentDataset(Dataset):
         self.max_points = max_points
         self.limits = Limits.from_record(limits)
         self.augmentation = dict(augmentation or {})
+        self.raw_intensity = raw_intensity
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -73,12 +77,28 @@ class SegmentDataset(Dataset):
         """Names of the train ids."""
         return tuple(self.index.card.classes)
 
+    def record(self) -> dict[str, Any]:
+        """What the run's record says of its data."""
+        card = self.index.card
+        return {
+            "dataset": card.name,
+            "real": card.real,
+            "licence": card.licence,
+            "hash": self.index.hash,
+            "frames": len(self.rows),
+            "tokens_hash": token_hash(self.index.tokens(self.rows)),
+            "limits": None if self.limits is None else self.limits.record(),
+            "raw_intensity": self.raw_intensity,
+        }
+
     def __getitem__(self, key: int | tuple[int, int]) -> Batch:
         """Sample ``item`` or ``(item, seed)``; everything random comes from ``seed`` alone."""
         item, seed = key if isinstance(key, tuple) else (key, 0)
         if not 0 <= item < len(self.rows):
             raise IndexError(f"item {item} of {len(self.rows)}")
-        frame = self.index.frame(int(self.rows[item]), cameras=(), images=False, labels=True)
+        frame = self.index.frame(
+            int(self.rows[item]), cameras=(), images=False, labels=True, raw_intensity=self.raw_intensity
+        )
         if frame.labels is None:
             raise InputError(
                 f"frame {frame.token} has no labels; choose labelled frames, or pretrain on this log instead"

@@ -13,7 +13,7 @@ import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from ..errors import InputError
+from superflow.errors import InputError
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -41,8 +41,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from ..encoder_file import build_encoder, read_encoder_file
-    from ..hub import card_of, registry_folder, save_backbone
+    from superflow.encoder_file import build_encoder, read_encoder_file
+    from superflow.hub import card_of, registry_folder, save_backbone
 
     file = read_encoder_file(args.checkpoint)
     name = args.name or (args.out.stem if args.out else args.checkpoint.stem)
