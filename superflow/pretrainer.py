@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .batch import Batch
+from .camera.cache import FeatureCache
 from .objectives import OBJECTIVES, Matches
 from .regions import (
     RegionTable,
@@ -30,10 +32,9 @@ class Pretrainer(nn.Module):
 
     Args:
         student: the `LidarEncoder` to pretrain.
-        teacher: a frozen `camera.teacher.Teacher`; None when batches carry cached features of ``teacher_channels``.
+        teacher: a frozen `camera.teacher.Teacher`, or None when the batches carry cached features.
+        features: folder of those cached features (`camera.cache`); says how many channels they have and who made them.
         objectives: ``dict(type=..., weight=1.0, **options)`` each; types are the keys of `objectives.OBJECTIVES`.
-        teacher_channels: channels of cached features, needed without a teacher.
-        teacher_record: what is known about the teacher of cached features, for the run's record.
         channels: size of the shared embedding (published: 64).
         region: ``dict(scope=..., weighting=..., ignore=...)``, see `regions.region_table` and `regions.pool_points`.
         pixels: ``all`` pixels of a superpixel (published), or only those ``hit`` by a point.
@@ -50,8 +51,7 @@ class Pretrainer(nn.Module):
         teacher: nn.Module | None = None,
         *,
         objectives: Sequence[Mapping[str, Any]],
-        teacher_channels: int | None = None,
-        teacher_record: Mapping[str, Any] | None = None,
+        features: str | Path | None = None,
         channels: int = 64,
         region: Mapping[str, Any] | None = None,
         pixels: str = "all",
@@ -72,13 +72,14 @@ class Pretrainer(nn.Module):
         region = dict(region or {})
         self.weighting = region.pop("weighting", "pair")
         self.region = region
-        source = teacher.channels if teacher is not None else teacher_channels
+        cache = None if features is None else FeatureCache.open(features)
+        source = teacher.channels if cache is None else cache.channels
+        self._cache_record = None if cache is None else cache.record
         reads = {reads for _, _, _, reads, _ in self.objectives}
         # heads exist only for what the objectives read: every trainable parameter gets a gradient
         self.point_head = nn.Linear(student.out_channels, channels) if "regions" in reads else None
         self.image_head = nn.Linear(source, channels) if "regions" in reads else None
         self.regression_head = nn.Linear(student.out_channels, source) if "pairs" in reads else None
-        self._teacher_record = dict(teacher_record or {})
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted sum of the objectives under ``loss``, each one, and how many pairs and rows carried them."""
@@ -155,7 +156,11 @@ class Pretrainer(nn.Module):
 
     def record(self) -> dict[str, Any]:
         """Plain data that rebuilds the student and names the teacher; stored in every checkpoint."""
-        teacher = self._teacher_record if self.teacher is None else self.teacher.record()
+        if self._cache_record is None:
+            teacher = self.teacher.record()
+        else:
+            made_by = dict(self._cache_record["key"])
+            teacher = {**made_by.pop("teacher"), "cached": made_by}
         return {"encoder": self.student.config(), "teacher": teacher}
 
 

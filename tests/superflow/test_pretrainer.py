@@ -7,9 +7,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
 from superflow.batch import Batch, collate
 from superflow.pretrainer import Pretrainer, effective_rank
-from torch import Tensor, nn
 
 SUPERFLOW = [
     {"type": "spatial"},
@@ -19,9 +20,18 @@ SUPERFLOW = [
 ]
 
 
+class Fixed(nn.Module):
+    """A teacher that returns its images: the batch's random maps are the features."""
+
+    channels = 5
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images
+
+
 def pretrainer(student, objectives=SUPERFLOW, **options) -> Pretrainer:
     torch.manual_seed(1)
-    return Pretrainer(student, objectives=objectives, teacher_channels=5, channels=6, **options)
+    return Pretrainer(student, Fixed(), objectives=objectives, channels=6, **options)
 
 
 @pytest.mark.parametrize("pixels", ["all", "hit"])
