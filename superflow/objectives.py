@@ -111,20 +111,45 @@ def _mean_of_rows(total: Tensor, rows: int, *, gather: bool = True) -> Tensor:
     return total * world_size() / world_sum(count).clamp(min=1)
 
 
-def _contrast(matches: Matches, q: Tensor, k: Tensor, filled: Tensor, options: dict) -> Tensor:
-    """InfoNCE over the filled rows, with the options that all region objectives share."""
-    options = dict(options)
+def contrast(
+    matches: Matches,
+    q: Tensor,
+    k: Tensor,
+    filled: Tensor,
+    *,
+    temperature: float = 0.07,
+    symmetric: bool = False,
+    gather: bool = True,
+    mask_same_id: bool = False,
+    tolerance: float | None = None,
+    max_rows: int | None = None,
+) -> Tensor:
+    """`info_nce` over the filled rows of a region table; its options are those of every region objective.
+
+    Args:
+        q, k: (rows, C) anchors and targets; filled: (rows,) bool, both sides have members.
+        temperature, symmetric, gather: see `info_nce`.
+        mask_same_id: rows of equal region id (the same class in another clip) are no negatives.
+        tolerance: nor are rows whose teacher features have a larger cosine (after ST-SLidR).
+        max_rows: random rows kept a term; the cost grows with their square.
+    """
     rows = torch.nonzero(filled)[:, 0]
-    limit = options.pop("max_rows", None)
-    if limit is not None and len(rows) > limit:
-        rows = rows[torch.randperm(len(rows))[:limit].sort().values.to(rows.device)]
-    if options.pop("mask_same_id", False):
-        options["ids"] = matches.table.ids[rows]
-    tolerance = options.pop("tolerance", None)
+    if max_rows is not None and len(rows) > max_rows:
+        rows = rows[torch.randperm(len(rows))[:max_rows].sort().values.to(rows.device)]
+    tolerated = None
     if tolerance is not None:
         teacher = F.normalize(matches.teacher_rows[rows], dim=1)
-        options["tolerated"] = teacher @ teacher.T > tolerance
-    return info_nce(q[rows], k[rows], **options)
+        tolerated = teacher @ teacher.T > tolerance
+    ids = matches.table.ids[rows] if mask_same_id else None
+    return info_nce(
+        q[rows],
+        k[rows],
+        temperature=temperature,
+        ids=ids,
+        tolerated=tolerated,
+        symmetric=symmetric,
+        gather=gather,
+    )
 
 
 def _mean(terms: list[Tensor], like: Tensor) -> Tensor:
@@ -135,16 +160,14 @@ def _mean(terms: list[Tensor], like: Tensor) -> Tensor:
 def spatial(matches: Matches, **options) -> Tensor:
     """Superpoints against superpixels at every time: published L_sc, 1/T sum_t InfoNCE(q_t, k_t).
 
-    Options of all contrasts: those of `info_nce` (temperature, symmetric, gather); ``mask_same_id``: rows of equal id
-    are no negatives; ``tolerance``: nor are rows whose teacher features have a larger cosine; ``max_rows``: random
-    rows kept a term, since the cost grows with their square.
+    Options: those of `contrast`.
     """
     terms = []
     for time, offset in enumerate(matches.table.offsets):
         slot = matches.slot(offset)
         filled = (matches.points[slot] > 0) & (matches.pixels[time] > 0)
         terms.append(
-            _contrast(matches, matches.superpoints[slot], matches.superpixels[time], filled, options)
+            contrast(matches, matches.superpoints[slot], matches.superpixels[time], filled, **options)
         )
     return _mean(terms, matches.superpoints)
 
@@ -157,7 +180,7 @@ def temporal(matches: Matches, *, stop_neighbour: bool = False, **options) -> Te
         slot = matches.slot(offset)
         neighbour = matches.superpoints[slot].detach() if stop_neighbour else matches.superpoints[slot]
         filled = (matches.points[center] > 0) & (matches.points[slot] > 0)
-        terms.append(_contrast(matches, matches.superpoints[center], neighbour, filled, options))
+        terms.append(contrast(matches, matches.superpoints[center], neighbour, filled, **options))
     return _mean(terms, matches.superpoints)
 
 
@@ -169,7 +192,7 @@ def cross_temporal(matches: Matches, **options) -> Tensor:
         time = matches.table.offsets.index(offset)
         filled = (matches.points[center] > 0) & (matches.pixels[time] > 0)
         terms.append(
-            _contrast(matches, matches.superpoints[center], matches.superpixels[time], filled, options)
+            contrast(matches, matches.superpoints[center], matches.superpixels[time], filled, **options)
         )
     return _mean(terms, matches.superpoints)
 
@@ -191,7 +214,7 @@ def dense_to_sparse(matches: Matches, *, kind: str = "info_nce", stop: str = "no
     dense = dense.detach() if stop == "dense" else dense
     sparse = sparse.detach() if stop == "sparse" else sparse
     if kind == "info_nce":
-        return _contrast(matches, sparse, dense, filled, options)
+        return contrast(matches, sparse, dense, filled, **options)
     sparse, dense = F.normalize(sparse[filled], dim=1), F.normalize(dense[filled], dim=1)
     distance = 1 - (sparse * dense).sum(1) if kind == "cosine" else (sparse - dense).square().sum(1)
     return _mean_of_rows(distance.sum(), len(distance))

@@ -237,13 +237,13 @@ def top_slots() -> dict[str, Any]:
 
 
 class ObjectiveSlot:
-    """An objective: its ``type`` is a key of `objectives.OBJECTIVES`; region objectives pass options to InfoNCE."""
+    """An objective: its ``type`` is a key of `objectives.OBJECTIVES`; region objectives pass options to `contrast`."""
 
     keys = registry = None
 
     def accepted(self, node: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Key -> slot of all that ``node`` may hold."""
-        from ..objectives import OBJECTIVES, info_nce
+        from ..objectives import OBJECTIVES, contrast
 
         name = node.get("type")
         if name not in OBJECTIVES:
@@ -252,8 +252,7 @@ class ObjectiveSlot:
         function = OBJECTIVES[name][0]
         known = set(_arguments(function, own=True)) - {"matches"}
         if _arguments(function) is None:  # it takes **options
-            passed = set(inspect.signature(info_nce).parameters)
-            known |= (passed - {"anchors", "targets", "ids", "tolerated"}) | {"mask_same_id", "tolerance"}
+            known |= set(_arguments(contrast) or ()) - {"matches", "q", "k", "filled"}
         return dict.fromkeys((*known, "type", "weight"), ANY)
 
     def required(self, node: Mapping[str, Any], where: str) -> list[str]:

@@ -1,0 +1,32 @@
+# A student for one CPU core and cached teacher features. `superflow prepare` makes the folders under data_root.
+
+data_root = "work_dirs/prepared"
+
+model = dict(
+    type="Pretrainer",
+    student=dict(
+        grid=dict(type="cubic", size_m=0.25),
+        backbone=dict(depth="tiny"),
+        # no x and y: features should not depend on where in the scene a thing stands
+        inputs=("intensity", "height", "range", "one"),
+        reduce="mean",
+    ),
+    features=f"{data_root}/features/efficientnet_lite0",
+    channels=64,
+)
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    dataset=dict(
+        type="PretrainDataset",
+        index=data_root,
+        frames="train",
+        features=f"{data_root}/features/efficientnet_lite0",
+        cameras_per_clip=None,
+        view_size=(224, 416),
+        limits=dict(range_m=(1.5, 60.0), height_m=(-5.0, 14.0)),
+        max_points=8000,
+        sweep_points=3000,
+        keep_frames=120,
+    ),
+)

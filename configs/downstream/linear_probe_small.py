@@ -1,0 +1,6 @@
+# Linear probe of a frozen small student, batch-norm statistics frozen too:
+#   superflow train downstream/linear_probe_small.py --cfg-options model.pretrained=work_dirs/superflowpp/iter_400.pth
+_base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_segment.py"]
+
+model = dict(freeze=True)
+train_cfg = dict(max_iters=500)

@@ -1,0 +1,7 @@
+# Per-point regression to the teacher (ScaLR's loss, cosine form) with the small student: the baseline to beat.
+#   superflow train pretrain/regression_small.py --work-dir work_dirs/regression
+_base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pretrain.py"]
+
+model = dict(objectives=[dict(type="point_regression")], pixels="hit")
+train_dataloader = dict(dataset=dict(offsets=(0,), sweeps=0, region="world_cell"))
+train_cfg = dict(max_iters=900)

@@ -1,0 +1,9 @@
+# SLidR with the small student: SLIC superpixels, ids of their own in every image, one time, no dense cloud.
+#   superflow train pretrain/slidr_small.py --work-dir work_dirs/slidr
+_base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pretrain.py"]
+
+model = dict(objectives=[dict(type="spatial")], region=dict(scope="image"))
+train_dataloader = dict(
+    dataset=dict(offsets=(0,), sweeps=0, superpixels="work_dirs/prepared/superpixels/slic")
+)
+train_cfg = dict(max_iters=500)

@@ -1,0 +1,15 @@
+# SuperFlow as its code was published, with the small student. The 17 class-like ids come from k-means over teacher
+# features of the whole log instead of a language-guided segmenter: the same in all cameras and times.
+#   superflow train pretrain/superflow_small.py --work-dir work_dirs/superflow
+_base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pretrain.py"]
+
+model = dict(
+    objectives=[dict(type="spatial"), dict(type="temporal"), dict(type="dense_to_sparse")],
+    region=dict(scope="clip"),
+)
+train_dataloader = dict(
+    dataset=dict(
+        offsets=(-1, 0, 1), sweeps=2, border="repeat", superpixels="work_dirs/prepared/superpixels/clusters"
+    )
+)
+train_cfg = dict(max_iters=240)
