@@ -1,0 +1,154 @@
+"""Objects as lists of primitives in the object's frame: x forward, y left, z up, origin on the ground."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .shapes import BOX, ELLIPSOID, FRUSTUM, LEAF_BALL, LEAF_BOX, RING, TAPER
+from .textures import PLAIN
+
+Color = Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One primitive. ``axes`` (3, 3): columns are the half axes [m] of the unit shape; ``center`` (3,) [m]."""
+
+    kind: int
+    center: NDArray[np.float64]
+    axes: NDArray[np.float64]
+    numbers: tuple[float, float]
+    material: int
+    first: Color
+    second: Color
+    shine: float  # reflectance of the laser relative to the object's
+
+
+@dataclass(slots=True)
+class Model:
+    """An object to be placed: its parts, its raw class and its reflectance of the laser."""
+
+    label: int
+    reflectance: float
+    seed: int
+    parts: list[Part] = field(default_factory=list)
+
+    def add(
+        self,
+        kind: int,
+        center: Sequence[float],
+        half: Sequence[float] | NDArray[np.float64],
+        material: int = PLAIN,
+        first: Color = (0.3, 0.3, 0.3),
+        second: Color | None = None,
+        *,
+        turn: NDArray[np.float64] | None = None,
+        numbers: tuple[float, float] = (0.0, 0.0),
+        shine: float = 1.0,
+    ) -> None:
+        """Add a primitive with half sizes ``half`` (3,) [m], rotated by ``turn`` (3, 3), or with (3, 3) axes."""
+        axes = np.asarray(half, dtype=np.float64)
+        if axes.ndim == 1:
+            axes = np.diag(axes) if turn is None else turn @ np.diag(axes)
+        second = first if second is None else second
+        self.parts.append(
+            Part(kind, np.asarray(center, dtype=np.float64), axes, numbers, material, first, second, shine)
+        )
+
+    def box(self, center, half, material=PLAIN, first=(0.3, 0.3, 0.3), second=None, **options) -> None:
+        """Add a box."""
+        self.add(BOX, center, half, material, first, second, **options)
+
+    def taper(
+        self, center, half, narrow, material=PLAIN, first=(0.3, 0.3, 0.3), second=None, **options
+    ) -> None:
+        """Add a box that is narrower at the top by the shares ``narrow`` (x, y)."""
+        self.add(TAPER, center, half, material, first, second, numbers=narrow, **options)
+
+    def ball(self, center, half, material=PLAIN, first=(0.3, 0.3, 0.3), second=None, **options) -> None:
+        """Add an ellipsoid."""
+        self.add(ELLIPSOID, center, half, material, first, second, **options)
+
+    def post(
+        self, center, half, top=1.0, material=PLAIN, first=(0.3, 0.3, 0.3), second=None, **options
+    ) -> None:
+        """Add an upright cylinder or, with ``top`` < 1, a cone; ``half`` is radius, radius, half height."""
+        self.add(FRUSTUM, center, half, material, first, second, numbers=(top, 0.0), **options)
+
+    def rod(self, start, end, radius, material=PLAIN, first=(0.3, 0.3, 0.3), second=None, top=1.0) -> None:
+        """Add a cylinder from ``start`` to ``end`` (3,)."""
+        start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
+        axis = end - start
+        length = float(np.linalg.norm(axis))
+        axis /= length
+        helper = np.array([1.0, 0.0, 0.0]) if abs(axis[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
+        side = np.cross(axis, helper)
+        side /= np.linalg.norm(side)
+        turn = np.stack([side, np.cross(axis, side), axis], axis=1)
+        half = (radius, radius, length / 2)
+        self.add(FRUSTUM, (start + end) / 2, half, material, first, second, turn=turn, numbers=(top, 0.0))
+
+    def wheel(self, center, radius, width, material, first=(0.02, 0.02, 0.02)) -> None:
+        """Add a wheel whose axle is along y."""
+        self.add(FRUSTUM, center, (radius, radius, width / 2), material, first, turn=AXLE, numbers=(1.0, 0.0))
+
+    def spokes(self, center, radius, inner, first=(0.03, 0.03, 0.03)) -> None:
+        """Add a bicycle wheel: a rim and spokes with air between them."""
+        self.add(RING, center, (radius, radius, 1.0), PLAIN, first, turn=AXLE, numbers=(inner, 0.22))
+
+    def leaves(self, center, half, material, first, second, *, density=0.3, cell=0.16, box=False) -> None:
+        """Add an ellipsoid or a box of leaves with air between them."""
+        kind = LEAF_BOX if box else LEAF_BALL
+        self.add(kind, center, half, material, first, second, numbers=(density, cell))
+
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Lowest and highest corner (3,) of all parts in the object's frame [m]."""
+        low, high = np.full(3, np.inf), np.full(3, -np.inf)
+        for part in self.parts:
+            reach = part_reach(part.kind, part.axes)
+            low = np.minimum(low, part.center - reach)
+            high = np.maximum(high, part.center + reach)
+        return low, high
+
+
+AXLE = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # the shape's z along -y
+
+
+def part_reach(kind: int, axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(3,) half size of the axis-aligned box around a primitive."""
+    if kind in (ELLIPSOID, LEAF_BALL):
+        return np.sqrt((axes**2).sum(axis=1))
+    if kind == RING:
+        return np.sqrt((axes[:, :2] ** 2).sum(axis=1))
+    if kind == FRUSTUM:
+        return np.sqrt((axes[:, :2] ** 2).sum(axis=1)) + np.abs(axes[:, 2])
+    return np.abs(axes).sum(axis=1)
+
+
+def turn_z(angle: float) -> NDArray[np.float64]:
+    """(3, 3) rotation about z."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
+
+
+def turn_y(angle: float) -> NDArray[np.float64]:
+    """(3, 3) rotation about y; positive lowers what lies in front."""
+    cos, sin = np.cos(angle), np.sin(angle)
+    return np.array([[cos, 0.0, sin], [0.0, 1.0, 0.0], [-sin, 0.0, cos]])
+
+
+def draw_reflectance(rng: np.random.Generator) -> float:
+    """Reflectance of the laser, from the same wide distribution for every class.
+
+    So that intensity alone says nothing about the class; parts differ within an object, as in life.
+    """
+    return float(np.clip(np.exp(rng.normal(np.log(0.13), 0.7)), 0.02, 0.9))
+
+
+def new_model(label: int, rng: np.random.Generator) -> Model:
+    """An empty object with its own reflectance and texture seed."""
+    return Model(label, draw_reflectance(rng), int(rng.integers(1, 2**31)))

@@ -1,0 +1,414 @@
+"""Puts things where they belong on a street: rows of houses, parked cars, traffic, people, works."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from . import people, scenery, vehicles
+from .parts import Model
+from .scene import Pace, Placed, Track
+from .street import STEP, Street
+from .trace import ROAD
+
+# evaluated things that every scene shows near the vehicle: raw class -> (at least, maker)
+QUOTA = {
+    9: (3, scenery.make_barrier),
+    12: (3, scenery.make_cone),
+    14: (3, vehicles.make_bicycle),
+    16: (2, vehicles.make_bus),
+    17: (4, vehicles.VEHICLES["car"]),
+    18: (2, vehicles.VEHICLES["construction"]),
+    21: (3, vehicles.make_motorcycle),
+    22: (2, vehicles.VEHICLES["trailer"]),
+    23: (2, vehicles.VEHICLES["truck"]),
+    2: (4, people.make_pedestrian),
+}
+SAME = {15: 16, 3: 2, 4: 2, 6: 2}  # classes that are merged for evaluation
+PARKED = {"car": 0.66, "truck": 0.11, "bus": 0.05, "trailer": 0.07, "construction": 0.03, "motorcycle": 0.08}
+DRIVING = {"car": 0.58, "truck": 0.13, "bus": 0.11, "motorcycle": 0.09, "bicycle": 0.09}
+CYCLES = (14, 21)
+VEHICLE_LABELS = (15, 16, 17, 18, 22, 23)
+
+
+class Site:
+    """The street with a raster of what is taken, and the list that grows."""
+
+    def __init__(
+        self, rng: np.random.Generator, street: Street, placed: list[Placed], window: tuple[float, float]
+    ):
+        self.rng, self.street, self.placed = rng, street, placed
+        self.window = window  # stretch of the street [m] that is furnished
+        self.taken = np.zeros(street.ground.shape[:2], dtype=bool)
+
+    def _cells(self, x, y, yaw, low, high, margin):
+        nx = int(np.ceil((high[0] - low[0] + 2 * margin) / 0.35)) + 1
+        ny = int(np.ceil((high[1] - low[1] + 2 * margin) / 0.35)) + 1
+        u = np.linspace(low[0] - margin, high[0] + margin, nx)[:, None]
+        v = np.linspace(low[1] - margin, high[1] + margin, ny)[None, :]
+        px = x + np.cos(yaw) * u - np.sin(yaw) * v
+        py = y + np.sin(yaw) * u + np.cos(yaw) * v
+        i = np.rint((px - self.street.origin[0]) / STEP).astype(np.int64)
+        j = np.rint((py - self.street.origin[1]) / STEP).astype(np.int64)
+        return px, py, j, i
+
+    def put(
+        self, model: Model, along: float, across: float, turn: float = 0.0, *, where: str = "off", margin: float = 0.15,
+        attribute: str = "", tilted: bool | None = None, footprint=None,
+    ) -> bool:  # fmt: skip
+        """Place a standing object if its footprint is free; ``where``: off the road, on it, or anywhere.
+
+        ``footprint``: (low, high) corners in the object's frame, where not the whole object needs ground.
+        """
+        street = self.street
+        x, y, heading = (float(v) for v in street.place(along, across))
+        yaw = heading + turn
+        low, high = footprint or model.bounds()
+        px, py, j, i = self._cells(x, y, yaw, low, high, margin)
+        rows, columns = self.taken.shape
+        if (
+            j.min() < 2
+            or i.min() < 2
+            or j.max() >= rows - 2
+            or i.max() >= columns - 2
+            or self.taken[j, i].any()
+        ):
+            return False
+        road = street.layer(ROAD, px, py)
+        if (where == "off" and road.min() < 0.1) or (where == "road" and road.max() > -0.05):
+            return False
+        self.taken[j, i] = True
+        annotated = model.label not in (scenery.MANMADE, scenery.VEGETATION)
+        if tilted is None:
+            tilted = model.label in VEHICLE_LABELS or model.label in CYCLES
+        base = 0.3 * (high[0] - low[0])
+        pose = street.stand(x, y, yaw, tilted=tilted, base=max(base, 0.3))
+        if not attribute:
+            attribute = _standing(model.label)
+        self.placed.append(Placed(model, pose=pose, annotated=annotated, attribute=attribute))
+        return True
+
+    def reserve(self, along: float, across: float, half: tuple[float, float]) -> None:
+        """Keep a rectangle of the street free."""
+        x, y, yaw = (float(v) for v in self.street.place(along, across))
+        _, _, j, i = self._cells(x, y, yaw, (-half[0], -half[1]), half, 0.0)
+        inside = (j >= 0) & (i >= 0) & (j < self.taken.shape[0]) & (i < self.taken.shape[1])
+        self.taken[j[inside], i[inside]] = True
+
+    def along(self) -> float:
+        """A random place on the furnished stretch."""
+        return float(self.rng.uniform(*self.window))
+
+    def count(self, per_100_m: float) -> int:
+        """Poisson number for a density along the street."""
+        return int(self.rng.poisson(per_100_m * (self.window[1] - self.window[0]) / 100.0))
+
+
+def _standing(label: int) -> str:
+    if label in VEHICLE_LABELS:
+        return "vehicle.parked"
+    if label in CYCLES:
+        return "cycle.without_rider"
+    return "pedestrian.standing" if label in (2, 3, 4, 6) else ""
+
+
+def _draw(rng: np.random.Generator, shares: dict[str, float]) -> str:
+    weights = np.array(list(shares.values()))
+    return str(rng.choice(list(shares), p=weights / weights.sum()))
+
+
+def populate(rng, street: Street, ego: Track, placed: list[Placed], seconds: float) -> None:
+    """Fill ``placed`` (in place). Order is precedence: what comes first keeps its ground."""
+    end = ego.along + float(ego.pace.distance(seconds))
+    site = Site(rng, street, placed, (max(ego.along - 60, 5.0), min(end + 70, street.length - 5.0)))
+    for along in np.arange(0.0, street.length, 4.0):  # the lanes stay free of standing things
+        site.reserve(along, 0.0, (2.2, street.lane * street.lanes - 0.1))
+    _works(site)
+    _parked(site)
+    _traffic(site, ego, seconds)
+    _side_road(site)
+    _buildings(site)
+    _boundaries(site)
+    _furniture(site)
+    _plants(site)
+    _people(site, seconds)
+    _fill_quota(site, ego.along - 15, end + 25)
+
+
+def _works(site: Site) -> None:
+    """Road works: barriers and cones around machines, workers and lorries."""
+    rng, street = site.rng, site.street
+    for _ in range(1 + site.count(0.6)):
+        side = rng.choice((-1, 1))
+        on_road = rng.random() < 0.5
+        along = site.along()
+        edge = street.lane * street.lanes
+        middle = side * ((edge + street.half) / 2 if on_road else street.half + rng.uniform(3.0, 7.0))
+        length = rng.uniform(8, 20)
+        where = "road" if on_road else "any"
+        front = side * (edge + 0.35) if on_road else middle - side * 2.4
+        kind = int(rng.integers(4))
+        for x in np.arange(-length / 2, length / 2, 2.6):
+            if rng.random() < 0.3:
+                site.put(scenery.make_cone(rng), along + x, front, where="any", margin=0.0)
+            else:
+                turn = rng.normal(0, 0.06) + np.pi * rng.integers(2)
+                site.put(scenery.make_barrier(rng, kind), along + x, front, turn, where="any", margin=0.0)
+        for x in (-length / 2 - 1, length / 2 + 1):
+            for step in range(3):
+                site.put(
+                    scenery.make_cone(rng),
+                    along + x + rng.normal(0, 0.2),
+                    front + side * 0.9 * step,
+                    where="any",
+                )
+        if not on_road or rng.random() < 0.5:
+            machine = vehicles.VEHICLES["construction"](rng)
+            site.put(
+                machine, along, middle + side * 0.8, rng.uniform(0, 2 * np.pi) * (not on_road), where="any"
+            )
+        if rng.random() < 0.5:
+            name = "truck" if rng.random() < 0.6 else "trailer"
+            site.put(vehicles.VEHICLES[name](rng), along + rng.uniform(-6, 6), middle, where=where)
+        for _ in range(int(rng.integers(1, 4))):
+            worker = people.make_pedestrian(rng, people.WORKER, walking=rng.random() < 0.5)
+            site.put(
+                worker,
+                along + rng.uniform(-5, 5),
+                middle + rng.uniform(-1, 1),
+                rng.uniform(0, 6.28),
+                where="any",
+            )
+
+
+def _parked(site: Site) -> None:
+    """Rows of parked vehicles at the curb, and some in lots, drives and on the grass."""
+    rng, street = site.rng, site.street
+    for side, strip in zip((-1, 1), street.parking):
+        density = rng.uniform(0.35, 0.85)
+        along = site.window[0]
+        while strip and along < site.window[1]:
+            model = vehicles.VEHICLES[_draw(rng, PARKED)](rng)
+            low, high = model.bounds()
+            length = high[0] - low[0]
+            across = side * (street.half - 1.2 + rng.normal(0, 0.06))
+            turn = (0.0 if side < 0 else np.pi) + rng.normal(0, 0.03) + (rng.random() < 0.1) * np.pi
+            if model.label == 21:
+                turn += rng.uniform(0.6, 1.4)
+            clear = abs(along + length / 2 - street.junction) > street.side_half + 7 + length / 2
+            if clear and rng.random() < density:
+                site.put(model, along + length / 2, across, turn, where="road", margin=0.05)
+            along += length + rng.uniform(0.7, 2.0)
+    for _ in range(site.count(14)):
+        model = vehicles.VEHICLES[_draw(rng, PARKED)](rng)
+        side = rng.choice((-1, 1))
+        across = side * (street.half + rng.uniform(2.5, 16.0))
+        site.put(model, site.along(), across, rng.choice((0, 0.5, 1, 1.5)) * np.pi + rng.normal(0, 0.1),
+                 where="any", margin=0.3)  # fmt: skip
+
+
+def _traffic(site: Site, ego: Track, seconds: float) -> None:
+    """Vehicles in all lanes. All in a lane keep their distance: the ego lane goes at the ego's pace."""
+    rng, street = site.rng, site.street
+    gap = rng.uniform(9, 24)
+    for sign in (-1.0, 1.0):
+        for lane in range(street.lanes):
+            across = sign * (lane + 0.5) * street.lane
+            direction = -sign  # right-hand traffic: negative across drives along
+            own = abs(across - ego.across) < 0.5
+            pace = ego.pace if own else Pace(rng.uniform(3.0, 11.0))
+            stopped = not own and rng.random() < 0.15
+            along = (
+                site.window[0] - direction * (0 if own else pace.speed * seconds * 0.5) + rng.uniform(0, 15)
+            )
+            stop = site.window[1] + 20
+            while along < stop:
+                name = _draw(rng, DRIVING)
+                maker = vehicles.VEHICLES[name]
+                rider = name in ("bicycle", "motorcycle")
+                model = maker(rng, rider=True) if rider else maker(rng)
+                low, high = model.bounds()
+                length = high[0] - low[0]
+                middle = along + length / 2
+                free = not own or middle - length / 2 > ego.along + 13 or middle + length / 2 < ego.along - 8
+                if free and rng.random() < 0.75:
+                    turn = 0.0 if direction > 0 else np.pi
+                    shift = rng.normal(0, 0.12)
+                    speed = Pace(0.0) if stopped else pace
+                    track = Track(middle, across + shift, speed, direction, turn=turn, base=0.3 * length)
+                    attribute = (
+                        "cycle.with_rider" if rider else "vehicle.stopped" if stopped else "vehicle.moving"
+                    )
+                    site.placed.append(Placed(model, track=track, annotated=True, attribute=attribute))
+                along += length + gap * rng.uniform(0.5, 1.6)
+
+
+def _side_road(site: Site) -> None:
+    """Vehicles that wait in the side road."""
+    rng, street = site.rng, site.street
+    if street.junction < 0:
+        return
+    for side in (-1, 1):
+        across = street.half + rng.uniform(6.5, 9.0)
+        for _ in range(int(rng.integers(0, 3))):
+            model = vehicles.VEHICLES[_draw(rng, DRIVING)](rng)
+            low, high = model.bounds()
+            half = (high[0] - low[0]) / 2
+            turn = -side * np.pi / 2
+            lane = side * street.side_half / 2
+            site.put(model, street.junction + lane, side * (across + half), turn, where="road", margin=0.1,
+                     attribute="vehicle.stopped" if model.label in VEHICLE_LABELS else "")  # fmt: skip
+            across += 2 * half + 1.5
+
+
+def _buildings(site: Site) -> None:
+    rng, street = site.rng, site.street
+    for side in (-1, 1):
+        along = site.window[0] - 10
+        density = rng.uniform(0.55, 0.95)
+        setback = rng.uniform(0.5, 9.0)
+        while along < site.window[1] + 10:
+            length, depth = rng.uniform(6, 22), rng.uniform(6, 14)
+            height = rng.uniform(2.4, 3.6) if rng.random() < 0.2 else rng.uniform(4.5, 18)
+            if rng.random() < 0.2:
+                length, depth = rng.uniform(2.5, 6), rng.uniform(2.5, 5)  # sheds, garages
+                height = rng.uniform(1.9, 3.2)
+            back = setback + rng.exponential(2.0) * (rng.random() < 0.5)
+            if rng.random() < density:
+                model = scenery.make_building(rng, length, depth, height)
+                across = side * (street.half + 2.0 + back + depth / 2)
+                for extra in (0.0, 3.0, 7.0):  # further back where the road is in the way
+                    if site.put(model, along + length / 2, across + side * extra, margin=0.2, tilted=False):
+                        break
+            along += length + (rng.uniform(0, 1.5) if rng.random() < 0.5 else rng.uniform(2, 14))
+
+
+def _boundaries(site: Site) -> None:
+    """Hedges, walls and fences between gardens and the pavement, and between the gardens."""
+    rng, street = site.rng, site.street
+    for side in (-1, 1):
+        along, distance = site.window[0], rng.uniform(2.0, 6.0)
+        while along < site.window[1]:
+            length = rng.uniform(2.5, 9.0)
+            kind = str(rng.choice(("hedge", "wall", "fence")))
+            height = rng.uniform(0.5, 2.2)
+            if rng.random() < 0.5:
+                across = side * (street.half + distance + rng.normal(0, 0.3))
+                turn = np.pi / 2 if rng.random() < 0.15 else rng.normal(0, 0.03)
+                site.put(
+                    scenery.make_row(rng, kind, length, height), along + length / 2, across, turn, margin=0.0
+                )
+            along += length + rng.uniform(0.3, 4.0)
+            if rng.random() < 0.2:
+                distance = rng.uniform(1.5, 9.0)
+
+
+def _furniture(site: Site) -> None:
+    """Street lights, signs, boxes, benches, bins."""
+    rng, street = site.rng, site.street
+    for side in (-1, 1):
+        spacing = rng.uniform(16, 28)
+        for along in np.arange(site.window[0] + rng.uniform(0, 10), site.window[1], spacing):
+            turn = 0.0 if side < 0 else np.pi
+            site.put(
+                scenery.make_lamp_post(rng), along, side * (street.half + 0.5), turn, where="any", margin=-0.2
+            )
+    if street.junction > 0:
+        for side in (-1, 1):
+            for end in (-1, 1):
+                along = street.junction + end * (street.side_half + 5.5)
+                across = side * (street.half + 0.7)
+                site.put(
+                    scenery.make_traffic_light(rng), along, across, 0.0 if end < 0 else np.pi, margin=0.0
+                )
+    for _ in range(site.count(12)):
+        across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.4, 2.0))
+        turn = rng.choice((0.0, np.pi)) + rng.normal(0, 0.2)
+        site.put(scenery.make_sign(rng), site.along(), across, turn, margin=0.0)
+    for _ in range(site.count(22)):
+        across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.6, 10.0))
+        turn = rng.choice((0.0, 0.5, 1.0, 1.5)) * np.pi
+        site.put(scenery.make_furniture(rng), site.along(), across, turn, margin=0.05)
+    for _ in range(site.count(5)):
+        across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.5, 5.0))
+        site.put(scenery.make_litter(rng), site.along(), across, rng.uniform(0, 6.28))
+
+
+def _plants(site: Site) -> None:
+    rng, street = site.rng, site.street
+    for side in (-1, 1):
+        if rng.random() < 0.6:  # an avenue
+            for along in np.arange(site.window[0], site.window[1], rng.uniform(7, 14)):
+                tree = scenery.make_tree(rng, rng.uniform(3.0, 8.0))
+                _plant(site, tree, along + rng.normal(0, 0.5), side * (street.half + rng.uniform(0.6, 1.6)))
+    for _ in range(site.count(26)):
+        across = rng.choice((-1, 1)) * (street.half + rng.uniform(1.5, 32.0))
+        _plant(site, scenery.make_tree(rng, rng.uniform(2.0, 11.0)), site.along(), across)
+    for _ in range(site.count(50)):
+        across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.8, 25.0))
+        site.put(
+            scenery.make_bush(rng, rng.uniform(0.3, 2.0)),
+            site.along(),
+            across,
+            rng.uniform(0, 6.28),
+            margin=-0.1,
+        )
+
+
+def _plant(site: Site, tree: Model, along: float, across: float) -> None:
+    """A tree needs ground for its trunk only; its crown may reach over other things."""
+    trunk = Model(tree.label, tree.reflectance, tree.seed, tree.parts[:1])
+    site.put(tree, along, across, margin=0.1, footprint=trunk.bounds())
+
+
+def _people(site: Site, seconds: float) -> None:
+    """Pedestrians on the pavement, some across the street; parked bicycles and motorcycles."""
+    rng, street = site.rng, site.street
+    for _ in range(site.count(18)):
+        side, direction = rng.choice((-1, 1)), rng.choice((-1.0, 1.0))
+        across = side * (street.half + rng.uniform(0.7, 4.5))
+        model = people.make_pedestrian(rng, walking=True)
+        turn = 0.0 if direction > 0 else np.pi
+        track = Track(site.along(), across, Pace(rng.uniform(0.7, 1.7)), direction, turn=turn, tilted=False)
+        site.placed.append(Placed(model, track=track, annotated=True, attribute="pedestrian.moving"))
+    for _ in range(site.count(3)):  # crossing, at a place that the vehicle has left or not yet reached
+        side = rng.choice((-1.0, 1.0))
+        model = people.make_pedestrian(rng, walking=True)
+        along = (
+            street.junction - street.side_half - 3
+            if street.junction > 0 and rng.random() < 0.6
+            else site.along()
+        )
+        start = side * (street.half + rng.uniform(-1.0, 3.0))
+        track = Track(along + rng.normal(0, 0.7), start, Pace(0.0), drift=-side * rng.uniform(0.8, 1.6),
+                      turn=-side * np.pi / 2, tilted=False)  # fmt: skip
+        if street.half + 3.0 > abs(start) - 1.2 * seconds:
+            site.placed.append(Placed(model, track=track, annotated=True, attribute="pedestrian.moving"))
+    for _ in range(site.count(14)):
+        across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.5, 6.0))
+        model = people.make_pedestrian(rng, walking=False)
+        site.put(model, site.along(), across, rng.uniform(0, 6.28))
+    for _ in range(site.count(8)):
+        across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.5, 5.0))
+        maker = vehicles.make_bicycle if rng.random() < 0.6 else vehicles.make_motorcycle
+        along, turn = site.along(), rng.choice((0.0, 0.5, 1.0)) * np.pi + rng.normal(0, 0.15)
+        for step in range(int(rng.integers(1, 4))):
+            site.put(maker(rng), along + 0.8 * step, across, turn)
+
+
+def _fill_quota(site: Site, start: float, stop: float) -> None:
+    """Add what is too rare between ``start`` and ``stop`` of the street, anywhere that it fits."""
+    rng, street = site.rng, site.street
+    for label, (least, maker) in QUOTA.items():
+        found = 0
+        for thing in site.placed:
+            if SAME.get(thing.model.label, thing.model.label) == label and thing.pose is not None:
+                x, y, _ = street.place(np.arange(start, stop, 2.0), 0.0)
+                found += bool(np.hypot(x - thing.pose[0, 3], y - thing.pose[1, 3]).min() < 18.0)
+        for _ in range(200):
+            if found >= least:
+                break
+            side = rng.choice((-1, 1))
+            across = side * (street.lane * street.lanes + rng.uniform(0.8, 12.0))
+            found += site.put(
+                maker(rng), rng.uniform(start, stop), across, rng.uniform(0, 2 * np.pi), where="any"
+            )
