@@ -56,7 +56,7 @@ def resize_image(
         return image.copy()
     import torch  # here, so that workers which only cut regions start without it
 
-    planes = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    planes = torch.from_numpy(np.require(image, requirements=("C", "W"))).permute(2, 0, 1)[None]
     resized = torch.nn.functional.interpolate(
         planes, size=tuple(size), mode="bilinear", align_corners=False, antialias=antialias
     )

@@ -1,0 +1,181 @@
+"""Projection, occlusion and the one rounding rule."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from superflow.camera.projection import Projection, nearest_pixels, one_view, project, unoccluded
+from superflow.datasets.frame import Camera, Frame
+
+from superflow.geometry import invert, rotation_z
+
+SIZE = (60, 80)
+INTRINSICS = np.array([[50.0, 0, 39.5], [0, 50.0, 29.5], [0, 0, 1]])
+# lidar x forward, y left, z up -> camera x right, y down, z forward
+LIDAR_TO_CAMERA = np.array([[0, -1.0, 0, 0], [0, 0, -1.0, 0.3], [1.0, 0, 0, -0.2], [0, 0, 0, 1]])
+
+
+def some_points(count: int, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    return np.c_[generator.uniform(-20, 40, (count, 3)) * (1, 0.5, 0.2), np.ones(count)].astype(np.float32)
+
+
+def shift(x: float, y: float, z: float) -> np.ndarray:
+    a_to_b = np.eye(4)
+    a_to_b[:3, 3] = x, y, z
+    return a_to_b
+
+
+def test_matches_a_loop_over_points():
+    points = some_points(500)
+    got = project(points, LIDAR_TO_CAMERA, INTRINSICS, SIZE)
+    rows, pixels, depths = [], [], []
+    for row, point in enumerate(points):
+        x, y, z = (LIDAR_TO_CAMERA @ [*point[:3].astype(float), 1.0])[:3]
+        if z <= 1.0:
+            continue
+        u, v = 50 * x / z + 39.5, 50 * y / z + 29.5
+        if 0 < u < SIZE[1] - 1 and 0 < v < SIZE[0] - 1:
+            rows.append(row)
+            pixels.append((u, v))
+            depths.append(z)
+    assert len(rows) > 50
+    np.testing.assert_array_equal(got.rows, rows)
+    np.testing.assert_allclose(got.pixels, pixels, atol=1e-4)
+    np.testing.assert_allclose(got.depth, depths, rtol=1e-6)
+
+
+def test_borders_and_depth_are_strict():
+    # depth 1 is out, just above is in; a position exactly on the first or last pixel centre is out
+    points = np.array([[1.2, 0, 0.3], [1.3, 0, 0.3], [10.2, 0, 0.3]])
+    assert project(points, LIDAR_TO_CAMERA, INTRINSICS, SIZE).rows.tolist() == [1, 2]
+    eye = np.eye(3)
+    places = np.array([[0, 5, 2], [1, 5, 2], [79 * 2, 5, 2], [78 * 2, 5, 2], [5, 0, 2], [5, 59 * 2, 2.0]])
+    assert project(places, np.eye(4), eye, SIZE).rows.tolist() == [1, 3]
+
+
+def test_points_that_are_not_finite_are_left_out_and_empty_clouds_are_fine():
+    points = np.array([[10, 0, 0.3], [np.nan, 0, 0], [np.inf, 0, 0.3], [10, -np.inf, 0.3]], dtype=np.float32)
+    before = points.copy()
+    with np.errstate(all="raise"):
+        assert project(points, LIDAR_TO_CAMERA, INTRINSICS, SIZE).rows.tolist() == [0]
+    np.testing.assert_array_equal(points, before)
+    empty = project(points[:0], LIDAR_TO_CAMERA, INTRINSICS, SIZE)
+    assert len(empty) == 0
+    assert empty.pixels.shape == (0, 2)
+    assert unoccluded(empty, SIZE).shape == (0,)
+
+
+def test_equals_the_devkit_on_real_frames(pandaset, pandaset_root):
+    devkit = pytest.importorskip("nuscenes.nuscenes")
+    tables = devkit.NuScenes(version="v1.0-mini", dataroot=str(pandaset_root), verbose=False)
+    compared = 0
+    for place in (0, 40, 70):  # 40 and 70: the vehicle moves
+        frame = pandaset.frame(place)
+        for camera in frame.cameras:
+            ours = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+            # the devkit also drops the outermost pixel
+            ours = ours.select((ours.pixels > 1).all(axis=1))
+            theirs, depth, _ = tables.explorer.map_pointcloud_to_image(
+                frame.token, camera.token, min_dist=1.0
+            )
+            assert len(ours) == theirs.shape[1]
+            np.testing.assert_allclose(ours.pixels, theirs[:2].T, atol=0.01)
+            np.testing.assert_allclose(ours.depth, depth, atol=1e-3)
+            compared += len(ours)
+    assert compared > 100_000
+
+
+def test_mistake_12_both_ego_poses():
+    """At 20 m/s and 50 ms between scan and exposure a pole 10 m ahead is 1 m nearer in the image."""
+    lidar_to_ego, camera_to_ego = shift(0.8, 0, 1.8), shift(1.5, 0, 1.5) @ invert(LIDAR_TO_CAMERA)
+    at_scan, at_exposure = rotation_z(0.4), rotation_z(0.4) @ shift(1.0, 0, 0)
+    camera = Camera("c", "CAM", 50_000, INTRINSICS, camera_to_ego, at_exposure, "", SIZE)
+    pole_in_world = at_scan @ np.array([10.0, 3.0, 1.0, 1])
+    point = (invert(at_scan @ lidar_to_ego) @ pole_in_world)[:3]
+    frame = Frame("f", "s", 0, True, point[None].astype(np.float32), lidar_to_ego, at_scan, (camera,))
+
+    got = project(frame.points, frame.lidar_to_camera(camera), INTRINSICS, SIZE)
+    expected = INTRINSICS @ (invert(at_exposure @ camera_to_ego) @ pole_in_world)[:3]
+    np.testing.assert_allclose(got.pixels[0], expected[:2] / expected[2], atol=1e-3)
+
+    one_pose = invert(camera_to_ego) @ lidar_to_ego
+    mistaken = project(frame.points, one_pose, INTRINSICS, SIZE)
+    assert np.abs(mistaken.pixels[0] - got.pixels[0]).max() > 1.5
+
+
+def two_planes() -> tuple[Projection, np.ndarray]:
+    """A wall at 20 m behind a board at 5 m that covers the middle of the image; which points are on the wall."""
+    v, u = np.mgrid[2:58:1.5, 2:78:1.5]
+    wall = np.c_[u.ravel(), v.ravel()].astype(np.float32)
+    board = wall[(np.abs(wall - (39.5, 29.5)) < (20, 12)).all(axis=1)] + np.float32(0.4)
+    pixels = np.concatenate([wall, board])
+    depth = np.r_[np.full(len(wall), 20.0), np.full(len(board), 5.0)].astype(np.float32)
+    return Projection(np.arange(len(pixels)), pixels, depth), np.arange(len(pixels)) < len(wall)
+
+
+def test_mistake_13_hidden_points_make_no_pairs():
+    projection, on_wall = two_planes()
+    behind = on_wall & (np.abs(projection.pixels - (39.5, 29.5)) < (17, 9)).all(axis=1)
+    beside = on_wall & (np.abs(projection.pixels - (39.5, 29.5)) > (26, 18)).any(axis=1)
+    assert behind.sum() > 100
+    assert beside.sum() > 100
+    seen = unoccluded(projection, SIZE)
+    assert not seen[behind].any()
+    assert seen[beside].all()
+    assert seen[~on_wall].all()
+
+
+def test_occlusion_matches_a_loop_over_pairs_and_forgets_their_order():
+    generator = np.random.default_rng(1)
+    pixels = (generator.uniform(0, 1, (300, 2)) * (78, 58) + 0.5).astype(np.float32)
+    projection = Projection(np.arange(300), pixels, generator.uniform(2, 40, 300).astype(np.float32))
+    got = unoccluded(projection, SIZE, cell_px=5, slack_ratio=0.1, slack_m=1.0)
+    cells = np.floor(pixels + 0.5).astype(int) // 5
+    for i in range(300):
+        rivals = [projection.depth[j] for j in range(300) if (cells[i] == cells[j]).all()]
+        assert got[i] == (projection.depth[i] <= min(rivals) * 1.1 + 1.0)
+    assert 0 < got.sum() < 300
+    order = generator.permutation(300)
+    np.testing.assert_array_equal(
+        unoccluded(projection.select(order), SIZE, cell_px=5, slack_ratio=0.1, slack_m=1.0), got[order]
+    )
+
+
+def test_slanted_road_is_not_hidden_by_itself(pandaset):
+    frame = pandaset.frame(0)
+    front = next(camera for camera in frame.cameras if camera.channel == "CAM_FRONT")
+    seen = project(frame.points, frame.lidar_to_camera(front), front.intrinsics, front.size)
+    visible = unoccluded(seen, front.size)
+    road = frame.labels[seen.rows] == 24  # flat.driveable_surface
+    assert visible[road].mean() > 0.97
+    assert 0.5 < visible.mean() < 0.98
+
+
+def test_mistake_17_one_rounding_rule():
+    positions = [[0.5, 1.5], [2.5, 3.5], [0.49, 7.51], [-0.5, -0.4]]
+    assert nearest_pixels(np.array(positions), (20, 20)).tolist() == [[1, 2], [3, 4], [0, 8], [0, 0]]
+
+
+@given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), max_size=20))
+@settings(max_examples=50, deadline=None)
+def test_mistake_39_clipped_on_both_sides(positions):
+    got = nearest_pixels(np.array(positions).reshape(-1, 2), SIZE)
+    assert ((got >= 0) & (got < (SIZE[1], SIZE[0]))).all()
+    assert nearest_pixels(np.array([[-3.0, -3.0], [500, 500]]), SIZE).tolist() == [[0, 0], [79, 59]]
+
+
+def test_mistake_21_a_point_seen_twice_keeps_the_pair_nearest_to_an_image_centre():
+    sizes = np.array([[60, 80], [60, 80], [120, 160]])
+    points = np.array([4, 4, 7, 9, 9, 9])
+    images = np.array([0, 1, 1, 2, 1, 0])
+    pixels = np.array([[40, 30], [2, 30], [5, 5], [80, 50], [39, 25], [40, 25.0]])
+    # point 9: image 2 has a margin of 50 / 120, images 1 and 0 of 25 / 60: equal, so the smallest image row
+    kept = one_view(points, images, pixels, sizes)
+    assert list(zip(points[kept], images[kept])) == [(4, 0), (7, 1), (9, 0)]
+    order = np.random.default_rng(0).permutation(6)
+    again = order[one_view(points[order], images[order], pixels[order], sizes)]
+    assert list(zip(points[again], images[again])) == [(4, 0), (7, 1), (9, 0)]
+    assert len(one_view(points[:0], images[:0], pixels[:0], sizes)) == 0
