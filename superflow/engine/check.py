@@ -222,7 +222,9 @@ def top_slots() -> dict[str, Any]:
             }
         ),
         "custom_hooks": Slot(HOOKS, further=hook),
-        "visualizer": Slot(VISUALIZERS, further={"vis_backends": Slot(VISBACKENDS), "name": ANY}),
+        "visualizer": Slot(
+            VISUALIZERS, further={"vis_backends": Slot(VISBACKENDS, further={"save_dir": ANY}), "name": ANY}
+        ),
         "log_processor": Slot(LOG_PROCESSORS, default="LogProcessor"),
         "randomness": Slot(keys={"seed": ANY, "deterministic": ANY}),
         "env_cfg": Slot(

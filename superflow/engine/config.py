@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
-from mmengine.utils import import_modules_from_strings
 
 from ..errors import InputError, MissingFileError
 from .check import check_config, check_option, nearest, top_slots
@@ -47,19 +46,23 @@ def load_config(
         InputError: no such file, a key that nothing reads, or options that cannot be used here.
     """
     path = find_config(path)
-    _check_variables(path)
+    assigned = _check_variables(path)
     try:
         config = Config.fromfile(str(path))
     except Exception as error:  # a config is code: whatever it raises is about the file
         raise InputError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); correct the file"
         ) from error
-    _import_registered(config)
-    for key in options or {}:
-        check_option(config, key)
-    config.merge_from_dict(dict(options or {}))
-    if data_root is not None:
-        _move_data(config, str(data_root), path)
+    options = dict(options or {})
+    data_root = options.pop("data_root", data_root) if data_root is None else data_root
+    for key in options:
+        check_option(config._cfg_dict, key)
+    config.merge_from_dict(options)
+    # paths in base files were made with the base's data_root, whatever this file or the caller says
+    for old in assigned:
+        _move_data(config, old, str(data_root or config.data_root))
+    if data_root is not None and not assigned:
+        raise InputError(f"{path}: has no data_root that --data-root could replace; set its paths one by one")
     config.setdefault("default_scope", SCOPE)
     config.setdefault("work_dir", f"work_dirs/{path.stem}")
     config.setdefault("randomness", ConfigDict(seed=0))
@@ -75,7 +78,7 @@ def load_config(
         config.load_from = str(load_from)
     if resume:
         _resume(config, resume)
-    check_config(config)
+    check_config(config._cfg_dict)
     return config
 
 
@@ -87,7 +90,7 @@ def find_config(name: str | Path) -> Path:
     """
     path = Path(name)
     if path.is_file():
-        return path
+        return path.resolve()
     shipped = shipped_configs()
     for candidate in (path.as_posix(), f"{path.as_posix()}.py"):
         if candidate.removeprefix("configs/") in shipped:
@@ -108,17 +111,14 @@ def shipped_configs() -> dict[str, Path]:
     }
 
 
-def _import_registered(config: Config) -> None:
-    # mmengine has imported them already for files; a config out of a checkpoint's text has not
-    if config.get("custom_imports"):
-        import_modules_from_strings(**config.custom_imports)
-
-
-def _check_variables(path: Path) -> None:
+def _check_variables(path: Path) -> list[str]:
     """A top-level name must be a key, or be used in its file: anything else is a misspelt key.
 
+    Returns:
+        Every ``data_root`` of the file and its bases.
+
     Raises:
-        InputError: it is neither.
+        InputError: a name is neither.
     """
     try:
         tree = ast.parse(path.read_text())
@@ -130,28 +130,36 @@ def _check_variables(path: Path) -> None:
         node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
     keys = {*top_slots(), "_base_"}
+    roots = []
+    for name, value, line in _assignments(tree):
+        if name not in keys | used:
+            raise InputError(
+                f"{path}:{line}: nothing reads {name!r}; the nearest known key is {nearest(name, sorted(keys))!r}"
+            )
+        if name == "data_root" and isinstance(value, ast.Constant):
+            roots.append(value.value)
+        if name == "_base_":
+            bases = ast.literal_eval(value)
+            for base in [bases] if isinstance(bases, str) else bases:
+                if (path.parent / base).is_file():  # mmengine says it of a missing one
+                    roots += _check_variables(path.parent / base)
+    return list(dict.fromkeys(roots))
+
+
+def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr, int]]:
     for node in tree.body:
         for target in node.targets if isinstance(node, ast.Assign) else ():
-            if isinstance(target, ast.Name) and target.id not in keys | used:
-                raise InputError(
-                    f"{path}:{node.lineno}: nothing reads {target.id!r}; "
-                    f"the nearest known key is {nearest(target.id, sorted(keys))!r}"
-                )
-            if isinstance(target, ast.Name) and target.id == "_base_":
-                bases = ast.literal_eval(node.value)
-                for base in [bases] if isinstance(bases, str) else bases:
-                    if (path.parent / base).is_file():  # mmengine says it of a missing one
-                        _check_variables(path.parent / base)
+            if isinstance(target, ast.Name):
+                yield target.id, node.value, node.lineno
 
 
-def _move_data(config: Config, new: str, path: Path) -> None:
-    if not config.get("data_root"):
-        raise InputError(f"{path}: has no data_root that --data-root could replace; set its paths one by one")
-    old = config.data_root.rstrip("/")
+def _move_data(config: Config, old: str, new: str) -> None:
+    """Replace the folder ``old`` at the beginning of every path of the config."""
+    old, new = old.rstrip("/"), new.rstrip("/")
 
     def moved(value: Any) -> Any:
         if isinstance(value, str) and (value.rstrip("/") == old or value.startswith(old + "/")):
-            return new.rstrip("/") + value[len(old) :]
+            return new + value[len(old) :].rstrip("/")
         if isinstance(value, Mapping):
             return ConfigDict({key: moved(item) for key, item in value.items()})
         if isinstance(value, list | tuple):
@@ -159,7 +167,7 @@ def _move_data(config: Config, new: str, path: Path) -> None:
         return value
 
     for key in list(config.keys()):
-        if key != "work_dir":
+        if key != "work_dir" and old != new:
             config[key] = moved(config[key])
 
 

@@ -90,5 +90,7 @@ def _number(*entropy: int) -> int:
 
 @lru_cache(maxsize=4)
 def _order(seed: int, epoch: int, items: int) -> NDArray[np.int64]:
-    generator = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, _ORDER, epoch))))
-    return generator.permutation(items)
+    # NumPy promises this sequence for all versions, but not the one behind Generator.permutation
+    return (
+        np.random.SeedSequence((seed, _ORDER, epoch)).generate_state(items, np.uint64).argsort(kind="stable")
+    )

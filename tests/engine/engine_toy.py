@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from superflow.batch import Batch
+from superflow.distributed import gather_rows, world_size, world_sum
 from superflow.engine import DATASETS, MODELS
 
 CLASSES = 3
 
 CONFIG = """
-custom_imports = dict(imports=["toy"])
+custom_imports = dict(imports=["engine_toy"])
 default_scope = "superflow"
 model = dict(type="ToyModel", width=8)
 train_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(type="ToyDataset", items=7))
@@ -77,13 +78,19 @@ class ToyModel(nn.Module):
     """A net with batch norm, dropout and every source of random numbers, so that resuming has something to lose."""
 
     def __init__(
-        self, width: int = 8, *, norm: bool = True, dropout: float = 0.1, freeze: bool = False
+        self,
+        width: int = 8,
+        *,
+        norm: bool = True,
+        dropout: float = 0.1,
+        freeze: bool = False,
+        contrast: bool = False,
     ) -> None:
         super().__init__()
         layers = [nn.Linear(4, width), nn.BatchNorm1d(width) if norm else nn.Identity(), nn.ReLU()]
         self.backbone = nn.Sequential(*layers, nn.Dropout(dropout))
         self.head = nn.Linear(width, CLASSES)
-        self.freeze = freeze
+        self.freeze, self.contrast = freeze, contrast
         self.backbone.requires_grad_(not freeze)
 
     def train(self, mode: bool = True) -> ToyModel:
@@ -94,7 +101,15 @@ class ToyModel(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Any]:
         features = self.backbone(batch.points)
-        loss = nn.functional.cross_entropy(self.head(features), batch.labels)
+        share = world_size() / world_sum(features.new_tensor(float(len(features))))
+        loss = nn.functional.cross_entropy(self.head(features), batch.labels, reduction="sum") * share
+        if self.contrast:
+            columns, start = gather_rows(self.head(features))
+            own = torch.arange(len(features)) + start
+            loss = (
+                loss
+                + nn.functional.cross_entropy(features[:, :CLASSES] @ columns.T, own, reduction="sum") * share
+            )
         return {"loss": loss, "rows": float(len(batch.points)), "_features": features.detach()}
 
     def predict(self, batch: Batch) -> Tensor:

@@ -1,0 +1,114 @@
+"""One batch through everything, with shapes, times and memory, before a long run is started."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from torch import Tensor, nn
+
+from .hooks.result import device_name, peak_memory
+from .hooks.runtime import scalars
+from .loops import seed_step
+from .runner import EngineRunner, build_runner
+
+
+def dry_run(config: Config, show: Callable[[str], None]) -> None:
+    """Load, forward, backward, optimizer step and evaluation of one batch each; nothing of it is kept.
+
+    Args:
+        config: of `config.load_config`; its work folder is not touched.
+        show: receives the lines.
+
+    Raises:
+        InputError: the config, its data or its checkpoint cannot be used.
+    """
+    config = config.copy()
+    with tempfile.TemporaryDirectory(prefix="superflow-dry-run-") as folder:
+        config.work_dir, config.log_level = folder, "WARNING"
+        config.visualizer = {"type": "Visualizer", "vis_backends": []}
+        runner = build_runner(config)
+        for line in _lines(runner):
+            show(line)
+
+
+def _lines(runner: EngineRunner) -> Iterator[str]:
+    model = runner.plain_model
+    yield f"device: {device_name()}, {runner.world_size} process(es)"
+    for name, child in model.named_children():
+        yield f"model.{name}: {_parameters(child)}"
+    yield f"model: {_parameters(model)}"
+    if runner._train_loop is not None:
+        yield from _train(runner)
+    if runner._val_loop is not None:
+        yield from _evaluate(runner)
+    for name, value in peak_memory().items():
+        yield f"{name}: {value:,.0f}"
+
+
+def _train(runner: EngineRunner) -> Iterator[str]:
+    runner._train_loop = runner.build_train_loop(runner._train_loop)
+    runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    if runner.param_schedulers is not None:
+        runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
+    runner.load_or_resume()
+    loop = runner.train_loop
+    yield f"data: {loop.sampler.items} items, {runner.data_records()['train']}"
+    loop.sampler.start, loop.sampler.stop = loop.iter, loop.iter + 1
+    began = time.perf_counter()
+    batch = next(iter(loop.dataloader))
+    yield f"first batch after {time.perf_counter() - began:.2f} s, loader start included"
+    yield from _shapes(batch)
+    runner.model.train()
+    for attempt in ("first", "second"):  # the first step also warms up
+        seed_step(runner.seed, loop.iter, runner.rank)
+        began = time.perf_counter()
+        outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
+        numbers = scalars(outputs)
+        yield f"{attempt} step: {time.perf_counter() - began:.3f} s, " + ", ".join(
+            f"{name} {value:.4g}" for name, value in numbers.items()
+        )
+    yield from (f"output {name}: {_shape(value)}" for name, value in outputs.items() if name.startswith("_"))
+    groups = runner.optim_wrapper.optimizer.param_groups
+    yield "learning rates: " + ", ".join(
+        f"{group['lr']:.3g} ({len(group['params'])} tensors)" for group in groups
+    )
+    yield f"the run: {loop.max_iters} iterations"
+
+
+@torch.no_grad()
+def _evaluate(runner: EngineRunner) -> Iterator[str]:
+    loop = runner.build_val_loop(runner._val_loop)
+    batch = next(iter(loop.dataloader))
+    runner.model.eval()
+    began = time.perf_counter()
+    outputs = runner.model.val_step(batch)
+    loop.evaluator.process(data_samples=outputs, data_batch=batch)
+    metrics = loop.evaluator.evaluate(len(loop.dataloader.dataset))
+    yield f"evaluation of {len(loop.dataloader)} batches, the first in {time.perf_counter() - began:.3f} s"
+    yield "metrics: " + ", ".join(name for name in metrics)
+
+
+def _shapes(batch: Any) -> Iterator[str]:
+    for entry in fields(batch) if is_dataclass(batch) else ():
+        value = getattr(batch, entry.name)
+        if isinstance(value, Tensor):
+            yield f"batch.{entry.name}: {_shape(value)}"
+
+
+def _shape(value: Any) -> str:
+    if not isinstance(value, Tensor):
+        return repr(value)
+    megabytes = value.numel() * value.element_size() / 2**20
+    return f"{tuple(value.shape)} {str(value.dtype).removeprefix('torch.')}, {megabytes:.2f} MB"
+
+
+def _parameters(module: nn.Module) -> str:
+    total = sum(parameter.numel() for parameter in module.parameters())
+    trained = sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)
+    return f"{total:,} parameters, {trained:,} of them trained"

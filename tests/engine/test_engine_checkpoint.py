@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import builtins
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from engine_toy import ToyModel
+
+from superflow.engine.checkpoint import (
+    find_last,
+    list_checkpoints,
+    load_weights,
+    plain,
+    point_to,
+    read_checkpoint,
+    remove_leftovers,
+    write_checkpoint,
+)
+from superflow.errors import InputError, MissingFileError
+
+CONTENT = {"meta": {"iter": 1}, "state_dict": {"weight": torch.arange(5.0)}}
+
+
+def test_only_plain_types_are_stored() -> None:
+    made = plain({"a": (1, 2.5), "b": np.float64(3), "c": np.arange(2), "d": Path("x"), 4: [None, True, "s"]})
+    assert made.pop("c").tolist() == [0, 1]
+    assert made == {"a": [1, 2.5], "b": 3.0, "d": "x", 4: [None, True, "s"]}
+    assert type(made["b"]) is float
+    with pytest.raises(
+        TypeError, match=r"checkpoint\.meta\.hook\[1\] is a object; checkpoints hold plain types"
+    ):
+        plain({"meta": {"hook": [1, object()]}})
+
+
+def test_a_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path / "iter_1.pth", CONTENT)
+    loaded = torch.load(tmp_path / "iter_1.pth", weights_only=True)
+    torch.testing.assert_close(loaded["state_dict"]["weight"], torch.arange(5.0))
+    torch.save({"meta": {}, "state_dict": ToyModel()}, tmp_path / "iter_2.pth")
+    with pytest.raises(InputError, match=r"iter_2\.pth: holds more than plain tensors"):
+        read_checkpoint(tmp_path / "iter_2.pth")
+
+
+class FullDisk:
+    """A file whose disk is full after some bytes."""
+
+    def __init__(self, file: Any, room: int) -> None:
+        self.file, self.room = file, room
+
+    def write(self, data: Any) -> int:
+        self.room -= len(data)
+        if self.room < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return self.file.write(data)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.file, name)
+
+    def __enter__(self) -> FullDisk:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.file.close()
+
+
+@pytest.mark.parametrize("room", [0, 300, 1200])
+def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+) -> None:
+    path = tmp_path / "iter_1.pth"
+    write_checkpoint(path, CONTENT)
+    before = path.read_bytes()
+    real_open = builtins.open
+
+    def small(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
+        opened = real_open(file, mode, *args, **options)
+        return FullDisk(opened, room) if "w" in mode and str(file).endswith(".part") else opened
+
+    monkeypatch.setattr(builtins, "open", small)
+    with pytest.raises(
+        InputError, match=r"iter_1\.pth: cannot be written \(No space left on device\); free some"
+    ):
+        write_checkpoint(path, {**CONTENT, "state_dict": {"weight": torch.zeros(1000)}})
+    monkeypatch.undo()
+    assert path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["iter_1.pth"]
+
+
+def test_a_damaged_or_missing_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "iter_1.pth"
+    with pytest.raises(MissingFileError, match=r"iter_1\.pth: there is no such checkpoint"):
+        read_checkpoint(path)
+    write_checkpoint(path, CONTENT)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(InputError, match=r"iter_1\.pth: is no readable checkpoint .*; delete it"):
+        read_checkpoint(path)
+    torch.save({"weight": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="lacks 'meta' or 'state_dict'"):
+        read_checkpoint(path)
+
+
+def test_another_architecture_is_one_sentence_and_loads_nothing() -> None:
+    model, other = ToyModel(width=8), ToyModel(width=4)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(InputError) as caught:
+        load_weights(model, other.state_dict(), "best.pth")
+    assert "backbone.0.weight is (4, 4) in the file and (8, 4) in the model" in str(caught.value)
+    assert "and 4 more" in str(caught.value)
+    assert "use the config that it was trained with" in str(caught.value)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+    without_norm = ToyModel(norm=False).state_dict()
+    with pytest.raises(InputError, match=r"the file has no backbone\.1\.weight"):
+        load_weights(model, without_norm, "best.pth")
+    with pytest.raises(InputError, match=r"the model has no backbone\.1\.weight"):
+        load_weights(ToyModel(norm=False), model.state_dict(), "best.pth")
+
+
+def test_the_newest_checkpoint_is_found_also_without_its_pointer(tmp_path: Path) -> None:
+    assert find_last(tmp_path) is None
+    for iteration in (9, 10, 100):
+        write_checkpoint(tmp_path / f"iter_{iteration}.pth", CONTENT)
+    write_checkpoint(tmp_path / "best_miou.pth", CONTENT)
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["iter_9.pth", "iter_10.pth", "iter_100.pth"]
+    assert find_last(tmp_path).name == "iter_100.pth"
+    point_to(tmp_path / "iter_10.pth")  # killed before it could point to the hundredth
+    assert find_last(tmp_path).name == "iter_10.pth"
+    (tmp_path / "iter_10.pth").unlink()
+    assert find_last(tmp_path).name == "iter_100.pth"
+
+
+def test_files_of_killed_writers_go_and_those_of_living_ones_stay(tmp_path: Path) -> None:
+    dead, alive = tmp_path / ".iter_5.pth.999999999.part", tmp_path / f".iter_5.pth.{os.getpid()}.part"
+    dead.touch()
+    alive.touch()
+    remove_leftovers(tmp_path)
+    assert os.listdir(tmp_path) == [alive.name]

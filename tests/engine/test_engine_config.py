@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from engine_toy import CONFIG
+
+from superflow.engine import load_config
+from superflow.engine.check import check_config, top_slots
+from superflow.engine.config import find_config, shipped_configs
+from superflow.errors import InputError, MissingFileError
+
+PRETRAINER = {
+    "type": "Pretrainer",
+    "student": {"grid": {"type": "cubic", "size_m": 0.2}, "backbone": {"depth": "tiny"}},
+    "teacher": {"name": "efficientnet_lite0"},
+    "objectives": [{"type": "spatial", "weight": 1.0, "temperature": 0.07}],
+}
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "written.py"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("width=8", "widht=8", r"model\.widht: nothing reads this key; the nearest known one is 'width'"),
+        ("items=7", "itmes=7", r"train_dataloader\.dataset\.itmes: .* 'items'"),
+        ("batch_size=2, num", "batchsize=2, num", r"train_dataloader\.batchsize: .* 'batch_size'"),
+        ("lr=0.01", "learning_rate=0.01", r"optim_wrapper\.optimizer\.learning_rate: nothing reads"),
+        ("clip_grad", "grad_clip", r"optim_wrapper\.grad_clip: .* 'clip_grad'"),
+        ('type="OneCycleLR"', 'type="OneCycleLR", max_lr=1', r"param_scheduler\.max_lr: .* 'eta_max'"),
+        (
+            'type="OneCycleLR"',
+            'type="OneCycelLR"',
+            r"param_scheduler\.type: there is no 'OneCycelLR'.* 'OneCycleLR'",
+        ),
+        ('type="ToyModel"', 'type="ToyModle"', r"model\.type: there is no 'ToyModle'.* 'ToyModel'"),
+        ("val_interval", "val_intreval", r"train_cfg\.val_intreval: .* 'val_interval'"),
+        ("momentum=0.1", "momntum=0.1", r"custom_hooks\[0\]\.momntum: .* 'momentum'"),
+        ("interval=3", "intervall=3", r"default_hooks\.checkpoint\.intervall: .* 'interval'"),
+        ("custom_hooks", "custom_hook", r"written\.py:\d+: nothing reads 'custom_hook'; .* 'custom_hooks'"),
+        ("by_epoch=False", "by_epcoh=False", r"log_processor\.by_epcoh: .* 'by_epoch'"),
+        (
+            'dict(type="ToyDataset", items=7)',
+            'dict(type="ToyDataset")',
+            r"dataset: has no 'items', which it needs",
+        ),
+        (
+            'dict(type="ToyModel", width=8)',
+            "dict(width=8)",
+            r"model: has no 'type'; choose one of .*ToyModel",
+        ),
+        ('dict(type="ToyModel", width=8)', "8", r"model: is 8; it must be a dict"),
+        ("val_cfg = dict()", "val_cfg = dict(", r"written\.py:\d+: is no valid Python"),
+        ("val_cfg = dict()", "val_cfg = dict(a=b)", r"written\.py: cannot be read \(NameError: name 'b'"),
+    ],
+)
+def test_a_key_that_nothing_reads_names_the_nearest(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in CONFIG
+    with pytest.raises(InputError, match=message):
+        load_config(written(tmp_path, CONFIG.replace(old, new, 1)))
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        (
+            "model.widht",
+            r"--cfg-options model\.widht: model has no 'widht'; the nearest known key is 'width'",
+        ),
+        ("modle.width", r"the config has no 'modle'; the nearest known key is 'model'"),
+        ("train_cfg.iterations", r"train_cfg has no 'iterations'"),
+        ("optim_wrapper.optimizer.learnrate", r"optim_wrapper\.optimizer has no 'learnrate'"),
+        ("custom_hooks.1.momentum", r"custom_hooks is a list of 1, '1' is none of it"),
+        ("model.width.depth", r"model\.width is 8 and has no keys"),
+        ("steps", r"'steps' is a variable of the config file, which was used when the file was read"),
+    ],
+)
+def test_an_option_that_nothing_reads_names_the_nearest(tmp_path: Path, key: str, message: str) -> None:
+    text = "steps = 12\n" + CONFIG.replace("max_iters=12", "max_iters=steps")
+    with pytest.raises(InputError, match=message):
+        load_config(written(tmp_path, text), options={key: 1})
+
+
+def test_options_reach_what_the_file_does_not_name(tmp_path: Path) -> None:
+    options = {
+        "model.dropout": 0.5,  # an argument that the file leaves out
+        "param_scheduler.pct_start": 0.1,
+        "custom_hooks.0.begin_iter": 2,
+        "optim_wrapper.optimizer.betas": (0.8, 0.9),
+        "find_unused_parameters": True,
+    }
+    config = load_config(written(tmp_path, CONFIG), options=options, seed=5, work_dir=tmp_path / "w")
+    assert config.model.dropout == 0.5
+    assert config.custom_hooks[0].begin_iter == 2
+    assert config.optim_wrapper.optimizer.betas == (0.8, 0.9)
+    assert (config.randomness.seed, config.work_dir) == (5, str(tmp_path / "w"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"objectivs": []}, r"model\.objectivs: .* 'objectives'"),
+        ({"student": {"grid": {}, "backbone": {"dept": 18}}}, r"model\.student\.backbone\.dept: .* 'depth'"),
+        ({"student": {"backbone": {}}}, r"model\.student: has no 'grid', which it needs"),
+        (
+            {"student": {"grid": {}, "backbone": {}, "reduction": 1}},
+            r"model\.student\.reduction: .* 'reduce'",
+        ),
+        (
+            {"objectives": [{"type": "spatail"}]},
+            r"model\.objectives\[0\]\.type: there is no 'spatail'.* 'spatial'",
+        ),
+        (
+            {"objectives": [{"type": "spatial", "temprature": 1}]},
+            r"model\.objectives\[0\]\.temprature: .* 'temperature'",
+        ),
+        (
+            {"objectives": [{"type": "point_regression", "temperature": 1}]},
+            r"\[0\]\.temperature: nothing reads",
+        ),
+    ],
+)
+def test_arguments_of_the_real_model_are_checked(change: dict[str, Any], message: str) -> None:
+    check_config({"model": PRETRAINER})
+    with pytest.raises(InputError, match=message):
+        check_config({"model": {**PRETRAINER, **change}})
+
+
+def test_data_root_moves_every_path_below_it(tmp_path: Path) -> None:
+    text = CONFIG + (
+        'data_root = "data/log"\n'
+        'visualizer = dict(type="Visualizer", vis_backends=[], save_dir=data_root + "/pictures")\n'
+        'load_from = "data/logbook/x.pth"\n'
+        "experiment_name = data_root\n"
+    )
+    config = load_config(written(tmp_path, text), data_root="/disk/")
+    assert (config.data_root, config.visualizer.save_dir) == ("/disk", "/disk/pictures")
+    assert (config.experiment_name, config.load_from) == ("/disk", "data/logbook/x.pth")
+    assert load_config(written(tmp_path, text), options={"data_root": "/disk"}).data_root == "/disk"
+    (tmp_path / "base.py").write_text('data_root = "old"\nload_from = data_root + "/x.pth"\n')
+    inherited = load_config(written(tmp_path, CONFIG + '_base_ = ["base.py"]\ndata_root = "new"\n'))
+    assert inherited.load_from == "new/x.pth"
+    with pytest.raises(InputError, match="has no data_root that --data-root could replace"):
+        load_config(written(tmp_path, CONFIG), data_root="/disk")
+
+
+def test_a_missing_config_is_named_with_the_nearest_shipped_one(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"nowhere\.py: there is no such config; the nearest"):
+        load_config(tmp_path / "nowhere.py")
+    base = next(iter(shipped_configs()), None)
+    if base is not None:
+        assert find_config(base).is_file()
+        assert find_config(f"configs/{base}") == find_config(base.removesuffix(".py"))
+
+
+def test_base_files_are_leaves(repository: Path) -> None:
+    bases = sorted((repository / "configs" / "_base_").glob("*.py"))
+    assert {base.stem for base in bases} >= {"runtime", "onecycle"}
+    assert not [base for base in bases if "_base_ =" in base.read_text()]
+
+
+@pytest.mark.parametrize("name", sorted(shipped_configs()))
+def test_every_shipped_config_is_free_of_keys_that_nothing_reads(name: str) -> None:
+    config = load_config(name)
+    assert config.default_scope == "superflow"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_amp_on_a_cpu_is_refused_with_the_reason(toy_config: Path) -> None:
+    with pytest.raises(
+        InputError, match="--amp: mixed precision needs a CUDA device: bf16 on a CPU is 20-40"
+    ):
+        load_config(toy_config, amp=True)
+
+
+def test_every_key_of_the_runner_is_known() -> None:
+    assert {"model", "train_dataloader", "param_scheduler", "default_hooks", "launcher", "resume"} <= set(
+        top_slots()
+    )

@@ -1,0 +1,53 @@
+"""The ``superflow`` command: each subcommand is a file of this folder, imported only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+# subcommand -> (module of superflow.tools, one line)
+COMMANDS = {
+    "prepare": ("prepare", "index a driving log, cut its images into superpixels, cache teacher features"),
+    "train": ("train", "pretrain, probe or fine-tune what a config describes"),
+    "test": ("test", "evaluate a checkpoint on a config's test set"),
+    "export": ("export", "write a checkpoint's backbone as one file that superflow.load reads"),
+    "visualize": ("visualize", "draw scans, features, superpixels and predictions as PNG"),
+    "make-drive": ("make_drive", "make a synthetic drive in nuScenes schema"),
+    "benchmark": ("benchmark", "time the sparse convolutions and the training step"),
+    "quickstart": ("quickstart", "everything once, on a made or a given log, with a report"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run ``superflow COMMAND ARGUMENTS``; 2 when there is no such command."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0
+    if argv[0] == "--version":
+        from superflow import __version__
+
+        print(__version__)
+        return 0
+    if argv[0] not in COMMANDS:
+        print(f"superflow: there is no command {argv[0]!r}\n\n{usage()}", file=sys.stderr)
+        return 2
+    return import_module(f"superflow.tools.{COMMANDS[argv[0]][0]}").main(argv[1:])
+
+
+def usage() -> str:
+    """The commands, one a line."""
+    lines = [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "Unlabelled driving logs in, a pretrained LiDAR backbone out.",
+            "",
+            "superflow COMMAND [ARGUMENTS]      superflow COMMAND --help      superflow --version",
+            "",
+            *lines,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""Train what a config describes: pretraining, a probe or fine-tuning.
+
+superflow train CONFIG                                   into work_dirs/NAME
+superflow train CONFIG --dry-run                         one batch through everything, nothing is kept
+superflow train CONFIG --resume                          go on from the newest checkpoint, if there is one
+superflow train CONFIG --cfg-options train_cfg.max_iters=200 model.student.backbone.depth=18
+torchrun --nproc_per_node=8 -m superflow.tools.train CONFIG --launcher pytorch --amp
+srun --ntasks-per-node=8 --gpus-per-task=1 superflow train CONFIG --launcher slurm
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from superflow.errors import InputError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="superflow train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="a config file, or the name of one that comes with superflow")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="go on from this checkpoint; without a value, from the newest of the work folder if there is one",
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision (CUDA only)")
+    parser.add_argument("--dry-run", action="store_true", help="one batch; print shapes, times and memory")
+    add_common(parser)
+    return parser.parse_args(argv)
+
+
+def add_common(parser: argparse.ArgumentParser) -> None:
+    """Options that training and testing share."""
+    parser.add_argument("--work-dir", help="folder for checkpoints and logs; default: work_dirs/NAME")
+    parser.add_argument("--data-root", help="replaces the config's data_root in all paths")
+    parser.add_argument("--seed", type=int, help="of everything random; default: the config's")
+    parser.add_argument(
+        "--cfg-options",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="overrides: a.b=1 a.c=[1,2] list.0.key=x; a key that nothing reads is an error",
+    )
+    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), help="how processes were started")
+    # torch.distributed.launch passes it; torchrun and srun set the environment instead
+    parser.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when all is well, 1 when training broke off, 2 when the input cannot be used."""
+    return run("superflow train", parse_args(argv), _train)
+
+
+def run(program: str, args: argparse.Namespace, work: Any) -> int:
+    """Call ``work(args)`` with the environment that torch reads at import, and say what stopped it."""
+    prepare_environment(args)
+    try:
+        return work(args)
+    except InputError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{program}: stopped; add --resume to go on from the newest checkpoint", file=sys.stderr)
+        return 130
+
+
+def prepare_environment(args: argparse.Namespace) -> None:
+    """Set what torch and its libraries read when they are imported."""
+    # spinning OpenMP workers stall everything when cores are shared
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # deterministic matrix products
+    if args.local_rank is not None:
+        os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+
+
+def read_config(args: argparse.Namespace, **options: Any) -> Config:
+    """The config with the options of the command line laid over it."""
+    from mmengine.config import DictAction
+
+    from superflow.engine import load_config
+
+    given = {}
+    for option in args.cfg_options:
+        key, found, value = option.partition("=")
+        if not found:
+            raise InputError(f"--cfg-options {option}: has no value; write KEY=VALUE")
+        given[key] = DictAction._parse_iterable(value)
+    return load_config(
+        args.config,
+        options=given,
+        work_dir=args.work_dir,
+        data_root=args.data_root,
+        seed=args.seed,
+        launcher=args.launcher,
+        **options,
+    )
+
+
+def _train(args: argparse.Namespace) -> int:
+    from superflow.engine import build_runner
+    from superflow.engine.dry_run import dry_run
+    from superflow.engine.hooks import DivergedError
+
+    config = read_config(args, amp=args.amp, resume=args.resume or False)
+    if config.get("train_cfg") is None:
+        raise InputError(f"{args.config}: has no train_cfg, so there is nothing to train; try superflow test")
+    if args.dry_run:
+        dry_run(config, print)
+        return 0
+    try:
+        build_runner(config).train()
+    except DivergedError as error:
+        print(f"superflow train: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
