@@ -49,7 +49,7 @@ def read_rows(path: Path, progress: Progress = silent) -> Iterator[Row]:
             ):
                 if not isinstance(values, dict):
                     raise InputError(
-                        f"{path}: must be a list of objects but holds {str(values)[:40]!r}; export it again"
+                        f"{path}: must be a list of objects but holds {str(values)[:40]}; export it again"
                     )
                 yield Row(values, path)
     except FileNotFoundError:

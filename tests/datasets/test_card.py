@@ -1,0 +1,169 @@
+"""Dataset cards: label maps, splits, intensity, recognition."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import yaml
+
+from superflow.datasets.card import DatasetCard, card_names, load_card, recognise_card
+from superflow.datasets.frame import IGNORE_LABEL
+from superflow.errors import InputError
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_every_card_is_whole(name):
+    card = load_card(name)
+    assert card.name == name
+    assert card.licence
+    assert card.source.startswith("https://")
+    assert card.palette.shape == (len(card.classes), 3)
+    assert len({tuple(colour) for colour in card.palette.tolist()}) == len(card.classes)
+    assert set(card.class_of.values()) == set(range(len(card.classes)))
+    assert set(card.class_of) <= set(card.categories.values())
+    scenes = [scene for split in ("train", "val", "test") for scene in card.splits.get(split, ())]
+    assert len(scenes) == len(set(scenes))
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_label_map_covers_all_16_bit_ids(name):
+    card = load_card(name)
+    assert card.label_map.shape == (65536,)
+    for raw in range(65536):
+        category = card.categories.get(raw)
+        assert card.label_map[raw] == card.class_of.get(category, IGNORE_LABEL)
+    assert (card.label_map[max(card.categories) + 1 :] == 255).all()
+
+
+def test_nuscenes_ids_are_the_published_ones(shared_data):
+    facts = yaml.safe_load((shared_data / "label_maps" / "nuscenes.yaml").read_text())
+    card = load_card("nuscenes")
+    assert list(card.classes) == facts["class_names"]
+    assert dict(card.categories) == facts["raw_labels"]
+    for raw, train in facts["raw_to_train"].items():
+        assert card.label_map[raw] == train
+    np.testing.assert_array_equal(card.palette, [facts["palette_train_rgb"][i] for i in range(16)])
+
+
+def test_pandaset_ids_are_the_published_ones(shared_data):
+    facts = yaml.safe_load((shared_data / "label_maps" / "pandaset.yaml").read_text())
+    card = load_card("pandaset")
+    assert [name.replace("_", " ") for name in card.classes] == facts["class_names"]
+    for raw, train in facts["raw_to_train"].items():
+        assert card.label_map[raw] == train
+
+
+def test_nuscenes_splits(shared_data):
+    splits = load_card("nuscenes").splits
+    assert {name: len(splits[name]) for name in ("train", "val", "test")} == {
+        "train": 700,
+        "val": 150,
+        "test": 150,
+    }
+    hold_out, rest = set(splits["slidr_verifying"]), set(splits["slidr_parametrizing"])
+    assert (len(hold_out), len(rest)) == (100, 600)
+    assert not hold_out & rest
+    assert hold_out | rest == set(splits["train"])
+    published = yaml.safe_load((shared_data / "splits" / "nuscenes_splits.yaml").read_text())
+    assert all(list(splits[name]) == published[name] for name in splits)
+
+
+def test_mistake_37_intensity_is_normalised_by_the_card():
+    card = load_card("nuscenes")
+    raw = np.array([0, 51, 255, 300, -1], dtype=np.float32)
+    np.testing.assert_allclose(card.normalise_intensity(raw), [0, 0.2, 1, 1, 0])
+    kept = card.normalise_intensity(raw, keep_raw=True)
+    np.testing.assert_array_equal(kept, raw)
+    assert kept is not raw
+    assert card.normalise_intensity(raw).dtype == np.float32
+
+
+def test_a_card_survives_json():
+    card = load_card("nuscenes")
+    again = DatasetCard.from_dict(json.loads(json.dumps(card.to_dict())))
+    assert again.to_dict() == card.to_dict()
+    np.testing.assert_array_equal(again.label_map, card.label_map)
+
+
+NUSCENES_LOG = "n015-2018-07-24-11-22-45+0800"
+
+
+@pytest.mark.parametrize(
+    ("categories", "logfiles", "want"),
+    [
+        (["vehicle.car", "flat.sidewalk"], [NUSCENES_LOG], "nuscenes"),
+        ([], [NUSCENES_LOG], "nuscenes"),
+        (["vehicle.car", "flat.sidewalk"], ["pandaset-002"], "pandaset_nuscenes"),
+        (["Car", "Road", "noise"], ["pandaset-002"], "pandaset"),
+        (["vehicle.car"], ["tuesday-drive"], "my-log"),
+        (["vehicle.car"], [], "my-log"),
+        ([], [], "my-log"),
+    ],
+)
+def test_recognition(categories, logfiles, want):
+    assert recognise_card(categories, logfiles, "my-log").name == want
+
+
+def test_an_unknown_log_is_not_said_to_be_nuscenes():
+    card = recognise_card(["vehicle.car"], ["tuesday-drive"], "my-log")
+    assert card.classes == load_card("nuscenes").classes
+    assert (card.licence, dict(card.splits), card.real) == ("not stated", {}, True)
+    assert "nuscenes" not in card.source
+
+
+def test_foreign_categories_are_refused():
+    with pytest.raises(InputError, match=r"no dataset card knows any .*\(cow, tree, .*--card FILE"):
+        recognise_card(["tree", "cow"], [], "farm")
+
+
+OWN = """
+name: farm
+real: true
+licence: ours
+source: https://example.org
+points: {columns: [x, y, z, intensity], axes: forward-left-up}
+intensity: {raw_max: 1}
+classes:
+  - {name: animal, colour: [1, 2, 3], categories: [cow, sheep]}
+categories: {3: cow, 700: sheep, 5: tree}
+"""
+
+
+def test_own_card(tmp_path):
+    (tmp_path / "farm.yaml").write_text(OWN)
+    card = load_card(tmp_path / "farm.yaml")
+    assert (card.classes, card.intensity_max, card.columns[-1]) == (("animal",), 1.0, "intensity")
+    assert [int(card.label_map[i]) for i in (3, 700, 5, 6)] == [0, 0, 255, 255]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("licence: ours", "", "farm.yaml: the key 'licence' is missing"),
+        ("licence: ours", "licence: ours\nlicense: x", "unknown key 'license'; did you mean 'licence'"),
+        ("forward-left-up", "upside-down", "axes, one of forward-left-up, right-forward-up"),
+        ("[x, y, z, intensity]", "[x, y, z]", "columns that start with x, y, z, intensity"),
+        (
+            "categories: [cow, sheep]",
+            "categories: [cow, seep]",
+            "'animal' lists the category 'seep'.*'sheep'",
+        ),
+        ("name: farm", "name: [", "no valid YAML"),
+        (OWN, "- a list", "must hold keys and values"),
+        ("raw_max: 1", "raw_max: 1}\nsplits: {train: scene-1", "splits must give a list of scene names"),
+    ],
+)
+def test_bad_cards_are_named(tmp_path, old, new, message):
+    assert old in OWN
+    (tmp_path / "farm.yaml").write_text(OWN.replace(old, new))
+    with pytest.raises(InputError, match=message):
+        load_card(tmp_path / "farm.yaml")
+
+
+def test_missing_cards_are_named(tmp_path):
+    with pytest.raises(InputError, match=r"nuscene: no dataset card has this name; choose one of nuscenes, "):
+        load_card("nuscene")
+    with pytest.raises(InputError, match=r"gone.yaml: there is no such file"):
+        load_card(tmp_path / "gone.yaml")

@@ -1,0 +1,230 @@
+"""The check finds what is wrong in the files, counts what is there, and the command says so."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from superflow.camera.projection import project
+from superflow.datasets.check import check_log
+from superflow.datasets.nuscenes import write_index
+from superflow.datasets.overlay import fastest_key, write_overlays
+from superflow.tools import prepare
+
+
+def files(log, pattern):
+    return sorted(log.root.glob(pattern))
+
+
+def test_a_whole_log_is_well(small_index, small_log):
+    report = check_log(small_index)
+    assert report.ok, report.problems
+    assert report.notes == []
+    assert report.counts == {
+        "scenes": 2,
+        "key_frames": 8,
+        "sweeps": 54,
+        "images": 16,
+        "labelled_frames": 8,
+        "points": 62 * 50,
+    }
+    by_class = {row["class"]: row for row in report.labels}
+    raw = small_log.raw_labels
+    assert by_class["car"]["points"] == 8 * int((raw == 17).sum())
+    assert by_class["(ignored)"]["points"] == 8 * int((raw == 0).sum())
+    assert by_class["car"]["frames"] == 8
+    assert by_class["bus"] == {"class": "bus", "points": 0, "share": 0.0, "frames": 0}
+    assert sum(row["share"] for row in report.labels) == pytest.approx(1, abs=1e-5)
+    assert report.categories["static.manmade"] == 8 * int((raw == 28).sum())
+    assert report.intensity == {"smallest": 0.0, "largest": 255.0, "becomes_1": 255.0}
+    assert [scene["name"] for scene in report.scenes] == list(small_index.scenes)
+    assert report.scenes[0]["key_frames_gap_s"] == {"median": 0.5, "largest": 0.5}
+    assert report.scenes[0]["scans_gap_s"] == {"median": 0.05, "largest": 0.05}
+
+
+def test_everything_wrong_is_found_at_once(small_log, tmp_path):
+    small_log.write()
+    clouds, images, labels = (
+        files(small_log, "samples/LIDAR_TOP/*"),
+        files(small_log, "samples/CAM_*/*"),
+        files(small_log, "lidarseg/*/*"),
+    )
+    sweeps = files(small_log, "sweeps/LIDAR_TOP/*")
+    clouds[0].write_bytes(clouds[0].read_bytes()[:-3])
+    clouds[1].write_bytes(b"")
+    broken = np.frombuffer(sweeps[0].read_bytes(), "<f4").copy()
+    broken[7] = np.nan
+    sweeps[0].write_bytes(broken.tobytes())
+    sweeps[1].unlink()
+    images[0].unlink()
+    images[1].write_bytes(images[1].read_bytes()[:100])
+    images[2].write_bytes(cv2.imencode(".jpg", np.zeros((18, 32, 3), np.uint8))[1].tobytes())
+    labels[2].write_bytes(labels[2].read_bytes()[:-1])
+    labels[3].unlink()
+    report = check_log(write_index(small_log.root, tmp_path / "index"))
+    assert not report.ok
+    want = {"points": 2, "empty cloud": 1, "missing file": 3, "image": 2, "labels": 2}
+    assert report.problem_counts == want  # the emptied cloud has fifty labels too many
+    named = {problem.file for problem in report.problems}
+    assert named >= {str(path) for path in (*clouds[:2], *sweeps[:2], *images[:3], *labels[2:4])}
+    assert all(problem.file in problem.message for problem in report.problems)
+
+
+def test_workers_find_the_same(small_log, tmp_path):
+    small_log.write()
+    files(small_log, "sweeps/LIDAR_TOP/*")[3].unlink()
+    index = write_index(small_log.root, tmp_path / "index")
+    seen = []
+    apart = check_log(index, workers=2, progress=lambda *state: seen.append(state))
+    assert apart.to_dict() == check_log(index).to_dict()
+    assert seen[-1] == ("reading every scan and image", 62, 62)
+
+
+def test_gaps_jumps_late_images_and_shared_files_are_told(small_log, tmp_path):
+    for row in small_log.tables["sample_data"] + small_log.tables["sample"]:
+        if row["token"].startswith("scene-0001") and row["timestamp"] >= 1_500_000_100_950_000:
+            row["timestamp"] += 900_000
+    for row in small_log.tables["sample_data"]:
+        if row["token"].startswith("scene-0003-CAM_FRONT"):
+            row["timestamp"] -= 300_000
+    small_log.row("ego_pose", "pose-scene-0003-LIDAR_TOP-30")["translation"][0] += 50
+    twin = small_log.row("sample_data", "scene-0003-LIDAR_TOP-2")
+    twin["filename"] = small_log.row("sample_data", "scene-0003-LIDAR_TOP-1")["filename"]
+    report = check_log(write_index(small_log.write(), tmp_path / "index"))
+    assert report.problem_counts == {"pose": 1, "shared path": 1}
+    pose = next(problem for problem in report.problems if problem.kind == "pose")
+    assert "in scene-0003 the vehicle jumps 50." in pose.message
+    assert [note.split(" images")[0] for note in report.notes[-1:]] == ["CAM_FRONT: 4 of 8"]
+    assert any(
+        "scene-0001: 1 time gaps between key frames are up to 1.40 s, the usual" in n for n in report.notes
+    )
+    assert any("scene-0001: 1 time gaps between scans are up to 0.95 s" in n for n in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("scale", "message"), [(1 / 255, "seems to be scaled already"), (9, "the rest is clipped")]
+)
+def test_an_intensity_rule_that_does_not_fit_is_told(small_log, tmp_path, scale, message):
+    for name in [name for name in small_log.files if name.endswith(".pcd.bin")]:
+        points = np.frombuffer(small_log.files[name], "<f4").reshape(-1, 5).copy()
+        points[:, 3] *= scale
+        small_log.files[name] = points.tobytes()
+    report = check_log(write_index(small_log.write(), tmp_path / "index"))
+    assert report.ok
+    assert any(message in note for note in report.notes)
+
+
+def test_ids_of_no_category_are_told(small_log, tmp_path):
+    for name in [name for name in small_log.files if name.startswith("lidarseg")]:
+        small_log.files[name] = bytes([77]) + small_log.files[name][1:]
+    report = check_log(write_index(small_log.write(), tmp_path / "index"))
+    assert "raw label ids [77] are in no category; their points are ignored" in report.notes
+    assert report.categories["id 77"] == 8
+
+
+def test_a_changed_table_is_found(small_log, tmp_path):
+    """Same metadata, other content: only the hash of the content shows it."""
+    index = write_index(small_log.write(), tmp_path / "index")
+    path = index.folder / "frames.parquet"
+    table = parquet.read_table(path)
+    shifted = table.set_column(
+        table.schema.get_field_index("scene"), "scene", table["scene"].combine_chunks()
+    )
+    parquet.write_table(shifted, path, compression="none")  # the same content in other bytes is fine
+    assert check_log(index).ok
+    times = (table["time_us"].to_numpy() + 1).copy()
+    position = table.schema.get_field_index("time_us")
+    parquet.write_table(table.set_column(position, "time_us", [times]), path)
+    assert check_log(index).problem_counts == {"index": 1}
+
+
+def test_the_fastest_frame_is_pictured(pandaset_index):
+    row = fastest_key(pandaset_index)
+    speed = {}
+    for scene in pandaset_index.scenes:
+        rows = pandaset_index.rows(scene)
+        for a, b in pairwise(rows):
+            metres = np.linalg.norm(np.diff(pandaset_index.ego_positions()[[a, b]], axis=0))
+            speed[int(b)] = metres / (pandaset_index.time_us[b] - pandaset_index.time_us[a])
+    assert row == max(speed, key=speed.get)
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_overlays_put_points_where_they_project(small_log, tmp_path, labelled):
+    if not labelled:
+        small_log.tables["lidarseg"] = []
+    index = write_index(small_log.write(), tmp_path / "index")
+    paths = write_overlays(index, tmp_path / "pictures", project=project, row=10)
+    assert [path.name.split("_", 2)[2] for path in paths] == ["TOP-10_CAM_BACK.png", "TOP-10_CAM_FRONT.png"]
+    frame = index.frame(10)
+    camera = frame.cameras[1]
+    picture = cv2.imread(str(paths[1]))[..., ::-1]
+    assert picture.shape[0] > 36
+    assert picture.shape[1] == 64
+    seen = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+    assert len(seen.rows) > 3
+    changed = np.abs(picture[:36].astype(int) - camera.image).max(axis=2) > 8
+    columns, rows = np.rint(seen.pixels).astype(int).T
+    assert changed[rows, columns].mean() > 0.9
+    near = cv2.dilate(np.zeros((36, 64), np.uint8), None)
+    near[rows, columns] = 1
+    assert not (changed & ~(cv2.dilate(near, np.ones((7, 7), np.uint8)) > 0)).any()
+
+
+def run(*argv: str | Path) -> int:
+    return prepare.main([str(part) for part in argv])
+
+
+def test_the_command_prepares_and_checks(small_log, tmp_path, capsys):
+    root, out = small_log.write(), tmp_path / "out"
+    assert run("nuscenes", "--root", root, "--out", out, "--check", "--workers", 1) == 0
+    printed = capsys.readouterr()
+    assert "nuscenes v1.0-mini, 2 scenes, 8 key frames, 54 sweeps" in printed.out
+    assert "nothing is wrong" in printed.out
+    report = json.loads((out / "check" / "report.json").read_text())
+    assert report["ok"]
+    assert len(report["pictures"]) == 2
+    assert all(Path(path).is_file() for path in report["pictures"])
+    files(small_log, "sweeps/LIDAR_TOP/*")[0].unlink()
+    assert run("nuscenes", "--root", root, "--out", out, "--check", "--workers", 1) == 1
+    printed = capsys.readouterr()
+    assert "WRONG: missing file" in printed.out
+    assert json.loads((out / "check" / "report.json").read_text())["problem_counts"] == {"missing file": 1}
+
+
+def test_the_command_says_one_sentence(tmp_path, capsys):
+    assert run("nuscenes", "--root", tmp_path / "gone", "--out", tmp_path / "out") == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("superflow prepare: ")
+    assert "there is no such folder" in error
+    assert run("superpixels", "--index", tmp_path / "out") == 2
+    assert "there is no index here; make one with" in capsys.readouterr().err
+
+
+def test_the_command_hands_cameras_and_options_to_the_provider(small_index, tmp_path, monkeypatch):
+    from superflow.camera import superpixels
+
+    calls = []
+    monkeypatch.setattr(
+        superpixels,
+        "write_superpixels",
+        lambda *args, **options: calls.append((args, options)),
+        raising=False,
+    )
+    options = ["--option", "segments=30", "--option", "compactness=1.5", "--workers", 3]
+    assert run("superpixels", "--index", small_index.folder, "--channels", "CAM_BACK", *options) == 0
+    (cameras, folder), keywords = calls[0]
+    assert {camera.channel for camera in cameras} == {"CAM_BACK"}
+    assert len(cameras) == 8
+    assert folder == small_index.folder / "superpixels" / "slic"
+    assert keywords == {"provider": "slic", "workers": 3, "segments": 30, "compactness": 1.5}
+    only = ["--frames", "scene-0001[1:3]", "--out", tmp_path / "maps"]
+    assert run("superpixels", "--index", small_index.folder, *only) == 0
+    assert len(calls[1][0][0]) == 4
+    assert run("superpixels", "--index", small_index.folder, "--option", "segments") == 2

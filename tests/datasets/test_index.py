@@ -1,0 +1,273 @@
+"""Questions to an index: neighbours, sweeps, frames; the files behind it."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as parquet
+import pytest
+
+from superflow.datasets.index import LogIndex
+from superflow.datasets.nuscenes import write_index
+from superflow.datasets.store import is_intact
+from superflow.errors import InputError
+from superflow.geometry import transform_points
+
+
+def slow_neighbour(index, row, offset):
+    """The definition: key frames of the same scene in time order."""
+    mine = [r for r in range(len(index)) if index.scene_of[r] == index.scene_of[row] and index.is_key[r]]
+    mine.sort(key=lambda r: index.time_us[r])
+    if offset == 0:
+        return row
+    there = [r for r in mine if (r > row if offset > 0 else r < row)]
+    there = there if offset > 0 else there[::-1]
+    return there[abs(offset) - 1] if len(there) >= abs(offset) else None
+
+
+@pytest.mark.parametrize("which", ["small_index", "pandaset_index"])
+def test_neighbours_match_the_definition(which, request):
+    index = request.getfixturevalue(which)
+    for row in range(len(index)):
+        for offset in (-3, -2, -1, 0, 1, 2, 3):
+            assert index.neighbour(row, offset) == slow_neighbour(index, row, offset)
+
+
+def test_mistake_08_neighbours_never_cross_scenes_or_seconds(small_index):
+    subset = np.random.default_rng(0).permutation(small_index.rows())[
+        : max(1, len(small_index.rows()) // 10 + 1)
+    ]
+    for rows in (small_index.rows(), subset):  # a subset of the frames has the neighbours of the whole log
+        pairs = [(r, o, small_index.neighbour(int(r), o)) for r in rows for o in (-1, 1)]
+        assert any(other is not None for _, _, other in pairs)
+        for row, offset, other in pairs:
+            if other is not None:
+                assert small_index.scene(other) == small_index.scene(row)
+                gap_s = (int(small_index.time_us[other]) - int(small_index.time_us[row])) * 1e-6
+                assert abs(gap_s - 0.5 * offset) < 0.1
+
+
+def test_mistake_09_the_ends_of_a_scene_have_no_neighbour(small_index, pandaset_index):
+    for index in (small_index, pandaset_index):
+        for scene in index.scenes:
+            keys = index.rows(scene)
+            first, last = int(keys[0]), int(keys[-1])
+            assert index.neighbour(first, -1) is None
+            assert index.neighbour(last, 1) is None
+            assert sorted(index.clip(first, cameras=(), images=False).frames) == [0, 1]
+            clip = index.clip(last, (-1, 1), cameras=(), images=False)
+            assert sorted(clip.frames) == [-1, 0]
+            assert clip.frames[-1].token != clip.center.token
+
+
+def test_a_neighbour_beyond_the_gap_is_absent(small_index):
+    row = int(small_index.rows()[1])
+    assert small_index.neighbour(row, 1, max_gap_s=0.5) is not None
+    assert small_index.neighbour(row, 1, max_gap_s=0.49) is None
+    assert sorted(small_index.clip(row, (-2, -1, 1), max_gap_s=0.4, images=False).frames) == [0]
+
+
+def test_sweeps_are_the_scans_just_before(small_index):
+    keys = small_index.rows("scene-0001")
+    row = int(keys[1])
+    assert small_index.sweeps(row, 3) == [row - 1, row - 2, row - 3]
+    assert small_index.sweeps(int(keys[0]), 3) == []
+    assert small_index.sweeps(int(keys[0]) + 2, 9) == [int(keys[0]) + 1, int(keys[0])]
+    clip = small_index.clip(row, (), sweeps=3)
+    assert [sweep.time_us for sweep in clip.sweeps] == [clip.center.time_us - 50_000 * i for i in (1, 2, 3)]
+    assert all(not sweep.cameras and sweep.labels is None and not sweep.is_key for sweep in clip.sweeps)
+
+
+def test_scenes_keep_the_order_of_the_log_and_scans_that_of_time(small_index):
+    assert small_index.scenes == ("scene-0003", "scene-0001")
+    assert [small_index.scene(row) for row in small_index.rows("val")] == ["scene-0003"] * 4
+    assert [small_index.scene(row) for row in small_index.rows("train")] == ["scene-0001"] * 4
+    same = np.diff(small_index.scene_of) == 0
+    assert (np.diff(small_index.time_us)[same] > 0).all()
+
+
+def test_points_are_x_forward_y_left_in_the_lidar_frame(small_index, small_log):
+    frame = small_index.frame(12)
+    world = transform_points(frame.lidar_to_world, frame.points[:, :3].astype(np.float64))
+    np.testing.assert_allclose(world, small_log.landmarks + [900, 1200, 0], atol=1e-4)
+    in_ego = transform_points(frame.lidar_to_ego, np.array([[1.0, 0, 0], [0, 1, 0], [0, 0, 0]]))
+    forward, left = in_ego[0] - in_ego[2], in_ego[1] - in_ego[2]
+    assert forward[0] > 0.95  # the made LiDAR is mounted with a small tilt
+    assert left[1] > 0.95
+    assert frame.points.dtype == np.float32
+
+
+def test_mistake_12_both_ego_poses_are_used(small_index, small_log):
+    """Projection equals the direct one from world landmarks; with the LiDAR's pose alone it would not."""
+    frame = small_index.frame(10)
+    for camera in frame.cameras:
+        seconds = (camera.time_us - 1_500_000_000_000_000) * 1e-6
+        camera_to_world = small_log.ego_to_world(seconds) @ small_log.sensors[camera.channel]
+        direct = np.linalg.inv(camera_to_world)
+        ours = frame.lidar_to_camera(camera) @ np.linalg.inv(frame.lidar_to_world)
+        np.testing.assert_allclose(ours, direct, atol=1e-8)
+        shortcut = np.linalg.inv(camera.camera_to_ego) @ frame.lidar_to_ego
+        shift = np.linalg.norm((frame.lidar_to_camera(camera) - shortcut)[:3, 3])
+        assert shift > 0.1  # 8 m/s for 20 and 45 ms
+
+
+def test_intensity_and_its_raw_switch(small_index):
+    frame, raw = small_index.frame(0), small_index.frame(0, raw_intensity=True)
+    np.testing.assert_allclose(raw.points[:, 3], np.linspace(0, 255, 50), rtol=1e-6)
+    np.testing.assert_allclose(frame.points[:, 3], np.linspace(0, 1, 50), rtol=1e-6, atol=1e-7)
+    np.testing.assert_array_equal(frame.points[:, 4], raw.points[:, 4])
+    clip = small_index.clip(10, (), sweeps=1, raw_intensity=True)
+    assert clip.sweeps[0].points[:, 3].max() == 255
+
+
+def test_labels_go_through_the_logs_own_category_index(small_index, small_log):
+    names = {row["index"]: row["name"] for row in small_log.tables["category"]}
+    want = [small_index.card.class_of.get(names[raw], 255) for raw in small_log.raw_labels.tolist()]
+    np.testing.assert_array_equal(small_index.frame(0).labels, want)
+    assert small_index.frame(0, labels=False).labels is None
+    assert small_index.frame(1).labels is None
+
+
+def test_a_permuted_category_index_changes_nothing(small_log, small_index, tmp_path):
+    """The index field of category.json counts, not a remembered table."""
+    new_index = {0: 28, 17: 0, 24: 200, 28: 3}
+    for row in small_log.tables["category"]:
+        row["index"] = new_index[row["index"]]
+    for name in [name for name in small_log.files if name.startswith("lidarseg")]:
+        small_log.files[name] = bytes(new_index[raw] for raw in small_log.files[name])
+    index = write_index(small_log.write(), tmp_path / "index")
+    np.testing.assert_array_equal(index.frame(0).labels, small_index.frame(0).labels)
+
+
+def test_cameras_are_chosen_by_channel(small_index):
+    frame = small_index.frame(0)
+    assert [camera.channel for camera in frame.cameras] == ["CAM_BACK", "CAM_FRONT"]
+    image = frame.cameras[0].image
+    assert image.shape == (36, 64, 3)
+    assert np.abs(image.astype(int) - (200, 100, 10)).max() < 6  # RGB, through JPEG
+    front, back = small_index.frame(0, cameras=("CAM_FRONT", "CAM_BACK"), images=False).cameras
+    assert (front.channel, back.channel, front.image) == ("CAM_FRONT", "CAM_BACK", None)
+    assert small_index.frame(0, cameras=()).cameras == ()
+    assert Path(front.path).is_absolute()
+    with pytest.raises(
+        InputError, match=r"'CAM_SIDE' is no camera of this log; choose of CAM_BACK, CAM_FRONT"
+    ):
+        small_index.frame(0, cameras=("CAM_SIDE",))
+
+
+def test_cameras_without_images(small_index):
+    cameras = small_index.cameras()
+    assert len(cameras) == 16
+    assert len({camera.token for camera in cameras}) == 16
+    assert all(camera.image is None and camera.size == (36, 64) for camera in cameras)
+    only = small_index.cameras(small_index.rows("scene-0001"), channels=["CAM_FRONT"])
+    assert [camera.channel for camera in only] == ["CAM_FRONT"] * 4
+
+
+def test_boxes_follow_tracks(small_index):
+    keys = small_index.rows("scene-0001")
+    boxes = [small_index.frame(int(row), images=False, boxes=True).boxes for row in keys]
+    assert {b.tracks for b in boxes} == {("scene-0001-car",)}
+    assert [b.centers[0, 0] for b in boxes] == [920, 921, 922, 923]
+    np.testing.assert_array_equal(boxes[0].sizes, [[4.6, 1.9, 1.7]])  # length, width, height
+    assert boxes[0].categories == ("vehicle.car",)
+    assert small_index.frame(int(keys[0]) + 1, boxes=True).boxes is None
+    assert small_index.frame(int(keys[0])).boxes is None
+
+
+def test_rows_outside_are_refused(small_index):
+    for row in (-1, len(small_index)):
+        with pytest.raises(IndexError, match="outside this index of 62 scans"):
+            small_index.frame(row)
+
+
+def test_an_index_pickles_as_a_path(pandaset_index):
+    data = pickle.dumps(pandaset_index)
+    assert len(data) < 1000
+    again = pickle.loads(data)
+    assert again.hash == pandaset_index.hash
+    np.testing.assert_array_equal(again.frame(3).points, pandaset_index.frame(3).points)
+
+
+def test_the_hash_is_of_the_content_alone(small_log, small_index, tmp_path):
+    root = small_log.write()
+    other = write_index(root, tmp_path / "elsewhere" / "index")
+    again = write_index(root, tmp_path / "elsewhere" / "index")
+    assert other.hash == again.hash == small_index.hash  # another root, another folder, written twice
+    assert is_intact(other.folder)
+    small_log.row("ego_pose", "pose-scene-0001-LIDAR_TOP-3")["translation"][0] += 1e-6
+    small_log.write()
+    assert write_index(root, tmp_path / "index").hash != other.hash
+
+
+def test_logs_that_moved_are_found_or_named(small_log, tmp_path):
+    home = tmp_path / "home"
+    small_log.root = home / "log"
+    index = write_index(small_log.write(), home / "index")
+    moved = tmp_path / "moved"
+    home.rename(moved)
+    assert LogIndex.open(moved / "index").frame(0).token == "scene-0003-LIDAR_TOP-0"  # both moved together
+    (moved / "log").rename(tmp_path / "apart")
+    with pytest.raises(
+        InputError, match=r"the data folder of the index .* is no longer there; open the index with"
+    ):
+        LogIndex.open(moved / "index")
+    opened = LogIndex.open(moved / "index", root=tmp_path / "apart")
+    assert opened.frame(0).token == "scene-0003-LIDAR_TOP-0"
+    assert opened.hash == index.hash
+    with pytest.raises(InputError, match=r"gone: there is no such data folder"):
+        LogIndex.open(moved / "index", root=tmp_path / "gone")
+
+
+def broken_copy(index, folder, change):
+    shutil.copytree(index.folder, folder)
+    change(folder)
+    return folder
+
+
+def set_schema(folder):
+    header = json.loads((folder / "index.json").read_text())
+    (folder / "index.json").write_text(json.dumps({**header, "schema": 99}))
+
+
+def swap_table(folder):
+    table = parquet.read_table(folder / "frames.parquet")
+    parquet.write_table(
+        table.replace_schema_metadata({b"superflow_index": b"other"}), folder / "frames.parquet"
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            set_schema,
+            r"index.json: the index has schema 99 but this version reads schema 1; make it again with `superflow",
+        ),
+        (
+            lambda f: (f / "index.json").unlink(),
+            r"there is no index here; make one with `superflow prepare nuscenes",
+        ),
+        (lambda f: (f / "index.json").write_text("{"), r"index.json: is damaged .*; make it again with"),
+        (lambda f: (f / "cameras.parquet").unlink(), r"cameras.parquet: this table of the index is missing"),
+        (lambda f: (f / "frames.parquet").write_bytes(b"PAR1 no"), r"frames.parquet: is damaged"),
+        (swap_table, r"frames.parquet: belongs to another index than index.json beside it"),
+    ],
+)
+def test_damaged_indices_are_named(small_index, tmp_path, change, message):
+    folder = broken_copy(small_index, tmp_path / "copy", change)
+    with pytest.raises(InputError, match=message):
+        LogIndex.open(folder)
+
+
+def test_an_index_replaced_under_a_running_job_is_noticed(small_log, tmp_path):
+    index = write_index(small_log.write(), tmp_path / "index")
+    data = pickle.dumps(index)
+    small_log.row("ego_pose", "pose-scene-0001-LIDAR_TOP-3")["translation"][0] += 1.0
+    write_index(small_log.write(), tmp_path / "index")
+    with pytest.raises(InputError, match="prepared anew while it was in use"):
+        pickle.loads(data)

@@ -1,0 +1,406 @@
+"""A log that is wrong: one sentence that names the file, and no index left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+
+import numpy as np
+import pytest
+
+from superflow.datasets import tables
+from superflow.datasets.card import load_card
+from superflow.datasets.nuscenes import find_version, write_index
+from superflow.datasets.tables import read_rows
+from superflow.errors import InputError, MissingFileError
+
+SWEEP = "scene-0001-LIDAR_TOP-5"
+
+
+def scan(log, i, scene="scene-0001"):
+    return log.row("sample_data", f"{scene}-LIDAR_TOP-{i}")
+
+
+def sample(log, i, scene="scene-0001"):
+    return log.row("sample", f"{scene}-sample-{i}")
+
+
+def duplicate_key(log, token):
+    row = dict(log.row("sample_data", token))
+    log.tables["sample_data"].append({**row, "token": "twin", "filename": "other", "prev": "", "next": ""})
+
+
+WRONG = {
+    "dangling next": (
+        lambda log: scan(log, 5).update(next="nowhere"),
+        r"sample_data.json: broken chain in scene-0001: next of 'scene-0001-LIDAR_TOP-5', 'nowhere', is no LiDAR scan",
+    ),
+    "dangling prev": (
+        lambda log: scan(log, 0).update(prev="nowhere"),
+        r"broken chain in scene-0001: prev of 'scene-0001-LIDAR_TOP-0', 'nowhere', is no LiDAR scan",
+    ),
+    "chain into another scene": (
+        lambda log: scan(log, 30, "scene-0003").update(next="scene-0001-LIDAR_TOP-0"),
+        r"broken chain in scene-0003: next of .*, 'scene-0001-LIDAR_TOP-0', is in another scene",
+    ),
+    "cycle": (
+        lambda log: scan(log, 5).update(next="scene-0001-LIDAR_TOP-2"),
+        r"broken chain in scene-0001: next of .*, 'scene-0001-LIDAR_TOP-2', is not later in time",
+    ),
+    "times not ascending": (
+        lambda log: scan(log, 6).update(timestamp=scan(log, 5)["timestamp"]),
+        r"broken chain in scene-0001: next of 'scene-0001-LIDAR_TOP-5', .*, is not later in time",
+    ),
+    "one-sided link": (
+        lambda log: scan(log, 5).update(next="scene-0001-LIDAR_TOP-8"),
+        r"broken chain in scene-0001: next of .*, 'scene-0001-LIDAR_TOP-8', does not point back",
+    ),
+    "sample dangling": (
+        lambda log: sample(log, 1).update(next="nowhere"),
+        r"sample.json: broken chain in scene-0001: there is no sample 'nowhere'",
+    ),
+    "sample into another scene": (
+        lambda log: sample(log, 3, "scene-0003").update(next="scene-0001-sample-0"),
+        r"sample.json: broken chain: the sample 'scene-0001-sample-0' is reached from scene-0003",
+    ),
+    "sample cycle": (
+        lambda log: sample(log, 2).update(next="scene-0001-sample-1"),
+        r"sample.json: broken chain in scene-0001: it returns to the sample 'scene-0001-sample-1'",
+    ),
+    "sample time": (
+        lambda log: sample(log, 2).update(timestamp=0),
+        r"sample.json: broken chain in scene-0001: the time of sample 'scene-0001-sample-2' does not ascend",
+    ),
+    "sample prev": (
+        lambda log: sample(log, 2).update(prev=""),
+        r"prev of sample 'scene-0001-sample-2' is not the sample before it",
+    ),
+    "samples cut off": (
+        lambda log: sample(log, 1).update(next=""),
+        r"sample.json: broken chain: 2 samples are reached from no scene's first sample",
+    ),
+    "tokens twice": (
+        lambda log: log.tables["sample"].append(dict(sample(log, 1))),
+        r"sample.json: 1 tokens occur twice",
+    ),
+    "scan tokens twice": (
+        lambda log: log.tables["sample_data"].append(dict(scan(log, 5))),
+        r"sample_data.json: 1 tokens occur twice",
+    ),
+    "scene names twice": (
+        lambda log: log.tables["scene"][0].update(name="scene-0001"),
+        r"scene.json: two scenes share a token or a name",
+    ),
+    "no pose": (
+        lambda log: scan(log, 5).update(ego_pose_token="nowhere"),
+        r"ego_pose.json: 1 poses that sample_data.json names are not in it \(first: nowhere\)",
+    ),
+    "pose of zeros": (
+        lambda log: log.row("ego_pose", f"pose-{SWEEP}").update(rotation=[0, 0, 0, 0]),
+        r"ego_pose.json: the pose pose-scene-0001-LIDAR_TOP-5 is no unit quaternion",
+    ),
+    "pose with NaN": (
+        lambda log: log.row("ego_pose", f"pose-{SWEEP}").update(translation=[0, float("nan"), 0]),
+        r"ego_pose.json: the pose pose-scene-0001-LIDAR_TOP-5 is no unit quaternion .* with a finite translation",
+    ),
+    "no calibration": (
+        lambda log: scan(log, 5).update(calibrated_sensor_token="nowhere"),
+        r"sample_data.json: the row scene-0001-LIDAR_TOP-5 names calibrated_sensor_token 'nowhere'",
+    ),
+    "no sample": (
+        lambda log: scan(log, 5).update(sample_token="nowhere"),
+        r"sample_data.json: the row scene-0001-LIDAR_TOP-5 names sample_token 'nowhere', which sample.json does not",
+    ),
+    "no sensor": (
+        lambda log: log.tables["calibrated_sensor"][1].update(sensor_token="nowhere"),
+        r"calibrated_sensor.json: the row calibrated-CAM_FRONT names sensor_token 'nowhere'",
+    ),
+    "no LiDAR": (
+        lambda log: log.tables["sensor"][0].update(channel="VELO"),
+        r"sensor.json: no calibrated sensor has the channel LIDAR_TOP",
+    ),
+    "no intrinsics": (
+        lambda log: log.tables["calibrated_sensor"][1].update(camera_intrinsic=[]),
+        r"calibrated_sensor.json: the camera CAM_FRONT \(calibrated-CAM_FRONT\) needs a 3 x 3 camera_intrinsic",
+    ),
+    "intrinsics of text": (
+        lambda log: log.tables["calibrated_sensor"][1].update(camera_intrinsic=[["a"]]),
+        r"camera_intrinsic of the row calibrated-CAM_FRONT holds something that is no finite number",
+    ),
+    "rotation of zeros": (
+        lambda log: log.tables["calibrated_sensor"][0].update(rotation=[0, 0, 0, 0]),
+        r"calibrated_sensor.json: the row calibrated-LIDAR_TOP holds no rigid transform",
+    ),
+    "key frame without LiDAR": (
+        lambda log: scan(log, 10).update(is_key_frame=False),
+        r"sample_data.json: 1 samples have no LIDAR_TOP key frame \(first: scene-0001-sample-1\)",
+    ),
+    "two LiDAR key frames": (
+        lambda log: scan(log, 9).update(is_key_frame=True),
+        r"sample_data.json: the sample scene-0001-sample-1 has two LIDAR_TOP key frames",
+    ),
+    "two images of one camera": (
+        lambda log: duplicate_key(log, "scene-0001-CAM_BACK-0"),
+        r"sample_data.json: the sample scene-0001-sample-0 has two key frames of CAM_BACK",
+    ),
+    "missing field": (
+        lambda log: scan(log, 5).pop("timestamp"),
+        r"sample_data.json: the row with token 'scene-0001-LIDAR_TOP-5' has no field 'timestamp'",
+    ),
+    "time in seconds": (
+        lambda log: scan(log, 5).update(timestamp=1500000000.25),
+        r"sample_data.json: the timestamp 1500000000.25 of the row .* is no whole number; times are in microseconds",
+    ),
+    "box without track": (
+        lambda log: log.tables["instance"].pop(),
+        r"sample_annotation.json: the row .* names instance_token 'scene-0001-car', which instance.json",
+    ),
+    "box without category": (
+        lambda log: log.tables["category"].pop(0),
+        r"instance.json: the row scene-0003-car names category_token 'category-vehicle.car'",
+    ),
+    "box of two numbers": (
+        lambda log: log.tables["sample_annotation"][0].update(size=[1, 2]),
+        r"sample_annotation.json: the box scene-0003-sample-0-box needs a finite translation",
+    ),
+    "labels without index": (
+        lambda log: [row.pop("index") for row in log.tables["category"]],
+        r"category.json: lidarseg.json gives point labels but the categories have no index",
+    ),
+    "index twice": (
+        lambda log: log.tables["category"][0].update(index=24),
+        r"category.json: 4 categories share 3 different index values",
+    ),
+    "no frames": (lambda log: log.tables["scene"].clear(), r"scene.json or sample.json is empty"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_tables_are_named(small_log, tmp_path, name):
+    change, message = WRONG[name]
+    change(small_log)
+    root = small_log.write()
+    with pytest.raises(InputError, match=message) as caught:
+        write_index(root, tmp_path / "index")
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["scene", "sample", "sample_data", "ego_pose", "calibrated_sensor", "sensor"]
+)
+def test_missing_tables_are_named(small_log, tmp_path, name):
+    root = small_log.write()
+    (root / small_log.version / f"{name}.json").unlink()
+    if name == "sample_data":  # without it the folder is not even taken for tables
+        with pytest.raises(MissingFileError, match=r"no folder in it holds sample_data.json"):
+            write_index(root, tmp_path / "index")
+    with pytest.raises(MissingFileError, match=rf"{name}.json: this table is missing; complete the metadata"):
+        write_index(root, tmp_path / "index", version=small_log.version)
+    assert not (tmp_path / "index").exists()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[{"token": "a"}, {"tok', r"scene.json: is no valid JSON \(Unterminated string"),
+        ('[{"token": "a"}', r"is no valid JSON \(the list has no end"),
+        ('[{"token": "a"} {"token": "b"}]', r"is no valid JSON \(a comma was expected near character 16"),
+        ('{"token": "a"}', r"is no valid JSON \(a list was expected"),
+        ("[1, 2]", r"must be a list of objects but holds 1"),
+        ("[] []", r"is no valid JSON \(more text after the list"),
+        ("", r"is no valid JSON \(the list has no end"),
+    ],
+)
+def test_corrupt_json_is_named(small_log, tmp_path, text, message):
+    root = small_log.write()
+    (root / small_log.version / "scene.json").write_text(text)
+    with pytest.raises(InputError, match=message):
+        write_index(root, tmp_path / "index")
+
+
+def test_binary_rubbish_is_named(small_log, tmp_path):
+    root = small_log.write()
+    (root / small_log.version / "scene.json").write_bytes(b"[\xff\xfe")
+    with pytest.raises(InputError, match=r"scene.json: is not UTF-8 text"):
+        write_index(root, tmp_path / "index")
+
+
+@pytest.mark.parametrize("indent", [None, 0, 4])
+@pytest.mark.parametrize("chunk", [1, 7, 64, 1 << 20])
+def test_streamed_rows_are_those_of_json(tmp_path, monkeypatch, indent, chunk):
+    rows = [{"token": f"é{i}", "deep": [[1.5e-3, {"a": None}], "]},["], "n": i} for i in range(9)]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows, indent=indent, ensure_ascii=False), encoding="utf-8")
+    monkeypatch.setattr(tables, "_CHUNK", chunk)
+    seen = []
+    assert [dict(row) for row in read_rows(path, lambda *state: seen.append(state))] == rows
+    assert seen[-1][0] == "reading rows.json"
+    assert seen[-1][1] <= seen[-1][2] == path.stat().st_size
+    path.write_text("[ ]")
+    assert list(read_rows(path)) == []
+
+
+def test_a_chain_cut_in_two_is_a_warning(small_log, tmp_path):
+    """Time still orders the scans; the sentence goes into the index and the check."""
+    scan(small_log, 5)["next"] = scan(small_log, 6)["prev"] = ""
+    index = write_index(small_log.write(), tmp_path / "index")
+    assert "scene-0001 form 2 chains instead of one" in index.warnings[0]
+    assert index.sweeps(int(index.rows("scene-0001")[1]), 9)[-1] == int(index.rows("scene-0001")[0]) + 1
+
+
+def test_what_a_log_may_lack(small_log, tmp_path):
+    """No labels, boxes, categories or log table: a log for pretraining."""
+    for name in ("lidarseg", "sample_annotation", "instance", "category", "log"):
+        del small_log.tables[name]
+    index = write_index(small_log.write(), tmp_path / "index")
+    frame = index.frame(0, boxes=True)
+    assert (frame.labels, frame.boxes) == (None, None)
+    assert (index.card.name, index.card.licence) == ("log", "not stated")
+    assert len(frame.cameras) == 2
+
+
+def test_a_test_split_has_no_labels(small_log, tmp_path):
+    small_log.tables["lidarseg"] = [r for r in small_log.tables["lidarseg"] if "scene-0003" in r["token"]]
+    index = write_index(small_log.write(), tmp_path / "index")
+    keys = index.rows()
+    assert [index.has_labels(int(row)) for row in keys] == [True] * 4 + [False] * 4
+    assert index.frame(int(keys[-1])).labels is None
+    assert index.label_path(int(keys[-1])) is None
+
+
+def test_a_table_that_cannot_be_written_leaves_the_old_index(small_log, tmp_path, monkeypatch):
+    root = small_log.write()
+    old = write_index(root, tmp_path / "index")
+    before = sorted((path.name, path.read_bytes()) for path in (tmp_path / "index").iterdir())
+    small_log.row("ego_pose", f"pose-{SWEEP}")["translation"][0] += 1
+    small_log.write()
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(InputError, match=r"cannot be written \(No space left on device\)"):
+        write_index(root, tmp_path / "index")
+    assert sorted((path.name, path.read_bytes()) for path in (tmp_path / "index").iterdir()) == before
+    monkeypatch.undo()
+    assert write_index(root, tmp_path / "index").hash != old.hash
+
+
+def test_versions_are_found_or_asked_for(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "sample_data.json").write_text("[]")
+    with pytest.raises(InputError, match=r"holds the tables a, b; choose one with --version"):
+        find_version(tmp_path)
+    (tmp_path / "v1.0-mini").mkdir()
+    (tmp_path / "v1.0-mini" / "sample_data.json").write_text("[]")
+    assert find_version(tmp_path) == "v1.0-mini"
+    with pytest.raises(
+        MissingFileError, match=r"there is no such folder; give the folder that holds samples/"
+    ):
+        find_version(tmp_path / "gone")
+    with pytest.raises(MissingFileError, match=r"no folder in it holds sample_data.json"):
+        find_version(tmp_path / "a")
+    with pytest.raises(MissingFileError, match=r"v1.0-gone: there is no such folder of tables"):
+        write_index(tmp_path, tmp_path / "index", version="v1.0-gone")
+
+
+def test_dataset_json_speaks_for_the_log(small_log, tmp_path):
+    root = small_log.write()
+    stated = {
+        "name": "synthetic",
+        "real": False,
+        "licence": "CC0",
+        "splits": {"train": ["scene-0003"], "val": ["scene-0001"]},
+        "intensity": {"raw_max": 510},
+    }
+    (root / "dataset.json").write_text(json.dumps(stated))
+    index = write_index(root, tmp_path / "index")
+    assert (index.card.name, index.card.real, index.card.licence) == ("synthetic", False, "CC0")
+    assert index.rows("train").tolist() == index.rows("scene-0003").tolist()
+    assert index.frame(0).points[:, 3].max() == pytest.approx(0.5)
+    header = json.loads((tmp_path / "index" / "index.json").read_text())
+    assert (header["card"]["name"], header["card"]["real"]) == ("synthetic", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"licens": "x"}', "dataset.json: unknown key 'licens'; did you mean 'licence'"),
+        ("{", "dataset.json: must be a JSON object"),
+        ("[]", "dataset.json: must be a JSON object"),
+        ('{"intensity": 1}', "dataset.json: must be a JSON object"),
+        (
+            '{"splits": {"train": "scene-1"}}',
+            "dataset.json: splits must give a list of scene names for each split",
+        ),
+    ],
+)
+def test_a_wrong_dataset_json_is_named(small_log, tmp_path, text, message):
+    root = small_log.write()
+    (root / "dataset.json").write_text(text)
+    with pytest.raises(InputError, match=re.escape(message)):
+        write_index(root, tmp_path / "index")
+
+
+def test_a_card_can_be_given(small_log, tmp_path):
+    root = small_log.write()
+    assert write_index(root, tmp_path / "a").card.name == "nuscenes"
+    index = write_index(root, tmp_path / "b", card=load_card("pandaset_nuscenes"))
+    assert index.card.name == "pandaset_nuscenes"
+
+
+def test_smaller_images_need_the_switch_that_scales_intrinsics(small_log, tmp_path):
+    for row in small_log.tables["sample_data"]:
+        if row["height"]:
+            row.update(height=72, width=128)  # the tables speak of images twice as large as the files
+    root = small_log.write()
+    index = write_index(root, tmp_path / "index")
+    with pytest.raises(
+        InputError, match=r"the image is 64 x 36 pixels but its intrinsics are for 128 x 72; .*--rescale"
+    ):
+        index.frame(0)
+    scaled = write_index(root, tmp_path / "index", rescale_intrinsics=True)
+    camera = scaled.frame(0).cameras[0]
+    assert camera.size == (36, 64)
+    # a ray through the large image's pixel (u, v) meets the small one at ((u + 0.5) / 2 - 0.5)
+    large = index.cameras()[0].intrinsics
+    for x, y in ((0.1, -0.2), (-0.3, 0.05)):
+        u, v, _ = large @ [x, y, 1.0]
+        np.testing.assert_allclose((camera.intrinsics @ [x, y, 1.0])[:2], [(u - 0.5) / 2, (v - 0.5) / 2])
+
+
+def test_sizes_that_the_tables_lack_come_from_the_images(small_log, tmp_path):
+    want = None
+    for row in small_log.tables["sample_data"]:
+        row.pop("height"), row.pop("width")
+    index = write_index(small_log.write(), tmp_path / "index")
+    camera = index.frame(0).cameras[0]
+    want = small_log.row("calibrated_sensor", "calibrated-CAM_BACK")["camera_intrinsic"]
+    assert camera.size == (36, 64)
+    np.testing.assert_array_equal(camera.intrinsics, want)
+
+
+def test_partial_downloads_keep_their_whole_scenes(small_log, tmp_path, caplog):
+    root = small_log.write()
+    whole = write_index(root, tmp_path / "whole")
+    next((root / "sweeps" / "LIDAR_TOP").glob("scene-0003__*")).unlink()
+    everything = write_index(root, tmp_path / "index")
+    assert "1 files that the tables name are missing, of 1 of 2 scenes" in caplog.text
+    assert everything.hash == whole.hash
+    part = write_index(root, tmp_path / "part", complete_scenes=True)
+    assert part.scenes == ("scene-0001",)
+    rows, old = part.rows(None, keys_only=False), whole.rows("scene-0001", keys_only=False)
+    assert part.tokens(rows) == whole.tokens(old)
+    for mine, theirs in zip((0, 10, 30), (31, 41, 61)):
+        a, b = part.frame(mine, boxes=True), whole.frame(theirs, boxes=True)
+        np.testing.assert_array_equal(a.points, b.points)
+        assert [c.token for c in a.cameras] == [c.token for c in b.cameras]
+        assert (a.boxes is None) == (b.boxes is None)
+        assert a.boxes is None or a.boxes.tracks == b.boxes.tracks
+    for path in (root / "samples" / "CAM_BACK").iterdir():
+        path.unlink()
+    with pytest.raises(InputError, match=r"no scene has all the files that its tables name"):
+        write_index(root, tmp_path / "part", complete_scenes=True)
