@@ -108,11 +108,11 @@ def _fill(encoder: LidarEncoder, file: EncoderFile) -> None:
     unlike = [
         key for key in expected if key in file.weights and expected[key].shape != file.weights[key].shape
     ]
-    if missing:
-        what = f"it has no {missing[0]} ({len(missing)} of {len(expected)} are missing)"
-    elif unlike:
+    if unlike:
         had, wanted = tuple(file.weights[unlike[0]].shape), tuple(expected[unlike[0]].shape)
         what = f"{unlike[0]} has shape {had} instead of {wanted}"
+    elif missing:
+        what = f"it has no {missing[0]} ({len(missing)} of {len(expected)} are missing)"
     elif surplus:
         what = f"it also has {surplus[0]} ({len(surplus)} such)"
     else:

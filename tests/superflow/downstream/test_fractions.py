@@ -1,0 +1,53 @@
+"""Which scenes and frames k % leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from superflow.errors import InputError, MissingFileError
+from superflow.fractions import fraction_rows, frame_fraction, read_tokens, scene_fraction, write_tokens
+
+
+def test_scenes_are_counted_from_one_in_file_order():
+    scenes = [f"scene-{number}" for number in range(700)]
+    kept, counter = [], 0
+    for name in scenes:  # the rule as the published code walks it
+        counter += 1
+        if counter % 100 == 0:
+            kept.append(name)
+    assert scene_fraction(scenes, 1) == kept
+    assert len(kept) == 7
+    assert scene_fraction(["z", "a", "m", "b"], 50) == ["a", "b"], "file order, not sorted"
+    assert scene_fraction(scenes, 100) == scenes
+
+
+def test_frames_begin_with_the_first_of_the_sorted_list():
+    assert frame_fraction([f"{i:03d}" for i in (4, 3, 2, 1, 0, 5)], 50) == ["000", "002", "004"]
+
+
+def test_rows_of_a_log(log):
+    assert fraction_rows(log, 50) == [6, 7, 8, 9, 10, 11]
+    assert fraction_rows(log, 50, rule="frame") == [0, 2, 4, 6, 8, 10]
+    assert fraction_rows(log, 25, rule="frame", selection=["a"]) == [0, 4]
+    with pytest.raises(InputError, match="1 % of 2 scenes is less than one"):
+        fraction_rows(log, 1)
+    with pytest.raises(InputError, match='"scenes" is unknown'):
+        fraction_rows(log, 50, rule="scenes")
+
+
+@pytest.mark.parametrize("percent", [0, -5, 30, 150])
+def test_impossible_percentages(percent):
+    with pytest.raises(InputError, match="no whole number|every-n-th"):
+        scene_fraction(["a", "b"], percent)
+
+
+def test_lists_are_text_and_come_back(tmp_path):
+    path = tmp_path / "one_percent.txt"
+    write_tokens(path, ["b", "a"], note="every 2nd scene\nof four")
+    assert path.read_text() == "# every 2nd scene of four\nb\na\n"
+    assert read_tokens(path) == ["b", "a"]
+    path.write_text("a\nb\na\n")
+    with pytest.raises(InputError, match="token a is listed twice"):
+        read_tokens(path)
+    with pytest.raises(MissingFileError, match="no such token list"):
+        read_tokens(tmp_path / "none.txt")

@@ -1,0 +1,130 @@
+"""Labelled samples: whole and in order for evaluation, varied by seed alone for training."""
+
+from __future__ import annotations
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from superflow.batch import collate
+from superflow.errors import InputError
+from superflow.fractions import write_tokens
+from superflow.limits import Limits
+from superflow.metrics import ConfusionMatrix, class_predictions
+from superflow.segment_data import SegmentDataset, label_counts
+from superflow.segmentor import Segmentor
+
+NEAR = {"range_m": [0.0, 12.0]}
+
+
+def test_evaluation_returns_the_file_as_it_is(log):
+    dataset = SegmentDataset(log, selection="b", max_points=50, limits=NEAR)
+    assert len(dataset) == 6
+    for item in (0, 5):
+        batch, frame = dataset[(item, 99)], log.frame(6 + item)
+        assert np.array_equal(batch.points.numpy(), frame.points), (
+            "no crop, no thinning, no augmentation, same order"
+        )
+        assert np.array_equal(batch.labels.numpy(), frame.labels)
+        assert batch.labels.dtype == torch.int64
+        assert batch.tokens == (frame.token,)
+        assert batch.num_clouds == 1
+
+
+def test_training_depends_on_the_seed_alone(log):
+    dataset = SegmentDataset(log, train=True, max_points=100, limits=NEAR)
+    first, again, other = dataset[(2, 5)], dataset[(2, 5)], dataset[(2, 6)]
+    assert torch.equal(first.points, again.points)
+    assert torch.equal(first.labels, again.labels)
+    assert not torch.equal(first.points, other.points)
+    torch.manual_seed(123)
+    assert torch.equal(dataset[(2, 5)].points, first.points), "the global generator has no say"
+
+
+def test_training_crops_thins_and_keeps_labels_with_their_points(log):
+    plain = dict(augmentation={"rotation_rad": (0.0, 0.0), "flip": 0.0, "scale": (1.0, 1.0)})
+    dataset = SegmentDataset(log, train=True, max_points=100, limits=NEAR, **plain)
+    batch = dataset[(1, 0)]
+    frame = log.frame(1)
+    label_of = {tuple(point): label for point, label in zip(frame.points.tolist(), frame.labels.tolist())}
+    assert len(batch.points) == 100
+    assert bool((torch.linalg.vector_norm(batch.points[:, :2], dim=1) <= 12.0).all())
+    assert [label_of[tuple(point)] for point in batch.points.tolist()] == batch.labels.tolist()
+    whole = SegmentDataset(log, train=True, **plain)[(1, 0)]
+    assert np.array_equal(whole.points.numpy(), frame.points)
+
+
+def test_samples_collate_and_pickle(log):
+    dataset = pickle.loads(pickle.dumps(SegmentDataset(log, train=True, max_points=40)))
+    batch = collate([dataset[(0, 1)], dataset[(7, 2)]])
+    assert batch.cloud.tolist() == [0] * 40 + [1] * 40
+    assert batch.labels.shape == (80,)
+    assert batch.tokens == ("token0", "token7")
+
+
+def test_token_lists_choose_frames(log, tmp_path):
+    write_tokens(tmp_path / "list.txt", ["token8", "token1"])
+    dataset = SegmentDataset(log, tokens=tmp_path / "list.txt")
+    assert dataset.rows.tolist() == [8, 1]
+    with pytest.raises(
+        InputError, match=r"list.txt: token token8 \(1 in all\) is not among the 6 chosen frames"
+    ):
+        SegmentDataset(log, selection="a", tokens=tmp_path / "list.txt")
+
+
+def test_wrong_choices_are_named(log):
+    with pytest.raises(InputError, match="either rows or a selection"):
+        SegmentDataset(log, rows=[1], selection="a")
+    with pytest.raises(InputError, match="chooses no frame"):
+        SegmentDataset(log, selection="c")
+    with pytest.raises(InputError, match="limits has no 'range'"):
+        SegmentDataset(log, limits={"range": [0, 1]})
+    with pytest.raises(InputError, match="two ascending numbers"):
+        SegmentDataset(log, limits={"range_m": [5, 1]})
+    with pytest.raises(IndexError):
+        SegmentDataset(log)[12]
+
+
+def test_frames_without_labels_are_refused(log):
+    bare = log.frame
+    log.frame = lambda row, **options: bare(row, **{**options, "labels": False})
+    with pytest.raises(InputError, match="frame token3 has no labels"):
+        SegmentDataset(log)[3]
+
+
+def test_raw_intensity_is_passed_on(log):
+    scaled = SegmentDataset(log)[0].points[:, 3]
+    raw = SegmentDataset(log, raw_intensity=True)[0].points[:, 3]
+    torch.testing.assert_close(raw, scaled * 255)
+
+
+def test_limits_include_their_borders():
+    points = torch.tensor([[3.0, 4.0, 0.0], [3.0, 4.1, 0.0], [0.0, 0.0, 2.0], [0.0, 0.0, 2.1]])
+    limits = Limits(range_m=(0, 5), height_m=(-1, 2))
+    assert limits.mask(points).tolist() == [True, False, True, False]
+    assert Limits.from_record(limits.record()) == limits
+    assert Limits.from_record(Limits().record()) == Limits()
+    assert Limits.from_record(None) is None
+
+
+def test_label_counts(log):
+    dataset = SegmentDataset(log)
+    want = sum(np.bincount(log.frame(row).labels, minlength=256)[:4] for row in range(12))
+    assert label_counts(dataset).tolist() == want.tolist()
+    half = sum(np.bincount(log.frame(row).labels, minlength=256)[:4] for row in range(0, 12, 2))
+    assert label_counts(dataset, max_frames=6).tolist() == half.tolist()
+
+
+def test_mistake_48_evaluated_points_are_the_labelled_points_of_the_files(log, encoder):
+    dataset = SegmentDataset(log, selection="a")
+    model = Segmentor(encoder, 4, limits=NEAR)
+    matrix, outside = ConfusionMatrix(4), 0
+    for item in range(len(dataset)):
+        batch = dataset[item]
+        matrix.update(class_predictions(model.predict(batch)), batch.labels)
+        outside += int((~model.limits.mask(batch.points) & (batch.labels != 255)).sum())
+    summary = matrix.summary(dataset.class_names)
+    assert summary["points"] == sum(int((log.frame(row).labels != 255).sum()) for row in range(6))
+    assert summary["no_prediction"] == outside > 0
