@@ -1,0 +1,307 @@
+"""The same probe for every way of pretraining: a plan names frames and arms, each arm runs with several seeds.
+
+Every result is a JSON file of its own, so a benchmark that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import resource
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .errors import InputError, MissingFileError, write_atomically
+from .preparation import DEFAULT_TEACHER
+
+log = logging.getLogger(__name__)
+
+KINDS = ("raw", "random", "pretrained", "supervised")
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One row of the table.
+
+    kind: ``raw`` coordinates straight into the probe, a ``random`` encoder, one ``pretrained`` without labels, or
+    one trained ``supervised`` from scratch. config: of the training; of a random encoder, where its student is
+    described. options: dotted config keys laid over it.
+    """
+
+    name: str
+    kind: str
+    config: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(
+                f"arm {self.name!r}: kind {self.kind!r} is unknown; use one of {', '.join(KINDS)}"
+            )
+        if self.kind != "raw" and self.config is None:
+            raise InputError(f"arm {self.name!r}: a {self.kind} arm needs a config")
+
+    @property
+    def slug(self) -> str:
+        """The name as a folder."""
+        return "".join(c if c.isalnum() else "_" for c in self.name.lower()).strip("_")
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is compared, on which frames.
+
+    train, held_out, evaluate: frames as `LogIndex.rows` takes them. ``held_out`` is the part of ``train`` that
+    chooses the probe's options; None takes the last quarter. Nothing is chosen on ``evaluate``.
+    new_places_m: edge of the world voxels that tell new places from seen ones; None where the frames of training and
+    evaluation share no world. vote_frames: voting window, in key frames each way.
+    options: dotted config keys laid over the configs of all arms of a kind: ``pretrained``, ``supervised``.
+    superpixels: provider to its options, for the preparation. teacher: whose cached features are the targets.
+    """
+
+    arms: tuple[Arm, ...]
+    train: Any = "train"
+    held_out: Any = None
+    evaluate: Any = "val"
+    new_places_m: float | None = None
+    vote_frames: int = 2
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    superpixels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    teacher: str = DEFAULT_TEACHER
+
+    def arm(self, name: str) -> Arm:
+        """The arm of this name."""
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise InputError(f"{name!r} is no arm of the plan; it has {', '.join(arm.name for arm in self.arms)}")
+
+
+def load_plan(path: str | Path) -> Plan:
+    """The plan in a YAML file, or the shipped one of that name.
+
+    Raises:
+        InputError: no such file, an unknown key, or an arm that cannot run.
+    """
+    path = _find_plan(Path(path))
+    content = yaml.safe_load(path.read_text())
+    known = {f.name for f in fields(Plan)}
+    if not isinstance(content, dict) or "arms" not in content:
+        raise InputError(f"{path}: is no benchmark plan; it needs a mapping with the key arms")
+    if unknown := sorted(set(content) - known):
+        raise InputError(f"{path}: {unknown[0]!r} is unknown; the keys are {', '.join(sorted(known))}")
+    arms = []
+    for name, arm in content.pop("arms").items():
+        if unknown := sorted(set(arm) - {"kind", "config", "options"}):
+            raise InputError(
+                f"{path}: arm {name!r} has no key {unknown[0]!r}; its keys are kind, config, options"
+            )
+        arms.append(Arm(name, **arm))
+    return Plan(arms=tuple(arms), **content)
+
+
+def _find_plan(path: Path) -> Path:
+    import superflow
+
+    candidates = [
+        path,
+        *(Path(root) / "configs" / "benchmark" / f"{path.stem}.yaml" for root in superflow.__path__),
+    ]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    raise MissingFileError(f"{path}: there is no such plan; give a YAML file or the name of a shipped one")
+
+
+def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str | Path) -> dict[str, Any]:
+    """Train, probe and vote one arm with one seed; the record, also when it was made before.
+
+    Args:
+        prepared: folder that `preparation` filled. out: folder of the benchmark.
+    """
+    folder = Path(out) / arm.slug / f"seed_{seed}"
+    result = folder / "benchmark.json"
+    if result.is_file():
+        return json.loads(result.read_text())
+    from .datasets.index import LogIndex
+    from .features import EncoderFeatures, RawCoordinates
+    from .lidar.encoder import LidarEncoder
+
+    index = LogIndex.open(prepared)
+    watch = _Stopwatch()
+    training: dict[str, Any] = {}
+    if arm.kind == "raw":
+        source: Any = RawCoordinates()
+    elif arm.kind == "random":
+        import torch
+
+        config = _config(plan, arm, seed, prepared, folder)
+        torch.manual_seed(seed)
+        source = EncoderFeatures(LidarEncoder(**_plain(config.model.student)))
+    else:
+        encoder, training = _train(_config(plan, arm, seed, prepared, folder))
+        source = EncoderFeatures(encoder)
+    watch.lap("train")
+    record = {
+        "arm": arm.name,
+        "kind": arm.kind,
+        "seed": seed,
+        "config": arm.config,
+        "training": training,
+        **_measure(plan, index, source, arm, seed, training, watch),
+    }
+    record |= {"seconds": watch.wall, "cpu_seconds": watch.cpu}
+    with write_atomically(result, "w") as file:
+        json.dump(record, file, indent=1)
+    return record
+
+
+def _measure(
+    plan: Plan, index: Any, source: Any, arm: Arm, seed: int, training: Mapping[str, Any], watch: _Stopwatch
+) -> dict[str, Any]:
+    """Probe and vote: the part that is the same for every arm."""
+    from .probe import ProbeOptions, probe
+    from .vote_log import evaluate_voting, head_predictor
+    from .voting import VotingOptions
+
+    train, evaluate = index.rows(plan.train), index.rows(plan.evaluate)
+    held_out = None if plan.held_out is None else index.rows(plan.held_out)
+    teacher = training.get("superflow", {}).get("teacher") or {}
+    found = probe(
+        source,
+        index,
+        train,
+        evaluate,
+        held_out_rows=held_out,
+        options=ProbeOptions(place_size_m=plan.new_places_m, seed=seed),
+        protocol={"pretraining": arm.name, "teacher": teacher.get("name", "none")},
+    )
+    watch.lap("probe")
+    votes = evaluate_voting(
+        index,
+        evaluate,
+        head_predictor(found.source, found.head),
+        {
+            "offline": VotingOptions.window(plan.vote_frames),
+            "causal": VotingOptions.window(plan.vote_frames, causal=True),
+        },
+        labelled_rows=train,
+    )
+    watch.lap("vote")
+    return {"probe": found.record(), "votes": votes}
+
+
+def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path) -> Any:
+    from .engine.config import load_config
+
+    # a random encoder is described where its pretraining is
+    kind = "supervised" if arm.kind == "supervised" else "pretrained"
+    shared = dict(plan.options.get(kind, {}))
+    if kind == "pretrained":
+        features = str(Path(prepared) / "features" / plan.teacher)
+        shared |= {"model.features": features, "train_dataloader.dataset.features": features}
+    return load_config(
+        arm.config,
+        options={**shared, **arm.options},
+        work_dir=folder,
+        data_root=prepared,
+        seed=seed,
+        resume=True,
+    )
+
+
+def _train(config: Any) -> tuple[Any, dict[str, Any]]:
+    """The trained encoder and the run's own record."""
+    from .encoder_file import load_encoder
+    from .engine.checkpoint import find_last
+    from .engine.runner import build_runner
+
+    build_runner(config).train()
+    run = Path(config.work_dir)
+    return load_encoder(find_last(run)), json.loads((run / "result.json").read_text())
+
+
+def _plain(value: Any) -> Any:
+    from .engine.builders import as_plain
+
+    return as_plain(value)
+
+
+class _Stopwatch:
+    """Wall and processor seconds of consecutive stages, of this process alone."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+        self._last = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        used = resource.getrusage(resource.RUSAGE_SELF)
+        return time.perf_counter(), used.ru_utime + used.ru_stime
+
+    def lap(self, name: str) -> None:
+        """End a stage."""
+        now = self._now()
+        self.wall[name], self.cpu[name] = (round(b - a, 2) for a, b in zip(self._last, now))
+        self._last = now
+
+
+def read_results(out: str | Path) -> Iterator[dict[str, Any]]:
+    """All records of a benchmark folder."""
+    for path in sorted(Path(out).glob("*/seed_*/benchmark.json")):
+        yield json.loads(path.read_text())
+
+
+# column -> where a record has it
+COLUMNS: dict[str, Sequence[str]] = {
+    "mIoU": ("probe", "scores", "linear", "miou"),
+    "frequent 7": ("probe", "scores", "linear", "frequent_miou"),
+    "accuracy": ("probe", "scores", "linear", "accuracy"),
+    "new places": ("probe", "scores", "linear, new places", "miou"),
+    "kNN": ("probe", "scores", "knn", "miou"),
+    "voted": ("votes", "variants", "offline", "scores", "miou"),
+    "same-frame control": ("votes", "variants", "offline", "control", "miou"),
+    "causal": ("votes", "variants", "causal", "scores", "miou"),
+    "train CPU s": ("cpu_seconds", "train"),
+}
+
+
+def table(plan: Plan, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float | None]]]:
+    """Arm -> column -> value of every seed, seeds ascending, arms in the plan's order."""
+    rows: dict[str, dict[str, list[float | None]]] = {}
+    for arm in plan.arms:
+        own = sorted((r for r in records if r["arm"] == arm.name), key=lambda r: r["seed"])
+        if own:
+            rows[arm.name] = {name: [_at(record, path) for record in own] for name, path in COLUMNS.items()}
+    return rows
+
+
+def _at(record: Any, path: Sequence[str]) -> float | None:
+    for key in path:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    return record
+
+
+def markdown(rows: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
+    """The table as text: mean over seeds, and every seed behind it."""
+    columns = [
+        name for name in COLUMNS if any(any(v is not None for v in row[name]) for row in rows.values())
+    ]
+    lines = ["| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for arm, row in rows.items():
+        lines.append(f"| {arm} | " + " | ".join(_cell(row[name]) for name in columns) + " |")
+    return "\n".join(lines)
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = f"{sum(known) / len(known):.1f}"
+    return mean if len(known) == 1 else f"**{mean}** ({' / '.join(f'{value:.1f}' for value in known)})"

@@ -1,0 +1,114 @@
+"""Compare ways of pretraining by the same probe: a plan's arms, each with several seeds, on one log.
+
+    superflow benchmark pandaset --data LOG --out work_dirs/pandaset --seeds 0 1 2 --jobs 2
+    superflow benchmark pandaset --prepared work_dirs/prepared --out work_dirs/pandaset --arms random SuperFlow++
+
+Each arm and seed is a process of one thread and writes OUT/ARM/seed_N/benchmark.json; run again, finished ones are
+kept and stopped ones resume. The table goes to OUT/table.md, every figure to OUT/table.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from superflow.errors import InputError, write_atomically
+
+if TYPE_CHECKING:
+    from superflow.benchmark import Arm, Plan
+
+log = logging.getLogger("superflow.benchmark")
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="superflow benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "plan", type=Path, help="a YAML plan, or the name of a shipped one (pandaset, quickstart)"
+    )
+    data = parser.add_mutually_exclusive_group(required=True)
+    data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")
+    data.add_argument("--prepared", type=Path, help="folder that an earlier preparation filled")
+    parser.add_argument("--out", type=Path, required=True, help="folder of results")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these arms")
+    parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
+    parser.add_argument(
+        "--teacher", default="efficientnet_lite0", help="image teacher (default: %(default)s)"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when every arm has its figures, 2 when the input cannot be used."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    args = parse_args(argv)
+    try:
+        _benchmark(args)
+    except InputError as error:
+        print(f"superflow benchmark: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _benchmark(args: argparse.Namespace) -> None:
+    from superflow.benchmark import load_plan, markdown, read_results, table
+
+    plan = replace(load_plan(args.plan), teacher=args.teacher)
+    arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]
+    prepared = args.prepared or _prepare(plan, args)
+    tasks = [(plan, arm, seed, prepared, args.out) for seed in args.seeds for arm in arms]
+    for number, record in enumerate(run_tasks(tasks, jobs=args.jobs), start=1):
+        found = record["probe"]["scores"]["linear"]["miou"]
+        log.info("%d of %d: %s, seed %d: mIoU %.1f", number, len(tasks), record["arm"], record["seed"], found)
+    rows = table(plan, list(read_results(args.out)))
+    with write_atomically(args.out / "table.json", "w") as file:
+        json.dump(rows, file, indent=1)
+    with write_atomically(args.out / "table.md", "w") as file:
+        file.write(markdown(rows) + "\n")
+    print(markdown(rows))
+
+
+def _prepare(plan: Plan, args: argparse.Namespace) -> Path:
+    from superflow.preparation import prepare_features, prepare_index, prepare_superpixels
+
+    prepared = args.out / "prepared"
+    index = prepare_index(args.data, prepared)
+    features = prepare_features(index, plan.train, teacher=args.teacher)
+    for provider, options in plan.superpixels.items():
+        shared = {"features": str(features)} if provider == "clusters" else {}
+        prepare_superpixels(index, plan.train, provider=provider, workers=args.jobs, **shared, **options)
+    return prepared
+
+
+def run_tasks(tasks: list[tuple[Any, ...]], *, jobs: int) -> Any:
+    """Records of (plan, arm, seed, prepared, out), as they finish, ``jobs`` processes at a time, one thread each."""
+    # set before a child imports torch: spinning workers of one child would stall the others
+    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        for future in as_completed([pool.submit(_task, *task) for task in tasks]):
+            yield future.result()
+
+
+def _task(plan: Plan, arm: Arm, seed: int, prepared: Path, out: Path) -> dict[str, Any]:
+    import torch
+
+    from superflow.benchmark import run_arm
+
+    torch.set_num_threads(1)
+    return run_arm(plan, arm, seed, prepared=prepared, out=out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
