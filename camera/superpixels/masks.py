@@ -17,24 +17,24 @@ from .provider import Provider
 
 @dataclass(frozen=True)
 class Masks(Provider):
-    """Provider that reads ``folder/<token>.png`` or all PNG in ``folder/<token>/``.
+    """Provider that reads ``source/<token>.png`` or all PNG in ``source/<token>/``.
 
     A label map is a grey or palette PNG of 8 or 16 bits; its values are the ids (65535 is no region). A folder of
     masks has one PNG a region, non-zero inside; ids count them from the largest to the smallest (equal ones by
     file name), a smaller mask lies on top, and pixels of no mask have no region.
 
     Attributes:
-        folder: of the files.
+        source: folder of the files.
         unlabelled: value of a label map that means no region, for instance 0 or 255; None if there is none.
         shared_ids: the values are classes, the same in all images.
     """
 
-    folder: str
+    source: str
     unlabelled: int | None = None
     shared_ids: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "folder", str(self.folder))  # a Path would not go into a record
+        object.__setattr__(self, "source", str(self.source))  # a Path would not go into a record
 
     def __call__(self, image: NDArray[np.uint8], token: str = "") -> NDArray[np.uint16]:
         """(H, W) uint16 ids of the image named ``token``.
@@ -42,7 +42,7 @@ class Masks(Provider):
         Raises:
             MissingFileError, InputError: no file of that image; not a map of ids; of another size than the image.
         """
-        file, parts = Path(self.folder) / f"{token}.png", Path(self.folder) / token
+        file, parts = Path(self.source) / f"{token}.png", Path(self.source) / token
         if file.is_file():
             regions = read_ids(file).astype(np.int64)
             if self.unlabelled is not None:

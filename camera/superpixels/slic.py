@@ -46,14 +46,14 @@ class Slic(Provider):
 
     def __call__(self, image: NDArray[np.uint8], token: str = "") -> NDArray[np.uint16]:
         """(H, W) uint16 ids 0, 1, ... of ``image`` (H, W, 3) uint8 RGB; every pixel has one."""
+        return as_ids(resize_ids(self.regions(image), image.shape[:2]), "slic")
+
+    def regions(self, image: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """(h, w) int64 ids of the image made ``shrink`` times smaller."""
         small = _shrunk(image, self.shrink)
-        if self.implementation == "own":
-            regions = slic(
-                small, segments=self.segments, compactness=self.compactness, iterations=self.iterations
-            )
-        else:
-            regions = self._skimage(small)
-        return as_ids(resize_ids(regions, image.shape[:2]), "slic")
+        if self.implementation == "skimage":
+            return self._skimage(small)
+        return slic(small, segments=self.segments, compactness=self.compactness, iterations=self.iterations)
 
     def _skimage(self, image: NDArray[np.uint8]) -> NDArray[np.int64]:
         from skimage.segmentation import slic as skimage_slic
