@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import logging
 from pathlib import Path
@@ -59,8 +60,9 @@ def _read_stated(path: Path) -> dict[str, Any]:
     known = ("name", "real", "licence", "source", "sensor", "splits", "intensity", "card")
     try:
         stated = json.loads(path.read_text(encoding="utf-8"))
-        for key in stated.keys() - set(known):
-            raise InputError(f"{path}: unknown key {key!r}; {nearest_name(key, known)}")
+        for key in sorted(stated.keys() - set(known)):  # other facts are welcome, mistyped ones are not
+            if difflib.get_close_matches(key, known, n=1, cutoff=0.75):
+                raise InputError(f"{path}: unknown key {key!r}; {nearest_name(key, known)}")
         if "intensity" in stated:
             float(stated["intensity"]["raw_max"])
     except InputError:

@@ -1,10 +1,11 @@
-"""Prepare a driving log: its index, and the regions of its images.
+"""Prepare a driving log: its index, the regions of its images, and what a teacher sees in them.
 
     superflow prepare nuscenes --root data/nuscenes --out prepared/nuscenes --version v1.0-mini
     superflow prepare nuscenes --root my_log --out prepared/my_log --check
-    superflow prepare superpixels --index prepared/my_log --provider slic --workers 8
+    superflow prepare superpixels --index prepared/my_log --provider slic --workers 8 --quality
+    superflow prepare features --index prepared/my_log --frames train --teacher efficientnet_lite0
 
-Each command can be run again: the index is replaced in one step, superpixels that are there already are kept.
+Each command can be run again: the index is replaced in one step; finished superpixels and features are kept.
 """
 
 from __future__ import annotations
@@ -68,12 +69,41 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     maps.add_argument("--channels", nargs="+", metavar="CAM", help="only these cameras")
     maps.add_argument("--workers", type=int, default=_cores(), help="processes (default: all cores)")
     maps.add_argument(
+        "--quality", action="store_true", help="then measure the regions against points and labels"
+    )
+    maps.add_argument(
         "--option",
         action="append",
         default=[],
         metavar="KEY=VALUE",
         help="passed to the provider, e.g. segments=150",
     )
+
+    features = kinds.add_parser(
+        "features", help="cache a frozen teacher's features of the images of an index"
+    )
+    features.add_argument("--index", type=Path, required=True, help="folder that `prepare nuscenes` wrote")
+    features.add_argument("--out", type=Path, help="folder of the cache; default: INDEX/features/TEACHER")
+    features.add_argument(
+        "--teacher", default="efficientnet_lite0", help="a teacher's name (default: %(default)s)"
+    )
+    features.add_argument(
+        "--weights", type=Path, help="file with its weights; default: installed or downloaded ones"
+    )
+    features.add_argument(
+        "--frames", nargs="+", metavar="TERM", help="only these splits, scenes or scene[a:b]"
+    )
+    features.add_argument(
+        "--fit-frames",
+        nargs="+",
+        metavar="TERM",
+        help="frames the projection is fitted on; default: --frames",
+    )
+    features.add_argument("--size", type=int, nargs=2, default=(448, 832), metavar=("H", "W"), help="448 832")
+    features.add_argument(
+        "--components", type=int, default=64, help="directions kept, 0 for all channels (64)"
+    )
+    features.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
     return parser.parse_args(argv)
 
 
@@ -82,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     args = parse_args(argv)
     try:
-        return _nuscenes(args) if args.kind == "nuscenes" else _superpixels(args)
+        return {"nuscenes": _nuscenes, "superpixels": _superpixels, "features": _features}[args.kind](args)
     except InputError as error:
         print(f"superflow prepare: {error}", file=sys.stderr)
         return 2
@@ -164,8 +194,42 @@ def _superpixels(args: argparse.Namespace) -> int:
     index = LogIndex.open(args.index)
     folder = args.out or args.index / "superpixels" / args.provider
     cameras = index.cameras(index.rows(args.frames), channels=args.channels)
-    write_superpixels(cameras, folder, provider=args.provider, workers=args.workers, **_options(args.option))
+    options = {"provider": args.provider, "workers": args.workers, "index_hash": index.hash}
+    write_superpixels(cameras, folder, **options, **_options(args.option))
     print(f"{folder}: superpixels of {len(cameras)} images by {args.provider}")
+    if args.quality:
+        _quality(index, index.rows(args.frames), args.channels, folder)
+    return 0
+
+
+def _quality(index: LogIndex, rows: Any, channels: list[str] | None, folder: Path) -> None:
+    """Print what the regions are worth on up to twenty frames of the rows, evenly spaced."""
+    from superflow.camera.superpixels import quality_report
+
+    some = rows[:: max(1, -(-len(rows) // 20))]
+    frames = (index.frame(int(row), cameras=channels, images=False) for row in some)
+    print(f"quality on {len(some)} frames\n{quality_report(frames, folder).table()}")
+
+
+def _features(args: argparse.Namespace) -> int:
+    from superflow.camera.cache import build_feature_cache
+    from superflow.camera.teacher import make_teacher
+    from superflow.datasets.index import LogIndex
+
+    index = LogIndex.open(args.index)
+    folder = args.out or args.index / "features" / args.teacher
+    cameras = index.cameras(index.rows(args.frames))
+    fit = [camera.token for camera in index.cameras(index.rows(args.fit_frames or args.frames))]
+    build_feature_cache(
+        cameras,
+        make_teacher(args.teacher, path=args.weights),
+        folder,
+        size=tuple(args.size),
+        components=args.components or None,
+        fit_tokens=fit,
+        device=args.device,
+    )
+    print(f"{folder}: features of {len(cameras)} images by {args.teacher}")
     return 0
 
 

@@ -215,7 +215,6 @@ def test_the_command_hands_cameras_and_options_to_the_provider(small_index, tmp_
         superpixels,
         "write_superpixels",
         lambda *args, **options: calls.append((args, options)),
-        raising=False,
     )
     options = ["--option", "segments=30", "--option", "compactness=1.5", "--workers", 3]
     assert run("superpixels", "--index", small_index.folder, "--channels", "CAM_BACK", *options) == 0
@@ -223,8 +222,48 @@ def test_the_command_hands_cameras_and_options_to_the_provider(small_index, tmp_
     assert {camera.channel for camera in cameras} == {"CAM_BACK"}
     assert len(cameras) == 8
     assert folder == small_index.folder / "superpixels" / "slic"
-    assert keywords == {"provider": "slic", "workers": 3, "segments": 30, "compactness": 1.5}
+    want = {
+        "provider": "slic",
+        "workers": 3,
+        "segments": 30,
+        "compactness": 1.5,
+        "index_hash": small_index.hash,
+    }
+    assert keywords == want
     only = ["--frames", "scene-0001[1:3]", "--out", tmp_path / "maps"]
     assert run("superpixels", "--index", small_index.folder, *only) == 0
     assert len(calls[1][0][0]) == 4
     assert run("superpixels", "--index", small_index.folder, "--option", "segments") == 2
+
+
+def test_the_command_cuts_regions_and_measures_them(small_index, tmp_path, capsys):
+    options = ["--provider", "slic", "--option", "segments=8", "--workers", 0, "--out", tmp_path / "maps"]
+    chosen = ["--frames", "scene-0001[:2]"]
+    assert run("superpixels", "--index", small_index.folder, *options, *chosen, "--quality") == 0
+    printed = capsys.readouterr().out
+    assert "superpixels of 4 images by slic" in printed
+    assert "quality on 2 frames" in printed
+    tokens = {camera.token for camera in small_index.cameras(small_index.rows("scene-0001[:2]"))}
+    assert {path.stem for path in (tmp_path / "maps").glob("*.png")} == tokens
+
+
+def test_the_command_caches_features(small_index, tmp_path, capsys):
+    from superflow.camera.cache import FeatureCache
+
+    options = [
+        "--teacher",
+        "filter_bank",
+        "--size",
+        64,
+        96,
+        "--components",
+        4,
+        "--out",
+        tmp_path / "features",
+    ]
+    chosen = ["--frames", "scene-0001", "--fit-frames", "scene-0001[:2]"]
+    assert run("features", "--index", small_index.folder, *options, *chosen) == 0
+    assert "features of 8 images by filter_bank" in capsys.readouterr().out
+    cache = FeatureCache.open(tmp_path / "features")
+    assert cache.channels == 4
+    assert cache.read("scene-0001-CAM_BACK-0").shape == (4, *cache.grid)

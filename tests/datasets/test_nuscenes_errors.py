@@ -315,6 +315,7 @@ def test_dataset_json_speaks_for_the_log(small_log, tmp_path):
         "licence": "CC0",
         "splits": {"train": ["scene-0003"], "val": ["scene-0001"]},
         "intensity": {"raw_max": 510},
+        "generator": "other facts are welcome",
     }
     (root / "dataset.json").write_text(json.dumps(stated))
     index = write_index(root, tmp_path / "index")
