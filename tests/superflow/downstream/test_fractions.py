@@ -10,11 +10,8 @@ from superflow.fractions import fraction_rows, frame_fraction, read_tokens, scen
 
 def test_scenes_are_counted_from_one_in_file_order():
     scenes = [f"scene-{number}" for number in range(700)]
-    kept, counter = [], 0
-    for name in scenes:  # the rule as the published code walks it
-        counter += 1
-        if counter % 100 == 0:
-            kept.append(name)
+    # the rule as published code walks it: a counter that starts at one
+    kept = [name for counter, name in enumerate(scenes, start=1) if counter % 100 == 0]
     assert scene_fraction(scenes, 1) == kept
     assert len(kept) == 7
     assert scene_fraction(["z", "a", "m", "b"], 50) == ["a", "b"], "file order, not sorted"
@@ -37,7 +34,7 @@ def test_rows_of_a_log(log):
 
 @pytest.mark.parametrize("percent", [0, -5, 30, 150])
 def test_impossible_percentages(percent):
-    with pytest.raises(InputError, match="no whole number|every-n-th"):
+    with pytest.raises(InputError, match=r"no whole number|every-n-th"):
         scene_fraction(["a", "b"], percent)
 
 

@@ -198,7 +198,7 @@ def test_weights_of_another_architecture(path):
         card["encoder"]["backbone"]["width"] = 1.0
 
     rewrite(path, widen)
-    with pytest.raises(InputError, match="holds the weights of another architecture: .* has shape"):
+    with pytest.raises(InputError, match=r"holds the weights of another architecture: .* has shape"):
         load(path)
 
     def mistype(card, weights):
@@ -223,7 +223,7 @@ def test_changed_weights_are_noticed(path):
 def test_damaged_and_foreign_checkpoints(encoder, tmp_path):
     path = tmp_path / "last.pth"
     path.write_bytes(b"not a checkpoint")
-    with pytest.raises(InputError, match="last.pth: is"):
+    with pytest.raises(InputError, match=r"last.pth: is"):
         load(path)
     torch.save({"state_dict": {}, "code": pathlib.PurePosixPath("x")}, path)
     with pytest.raises(InputError, match="no checkpoint of plain tensors"):
@@ -239,7 +239,7 @@ def test_damaged_and_foreign_checkpoints(encoder, tmp_path):
     whole = {"state_dict": encoder.state_dict(), "superflow": {"encoder": encoder.config()}}
     torch.save(whole, path)
     path.write_bytes(path.read_bytes()[:-500])
-    with pytest.raises(InputError, match="last.pth: is truncated or no checkpoint"):
+    with pytest.raises(InputError, match=r"last.pth: is truncated or no checkpoint"):
         load(path)
 
 
@@ -259,7 +259,7 @@ def test_a_full_disk_leaves_the_old_file(encoder, path, monkeypatch):
 
 
 def test_other_suffixes_and_intensities_are_refused(encoder, tmp_path):
-    with pytest.raises(InputError, match="rename it to a.safetensors"):
+    with pytest.raises(InputError, match=r"rename it to a.safetensors"):
         save_backbone(encoder, tmp_path / "a.pth", CARD)
     with pytest.raises(InputError, match="it must be"):
         BackboneCard("a", intensity="raw")

@@ -1,0 +1,341 @@
+"""Probes: their parts against slow twins, and the whole of them on a made log."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from superflow.errors import InputError
+from superflow.evaluation import evaluate_heads, lookup_scores
+from superflow.features import (
+    EncoderFeatures,
+    RawCoordinates,
+    draw_points,
+    read_scan,
+    recalibrate_batch_norm,
+    sample_features,
+)
+from superflow.heads import KnnProbe, fit_knn_probe, fit_linear_probe
+from superflow.limits import Limits
+from superflow.places import label_lookup, majority_by_key, seen_voxels, voxel_keys
+from superflow.probe import ProbeOptions, probe
+from superflow.protocol import PROTOCOL_FIELDS, check_protocol, token_hash
+
+FAST = ProbeOptions(max_points=1500, iterations=30, recalibrate_frames=3, knn_points=100)
+
+
+def blobs(count=300, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (count,), generator=generator)
+    centers = torch.tensor([[0.0, 0, 0, 0], [2, 1, 0, 0], [0, 2, 5, 0]])
+    return centers[labels] + torch.randn(count, 4, generator=generator), labels
+
+
+# ---- world voxels ---------------------------------------------------------------------------------------------
+
+
+def test_voxel_keys_are_equal_exactly_within_a_voxel():
+    random = np.random.default_rng(0)
+    xyz = np.concatenate(
+        [random.uniform(-3, 3, (500, 3)), [[0, 0, 0], [-1e-9, 0, 0], [0.5, 0, 0], [5e5, -5e5, 900]]]
+    )
+    cells = [tuple(cell) for cell in np.floor(xyz / 0.5).astype(int).tolist()]
+    keys = voxel_keys(xyz, 0.5).tolist()
+    number = {cell: key for cell, key in zip(cells, keys)}
+    assert [number[cell] for cell in cells] == keys
+    assert len(set(keys)) == len(set(cells))
+    assert min(keys) >= 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e9])
+def test_voxel_keys_refuse_what_cannot_be_packed(bad):
+    with pytest.raises(ValueError, match=r"cannot be packed into voxels of 0.5 m"):
+        voxel_keys(np.array([[0, 0, 0], [0, bad, 0]]), 0.5)
+
+
+def world_cells(log, row, size_m):
+    frame = log.frame(row)
+    xyz = (
+        frame.points[:, :3].astype(np.float64) @ frame.lidar_to_world[:3, :3].T + frame.lidar_to_world[:3, 3]
+    )
+    return [tuple(cell) for cell in np.floor(xyz / size_m).astype(int).tolist()]
+
+
+def test_seen_voxels_match_a_set(log):
+    seen = seen_voxels(log, [0, 1, 2], 0.5)
+    cells = {cell for row in (0, 1, 2) for cell in world_cells(log, row, 0.5)}
+    assert len(seen.keys) == len(cells)
+    got = seen.contains(read_scan(log, 5).world)
+    want = [cell in cells for cell in world_cells(log, 5, 0.5)]
+    assert got.tolist() == want
+    assert 0 < sum(want) < len(want)
+    assert not seen_voxels(log, [], 0.5).contains(read_scan(log, 5).world).any()
+
+
+def test_label_lookup_matches_a_dictionary(log):
+    votes: dict[tuple, Counter] = {}
+    totals = Counter()
+    for row in (0, 1, 2):
+        for cell, label in zip(world_cells(log, row, 1.0), log.frame(row).labels.tolist()):
+            if label != 255:
+                votes.setdefault(cell, Counter())[label] += 1
+                totals[label] += 1
+    default = totals.most_common(1)[0][0]
+    want = [
+        min(votes[cell], key=lambda c, cell=cell: (-votes[cell][c], c)) if cell in votes else default
+        for cell in world_cells(log, 4, 1.0)
+    ]
+    table = label_lookup(log, [0, 1, 2], size_m=1.0)
+    assert table.default == default
+    assert table.predict(read_scan(log, 4).world).tolist() == want
+    assert (label_lookup(log, [0], size_m=1.0, default=3).predict(read_scan(log, 8).world) == 3).all()
+
+
+def test_majority_ties_go_to_the_lower_id():
+    keys, labels = majority_by_key(np.array([5, 5, 9, 9, 9]), np.array([3, 1, 0, 2, 2], dtype=np.uint8))
+    assert keys.tolist() == [5, 9]
+    assert labels.tolist() == [1, 2]
+
+
+# ---- features -------------------------------------------------------------------------------------------------
+
+
+def test_encoder_features_are_those_of_the_encoder(encoder, log):
+    points = read_scan(log, 0).points
+    source = EncoderFeatures(encoder.train())
+    want = encoder.eval().point_features(points, torch.zeros(len(points), dtype=torch.int64), 1).detach()
+    encoder.train()
+    torch.testing.assert_close(source(points), want)
+    torch.testing.assert_close(source(points, torch.tensor([5, 2])), want[[5, 2]])
+    assert encoder.training
+    assert source(points[:0]).shape == (0, encoder.out_channels)
+
+
+def test_chunks_are_encoded_apart_and_put_back_in_order(encoder, log):
+    points = read_scan(log, 0).points
+    source = EncoderFeatures(encoder.eval(), chunk_points=250, seed=3)
+    order, cloud, num_clouds = source._split(points)
+    assert num_clouds == 4
+    assert bool((torch.bincount(cloud) <= 250).all())
+    want = torch.zeros(len(points), encoder.out_channels)
+    for c in range(num_clouds):
+        rows = order[cloud == c]
+        want[rows] = encoder.point_features(
+            points[rows], torch.zeros(len(rows), dtype=torch.int64), 1
+        ).detach()
+    torch.testing.assert_close(source(points), want, rtol=1e-3, atol=1e-4)
+
+
+def test_raw_coordinates():
+    points = torch.tensor([[3.0, 4.0, -1.0, 0.5, 9.0]])
+    assert RawCoordinates()(points).tolist() == [[3, 4, -1, 5, 0.5, 9, 16, 1, 25, 0.25]]
+    assert RawCoordinates()(points.repeat(3, 1), torch.tensor([1])).shape == (1, 10)
+
+
+def test_recalibration_is_the_plain_average_over_clouds(encoder, log):
+    clouds = [read_scan(log, row).points for row in (0, 3, 7)]
+    first = next(m for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm1d))
+    inputs = []
+    hook = first.register_forward_pre_hook(lambda module, args: inputs.append(args[0].detach()))
+    for points in clouds:
+        encoder.eval()(points, torch.zeros(len(points), dtype=torch.int64), 1)
+    hook.remove()
+    before = [buffer.clone() for buffer in encoder.buffers()]
+    fresh = recalibrate_batch_norm(encoder, clouds)
+    norm = next(m for m in fresh.modules() if isinstance(m, torch.nn.BatchNorm1d))
+    torch.testing.assert_close(
+        norm.running_mean, torch.stack([x.mean(0) for x in inputs]).mean(0), rtol=1e-4, atol=1e-5
+    )
+    torch.testing.assert_close(
+        norm.running_var, torch.stack([x.var(0) for x in inputs]).mean(0), rtol=1e-4, atol=1e-5
+    )
+    assert all(torch.equal(a, b) for a, b in zip(before, encoder.buffers())), (
+        "the given encoder stays as it was"
+    )
+    assert norm.momentum == first.momentum
+    assert not fresh.training
+    with pytest.raises(ValueError, match="no cloud"):
+        recalibrate_batch_norm(encoder, [])
+
+
+def test_samples_are_seeded_labelled_and_within_the_limits(log):
+    options = dict(max_points=300, limits=Limits(range_m=(0, 15)))
+    sample = sample_features(RawCoordinates(), log, [0, 1, 7], **options)
+    again = sample_features(RawCoordinates(), log, [7, 1, 0], **options)
+    assert torch.bincount(sample.row).tolist()[:2] == [100, 100]
+    assert bool((sample.labels != 255).all())
+    assert bool((sample.features[:, 3] <= 15).all())
+    torch.testing.assert_close(sample.of_rows([7]).features, again.of_rows([7]).features)
+    other = sample_features(RawCoordinates(), log, [0, 1, 7], seed=1, **options)
+    assert not torch.equal(sample.features, other.features)
+
+
+def test_balanced_draws_even_out_the_classes():
+    labels = torch.tensor([0] * 9000 + [1] * 1000)
+    rows = torch.arange(10_000)
+    plain = labels[draw_points(labels, rows, 1000, seed=(0, 0))].float().mean()
+    even = labels[draw_points(labels, rows, 1000, balance=1.0, seed=(0, 0))].float().mean()
+    assert float(plain) == pytest.approx(0.1, abs=0.03)
+    assert float(even) == pytest.approx(0.5, abs=0.06)
+    assert draw_points(labels, rows, 20_000).tolist() == rows.tolist()
+
+
+# ---- heads ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("class_weights", ["none", "inverse_root"])
+def test_linear_probe_is_at_the_optimum_of_its_definition(class_weights):
+    features, labels = blobs()
+    features = features * torch.tensor([1.0, 100.0, 0.01, 5.0]) + 7.0
+    decay = 1e-2
+    head = fit_linear_probe(
+        features, labels, 4, weight_decay=decay, class_weights=class_weights, iterations=500
+    )
+    mean, scale = features.double().mean(0), features.double().std(0, correction=0)
+    weight = (head.weight.double() * scale[:, None]).requires_grad_()
+    bias = (head.bias.double() + mean @ head.weight.double()).requires_grad_()
+    inputs = (features.double() - mean) / scale
+    weights = torch.ones(4).double()
+    if class_weights == "inverse_root":
+        counts = torch.bincount(labels, minlength=4).double()
+        weights = counts.clamp(min=1) ** -0.5
+    losses = F.cross_entropy(inputs @ weight + bias, labels, reduction="none")
+    total = (losses * weights[labels]).sum() / weights[labels].sum() + decay / 2 * weight.square().sum()
+    total.backward()
+    assert float(weight.grad.abs().max()) < 1e-3
+    assert float(bias.grad.abs().max()) < 1e-3
+    accuracy = (head.probabilities(features).argmax(1) == labels).float().mean()
+    assert float(accuracy) > 0.85
+
+
+def test_linear_probe_does_not_depend_on_scale_or_start():
+    features, labels = blobs()
+    plain = fit_linear_probe(features, labels, 3, iterations=300)
+    scaled = fit_linear_probe(features * 1000 - 5, labels, 3, iterations=300)
+    started = fit_linear_probe(features, labels, 3, iterations=300, start=scaled)
+    torch.testing.assert_close(
+        plain.probabilities(features), scaled.probabilities(features * 1000 - 5), atol=5e-3, rtol=0
+    )
+    torch.testing.assert_close(
+        plain.probabilities(features), started.probabilities(features), atol=5e-3, rtol=0
+    )
+    with pytest.raises(ValueError, match="choose one of none, inverse_root"):
+        fit_linear_probe(features, labels, 3, class_weights="sqrt")
+
+
+def test_knn_matches_a_loop():
+    bank, labels = blobs(60)
+    queries, _ = blobs(25, seed=1)
+    head = KnnProbe(F.normalize(bank, dim=1), labels, 3, k=5, chunk=7)
+    got = head.probabilities(queries)
+    assert got.shape == (25, 3)
+    torch.testing.assert_close(got.sum(1), torch.ones(25))
+    for row in range(25):
+        cosine = [float(F.cosine_similarity(queries[row], bank[j], dim=0)) for j in range(60)]
+        nearest = sorted(range(60), key=lambda j: -cosine[j])[:5]
+        votes = Counter(int(labels[j]) for j in nearest)
+        similar = {c: sum(cosine[j] for j in nearest if labels[j] == c) for c in votes}
+        assert int(got[row].argmax()) == max(votes, key=lambda c: (votes[c], similar[c]))
+
+
+def test_knn_bank_holds_at_most_so_many_of_a_class():
+    features, labels = blobs()
+    head = fit_knn_probe(features, labels, 4, per_class=20)
+    assert torch.bincount(head.labels, minlength=4).tolist() == [20, 20, 20, 0]
+    assert torch.equal(head.bank, fit_knn_probe(features, labels, 4, per_class=20).bank)
+    few = KnnProbe(head.bank[:3], head.labels[:3], 4, k=15)
+    assert few.probabilities(features[:2]).shape == (2, 4)
+
+
+# ---- the whole ------------------------------------------------------------------------------------------------
+
+
+def test_probe_counts_every_labelled_point(log, encoder):
+    result = probe(EncoderFeatures(encoder), log, [0, 1, 2, 3], [4, 5], held_out_rows=[3], options=FAST)
+    labelled = sum(int((log.frame(row).labels != 255).sum()) for row in (4, 5))
+    seen = seen_voxels(log, [0, 1, 2, 3], 0.5)
+    new = sum(
+        int((~seen.contains(scan.world) & (scan.labels != 255).numpy()).sum())
+        for scan in (read_scan(log, 4), read_scan(log, 5))
+    )
+    assert result.scores["linear"]["points"] == labelled
+    assert result.scores["linear, new places"]["points"] == new > 0
+    assert result.scores["knn"]["points"] == 200
+    assert result.scores["linear"]["absent"] == ["tree"]
+    assert result.scores["linear"]["miou"] > 45
+    assert len(result.tried) == 6
+    assert result.chosen in result.tried
+    assert result.chosen["miou"] == max(trial["miou"] for trial in result.tried)
+
+
+def test_probe_is_deterministic_and_leaves_the_encoder_alone(log, encoder):
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    first, second = (probe(EncoderFeatures(encoder), log, [0, 1, 2], [5], options=FAST) for _ in range(2))
+    assert first.scores == second.scores
+    assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_mistake_50_results_carry_their_protocol(log, encoder):
+    given = {"pretraining": {"method": "none"}, "seed": 4}
+    record = probe(EncoderFeatures(encoder), log, [0, 1, 2], [5], options=FAST, protocol=given).record()
+    json.dumps(record)
+    check_protocol(record["protocol"])
+    assert record["protocol"]["dataset"] == "made"
+    assert record["protocol"]["real"] is False
+    assert record["protocol"]["seed"] == 4
+    assert record["protocol"]["eval_hash"] == token_hash(["token5"])
+    assert record["protocol"]["feature_channels"] == encoder.out_channels
+    assert "3 unlabelled training frames" in record["protocol"]["batch_norm"]
+    for name in PROTOCOL_FIELDS:
+        with pytest.raises(InputError, match=f'does not say "{name}"'):
+            check_protocol({key: value for key, value in record["protocol"].items() if key != name})
+
+
+def test_points_outside_the_limits_count_as_errors(log):
+    options = ProbeOptions(max_points=600, recalibrate_frames=0, knn=0, limits=Limits(range_m=(0, 10)))
+    result = probe(RawCoordinates(), log, [0, 1, 2], [5], options=options)
+    scan = read_scan(log, 5)
+    outside = (scan.ranges_m > 10) & (scan.labels != 255)
+    assert result.scores["linear"]["no_prediction"] == int(outside.sum()) > 0
+    assert result.scores["linear"]["points"] == int((scan.labels != 255).sum())
+
+
+def test_training_frames_are_never_evaluated(log):
+    with pytest.raises(ValueError, match="row 2 is a training and an evaluation frame"):
+        probe(RawCoordinates(), log, [0, 1, 2], [2, 3], options=FAST)
+    with pytest.raises(ValueError, match="leave frames to fit on"):
+        probe(RawCoordinates(), log, [0, 1], [3], held_out_rows=[0, 1], options=FAST)
+    with pytest.raises(ValueError, match="leave frames to fit on"):
+        probe(RawCoordinates(), log, [0, 1], [3], held_out_rows=[4], options=FAST)
+
+
+def test_several_heads_need_one_pass(log):
+    sample = sample_features(RawCoordinates(), log, [0, 1])
+    calls = []
+
+    class Counting(RawCoordinates):
+        def __call__(self, points, rows=None):
+            calls.append(len(points))
+            return super().__call__(points, rows)
+
+    heads = {
+        name: fit_linear_probe(sample.features, sample.labels, 4, weight_decay=decay)
+        for name, decay in (("weak", 1e-4), ("strong", 1.0))
+    }
+    matrices = evaluate_heads(Counting(), log, [4, 5], heads)
+    assert set(matrices) == {"weak", "strong"}
+    assert len(calls) == 2
+
+
+def test_lookup_knows_places_and_nothing_else(log):
+    scores = lookup_scores(log, [0, 1, 2, 3], [4, 5], size_m=0.5)
+    assert scores["label look-up"]["accuracy"] > 85, "static places keep their labels"
+    new = scores["label look-up, new places"]
+    assert new["iou"]["road"] is None or new["iou"]["wall"] == 0.0
+    elsewhere = lookup_scores(log, [0, 1, 2], [8], size_m=0.5)
+    assert elsewhere["label look-up"] == elsewhere["label look-up, new places"], "scene b was never seen"
