@@ -11,7 +11,9 @@ import pytest
 
 from superflow.datasets import tables
 from superflow.datasets.card import load_card
+from superflow.datasets.check import check_log
 from superflow.datasets.nuscenes import find_version, write_index
+from superflow.datasets.overlay import write_overlays
 from superflow.datasets.tables import read_rows
 from superflow.errors import InputError, MissingFileError
 
@@ -259,6 +261,17 @@ def test_what_a_log_may_lack(small_log, tmp_path):
     assert (frame.labels, frame.boxes) == (None, None)
     assert (index.card.name, index.card.licence) == ("log", "not stated")
     assert len(frame.cameras) == 2
+
+
+def test_a_log_without_cameras(small_log, tmp_path):
+    small_log.tables["sample_data"] = [r for r in small_log.tables["sample_data"] if "CAM" not in r["token"]]
+    index = write_index(small_log.write(), tmp_path / "index")
+    assert index.cameras() == []
+    assert index.frame(0).cameras == ()
+    report = check_log(index)
+    assert report.ok
+    assert report.counts["images"] == 0
+    assert write_overlays(index, tmp_path / "pictures", project=None) == []
 
 
 def test_a_test_split_has_no_labels(small_log, tmp_path):

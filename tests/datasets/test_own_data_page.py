@@ -1,0 +1,73 @@
+"""The page for people with their own log says what the reader does."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from superflow.datasets.card import load_card
+from superflow.datasets.index import LogIndex
+from superflow.datasets.merge import merge_sweeps
+from superflow.datasets.nuscenes import write_index
+
+
+@pytest.fixture(scope="module")
+def page(repository: Path) -> str:
+    return (repository / "docs" / "own_data.md").read_text(encoding="utf-8")
+
+
+def block(page: str, kind: str) -> str:
+    return re.search(rf"```{kind}\n(.*?)```", page, re.DOTALL)[1]
+
+
+def test_the_fields_named_are_enough(page, small_log, tmp_path):
+    """A log with only the fields of the page's table gives the same index content."""
+    want = write_index(small_log.write(), tmp_path / "want")
+    fields = {}
+    for line in re.findall(r"^\| `(\w+)`.*\|$", page, re.MULTILINE):
+        cells = re.search(rf"^\| `{line}`[^|]*\|(.*)\|$", page, re.MULTILINE)[1]
+        fields[line] = set(re.findall(r"`(\w+)`", cells))
+    assert {"scene", "sample", "sample_data", "category", "log"} <= set(fields)
+    for name in list(small_log.tables):
+        if name not in fields:
+            del small_log.tables[name]
+            (small_log.root / small_log.version / f"{name}.json").unlink()
+            continue
+        small_log.tables[name] = [
+            {key: value for key, value in row.items() if key in fields[name]}
+            for row in small_log.tables[name]
+        ]
+    assert write_index(small_log.write(), tmp_path / "index").hash == want.hash
+
+
+def test_the_dataset_json_is_taken(page, small_log, tmp_path):
+    root = small_log.write()
+    stated = json.loads(block(page, "json"))
+    (root / "dataset.json").write_text(json.dumps(stated))
+    index = write_index(root, tmp_path / "index")
+    assert (index.card.name, index.card.licence) == (stated["name"], stated["licence"])
+    assert index.rows("val").tolist() == index.rows("scene-0003").tolist()
+
+
+def test_the_card_is_taken(page, tmp_path):
+    text = block(page, "yaml")
+    (tmp_path / "my_card.yaml").write_text(text)
+    card = load_card(tmp_path / "my_card.yaml")
+    assert card.classes == ("vehicle", "ground")
+    assert card.label_map[:7].tolist() == [255, 0, 0, 1, 1, 255, 255]
+    assert yaml.safe_load(text)["name"] == card.name
+
+
+def test_the_python_lines_run(page, small_log, tmp_path, monkeypatch):
+    write_index(small_log.write(), tmp_path / "prepared" / "my_log")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(block(page, "python"), names)
+    assert isinstance(names["index"], LogIndex)
+    np.testing.assert_array_equal(names["dense"], merge_sweeps(names["clip"]))
+    assert names["dense"].shape == (50, 6)
