@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import json
 import logging
+import multiprocessing
+import os
 import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -170,6 +173,11 @@ def _measure(
     from .voting import VotingOptions
 
     train, evaluate = index.rows(plan.train), index.rows(plan.evaluate)
+    if not all(any(index.has_labels(row) for row in rows) for rows in (train, evaluate)):
+        log.warning(
+            "%s: without labels in training and evaluation frames there is nothing to probe", index.root
+        )
+        return {"probe": None, "votes": None}
     held_out = None if plan.held_out is None else index.rows(plan.held_out)
     teacher = training.get("superflow", {}).get("teacher") or {}
     found = probe(
@@ -230,6 +238,25 @@ def _plain(value: Any) -> Any:
     from .engine.builders import as_plain
 
     return as_plain(value)
+
+
+def run_arms(tasks: Sequence[tuple[Plan, Arm, int, Path, Path]], *, jobs: int) -> Iterator[dict[str, Any]]:
+    """Records of (plan, arm, seed, prepared, out), as they finish: ``jobs`` processes at a time, one thread each."""
+    # set before a child imports torch: spinning workers of one child would stall the others
+    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+        for future in as_completed([pool.submit(_run_alone, *task) for task in tasks]):
+            yield future.result()
+
+
+def _run_alone(plan: Plan, arm: Arm, seed: int, prepared: Path, out: Path) -> dict[str, Any]:
+    """`run_arm` in a process of its own."""
+    import torch
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(1)
+    return run_arm(plan, arm, seed, prepared=prepared, out=out)
 
 
 class _Stopwatch:

@@ -12,18 +12,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import multiprocessing
-import os
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from superflow.errors import InputError, write_atomically
 
 if TYPE_CHECKING:
-    from superflow.benchmark import Arm, Plan
+    from superflow.benchmark import Plan
 
 log = logging.getLogger("superflow.benchmark")
 
@@ -62,15 +59,14 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _benchmark(args: argparse.Namespace) -> None:
-    from superflow.benchmark import load_plan, markdown, read_results, table
+    from superflow.benchmark import load_plan, markdown, read_results, run_arms, table
 
     plan = replace(load_plan(args.plan), teacher=args.teacher)
     arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]
     prepared = args.prepared or _prepare(plan, args)
     tasks = [(plan, arm, seed, prepared, args.out) for seed in args.seeds for arm in arms]
-    for number, record in enumerate(run_tasks(tasks, jobs=args.jobs), start=1):
-        found = record["probe"]["scores"]["linear"]["miou"]
-        log.info("%d of %d: %s, seed %d: mIoU %.1f", number, len(tasks), record["arm"], record["seed"], found)
+    for number, record in enumerate(run_arms(tasks, jobs=args.jobs), start=1):
+        log.info("%d of %d: %s, seed %d is done", number, len(tasks), record["arm"], record["seed"])
     rows = table(plan, list(read_results(args.out)))
     with write_atomically(args.out / "table.json", "w") as file:
         json.dump(rows, file, indent=1)
@@ -89,25 +85,6 @@ def _prepare(plan: Plan, args: argparse.Namespace) -> Path:
         shared = {"features": str(features)} if provider == "clusters" else {}
         prepare_superpixels(index, plan.train, provider=provider, workers=args.jobs, **shared, **options)
     return prepared
-
-
-def run_tasks(tasks: list[tuple[Any, ...]], *, jobs: int) -> Any:
-    """Records of (plan, arm, seed, prepared, out), as they finish, ``jobs`` processes at a time, one thread each."""
-    # set before a child imports torch: spinning workers of one child would stall the others
-    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        for future in as_completed([pool.submit(_task, *task) for task in tasks]):
-            yield future.result()
-
-
-def _task(plan: Plan, arm: Arm, seed: int, prepared: Path, out: Path) -> dict[str, Any]:
-    import torch
-
-    from superflow.benchmark import run_arm
-
-    torch.set_num_threads(1)
-    return run_arm(plan, arm, seed, prepared=prepared, out=out)
 
 
 if __name__ == "__main__":

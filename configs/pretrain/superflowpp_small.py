@@ -5,10 +5,10 @@ _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pret
 
 model = dict(
     objectives=[
-        dict(type="spatial", max_rows=1024),
-        dict(type="temporal", max_rows=1024),
-        dict(type="cross_temporal", max_rows=1024),
-        dict(type="dense_to_sparse", max_rows=1024),
+        dict(type="spatial", temperature=0.2, max_rows=1024),
+        dict(type="temporal", temperature=0.2, max_rows=1024),
+        dict(type="cross_temporal", temperature=0.2, max_rows=1024),
+        dict(type="dense_to_sparse", temperature=0.2, max_rows=1024),
     ],
     region=dict(scope="clip"),
     pixels="hit",

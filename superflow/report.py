@@ -1,0 +1,212 @@
+"""The quickstart's result as a table on the terminal and as one page with pictures."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .benchmark import table
+from .errors import InputError, write_atomically
+
+if TYPE_CHECKING:
+    from .quickstart import QuickstartResult
+
+# picture file (without number) -> what one sees
+PICTURES = {
+    "overview": "A scan the backbone never saw: annotated classes, features of a random and of the pretrained backbone "
+    "(first three principal components as colours).",
+    "similarity_images": "Similarity of every point to one picked point, in the pretrained features.",
+    "features_images": "Pretrained features on the images of all cameras.",
+    "superpixels_images": "Superpixels of a training frame.",
+    "depth_images": "Where the LiDAR points fall on the images; points hidden from a camera are left out.",
+}
+STYLE = """body{font:16px/1.5 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem;color:#1c2330}
+h1{font-size:1.6rem}
+table{border-collapse:collapse;margin:1rem 0}td,th{padding:.3rem .9rem;border-bottom:1px solid #d5d9e2;
+text-align:right}td:first-child,th:first-child{text-align:left}figure{margin:2rem 0}img{max-width:100%}
+figcaption{color:#555f70}code{background:#f0f2f6;padding:.1rem .3rem;border-radius:4px}"""
+
+
+def score_rows(result: QuickstartResult) -> list[tuple[str, list[float]]]:
+    """(name, mIoU of every seed) of the random, the pretrained, and the pretrained and voted backbone."""
+    rows = table(result.plan, result.records)
+    scores: list[tuple[str, list[float]]] = []
+    for arm, columns in rows.items():
+        values = [value for value in columns["mIoU"] if value is not None]
+        if not values:
+            continue
+        scores.append((arm, values))
+        if result.plan.arm(arm).kind == "pretrained":
+            scores.append((f"{arm} + voting", [v for v in columns["voted"] if v is not None]))
+            scores.append(
+                (
+                    f"{arm}, smoothed within the scan",
+                    [v for v in columns["same-frame control"] if v is not None],
+                )
+            )
+    return scores
+
+
+def summary_table(result: QuickstartResult) -> str:
+    """Plain text: mIoU with every seed, then seconds a stage."""
+    lines = ["", f"linear-probe mIoU on frames never trained on ({_data_words(result)})"]
+    scores = score_rows(result)
+    width = max([len(name) for name, _ in scores] + [len(name) for name in result.seconds])
+    for name, values in scores:
+        lines.append(f"  {name:<{width}}  {sum(values) / len(values):6.1f}{_seeds(values)}")
+    if not scores:
+        lines.append("  the log has no point labels: nothing to measure with")
+    lines.append("seconds")
+    lines += [f"  {name:<{width}}  {seconds:6.0f}" for name, seconds in result.seconds.items()]
+    lines.append(f"  {'in all':<{width}}  {sum(result.seconds.values()):6.0f}")
+    return "\n".join([*lines, ""])
+
+
+def _seeds(values: list[float]) -> str:
+    return "" if len(values) < 2 else "   seeds: " + " / ".join(f"{value:.1f}" for value in values)
+
+
+def _data_words(result: QuickstartResult) -> str:
+    kind = "recorded" if result.index.card.real else "made, not recorded"
+    return f"{result.index.card.name}, {kind} data; teacher {result.plan.teacher}"
+
+
+def write_report(result: QuickstartResult, path: str | Path, *, pictures: str | Path) -> None:
+    """One HTML page beside a folder of PNG files; both can be moved together."""
+    path, pictures = Path(path), Path(pictures)
+    made = draw_pictures(result, pictures)
+    parts = [
+        f"<!doctype html><meta charset='utf-8'><title>superflow quickstart</title><style>{STYLE}</style>",
+        "<h1>From a driving log to a pretrained LiDAR backbone</h1>",
+        f"<p>{html.escape(_data_words(result))}. A linear classifier on frozen features, trained on "
+        f"{html.escape(str(_frames(result, 'train')))} key frames, measured on "
+        f"{html.escape(str(_frames(result, 'evaluate')))} that neither pretraining nor probe saw.</p>",
+        _html_table(("linear probe", "mIoU [%]", "every seed"), _score_cells(result)),
+        _class_table(result),
+        _html_table(("stage", "seconds"), [(name, f"{s:.0f}") for name, s in result.seconds.items()]),
+        f"<p>Backbone: <code>{html.escape(str(result.backbone))}</code>, loaded by "
+        f"<code>superflow.load({html.escape(repr(str(result.backbone)))})</code>.</p>",
+    ]
+    for name, file in made.items():
+        where = html.escape(f"{pictures.name}/{file.name}")
+        parts.append(
+            f"<figure><img src='{where}' alt='{name}'><figcaption>{html.escape(PICTURES[name])}</figcaption></figure>"
+        )
+    with write_atomically(path, "w") as file:
+        file.write("\n".join(parts) + "\n")
+
+
+def _frames(result: QuickstartResult, which: str) -> int:
+    return len(result.index.rows(getattr(result.plan, which)))
+
+
+def _score_cells(result: QuickstartResult) -> list[tuple[str, ...]]:
+    return [
+        (name, f"{sum(values) / len(values):.1f}", " / ".join(f"{value:.1f}" for value in values))
+        for name, values in score_rows(result)
+    ]
+
+
+def _class_table(result: QuickstartResult) -> str:
+    """IoU by class, mean over seeds."""
+    arms = [arm.name for arm in result.plan.arms]
+    found: dict[str, dict[str, list[float]]] = {}
+    for record in result.records:
+        if record["probe"]:
+            for name, value in record["probe"]["scores"]["linear"]["iou"].items():
+                if value is not None:
+                    found.setdefault(name, {}).setdefault(record["arm"], []).append(value)
+    if not found:
+        return ""
+    rows = [
+        (name.replace("_", " "), *(f"{np.mean(by_arm[arm]):.1f}" if arm in by_arm else "-" for arm in arms))
+        for name, by_arm in found.items()
+    ]
+    return _html_table(("class, IoU [%]", *arms), rows)
+
+
+def _html_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    cells = ["<tr>" + "".join(f"<th>{html.escape(cell)}</th>" for cell in head) + "</tr>"]
+    cells += ["<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows]
+    return "<table>" + "".join(cells) + "</table>"
+
+
+def draw_pictures(result: QuickstartResult, folder: Path) -> dict[str, Path]:
+    """Name in `PICTURES` -> PNG file; pictures that a log does not allow are left out."""
+    from .picture import write_png
+    from .tools.visualize import main as visualize
+
+    index, prepared = result.index, str(result.index.folder)
+    seen, unseen = index.rows(result.plan.train), index.rows(result.plan.evaluate)
+    keys = index.rows()
+    shown = int(np.searchsorted(keys, unseen[len(unseen) // 2]))
+    trained = int(np.searchsorted(keys, seen[len(seen) // 2]))
+    common = ["--index", prepared, "--out", str(folder)]
+    commands = [
+        [
+            *common,
+            "--frame",
+            str(shown),
+            "--backbone",
+            str(result.backbone),
+            "--what",
+            "features",
+            "similarity",
+            "depth",
+        ],
+        [
+            *common,
+            "--frame",
+            str(trained),
+            "--superpixels",
+            f"{prepared}/superpixels/slic",
+            "--what",
+            "superpixels",
+        ],
+    ]
+    for command in commands:
+        if visualize(command) != 0:
+            raise InputError(f"{folder}: a picture could not be drawn; see the message above")
+    write_png(folder / "overview.png", overview(result, int(keys[shown])))
+    made = {name: sorted(folder.glob(f"*{name}.png")) for name in PICTURES}
+    return {name: files[-1] for name, files in made.items() if files}
+
+
+def overview(result: QuickstartResult, row: int) -> np.ndarray:
+    """(H, W, 3) RGB: one scan from above by class, by random features and by pretrained features."""
+    import torch
+
+    from .coloring import FeatureColors, class_colors
+    from .hub import load
+    from .lidar.encoder import LidarEncoder
+    from .picture import birds_eye, class_key, sheet
+
+    frame = result.index.frame(row, cameras=())
+    pretrained = load(result.backbone)
+    torch.manual_seed(0)
+    random = LidarEncoder(**pretrained.card.encoder).eval()
+    cloud = torch.from_numpy(frame.points)
+    with torch.no_grad():
+        # batch statistics: a random network has no running ones
+        untrained = (
+            random.train().point_features(cloud, torch.zeros(len(cloud), dtype=torch.int64), 1).numpy()
+        )
+    views = {
+        "random backbone": FeatureColors.fit(untrained)(untrained),
+        "pretrained without labels": FeatureColors.fit(features := pretrained.extract(frame.points))(
+            features
+        ),
+    }
+    key = None
+    if frame.labels is not None:
+        card = result.index.card
+        views = {"annotation": class_colors(frame.labels, card.palette), **views}
+        key = class_key(frame.labels, card.classes, card.palette)
+    images = [
+        birds_eye(frame.points, colors, title=name, extent_m=35, height_px=700)
+        for name, colors in views.items()
+    ]
+    return sheet(images, [""] * len(images), title="one scan from above", key=key, width_px=1900)

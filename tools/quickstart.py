@@ -1,0 +1,93 @@
+"""The main job from end to end on a synthetic drive or on your log; tools/quickstart.sh installs and calls this.
+
+    superflow quickstart                       a synthetic drive, into work_dirs/quickstart
+    superflow quickstart --data ROOT           a log in nuScenes schema
+
+Run again, it goes on where it stopped. It ends in one table and writes OUT/report.html with pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from superflow.errors import InputError
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="superflow quickstart", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, metavar="ROOT", help="folder with samples/, sweeps/ and v1.0-*/")
+    parser.add_argument("--out", type=Path, help="default: work_dirs/quickstart, or work_dirs/quickstart-LOG")
+    parser.add_argument(
+        "--teacher", default="efficientnet_lite0", help="image teacher (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0], help="each trains and probes once (default: 0)"
+    )
+    parser.add_argument(
+        "--max-frames", type=int, default=120, help="training key frames of a large log (120)"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=_cores(), help="processes at a time (default: cores, at most 4)"
+    )
+    parser.add_argument("--cwd", type=Path, help=argparse.SUPPRESS)  # where the shell script was called
+    args = parser.parse_args(argv)
+    if args.data is not None and args.cwd is not None:
+        args.data = args.cwd / args.data
+    if args.out is None:
+        args.out = Path("work_dirs") / (
+            "quickstart" if args.data is None else f"quickstart-{args.data.resolve().name}"
+        )
+    elif args.cwd is not None:
+        args.out = args.cwd / args.out
+    return args
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when the report is written, 2 when the input cannot be used."""
+    args = parse_args(argv)
+    # before torch is imported, here and in the child processes: spinning workers would stall each other
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    from superflow.report import summary_table
+
+    from superflow.quickstart import QuickstartOptions, run_quickstart
+
+    options = QuickstartOptions(
+        out=args.out,
+        data=args.data,
+        teacher=args.teacher,
+        seeds=tuple(args.seeds),
+        max_frames=args.max_frames,
+        jobs=args.jobs,
+    )
+    try:
+        result = run_quickstart(options)
+    except InputError as error:
+        print(f"superflow quickstart: {error}", file=sys.stderr)
+        return 2
+    print(summary_table(result))
+    for what, path in (
+        ("report", args.out / "report.html"),
+        ("backbone", result.backbone),
+        ("figures of every arm and seed", args.out / "runs"),
+        ("prepared log", args.out / "prepared"),
+    ):
+        print(f"{what}: {path}")
+    return 0
+
+
+def _cores() -> int:
+    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
