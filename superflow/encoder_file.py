@@ -164,10 +164,9 @@ def _read_checkpoint(path: Path) -> EncoderFile:
             f"{path}: is no checkpoint of plain tensors and cannot be loaded safely; "
             "give one that `superflow train` wrote"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError) as error:
-        raise InputError(
-            f"{path}: is truncated or no checkpoint ({str(error).splitlines()[0]}); choose an earlier one"
-        ) from error
+    except Exception as error:  # torch reads foreign bytes as a pickle and then raises whatever they lead to
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(f"{path}: is truncated or no checkpoint ({reason}); choose an earlier one") from error
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     record = checkpoint.get("superflow") if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict) or not isinstance(record, dict) or "encoder" not in record:

@@ -1,0 +1,79 @@
+"""`superflow export`: checkpoint in, one file with its card out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from superflow.lidar.encoder import LidarEncoder
+from superflow.tools.export import main
+
+import superflow
+
+RECORD = {
+    "teacher": {"name": "some teacher", "sha256": "ab"},
+    "data": {"train": {"dataset": "made", "hash": "0123", "frames": 3}},
+}
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(0)
+    encoder = LidarEncoder(grid={"type": "cubic", "size_m": 0.5}, backbone={"depth": "tiny", "width": 0.5})
+    state = {"student." + name: value for name, value in encoder.state_dict().items()}
+    state["point_head.weight"] = torch.zeros(2, 2)
+    content = {
+        "meta": {"iter": 12, "seed": 3, "version": "0.1.0", "config": "x = 1"},
+        "superflow": {"encoder": encoder.config(), **RECORD},
+        "state_dict": state,
+        "optimizer": {},
+    }
+    torch.save(content, tmp_path / "iter_12.pth")
+    return tmp_path / "iter_12.pth", encoder.eval()
+
+
+def test_export_carries_weights_and_records(checkpoint, tmp_path, capsys):
+    path, encoder = checkpoint
+    out = tmp_path / "exported" / "street.safetensors"
+    assert main([str(path), "--out", str(out)]) == 0
+    assert "street.safetensors" in capsys.readouterr().out
+    backbone = superflow.load(out)
+    assert backbone.card.name == "street"
+    assert backbone.card.teacher == RECORD["teacher"]
+    assert backbone.card.data == RECORD["data"]
+    assert backbone.card.training["iter"] == 12
+    assert json.loads(out.with_suffix(".json").read_text())["channels"] == encoder.out_channels
+    points = np.random.default_rng(0).uniform(0, 1, (50, 4)).astype(np.float32)
+    want = encoder.point_features(torch.from_numpy(points), torch.zeros(50, dtype=torch.int64), 1)
+    assert np.array_equal(backbone.extract(points), want.detach().numpy())
+
+
+def test_default_place_is_beside_the_checkpoint(checkpoint):
+    path, _ = checkpoint
+    assert main([str(path)]) == 0
+    assert path.with_suffix(".safetensors").is_file()
+
+
+def test_install_makes_a_name(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setenv("SUPERFLOW_HOME", str(tmp_path / "home"))
+    assert main([str(checkpoint[0]), "--install", "--name", "street-tiny"]) == 0
+    assert superflow.load("street-tiny").card.name == "street-tiny"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "there is no such file"), (b"rubbish", "is")],
+)
+def test_bad_checkpoints_are_one_line_and_write_nothing(tmp_path, capsys, content, message):
+    path = tmp_path / "bad.pth"
+    if content is not None:
+        path.write_bytes(content)
+    assert main([str(path), "--out", str(tmp_path / "out.safetensors")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("superflow export: ")
+    assert "bad.pth" in error
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out.safetensors").exists()
