@@ -45,8 +45,8 @@ def main(argv: list[str] | None = None) -> int:
     """Make the drive; returns the exit code."""
     args = parse_args(argv)
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-    from superflow.datasets.synthetic.drive import DriveSettings, make_drive
 
+    from superflow.datasets.synthetic.drive import DriveSettings, make_drive
     from superflow.errors import InputError
 
     start = time.perf_counter()

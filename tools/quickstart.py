@@ -57,9 +57,8 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
-    from superflow.report import summary_table
-
     from superflow.quickstart import QuickstartOptions, run_quickstart
+    from superflow.report import summary_table
 
     options = QuickstartOptions(
         out=args.out,

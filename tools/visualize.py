@@ -22,6 +22,7 @@ from superflow.errors import InputError
 
 if TYPE_CHECKING:
     import numpy as np
+
     from superflow.datasets.frame import Camera, Frame
     from superflow.datasets.index import LogIndex
 
@@ -59,7 +60,6 @@ def main(argv: list[str] | None = None) -> int:
 def visualize(args: argparse.Namespace) -> Iterator[Path]:
     """Write the pictures one by one and yield their paths."""
     from superflow.datasets.index import LogIndex
-
     from superflow.picture import write_png
 
     index = LogIndex.open(args.index)
@@ -144,8 +144,8 @@ def _superpixels(
     args: argparse.Namespace, index: LogIndex, frame: Frame, name: str, features: Any
 ) -> Pictures:
     import numpy as np
-    from superflow.camera.superpixels import read_superpixels
 
+    from superflow.camera.superpixels import read_superpixels
     from superflow.picture import draw_superpixels, sheet
 
     if args.superpixels is None:
@@ -167,8 +167,8 @@ def _on_images(
 ) -> np.ndarray:
     """Visible points on each camera, in one sheet."""
     import numpy as np
-    from superflow.camera.projection import project, unoccluded
 
+    from superflow.camera.projection import project, unoccluded
     from superflow.picture import draw_points, sheet
 
     cameras, views = _in_order(frame.cameras), []

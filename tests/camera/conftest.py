@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from superflow.datasets.frame import Camera, Frame
 
+from superflow.datasets.frame import Camera, Frame
 from superflow.geometry import make_transform
 
 IDENTITY = np.eye(4)

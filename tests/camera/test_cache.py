@@ -10,13 +10,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
+
 from superflow.camera import cache as cache_module
 from superflow.camera.cache import FeatureCache, build_feature_cache
 from superflow.camera.images import read_image
 from superflow.camera.reduction import Reduction, ReductionFit
 from superflow.camera.teacher import Teacher
-from torch import Tensor, nn
-
 from superflow.errors import InputError, MissingFileError
 
 SIZE = (32, 48)

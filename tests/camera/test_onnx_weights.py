@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from superflow.camera.onnx_weights import Node, read_onnx
 from superflow.camera.teachers.embedded_dinov2 import timm_names
-
 from superflow.errors import InputError
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from superflow.camera.projection import Projection, nearest_pixels, one_view, project, unoccluded
 from superflow.datasets.frame import Camera, Frame
-
 from superflow.geometry import invert, rotation_z
 
 SIZE = (60, 80)

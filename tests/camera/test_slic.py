@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 from scipy import ndimage
+
 from superflow.camera.superpixels.ids import connected_components, merge_small
 from superflow.camera.superpixels.slic import Slic, slic
 

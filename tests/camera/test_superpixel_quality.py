@@ -8,6 +8,7 @@ from itertools import combinations
 import cv2
 import numpy as np
 import pytest
+
 from superflow.camera.projection import nearest_pixels, project, unoccluded
 from superflow.camera.superpixels import IGNORE, quality_report, read_superpixels, write_superpixels
 from superflow.camera.superpixels.quality import adjusted_rand

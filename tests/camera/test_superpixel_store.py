@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from superflow.camera.images import read_image
 from superflow.camera.progress import Progress, duration
 from superflow.camera.superpixels import (
@@ -18,7 +19,6 @@ from superflow.camera.superpixels import (
     read_superpixels,
     write_superpixels,
 )
-
 from superflow.errors import InputError, MissingFileError
 
 SIZE = (64, 96)

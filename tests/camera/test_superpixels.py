@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn import functional as F
+
 from superflow.camera.cache import build_feature_cache
 from superflow.camera.superpixels import IGNORE, PROVIDERS, make_provider, make_superpixels
 from superflow.camera.superpixels.clusters import segment_scores
 from superflow.camera.superpixels.ids import as_ids
 from superflow.camera.superpixels.kmeans import assign, kmeans
 from superflow.camera.teacher import make_teacher
-from torch.nn import functional as F
-
 from superflow.errors import InputError, MissingFileError
 
 TOKEN = "token0"

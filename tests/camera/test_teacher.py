@@ -13,12 +13,12 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch import nn
+
 from superflow.camera import teacher as teacher_module
 from superflow.camera.teacher import AUTO, TEACHERS, Teacher, make_teacher
 from superflow.camera.teachers import efficientnet_lite, embedded_dinov2, filter_bank, timm_model
 from superflow.camera.weights import file_sha256, find_in_package, read_weights, tensors_sha256
-from torch import nn
-
 from superflow.errors import InputError, MissingFileError
 
 

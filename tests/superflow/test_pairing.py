@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from superflow.datasets.frame import Camera, Frame
 from superflow.geometry import invert, make_transform
 from superflow.pairing import FramePairs, ids_under, pair, resized_pixels, world_cells

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 import torch
-from superflow.lidar.encoder import LidarEncoder
-from superflow.tools.export import main
 
 import superflow
+from superflow.lidar.encoder import LidarEncoder
+from superflow.tools.export import main
 
 RECORD = {
     "teacher": {"name": "some teacher", "sha256": "ab"},

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
+
 from superflow.camera.superpixels import write_superpixels
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
+from superflow.hub import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder
 from superflow.tools.visualize import main
-
-from superflow.hub import BackboneCard, save_backbone
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from superflow.datasets.frame import Frame
-from superflow.lidar.encoder import LidarEncoder
 
+from superflow.datasets.frame import Frame
 from superflow.geometry import make_transform
+from superflow.lidar.encoder import LidarEncoder
 
 CLASSES = ("road", "wall", "car", "tree")  # no frame shows a tree
 ROAD, WALL, CAR = 0, 1, 2
