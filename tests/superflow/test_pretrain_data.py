@@ -1,0 +1,165 @@
+"""Samples from one real scene: geometry survives the trip from files to pairs, and chance comes from the seed alone."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from superflow.batch import Batch, collate
+from superflow.camera.superpixels import write_superpixels
+from superflow.datasets.index import LogIndex
+from superflow.datasets.nuscenes import write_index
+from superflow.pretrain_data import PretrainDataset
+
+FRAMES = ["scene-9002[0:6]"]
+STILL = {"rotation_rad": (0.0, 0.0), "flip": 0.0, "scale": (1.0, 1.0)}
+
+
+@pytest.fixture(scope="module")
+def index(pandaset_root, tmp_path_factory) -> LogIndex:
+    return write_index(pandaset_root, tmp_path_factory.mktemp("prepared"), version="v1.0-mini")
+
+
+def dataset(index: LogIndex, **options) -> PretrainDataset:
+    options = {"frames": FRAMES, "region": "world_cell", "max_points": 3000, "view_size": (64, 112)} | options
+    return PretrainDataset(index, **options)
+
+
+def tensors(batch: Batch) -> dict[str, Tensor]:
+    return {f.name: value for f in fields(batch) if isinstance(value := getattr(batch, f.name), Tensor)}
+
+
+def test_a_sample_depends_on_its_seed_alone(index):
+    one, two = dataset(index), pickle.loads(pickle.dumps(dataset(index, keep_frames=4)))
+    first, again, other = one[2, 7], two[2, 7], one[2, 8]
+    two[1, 3]  # what was read before changes nothing
+    assert all(torch.equal(value, tensors(again)[name]) for name, value in tensors(first).items())
+    assert all(torch.equal(value, tensors(two[2, 7])[name]) for name, value in tensors(first).items())
+    assert not torch.equal(first.points[:100], other.points[:100])
+
+
+def test_mistake_09_the_first_frame_has_no_previous_one(index):
+    assert dataset(index)[0, 0].cloud_offset.tolist() == [0, 1, 0]
+    assert dataset(index)[2, 0].cloud_offset.tolist() == [-1, 0, 1, 0]
+    assert dataset(index, border="repeat", sweeps=0)[0, 0].cloud_offset.tolist() == [-1, 0, 1]
+
+
+def test_mistake_08_neighbours_are_chosen_frames_of_the_same_scene(index):
+    every_fourth = dataset(index, frames=["scene-9002[0:16:4]"], sweeps=0)
+    assert every_fourth[1, 0].cloud_offset.tolist() == [0]  # its direct neighbours were not chosen
+    apart = dataset(index, frames=["scene-9002[0:16:4]"], sweeps=0, offsets=(-4, 0, 4))[1, 0]
+    assert apart.tokens == tuple(index.tokens(index.rows(["scene-9002[0:12:4]"])))
+    last = dataset(index, frames=["scene-9002", "scene-9102"], sweeps=0)
+    assert last[55, 0].cloud_offset.tolist() == [-1, 0]
+
+
+@pytest.mark.parametrize("flip", [0.0, 1.0])
+def test_pairs_are_projections_in_pixels_of_the_view(index, flip):
+    batch = dataset(index, augmentation=STILL, flip=flip, sweeps=0)[2, 0]
+    frames = {
+        token: index.frame(int(row), images=False)
+        for row, token in zip(index.rows(FRAMES), index.tokens(index.rows(FRAMES)))
+    }
+    rows = torch.randperm(len(batch.pair_point), generator=torch.Generator().manual_seed(0))[:300]
+    worst = 0.0
+    for row in rows.tolist():
+        point = int(batch.pair_point[row])
+        frame = frames[batch.tokens[int(batch.cloud[point])]]
+        candidates = []
+        for camera in frame.cameras:
+            homogeneous = frame.lidar_to_camera(camera) @ np.append(batch.points[point, :3].numpy(), 1.0)
+            u, v, depth = camera.intrinsics @ homogeneous[:3]
+            if depth > 1:
+                u, v = (
+                    (u / depth + 0.5) * 112 / camera.size[1] - 0.5,
+                    (v / depth + 0.5) * 64 / camera.size[0] - 0.5,
+                )
+                candidates.append((111 - u if flip else u, v))
+        worst = max(worst, min(np.abs(np.array(c) - batch.pair_pixel[row].numpy()).max() for c in candidates))
+    assert worst < 1e-2
+
+
+def test_cached_views_and_images_have_the_same_pairs_and_regions(index, tmp_path):
+    rows = index.rows(FRAMES)
+    write_superpixels(index.cameras(rows), tmp_path, provider="slic", workers=0)
+    batch = dataset(index, region="superpixel", superpixels=tmp_path, flip=0.0, sweeps=0, offsets=(0,))[1, 0]
+    assert batch.superpixels.shape == (3, 64, 112)
+    u, v = (batch.pair_pixel + 0.5).floor().long().T
+    under = batch.superpixels[batch.pair_image, v.clamp(0, 63), u.clamp(0, 111)]
+    assert torch.equal(under.long(), torch.where(batch.pair_region < 0, 65535, batch.pair_region))
+    assert batch.images.shape == (3, 3, 64, 112)
+    assert 0 <= float(batch.images.min()) <= float(batch.images.max()) <= 1
+
+
+def test_world_cells_name_the_same_place_at_all_times(index):
+    batch = dataset(index, augmentation=STILL, sweeps=0, cell_m=1.0, cameras_per_clip=None)[2, 0]
+    lidar_to_world = {
+        token: index.frame(int(row), cameras=()).lidar_to_world
+        for row, token in zip(index.rows(FRAMES), index.tokens(index.rows(FRAMES)))
+    }
+    cells: dict[int, set] = {}
+    for point, region in zip(batch.pair_point.tolist(), batch.pair_region.tolist()):
+        to_world = lidar_to_world[batch.tokens[int(batch.cloud[point])]]
+        world = (to_world @ np.append(batch.points[point, :3].double().numpy(), 1.0))[:3]
+        # a point on a border may fall to either side once its coordinates were rounded to float32
+        if np.abs(world - np.round(world)).min() > 1e-3:
+            cells.setdefault(region, set()).add(tuple(np.floor(world).astype(int)))
+    assert all(len(found) == 1 for found in cells.values())
+    times = batch.cloud_offset[batch.cloud[batch.pair_point]]
+    shared = [len(times[batch.pair_region == region].unique()) for region in range(200)]
+    assert max(shared) == 3
+
+
+def test_mistake_16_the_dense_cloud_can_share_the_augmentation(index):
+    shared = dataset(index, share_dense=True, offsets=(0,), max_points=None, limits={"range_m": (3.0, 10.0)})[
+        3, 5
+    ]
+    alone = dataset(index, share_dense=False, offsets=(0,), max_points=None, limits={"range_m": (3.0, 10.0)})[
+        3, 5
+    ]
+    for batch, equal in ((shared, True), (alone, False)):
+        sparse, dense = (batch.points[batch.cloud == cloud] for cloud in (0, 1))
+        assert len(dense) > 2 * len(sparse)
+        assert torch.equal(sparse, dense[: len(sparse)]) is equal
+
+
+def test_the_null_keeps_pixels_and_moves_points(index):
+    plain, null = dataset(index, sweeps=0)[2, 0], dataset(index, sweeps=0, shuffle_pairs=True)[2, 0]
+    assert torch.equal(plain.pair_pixel, null.pair_pixel)
+    assert (plain.pair_point != null.pair_point).float().mean() > 0.9
+    assert torch.equal(plain.cloud[plain.pair_point], null.cloud[null.pair_point])
+    assert torch.equal(plain.pair_point.sort().values, null.pair_point.sort().values)
+
+
+def test_mistake_37_intensity_is_scaled_unless_raw_is_asked_for(index):
+    scaled, raw = dataset(index, sweeps=0)[0, 0], dataset(index, sweeps=0, raw_intensity=True)[0, 0]
+    assert float(scaled.points[:, 3].max()) <= 1
+    assert torch.allclose(scaled.points[:, 3] * 255, raw.points[:, 3], atol=1e-3)
+
+
+def test_mistake_33_a_crop_without_pairs_ends(index):
+    batch = dataset(index, crop={"tries": 3}, limits={"range_m": (0.0, 0.01)}, sweeps=0)[1, 0]
+    assert len(batch.pair_point) == 0
+    assert batch.images.shape[1:] == (3, 64, 112)
+
+
+def test_samples_of_different_length_collate(index):
+    batch = collate([dataset(index)[0, 1], dataset(index)[3, 2]])
+    assert batch.num_clouds == 3 + 4
+    assert int(batch.pair_image.max()) < len(batch.images)
+    assert torch.equal(batch.cloud_clip[batch.cloud[batch.pair_point]], batch.image_clip[batch.pair_image])
+    assert torch.equal(
+        batch.cloud_offset[batch.cloud[batch.pair_point]], batch.image_offset[batch.pair_image]
+    )
+
+
+def test_options_that_do_not_fit_are_named(index):
+    with pytest.raises(ValueError, match="superpixels=FOLDER"):
+        dataset(index, region="superpixel")[0, 0]
+    with pytest.raises(ValueError, match="region 'segment'"):
+        dataset(index, region="segment")
