@@ -1,0 +1,23 @@
+# The published student with a linear head on nuScenes-lidarseg, for GPUs.
+
+data_root = "work_dirs/prepared"
+
+model = dict(
+    type="Segmentor",
+    num_classes=16,
+    encoder=dict(
+        grid=dict(type="cylinder", rho_m=0.1, phi_deg=1.0, z_m=0.1),
+        backbone=dict(depth=34, momentum=0.02),
+        inputs="published",
+        reduce="first",
+    ),
+)
+train_dataloader = dict(
+    batch_size=4,
+    num_workers=8,
+    dataset=dict(type="SegmentDataset", index=data_root, selection="train", train=True),
+)
+val_dataloader = dict(
+    batch_size=1, num_workers=4, dataset=dict(type="SegmentDataset", index=data_root, selection="val")
+)
+test_dataloader = val_dataloader

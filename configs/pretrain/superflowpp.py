@@ -1,0 +1,19 @@
+# SuperFlow++ on nuScenes for GPUs: the knobs that did best with the small student (superflowpp_small.py), with the
+# published student and teacher. Not run at this size by us.
+#   torchrun --nproc_per_node=8 -m superflow.tools.train pretrain/superflowpp.py --launcher pytorch --amp
+_base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_pretrain.py"]
+
+model = dict(
+    objectives=[
+        dict(type="spatial", temperature=0.2, max_rows=4096),
+        dict(type="temporal", temperature=0.2, max_rows=4096),
+        dict(type="cross_temporal", temperature=0.2, max_rows=4096),
+        dict(type="dense_to_sparse", temperature=0.2, max_rows=4096),
+    ],
+    region=dict(scope="clip"),
+    pixels="hit",
+    normalize="after",
+)
+train_dataloader = dict(dataset=dict(offsets=(-1, 0, 1), sweeps=2, region="world_cell", cell_m=1.0))
+optim_wrapper = dict(optimizer=dict(lr=0.01, eps=1e-6))
+train_cfg = dict(max_iters=37_700)
