@@ -20,7 +20,7 @@ DEFAULT_TEACHER = "efficientnet_lite0"
 
 
 def prepare_index(root: str | Path, prepared: str | Path) -> Any:
-    """The index of the log under ``root`` (nuScenes schema) in ``prepared``; one that is there is opened.
+    """The index of the log under ``root`` (nuScenes schema) in ``prepared``, made anew: it is cheap, logs change.
 
     Raises:
         InputError: the log cannot be read, or ``prepared`` belongs to another log.
@@ -29,14 +29,13 @@ def prepare_index(root: str | Path, prepared: str | Path) -> Any:
     from .datasets.nuscenes import write_index
 
     root, prepared = Path(root), Path(prepared)
-    if not (prepared / "index.json").is_file():
-        return write_index(root, prepared)
-    index = LogIndex.open(prepared)
-    if index.root.resolve() != root.resolve():
-        raise InputError(
-            f"{prepared}: is the preparation of {index.root}, not of {root}; choose another folder for this log"
-        )
-    return index
+    if (prepared / "index.json").is_file():
+        before = LogIndex.open(prepared).root
+        if before.resolve() != root.resolve():
+            raise InputError(
+                f"{prepared}: is the preparation of {before}, not of {root}; choose another folder for this log"
+            )
+    return write_index(root, prepared)
 
 
 def prepare_features(

@@ -58,10 +58,8 @@ class Pretrainer(nn.Module):
         normalize: str = "before",
     ) -> None:
         super().__init__()
-        if teacher is None and teacher_channels is None:
-            raise ValueError(
-                "without a teacher, teacher_channels must say how many channels the cached features have"
-            )
+        if (teacher is None) == (features is None):
+            raise ValueError("give either a teacher or the folder of its cached features")
         if normalize not in NORMALIZATIONS or pixels not in PIXELS:
             raise ValueError(
                 f"normalize {normalize!r} must be in {NORMALIZATIONS}, pixels {pixels!r} in {PIXELS}"
@@ -103,7 +101,7 @@ class Pretrainer(nn.Module):
         """Student and teacher features brought together: by region, by pair, or both, as the objectives ask."""
         found: dict[str, Any] = {}
         if self.regression_head is not None or self.pixels == "hit":
-            pair_pixel = sample_pixels(images, batch, self.view_size(batch))
+            pair_pixel = sample_pixels(images, batch, batch.view_size)
         if self.regression_head is not None:
             found["pair_point"] = self.regression_head(voxels.features)[voxels.inverse[batch.pair_point]]
             found["pair_pixel"] = pair_pixel.float()
@@ -114,45 +112,46 @@ class Pretrainer(nn.Module):
                 points, voxels.inverse, batch, table, weighting=self.weighting
             )
             if self.pixels == "hit":
-                superpixels, pixel_counts, raw = self._pool_hits(pair_pixel, batch, table)
+                superpixels, pixel_counts = self._pool_hits(pair_pixel, batch, table)
             else:
-                superpixels, pixel_counts, raw = self._pool_all(images, batch, table)
+                superpixels, pixel_counts = self._pool_all(images, batch, table)
             found |= {
                 "table": table,
                 "superpoints": self._normalized(superpoints, "after"),
                 "points": point_counts,
                 "superpixels": self._normalized(superpixels, "after"),
                 "pixels": pixel_counts,
-                "teacher_rows": raw,
+                "teacher_rows": self._teacher_rows(images, batch, table),
             }
         return Matches(**found)
 
-    def _pool_hits(
-        self, pair_pixel: Tensor, batch: Batch, table: RegionTable
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _pool_hits(self, pair_pixel: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
         """Superpixels from the pixels under points. Pooling is linear, so the head may follow it when no norm does."""
-        raw, counts = pool_hits(pair_pixel, batch, table)
         if self.normalize == "after":
-            return self.image_head(raw), counts, raw[table.offsets.index(0)]
-        pixels = self._normalized(self.image_head(pair_pixel.float()), "before")
-        return *pool_hits(pixels, batch, table), raw[table.offsets.index(0)]
+            raw, counts = pool_hits(pair_pixel, batch, table)
+            return self.image_head(raw), counts
+        return pool_hits(self._normalized(self.image_head(pair_pixel.float()), "before"), batch, table)
 
-    def _pool_all(self, images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor, Tensor]:
+    def _pool_all(self, images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
         """Superpixels from all their pixels: by one sparse matrix, or by the published per-pixel route."""
-        raw, counts = pool_patches(images, batch, table)
         if self.normalize == "after":
-            return self.image_head(raw), counts, raw[table.offsets.index(0)]
+            raw, counts = pool_patches(images, batch, table)
+            return self.image_head(raw), counts
         embedded = self.image_head(images.float().movedim(1, -1)).movedim(-1, 1)
-        return *pool_pixels(embedded, batch, table), raw[table.offsets.index(0)]
+        return pool_pixels(embedded, batch, table)
+
+    def _teacher_rows(self, images: Tensor, batch: Batch, table: RegionTable) -> Tensor | None:
+        """(rows, T) teacher means at time 0, where an objective compares regions by them."""
+        if not any("tolerance" in options for _, _, options, _, _ in self.objectives):
+            return None
+        if self.pixels == "hit":
+            raw, _ = pool_hits(sample_pixels(images, batch, batch.view_size), batch, table)
+        else:
+            raw, _ = pool_patches(images, batch, table)
+        return raw[table.offsets.index(0)]
 
     def _normalized(self, features: Tensor, stage: str) -> Tensor:
         return F.normalize(features, dim=-1) if self.normalize in (stage, "both") else features
-
-    @staticmethod
-    def view_size(batch: Batch) -> tuple[int, int]:
-        """Height and width of the view that the batch's pixels refer to."""
-        height, width = batch.view_size
-        return int(height), int(width)
 
     def record(self) -> dict[str, Any]:
         """Plain data that rebuilds the student and names the teacher; stored in every checkpoint."""

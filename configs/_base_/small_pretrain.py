@@ -23,7 +23,7 @@ train_dataloader = dict(
         frames="train",
         features=f"{data_root}/features/efficientnet_lite0",
         cameras_per_clip=None,
-        view_size=(224, 416),
+        view_size=(112, 208),  # twice the grid of the features
         limits=dict(range_m=(1.5, 60.0), height_m=(-5.0, 14.0)),
         max_points=8000,
         sweep_points=3000,

@@ -3,9 +3,7 @@
 #       train_dataloader.dataset.tokens=LIST.txt train_cfg.max_iters=2000
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_segment.py"]
 
-optim_wrapper = dict(
-    optimizer=dict(lr=0.001), paramwise_cfg=dict(custom_keys={"head": dict(lr_mult=10.0)})
-)
+optim_wrapper = dict(optimizer=dict(lr=0.001), paramwise_cfg=dict(custom_keys={"head": dict(lr_mult=10.0)}))
 train_cfg = dict(max_iters=35_000, val_interval=3500)
 val_cfg = dict()
 default_hooks = dict(checkpoint=dict(save_best="miou"))

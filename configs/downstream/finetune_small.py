@@ -2,7 +2,5 @@
 #   superflow train downstream/finetune_small.py --cfg-options model.pretrained=work_dirs/superflowpp/iter_400.pth
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_segment.py"]
 
-optim_wrapper = dict(
-    optimizer=dict(lr=0.001), paramwise_cfg=dict(custom_keys={"head": dict(lr_mult=10.0)})
-)
+optim_wrapper = dict(optimizer=dict(lr=0.001), paramwise_cfg=dict(custom_keys={"head": dict(lr_mult=10.0)}))
 train_cfg = dict(max_iters=500)

@@ -9,7 +9,11 @@ model = dict(
 )
 train_dataloader = dict(
     dataset=dict(
-        offsets=(-1, 0, 1), sweeps=2, border="repeat", superpixels="work_dirs/prepared/superpixels/clusters"
+        offsets=(-1, 0, 1),
+        sweeps=2,
+        border="repeat",
+        cameras_per_clip=3,
+        superpixels="work_dirs/prepared/superpixels/clusters",
     )
 )
-train_cfg = dict(max_iters=240)
+train_cfg = dict(max_iters=140)

@@ -8,12 +8,12 @@ model = dict(
         dict(type="spatial", temperature=0.2, max_rows=4096),
         dict(type="temporal", temperature=0.2, max_rows=4096),
         dict(type="cross_temporal", temperature=0.2, max_rows=4096),
-        dict(type="dense_to_sparse", temperature=0.2, max_rows=4096),
+        dict(type="dense_to_sparse", kind="cosine", weight=0.25),
     ],
     region=dict(scope="clip"),
     pixels="hit",
     normalize="after",
 )
-train_dataloader = dict(dataset=dict(offsets=(-1, 0, 1), sweeps=2, region="world_cell", cell_m=1.0))
+train_dataloader = dict(dataset=dict(offsets=(-1, 0, 1), sweeps=1, region="world_cell", cell_m=0.5))
 optim_wrapper = dict(optimizer=dict(lr=0.01, eps=1e-6))
 train_cfg = dict(max_iters=37_700)

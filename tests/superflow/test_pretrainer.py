@@ -140,6 +140,17 @@ def test_a_teacher_sees_all_images_in_one_pass_without_gradient(student, clip):
     assert model.record()["teacher"] == {"name": "counting"}
 
 
+@pytest.mark.parametrize("pixels", ["all", "hit"])
+def test_tolerance_reads_the_teacher(student, clip, pixels):
+    batch = clip(0)
+    plain = pretrainer(student, [{"type": "spatial"}], pixels=pixels)
+    tolerant = pretrainer(student, [{"type": "spatial", "tolerance": -1.1}], pixels=pixels)
+    assert plain.match(batch, student(batch.points, batch.cloud, 4), batch.images).teacher_rows is None
+    # every row is tolerated as a negative: only the positive is left
+    assert float(tolerant.loss(batch)["loss"].detach()) == pytest.approx(0, abs=1e-6)
+    assert float(plain.loss(batch)["loss"].detach()) > 0.1
+
+
 def test_unknown_objective_names_the_known(student):
     with pytest.raises(ValueError, match=r"'spatail' is unknown; known: spatial"):
         pretrainer(student, [{"type": "spatail"}])
