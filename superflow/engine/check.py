@@ -19,9 +19,9 @@ from mmengine.registry import LOG_PROCESSORS, OPTIMIZERS, VISBACKENDS, VISUALIZE
 
 from ..errors import InputError
 from .builders import PARTS, SUPPLIED, find
+from .hooks import DEFAULT_HOOKS
 from .launch import start_distributed
 from .registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
-from .runner import DEFAULT_HOOKS
 
 ANY = object()  # a value that is not looked into
 

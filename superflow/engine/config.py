@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from pprint import pformat
 from typing import Any
 
 import torch
 from mmengine.config import Config, ConfigDict
 
 from ..errors import InputError, MissingFileError
+from .builders import as_plain
 from .check import check_config, check_option, nearest, top_slots
 from .checkpoint import find_last
 from .optim import AMP_ON_CPU
@@ -53,7 +56,7 @@ def load_config(
         raise InputError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); correct the file"
         ) from error
-    options = dict(options or {})
+    options = copy.deepcopy(dict(options or {}))  # merging takes keys such as _delete_ out of it
     data_root = options.pop("data_root", data_root) if data_root is None else data_root
     for key in options:
         check_option(config._cfg_dict, key)
@@ -99,6 +102,12 @@ def find_config(name: str | Path) -> Path:
     raise MissingFileError(
         f"{path}: there is no such config; the nearest that comes with superflow is {near!r}"
     )
+
+
+def config_text(config: Config) -> str:
+    """The resolved config as a Python file that `load_config` reads again."""
+    entries = as_plain(config.to_dict()).items()
+    return "\n".join(f"{key} = {pformat(value, width=100, sort_dicts=False)}\n" for key, value in entries)
 
 
 def shipped_configs() -> dict[str, Path]:

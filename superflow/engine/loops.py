@@ -62,7 +62,7 @@ class TrainLoop(BaseLoop):
                 "train_cfg.by_epoch must be False: runs are counted in iterations, give max_iters"
             )
         if (max_iters is None) == (max_epochs is None):
-            raise InputError("train_cfg: give max_iters or max_epochs, one of the two")
+            raise InputError("train_cfg: give either max_iters or max_epochs, and set the other to None")
         per_step = self.sampler.batch_size * self.sampler.world_size
         self._max_iters = max_iters or math.ceil(max_epochs * self.sampler.items / per_step)
         log.info(

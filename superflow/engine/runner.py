@@ -26,6 +26,8 @@ from ..batch import collate
 from ..distributed import rank, world_size
 from ..errors import InputError, write_atomically
 from .checkpoint import find_last, load_weights, read_checkpoint
+from .config import config_text
+from .hooks import DEFAULT_HOOKS
 from .launch import start_distributed
 from .model import EngineModel
 from .optim import build_optim_wrapper
@@ -33,16 +35,6 @@ from .registry import DATASETS, LOOPS, MODELS, SCOPE
 from .sampler import DrawBatches, EveryItem
 
 _runs = itertools.count()
-
-DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
-    "runtime_info": {"type": "RuntimeInfoHook"},
-    "timer": {"type": "IterTimerHook"},
-    "health": {"type": "HealthHook"},
-    "logger": {"type": "LoggerHook", "interval": 50, "log_metric_by_epoch": False},
-    "param_scheduler": {"type": "ParamSchedulerHook"},
-    "checkpoint": {"type": "CheckpointHook"},
-    "result": {"type": "ResultHook"},
-}
 
 
 def build_runner(config: Config) -> EngineRunner:
@@ -57,6 +49,8 @@ def build_runner(config: Config) -> EngineRunner:
     config.setdefault("experiment_name", f"{stem}_{next(_runs)}")
     config.setdefault("default_scope", SCOPE)
     config.setdefault("work_dir", f"work_dirs/{stem}")
+    config.setdefault("env_cfg", {})  # mmengine's own default asks for nccl, also on a CPU
+    object.__setattr__(config, "_format_python_code", False)  # mmengine would lay it out anew for every log
     return EngineRunner.from_cfg(config)
 
 
@@ -117,12 +111,12 @@ class EngineRunner(Runner):
         if deterministic:  # some operators have no deterministic form: warn, do not stop
             torch.use_deterministic_algorithms(True, warn_only=True)
 
-    def build_logger(self, *args: Any, **options: Any) -> Any:
+    def build_logger(self, log_level: int | str = "INFO", **options: Any) -> Any:
         """mmengine's logger, which the package's own loggers write to as well."""
-        logger = super().build_logger(*args, **options)
+        logger = super().build_logger(log_level=log_level, **options)
         package = logging.getLogger(__name__.partition(".")[0])
         package.handlers, package.propagate = list(logger.handlers), False
-        package.setLevel(logger.level)
+        package.setLevel(log_level)
         return logger
 
     def _log_env(self, env_cfg: Mapping[str, Any]) -> None:
@@ -137,7 +131,7 @@ class EngineRunner(Runner):
         """Write the resolved config beside the run."""
         if rank() == 0:
             with write_atomically(self.work_path / "config.py", "w") as file:
-                file.write(self.cfg.pretty_text)
+                file.write(self._config_text)
 
     def get_hooks_info(self) -> str:
         """Names of the hooks in the order of their calls."""
@@ -283,7 +277,7 @@ class EngineRunner(Runner):
 
     @cached_property
     def _config_text(self) -> str:
-        return self.cfg.pretty_text
+        return config_text(self.cfg)
 
     def load_or_resume(self) -> None:
         """Continue the newest checkpoint of the work folder, or begin with ``load_from``'s weights."""

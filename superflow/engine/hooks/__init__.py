@@ -1,9 +1,30 @@
 """Hooks that configs name. Importing this package registers all of them."""
 
+from typing import Any
+
 from .average import EMAHook
 from .checkpoint import CheckpointHook
 from .health import DivergedError, HealthHook
 from .result import ResultHook
 from .runtime import RuntimeInfoHook
 
-__all__ = ["CheckpointHook", "DivergedError", "EMAHook", "HealthHook", "ResultHook", "RuntimeInfoHook"]
+# what every run has; a config's default_hooks change or (with None) remove them
+DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
+    "runtime_info": {"type": "RuntimeInfoHook"},
+    "timer": {"type": "IterTimerHook"},
+    "health": {"type": "HealthHook"},
+    "logger": {"type": "LoggerHook", "interval": 50, "log_metric_by_epoch": False},
+    "param_scheduler": {"type": "ParamSchedulerHook"},
+    "checkpoint": {"type": "CheckpointHook"},
+    "result": {"type": "ResultHook"},
+}
+
+__all__ = [
+    "DEFAULT_HOOKS",
+    "CheckpointHook",
+    "DivergedError",
+    "EMAHook",
+    "HealthHook",
+    "ResultHook",
+    "RuntimeInfoHook",
+]

@@ -1,0 +1,35 @@
+"""One of several processes that train the toy together. Usage: RANK=... rank_driver.py CONFIG FOLDER."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+
+from superflow.engine import build_runner, load_config
+
+OPTIONS: dict[str, Any] = {
+    "model.norm": False,  # each process normalises with its own batch, so norm would differ from the joint batch
+    "model.dropout": 0.0,
+    "model.contrast": True,
+    "train_cfg.max_iters": 8,
+    "default_hooks.checkpoint.interval": 4,
+    "default_hooks.checkpoint.max_keep_ckpts": 2,
+}
+
+
+def train(config: Path, work_dir: Path, **further: Any) -> Any:
+    runner = build_runner(
+        load_config(config, options=OPTIONS, work_dir=work_dir, launcher="pytorch", **further)
+    )
+    runner.train()
+    return runner
+
+
+if __name__ == "__main__":
+    config, folder = Path(sys.argv[1]), Path(sys.argv[2])
+    train(config, folder / "two")
+    train(config, folder / "resumed", resume=folder / "two" / "iter_4.pth")
+    dist.destroy_process_group()
