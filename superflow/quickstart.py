@@ -114,6 +114,7 @@ def plan_for(index: Any, plan: Plan, max_frames: int) -> Plan:
     gaps = np.diff(times)
     step = max(1, round(NEIGHBOUR_GAP_S / float(np.median(gaps)))) if len(gaps) else 1
     options = {
+        **plan.options.get("pretrained", {}),
         "train_dataloader.dataset.frames": train,
         "train_dataloader.dataset.offsets": [-step, 0, step],
     }

@@ -1,0 +1,98 @@
+"""Plans, tables, and results that are not made twice."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from superflow.benchmark import Arm, Plan, load_plan, markdown, run_arm, table
+from superflow.errors import InputError, MissingFileError
+
+RECORD = {
+    "probe": {
+        "scores": {
+            "linear": {"miou": 20.0, "frequent_miou": 30.0, "accuracy": 70.0},
+            "linear, new places": {"miou": 18.0},
+            "knn": {"miou": 15.0},
+        }
+    },
+    "votes": {
+        "variants": {
+            "offline": {"scores": {"miou": 21.5}, "control": {"miou": 21.0}},
+            "causal": {"scores": {"miou": 21.25}},
+        }
+    },
+    "cpu_seconds": {"train": 200.0},
+}
+
+
+def record(arm: str, seed: int, miou: float) -> dict:
+    copy = json.loads(json.dumps(RECORD))
+    copy["probe"]["scores"]["linear"]["miou"] = miou
+    return {"arm": arm, "seed": seed, **copy}
+
+
+@pytest.mark.parametrize("name", ["pandaset", "quickstart"])
+def test_shipped_plans_load_and_their_configs_exist(name):
+    from superflow.engine.config import find_config
+
+    plan = load_plan(name)
+    assert all(find_config(arm.config).is_file() for arm in plan.arms if arm.config)
+    assert any(arm.kind == "random" for arm in plan.arms)
+
+
+def test_the_table_has_every_seed_and_their_mean():
+    plan = Plan(arms=(Arm("raw coordinates", "raw"), Arm("random", "random", "x.py")))
+    rows = table(plan, [record("random", 1, 12.0), record("random", 0, 10.0), record("other", 0, 99.0)])
+    assert list(rows) == ["random"]
+    assert rows["random"]["mIoU"] == [10.0, 12.0]
+    assert rows["random"]["voted"] == [21.5, 21.5]
+    text = markdown(rows)
+    assert "| random | **11.0** (10.0 / 12.0) |" in text
+    assert text.splitlines()[0].count("|") == text.splitlines()[2].count("|")
+
+
+def test_a_record_without_labels_leaves_its_cells_empty():
+    plan = Plan(arms=(Arm("random", "random", "x.py"),))
+    rows = table(
+        plan, [{"arm": "random", "seed": 0, "probe": None, "votes": None, "cpu_seconds": {"train": 3.0}}]
+    )
+    assert rows["random"]["mIoU"] == [None]
+    assert "3.0" in markdown(rows)
+
+
+def test_a_finished_arm_is_not_run_again(tmp_path):
+    arm = Arm("per-point regression", "pretrained", "pretrain/regression_small.py")
+    folder = tmp_path / arm.slug / "seed_4"
+    folder.mkdir(parents=True)
+    (folder / "benchmark.json").write_text(json.dumps({"arm": arm.name, "seed": 4}))
+    # there is nothing prepared: running it would fail
+    assert run_arm(Plan(arms=(arm,)), arm, 4, prepared=tmp_path / "none", out=tmp_path)["seed"] == 4
+    with pytest.raises(InputError, match="none"):
+        run_arm(Plan(arms=(arm,)), arm, 5, prepared=tmp_path / "none", out=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("train: a", "needs a mapping with the key arms"),
+        ("arms: {a: {kind: raw}}\nseed: 3", "'seed' is unknown; the keys are arms"),
+        ("arms: {a: {kind: raw, configs: x}}", "arm 'a' has no key 'configs'"),
+        ("arms: {a: {kind: rwa}}", "kind 'rwa' is unknown; use one of raw, random"),
+        ("arms: {a: {kind: random}}", "a random arm needs a config"),
+    ],
+)
+def test_a_wrong_plan_is_one_sentence(tmp_path, content, message):
+    path = tmp_path / "plan.yaml"
+    path.write_text(content)
+    with pytest.raises(InputError, match=message):
+        load_plan(path)
+
+
+def test_an_unknown_arm_or_plan_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match="nowhere"):
+        load_plan(tmp_path / "nowhere.yaml")
+    with pytest.raises(InputError, match="'best' is no arm of the plan; it has raw"):
+        replace(Plan(arms=(Arm("raw", "raw"),))).arm("best")

@@ -1,0 +1,108 @@
+"""The main job from end to end on a tiny made log: it ends in a report, and goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from superflow.datasets.index import LogIndex
+from superflow.datasets.nuscenes import write_index
+from superflow.datasets.synthetic.drive import DriveSettings, make_drive
+from superflow.errors import InputError
+from superflow.hub import load
+from superflow.quickstart import (
+    QuickstartOptions,
+    limit_frames,
+    plan_for,
+    run_quickstart,
+    split_scenes,
+    teacher_size,
+)
+from superflow.report import summary_table
+
+PLAN = """
+vote_frames: 1
+options:
+  pretrained: {train_cfg.max_iters: 3, train_dataloader.dataset.max_points: 2000, model.student.grid.size_m: 0.5}
+arms:
+  random: {kind: random, config: pretrain/superflowpp_small.py}
+  pretrained: {kind: pretrained, config: pretrain/superflowpp_small.py}
+"""
+
+
+@pytest.fixture(scope="module")
+def drive(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("drive")
+    settings = DriveSettings(seconds=1.5, image_size=(96, 160), lidar_hz=2)
+    make_drive(root, scenes=3, val_scenes=1, settings=settings, workers=1)
+    return root
+
+
+@pytest.fixture(scope="module")
+def result(drive, tmp_path_factory):
+    out = tmp_path_factory.mktemp("quickstart")
+    (out / "plan.yaml").write_text(PLAN)
+    return run_quickstart(QuickstartOptions(out=out, data=drive, jobs=1, plan=str(out / "plan.yaml")))
+
+
+def test_it_ends_in_a_report_with_pictures_and_a_backbone(result):
+    out = result.backbone.parent
+    page = (out / "report.html").read_text()
+    pictures = sorted((out / "pictures").glob("*.png"))
+    assert len(pictures) >= 5
+    assert page.count("<img") == 5
+    assert all(f"pictures/{name}" in page for name in ("overview.png",))
+    summary = summary_table(result)
+    assert "random" in summary
+    assert "pretrained + voting" in summary
+    assert "made, not recorded" in summary
+    assert load(result.backbone).extract(np.zeros((0, 4), np.float32)).shape == (0, 48)
+
+
+def test_both_arms_were_measured_on_unseen_scenes(result):
+    assert {(record["arm"], record["seed"]) for record in result.records} == {
+        ("random", 0),
+        ("pretrained", 0),
+    }
+    for record in result.records:
+        assert record["probe"]["protocol"]["real"] is False
+        assert record["probe"]["scores"]["linear"]["points"] > 1000
+    seen, unseen = (set(result.index.rows(getattr(result.plan, which))) for which in ("train", "evaluate"))
+    assert not {result.index.scene(row) for row in seen} & {result.index.scene(row) for row in unseen}
+
+
+def test_a_second_call_trains_nothing(result, drive, caplog):
+    out = result.backbone.parent
+    before = {path: path.stat().st_mtime_ns for path in out.glob("runs/*/*/benchmark.json")}
+    weights = result.backbone.stat().st_mtime_ns
+    with caplog.at_level(logging.INFO):
+        run_quickstart(QuickstartOptions(out=out, data=drive, jobs=1, plan=str(out / "plan.yaml")))
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert result.backbone.stat().st_mtime_ns == weights
+    assert set(json.loads((out / "seconds.json").read_text())) == set(result.seconds)
+
+
+def test_a_folder_belongs_to_one_log(result, tmp_path):
+    with pytest.raises(InputError, match="is the preparation of"):
+        run_quickstart(QuickstartOptions(out=result.backbone.parent, data=tmp_path, jobs=1))
+
+
+def test_neighbours_are_half_a_second_away_at_any_frame_rate(pandaset_root, tmp_path):
+    from superflow.benchmark import load_plan
+
+    index: LogIndex = write_index(pandaset_root, tmp_path, version="v1.0-mini")
+    plan = plan_for(index, load_plan("quickstart"), 40)
+    assert plan.options["pretrained"]["train_dataloader.dataset.offsets"] == [-5, 0, 5]  # 10 Hz
+    assert (plan.train, plan.evaluate) == (["scene-9002[:40]"], ["scene-9202"])
+    assert split_scenes(index) == (["scene-9002", "scene-9102"], ["scene-9202"])
+    assert limit_frames(index, ["scene-9202", "scene-9102"], 10) == ["scene-9202", "scene-9102[:2]"]
+
+
+def test_the_teacher_sees_small_images_as_they_are_and_large_ones_smaller():
+    assert teacher_size((256, 448)) == (256, 448)
+    assert teacher_size((900, 1600)) == (448, 800)
+    assert teacher_size((396, 704)) == (384, 704)
