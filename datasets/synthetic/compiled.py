@@ -48,8 +48,17 @@ def cache_folder() -> Path | None:
 
 def jit(function: Function) -> Function:
     """``function`` compiled on first use, without fast-math (the same bytes on every run)."""
+    return _compile(function)
+
+
+def jit_inline(function: Function) -> Function:
+    """As ``jit``, and copied into its callers: a call that hands over a whole ``World`` costs more than its work."""
+    return _compile(function, forceinline=True)
+
+
+def _compile(function: Function, **options: bool) -> Function:
     folder = cache_folder()
-    options = {"error_model": "numpy", "nogil": True}
+    options |= {"error_model": "numpy", "nogil": True}
     if folder is None:
         return numba.njit(**options)(function)
     before = numba.config.CACHE_DIR

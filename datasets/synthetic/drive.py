@@ -204,7 +204,7 @@ def _warm_up(settings: DriveSettings) -> None:
 def _make_recorder(settings: DriveSettings, number: int):
     scene = make_scene(settings.seed, number, settings.seconds)
     rig = make_rig(scene_rng(settings.seed, number, 3), *settings.image_size)
-    return Recorder(scene, rig, settings.seed, number), rig
+    return Recorder(scene, rig, seed=settings.seed, number=number), rig
 
 
 def record_scene(root: Path, number: int, settings: DriveSettings) -> Iterator[float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,13 +40,22 @@ class Track:
     turn: float = 0.0
     tilted: bool = True
     base: float = 1.4  # half the wheel base [m]
-    rear: float = 0.0  # the axle's distance behind the object's origin [m]
 
     def pose(self, street: Street, t: float) -> NDArray[np.float64]:
         """(4, 4) object to world at time ``t`` [s]."""
-        along = self.along + self.sign * self.pace.distance(t) + self.rear
-        x, y, heading = (float(v) for v in street.place(along, self.across + self.drift * t))
-        return street.stand(x, y, heading + self.turn, tilted=self.tilted, base=self.base)
+        return track_poses(street, [self], np.array([t]))[0, 0]
+
+
+def track_poses(street: Street, tracks: Sequence[Track], t: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T, M, 4, 4) object to world of M tracks at T times [s]."""
+    t = np.asarray(t, dtype=np.float64)[:, None]
+    paces = [track.pace for track in tracks]
+    speed, swing, rate, phase = np.array([(p.speed, p.swing, p.rate, p.phase) for p in paces]).T
+    distance = Pace(speed, swing, rate, phase).distance(t)
+    columns = np.array([(k.along, k.across, k.sign, k.drift, k.turn, k.tilted, k.base) for k in tracks]).T
+    along, across, sign, drift, turn, tilted, base = columns
+    x, y, heading = street.place(along + sign * distance, across + drift * t)
+    return street.stand(x, y, heading + turn, tilted=tilted > 0.5, base=base)
 
 
 @dataclass(slots=True)

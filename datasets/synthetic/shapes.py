@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from .compiled import jit
+from .compiled import jit, jit_inline
 from .noise import grain, hash01
 
 BOX = 0  # |x|, |y|, |z| <= 1
@@ -25,7 +25,7 @@ FAR = 1e30
 _MAX_LEAF_STEPS = 24
 
 
-@jit
+@jit_inline
 def _slabs(o0, o1, o2, d0, d1, d2):
     """Entry and exit of the unit cube; entry > exit when it is missed."""
     near, far = -FAR, FAR
@@ -43,7 +43,7 @@ def _slabs(o0, o1, o2, d0, d1, d2):
     return near, far
 
 
-@jit
+@jit_inline
 def _ball(o0, o1, o2, d0, d1, d2):
     """Entry and exit of the unit ball."""
     a = d0 * d0 + d1 * d1 + d2 * d2
@@ -144,7 +144,7 @@ def _leaves(near, far, t_min, t_max, o0, o1, o2, d0, d1, d2, half, density, cell
     return FAR
 
 
-@jit
+@jit_inline
 def intersect(kind, m, half, first, second, seed, ox, oy, oz, dx, dy, dz, t_min, t_max):
     """First t in (t_min, t_max) where the ray meets the primitive, or FAR.
 

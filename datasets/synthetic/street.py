@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.spatial import cKDTree
 
-from .parts import draw_reflectance, turn_z
+from .parts import draw_reflectance
 from .textures import (
     STYLE_COLOR,
     STYLE_DASH,
@@ -84,28 +84,26 @@ class Street:
         rise = np.clip(self.layer(ROAD, x, y) / CURB_WIDTH, 0.0, 1.0)
         return self.layer(HEIGHT, x, y) + rise * self.curb
 
-    def stand(
-        self, x: float, y: float, yaw: float, *, tilted: bool, base: float = 1.4
-    ) -> NDArray[np.float64]:
-        """(4, 4) pose of an object on the ground, tilted with the slope or upright.
+    def stand(self, x, y, yaw, *, tilted, base) -> NDArray[np.float64]:
+        """(..., 4, 4) poses of objects on the ground at world x, y (...), upright or ``tilted`` with the slope.
 
         ``base`` is half the wheel base [m]: the slope is taken over it.
         """
-        pose = np.eye(4)
-        pose[:3, :3] = turn_z(yaw)
-        pose[:3, 3] = x, y, self.height(x, y)
-        if tilted:
-            forward, left = pose[:2, 0], pose[:2, 1]
-            front, back = (self.layer(HEIGHT, x + k * forward[0], y + k * forward[1]) for k in (base, -base))
-            over, under = (self.layer(HEIGHT, x + k * left[0], y + k * left[1]) for k in (0.8, -0.8))
-            ahead = np.array([forward[0], forward[1], (front - back) / (2 * base)])
-            aside = np.array([left[0], left[1], (over - under) / 1.6])
-            ahead /= np.linalg.norm(ahead)
-            up = np.cross(ahead, aside)
-            up /= np.linalg.norm(up)
-            pose[:3, :3] = np.stack([ahead, np.cross(up, ahead), up], axis=1)
-            pose[2, 3] += (front + back) / 2 - self.layer(HEIGHT, x, y)
-        return pose
+        x, y, yaw, tilted, base = np.broadcast_arrays(x, y, yaw, tilted, base)
+        cos, sin, none = np.cos(yaw), np.sin(yaw), np.zeros(x.shape)
+        front, back = (self.layer(HEIGHT, x + k * base * cos, y + k * base * sin) for k in (1, -1))
+        over, under = (self.layer(HEIGHT, x - k * sin, y + k * cos) for k in (0.8, -0.8))
+        ahead = np.stack([cos, sin, np.where(tilted, (front - back) / (2 * base), none)], axis=-1)
+        aside = np.stack([-sin, cos, np.where(tilted, (over - under) / 1.6, none)], axis=-1)
+        ahead /= np.linalg.norm(ahead, axis=-1, keepdims=True)
+        up = np.cross(ahead, aside)
+        up /= np.linalg.norm(up, axis=-1, keepdims=True)
+        poses = np.zeros((*x.shape, 4, 4))
+        poses[..., :3, 0], poses[..., :3, 1], poses[..., :3, 2] = ahead, np.cross(up, ahead), up
+        bridged = np.where(tilted, (front + back) / 2 - self.layer(HEIGHT, x, y), none)
+        poses[..., :3, 3] = np.stack([x, y, self.height(x, y) + bridged], axis=-1)
+        poses[..., 3, 3] = 1.0
+        return poses
 
 
 def _draw_course(rng: np.random.Generator, length: float) -> NDArray[np.float64]:

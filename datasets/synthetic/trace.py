@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import jit
+from .compiled import jit, jit_inline
 from .shapes import FAR, LEAF_BALL, intersect, leaf_normal, unit_normal
 
 MISS = -1
@@ -38,8 +38,8 @@ class World(NamedTuple):
     reflectance: NDArray[np.float64]  # (P,) of the laser, facing it
     cell_start: NDArray[np.int32]  # (C + 1,)
     cell_items: NDArray[np.int32]  # primitives by cell
-    cell_top: NDArray[np.float64]  # (C,) highest primitive
-    cell_floor: NDArray[np.float64]  # (C,) highest ground
+    cell_floor: NDArray[np.float32]  # (C,) highest ground
+    cell_clear: NDArray[np.float32]  # (C,) highest ground or fixed primitive
     grid: NDArray[np.float64]  # (6,) x0, y0, cell size, columns, rows, highest point
     ground: NDArray[np.float32]  # (rows, columns, layers)
     ground_grid: NDArray[np.float64]  # (3,) x0, y0, step
@@ -54,11 +54,12 @@ class Movers(NamedTuple):
     center: NDArray[np.float64]  # (2, M, 3)
     radius: NDArray[np.float64]  # (M,)
     first: NDArray[np.int32]  # (M + 1,) range of primitives: first[m] .. first[m + 1]
+    clear: NDArray[np.float32]  # (C,) above this height a cell is empty: ground, fixed things and movers
     cell_start: NDArray[np.int32]  # (C + 1,)
     cell_items: NDArray[np.int32]
 
 
-@jit
+@jit_inline
 def ground_layer(world, layer, x, y):
     """Bilinear value of one ground layer."""
     ground = world.ground
@@ -74,7 +75,7 @@ def ground_layer(world, layer, x, y):
     return low * (1.0 - v) + high * v
 
 
-@jit
+@jit_inline
 def ground_height(world, x, y):
     """Height of the ground [m]: the smooth surface and the curb beside the road."""
     outside = ground_layer(world, ROAD, x, y)
@@ -82,7 +83,7 @@ def ground_height(world, x, y):
     return ground_layer(world, HEIGHT, x, y) + rise * world.ground_style[0]
 
 
-@jit
+@jit_inline
 def _ground_hit(world, ox, oy, oz, dx, dy, dz, t0, t1):
     """First t in [t0, t1] where the ray goes below the ground, or FAR."""
     flat = math.sqrt(dx * dx + dy * dy)
@@ -108,7 +109,7 @@ def _ground_hit(world, ox, oy, oz, dx, dy, dz, t0, t1):
     return FAR
 
 
-@jit
+@jit_inline
 def _mover_hit(world, movers, m, share, ox, oy, oz, dx, dy, dz, t_min, t_max):
     """Nearest (t, primitive) of one mover."""
     center = movers.center
@@ -140,7 +141,7 @@ def _mover_hit(world, movers, m, share, ox, oy, oz, dx, dy, dz, t_min, t_max):
     return best, found
 
 
-@jit
+@jit_inline
 def trace(world, movers, share, skip, seen, ray, ox, oy, oz, dx, dy, dz, t_min, t_max, shadow):
     """What the ray meets first: (t, primitive), with GROUND or MISS for a primitive.
 
@@ -168,11 +169,11 @@ def trace(world, movers, share, skip, seen, ray, ox, oy, oz, dx, dy, dz, t_min, 
         leave = min(min(next_i, next_j), best)
         c = j * columns + i
         low = oz + dz * (t if dz > 0 else leave)
-        if not shadow and low <= world.cell_floor[c]:
-            hit = _ground_hit(world, ox, oy, oz, dx, dy, dz, t, leave)
-            if t_min < hit < best:
-                best, found = hit, GROUND
-        if low <= world.cell_top[c]:
+        if low <= movers.clear[c]:
+            if not shadow and low <= world.cell_floor[c]:
+                hit = _ground_hit(world, ox, oy, oz, dx, dy, dz, t, leave)
+                if t_min < hit < best:
+                    best, found = hit, GROUND
             for item in range(world.cell_start[c], world.cell_start[c + 1]):
                 p = world.cell_items[item]
                 if seen[p] == ray:
@@ -186,16 +187,16 @@ def trace(world, movers, share, skip, seen, ray, ox, oy, oz, dx, dy, dz, t_min, 
                     best, found = hit, p
                     if shadow:
                         return best, found
-        for item in range(movers.cell_start[c], movers.cell_start[c + 1]):
-            m = movers.cell_items[item]
-            if m == skip or seen[shift + m] == ray:
-                continue
-            seen[shift + m] = ray
-            hit, p = _mover_hit(world, movers, m, share, ox, oy, oz, dx, dy, dz, t_min, best)
-            if hit < best:
-                best, found = hit, p
-                if shadow:
-                    return best, found
+            for item in range(movers.cell_start[c], movers.cell_start[c + 1]):
+                m = movers.cell_items[item]
+                if m == skip or seen[shift + m] == ray:
+                    continue
+                seen[shift + m] = ray
+                hit, p = _mover_hit(world, movers, m, share, ox, oy, oz, dx, dy, dz, t_min, best)
+                if hit < best:
+                    best, found = hit, p
+                    if shadow:
+                        return best, found
         if best <= leave:
             return (best, found) if found != MISS else (FAR, MISS)
         t = leave
@@ -207,6 +208,28 @@ def trace(world, movers, share, skip, seen, ray, ox, oy, oz, dx, dy, dz, t_min, 
             next_j += delta_j
         if i < 0 or j < 0 or i >= columns or j >= rows or (dz > 0 and oz + dz * t > world.grid[5]):
             return (best, found) if found != MISS else (FAR, MISS)
+
+
+@jit
+def cast(world, movers, share, skip, seen, ray, origins, directions, t_min, t_max, shadow):
+    """What many rays meet: distances (N,) float64 [m], FAR = nothing, and primitives (N,) int32.
+
+    Args:
+        share: (N,) as in ``trace``, or one value for all.
+        origins: (N, 3), or (1, 3) for all; directions: (N, 3) unit vectors, world frame.
+        seen, ray: scratch and the number of the last ray that used it; N more are used now.
+        skip, t_min, t_max, shadow: as in ``trace``, the same for all.
+    """
+    count = len(directions)
+    distances = np.empty(count)
+    prims = np.empty(count, dtype=np.int32)
+    for n in range(count):
+        origin, direction = origins[min(n, len(origins) - 1)], directions[n]
+        distances[n], prims[n] = trace(
+            world, movers, share[min(n, len(share) - 1)], skip, seen, ray + 1 + n, origin[0], origin[1], origin[2],
+            direction[0], direction[1], direction[2], t_min, t_max, shadow,
+        )  # fmt: skip
+    return distances, prims
 
 
 @jit
@@ -261,3 +284,34 @@ def surface(world, movers, share, p, x, y, z, normal, local):
         scale = 1.0 / (math.sqrt(bent[0] ** 2 + bent[1] ** 2 + bent[2] ** 2) + 1e-30)
         normal[0], normal[1], normal[2] = bent[0] * scale, bent[1] * scale, bent[2] * scale
     return axis
+
+
+class Caster:
+    """A world at an interval of time, with the scratch memory of its rays.
+
+    Args:
+        seen: as in ``trace``; shared by all casters of a world, with the last ray's number as its last element.
+    """
+
+    def __init__(self, world: World, movers: Movers, seen: NDArray[np.int64]) -> None:
+        self.world, self.movers, self._seen = world, movers, seen
+
+    def cast(
+        self,
+        origins: NDArray[np.float64],
+        directions: NDArray[np.float64],
+        *,
+        skip: int,
+        t_min: float,
+        t_max: float,
+        share: NDArray[np.float64] | None = None,
+        shadow: bool = False,
+    ) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Distances and primitives, see ``cast``. Without ``share``, at the start of the interval."""
+        share = np.zeros(1) if share is None else share
+        origins, directions = np.ascontiguousarray(origins), np.ascontiguousarray(directions)
+        ray = int(self._seen[-1])
+        self._seen[-1] += len(directions)
+        return cast(
+            self.world, self.movers, share, skip, self._seen, ray, origins, directions, t_min, t_max, shadow
+        )

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from ...geometry import invert
 from .parts import Part, part_reach
-from .scene import Placed, Scene
+from .scene import Placed, Scene, track_poses
 from .street import STEP
 from .trace import HEIGHT, ROAD, Movers, World
 
-CELL = 2 * STEP  # m; a multiple of the ground's step
+NODES = 2  # steps of the ground in a cell of the grid
+CELL = NODES * STEP  # m
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +30,17 @@ class Stage:
 
     @property
     def scratch(self) -> NDArray[np.int64]:
-        """Fresh scratch memory of ``trace.trace``."""
-        return np.zeros(len(self.world.kind) + len(self.movers), dtype=np.int64)
+        """Fresh scratch memory of ``trace.Caster``."""
+        return np.zeros(len(self.world.kind) + len(self.movers) + 1, dtype=np.int64)
 
     def movers_at(self, start: float, stop: float | None = None) -> Movers:
         """Movers between two times [s] (one time: an exposure)."""
-        times = (start, start if stop is None else stop)
-        street, placed = self.scene.street, self.scene.placed
-        poses = np.array([[placed[m].pose_at(street, t) for m in self.movers] for t in times])
-        inverse = np.array([[invert(pose)[:3].ravel() for pose in row] for row in poses])
+        tracks = [track for m in self.movers if (track := self.scene.placed[m].track) is not None]
+        poses = track_poses(self.scene.street, tracks, np.array([start, start if stop is None else stop]))
+        inverse = np.empty((*poses.shape[:2], 3, 4))
+        inverse[..., :3] = np.swapaxes(poses[..., :3, :3], -1, -2)
+        inverse[..., 3] = -np.einsum("tmij,tmj->tmi", inverse[..., :3], poses[..., :3, 3])
+        inverse = inverse.reshape(*poses.shape[:2], 12)
         center = np.einsum("tmij,mj->tmi", poses[..., :3, :3], self.center) + poses[..., :3, 3]
         low, high = center.min(axis=0) - self.radius[:, None], center.max(axis=0) + self.radius[:, None]
         grid = self.world.grid
@@ -45,14 +48,16 @@ class Stage:
         i1, j1 = ((high[:, :2] - grid[:2]) / CELL).astype(np.int64).T
         columns, rows = int(grid[3]), int(grid[4])
         cells, owners = [], []
+        clear = self.world.cell_clear.copy()
         for m in range(len(self.movers)):
             i = np.arange(max(i0[m], 0), min(i1[m], columns - 1) + 1)
             j = np.arange(max(j0[m], 0), min(j1[m], rows - 1) + 1)
             covered = (j[:, None] * columns + i[None, :]).ravel()
             cells.append(covered)
             owners.append(np.full(len(covered), m))
+            clear[covered] = np.maximum(clear[covered], high[m, 2])
         start_of, items = _by_cell(np.concatenate(cells), np.concatenate(owners), columns * rows)
-        return Movers(inverse, center, self.radius, self.first, start_of, items)
+        return Movers(inverse, center, self.radius, self.first, clear, start_of, items)
 
 
 def _by_cell(cells, items, count):
@@ -117,11 +122,15 @@ def make_stage(scene: Scene) -> Stage:
 def _grid(scene: Scene, owners: list[tuple[Placed, Part]], moving: int) -> dict[str, NDArray]:
     """Cells of the bird's-eye grid: which primitives they hold, and how high things and ground reach."""
     ground = scene.street.ground
-    columns, rows = (ground.shape[1] - 1) // 2, (ground.shape[0] - 1) // 2
+    columns, rows = (ground.shape[1] - 1) // NODES, (ground.shape[0] - 1) // NODES
     top = ground[..., HEIGHT] + np.where(ground[..., ROAD] > -STEP, scene.street.curb, 0.0)
-    shifts = [top[j : j + 2 * rows : 2, i : i + 2 * columns : 2] for j in range(3) for i in range(3)]
-    floor = np.max(shifts, axis=0).ravel().astype(np.float64) + 1e-3
-    highest = np.full(columns * rows, -1e9)
+    shifts = [
+        top[j : j + NODES * rows : NODES, i : i + NODES * columns : NODES]
+        for j in range(NODES + 1)
+        for i in range(NODES + 1)
+    ]
+    floor = np.max(shifts, axis=0).ravel().astype(np.float32) + np.float32(1e-3)
+    clear = floor.copy()
     origin = scene.street.origin
     cells, items = [], []
     for p in range(moving, len(owners)):
@@ -147,8 +156,8 @@ def _grid(scene: Scene, owners: list[tuple[Placed, Part]], moving: int) -> dict[
         covered = (j[:, None] * columns + i[None, :])[across]
         cells.append(covered)
         items.append(np.full(len(covered), p))
-        highest[covered] = np.maximum(highest[covered], center[2] + reach[2])
+        clear[covered] = np.maximum(clear[covered], center[2] + reach[2] + 1e-3)
     start, order = _by_cell(np.concatenate(cells), np.concatenate(items), columns * rows)
-    ceiling = max(float(highest.max()), float(floor.max())) + 5.0  # above every mover, too
+    ceiling = float(clear.max()) + 5.0  # above every mover, too
     grid = np.array([*origin, CELL, columns, rows, ceiling])
-    return {"cell_start": start, "cell_items": order, "cell_top": highest, "cell_floor": floor, "grid": grid}
+    return {"cell_start": start, "cell_items": order, "cell_floor": floor, "cell_clear": clear, "grid": grid}
