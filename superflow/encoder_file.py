@@ -166,7 +166,9 @@ def _read_checkpoint(path: Path) -> EncoderFile:
         ) from error
     except Exception as error:  # torch reads foreign bytes as a pickle and then raises whatever they lead to
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(f"{path}: is truncated or no checkpoint ({reason}); choose an earlier one") from error
+        raise InputError(
+            f"{path}: is truncated or no checkpoint ({reason}); choose an earlier one"
+        ) from error
     state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
     record = checkpoint.get("superflow") if isinstance(checkpoint, dict) else None
     if not isinstance(state, dict) or not isinstance(record, dict) or "encoder" not in record:

@@ -16,9 +16,11 @@ CLASS_WEIGHTS = ("none", "inverse_root")
 
 
 class Head(Protocol):
-    """Anything that classifies features. max_points: points it can afford in one frame, None for all."""
+    """Anything that classifies features."""
 
-    max_points: int | None
+    @property
+    def max_points(self) -> int | None:
+        """Points that it can afford in one frame, None for all."""
 
     def probabilities(self, features: Tensor) -> Tensor:
         """(N, classes) float32, rows summing to one, for ``features`` (N, C)."""

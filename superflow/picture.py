@@ -198,7 +198,11 @@ def _canvas(height_px: int, width_px: int, key: Key | None) -> tuple[Figure, Axe
 
 def _labelled_tile(image: Image, name: str, factor: float) -> Image:
     size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
-    tile = cv2.resize(image, size, interpolation=cv2.INTER_AREA) if factor < 1 else image.copy()
+    tile = image.copy()
+    if factor < 1:
+        tile = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
+    if not name:
+        return tile
     (width, height), _ = cv2.getTextSize(name, cv2.FONT_HERSHEY_SIMPLEX, 0.45, 1)
     tile[: height + 12, : width + 14] = (tile[: height + 12, : width + 14] * 0.3).astype(np.uint8)
     cv2.putText(tile, name, (7, height + 6), cv2.FONT_HERSHEY_SIMPLEX, 0.45, _rgb(INK), 1, cv2.LINE_AA)
@@ -251,7 +255,15 @@ def _legend(figure: Figure, axes: Axes, key: Key) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], marker="s", linestyle="", markersize=8, color=np.array(color) / 255.0, label=name)
+        Line2D(
+            [],
+            [],
+            marker="s",
+            linestyle="",
+            markersize=8,
+            color=(color[0] / 255, color[1] / 255, color[2] / 255),
+            label=name,
+        )
         for name, color in key.entries
     ]
     right = axes.get_position().x1

@@ -31,6 +31,9 @@ class Segmentor(nn.Module):
         limits: region that the encoder is given; points outside get a row of zeros, which counts as an error.
     """
 
+    encoder: LidarEncoder
+    class_weights: Tensor | None  # (C,), a buffer
+
     def __init__(
         self,
         encoder: LidarEncoder | dict[str, Any],

@@ -175,7 +175,7 @@ def _on_images(
     for camera in cameras:
         seen = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
         seen = seen.select(unoccluded(seen, camera.size))
-        there = np.flatnonzero(seen.rows == picked) if picked is not None else ()
+        there = np.flatnonzero(seen.rows == (-1 if picked is None else picked))
         marked = int(there[0]) if len(there) else None
         views.append(draw_points(_image(camera), seen.pixels, colors[seen.rows], seen.depth, picked=marked))
     if not views:
