@@ -28,8 +28,8 @@ PREFERRED = {"cpu": ("torch",), "cuda": ("spconv", "torch")}
 ENVIRONMENT = "SUPERFLOW_CONV_BACKEND"
 
 
-class _Convolution(nn.Module):
-    """What the layers share: the weight and how it is drawn."""
+class Convolution(nn.Module):
+    """What the layers share: the weight (K, Cin, Cout) and how it is drawn."""
 
     def __init__(self, in_channels: int, out_channels: int, volume: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class _Convolution(nn.Module):
         return f"{self.in_channels}, {self.out_channels}, offsets={self.weight.shape[0]}"
 
 
-class SubMConv(_Convolution):
+class SubMConv(Convolution):
     """3 x 3 x 3 convolution whose outputs are the input cells."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -55,7 +55,7 @@ class SubMConv(_Convolution):
         return x.replace(convolve(x.features, self.weight, x.pyramid.subm(x.level)))
 
 
-class DownConv(_Convolution):
+class DownConv(Convolution):
     """2 x 2 x 2 convolution with stride 2, to the next coarser level."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -66,7 +66,7 @@ class DownConv(_Convolution):
         return SparseTensor(features, x.pyramid, x.level + 1)
 
 
-class UpConv(_Convolution):
+class UpConv(Convolution):
     """Inverse of ``DownConv``: 2 x 2 x 2 transposed convolution onto the cells of the next finer level."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -77,7 +77,7 @@ class UpConv(_Convolution):
         return SparseTensor(features, x.pyramid, x.level - 1)
 
 
-class PointConv(_Convolution):
+class PointConv(Convolution):
     """1 x 1 x 1 convolution: one matrix product."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -100,8 +100,13 @@ _forced: list[str] = []  # names of the use_backend blocks around the current ca
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Compute with the back end ``name`` inside the block, forward and backward."""
-    _load(name)
+    """Compute with the back end ``name`` inside the block; what was computed there keeps it for its gradients.
+
+    Raises:
+        InputError: there is no such back end, or it is not installed.
+    """
+    if problem := load_backend(name).problem(torch.device("cpu")):
+        raise InputError(f"convolution back end {name!r} cannot be used: {problem}")
     _forced.append(name)
     try:
         yield
@@ -111,24 +116,49 @@ def use_backend(name: str) -> Iterator[None]:
 
 def backend_for(device_type: str) -> ModuleType:
     """The module that computes on ``device_type``: of ``use_backend``, else of the environment, else the default."""
-    return _load(_forced[-1]) if _forced else _default(device_type)
+    return load_backend(_forced[-1]) if _forced else _default(device_type)
 
 
 @cache
 def _default(device_type: str) -> ModuleType:
     device = torch.device(device_type)
     if name := os.environ.get(ENVIRONMENT):
-        if problem := _load(name).problem(device):
+        if problem := load_backend(name).problem(device):
             raise InputError(f"{ENVIRONMENT}={name} cannot be used on {device_type}: {problem}")
-        return _load(name)
+        return load_backend(name)
     for name in PREFERRED.get(device_type, ("torch",)):
-        if _load(name).problem(device) is None:
+        if load_backend(name).problem(device) is None and (name == "torch" or _passes(name, device)):
             logger.info("sparse convolution on %s: %s", device_type, name)
-            return _load(name)
-    return _load("torch")
+            return load_backend(name)
+    return load_backend("torch")
 
 
-def _load(name: str) -> ModuleType:
+def _passes(name: str, device: torch.device) -> bool:
+    """Whether compiled kernels are right on this very device; some builds lack those of newer GPUs."""
+    from .selftest import TOLERANCE, largest_error
+
+    try:
+        error = largest_error(name, device)
+    except Exception as failure:  # whatever a foreign extension raises, it is not usable here
+        logger.warning("convolution back end %s fails on %s and is left out: %s", name, device, failure)
+        return False
+    if not error < TOLERANCE:
+        logger.warning("convolution back end %s is wrong on %s (%.1e) and is left out", name, device, error)
+    return error < TOLERANCE
+
+
+def load_backend(name: str) -> ModuleType:
+    """The module of ``backends`` with that name.
+
+    Raises:
+        InputError: there is none.
+    """
     if name not in BACKENDS:
         raise InputError(f"convolution back end {name!r} is unknown; choose one of {', '.join(BACKENDS)}")
     return import_module(f".backends.{BACKENDS[name]}", __package__)
+
+
+if __name__ == "__main__":
+    from .selftest import main
+
+    raise SystemExit(main())

@@ -119,6 +119,10 @@ class LidarEncoder(nn.Module):
         """
         if points.ndim != 2 or points.shape[1] < 4:
             raise InputError(f"points are {tuple(points.shape)}; give (N, 4+): x, y, z, intensity")
+        if missing := [
+            name for name in self.inputs if name.startswith("column:") and int(name[7:]) >= points.shape[1]
+        ]:
+            raise InputError(f"points have {points.shape[1]} columns, input {missing[0]} asks for more")
         voxels = voxelize(points, cloud, self.grid, num_clouds=num_clouds)
         values = torch.stack([column(points) for column in self._columns], 1)
         pyramid = Pyramid.from_voxels(voxels).build(self.backbone.levels)

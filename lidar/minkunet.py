@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InputError
-from .conv import DownConv, PointConv, SubMConv, UpConv
+from .conv import Convolution, DownConv, PointConv, SubMConv, UpConv
 from .sparse import SparseTensor
 
 Statistics = Literal["update", "batch", "running"]
@@ -65,9 +65,10 @@ class Norm(nn.BatchNorm1d):
         update = from_batch and self.statistics == "update"
         momentum = self.momentum
         if update:
-            self.num_batches_tracked.add_(1)
+            tracked: Tensor = self.num_batches_tracked  # type: ignore[assignment]
+            tracked.add_(1)
             if momentum is None:  # cumulative mean, to estimate the statistics anew
-                momentum = 1.0 / float(self.num_batches_tracked)
+                momentum = 1.0 / float(tracked)
         return F.batch_norm(
             features,
             self.running_mean if update or not from_batch else None,
@@ -104,7 +105,7 @@ def use_statistics(module: nn.Module, statistics: Statistics) -> Iterator[None]:
 class ConvNorm(nn.Module):
     """Convolution, batch normalisation and, unless ``relu`` is False, ReLU."""
 
-    def __init__(self, conv: nn.Module, momentum: float, *, relu: bool = True) -> None:
+    def __init__(self, conv: Convolution, momentum: float, *, relu: bool = True) -> None:
         super().__init__()
         self.conv, self.relu = conv, relu
         self.norm = Norm(conv.out_channels, momentum=momentum)
@@ -122,7 +123,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         out_channels = channels * expansion
         if expansion == 1:
-            convs: list[nn.Module] = [SubMConv(in_channels, channels), SubMConv(channels, channels)]
+            convs: list[Convolution] = [SubMConv(in_channels, channels), SubMConv(channels, channels)]
         else:
             convs = [
                 PointConv(in_channels, channels),
@@ -214,7 +215,7 @@ class MinkUNet(nn.Module):
 
     def forward(self, x: SparseTensor) -> SparseTensor:
         x = self.stem(x)
-        skips = []
+        skips: list[SparseTensor] = []
         for resample, blocks in zip(self.resample, self.blocks):
             if isinstance(resample, UpJoin):
                 x = resample(x, skips.pop())
