@@ -240,10 +240,10 @@ def _features(
 
     chunks = [list(rows[start : start + batch]) for start in range(0, len(rows), batch)]
     with ThreadPoolExecutor(1) as pool:
-        ahead = pool.submit(load, chunks[0]) if chunks else None
-        for chunk, following in zip(chunks, [*chunks[1:], None]):
-            images = ahead.result()
-            ahead = pool.submit(load, following) if following else None
+        ahead = [pool.submit(load, chunk) for chunk in chunks[:1]]
+        for number, chunk in enumerate(chunks):
+            images = ahead.pop().result()
+            ahead += [pool.submit(load, following) for following in chunks[number + 1 : number + 2]]
             yield chunk, teacher(images.to(device).float() / 255)
 
 

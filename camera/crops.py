@@ -116,7 +116,7 @@ def _inside(pixels: NDArray, box: tuple[int, int, int, int]) -> NDArray[np.bool_
     """(P,) whether the pixel that holds each position lies in the box."""
     top, left, height, width = box
     low = np.array([left, top]) - 0.5
-    return ((pixels >= low) & (pixels < low + (width, height))).all(axis=1)
+    return np.all((pixels >= low) & (pixels < low + (width, height)), axis=1)
 
 
 def draw_crop(

@@ -27,7 +27,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(data) else None
     if image is None:
         raise InputError(f"{path}: cannot be read as an image ({len(data)} bytes); copy the file again")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
 
 
 def camera_image(camera: Camera) -> NDArray[np.uint8]:

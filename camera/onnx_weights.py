@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,8 +80,8 @@ def _tensor(data: memoryview) -> tuple[str, NDArray | None]:
     return name, np.frombuffer(raw, dtype=_DTYPES[kind]).reshape(dims)
 
 
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Field numbers with their values: integers, or the bytes of texts, messages and packed lists."""
+def _fields(data: memoryview) -> Iterator[tuple[int, Any]]:
+    """Field numbers with their values: int, or a memoryview of the bytes of a text, message or packed list."""
     at = 0
     while at < len(data):
         key, at = _varint(data, at)

@@ -47,6 +47,9 @@ class Teacher(nn.Module):
         scale_channels: how many channels, in order, come from each scale (or kind) of feature; sums to C.
     """
 
+    mean: Tensor  # (1, 3, 1, 1)
+    std: Tensor
+
     def __init__(
         self,
         network: nn.Module,

@@ -71,7 +71,7 @@ class Clusters(Provider):
     ) -> None:
         if clusters < 1 or dims < 1 or fit_images < 1 or temperature <= 0:
             raise ValueError("clusters, dims and fit_images must be at least 1, temperature above 0")
-        self._options = {
+        self._options: dict[str, Any] = {
             "clusters": clusters,
             "teacher": teacher,
             "teacher_path": None if teacher_path is None else str(teacher_path),
@@ -103,7 +103,10 @@ class Clusters(Provider):
     def made_by(self) -> dict[str, Any]:
         """The teacher's record and the codebook's hash."""
         record = self._cache.record["key"]["teacher"] if self._cache else self._running_teacher().record()
-        return {"teacher": record, "codebook_sha256": hashlib.sha256(self._centres.tobytes()).hexdigest()}
+        return {
+            "teacher": record,
+            "codebook_sha256": hashlib.sha256(_fitted(self._centres).tobytes()).hexdigest(),
+        }
 
     def fit(self, cameras: Sequence[Camera], folder: Path | None = None) -> Clusters:
         """The provider with a codebook of these images; one that lies in ``folder`` is taken as it is."""
@@ -126,10 +129,9 @@ class Clusters(Provider):
         Raises:
             InputError: ``fit`` has not run; the feature cache lacks the image.
         """
-        if self._centres is None:
-            raise InputError("clusters: no codebook yet; call fit on the images of the log first")
+        centres = _fitted(self._centres)
         features = _unit(self._features(image, token))  # (D, h, w)
-        cosine = np.tensordot(self._centres, features, axes=1)
+        cosine = np.tensordot(centres, features, axes=1)
         scores = np.exp((cosine - cosine.max(axis=0)) / self._options["temperature"])
         segments = self._slic.regions(image)
         cluster = segment_scores(segments, scores / scores.sum(axis=0)).argmax(axis=1)
@@ -148,7 +150,7 @@ class Clusters(Provider):
         kept, sums = [], None
         for place in spaced:
             camera = candidates[round(place)]
-            raw = self._raw_features(None if self._cache else camera_image(camera), camera.token)
+            raw = self._raw_features(camera_image(camera) if self._cache is None else None, camera.token)
             if self._cache is None:
                 sums = sums or ReductionFit(raw.shape[0])
                 sums.add(torch.from_numpy(raw)[None])
@@ -176,6 +178,7 @@ class Clusters(Provider):
         """(C, h, w): what the cache holds, which is reduced already, or what the teacher sees."""
         if self._cache is not None:
             return self._cache.read(token).astype(np.float32)
+        assert image is not None  # only a cache does without
         teacher = self._running_teacher()
         resized = resize_image(image, teacher.fit_size(self._options["size"]))
         return teacher(torch.from_numpy(resized).permute(2, 0, 1)[None].float() / 255)[0].contiguous().numpy()
@@ -186,7 +189,7 @@ class Clusters(Provider):
         return self._teacher
 
     def _save(self, file: Path) -> None:
-        tensors = {"centres": torch.from_numpy(self._centres)}
+        tensors = {"centres": torch.from_numpy(_fitted(self._centres))}
         if (r := self._reduction) is not None:
             tensors |= {"mean": r.mean, "basis": r.basis, "kept_variance": torch.tensor(r.kept_variance)}
         with write_atomically(file) as out:
@@ -194,6 +197,12 @@ class Clusters(Provider):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_teacher": None}
+
+
+def _fitted(centres: NDArray[np.float32] | None) -> NDArray[np.float32]:
+    if centres is None:
+        raise InputError("clusters: no codebook yet; call fit on the images of the log first")
+    return centres
 
 
 def segment_scores(segments: NDArray[np.int64], scores: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -57,7 +57,8 @@ class Segmenter(Provider):
         if not self._predictor:  # each process loads its own, once
             self._predictor.append(_load(self.model, self.weights))
         seen = resize_image(image, self.size or image.shape[:2])
-        pixels = (seen.astype(np.float32) / 255 - np.float32(self.mean)) / np.float32(self.std)
+        mean, std = (np.array(values, dtype=np.float32) for values in (self.mean, self.std))
+        pixels = ((seen / np.float32(255) - mean) / std).astype(np.float32)
         output = self._predictor[0](np.ascontiguousarray(pixels.transpose(2, 0, 1))[None])
         classes = self._classes(output, image.shape[:2])
         classes[np.isin(classes, list(self.unknown))] = IGNORE

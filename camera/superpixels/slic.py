@@ -83,8 +83,8 @@ def slic(
     height, width = image.shape[:2]
     step = max((height * width / segments) ** 0.5, 1.0)
     rows, columns = max(round(height / step), 1), max(round(width / step), 1)
-    lab = cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
-    labels = _assign(lab, rows, columns, np.float32((compactness / step) ** 2), iterations)
+    lab = np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), dtype=np.float32)
+    labels = _assign(lab, rows, columns, (compactness / step) ** 2, iterations)
     joined = merge_small(labels, max(int(step * step / 4), 1))
     return connected_components(joined)[0]
 
@@ -93,7 +93,7 @@ def _shrunk(image: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
     if times == 1:
         return image
     height, width = (max(round(side / times), 1) for side in image.shape[:2])
-    return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 @njit(cache=True, fastmath=True)

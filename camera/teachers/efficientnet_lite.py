@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -51,7 +51,7 @@ RELEASES = {
 class LiteMaps(nn.Module):
     """Stem and blocks of timm's model, without the classifier; three maps joined on the finest grid."""
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: Any) -> None:
         super().__init__()
         self.conv_stem, self.bn1, self.blocks = model.conv_stem, model.bn1, model.blocks
         fold_batch_norm(self)
@@ -77,11 +77,19 @@ def fold_batch_norm(module: nn.Module) -> None:
         children = list(parent.named_children())
         for (_, conv), (norm_name, norm) in pairwise(children):
             if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                gain = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
-                offset = 0.0 if conv.bias is None else conv.bias.detach()
-                conv.weight = nn.Parameter(conv.weight.detach() * gain[:, None, None, None])
-                conv.bias = nn.Parameter(norm.bias.detach() + (offset - norm.running_mean) * gain)
+                _fold(conv, norm)
                 setattr(parent, norm_name, getattr(norm, "act", nn.Identity()))
+
+
+def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
+    """y = (conv(x) - mean) gain + shift, with gain and shift put into the convolution."""
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None
+    assert variance is not None
+    gain = norm.weight.detach() / torch.sqrt(variance + norm.eps)
+    bias = torch.zeros_like(mean) if conv.bias is None else conv.bias.detach()
+    conv.weight = nn.Parameter(conv.weight.detach() * gain[:, None, None, None])
+    conv.bias = nn.Parameter(norm.bias.detach() + (bias - mean) * gain)
 
 
 def join_maps(maps: list[Tensor]) -> Tensor:
@@ -114,7 +122,7 @@ def build(name: str, *, path: str | Path | None = None) -> Teacher:
     sha256 = file_sha256(file)
     if path is None and sha256 != release.sha256:
         raise InputError(f"{file}: sha256 is {sha256}, expected {release.sha256}; install its package again")
-    model = timm.create_model(f"tf_{name}", pretrained=False)
+    model: Any = timm.create_model(f"tf_{name}", pretrained=False)
     try:
         model.load_state_dict(timm_names(weights, [len(stage) for stage in model.blocks]))
     except (RuntimeError, KeyError) as error:

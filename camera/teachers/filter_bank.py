@@ -52,6 +52,8 @@ def build(name: str, *, path: str | Path | None = None) -> Teacher:
 class FilterBank(nn.Module):
     """(B, 3, H, W) RGB in [0, 1] -> (B, 61, H / 8, W / 8)."""
 
+    gabor: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("gabor", gabor_kernels(), persistent=False)

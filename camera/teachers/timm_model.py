@@ -25,7 +25,7 @@ OUTPUTS = ("before_norm", "after_norm")
 class TokenMap(nn.Module):
     """Patch tokens of the last block as a map; class and register tokens are dropped."""
 
-    def __init__(self, model: nn.Module, output: str) -> None:
+    def __init__(self, model: Any, output: str) -> None:
         super().__init__()
         self.model = model
         self.normalised = output == "after_norm"
@@ -39,7 +39,7 @@ class TokenMap(nn.Module):
 class JoinedMaps(nn.Module):
     """Maps of several stages on the grid of the finest of them."""
 
-    def __init__(self, model: nn.Module, *, channels_last: bool) -> None:
+    def __init__(self, model: Any, *, channels_last: bool) -> None:
         super().__init__()
         self.model = model
         self.channels_last = channels_last
@@ -80,28 +80,29 @@ def build(
         )
     file = Path(path) if path is not None else cached_file(name)
     weights = read_weights(file) if file is not None else None
-    plain = timm.create_model(name, pretrained=False)
+    plain: Any = timm.create_model(name, pretrained=False)
+    settings: dict[str, Any] = plain.pretrained_cfg
     if hasattr(plain, "patch_embed") and hasattr(plain, "num_prefix_tokens"):
         model = _with_weights(name, weights, file, {"dynamic_img_size": True})
-        patch = model.patch_embed.patch_size
-        if patch[0] != patch[1]:
-            raise InputError(f"teacher {name}: patches of {patch} are not square; choose another model")
-        shape = {"scale_channels": (model.embed_dim,), "stride": patch[0], "multiple": patch[0]}
+        shape = _token_shape(name, model)
         network: nn.Module = TokenMap(model, output)
         options: dict[str, Any] = {"output": output}
     else:
-        indices = _indices(name, plain) if out_indices is None else tuple(out_indices)
+        indices = _indices(name) if out_indices is None else tuple(out_indices)
         model = _with_weights(name, weights, file, {"features_only": True, "out_indices": indices})
-        strides = model.feature_info.reduction()
-        shape = {
-            "scale_channels": model.feature_info.channels(),
-            "stride": min(strides),
-            "multiple": max(strides),
-        }
+        shape = _map_shape(model)
         network = JoinedMaps(model, channels_last=str(getattr(model, "output_fmt", "")).endswith("NHWC"))
         options = {"out_indices": list(indices)}
-    settings = plain.pretrained_cfg
     file = file or cached_file(name)  # after a download it is there
+    origin: dict[str, Any]
+    if path is not None:
+        origin = {"weights": Path(path).name, "licence": "", "trained_on": ""}
+    else:
+        origin = {
+            "weights": settings.get("hf_hub_id") or settings.get("url"),
+            "licence": settings.get("license") or "",
+            "trained_on": settings.get("tag") or "",
+        }
     return Teacher(
         network,
         name=name,
@@ -109,29 +110,39 @@ def build(
         mean=settings["mean"],
         std=settings["std"],
         source={
-            "weights": file.name if path is not None else settings["hf_hub_id"] or settings["url"],
+            **origin,
             "sha256": file_sha256(file) if file is not None else tensors_sha256(model.state_dict()),
             "package": "timm",
             "version": timm.__version__,
-            "licence": (settings.get("license") or "") if path is None else "",
-            "trained_on": (settings.get("tag") or "") if path is None else "",
             **options,
         },
     )
+
+
+def _token_shape(name: str, model: Any) -> dict[str, Any]:
+    patch = model.patch_embed.patch_size
+    if patch[0] != patch[1]:
+        raise InputError(f"teacher {name}: patches of {patch} are not square; choose another model")
+    return {"scale_channels": (model.embed_dim,), "stride": patch[0], "multiple": patch[0]}
+
+
+def _map_shape(model: Any) -> dict[str, Any]:
+    strides = model.feature_info.reduction()
+    return {"scale_channels": model.feature_info.channels(), "stride": min(strides), "multiple": max(strides)}
 
 
 def cached_file(name: str) -> Path | None:
     """Pretrained weights of a timm model in the caches of the Hugging Face hub or torch, without any download."""
     if not timm.is_model(name):
         return None
-    settings = timm.get_pretrained_cfg(name)
+    settings: Any = timm.get_pretrained_cfg(name)
     if settings is None:
         return None
     if settings.hf_hub_id:
         from huggingface_hub import try_to_load_from_cache
 
-        for file in ("model.safetensors", "pytorch_model.bin"):
-            found = try_to_load_from_cache(settings.hf_hub_id, file)
+        for part in ("model.safetensors", "pytorch_model.bin"):
+            found = try_to_load_from_cache(settings.hf_hub_id, part)
             if isinstance(found, str):
                 return Path(found)
     if settings.url:
@@ -142,7 +153,7 @@ def cached_file(name: str) -> Path | None:
 
 def _with_weights(
     name: str, weights: dict[str, Tensor] | None, file: Path | None, options: dict[str, Any]
-) -> nn.Module:
+) -> Any:
     """timm's model with pretrained weights; every random first value must have been replaced."""
     overlay = {"state_dict": weights} if weights is not None else None
     fresh = _seeded(name, pretrained=False, **options)
@@ -168,16 +179,16 @@ def _with_weights(
     return model
 
 
-def _seeded(name: str, **options: Any) -> nn.Module:
+def _seeded(name: str, **options: Any) -> Any:
     """The model with the same first values every time, without touching the global generator."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(0x5F10A7)  # nobody saves untrained weights of this very seed
         return timm.create_model(name, **options)
 
 
-def _indices(name: str, plain: nn.Module) -> tuple[int, ...]:
+def _indices(name: str) -> tuple[int, ...]:
     """Stages of stride 8, 16 and 32."""
-    strides = timm.create_model(name, pretrained=False, features_only=True).feature_info.reduction()
+    strides = _seeded(name, pretrained=False, features_only=True).feature_info.reduction()
     chosen = tuple(index for index, stride in enumerate(strides) if stride in (8, 16, 32))
     if not chosen:
         raise InputError(

@@ -185,6 +185,17 @@ def test_transformer_gives_patch_tokens_before_or_after_the_norm(name, suffix, t
     assert before.record()["sha256"] == file_sha256(path)
 
 
+def test_original_dinov2_checkpoints_are_taken(tmp_path):
+    """They hold a mask token that timm's model does not have; any size that fits the patches goes in."""
+    torch.manual_seed(0)
+    state = timm.create_model("vit_small_patch14_dinov2", pretrained=False).state_dict()
+    torch.save(state | {"mask_token": torch.zeros(1, 384)}, tmp_path / "dinov2_vits14_pretrain.pth")
+    teacher = make_teacher("vit_small_patch14_dinov2", path=tmp_path / "dinov2_vits14_pretrain.pth")
+    assert (teacher.channels, teacher.stride, teacher.multiple) == (384, 14, 14)
+    assert teacher(random_images(1, 3, 42, 70)).shape == (1, 384, 3, 5)
+    assert teacher.fit_size((224, 448)) == (224, 448)
+
+
 def test_convolutional_network_joins_strides_8_16_32(tmp_path):
     path = saved_model("test_resnet", tmp_path)
     teacher = make_teacher("test_resnet", path=path)
