@@ -16,4 +16,4 @@ train_dataloader = dict(
         superpixels="work_dirs/prepared/superpixels/clusters",
     )
 )
-train_cfg = dict(max_iters=140)
+train_cfg = dict(max_iters=100)

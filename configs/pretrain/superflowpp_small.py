@@ -19,4 +19,4 @@ train_dataloader = dict(
     batch_size=1,
     dataset=dict(offsets=(-1, 0, 1), sweeps=1, sweep_points=2000, region="world_cell", cell_m=0.5),
 )
-train_cfg = dict(max_iters=300)
+train_cfg = dict(max_iters=220)
