@@ -15,6 +15,7 @@ setup(
     package_data={
         "superflow": ["py.typed"],
         "superflow.datasets": ["**/*.yaml"],
+        "superflow.configs": ["**/*.yaml"],
         "superflow.tools": ["*.sh"],
     },
 )

@@ -13,12 +13,9 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from superflow.errors import InputError
-
-if TYPE_CHECKING:
-    from mmengine.config import Config
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -83,21 +80,14 @@ def prepare_environment(args: argparse.Namespace) -> None:
         os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
 
 
-def read_config(args: argparse.Namespace, **options: Any) -> Config:
+def read_config(args: argparse.Namespace, **options: Any) -> Any:
     """The config with the options of the command line laid over it."""
-    from mmengine.config import DictAction
-
     from superflow.engine import load_config
+    from superflow.engine.config import parse_options
 
-    given = {}
-    for option in args.cfg_options:
-        key, found, value = option.partition("=")
-        if not found:
-            raise InputError(f"--cfg-options {option}: has no value; write KEY=VALUE")
-        given[key] = DictAction._parse_iterable(value)
     return load_config(
         args.config,
-        options=given,
+        options=parse_options(args.cfg_options),
         work_dir=args.work_dir,
         data_root=args.data_root,
         seed=args.seed,

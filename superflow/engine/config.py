@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from pprint import pformat
 from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config, ConfigDict, DictAction
 
 from ..errors import InputError, MissingFileError
 from .builders import as_plain
@@ -85,6 +85,21 @@ def load_config(
     return config
 
 
+def parse_options(options: Iterable[str]) -> dict[str, Any]:
+    """``["a.b=1", "c=[1,2]"]`` as ``{"a.b": 1, "c": [1, 2]}``, values in the notation of mmengine's ``DictAction``.
+
+    Raises:
+        InputError: an option without a value.
+    """
+    parsed = {}
+    for option in options:
+        key, found, value = option.partition("=")
+        if not found:
+            raise InputError(f"--cfg-options {option}: has no value; write KEY=VALUE")
+        parsed[key] = DictAction._parse_iterable(value)
+    return parsed
+
+
 def find_config(name: str | Path) -> Path:
     """The file ``name``, or the config of that name that comes with the package.
 
@@ -139,14 +154,14 @@ def _check_variables(path: Path) -> list[str]:
         node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
     keys = {*top_slots(), "_base_"}
-    roots = []
+    roots: list[str] = []
     for name, value, line in _assignments(tree):
         if name not in keys | used:
             raise InputError(
                 f"{path}:{line}: nothing reads {name!r}; the nearest known key is {nearest(name, sorted(keys))!r}"
             )
         if name == "data_root" and isinstance(value, ast.Constant):
-            roots.append(value.value)
+            roots.append(str(value.value))
         if name == "_base_":
             bases = ast.literal_eval(value)
             for base in [bases] if isinstance(bases, str) else bases:
@@ -157,9 +172,10 @@ def _check_variables(path: Path) -> list[str]:
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr, int]]:
     for node in tree.body:
-        for target in node.targets if isinstance(node, ast.Assign) else ():
-            if isinstance(target, ast.Name):
-                yield target.id, node.value, node.lineno
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    yield target.id, node.value, node.lineno
 
 
 def _move_data(config: Config, old: str, new: str) -> None:
@@ -189,7 +205,7 @@ def _use_amp(config: Config) -> None:
 
 
 def _resume(config: Config, resume: bool | str | Path) -> None:
-    newest = find_last(config.work_dir) if resume is True or str(resume) == "auto" else Path(resume)
+    newest = find_last(config.work_dir) if resume is True or resume == "auto" else Path(str(resume))
     if newest is None:
         return  # nothing to continue: a new run, with the weights of load_from if there are any
     config.resume, config.load_from = True, str(newest)
