@@ -7,6 +7,7 @@ table (slots, rows, C), superpixels a table (times, rows, C), each with the coun
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -214,20 +215,12 @@ def pool_patches(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tens
 
     ``images`` (I, C, h, w) are frozen: the head that follows is linear, so it may be applied to the means.
     """
-    rows, times = len(table.ids), table.offsets
-    total = images.new_zeros(len(times) * rows, images.shape[1], dtype=torch.float32)
-    count = images.new_zeros(len(times) * rows, dtype=torch.float32)
-    for image in range(len(images)):
-        found_rows = _image_rows(batch, table, image)
-        if found_rows is None:
-            continue
-        row, found = found_rows
-        slot = times.index(int(batch.image_offset[image])) * rows
-        matrix = patch_weights(row, found, tuple(batch.superpixels.shape[1:]), images.shape[2:], rows)
-        total[slot : slot + rows] += torch.sparse.mm(matrix, images[image].flatten(1).T.float())
-        count[slot : slot + rows] += torch.bincount(row[found], minlength=rows)
-    means = total / count.clamp(min=1)[:, None]
-    return means.view(len(times), rows, -1), count.view(len(times), rows)
+
+    def sums(image: Tensor, row: Tensor, found: Tensor) -> Tensor:
+        matrix = patch_weights(row, found, _view(batch), tuple(image.shape[1:]), len(table.ids))
+        return torch.sparse.mm(matrix, image.flatten(1).T.float())
+
+    return _pool_images(images, batch, table, sums)
 
 
 def pool_pixels(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
@@ -236,25 +229,39 @@ def pool_pixels(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tenso
     One image at a time and recomputed in the backward pass: the peak is one full-resolution map
     (C x H x W x 4 bytes), not I of them.
     """
-    rows, times = len(table.ids), table.offsets
-    size = tuple(batch.superpixels.shape[1:])
-    total = images.new_zeros(len(times) * rows, images.shape[1], dtype=torch.float32)
-    count = images.new_zeros(len(times) * rows, dtype=torch.float32)
+
+    def one(image: Tensor, row: Tensor, found: Tensor) -> Tensor:
+        pixels = F.interpolate(image[None], _view(batch), mode="bilinear", align_corners=False)[0]
+        pixels = F.normalize(pixels.flatten(1).T, dim=1)
+        return pixels.new_zeros(len(table.ids), pixels.shape[1]).index_add(0, row[found], pixels[found])
 
     def sums(image: Tensor, row: Tensor, found: Tensor) -> Tensor:
-        pixels = F.interpolate(image[None], size, mode="bilinear", align_corners=False)[0]
-        pixels = F.normalize(pixels.flatten(1).T, dim=1)
-        return pixels.new_zeros(rows, pixels.shape[1]).index_add(0, row[found], pixels[found])
+        return checkpoint(one, image, row, found, use_reentrant=False)
 
+    return _pool_images(images, batch, table, sums)
+
+
+def _view(batch: Batch) -> tuple[int, int]:
+    """Height and width of the superpixel maps."""
+    return int(batch.superpixels.shape[1]), int(batch.superpixels.shape[2])
+
+
+def _pool_images(
+    images: Tensor, batch: Batch, table: RegionTable, sums: Callable[[Tensor, Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Means over all images of a time. ``sums`` gives (rows, C) of one image, from its pixels' rows."""
+    rows, times = len(table.ids), table.offsets
+    total = images.new_zeros(len(times) * rows, images.shape[1], dtype=torch.float32)
+    count = images.new_zeros(len(times) * rows, dtype=torch.float32)
     for image in range(len(images)):
         found_rows = _image_rows(batch, table, image)
         if found_rows is None:
             continue
         row, found = found_rows
-        slot = times.index(int(batch.image_offset[image])) * rows
-        index = torch.arange(slot, slot + rows, device=images.device)
-        total = total.index_add(0, index, checkpoint(sums, images[image], row, found, use_reentrant=False))
-        count[slot : slot + rows] += torch.bincount(row[found], minlength=rows)
+        first = times.index(int(batch.image_offset[image])) * rows
+        place = torch.arange(first, first + rows, device=images.device)
+        total = total.index_add(0, place, sums(images[image], row, found))
+        count[first : first + rows] += torch.bincount(row[found], minlength=rows)
     means = total / count.clamp(min=1)[:, None]
     return means.view(len(times), rows, -1), count.view(len(times), rows)
 
