@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     """0 when every arm has its figures, 2 when the input cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     args = parse_args(argv)
+    # before torch is imported, here and in the child processes: spinning workers would stall each other
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         _benchmark(args)
     except InputError as error:
@@ -80,7 +83,7 @@ def _prepare(plan: Plan, args: argparse.Namespace) -> Path:
 
     prepared = args.out / "prepared"
     index = prepare_index(args.data, prepared)
-    features = prepare_features(index, plan.train, teacher=args.teacher)
+    features = prepare_features(index, plan.train, teacher=args.teacher, threads=args.jobs)
     for provider, options in plan.superpixels.items():
         shared = {"features": str(features)} if provider == "clusters" else {}
         prepare_superpixels(index, plan.train, provider=provider, workers=args.jobs, **shared, **options)
