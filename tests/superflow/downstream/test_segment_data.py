@@ -118,7 +118,7 @@ def test_label_counts(log):
 
 
 def test_mistake_48_evaluated_points_are_the_labelled_points_of_the_files(log, encoder):
-    dataset = SegmentDataset(log, selection="a")
+    dataset = SegmentDataset(log, selection="a", limits=NEAR, max_points=100)
     model = Segmentor(encoder, 4, limits=NEAR)
     matrix, outside = ConfusionMatrix(4), 0
     for item in range(len(dataset)):
