@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -201,7 +202,7 @@ def _start(
         (VALUES, 2 * len(cameras) * reduction.channels * grid[0] * grid[1]),
     ):
         with write_atomically(folder / name) as file:
-            file.truncate(length)
+            _reserve(file, length)
     with write_atomically(folder / RECORD, "w") as file:
         json.dump(record, file, indent=1)
     return record
@@ -245,6 +246,13 @@ def _features(
             images = ahead.pop().result()
             ahead += [pool.submit(load, following) for following in chunks[number + 1 : number + 2]]
             yield chunk, teacher(images.to(device).float() / 255)
+
+
+def _reserve(file: IO[bytes], length: int) -> None:
+    """Zeros with their disk space: a full disk is an error now, not a crash when the mapped file is written."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file.fileno(), 0, length)
+    file.truncate(length)
 
 
 def _fit_cameras(

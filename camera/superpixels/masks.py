@@ -94,13 +94,16 @@ def paint(files: list[Path], source: Path) -> NDArray[np.int64]:
     """
     if not files or len(files) > IGNORE:
         raise InputError(f"{source}: holds {len(files)} masks; 1 to {IGNORE} are possible")
-    masks = [read_ids(file) != 0 for file in files]
-    if len({mask.shape for mask in masks}) > 1:
+    sizes, areas = set(), {}
+    for file in files:  # read twice: hundreds of masks of a large image would fill the memory
+        mask = read_ids(file)
+        sizes.add(mask.shape)
+        areas[file] = np.count_nonzero(mask)
+    if len(sizes) > 1:
         raise InputError(
             f"{source}: its masks have different sizes; make all of them at the size of the image"
         )
-    regions = np.full(masks[0].shape, IGNORE, dtype=np.int64)
-    order = sorted(range(len(masks)), key=lambda i: -int(masks[i].sum()))  # stable: equal ones by name
-    for number, i in enumerate(order):
-        regions[masks[i]] = number
+    regions = np.full(sizes.pop(), IGNORE, dtype=np.int64)
+    for number, file in enumerate(sorted(files, key=lambda file: (-areas[file], file.name))):
+        regions[read_ids(file) != 0] = number
     return regions

@@ -102,7 +102,7 @@ class _Counts:
         self.images = self.regions = self.hit = 0
         self.sizes: list[NDArray[np.int64]] = []
         self.pairs = self.covered = self.labelled = self.pure = 0
-        self.over_log = np.zeros((IGNORE if shared else 0, 256), np.int64)
+        self.over_log = np.zeros((0, 256), np.int64)  # row = shared id, column = class
         self.doubles = self.doubles_labelled = self.same_class = self.same_id = 0
         self.partition = 0.0
         self.partitioned = 0
@@ -130,7 +130,9 @@ class _Counts:
         self.covered += len(ids)
         self.labelled += int(table.sum())
         self.pure += int(table.max(axis=1, initial=0).sum())
-        if self.shared:
+        if self.shared and len(hit):
+            missing = max(int(hit[-1]) + 1 - len(self.over_log), 0)
+            self.over_log = np.pad(self.over_log, ((0, missing), (0, 0)))
             self.over_log[hit] += table
         return _View(rows, ids, classes, dominant[place])
 

@@ -161,7 +161,7 @@ def _work(camera: Camera) -> None:
 
 def _write_one(maker: Provider, folder: Path, camera: Camera) -> None:
     ids = maker(camera_image(camera), camera.token)
-    ok, data = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 6])
+    ok, data = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     assert ok
     with write_atomically(folder / f"{camera.token}.png") as file:
         file.write(data.tobytes())

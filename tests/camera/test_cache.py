@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import pickle
 from pathlib import Path
@@ -196,6 +197,22 @@ def test_bad_input_is_named(make_cameras, tmp_path):
     (tmp_path / "b" / "features.json").write_text("{")
     with pytest.raises(InputError, match=r"features\.json: is no JSON"):
         FeatureCache.open(tmp_path / "b")
+
+
+def test_a_full_disk_is_an_error_that_leaves_nothing(make_cameras, tmp_path, monkeypatch):
+    """Space is taken before anything is computed into it; otherwise writing the mapped file would kill the process."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(cache_module.os, "posix_fallocate", full)
+    with pytest.raises(InputError, match=r"done\.bin: cannot be written \(No space left on device\)"):
+        build_feature_cache(
+            make_cameras(2, size=SIZE), make_small_teacher(), tmp_path / "c", size=SIZE, components=2
+        )
+    assert not (tmp_path / "c" / "features.f16").exists()
+    with pytest.raises(MissingFileError, match="no feature cache here"):
+        FeatureCache.open(tmp_path / "c")
 
 
 def test_a_dead_channel_stays_zero_and_the_order_of_images_plays_no_part():

@@ -158,6 +158,10 @@ def test_label_maps_of_all_kinds(tmp_path):
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds 0 masks"):
         make_superpixels("masks", image, token="none", source=tmp_path)
+    for name, size in (("a", (4, 5)), ("b", (4, 6))):
+        cv2.imwrite(str(tmp_path / "none" / f"{name}.png"), np.ones(size, np.uint8))
+    with pytest.raises(InputError, match="its masks have different sizes"):
+        make_superpixels("masks", image, token="none", source=tmp_path)
 
 
 def test_mistake_19_ids_do_not_wrap():
