@@ -24,6 +24,7 @@ from .datasets.merge import merge_sweeps
 from .lidar.augment import augment
 from .limits import Limits
 from .pairing import FramePairs, ids_under, pair, resized_pixels, world_cells
+from .protocol import data_record
 
 REGIONS = ("superpixel", "world_cell")
 
@@ -130,13 +131,7 @@ class PretrainDataset:
 
     def record(self) -> dict[str, Any]:
         """What the run's record says of its data."""
-        features = None if self.features is None else self.features.record
-        return {
-            "dataset": self.index.card.name,
-            "hash": self.index.hash,
-            "frames": len(self.rows),
-            "features": features,
-        }
+        return data_record(self.index, self.rows, limits=self.limits, raw_intensity=self.raw_intensity)
 
     def __getitem__(self, key: tuple[int, int] | int) -> Batch:
         item, seed = key if isinstance(key, tuple) else (key, 0)

@@ -46,6 +46,20 @@ def index_protocol(index: Any, train_rows: Sequence[int], eval_rows: Sequence[in
     }
 
 
+def data_record(index: Any, rows: Sequence[int], *, limits: Any, raw_intensity: bool) -> dict[str, Any]:
+    """What a training dataset says of itself in checkpoints and cards. ``limits``: a `limits.Limits` or None."""
+    return {
+        "dataset": index.card.name,
+        "real": index.card.real,
+        "licence": index.card.licence,
+        "hash": index.hash,
+        "frames": len(rows),
+        "tokens_hash": token_hash(index.tokens(rows)),
+        "limits": None if limits is None else limits.record(),
+        "raw_intensity": raw_intensity,
+    }
+
+
 def token_hash(tokens: Sequence[str]) -> str:
     """sha256 of a set of tokens, whatever their order."""
     return hashlib.sha256("\n".join(sorted(tokens)).encode()).hexdigest()

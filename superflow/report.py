@@ -183,6 +183,7 @@ def overview(result: QuickstartResult, row: int) -> np.ndarray:
     from .hub import load
     from .lidar.encoder import LidarEncoder
     from .picture import birds_eye, class_key, sheet
+    from .places import voxel_keys
 
     frame = result.index.frame(row, cameras=())
     pretrained = load(result.backbone)
@@ -210,3 +211,8 @@ def overview(result: QuickstartResult, row: int) -> np.ndarray:
         for name, colors in views.items()
     ]
     return sheet(images, [""] * len(images), title="one scan from above", key=key, width_px=1900)
+
+
+def _unit(features: np.ndarray) -> np.ndarray:
+    """Rows at length one: what is compared is direction, as in the losses."""
+    return features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)

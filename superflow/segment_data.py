@@ -17,7 +17,7 @@ from .errors import InputError
 from .fractions import read_tokens
 from .lidar.augment import augment
 from .limits import Limits
-from .protocol import token_hash
+from .protocol import data_record
 
 
 class SegmentDataset(Dataset):
@@ -79,17 +79,7 @@ class SegmentDataset(Dataset):
 
     def record(self) -> dict[str, Any]:
         """What the run's record says of its data."""
-        card = self.index.card
-        return {
-            "dataset": card.name,
-            "real": card.real,
-            "licence": card.licence,
-            "hash": self.index.hash,
-            "frames": len(self.rows),
-            "tokens_hash": token_hash(self.index.tokens(self.rows)),
-            "limits": None if self.limits is None else self.limits.record(),
-            "raw_intensity": self.raw_intensity,
-        }
+        return data_record(self.index, self.rows, limits=self.limits, raw_intensity=self.raw_intensity)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Batch:
         """Sample ``item`` or ``(item, seed)``; everything random comes from ``seed`` alone."""
