@@ -195,12 +195,15 @@ def overview(result: QuickstartResult, row: int) -> np.ndarray:
         untrained = (
             random.train().point_features(cloud, torch.zeros(len(cloud), dtype=torch.int64), 1).numpy()
         )
-    views = {
-        "random backbone": FeatureColors.fit(untrained)(untrained),
-        "pretrained without labels": FeatureColors.fit(features := pretrained.extract(frame.points))(
-            features
-        ),
-    }
+    # colours are fitted to one point a cubic metre, or the dense rings around the vehicle take them all
+    spread = np.unique(voxel_keys(frame.points[:, :3], 1.0), return_index=True)[1]
+    views = {}
+    for name, features in (
+        ("random backbone", untrained),
+        ("pretrained without labels", pretrained.extract(frame.points)),
+    ):
+        unit = _unit(features)
+        views[name] = FeatureColors.fit(unit[spread])(unit)
     key = None
     if frame.labels is not None:
         card = result.index.card
