@@ -1,6 +1,7 @@
 # SuperFlow as its code was published, on nuScenes: MinkUNet-34, DINOv2 ViT-S, one id a class from any semantic
 # segmenter, the same in all cameras and times.
-#   superflow prepare superpixels --index work_dirs/prepared --provider masks --option folder=CLASS_PNGS
+#   superflow prepare superpixels --index work_dirs/prepared --provider masks \
+#       --option source=CLASS_PNGS --option shared_ids=true
 #   torchrun --nproc_per_node=8 -m superflow.tools.train pretrain/superflow.py --launcher pytorch --amp
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_pretrain.py"]
 

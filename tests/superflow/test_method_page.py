@@ -1,0 +1,109 @@
+"""docs/method.md says what the code does: every knob, default and test that it names exists."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from superflow.engine.config import load_config, shipped_configs
+from superflow.objectives import OBJECTIVES, contrast
+from superflow.pretrain_data import PretrainDataset
+from superflow.pretrainer import Pretrainer
+from superflow.regions import pool_points, region_table
+
+# Keys whose "default" the page leaves open: they must be given.
+REQUIRED = {"model.objectives", "model.student"}
+
+
+@pytest.fixture(scope="module")
+def page(repository: Path) -> str:
+    return (repository / "docs" / "method.md").read_text(encoding="utf-8")
+
+
+def rows(page: str, heading: str) -> list[list[str]]:
+    """Cells of the first table below a heading, without its head."""
+    section = page.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [re.split(r"\s*\|\s*", line.strip()[1:-1].strip()) for line in lines[2:]]
+
+
+def parameters(prefix: str) -> dict[str, inspect.Parameter]:
+    """What a key may name: arguments of what the code builds there."""
+    functions = {
+        "model": [Pretrainer.__init__],
+        "data": [PretrainDataset.__init__],
+        "model.region": [region_table, pool_points],
+        "term": [contrast, *(function for function, _ in OBJECTIVES.values())],
+    }
+    found: dict[str, inspect.Parameter] = {}
+    for function in functions[prefix]:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if parameter.kind is parameter.KEYWORD_ONLY or name in ("student", "teacher"):
+                found.setdefault(name, parameter)
+    if prefix == "term":
+        found["weight"] = inspect.Parameter("weight", inspect.Parameter.KEYWORD_ONLY, default=1.0)
+    return found
+
+
+def test_every_knob_exists_with_its_default(page):
+    knobs = rows(page, "Knobs")
+    assert len(knobs) > 30
+    for knob, key, default, *_ in knobs:
+        prefix, _, name = key.strip("`").rpartition(".")
+        parameter = parameters(prefix)[name]
+        if default:
+            assert parameter.default == ast.literal_eval(default.strip("`")), f"{knob}: default of {key}"
+        else:
+            assert key.strip("`") in REQUIRED
+
+
+@pytest.mark.parametrize("prefix", ["model.region", "term", "data", "model"])
+def test_no_knob_is_left_out(page, prefix):
+    named = {key.strip("`") for _, key, *_ in rows(page, "Knobs")}
+    silent = {  # said elsewhere: sizes of a run, not of the method
+        "data": {"frames", "limits", "max_points", "keep_frames"},
+        "model": {"features", "region"},
+    }.get(prefix, set())
+    assert {f"{prefix}.{name}" for name in set(parameters(prefix)) - silent} <= named
+
+
+def test_every_objective_is_explained(page):
+    assert {cells[0].strip("`") for cells in rows(page, "Objectives")} == set(OBJECTIVES)
+
+
+def test_every_pretraining_config_is_explained(page):
+    named = {cells[0].strip("`"): cells for cells in rows(page, "What the configs do")}
+    assert set(named) == {name for name in shipped_configs() if name.startswith("pretrain/")}
+    for name, (_, regions, terms, *_) in named.items():
+        config = load_config(name)
+        used = {objective["type"] for objective in config.model.objectives}
+        stated = {term for term in OBJECTIVES if term in terms}
+        if terms.startswith("all four"):
+            stated |= set(OBJECTIVES) - {"point_regression"}
+        if terms == "as published":
+            stated |= {"spatial", "temporal", "dense_to_sparse"}
+        assert used == stated, name
+        size = re.match(r"([\d.]+) m cells", regions)
+        if size:
+            assert config.train_dataloader.dataset.cell_m == float(size[1])
+
+
+def test_all_mistakes_are_there_and_their_guards_exist(page, repository):
+    table = rows(page, "Mistakes that published code has made, and what guards against them")
+    assert [int(cells[0]) for cells in table] == list(range(1, 52))
+    files = (repository / "tests").rglob("test_*.py")
+    defined = {
+        name
+        for path in files
+        for name in re.findall(r"^ *def (test_mistake_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    named = {number: set(re.findall(r"`(test_mistake_\w+)`", guard)) for number, _, guard in table}
+    assert set().union(*named.values()) - defined == set(), "the page names tests that do not exist"
+    assert defined - set().union(*named.values()) == set(), "the page leaves out tests that exist"
+    for number, tests in named.items():
+        for test in tests:
+            assert test.startswith(f"test_mistake_{int(number):02d}_")
