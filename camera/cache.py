@@ -151,6 +151,7 @@ def build_feature_cache(
         "tokens_sha256": _hash(tokens),
         "fit_sha256": _hash([camera.token for camera in fit]),
     }
+    key = json.loads(json.dumps(key))  # as it will be read back
     record = _read_record(folder)
     if record is not None:
         _check_key(folder, record, key)
