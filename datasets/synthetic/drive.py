@@ -104,9 +104,13 @@ def make_drive(
     root = Path(root)
     shards = root / ".shards"
     _claim(root, shards, settings)
-    for old in root.glob("dataset.json"):
-        old.unlink()  # not valid while scenes are being added
+    if _shard_path(shards, scenes).exists():
+        raise InputError(
+            f"{root}: holds more than {scenes} scenes already; choose another folder or more scenes"
+        )
     missing = [k for k in range(scenes) if not _shard_path(shards, k).exists()]
+    if missing:
+        (root / "dataset.json").unlink(missing_ok=True)  # not valid while scenes are being added
     keys = len(settings.key_times)
     for count in _record_scenes(root, missing, settings, workers):
         if progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -82,13 +83,11 @@ class Model:
     def rod(self, start, end, radius, material=PLAIN, first=(0.3, 0.3, 0.3), second=None, top=1.0) -> None:
         """Add a cylinder from ``start`` to ``end`` (3,)."""
         start, end = np.asarray(start, dtype=np.float64), np.asarray(end, dtype=np.float64)
-        axis = end - start
-        length = float(np.linalg.norm(axis))
-        axis /= length
-        helper = np.array([1.0, 0.0, 0.0]) if abs(axis[0]) < 0.9 else np.array([0.0, 1.0, 0.0])
-        side = np.cross(axis, helper)
-        side /= np.linalg.norm(side)
-        turn = np.stack([side, np.cross(axis, side), axis], axis=1)
+        x, y, z = (float(v) for v in end - start)
+        length, flat = math.hypot(x, y, z), math.hypot(x, y)
+        c, s = (y / flat, -x / flat) if flat > 1e-9 else (1.0, 0.0)  # the horizontal direction across the rod
+        u, v, w = x / length, y / length, z / length
+        turn = np.array([[c, -w * s, u], [s, w * c, v], [0.0, u * s - v * c, w]])
         half = (radius, radius, length / 2)
         self.add(FRUSTUM, (start + end) / 2, half, material, first, second, turn=turn, numbers=(top, 0.0))
 

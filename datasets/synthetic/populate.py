@@ -6,26 +6,26 @@ import numpy as np
 
 from . import people, scenery, vehicles
 from .parts import Model
-from .scene import Pace, Placed, Track
+from .scene import Pace, Placed, Track, track_poses
 from .street import STEP, Street
 from .trace import ROAD
 
 # evaluated things that every scene shows near the vehicle: raw class -> (at least, maker)
 QUOTA = {
-    9: (3, scenery.make_barrier),
-    12: (3, scenery.make_cone),
-    14: (3, vehicles.make_bicycle),
+    9: (6, scenery.make_barrier),
+    12: (6, scenery.make_cone),
+    14: (5, vehicles.make_bicycle),
     16: (2, vehicles.make_bus),
     17: (4, vehicles.VEHICLES["car"]),
     18: (2, vehicles.VEHICLES["construction"]),
-    21: (3, vehicles.make_motorcycle),
+    21: (5, vehicles.make_motorcycle),
     22: (2, vehicles.VEHICLES["trailer"]),
     23: (2, vehicles.VEHICLES["truck"]),
     2: (4, people.make_pedestrian),
 }
 SAME = {15: 16, 3: 2, 4: 2, 6: 2}  # classes that are merged for evaluation
 PARKED = {"car": 0.66, "truck": 0.11, "bus": 0.05, "trailer": 0.07, "construction": 0.03, "motorcycle": 0.08}
-DRIVING = {"car": 0.58, "truck": 0.13, "bus": 0.11, "motorcycle": 0.09, "bicycle": 0.09}
+DRIVING = {"car": 0.59, "truck": 0.13, "bus": 0.06, "motorcycle": 0.11, "bicycle": 0.11}
 CYCLES = (14, 21)
 VEHICLE_LABELS = (15, 16, 17, 18, 22, 23)
 
@@ -137,7 +137,7 @@ def populate(rng, street: Street, ego: Track, placed: list[Placed], seconds: flo
 def _works(site: Site) -> None:
     """Road works: barriers and cones around machines, workers and lorries."""
     rng, street = site.rng, site.street
-    for _ in range(1 + site.count(0.6)):
+    for _ in range(1 + site.count(1.0)):
         side = rng.choice((-1, 1))
         on_road = rng.random() < 0.5
         along = site.along()
@@ -264,7 +264,7 @@ def _buildings(site: Site) -> None:
     rng, street = site.rng, site.street
     for side in (-1, 1):
         along = site.window[0] - 10
-        density = rng.uniform(0.55, 0.95)
+        density = rng.uniform(0.65, 1.0)
         setback = rng.uniform(0.5, 9.0)
         while along < site.window[1] + 10:
             length, depth = rng.uniform(6, 22), rng.uniform(6, 14)
@@ -279,7 +279,7 @@ def _buildings(site: Site) -> None:
                 for extra in (0.0, 3.0, 7.0):  # further back where the road is in the way
                     if site.put(model, along + length / 2, across + side * extra, margin=0.2, tilted=False):
                         break
-            along += length + (rng.uniform(0, 1.5) if rng.random() < 0.5 else rng.uniform(2, 14))
+            along += length + (rng.uniform(0, 1.5) if rng.random() < 0.6 else rng.uniform(2, 10))
 
 
 def _boundaries(site: Site) -> None:
@@ -381,7 +381,7 @@ def _people(site: Site, seconds: float) -> None:
         start = side * (street.half + rng.uniform(-1.0, 3.0))
         track = Track(along + rng.normal(0, 0.7), start, Pace(0.0), drift=-side * rng.uniform(0.8, 1.6),
                       turn=-side * np.pi / 2, tilted=False)  # fmt: skip
-        if street.half + 3.0 > abs(start) - 1.2 * seconds:
+        if not _meets(site, track, seconds):
             site.placed.append(Placed(model, track=track, annotated=True, attribute="pedestrian.moving"))
     for _ in range(site.count(14)):
         across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.5, 6.0))
@@ -393,6 +393,19 @@ def _people(site: Site, seconds: float) -> None:
         along, turn = site.along(), rng.choice((0.0, 0.5, 1.0)) * np.pi + rng.normal(0, 0.15)
         for step in range(int(rng.integers(1, 4))):
             site.put(maker(rng), along + 0.8 * step, across, turn)
+
+
+def _meets(site: Site, track: Track, seconds: float) -> bool:
+    """Does the track come into the way of a vehicle, the recording one included?"""
+    things = [thing for thing in site.placed if thing.track is not None and thing.model.label != 2]
+    tracks = [thing.track for thing in things if thing.track is not None]
+    poses = track_poses(site.street, [track, *tracks], np.linspace(0.0, seconds + 0.2, int(seconds * 8) + 2))
+    for m, thing in enumerate(things, 1):
+        low, high = thing.model.bounds()
+        local = np.einsum("tji,tj->ti", poses[:, m, :3, :3], poses[:, 0, :3, 3] - poses[:, m, :3, 3])
+        if ((local > low - 0.8) & (local < high + 0.8))[:, :2].all(axis=1).any():
+            return True
+    return False
 
 
 def _fill_quota(site: Site, start: float, stop: float) -> None:
@@ -408,7 +421,7 @@ def _fill_quota(site: Site, start: float, stop: float) -> None:
             if found >= least:
                 break
             side = rng.choice((-1, 1))
-            across = side * (street.lane * street.lanes + rng.uniform(0.8, 12.0))
+            across = side * (street.lane * street.lanes + rng.uniform(0.8, 9.0))
             found += site.put(
                 maker(rng), rng.uniform(start, stop), across, rng.uniform(0, 2 * np.pi), where="any"
             )

@@ -26,7 +26,7 @@ class Sweep:
 
     points: NDArray[np.float32]  # (N, 5) x right, y forward, z up [m], intensity 0..255, ring
     labels: NDArray[np.uint8]  # (N,) raw class
-    instances: NDArray[np.int32]  # (N,) row of scene.placed, -1 = scenery
+    prims: NDArray[np.int32]  # (N,) row of the world's primitives, or trace.GROUND
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Recorder:
         moved = np.einsum("aij,abj->abi", to_end[:, :3, :3], local) + to_end[:, None, :3, 3]
         ring = np.broadcast_to(np.arange(len(ELEVATIONS), dtype=np.float32), measured.shape)
         points = np.concatenate([moved, intensity[..., None], ring[..., None]], axis=-1).astype(np.float32)
-        return Sweep(points[back], echoes.labels[back], echoes.instances[back])
+        return Sweep(points[back], echoes.labels[back], echoes.prims[back])
 
     def exposure_time(self, sensor: Sensor, t: float) -> float:
         """When a camera fires during the turn that ends at ``t`` [s]."""
@@ -91,7 +91,8 @@ class Recorder:
 
     def annotations(self, sweep: Sweep, t: float, size: tuple[int, int]) -> list[Annotation]:
         """Boxes of the things with points in ``sweep``, which ended at ``t`` [s]; ``size`` of the images."""
-        counts = np.bincount(sweep.instances[sweep.instances >= 0], minlength=len(self.scene.placed))
+        instances = self.stage.world.instance[sweep.prims[sweep.prims >= 0]]
+        counts = np.bincount(instances[instances >= 0], minlength=len(self.scene.placed))
         ego = self.ego_to_world(t)
         caster = self._caster(t)
         cameras = [

@@ -23,7 +23,7 @@ class Echoes:
     ranges: NDArray[np.float64]  # (A, B) [m], 0 = nothing
     strength: NDArray[np.float64]  # (A, B) share of the light that returns
     labels: NDArray[np.uint8]  # (A, B) raw class
-    instances: NDArray[np.int32]  # (A, B) row of scene.placed, -1 = scenery or nothing
+    prims: NDArray[np.int32]  # (A, B) row of the world's primitives, or trace.GROUND, trace.MISS
 
 
 def scan(caster: Caster, poses: NDArray, azimuths: NDArray, elevations: NDArray) -> Echoes:
@@ -52,9 +52,8 @@ def scan(caster: Caster, poses: NDArray, azimuths: NDArray, elevations: NDArray)
     ranges = np.where(met, ranges, 0.0)
     points = origins + ranges[:, None] * rays
     strength = reflect(caster.world, caster.movers, share, prims, points, rays)
-    instances = np.where(prims >= 0, caster.world.instance[np.maximum(prims, 0)], -1).astype(np.int32)
     labels = classify(caster.world, prims, points)
-    return Echoes(directions, *(field.reshape(shape) for field in (ranges, strength, labels, instances)))
+    return Echoes(directions, *(field.reshape(shape) for field in (ranges, strength, labels, prims)))
 
 
 def add_noise(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .parts import Model
-from .street import Street, make_street
+from .street import MARGIN, Street, make_street
 from .vehicles import make_ego
 
 
@@ -111,7 +111,7 @@ def make_scene(seed: int, number: int, seconds: float) -> Scene:
     )
     street = make_street(rng, float(pace.distance(seconds)))
     lane = int(rng.integers(street.lanes))
-    ego = Track(85.0, -(lane + 0.5) * street.lane, pace, base=1.4)
+    ego = Track(MARGIN, -(lane + 0.5) * street.lane, pace, base=1.4)
     placed = [Placed(make_ego(), track=ego)]
     light = _draw_light(rng)
     populate(rng, street, ego, placed, seconds)

@@ -90,7 +90,8 @@ def make_tree(rng: np.random.Generator, height: float) -> Model:
             share = layer / layers
             reach = (0.27 - 0.22 * share) * height
             z = (0.25 + 0.68 * share) * height
-            model.leaves((0, 0, z), (reach, reach, 0.75 * height / layers), LEAF, first, second, density=0.4)
+            reaches = (reach, reach, 0.75 * height / layers)
+            model.leaves((0, 0, z), reaches, LEAF, first, second, density=0.4, cell=0.12)
         return model
     fork = rng.uniform(0.25, 0.45) * height
     model.post((0, 0, fork / 2 - 0.2), (radius, radius, fork / 2 + 0.2), 0.75, BARK, bark)

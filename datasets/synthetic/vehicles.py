@@ -320,8 +320,8 @@ def make_bicycle(rng: np.random.Generator, rider: bool = False) -> Model:
 def make_ego() -> Model:
     """The recording vehicle in its ego frame (origin under the rear axle): the LiDAR sees its roof and bonnet."""
     model = Model(31, 0.1, 1)
-    model.box((1.35, 0, 0.65), (2.3, 0.9, 0.38), PAINT, (0.5, 0.5, 0.52))
-    model.taper((0.95, 0, 1.22), (1.2, 0.78, 0.22), (0.25, 0.15), GLASS, PANE)
+    model.box((1.35, 0, 0.6), (2.1, 0.85, 0.3), PAINT, (0.5, 0.5, 0.52))
+    model.taper((0.95, 0, 1.1), (1.15, 0.72, 0.22), (0.3, 0.2), GLASS, PANE)
     for x in (0.0, 2.6):
         for side in (-1, 1):
             model.wheel((x, side * 0.8, 0.32), 0.32, 0.22, TYRE)
