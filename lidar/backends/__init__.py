@@ -1,5 +1,6 @@
-"""Ways to compute the same convolution. A back end is a module with three functions:
+"""Ways to compute the same convolution. A back end is a module with four functions:
 
 ``problem(device) -> str | None``: why it cannot run there, None if it can; ``version() -> str``;
+``prepare(kernel_map)``: arrange the pairs of a map now instead of in the first layer that needs them;
 ``convolve(features (V, Cin), weight (K, Cin, Cout), kernel_map) -> (W, Cout)``, differentiable in both.
 """

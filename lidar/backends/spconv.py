@@ -37,13 +37,18 @@ def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
 
     if kernel_map.num_out == 0 or kernel_map.num_in == 0:
         return features.new_zeros(kernel_map.num_out, weight.shape[2]) + (features.sum() + weight.sum()) * 0
-    pairs, counts = kernel_map.arranged("spconv", _pairs)
+    listed, counts = prepare(kernel_map)
     volume, channels_in, channels_out = weight.shape
     side = round(volume ** (1 / 3))
     # spconv keeps (Cout, kx, ky, kz, Cin); the order of the offsets is the same
     filters = weight.permute(2, 0, 1).contiguous().view(channels_out, side, side, side, channels_in)
     run = functional.indice_subm_conv if kernel_map.mirrored else functional.indice_conv
-    return run(features.contiguous(), filters, pairs, counts, kernel_map.num_out, ConvAlgo.Native)
+    return run(features.contiguous(), filters, listed, counts, kernel_map.num_out, ConvAlgo.Native)
+
+
+def prepare(kernel_map: KernelMap) -> tuple[Tensor, Tensor]:
+    """The pairs as spconv keeps them, made at the first call: what ``convolve`` does before it multiplies."""
+    return kernel_map.arranged("spconv", _pairs)
 
 
 def _pairs(kernel_map: KernelMap) -> tuple[Tensor, Tensor]:

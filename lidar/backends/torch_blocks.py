@@ -74,7 +74,7 @@ class _Convolve(torch.autograd.Function):
 
 def _forward(features: Tensor, weight: tuple[Tensor, ...], kernel_map: KernelMap, output: Tensor) -> None:
     center = None if kernel_map.center is None else weight[kernel_map.center]
-    for block in _blocks(kernel_map):
+    for block in prepare(kernel_map):
         products = _workspace(output, sum(block.counts))
         for k, rows, product in zip(block.offsets, block.rows_in, products.split(block.counts)):
             torch.mm(features.index_select(0, rows), weight[k], out=product)
@@ -95,7 +95,7 @@ def _backward(
     if kernel_map.mirrored:
         weights, grad_weights = weights[::-1], grad_weights[::-1]
     center = None if kernel_map.center is None else weights[kernel_map.center]
-    for block in _blocks(kernel_map.transposed):
+    for block in prepare(kernel_map.transposed):
         products = _workspace(features, sum(block.counts))
         parts = zip(block.offsets, block.rows_in, block.rows_out, products.split(block.counts))
         for k, rows_in, rows_out, product in parts:
@@ -143,7 +143,8 @@ def _workspace(like: Tensor, rows: int) -> Tensor:
     return buffers[key][:size].view(rows, like.shape[1])
 
 
-def _blocks(kernel_map: KernelMap) -> list[Block]:
+def prepare(kernel_map: KernelMap) -> list[Block]:
+    """The blocks of a map, made at the first call: what ``convolve`` does before it multiplies."""
     return kernel_map.arranged("torch_blocks", _arrange)
 
 
