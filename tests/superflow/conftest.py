@@ -1,74 +1,18 @@
-"""A small batch with everything in it: two clips, three times, a dense cloud, two cameras."""
+"""Fixtures over the small batch of small_batch.py."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
 
-from superflow.batch import Batch
+HERE = Path(__file__).parent
+if str(HERE) not in sys.path:  # for the modules of this folder that tests and their processes share
+    sys.path.insert(0, str(HERE))
 
-POINTS, PAIRS, VIEW, GRID = 12, 20, (8, 12), (4, 6)
-OFFSETS, CAMERAS, CHANNELS = (-1, 0, 1), 2, 5
-
-
-@dataclass
-class Voxels:
-    features: Tensor
-    inverse: Tensor
-
-
-class EveryPointAVoxel(nn.Module):
-    """A student without convolutions: features are a linear map of the points; two points share a voxel."""
-
-    out_channels = 7
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.linear = nn.Linear(4, self.out_channels)
-
-    def forward(self, points: Tensor, cloud: Tensor, num_clouds: int) -> Voxels:
-        return Voxels(self.linear(points[::2]), torch.arange(len(points)) // 2)
-
-    def config(self) -> dict:
-        return {"kind": "linear"}
-
-
-def make_clip(seed: int, *, offsets: tuple[int, ...] = OFFSETS, dense: bool = True, ids: int = 6) -> Batch:
-    """One clip: a cloud a time and a dense one, two images a time, random pairs with the ids under their pixels."""
-    generator = torch.Generator().manual_seed(seed)
-    clouds = [(offset, False) for offset in offsets] + ([(0, True)] if dense else [])
-    images = [(offset, camera) for offset in offsets for camera in range(CAMERAS)]
-    maps = torch.randint(ids, (len(images), *VIEW), generator=generator, dtype=torch.int32)
-    point, image, pixel = [], [], []
-    for place, (offset, _) in enumerate(clouds):
-        own = [row for row, (when, _) in enumerate(images) if when == offset]
-        point.append(torch.randint(POINTS, (PAIRS,), generator=generator) + place * POINTS)
-        image.append(torch.tensor(own)[torch.randint(len(own), (PAIRS,), generator=generator)])
-        u = torch.randint(VIEW[1], (PAIRS,), generator=generator)
-        v = torch.randint(VIEW[0], (PAIRS,), generator=generator)
-        pixel.append(torch.stack([u, v], dim=1))
-    pair_image, pair_pixel = torch.cat(image), torch.cat(pixel)
-    return Batch(
-        points=torch.randn(len(clouds) * POINTS, 4, generator=generator),
-        cloud=torch.arange(len(clouds)).repeat_interleave(POINTS),
-        cloud_clip=torch.zeros(len(clouds), dtype=torch.int64),
-        cloud_offset=torch.tensor([offset for offset, _ in clouds]),
-        cloud_dense=torch.tensor([dense for _, dense in clouds]),
-        images=torch.randn(len(images), CHANNELS, *GRID, generator=generator),
-        image_clip=torch.zeros(len(images), dtype=torch.int64),
-        image_offset=torch.tensor([offset for offset, _ in images]),
-        image_camera=torch.tensor([camera for _, camera in images]),
-        superpixels=maps,
-        pair_point=torch.cat(point),
-        pair_image=pair_image,
-        pair_pixel=pair_pixel.float(),
-        pair_region=maps[pair_image, pair_pixel[:, 1], pair_pixel[:, 0]].to(torch.int64),
-        view_size=VIEW,
-        tokens=tuple(f"{seed}-{offset}" for offset, _ in clouds),
-    )
+from small_batch import EveryPointAVoxel, make_clip  # noqa: E402
 
 
 @pytest.fixture

@@ -65,7 +65,9 @@ def test_mistake_13_a_hidden_point_has_no_pixel():
 
 
 def test_a_choice_of_points_and_cameras_is_counted_anew():
-    pairs = FramePairs(np.array([0, 3, 3, 5]), np.array([0, 0, 2, 1]), np.arange(8, dtype=np.float32).reshape(4, 2))
+    pairs = FramePairs(
+        np.array([0, 3, 3, 5]), np.array([0, 0, 2, 1]), np.arange(8, dtype=np.float32).reshape(4, 2)
+    )
     chosen = pairs.of(np.array([3, 5]), [2, 1])
     assert chosen.point.tolist() == [0, 1]
     assert chosen.camera.tolist() == [0, 1]

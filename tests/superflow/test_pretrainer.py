@@ -7,6 +7,7 @@ from dataclasses import fields, replace
 import pytest
 import torch
 import torch.nn.functional as F
+from small_batch import Fixed
 from torch import Tensor, nn
 
 from superflow.batch import Batch, collate
@@ -18,15 +19,6 @@ SUPERFLOW = [
     {"type": "cross_temporal"},
     {"type": "dense_to_sparse"},
 ]
-
-
-class Fixed(nn.Module):
-    """A teacher that returns its images: the batch's random maps are the features."""
-
-    channels = 5
-
-    def forward(self, images: Tensor) -> Tensor:
-        return images
 
 
 def pretrainer(student, objectives=SUPERFLOW, **options) -> Pretrainer:
