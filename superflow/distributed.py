@@ -7,6 +7,7 @@ DistributedDataParallel takes, is then the gradient of the joint loss.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -30,6 +31,14 @@ def world_sum(values: Tensor) -> Tensor:
     if world_size() > 1:
         dist.all_reduce(total)
     return total
+
+
+def copy_from_first(tensors: Iterable[Tensor]) -> None:
+    """Overwrite ``tensors`` (the same ones on all ranks) with those of rank 0."""
+    if world_size() > 1:
+        for tensor in tensors:
+            if tensor.numel():
+                dist.broadcast(tensor, 0)
 
 
 def gather_rows(rows: Tensor) -> tuple[Tensor, int]:

@@ -39,17 +39,25 @@ class FramePairs:
         return FramePairs(point[kept], camera[kept], self.pixel[kept])
 
 
-def pair(frame: Frame, points: NDArray, cameras: Sequence[Camera], *, occlusion: bool = True) -> FramePairs:
+def pair(
+    frame: Frame,
+    points: NDArray,
+    cameras: Sequence[Camera],
+    *,
+    occlusion: bool = True,
+    cell_px: int = 4,
+) -> FramePairs:
     """Pairs of ``points`` (N, 3+), given in the LiDAR frame of ``frame``, with its cameras.
 
     Args:
         occlusion: leave out points that something nearer hides in the image; the published code keeps them.
+        cell_px: side of the cells in which points hide each other: about the gap between two beams on the image.
     """
     found: list[FramePairs] = []
     for place, camera in enumerate(cameras):
         projection = project(points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
         if occlusion:
-            projection = projection.select(unoccluded(projection, camera.size))
+            projection = projection.select(unoccluded(projection, camera.size, cell_px=cell_px))
         found.append(FramePairs(projection.rows, np.full(len(projection), place), projection.pixels))
     if not found:
         return FramePairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))

@@ -42,28 +42,32 @@ def prepare_features(
     index: Any,
     frames: str | Sequence[str] | None,
     *,
+    folder: str | Path | None = None,
+    fit_frames: str | Sequence[str] | None = None,
     teacher: str = DEFAULT_TEACHER,
-    teacher_path: str | Path | None = None,
+    weights: str | Path | None = None,
     size: tuple[int, int] = (448, 832),
     components: int | None = 64,
     threads: int | None = None,
+    device: str = "cpu",
 ) -> Path:
     """Folder of the teacher's features of all images of ``frames``; what is there already is kept.
 
-    The projection to ``components`` is fitted on these images, so they must be training frames only.
+    The projection to ``components`` is fitted on ``fit_frames``, else on all of ``frames``: training frames only.
     """
     from .camera.cache import build_feature_cache
     from .camera.teacher import make_teacher
 
-    folder = Path(index.folder) / "features" / teacher
-    cameras = index.cameras(index.rows(frames))
+    folder = Path(folder or Path(index.folder) / "features" / teacher)
     build_feature_cache(
-        cameras,
-        make_teacher(teacher, path=teacher_path),
+        index.cameras(index.rows(frames)),
+        make_teacher(teacher, path=weights),
         folder,
         size=size,
         components=components,
+        fit_tokens=[camera.token for camera in index.cameras(index.rows(fit_frames or frames))],
         threads=threads,
+        device=device,
     )
     return folder
 
@@ -72,15 +76,20 @@ def prepare_superpixels(
     index: Any,
     frames: str | Sequence[str] | None,
     *,
+    folder: str | Path | None = None,
+    channels: Sequence[str] | None = None,
     provider: str = "slic",
-    workers: int = 1,
+    workers: int = 0,
     **options: Any,
 ) -> Path:
-    """Folder of the superpixel maps of all images of ``frames``; maps that are there already are kept."""
+    """Folder of the superpixel maps of all images of ``frames``; maps that are there already are kept.
+
+    Args:
+        channels: only these cameras. workers: processes, 0 for none beside this one. options: of the provider.
+    """
     from .camera.superpixels import write_superpixels
 
-    folder = Path(index.folder) / "superpixels" / provider
-    write_superpixels(
-        index.cameras(index.rows(frames)), folder, provider=provider, workers=workers, **options
-    )
+    folder = Path(folder or Path(index.folder) / "superpixels" / provider)
+    cameras = index.cameras(index.rows(frames), channels=channels)
+    write_superpixels(cameras, folder, provider=provider, workers=workers, index_hash=index.hash, **options)
     return folder

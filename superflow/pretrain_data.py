@@ -69,7 +69,7 @@ class PretrainDataset:
         features: folder of cached teacher features; images are then neither read nor cropped nor mirrored.
         superpixels: folder of superpixel maps; needed for region ``superpixel``.
         region: what a region is: a ``superpixel``, or a ``world_cell`` of ``cell_m`` metres.
-        occlusion: leave out points that the image does not show.
+        occlusion, occlusion_cell_px: leave out points that the image does not show, see `pairing.pair`.
         limits: region of points kept, `Limits` or a dict of its fields.
         max_points, sweep_points: random points kept of the frame's cloud, and of each sweep.
         augmentation: options of `lidar.augment.augment`; ``share_dense`` gives the dense cloud the sparse one's draw.
@@ -95,6 +95,7 @@ class PretrainDataset:
         region: str = "superpixel",
         cell_m: float = 1.0,
         occlusion: bool = True,
+        occlusion_cell_px: int = 4,
         limits: Limits | dict[str, Any] | None = None,
         max_points: int | None = None,
         sweep_points: int | None = None,
@@ -118,7 +119,8 @@ class PretrainDataset:
         self.crop, self.flip, self.antialias = crop, flip, antialias
         self.features = None if features is None else FeatureCache.open(features)
         self.superpixels = None if superpixels is None else Path(superpixels)
-        self.region, self.cell_m, self.occlusion = region, cell_m, occlusion
+        self.region, self.cell_m = region, cell_m
+        self.hiding: dict[str, Any] = {"occlusion": occlusion, "cell_px": occlusion_cell_px}
         self.limits = Limits.from_record(limits)
         self.max_points, self.sweep_points = max_points, sweep_points
         self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
@@ -161,7 +163,7 @@ class PretrainDataset:
             return self._kept[row]
         frame = self.index.frame(row, images=False, labels=False, raw_intensity=self.raw_intensity)
         # occlusion is judged with the whole cloud: a point left out still hides what is behind it
-        pairs = pair(frame, frame.points, frame.cameras, occlusion=self.occlusion)
+        pairs = pair(frame, frame.points, frame.cameras, **self.hiding)
         kept = self._in_limits(frame.points)
         prepared = (replace(frame, points=frame.points[kept]), pairs.of(kept, range(len(frame.cameras))))
         if self.keep_frames:
@@ -200,7 +202,7 @@ class PretrainDataset:
         clip = Clip({0: replace(frame, points=frame.points[kept])}, tuple(sweeps))
         points = np.ascontiguousarray(merge_sweeps(clip)[:, : frame.points.shape[1]])
         cameras = [frame.cameras[place] for place in _places(frame, channels)]
-        return _Cloud(points, pair(frame, points, cameras, occlusion=self.occlusion), frame, 0, dense=True)
+        return _Cloud(points, pair(frame, points, cameras, **self.hiding), frame, 0, dense=True)
 
     def _views(
         self, clouds: list[_Cloud], channels: list[str], generator: np.random.Generator

@@ -188,15 +188,21 @@ def _show(report: Report) -> None:
 
 
 def _superpixels(args: argparse.Namespace) -> int:
-    from superflow.camera.superpixels import write_superpixels
     from superflow.datasets.index import LogIndex
+    from superflow.preparation import prepare_superpixels
 
     index = LogIndex.open(args.index)
-    folder = args.out or args.index / "superpixels" / args.provider
-    cameras = index.cameras(index.rows(args.frames), channels=args.channels)
-    options = {"provider": args.provider, "workers": args.workers, "index_hash": index.hash}
-    write_superpixels(cameras, folder, **options, **_options(args.option))
-    print(f"{folder}: superpixels of {len(cameras)} images by {args.provider}")
+    folder = prepare_superpixels(
+        index,
+        args.frames,
+        folder=args.out,
+        channels=args.channels,
+        provider=args.provider,
+        workers=args.workers,
+        **_options(args.option),
+    )
+    count = len(index.cameras(index.rows(args.frames), channels=args.channels))
+    print(f"{folder}: superpixels of {count} images by {args.provider}")
     if args.quality:
         _quality(index, index.rows(args.frames), args.channels, folder)
     return 0
@@ -212,24 +218,22 @@ def _quality(index: LogIndex, rows: Any, channels: list[str] | None, folder: Pat
 
 
 def _features(args: argparse.Namespace) -> int:
-    from superflow.camera.cache import build_feature_cache
-    from superflow.camera.teacher import make_teacher
     from superflow.datasets.index import LogIndex
+    from superflow.preparation import prepare_features
 
     index = LogIndex.open(args.index)
-    folder = args.out or args.index / "features" / args.teacher
-    cameras = index.cameras(index.rows(args.frames))
-    fit = [camera.token for camera in index.cameras(index.rows(args.fit_frames or args.frames))]
-    build_feature_cache(
-        cameras,
-        make_teacher(args.teacher, path=args.weights),
-        folder,
+    folder = prepare_features(
+        index,
+        args.frames,
+        folder=args.out,
+        fit_frames=args.fit_frames,
+        teacher=args.teacher,
+        weights=args.weights,
         size=tuple(args.size),
         components=args.components or None,
-        fit_tokens=fit,
         device=args.device,
     )
-    print(f"{folder}: features of {len(cameras)} images by {args.teacher}")
+    print(f"{folder}: features of {len(index.cameras(index.rows(args.frames)))} images by {args.teacher}")
     return 0
 
 

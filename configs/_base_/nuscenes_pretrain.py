@@ -25,5 +25,6 @@ train_dataloader = dict(
         view_size=(224, 448),
         flip=0.5,
         raw_intensity=True,
+        occlusion_cell_px=8,  # 32 beams on 1600 x 900 pixels leave gaps wider than 4
     ),
 )

@@ -49,7 +49,7 @@ class Slot:
         name, parameters = self._parameters(node, where)
         if parameters is None:
             return None
-        parts = {part: Slot(call=find(call)) for part, call in PARTS.get(name, {}).items()}
+        parts: dict[str, Any] = {part: Slot(call=find(call)) for part, call in PARTS.get(name, {}).items()}
         if "objectives" in parameters:
             parts["objectives"] = ObjectiveSlot()
         return {**dict.fromkeys(parameters, ANY), **parts, **self.further, "type": ANY}
@@ -78,7 +78,7 @@ class Slot:
 
     def _find(self, node: Mapping[str, Any], where: str) -> Callable[..., Any]:
         name = node.get("type", self.default)
-        if name is None:
+        if self.registry is None or name is None:
             raise InputError(f"{where}: has no 'type'; choose one of {', '.join(_names(self.registry))}")
         if callable(name):
             return name
@@ -252,7 +252,7 @@ class ObjectiveSlot:
             near = nearest(str(name), list(OBJECTIVES))
             raise InputError(f"{where}.type: there is no {name!r}; the nearest known one is {near!r}")
         function = OBJECTIVES[name][0]
-        known = set(_arguments(function, own=True)) - {"matches"}
+        known = set(_arguments(function, own=True) or ()) - {"matches"}
         if _arguments(function) is None:  # it takes **options
             known |= set(_arguments(contrast) or ()) - {"matches", "q", "k", "filled"}
         return dict.fromkeys((*known, "type", "weight"), ANY)
@@ -270,7 +270,9 @@ def _arguments(target: Callable[..., Any], *, own: bool = False) -> dict[str, in
     """
     callables = [target]
     if inspect.isclass(target):
-        callables = [base.__init__ for base in target.__mro__ if "__init__" in vars(base)] or [target]
+        callables = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)] or [
+            target
+        ]
     found: dict[str, inspect.Parameter] = {}
     for function in callables:
         parameters = list(inspect.signature(function).parameters.values())

@@ -115,8 +115,8 @@ def find_last(work_dir: str | Path) -> Path | None:
 
 def list_checkpoints(work_dir: str | Path) -> list[Path]:
     """Regular checkpoints of a folder by iteration; the best one is not among them."""
-    found = {path: _NUMBERED.fullmatch(path.name) for path in Path(work_dir).glob("iter_*.pth")}
-    return sorted((path for path, match in found.items() if match), key=lambda path: int(found[path][1]))
+    matches = [(_NUMBERED.fullmatch(path.name), path) for path in Path(work_dir).glob("iter_*.pth")]
+    return [path for _, path in sorted((int(match[1]), path) for match, path in matches if match)]
 
 
 def remove_leftovers(work_dir: str | Path) -> None:

@@ -69,6 +69,7 @@ def load_config(
     config.setdefault("default_scope", SCOPE)
     config.setdefault("work_dir", f"work_dirs/{path.stem}")
     config.setdefault("randomness", ConfigDict(seed=0))
+    _complete_evaluation(config)
     if work_dir is not None:
         config.work_dir = str(work_dir)
     if seed is not None:
@@ -194,6 +195,16 @@ def _move_data(config: Config, old: str, new: str) -> None:
     for key in list(config.keys()):
         if key != "work_dir" and old != new:
             config[key] = moved(config[key])
+
+
+def _complete_evaluation(config: Config) -> None:
+    """An evaluation set alone is enough: its loop and its metric follow from what is trained."""
+    pretrains = (config.get("model") or {}).get("type") == "Pretrainer"
+    for stage in ("val", "test"):
+        if config.get(f"{stage}_dataloader") is not None:
+            config.setdefault(f"{stage}_cfg", ConfigDict())
+            metric = "LossMetric" if pretrains else "SegmentationMetric"
+            config.setdefault(f"{stage}_evaluator", ConfigDict(type=metric))
 
 
 def _use_amp(config: Config) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from mmengine.runner import BaseLoop
 
+from ..distributed import copy_from_first
 from ..errors import InputError
 from .registry import LOOPS
 from .sampler import step_seed
@@ -138,6 +139,8 @@ class _Pass(BaseLoop):
         runner.call_hook(f"before_{stage}")
         runner.call_hook(f"before_{stage}_epoch")
         runner.model.eval()
+        # running statistics are each rank's own until the next training step shares those of rank 0
+        copy_from_first(runner.engine_model.buffers())
         step = getattr(runner.model, f"{stage}_step")
         for row, batch in enumerate(self.dataloader):
             runner.call_hook(f"before_{stage}_iter", batch_idx=row, data_batch=batch)

@@ -20,6 +20,8 @@ class EngineModel(BaseModel):
             start with ``_`` are for hooks only. ``predict(batch) -> (N, C)`` probabilities, where the model has it.
     """
 
+    model: Any  # a module with these methods; nn.Module alone promises none
+
     def __init__(self, model: nn.Module) -> None:
         super().__init__(data_preprocessor=_ToDevice())
         self.model = model
@@ -67,4 +69,4 @@ class _ToDevice(nn.Module):
         self.register_buffer("place", torch.zeros(0), persistent=False)
 
     def forward(self, batch: Any, training: bool = False) -> tuple[Any]:
-        return (batch.to(self.place.device),)
+        return (batch.to(self.get_buffer("place").device),)

@@ -28,17 +28,16 @@ def build_optim_wrapper(model: nn.Module, config: Mapping[str, Any]) -> OptimWra
     Raises:
         InputError: nothing is trainable, or a custom key fits no trainable parameter.
     """
-    config = copy.deepcopy(dict(config))
-    optimizer = dict(config.pop("optimizer"))
+    options = copy.deepcopy(dict(config))
+    optimizer = dict(options.pop("optimizer"))
     groups = parameter_groups(
         model,
         lr=optimizer["lr"],
         weight_decay=optimizer.get("weight_decay", 0.0),
-        paramwise=config.pop("paramwise_cfg", None) or {},
+        paramwise=options.pop("paramwise_cfg", None) or {},
     )
     built = OPTIMIZERS.build({**optimizer, "params": groups})
-    config.setdefault("type", "OptimWrapper")
-    return OPTIM_WRAPPERS.build({**config, "optimizer": built})
+    return OPTIM_WRAPPERS.build({"type": "OptimWrapper", **options, "optimizer": built})
 
 
 def parameter_groups(

@@ -8,7 +8,8 @@ import logging
 import platform
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class EngineRunner(Runner):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.is_resuming = False
+        self._has_loaded = False
         self.loaded_from: Path | None = None
         self.loaded_iteration = 0
         self._seconds_before, self._begun = 0.0, time.monotonic()
@@ -128,9 +130,10 @@ class EngineRunner(Runner):
         )
 
     def dump_config(self) -> None:
-        """Write the resolved config beside the run."""
+        """Write the resolved config beside the run; a test does not replace the one of its training."""
+        name = "config.py" if self._train_loop is not None else "test_config.py"
         if rank() == 0:
-            with write_atomically(self.work_path / "config.py", "w") as file:
+            with write_atomically(self.work_path / name, "w") as file:
                 file.write(self._config_text)
 
     def get_hooks_info(self) -> str:
@@ -141,7 +144,11 @@ class EngineRunner(Runner):
 
     def build_model(self, model: nn.Module | Mapping[str, Any]) -> EngineModel:
         """The plain model of the config, wrapped."""
-        plain = model if isinstance(model, nn.Module) else MODELS.build(dict(model))
+        if isinstance(model, nn.Module):
+            plain = model
+        else:
+            with _named("model"):
+                plain = MODELS.build(dict(model))
         return plain if isinstance(plain, EngineModel) else EngineModel(plain)
 
     def wrap_model(self, model_wrapper_cfg: Mapping[str, Any] | None, model: nn.Module) -> nn.Module:
@@ -228,9 +235,12 @@ class EngineRunner(Runner):
             return dataloader
         options = dict(dataloader)
         dataset = options.pop("dataset")
-        dataset = DATASETS.build(dict(dataset)) if isinstance(dataset, dict) else dataset
+        if isinstance(dataset, dict):
+            with _named(f"dataset {dataset['type']}"):
+                dataset = DATASETS.build(dict(dataset))
         batch_size, workers = options.pop("batch_size", 1), options.pop("num_workers", 0)
         place = {"rank": rank(), "world_size": world_size()}
+        sampling: dict[str, Any]
         if training:
             sampling = {
                 "batch_sampler": DrawBatches(len(dataset), batch_size=batch_size, seed=seed, stop=1, **place)
@@ -350,6 +360,17 @@ class EngineRunner(Runner):
                     f"{filename}: was trained with the teacher {before.get('name')} ({key} {before.get(key)}), "
                     f"this run has {now.get('name')} ({now.get(key)}); use the same teacher"
                 )
+
+
+@contextmanager
+def _named(part: str) -> Iterator[None]:
+    """Say of which part of the config a refused value is; errors that say more pass."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{part}: cannot be built ({error}); correct it in the config") from error
 
 
 def _tuples(state: dict[str, Any]) -> dict[str, Any]:

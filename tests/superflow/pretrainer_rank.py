@@ -1,4 +1,4 @@
-"""One of two processes that each hold one clip. Usage: pretrainer_rank.py RANK STORE OUT (small_batch.py lies beside)."""
+"""One of two processes that each hold one clip: pretrainer_rank.py RANK STORE OUT (beside small_batch.py)."""
 
 from __future__ import annotations
 

@@ -103,6 +103,6 @@ class CheckpointHook(Hook):
 
     @master_only
     def _write_best(self, runner: Any) -> None:
-        path = runner.work_path / f"best_{self.save_best.replace('/', '_')}.pth"
+        path = runner.work_path / f"best_{str(self.save_best).replace('/', '_')}.pth"
         write_checkpoint(path, runner.checkpoint())
         runner.logger.info(f"best {self.save_best} so far: {self.best['value']:.4g}, saved {path.name}")

@@ -87,14 +87,20 @@ def last_values(runner: Any) -> dict[str, float]:
 
 
 def commit() -> str | None:
-    """Hash of the checkout this code runs from, with ``-dirty`` for changed files; None outside of git."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    here = Path(__file__).resolve().parent
+    """Hash of the checkout this code runs from, with ``-dirty`` for changed files; None when it is installed."""
+    here = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+
     try:
-        found = subprocess.run(command, cwd=here, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+        git(
+            "ls-files", "--error-unmatch", here.name
+        )  # an environment may lie in a repository of something else
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
+    except (OSError, subprocess.SubprocessError):
         return None
-    return found.stdout.strip() or None
 
 
 def device_name() -> str:
