@@ -54,7 +54,8 @@ def test_what_serves_instead_is_said_of_every_package_users_expect(page):
 def test_the_files_named_import_the_package(page, repository):
     modules = {"pillow": "PIL", "scikit-image": "skimage", "opencv-python-headless": "cv2", "pyyaml": "yaml"}
     modules |= {"huggingface-hub": "huggingface_hub", "mmengine-lite": "mmengine"}
-    lines = re.findall(r"^\| `([\w-]+)` \|[^|]*\|(.*)\|$", page, re.MULTILINE)
+    table = page.split("\n| package |")[1].split("\n\n")[0]
+    lines = re.findall(r"^\| `([\w-]+)` \|[^|]*\|(.*)\|$", table, re.MULTILINE)
     checked = 0
     for package, places in lines:
         for place in re.findall(r"`([\w/.]+)`", places):
