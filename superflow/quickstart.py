@@ -18,6 +18,7 @@ import numpy as np
 from .benchmark import Plan, load_plan, read_results, run_arms
 from .errors import InputError, write_atomically
 from .preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
+from .report import QuickstartResult, write_report
 
 log = logging.getLogger(__name__)
 
@@ -40,17 +41,6 @@ class QuickstartOptions:
     max_frames: int = 120
     jobs: int = 2
     plan: str = "quickstart"
-
-
-@dataclass(frozen=True, slots=True)
-class QuickstartResult:
-    """records: of every arm and seed. seconds: stage to wall seconds, over all calls. backbone: the exported file."""
-
-    index: Any
-    plan: Plan
-    records: list[dict[str, Any]]
-    seconds: dict[str, float]
-    backbone: Path
 
 
 class Stages:
@@ -98,7 +88,9 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
     stages.run("pretrain, probe and vote", lambda: _run(tasks, options.jobs))
     backbone = stages.run("export", lambda: _export(index, plan, options))
     result = QuickstartResult(index, plan, list(read_results(out / "runs")), stages.seconds, backbone)
-    stages.run("pictures and report", lambda: _report(result, out))
+    stages.run(
+        "pictures and report", lambda: write_report(result, out / "report.html", pictures=out / "pictures")
+    )
     return result
 
 
@@ -222,9 +214,3 @@ def _export(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
     )
     save_backbone(encoder, target, replace(card_of(file), name="quickstart"))
     return target
-
-
-def _report(result: QuickstartResult, out: Path) -> None:
-    from .report import write_report
-
-    write_report(result, out / "report.html", pictures=out / "pictures")

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import html
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-from .benchmark import table
+from .benchmark import Plan, table
 from .errors import InputError, write_atomically
-
-if TYPE_CHECKING:
-    from .quickstart import QuickstartResult
 
 # picture file (without number) -> what one sees
 PICTURES = {
@@ -28,6 +26,17 @@ h1{font-size:1.6rem}
 table{border-collapse:collapse;margin:1rem 0}td,th{padding:.3rem .9rem;border-bottom:1px solid #d5d9e2;
 text-align:right}td:first-child,th:first-child{text-align:left}figure{margin:2rem 0}img{max-width:100%}
 figcaption{color:#555f70}code{background:#f0f2f6;padding:.1rem .3rem;border-radius:4px}"""
+
+
+@dataclass(frozen=True, slots=True)
+class QuickstartResult:
+    """records: of every arm and seed. seconds: stage to wall seconds, over all calls. backbone: the exported file."""
+
+    index: Any
+    plan: Plan
+    records: list[dict[str, Any]]
+    seconds: dict[str, float]
+    backbone: Path
 
 
 def score_rows(result: QuickstartResult) -> list[tuple[str, list[float]]]:
