@@ -66,6 +66,7 @@ def load_config(
         _move_data(config, old, str(data_root or config.data_root))
     if data_root is not None and not assigned:
         raise InputError(f"{path}: has no data_root that --data-root could replace; set its paths one by one")
+    check_config(config._cfg_dict)
     config.setdefault("default_scope", SCOPE)
     config.setdefault("work_dir", f"work_dirs/{path.stem}")
     config.setdefault("randomness", ConfigDict(seed=0))
@@ -82,7 +83,6 @@ def load_config(
         config.load_from = str(load_from)
     if resume:
         _resume(config, resume)
-    check_config(config._cfg_dict)
     return config
 
 

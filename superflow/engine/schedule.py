@@ -62,6 +62,8 @@ class OneCycleLR(_ParamScheduler):
         super().__init__(
             optimizer, "lr", begin=begin, end=begin + total_steps, last_step=last_step, by_epoch=False
         )
+        # while gradients are accumulated the schedule goes on without optimizer steps; mmengine would warn of it
+        optimizer._global_step = 0
 
     def factor(self, step: int) -> float:
         """Learning rate / peak at iteration ``step``."""

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from superflow.engine import build_runner, load_config
@@ -20,9 +21,10 @@ OPTIONS: dict[str, Any] = {
 }
 
 
-def train(config: Path, work_dir: Path, **further: Any) -> Any:
+def train(config: Path, work_dir: Path, resume: Path | bool = False, **options: Any) -> Any:
+    options = {**OPTIONS, **options}
     runner = build_runner(
-        load_config(config, options=OPTIONS, work_dir=work_dir, launcher="pytorch", **further)
+        load_config(config, options=options, work_dir=work_dir, launcher="pytorch", resume=resume)
     )
     runner.train()
     return runner
@@ -32,4 +34,9 @@ if __name__ == "__main__":
     config, folder = Path(sys.argv[1]), Path(sys.argv[2])
     train(config, folder / "two")
     train(config, folder / "resumed", resume=folder / "two" / "iter_4.pth")
+    runner = train(
+        config, folder / "norm", **{"model.norm": True, "train_cfg.max_iters": 2, "custom_hooks": []}
+    )
+    buffers = dict(runner.plain_model.named_buffers())
+    torch.save(buffers, folder / f"buffers_{runner.rank}.pt")
     dist.destroy_process_group()

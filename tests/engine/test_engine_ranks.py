@@ -68,6 +68,10 @@ def test_mistake_44_two_processes_train_like_one_with_the_joint_batch(
     for part in ("state_dict", "training_state_dict"):
         assert all(torch.equal(value, parts[part][name]) for name, value in resumed[part].items())
 
+    first, second = (torch.load(two_processes / f"buffers_{rank}.pt") for rank in (0, 1))
+    assert len(first) == 3
+    assert all(torch.equal(value, second[name]) for name, value in first.items())  # evaluated with the same
+
 
 def _log(folder: Path) -> str:
     (written,) = [path for path in folder.glob("*/*.log") if path.stat().st_size]

@@ -1,0 +1,88 @@
+"""The command line: what it says and what it returns."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from superflow.tools.main import COMMANDS, main
+from superflow.tools.test import main as evaluate
+from superflow.tools.train import main as train_main
+
+
+def test_help_lists_the_commands_without_importing_torch() -> None:
+    code = (
+        "import sys; from superflow.tools.main import main; main(['--help']); print('torch' in sys.modules)"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert all(f"  {name} " in shown for name in COMMANDS)
+    assert shown.endswith("False\n")
+
+
+def test_an_unknown_command_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["trian"]) == 2
+    assert "there is no command 'trian'; the nearest is 'train'" in capsys.readouterr().err
+
+
+def test_train_resume_and_test_from_the_command_line(
+    toy_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work = toy_config.parent / "work"
+    common = [str(toy_config), "--work-dir", str(work), "--seed", "4"]
+    assert train_main([*common, "--cfg-options", "train_cfg.max_iters=4", "custom_hooks=[]"]) == 0
+    assert (work / "iter_4.pth").is_file()
+    assert main(["train", *common, "--resume"]) == 0
+    assert "loaded" in capsys.readouterr().out
+    trained_with = (work / "config.py").read_text()
+    assert evaluate([str(toy_config), str(work), "--seed", "4"]) == 0
+    assert "miou" in capsys.readouterr().out
+    assert (work / "test_result.json").is_file()
+    assert (work / "config.py").read_text() == trained_with
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--cfg-options", "model.widht=3"],
+            "superflow train: --cfg-options model.widht: model has no 'widht'",
+        ),
+        (["--cfg-options", "model.width"], "--cfg-options model.width: has no value; write KEY=VALUE"),
+        (
+            ["--cfg-options", "model.dropout=2"],
+            "model: cannot be built (dropout probability has to be between",
+        ),
+        (
+            ["--cfg-options", "train_cfg=None"],
+            "has no train_cfg, so there is nothing to train; try superflow test",
+        ),
+        (["--resume", "nowhere.pth"], "nowhere.pth: there is no such checkpoint; check the path"),
+        (["--data-root", "x"], "has no data_root that --data-root could replace"),
+        (["--launcher", "slurm"], "launcher 'slurm' found no SLURM_PROCID"),
+    ],
+)
+def test_unusable_input_is_one_sentence(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    work = toy_config.parent / "work"
+    assert train_main([str(toy_config), "--work-dir", str(work), *arguments]) == 2
+    said = capsys.readouterr().err
+    assert message in said
+    assert said.count("\n") == 1
+    assert not list(work.glob("*.pth"))
+
+
+def test_a_diverged_run_returns_one(toy_config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--cfg-options", "train_dataloader.dataset.broken=0"]
+    assert train_main([str(toy_config), "--work-dir", str(toy_config.parent / "work"), *options]) == 1
+    assert "health_report.json says what" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_checkpoint_cannot_be_tested(
+    toy_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate([str(toy_config), str(toy_config.parent)]) == 2
+    assert "holds no checkpoint; give the folder of a run or a .pth file" in capsys.readouterr().err
