@@ -26,7 +26,7 @@ AXIS_CELLS = 2**17
 MAX_CLOUDS = 2**11
 
 
-def bin_index(values: Tensor, size: float | Tensor) -> Tensor:
+def bin_index(values: Tensor, size: float) -> Tensor:
     """Index of the bin of width ``size`` that holds each value, still as float. The only place that rounds."""
     return torch.floor(values / size)
 
@@ -69,6 +69,10 @@ class CubicGrid:
         object.__setattr__(self, "size_m", tuple(float(size) for size in sizes))
 
     @property
+    def _sides(self) -> tuple[float, float, float]:
+        return self.size_m  # type: ignore[return-value]  # three numbers since __post_init__
+
+    @property
     def low(self) -> tuple[int, int, int]:
         return (-AXIS_CELLS // 2,) * 3
 
@@ -81,13 +85,13 @@ class CubicGrid:
         return False
 
     def index(self, xyz: Tensor) -> Tensor:
-        return bin_index(xyz, xyz.new_tensor(self.size_m))
+        return torch.stack([bin_index(column, size) for column, size in zip(xyz.unbind(1), self._sides)], 1)
 
     def centers(self, index: Tensor) -> Tensor:
-        return (index.float() + 0.5) * torch.tensor(self.size_m, device=index.device)
+        return (index.float() + 0.5) * torch.tensor(self._sides, device=index.device)
 
     def config(self) -> dict[str, Any]:
-        return {"type": "cubic", "size_m": list(self.size_m)}  # type: ignore[arg-type]
+        return {"type": "cubic", "size_m": list(self._sides)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,10 +272,10 @@ def voxelize(xyz: Tensor, cloud: Tensor, grid: Grid, *, num_clouds: int | None =
     index = grid.index(xyz[:, :3])
     low = torch.tensor(grid.low, device=xyz.device)
     high = low + torch.tensor(grid.shape, device=xyz.device)
-    inside = ((index >= low) & (index < high)).all(1)  # false for NaN
-    inside &= (cloud >= 0) & (cloud < min(num_clouds, MAX_CLOUDS))
-    if not bool(inside.all()):
-        _explain(xyz, cloud, inside, num_clouds)
+    inside = (index >= low) & (index < high)  # false for NaN
+    known = (cloud >= 0) & (cloud < min(num_clouds, MAX_CLOUDS))
+    if not bool(inside.all() & known.all()):
+        _explain(xyz, cloud, inside.all(1) & known, num_clouds)
     cells = torch.cat([cloud[:, None], index.long() - low], 1)
     keys, order = pack_keys(cells, grid.shape).sort(stable=True)
     first = torch.ones_like(keys, dtype=torch.bool)
