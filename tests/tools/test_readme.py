@@ -1,0 +1,123 @@
+"""The README runs: its Python blocks, its commands' arguments, its links and paths."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from superflow.engine.config import find_config, load_config, parse_options
+from superflow.hub import BackboneCard, save_backbone
+from superflow.lidar.encoder import LidarEncoder
+from superflow.tools.main import COMMANDS
+
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/own_data.md", "docs/teachers.md", "docs/superpixels.md")
+PAGES += ("docs/method.md", "docs/dependencies.md")
+FOLDERS = ("camera", "configs", "datasets", "docs", "lidar", "superflow", "tests", "tools")
+
+
+def blocks(repository: Path, page: str, kind: str) -> list[str]:
+    """Fenced blocks of one language."""
+    text = (repository / page).read_text(encoding="utf-8")
+    fences = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    return [content for language, content in fences if language == kind]
+
+
+def commands(repository: Path) -> list[str]:
+    """Lines of all shell blocks, without comments; continued lines joined."""
+    lines: list[str] = []
+    for page in PAGES:
+        for block in [*blocks(repository, page, "bash"), *blocks(repository, page, "")]:
+            lines += block.replace("\\\n", " ").splitlines()
+    return [line.split("  #")[0].strip() for line in lines]
+
+
+def test_the_python_blocks_run(repository, tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    encoder = LidarEncoder(grid={"type": "cubic", "size_m": 0.25}, backbone={"depth": "tiny"})
+    target = tmp_path / "work_dirs" / "quickstart" / "backbone.safetensors"
+    save_backbone(encoder, target, BackboneCard("quickstart"))
+    points = np.random.default_rng(0).uniform(0, 1, (300, 4)).astype(np.float32) * (20, 20, 2, 1)
+    np.save(tmp_path / "scan.npy", points.astype(np.float32))
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    found = blocks(repository, "README.md", "python")
+    assert len(found) == 2
+    for block in found:
+        exec(block, names)
+    assert names["features"].shape == (300, encoder.out_channels)
+    assert names["logits"].shape == (300, 16)
+    assert names["logits"].requires_grad
+
+
+def test_there_are_the_two_commands_first(repository):
+    first = blocks(repository, "README.md", "bash")[0]
+    assert [line.split("  ")[0] for line in first.splitlines()] == [
+        "bash tools/quickstart.sh",
+        "bash tools/run_tests.sh",
+    ]
+
+
+def test_every_command_is_understood(repository):
+    """Each tool's own parser takes the arguments, and configs, keys and scripts that they name exist."""
+    seen = []
+    for line in commands(repository):
+        words = shlex.split(line)
+        if words[:1] == ["bash"]:
+            assert (repository / words[1]).is_file(), line
+        elif words[:1] == ["superflow"] and len(words) > 1 and words[1].islower():
+            seen.append(check_command(words[1], words[2:], line))
+        elif words[:1] == ["torchrun"]:
+            place = words.index("-m")
+            package, _, tool = words[place + 1].rpartition(".")
+            assert package == "superflow.tools"
+            seen.append(check_command(tool, words[place + 2 :], line))
+        elif words[:1] == ["python"] and len(words) > 1 and words[1].startswith("tools/"):
+            assert (repository / words[1]).is_file(), line
+    assert {"prepare", "train", "test", "export", "visualize"} <= set(seen)
+
+
+def check_command(name: str, arguments: list[str], line: str) -> str:
+    assert name in COMMANDS, line
+    tool = import_module(f"superflow.tools.{COMMANDS[name][0]}")
+    try:
+        parsed = tool.parse_args(arguments)
+    except SystemExit:
+        pytest.fail(f"not understood: {line}")
+    config = getattr(parsed, "config", None)
+    if config is not None and str(config) != "CONFIG":
+        assert find_config(config).is_file()
+        load_config(config, options=parse_options(parsed.cfg_options))
+    return name
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(repository, page):
+    text = (repository / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text)
+    for link in links:
+        if not link.startswith(("http://", "https://")):
+            assert ((repository / page).parent / link).is_file(), f"{page} links to {link}"
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_path_exists(repository, page):
+    text = (repository / page).read_text(encoding="utf-8")
+    for path in re.findall(rf"`((?:{'|'.join(FOLDERS)})/[\w/.-]*)`", text):
+        assert (repository / path).exists(), f"{page} names {path}"
+
+
+def test_configs_say_how_to_run_them(repository):
+    """Every command in a config's comment names a config that exists and options that it takes."""
+    for path in sorted((repository / "configs").glob("*/*.py")):
+        comment = re.match(r"(#.*\n)+", path.read_text(encoding="utf-8"))
+        text = re.sub(r"\\\n#\s*", "", comment[0]) if comment else ""
+        for line in re.findall(r"^#\s+((?:superflow|torchrun) .*)$", text, re.MULTILINE):
+            words = shlex.split(line)
+            place = words.index("-m") + 1 if words[0] == "torchrun" else 1
+            check_command(words[place].removeprefix("superflow.tools."), words[place + 1 :], line)
