@@ -38,13 +38,15 @@ class EncoderFile:
 
 
 def read_encoder_file(path: str | Path) -> EncoderFile:
-    """Config and weights of the encoder in ``path``, on the CPU.
+    """Config and weights of the encoder in ``path``, on the CPU; of a run's folder, in its newest checkpoint.
 
     Raises:
         MissingFileError: there is no such file.
         InputError: it is damaged, of an unknown format, or holds no encoder.
     """
     path = Path(path)
+    if path.is_dir():
+        path = _newest_checkpoint(path)
     if not path.is_file():
         raise MissingFileError(
             f"{path}: there is no such file; give an exported .safetensors or a checkpoint .pth"
@@ -122,6 +124,17 @@ def _fill(encoder: LidarEncoder, file: EncoderFile) -> None:
         f"{file.path}: holds the weights of another architecture: {what}; "
         "configure the encoder that was pretrained, or choose its file"
     )
+
+
+def _newest_checkpoint(folder: Path) -> Path:
+    from .engine.checkpoint import find_last
+
+    newest = find_last(folder)
+    if newest is None:
+        raise MissingFileError(
+            f"{folder}: holds no checkpoint; give the folder of a run, a .pth or a .safetensors file"
+        )
+    return newest
 
 
 def _read_exported(path: Path) -> EncoderFile:

@@ -1,7 +1,7 @@
 """Write the backbone of a training checkpoint as one .safetensors file with its card.
 
-superflow export work_dirs/pretrain/last.pth --out backbone.safetensors
-superflow export work_dirs/pretrain/last.pth --install --name street-tiny
+superflow export work_dirs/superflowpp_small --out backbone.safetensors
+superflow export work_dirs/superflowpp_small/iter_200.pth --install --name street-tiny
 python -c 'import superflow; print(superflow.load("street-tiny").card)'
 """
 
@@ -20,7 +20,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="superflow export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("checkpoint", type=Path, help=".pth that `superflow train` wrote")
+    parser.add_argument("checkpoint", type=Path, help="folder of a run, or a .pth of it")
     parser.add_argument(
         "--out", type=Path, help="file to write (.safetensors); default: beside the checkpoint"
     )

@@ -1,5 +1,5 @@
 # Linear probe of a frozen small student, batch-norm statistics frozen too:
-#   superflow train downstream/linear_probe_small.py --cfg-options model.pretrained=work_dirs/superflowpp/iter_400.pth
+#   superflow train downstream/linear_probe_small.py --cfg-options model.pretrained=work_dirs/superflowpp
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_segment.py"]
 
 model = dict(freeze=True)

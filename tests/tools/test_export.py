@@ -77,3 +77,17 @@ def test_bad_checkpoints_are_one_line_and_write_nothing(tmp_path, capsys, conten
     assert message in error
     assert error.count("\n") == 1
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_the_folder_of_a_run_stands_for_its_newest_checkpoint(checkpoint, tmp_path):
+    path, encoder = checkpoint
+    path.rename(tmp_path / "iter_3.pth")
+    torch.save({"nothing": 1}, tmp_path / "iter_2.pth")
+    assert main([str(tmp_path), "--out", str(tmp_path / "b.safetensors")]) == 0
+    assert superflow.load(tmp_path / "b.safetensors").out_channels == encoder.out_channels
+
+
+def test_a_folder_without_checkpoints_is_named(tmp_path, capsys):
+    assert main([str(tmp_path), "--out", str(tmp_path / "b.safetensors")]) == 2
+    assert f"{tmp_path}: holds no checkpoint" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
