@@ -100,6 +100,7 @@ def _train(args: argparse.Namespace) -> int:
     from superflow.engine import build_runner
     from superflow.engine.dry_run import dry_run
     from superflow.engine.hooks import DivergedError
+    from superflow.engine.launch import stop_distributed
 
     config = read_config(args, amp=args.amp, resume=args.resume or False)
     if config.get("train_cfg") is None:
@@ -112,6 +113,7 @@ def _train(args: argparse.Namespace) -> int:
     except DivergedError as error:
         print(f"superflow train: {error}", file=sys.stderr)
         return 1
+    stop_distributed()
     return 0
 
 

@@ -4,7 +4,7 @@ default_scope = "superflow"
 
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
-    logger=dict(type="LoggerHook", interval=50, log_metric_by_epoch=False),
+    logger=dict(type="LoggerHook", interval=50, seconds=30.0),  # a line at least every 30 seconds
     param_scheduler=dict(type="ParamSchedulerHook"),
     # last_checkpoint names the newest; --resume continues it. save_best="miou" also keeps the best one
     checkpoint=dict(type="CheckpointHook", interval=500, max_keep_ckpts=1),

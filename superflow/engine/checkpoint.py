@@ -148,6 +148,33 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, opt
     model.load_state_dict({name: state[name] for name in own if name in state}, strict=not optional)
 
 
+def check_teacher(checkpoint: Mapping[str, Any], record: Mapping[str, Any], source: str) -> None:
+    """Compare the teacher that a checkpoint names with that of a model's ``record``.
+
+    Raises:
+        InputError: they differ; the student was made for the other one's features.
+    """
+    before, now = checkpoint.get("superflow", {}).get("teacher"), record.get("teacher")
+    for key in ("name", "sha256"):
+        if before and now and before.get(key) != now.get(key):
+            raise InputError(
+                f"{source}: was trained with the teacher {before.get('name')} ({key} {before.get(key)}), "
+                f"this run has {now.get('name')} ({now.get(key)}); use the same teacher"
+            )
+
+
+def with_tuples(state: Mapping[str, Any]) -> dict[str, Any]:
+    """State of an optimizer with the tuples of its groups back (betas), where the checkpoint has lists."""
+    groups = [
+        {
+            key: tuple(value) if isinstance(value, list) and key != "params" else value
+            for key, value in group.items()
+        }
+        for group in state["param_groups"]
+    ]
+    return {**state, "param_groups": groups}
+
+
 def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor], optional: str) -> Iterator[str]:
     for name, tensor in own.items():
         if name in state and state[name].shape != tensor.shape:

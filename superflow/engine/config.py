@@ -14,10 +14,11 @@ from mmengine.config import Config, ConfigDict, DictAction
 
 from ..errors import InputError, MissingFileError
 from .builders import as_plain
-from .check import check_config, check_option, nearest, top_slots
+from .check import check_config, check_option
 from .checkpoint import find_last
 from .optim import AMP_ON_CPU
 from .registry import SCOPE
+from .slots import nearest, top_slots
 
 
 def load_config(

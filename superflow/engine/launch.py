@@ -47,6 +47,12 @@ def start_distributed(
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
 
 
+def stop_distributed() -> None:
+    """Take the process group down, if there is one."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 def slurm_environment(given: Any, *, port: int) -> dict[str, str]:
     """torchrun's variables from those of a Slurm step.
 

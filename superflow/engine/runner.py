@@ -6,7 +6,6 @@ import copy
 import itertools
 import logging
 import platform
-import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,17 +22,16 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from .. import __version__
-from ..batch import collate
 from ..distributed import rank, world_size
 from ..errors import InputError, write_atomically
-from .checkpoint import find_last, load_weights, read_checkpoint
+from .checkpoint import check_teacher, find_last, load_weights, read_checkpoint, with_tuples
 from .config import config_text
 from .hooks import DEFAULT_HOOKS
 from .launch import start_distributed
+from .loader import build_loader
 from .model import EngineModel
 from .optim import build_optim_wrapper
-from .registry import DATASETS, LOOPS, MODELS, SCOPE
-from .sampler import DrawBatches, EveryItem
+from .registry import LOOPS, MODELS, SCOPE
 
 _runs = itertools.count()
 
@@ -176,7 +174,8 @@ class EngineRunner(Runner):
         """See `optim.build_optim_wrapper`."""
         if not isinstance(optim_wrapper, dict):
             return optim_wrapper
-        return build_optim_wrapper(self.plain_model, optim_wrapper)
+        with _named("optim_wrapper"):
+            return build_optim_wrapper(self.plain_model, optim_wrapper)
 
     def build_param_scheduler(self, scheduler: Any) -> list[Any]:
         """Schedulers by iteration; one without an end goes on to the end of the run."""
@@ -185,7 +184,13 @@ class EngineRunner(Runner):
         for entry in entries:
             if isinstance(entry, dict):
                 entry.setdefault("by_epoch", False)
-        return super().build_param_scheduler(entries)
+        with _named("param_scheduler"):
+            return super().build_param_scheduler(entries)
+
+    def register_hook(self, hook: Any, priority: Any = None) -> None:
+        """mmengine's, which says which hook was refused."""
+        with _named(f"hook {hook['type'] if isinstance(hook, dict) else hook}"):
+            super().register_hook(hook, priority)
 
     def build_train_loop(self, loop: Any) -> Any:
         """`TrainLoop`, unless the config names another."""
@@ -206,8 +211,9 @@ class EngineRunner(Runner):
     def _build_loop(self, loop: Any, name: str, **parts: Any) -> Any:
         if not isinstance(loop, dict):
             return loop
-        training = name == "TrainLoop"
-        parts["dataloader"] = self.build_dataloader(parts["dataloader"], seed=self.seed, training=training)
+        if not isinstance(parts["dataloader"], DataLoader):
+            training = name == "TrainLoop"
+            parts["dataloader"] = build_loader(parts["dataloader"], seed=self.seed, training=training)
         return LOOPS.build({"type": name, **loop, "runner": self, **parts})
 
     def register_default_hooks(self, hooks: Mapping[str, Any] | None = None) -> None:
@@ -222,46 +228,6 @@ class EngineRunner(Runner):
                 merged[name] = {**(known if same else {}), **hook}
         for hook in merged.values():
             self.register_hook(hook)
-
-    @staticmethod
-    def build_dataloader(
-        dataloader: Any, seed: int = 0, diff_rank_seed: bool = False, training: bool = False
-    ) -> DataLoader:
-        """Loader of ``dict(batch_size, num_workers, dataset=dict(...), ...)``.
-
-        Training draws (item, seed) pairs without end; evaluation sees every item once.
-        """
-        if isinstance(dataloader, DataLoader):
-            return dataloader
-        options = dict(dataloader)
-        dataset = options.pop("dataset")
-        if isinstance(dataset, dict):
-            with _named(f"dataset {dataset['type']}"):
-                dataset = DATASETS.build(dict(dataset))
-        batch_size, workers = options.pop("batch_size", 1), options.pop("num_workers", 0)
-        place = {"rank": rank(), "world_size": world_size()}
-        sampling: dict[str, Any]
-        if training:
-            sampling = {
-                "batch_sampler": DrawBatches(len(dataset), batch_size=batch_size, seed=seed, stop=1, **place)
-            }
-        elif len(dataset) < world_size():
-            raise InputError(
-                f"{len(dataset)} items to evaluate on {world_size()} processes; use fewer processes"
-            )
-        else:
-            sampling = {"batch_size": batch_size, "sampler": EveryItem(len(dataset), **place)}
-        if workers:
-            options = {"persistent_workers": True, **options}
-        return DataLoader(
-            dataset,
-            **sampling,
-            num_workers=workers,
-            collate_fn=collate,
-            worker_init_fn=_one_thread,
-            pin_memory=options.pop("pin_memory", False),
-            **options,
-        )
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 
@@ -311,7 +277,8 @@ class EngineRunner(Runner):
             InputError: the file is damaged or of another architecture.
         """
         checkpoint = read_checkpoint(filename)
-        self._check_teacher(checkpoint, filename)
+        if self.engine_model.unsaved:
+            check_teacher(checkpoint, self.engine_model.record(), str(filename))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         name = (
             "training_state_dict"
@@ -341,25 +308,19 @@ class EngineRunner(Runner):
             self.logger.warning(
                 f"{meta['world_size']} processes before, {self.world_size} now: another order of data"
             )
-        self.optim_wrapper.load_state_dict(_tuples(checkpoint["optimizer"]))
-        for scheduler, state in zip(self.param_schedulers or [], checkpoint["param_schedulers"], strict=True):
-            scheduler.load_state_dict(state)
+        try:
+            self.optim_wrapper.load_state_dict(with_tuples(checkpoint["optimizer"]))
+            for scheduler, state in zip(
+                self.param_schedulers or [], checkpoint["param_schedulers"], strict=True
+            ):
+                scheduler.load_state_dict(state)
+        except (KeyError, ValueError) as error:
+            raise InputError(
+                f"{filename}: its optimizer and schedules are not those of this config ({error}); resume with "
+                "the config it was trained with (config.py beside it), or take its weights by load_from"
+            ) from error
         self.train_loop._iter = meta["iter"]
         self._seconds_before = meta["seconds"]
-
-    def _check_teacher(self, checkpoint: Mapping[str, Any], filename: str | Path) -> None:
-        if not self.engine_model.unsaved:
-            return
-        before, now = (
-            checkpoint.get("superflow", {}).get("teacher"),
-            self.engine_model.record().get("teacher"),
-        )
-        for key in ("name", "sha256"):
-            if before and now and before.get(key) != now.get(key):
-                raise InputError(
-                    f"{filename}: was trained with the teacher {before.get('name')} ({key} {before.get(key)}), "
-                    f"this run has {now.get('name')} ({now.get(key)}); use the same teacher"
-                )
 
 
 @contextmanager
@@ -371,24 +332,3 @@ def _named(part: str) -> Iterator[None]:
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"{part}: cannot be built ({error}); correct it in the config") from error
-
-
-def _tuples(state: dict[str, Any]) -> dict[str, Any]:
-    """Optimizer state with the tuples of its groups back (betas); checkpoints hold lists."""
-    groups = [
-        {
-            key: tuple(value) if isinstance(value, list) and key != "params" else value
-            for key, value in group.items()
-        }
-        for group in state["param_groups"]
-    ]
-    return {**state, "param_groups": groups}
-
-
-def _one_thread(worker: int) -> None:
-    """Loader workers share the machine with the trainer and each other: one thread each, in every library."""
-    torch.set_num_threads(1)
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(0)
-    if "numba" in sys.modules:
-        sys.modules["numba"].set_num_threads(1)

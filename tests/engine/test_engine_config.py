@@ -8,8 +8,9 @@ import torch
 from engine_toy import CONFIG
 
 from superflow.engine import load_config
-from superflow.engine.check import check_config, top_slots
+from superflow.engine.check import check_config
 from superflow.engine.config import find_config, shipped_configs
+from superflow.engine.slots import top_slots
 from superflow.errors import InputError, MissingFileError
 
 PRETRAINER = {

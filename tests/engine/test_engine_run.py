@@ -315,6 +315,10 @@ def test_weights_of_another_architecture_or_seed_stop_before_training(train: Tra
         InputError, match=r"was trained with seed 0, this run has 1; give --seed 0, or another"
     ):
         train(resume=True, seed=1)
+    with pytest.raises(
+        InputError, match=r"its optimizer and schedules are not those of this config .* by load_from"
+    ):
+        train({"optim_wrapper.paramwise_cfg": None}, resume=True)
     assert result(train(resume=True))["metrics"]["miou"] > 0  # a finished run stays finished
     shutil.rmtree(work)
     assert train(resume=True).iter == 12  # nothing to go on from: a new run
@@ -334,6 +338,16 @@ def test_load_from_takes_the_averaged_weights_and_begins_anew(train: Train) -> N
     )
     assert again.iter == 1
     torch.testing.assert_close(again.plain_model.head.weight.detach(), saved["state_dict"]["head.weight"])
+
+
+def test_a_slow_run_is_never_silent_for_long(train: Train) -> None:
+    quiet = {"default_hooks.logger.interval": 100, "custom_hooks": [], "train_cfg.val_interval": None}
+    for seconds, lines in ((30.0, 2), (0.0, 12)):
+        runner = train({**quiet, "default_hooks.logger.seconds": seconds}, name=f"log_{lines}")
+        logged = next(runner.work_path.glob("*/*.log")).read_text()
+        assert logged.count("Iter(train)") == lines
+        assert "Iter(train) [ 1/12]" in logged
+        assert "eta: 0:00:" in logged
 
 
 def test_the_package_logs_into_the_file_of_the_run(train: Train) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
+import torch
 
 from superflow.tools.main import COMMANDS, main
 from superflow.tools.test import main as evaluate
@@ -61,6 +65,7 @@ def test_train_resume_and_test_from_the_command_line(
         ),
         (["--resume", "nowhere.pth"], "nowhere.pth: there is no such checkpoint; check the path"),
         (["--data-root", "x"], "has no data_root that --data-root could replace"),
+        (["--cfg-options", "custom_hooks.0.momentum=2"], "hook EMAHook: cannot be built (momentum is 2"),
         (["--launcher", "slurm"], "launcher 'slurm' found no SLURM_PROCID"),
     ],
 )
@@ -73,6 +78,31 @@ def test_unusable_input_is_one_sentence(
     assert message in said
     assert said.count("\n") == 1
     assert not list(work.glob("*.pth"))
+
+
+def test_a_full_disk_stops_with_a_sentence_and_the_run_goes_on_later(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = toy_config.parent / "work"
+    command = [str(toy_config), "--work-dir", str(work)]
+    real_save = torch.save
+
+    def save(content: dict, file: IO[bytes]) -> None:
+        if content["meta"]["iter"] == 6:
+            file.write(b"part of it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real_save(content, file)
+
+    monkeypatch.setattr(torch, "save", save)
+    assert train_main(command) == 2
+    said = capsys.readouterr().err
+    assert "iter_6.pth: cannot be written (No space left on device); free some space" in said
+    monkeypatch.undo()
+    assert sorted(path.name for path in work.glob("*.pt*")) == ["best_miou.pth", "iter_3.pth"]
+    assert not list(work.glob(".*.part"))
+    assert (work / "last_checkpoint").read_text() == "iter_3.pth"
+    assert train_main([*command, "--resume"]) == 0
+    assert (work / "last_checkpoint").read_text() == "iter_12.pth"
 
 
 def test_a_diverged_run_returns_one(toy_config: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,14 +6,14 @@ from .average import EMAHook
 from .checkpoint import CheckpointHook
 from .health import DivergedError, HealthHook
 from .result import ResultHook
-from .runtime import RuntimeInfoHook
+from .runtime import LoggerHook, RuntimeInfoHook
 
 # what every run has; a config's default_hooks change or (with None) remove them
 DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
     "runtime_info": {"type": "RuntimeInfoHook"},
     "timer": {"type": "IterTimerHook"},
     "health": {"type": "HealthHook"},
-    "logger": {"type": "LoggerHook", "interval": 50, "log_metric_by_epoch": False},
+    "logger": {"type": "LoggerHook", "interval": 50},
     "param_scheduler": {"type": "ParamSchedulerHook"},
     "checkpoint": {"type": "CheckpointHook"},
     "result": {"type": "ResultHook"},
@@ -25,6 +25,7 @@ __all__ = [
     "DivergedError",
     "EMAHook",
     "HealthHook",
+    "LoggerHook",
     "ResultHook",
     "RuntimeInfoHook",
 ]

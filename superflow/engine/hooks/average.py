@@ -30,11 +30,19 @@ class EMAHook(Hook):
             raise ValueError(f"momentum is {momentum}; it must be between 0 and 1")
         self.momentum, self.begin_iter = momentum, begin_iter
         self.average: dict[str, Tensor] = {}
+        self._averaged: tuple[list[Tensor], list[Tensor]] = ([], [])  # averages and the weights behind them
+        self._copied: tuple[list[Tensor], list[Tensor]] = ([], [])
 
     def before_train(self, runner: Any) -> None:
         """Start from the weights as they are, unless a checkpoint brought an average."""
+        live = runner.engine_model.saved_state()  # the model's own tensors: they change in place
         if not self.average:
-            self.average = {name: value.clone() for name, value in self._live(runner).items()}
+            self.average = {name: value.clone() for name, value in live.items()}
+        parameters = {name for name, _ in runner.plain_model.named_parameters()}
+        averaged = [name for name, value in live.items() if name in parameters and value.is_floating_point()]
+        copied = [name for name in live if name not in averaged]
+        self._averaged = [self.average[name] for name in averaged], [live[name] for name in averaged]
+        self._copied = [self.average[name] for name in copied], [live[name] for name in copied]
 
     @torch.no_grad()
     def after_train_iter(
@@ -43,17 +51,11 @@ class EMAHook(Hook):
         """Move the average, only when the weights moved."""
         if not runner.optim_wrapper.should_update():
             return
-        live = self._live(runner)
         if runner.iter + 1 < self.begin_iter:
-            for name, value in live.items():
-                self.average[name].copy_(value)
-            return
-        parameters = {name for name, _ in runner.plain_model.named_parameters()}
-        for name, value in live.items():
-            if name in parameters and value.is_floating_point():
-                self.average[name].lerp_(value, self.momentum)
-            else:
-                self.average[name].copy_(value)
+            _copy(*self._averaged)
+        elif self._averaged[0]:
+            torch._foreach_lerp_(*self._averaged, self.momentum)
+        _copy(*self._copied)
 
     def before_val_epoch(self, runner: Any) -> None:
         """Evaluate the average."""
@@ -66,11 +68,10 @@ class EMAHook(Hook):
     @torch.no_grad()
     def swap(self, runner: Any) -> None:
         """Exchange the average and the model's weights."""
-        if self.average:
-            for name, value in self._live(runner).items():
-                kept = value.clone()
-                value.copy_(self.average[name])
-                self.average[name].copy_(kept)
+        for name, value in runner.engine_model.saved_state().items() if self.average else ():
+            kept = value.clone()
+            value.copy_(self.average[name])
+            self.average[name].copy_(kept)
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """The average becomes ``state_dict``, the trained weights ``training_state_dict``."""
@@ -80,12 +81,13 @@ class EMAHook(Hook):
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on with the average of a checkpoint that has one."""
         if runner.is_resuming and "training_state_dict" in checkpoint:
-            live = self._live(runner)
+            live = runner.engine_model.saved_state()
             self.average = {
                 name: value.to(live[name].device, copy=True)
                 for name, value in checkpoint["state_dict"].items()
             }
 
-    @staticmethod
-    def _live(runner: Any) -> dict[str, Tensor]:
-        return runner.engine_model.saved_state()
+
+def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
+    for target, source in zip(targets, sources):
+        target.copy_(source)

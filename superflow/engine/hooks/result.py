@@ -35,7 +35,8 @@ class ResultHook(Hook):
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on from the figures so far."""
         if runner.is_resuming:
-            self.metrics, self.train = checkpoint["meta"]["metrics"], checkpoint["meta"]["train"]
+            meta = checkpoint["meta"]
+            self.metrics, self.train = meta.get("metrics", {}), meta.get("train", {})
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
         """Write what is known so far."""

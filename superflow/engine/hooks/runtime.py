@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from mmengine.hooks import LoggerHook as MMEngineLoggerHook
 from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
 from torch import Tensor
 
@@ -33,6 +36,31 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
     def after_test_epoch(self, runner: Any, metrics: Mapping[str, Any] | None = None) -> None:
         """As after an evaluation in training."""
         super().after_test_epoch(runner, _scalar_metrics(metrics))
+
+
+@HOOKS.register_module()
+class LoggerHook(MMEngineLoggerHook):
+    """mmengine's hook, which also writes the first iteration's line and one after ``seconds`` without any.
+
+    Args:
+        interval: iterations between lines.
+        seconds: longest silence of a slow run.
+        log_metric_by_epoch: False, since runs are counted in iterations.
+        options: those of mmengine's hook.
+    """
+
+    def __init__(
+        self, interval: int = 50, *, seconds: float = 30.0, log_metric_by_epoch: bool = False, **options: Any
+    ) -> None:
+        super().__init__(interval=interval, log_metric_by_epoch=log_metric_by_epoch, **options)
+        self.seconds = seconds
+        self._last = -math.inf
+
+    def every_n_inner_iters(self, batch_idx: int, n: int) -> bool:
+        """Whether this iteration gets a line."""
+        due = super().every_n_inner_iters(batch_idx, n) or time.monotonic() - self._last > self.seconds
+        self._last = time.monotonic() if due else self._last
+        return due
 
 
 def _scalar_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:

@@ -1,0 +1,67 @@
+"""Data loaders of a config: endless seeded draws for training, every item once for evaluation."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from ..batch import collate
+from ..distributed import rank, world_size
+from ..errors import InputError
+from .registry import DATASETS
+from .sampler import DrawBatches, EveryItem
+
+
+def build_loader(config: Mapping[str, Any], *, seed: int, training: bool) -> DataLoader:
+    """Loader of ``dict(batch_size=1, num_workers=0, dataset=dict(type=...), ...)``.
+
+    Args:
+        config: further keys are those of torch's ``DataLoader``.
+        seed: of the order and of everything random in the items.
+        training: draw (item, seed) pairs; else see every item once, in order.
+
+    Raises:
+        InputError: the dataset cannot be built, or has fewer items to evaluate than there are processes.
+    """
+    options = dict(config)
+    dataset = _dataset(options.pop("dataset"))
+    items = len(dataset)  # type: ignore[arg-type]
+    batch_size, workers = options.pop("batch_size", 1), options.pop("num_workers", 0)
+    if items < 1 or batch_size < 1:
+        raise InputError(f"{items} items in batches of {batch_size}; both must be at least 1")
+    place = {"rank": rank(), "world_size": world_size()}
+    if training:
+        options["batch_sampler"] = DrawBatches(items, batch_size=batch_size, seed=seed, stop=1, **place)
+    elif items < world_size():
+        raise InputError(f"{items} items to evaluate on {world_size()} processes; use fewer processes")
+    else:
+        options |= {"batch_size": batch_size, "sampler": EveryItem(items, **place)}
+    if workers:
+        options.setdefault("persistent_workers", True)
+    return DataLoader(dataset, num_workers=workers, collate_fn=collate, worker_init_fn=_one_thread, **options)
+
+
+def _dataset(config: Any) -> Dataset:
+    if not isinstance(config, Mapping):
+        return config
+    try:
+        return DATASETS.build(dict(config))
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"dataset {config['type']}: cannot be built ({error}); correct it in the config"
+        ) from error
+
+
+def _one_thread(worker: int) -> None:
+    """Workers share the machine with the trainer and each other: one thread each, in every library."""
+    torch.set_num_threads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)
+    if "numba" in sys.modules:
+        sys.modules["numba"].set_num_threads(1)
