@@ -108,7 +108,7 @@ class Model:
         """Lowest and highest corner (3,) of all parts in the object's frame [m]."""
         low, high = np.full(3, np.inf), np.full(3, -np.inf)
         for part in self.parts:
-            reach = part_reach(part.kind, part.axes)
+            reach = part_reach(part.kind, part.axes, part.numbers)
             low = np.minimum(low, part.center - reach)
             high = np.maximum(high, part.center + reach)
         return low, high
@@ -117,14 +117,16 @@ class Model:
 AXLE = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # the shape's z along -y
 
 
-def part_reach(kind: int, axes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(3,) half size of the axis-aligned box around a primitive."""
+def part_reach(kind: int, axes: NDArray[np.float64], numbers: tuple[float, float]) -> NDArray[np.float64]:
+    """(3,) half size of the axis-aligned box around a primitive with these half axes."""
     if kind in (ELLIPSOID, LEAF_BALL):
         return np.sqrt((axes**2).sum(axis=1))
     if kind == RING:
         return np.sqrt((axes[:, :2] ** 2).sum(axis=1))
     if kind == FRUSTUM:
-        return np.sqrt((axes[:, :2] ** 2).sum(axis=1)) + np.abs(axes[:, 2])
+        return np.sqrt((axes[:, :2] ** 2).sum(axis=1)) * max(1.0, numbers[0]) + np.abs(axes[:, 2])
+    if kind == TAPER:  # a negative share: wider at the top
+        axes = axes * (1.0 + max(0.0, -numbers[0]), 1.0 + max(0.0, -numbers[1]), 1.0)
     return np.abs(axes).sum(axis=1)
 
 

@@ -157,9 +157,11 @@ def intersect(kind, m, half, first, second, seed, ox, oy, oz, dx, dy, dz, t_min,
     d1 = m[4] * dx + m[5] * dy + m[6] * dz
     d2 = m[8] * dx + m[9] * dy + m[10] * dz
     if kind == FRUSTUM:
-        return _frustum(o0, o1, o2, d0, d1, d2, first, t_min)
+        near = _frustum(o0, o1, o2, d0, d1, d2, first, t_min)
+        return near if near < t_max else FAR
     if kind == RING:
-        return _ring(o0, o1, o2, d0, d1, d2, first, second, t_min)
+        near = _ring(o0, o1, o2, d0, d1, d2, first, second, t_min)
+        return near if near < t_max else FAR
     if kind in (BOX, LEAF_BOX):
         near, far = _slabs(o0, o1, o2, d0, d1, d2)
     elif kind == TAPER:

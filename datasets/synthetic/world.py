@@ -137,7 +137,7 @@ def _grid(scene: Scene, owners: list[tuple[Placed, Part]], moving: int) -> dict[
         thing, part = owners[p]
         assert thing.pose is not None
         rotation = thing.pose[:3, :3]
-        reach = part_reach(part.kind, rotation @ part.axes)
+        reach = part_reach(part.kind, rotation @ part.axes, part.numbers)
         center = rotation @ part.center + thing.pose[:3, 3]
         low = np.maximum(((center - reach)[:2] - origin) / CELL, 0).astype(np.int64)
         high = ((center + reach)[:2] - origin) / CELL
@@ -146,7 +146,7 @@ def _grid(scene: Scene, owners: list[tuple[Placed, Part]], moving: int) -> dict[
         u = origin[0] + (i[None, :] + 0.5) * CELL - center[0]
         v = origin[1] + (j[:, None] + 0.5) * CELL - center[1]
         own = (
-            part_reach(part.kind, part.axes)
+            part_reach(part.kind, part.axes, part.numbers)
             + 0.71 * CELL
             + 0.3 * abs(rotation[2, 0])
             + 0.3 * abs(rotation[2, 1])
