@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .conv import BACKENDS, load_backend, use_backend
 from .minkunet import MinkUNet
 from .sparse import Pyramid, SparseTensor
@@ -91,6 +93,14 @@ def ceilings(clock: str) -> dict[str, float]:
         "sgemm_gflops": 2e-9 * side**3 / timed(lambda: a @ a)[clock],
         "copy_gbytes": 8e-9 * length / timed(lambda: target.copy_(b))[clock],
     }
+
+
+def peak_memory_mb() -> float:
+    """Peak resident memory of this process [MB]. Not ``ru_maxrss``, which a child inherits from its parent."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise InputError("/proc/self/status has no VmHWM; memory is measured on Linux only")
 
 
 def usable_backends() -> list[str]:

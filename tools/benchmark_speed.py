@@ -20,7 +20,6 @@ import json
 import multiprocessing
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -45,6 +44,7 @@ from superflow.lidar.speed import (
     exactly,
     made_street,
     network_step,
+    peak_memory_mb,
     prepare,
     timed,
     usable_backends,
@@ -201,7 +201,7 @@ def _one_step(sender: Any, name: str, args: argparse.Namespace, count: int) -> N
     torch.set_num_threads(args.threads)
     net, voxels = _network(args, count)
     network_step(net, name, voxels, torch.ones(count, net.in_channels))
-    sender.send(round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1))
+    sender.send(round(peak_memory_mb(), 1))
 
 
 def _network(args: argparse.Namespace, count: int) -> tuple[MinkUNet, Voxels]:
@@ -223,7 +223,7 @@ def measure_parts(args: argparse.Namespace) -> dict[str, float]:
             if turn:
                 rounds[name].append(seconds * 1e3)
     medians = {name: median(values) for name, values in rounds.items()}
-    medians["peak memory [MB]"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    medians["peak memory [MB]"] = peak_memory_mb()
     print(f"\npretraining step, MinkUNet-{args.depth}, three times and a dense cloud, six images [ms]")
     for name, value in medians.items():
         print(f"  {name:34}{value:9.1f}")
