@@ -16,7 +16,7 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB of an image file, as stored (an orientation tag is ignored: intrinsics refer to the file).
 
     Raises:
-        MissingFileError, InputError: no such file; not an image.
+        MissingFileError, InputError: no such file; not an image, or cut off.
     """
     try:
         data = np.fromfile(path, dtype=np.uint8)
@@ -24,6 +24,9 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         raise MissingFileError(
             f"{path}: this image does not exist; copy it there or prepare the log again without it"
         ) from None
+    if data[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in data[-65536:].tobytes():
+        # OpenCV would fill the rest with grey and say nothing
+        raise InputError(f"{path}: the JPEG is cut off ({len(data)} bytes, no end marker); copy it again")
     image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(data) else None
     if image is None:
         raise InputError(f"{path}: cannot be read as an image ({len(data)} bytes); copy the file again")
@@ -40,6 +43,7 @@ def camera_image(camera: Camera) -> NDArray[np.uint8]:
     if image.shape[:2] != tuple(camera.size):
         raise InputError(
             f"{camera.path}: the image is {image.shape[0]} x {image.shape[1]} (height x width) but the log says "
-            f"{camera.size[0]} x {camera.size[1]}; prepare the log again so that its intrinsics fit the image"
+            f"{camera.size[0]} x {camera.size[1]}; "
+            "prepare the log again, with --rescale-intrinsics if images were resized"
         )
     return image

@@ -179,9 +179,9 @@ def _show(report: Report) -> None:
             table.add_row(row["class"], f"{row['points']:,}", f"{row['share']:.2%}", f"{row['frames']:,}")
         console.print(table)
     for note in report.notes[:10]:
-        console.print(f"note: {note}", markup=False, highlight=False)
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     for problem in report.problems[:10]:
-        console.print(f"{problem.kind}: {problem.message}", markup=False, highlight=False)
+        console.print(f"{problem.kind}: {problem.message}", markup=False, highlight=False, soft_wrap=True)
     hidden = sum(report.problem_counts.values()) - 10
     if hidden > 0:
         console.print(f"... and {hidden} more")

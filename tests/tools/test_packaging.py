@@ -180,8 +180,8 @@ import importlib, sys
 for name in open("modules.txt").read().split():
     importlib.import_module(name)
 print([name for name in sys.modules if name.startswith(("superflow.superflow", "superflow.tests"))])
-files = [module.__file__ for name, module in sys.modules.items() if name != "__main__" and
-         getattr(module, "__file__", None) and module.__file__.startswith(sys.argv[1]) and "site-packages" not in module.__file__]
+files = [str(getattr(module, "__file__", "")) for name, module in sys.modules.items() if name != "__main__"]
+files = [file for file in files if file.startswith(sys.argv[1]) and "site-packages" not in file]
 print(sorted({file for file in files if files.count(file) > 1}))
 """
     paths = f"{tmp_path}{os.pathsep}{repository}"

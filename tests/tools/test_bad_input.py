@@ -1,0 +1,374 @@
+"""What a user reads when the input is bad: one sentence that names the file or key, and nothing half-written.
+
+Each case makes one fault in a small log (or beside it), runs the command as a user would, and looks at what was said
+and at what lies on the disk afterwards.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import resource
+import shutil
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from superflow.tools.main import main
+
+# the first key frame of a scene, which is trained on, and its scan and one of its images
+FRAME, SCAN, CAMERA = "scene-0001[0:1]", "scene-0001-LIDAR_TOP-0", "scene-0001-CAM_FRONT-0"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A log, its preparation and an empty folder for results, all of one case."""
+
+    root: Path
+
+    @property
+    def log(self) -> Path:
+        return self.root / "log"
+
+    @property
+    def prepared(self) -> Path:
+        return self.root / "prepared"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
+
+    def file(self, token: str) -> Path:
+        """The file of a scan or an image."""
+        rows = json.loads((self.log / "v1.0-mini" / "sample_data.json").read_text())
+        return self.log / next(row["filename"] for row in rows if row["token"] == token)
+
+    def change(self, table: str, token: str, **values: object) -> None:
+        """Change a row of a table of the log."""
+        path = self.log / "v1.0-mini" / f"{table}.json"
+        rows = json.loads(path.read_text())
+        next(row for row in rows if row["token"] == token).update(values)
+        path.write_text(json.dumps(rows))
+
+    def files(self) -> dict[str, tuple[int, bytes]]:
+        """Every file with its size and first bytes."""
+        found = sorted(path for path in self.root.rglob("*") if path.is_file())
+        return {
+            path.relative_to(self.root).as_posix(): (path.stat().st_size, path.read_bytes()[:4096])
+            for path in found
+        }
+
+
+@pytest.fixture
+def place(prepared_log, tmp_path) -> Place:
+    """A copy of the prepared log that a case may break."""
+    shutil.copytree(prepared_log, tmp_path / "case")
+    place = Place(tmp_path / "case")
+    header = json.loads((place.prepared / "index.json").read_text())
+    header["root"] = str(place.log)
+    (place.prepared / "index.json").write_text(json.dumps(header))
+    return place
+
+
+# --- commands
+
+
+def prepare(place: Place, *options: str) -> list[str]:
+    return ["prepare", "nuscenes", "--root", str(place.log), "--out", str(place.root / "new"), *options]
+
+
+def check(place: Place) -> list[str]:
+    return prepare(place, "--check", "--workers", "1")
+
+
+def superpixels(place: Place) -> list[str]:
+    target = str(place.root / "new")
+    return ["prepare", "superpixels", "--index", str(place.prepared), "--out", target, "--workers", "1"]
+
+
+def features(place: Place) -> list[str]:
+    size = ["--size", "32", "64", "--components", "8", "--out", str(place.root / "new")]
+    return ["prepare", "features", "--index", str(place.prepared), "--teacher", "filter_bank", *size]
+
+
+def train(place: Place, config: str = "pretrain/slidr_small.py", *options: str) -> list[str]:
+    run = ["--data-root", str(place.prepared), "--work-dir", str(place.work), "--cfg-options", *options]
+    run += ["train_cfg.max_iters=2", "train_dataloader.batch_size=1"]
+    if config.startswith("pretrain"):
+        cache = f"{place.prepared}/features/filter_bank"
+        run += [f"model.features={cache}", f"train_dataloader.dataset.features={cache}"]
+        run += [f"train_dataloader.dataset.frames={FRAME}", "model.student.backbone.width=0.5"]
+        run += ["train_dataloader.dataset.view_size=(36,64)"]
+    else:
+        run += [
+            f"train_dataloader.dataset.selection={FRAME}",
+            "val_dataloader=None",
+            "test_dataloader=None",
+        ]
+    return ["train", config, *run]
+
+
+def train_labels(place: Place, *options: str) -> list[str]:
+    return train(place, "downstream/finetune_small.py", *options)
+
+
+# --- faults
+
+
+def cut_scan(place: Place) -> None:
+    path = place.file(SCAN)
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def nan_in_scan(place: Place) -> None:
+    path = place.file(SCAN)
+    points = np.fromfile(path, dtype="<f4")
+    points[8] = np.nan
+    points.tofile(path)
+
+
+def empty_all_scans(place: Place) -> None:
+    for path in (place.log / "samples" / "LIDAR_TOP").iterdir():
+        path.write_bytes(b"")
+    for path in (place.log / "lidarseg").rglob("*.bin"):
+        path.write_bytes(b"")
+
+
+def labels_too_short(place: Place) -> None:
+    path = place.log / "lidarseg" / "v1.0-mini" / f"{SCAN}_lidarseg.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def no_image(place: Place) -> None:
+    place.file(CAMERA).unlink()
+
+
+def cut_image(place: Place) -> None:
+    path = place.file(CAMERA)
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def smaller_image(place: Place) -> None:
+    cv2.imwrite(str(place.file(CAMERA)), np.zeros((18, 32, 3), dtype=np.uint8))
+
+
+def no_table(place: Place) -> None:
+    (place.log / "v1.0-mini" / "ego_pose.json").unlink()
+
+
+def cut_table(place: Place) -> None:
+    path = place.log / "v1.0-mini" / "sample.json"
+    path.write_text(path.read_text()[:-20])
+
+
+def broken_chain(place: Place) -> None:
+    place.change("sample_data", "scene-0001-LIDAR_TOP-5", next="nowhere")
+
+
+def smaller_superpixels(place: Place) -> None:
+    cv2.imwrite(
+        str(place.prepared / "superpixels" / "slic" / f"{CAMERA}.png"), np.zeros((18, 32), dtype=np.uint16)
+    )
+
+
+def other_student(place: Place) -> None:
+    from superflow.hub import BackboneCard, save_backbone
+    from superflow.lidar.encoder import LidarEncoder
+
+    encoder = LidarEncoder(grid={"type": "cubic", "size_m": 0.5}, backbone={"depth": 18, "width": 0.25})
+    save_backbone(encoder, place.root / "other.safetensors", BackboneCard("other"))
+
+
+def no_checkpoint(place: Place) -> None:
+    (place.root / "broken.pth").write_bytes(b"PK\x03\x04 cut off")
+
+
+def misspelt_config(place: Place) -> None:
+    (place.root / "mine.py").write_text("data_root = 'x'\ntrain_dataloder = dict(batch_size=2)\n")
+
+
+def nothing(place: Place) -> None:
+    pass
+
+
+@dataclass(frozen=True)
+class Case:
+    """A fault, the command that meets it, and what must be said; ``kept`` matches files that may be new."""
+
+    fault: Callable[[Place], None]
+    command: Callable[[Place], list[str]]
+    message: str
+    code: int = 2
+    kept: str | None = None
+    said_on: str = "err"
+    limits: dict[str, int] = field(default_factory=dict)
+
+
+# what a run that did not start leaves: its log and the config as it was understood
+LOGS = r"work/(config\.py|\d+_\d+/.*|.*\.log|vis_data/.*|events\..*|.*/events\..*)"
+REPORT = r"new/(index\.json|frames\.parquet|cameras\.parquet|boxes\.parquet|check/.*)"  # complete, and says the faults
+
+CASES = {
+    "truncated scan, training": Case(
+        cut_scan,
+        train,
+        r"LIDAR_TOP/scene-0001__\d+\.pcd\.bin: 993 bytes are not whole points .* copy it again",
+        kept=LOGS,
+    ),
+    "truncated scan, check": Case(
+        cut_scan, check, r"scene-0001__\d+\.pcd\.bin", code=1, kept=REPORT, said_on="out"
+    ),
+    "labels unlike points": Case(
+        labels_too_short,
+        train_labels,
+        rf"{SCAN}_lidarseg\.bin: 49 labels for a scan of 50 points; .* copy both again",
+        kept=LOGS,
+    ),
+    "labels unlike points, check": Case(
+        labels_too_short, check, rf"{SCAN}_lidarseg\.bin", code=1, kept=REPORT, said_on="out"
+    ),
+    "missing image, superpixels": Case(
+        no_image,
+        superpixels,
+        r"CAM_FRONT/scene-0001__\d+\.jpg: this image does not exist; copy it there",
+        kept=r"new/.*\.(png|json)",
+    ),
+    "missing image, features": Case(
+        no_image,
+        features,
+        r"CAM_FRONT/scene-0001__\d+\.jpg: this image does not exist; copy it there",
+        kept=r"new/(features\.(json|f16)|done\.bin|tokens\.txt|reduction\.safetensors)",
+    ),
+    "missing image, check": Case(
+        no_image, check, r"CAM_FRONT/scene-0001__\d+\.jpg", code=1, kept=REPORT, said_on="out"
+    ),
+    "image cut off": Case(
+        cut_image,
+        superpixels,
+        r"CAM_FRONT/scene-0001__\d+\.jpg: the JPEG is cut off .* copy it again",
+        kept=r"new/.*\.(png|json)",
+    ),
+    "missing table": Case(no_table, prepare, r"ego_pose\.json: .*"),
+    "table cut off": Case(cut_table, prepare, r"sample\.json: .*"),
+    "broken chain": Case(
+        broken_chain, prepare, r"sample_data\.json: broken chain in scene-0001: .*'nowhere'.*"
+    ),
+    "NaN": Case(
+        nan_in_scan,
+        train,
+        r"LIDAR_TOP/scene-0001__\d+\.pcd\.bin: 1 of 50 points hold NaN or infinity; remove these rows",
+        kept=LOGS,
+    ),
+    "no points at all": Case(
+        empty_all_scans, check, r"pcd\.bin.*(no point|empty|0 points)", code=1, kept=REPORT, said_on="out"
+    ),
+    "image of another size than its intrinsics": Case(
+        smaller_image,
+        superpixels,
+        r"scene-0001__\d+\.jpg: the image is 18 x 32 .* 36 x 64; .*--rescale-intrinsics",
+        kept=r"new/.*\.(png|json)",
+    ),
+    "superpixel map of another size": Case(
+        smaller_superpixels, train, rf"{CAMERA}\.png: .*18.*32.*36.*64", kept=LOGS
+    ),
+    "pretrained weights of another architecture": Case(
+        other_student,
+        lambda place: train_labels(place, f"model.pretrained={place.root}/other.safetensors"),
+        r"other\.safetensors: holds the weights of another architecture: .*; configure the encoder",
+        kept=LOGS,
+    ),
+    "checkpoint cut off": Case(
+        no_checkpoint,
+        lambda place: ["export", str(place.root / "broken.pth"), "--out", str(place.root / "b.safetensors")],
+        r"broken\.pth: .*",
+    ),
+    "unknown option": Case(
+        nothing,
+        lambda place: train(place, "pretrain/slidr_small.py", "train_cfg.max_iter=3"),
+        r"train_cfg\.max_iter: .*'max_iters'",
+    ),
+    "unknown key in a config file": Case(
+        misspelt_config,
+        lambda place: ["train", str(place.root / "mine.py"), "--work-dir", str(place.work)],
+        r"mine\.py:2: nothing reads 'train_dataloder'; .*'train_dataloader'",
+    ),
+    "no such config": Case(
+        nothing, lambda place: ["train", "pretrain/slidr_smal.py"], r"slidr_smal\.py: .*slidr_small\.py"
+    ),
+    "disk full at a checkpoint": Case(
+        nothing,
+        train,
+        r"iter_2\.pth: cannot be written .*free some space .*--resume",
+        kept=LOGS,
+        limits={"bytes": 60_000},
+    ),
+}
+
+
+@contextmanager
+def room_for(limit: int | None):
+    """Files of this process may not grow beyond ``limit`` bytes: a full disk, as far as a writer can see."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit or before[0], before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def forget_streams() -> None:
+    """Earlier commands of this process log to streams that pytest has closed since."""
+    for logger in (logging.root, logging.getLogger("superflow")):
+        for handler in logger.handlers[:]:
+            if type(handler) is logging.StreamHandler:
+                logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_bad_input_is_named_in_one_sentence_and_leaves_nothing_half_written(name, place, capsys):
+    case = CASES[name]
+    case.fault(place)
+    command = case.command(place)
+    before = place.files()
+    capsys.readouterr()
+    forget_streams()
+
+    with room_for(case.limits.get("bytes")):
+        code = main(command)
+
+    said = getattr(capsys.readouterr(), case.said_on)
+    assert code == case.code, said
+    assert "Traceback" not in said
+    sentences = [line for line in said.splitlines() if re.search(case.message, line)]
+    flat = re.sub(r"\s+", " ", said)
+    assert sentences or re.search(case.message, flat), f"{name}: nothing says {case.message}\n{said}"
+    if case.said_on == "err":
+        last = said.strip().splitlines()[-1]
+        assert re.match(rf"superflow {command[0]}: ", last), "the last line is the sentence"
+        assert last.count("\n") == 0
+
+    after = place.files()
+    changed = {path for path in after if after[path] != before.get(path)}
+    allowed = re.compile(case.kept or r"(?!)")
+    assert {path for path in changed if not allowed.fullmatch(path)} == set()
+    assert set(before) <= set(after)
+    assert [path for path in after if path.endswith((".part", ".tmp", ".pth")) and path not in before] == []
+
+
+def test_the_commands_work_when_nothing_is_wrong(place, capsys):
+    """Else the cases above might fail for another reason."""
+    for command in (check(place), superpixels(place), train(place), train_labels(place)):
+        shutil.rmtree(place.root / "new", ignore_errors=True)
+        shutil.rmtree(place.work, ignore_errors=True)
+        forget_streams()
+        assert main(command) == 0, capsys.readouterr().err
+    assert torch.load(place.work / "iter_2.pth", weights_only=True)["meta"]["iter"] == 2
+    shutil.rmtree(place.root / "new", ignore_errors=True)
+    assert main(features(place)) == 0
