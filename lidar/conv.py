@@ -84,7 +84,7 @@ class PointConv(Convolution):
         super().__init__(in_channels, out_channels, 1)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        return x.replace(x.features @ self.weight[0])
+        return x.replace(x.features @ self.weight.squeeze(0))
 
 
 def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:

@@ -80,7 +80,8 @@ class LidarEncoder(nn.Module):
         self.inputs = (
             PUBLISHED if inputs == "published" else (inputs,) if isinstance(inputs, str) else tuple(inputs)
         )
-        self._columns = [_input(name) for name in self.inputs]
+        for name in self.inputs:
+            _input(name)
         if reduce not in ("mean", "first"):
             raise InputError(f'reduce is {reduce!r}; choose "mean" or "first"')
         self.reduce = reduce
@@ -124,11 +125,12 @@ class LidarEncoder(nn.Module):
         ]:
             raise InputError(f"points have {points.shape[1]} columns, input {missing[0]} asks for more")
         voxels = voxelize(points, cloud, self.grid, num_clouds=num_clouds)
-        values = torch.stack([column(points) for column in self._columns], 1)
+        values = torch.stack([_input(name)(points) for name in self.inputs], 1)
         pyramid = Pyramid.from_voxels(voxels).build(self.backbone.levels)
         # a CPU multiplies bfloat16 many times slower than float32, so autocast stops here
         with torch.autocast("cpu", enabled=False):
-            output = self.backbone(SparseTensor(voxels.reduce(values, self.reduce), pyramid))
+            features = voxels.reduce(values, self.reduce).to(next(self.backbone.parameters()).dtype)
+            output = self.backbone(SparseTensor(features, pyramid))
         return VoxelFeatures(output.features, voxels)
 
     def point_features(self, points: Tensor, cloud: Tensor, num_clouds: int) -> Tensor:
@@ -137,6 +139,7 @@ class LidarEncoder(nn.Module):
 
 
 def _input(name: str) -> Callable[[Tensor], Tensor]:
+    """(N,) values of the input ``name`` from points; looked up by name, so that an encoder can be pickled."""
     if name.startswith("column:") and name[7:].isdecimal():
         column = int(name[7:])
         return lambda points: points[:, column]

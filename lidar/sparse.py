@@ -7,6 +7,7 @@ searched, the others are their mirror images.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -111,6 +112,10 @@ class Pyramid:
         Raises:
             InputError: the rows are not sorted, occur twice, or lie outside of the grid.
         """
+        if num_clouds * math.prod(size + 2 for size in shape) >= 2**63:
+            raise InputError(
+                f"{num_clouds} clouds of {shape} cells do not fit into 64-bit keys; shrink the grid"
+            )
         limit = torch.tensor([num_clouds, *shape], device=cells.device)
         if not bool(((cells >= 0) & (cells < limit)).all()):
             raise InputError(f"cells lie outside of {num_clouds} clouds of {shape}; drop them before")
@@ -173,7 +178,7 @@ def _neighbours(level: Level) -> KernelMap:
     # a last key that nothing equals: positions may run one and two rows past the end
     ended = torch.cat([keys, keys.new_full((3,), torch.iinfo(torch.int64).max)])
     hits = torch.empty(13, rows, dtype=torch.bool, device=keys.device)
-    found = torch.empty(13, rows, dtype=torch.int64, device=keys.device)
+    found = torch.empty(13, rows, dtype=torch.int32, device=keys.device)
     found[0] = torch.arange(1, rows + 1, device=keys.device)
     torch.eq(ended[1 : rows + 1], keys + 1, out=hits[0])
     for column, (dx, dy) in enumerate(_COLUMNS):
@@ -181,7 +186,7 @@ def _neighbours(level: Level) -> KernelMap:
         if level.wraps and dy:
             edge, turn = (level.shape[1] - 1, -level.shape[1]) if dy > 0 else (0, level.shape[1])
             wanted += (level.cells[:, 2] == edge) * (turn * stride_y)
-        position = torch.searchsorted(keys, wanted)
+        position = torch.searchsorted(keys, wanted, out_int32=True)
         for row in range(1 + 3 * column, 4 + 3 * column):
             found[row] = position
             torch.eq(ended.index_select(0, position), wanted, out=hits[row])
@@ -190,10 +195,11 @@ def _neighbours(level: Level) -> KernelMap:
     offset, rows_out = hits.nonzero().unbind(1)
     counts = torch.bincount(offset, minlength=13).tolist()
     rows_in = found.view(-1).index_select(0, offset * rows + rows_out)
+    rows_out = rows_out.int()
     mirror_in, mirror_out = _mirror(rows_out, rows_in, counts, sort=level.wraps)
     return KernelMap(
-        torch.cat([mirror_in, rows_in]).int(),
-        torch.cat([mirror_out, rows_out]).int(),
+        torch.cat([mirror_in, rows_in]),
+        torch.cat([mirror_out, rows_out]),
         counts[::-1] + [0] + counts,
         rows,
         rows,

@@ -6,6 +6,7 @@ nothing (spconv rounds the coarser grid down and drops the last plane), and no c
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import importlib.util
 
@@ -21,6 +22,10 @@ def problem(device: torch.device) -> str | None:
         return 'not installed; pip install "superflow-lidar[spconv]" brings the build for CUDA 12'
     if device.type not in ("cpu", "cuda"):
         return f"knows no device {device.type}"
+    try:
+        importlib.import_module("spconv.pytorch")
+    except Exception as error:  # a build for another CUDA or another cumm fails in many ways
+        return f"cannot be imported: {error}"
     return None
 
 

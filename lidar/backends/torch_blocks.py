@@ -139,7 +139,8 @@ def _workspace(like: Tensor, rows: int) -> Tensor:
     buffers = _local.__dict__.setdefault("buffers", {})
     size, key = rows * like.shape[1], (like.dtype, like.device)
     if key not in buffers or buffers[key].numel() < size:
-        buffers[key] = like.new_empty(size)
+        with torch.inference_mode(False):  # a buffer made in inference mode could not be written in training
+            buffers[key] = torch.empty(size, dtype=like.dtype, device=like.device)
     return buffers[key][:size].view(rows, like.shape[1])
 
 

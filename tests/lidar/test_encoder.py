@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import math
+import pickle
 
 import pytest
 import torch
@@ -68,6 +70,22 @@ def test_the_config_rebuilds_the_network(grid, inputs, reduce):
 
 def test_a_grid_object_serves_as_well_as_its_description():
     assert encoder(CubicGrid(0.4)).config() == encoder(CUBIC).config()
+
+
+def test_an_encoder_can_be_copied_and_pickled():
+    net = encoder(inputs=TURNABLE).eval()
+    points = one_cloud(street(300))
+    for twin in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
+        assert twin.point_features(*points).equal(net.point_features(*points))
+
+
+def test_double_precision_throughout():
+    net, points = encoder().double().eval(), street(300)
+    exact = net.point_features(*one_cloud(points.double()))
+    assert exact.dtype == torch.float64
+    torch.testing.assert_close(
+        net.float().point_features(*one_cloud(points)).double(), exact, rtol=1e-3, atol=1e-4
+    )
 
 
 @pytest.mark.parametrize("training", [True, False])

@@ -123,3 +123,8 @@ def test_cells_must_be_unique_sorted_and_inside():
         Pyramid.from_cells(cells.flip(0), (3, 3, 3), num_clouds=1)
     with pytest.raises(InputError, match="outside of 1 clouds"):
         Pyramid.from_cells(cells, (3, 3, 2), num_clouds=1)
+
+
+def test_a_grid_beyond_64_bits_is_refused():
+    with pytest.raises(InputError, match="do not fit into 64-bit keys"):
+        Pyramid.from_cells(torch.zeros(1, 4, dtype=torch.int64), (2**21,) * 3, num_clouds=1)
