@@ -48,22 +48,22 @@ def cache_folder() -> Path | None:
 
 def jit(function: Function) -> Function:
     """``function`` compiled on first use, without fast-math (the same bytes on every run)."""
-    return _compile(function)
+    return _compile(function, inline=False)
 
 
 def jit_inline(function: Function) -> Function:
     """As ``jit``, and copied into its callers: a call that hands over a whole ``World`` costs more than its work."""
-    return _compile(function, forceinline=True)
+    return _compile(function, inline=True)
 
 
-def _compile(function: Function, **options: bool) -> Function:
+def _compile(function: Function, *, inline: bool) -> Function:
     folder = cache_folder()
-    options |= {"error_model": "numpy", "nogil": True}
-    if folder is None:
-        return numba.njit(**options)(function)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)  # read when the decorator runs, and only then
+    config: Any = numba.config
+    before = config.CACHE_DIR
+    config.CACHE_DIR = str(folder or "")  # read when the decorator runs, and only then
     try:
-        return numba.njit(cache=True, **options)(function)
+        cached = folder is not None
+        compiled: Any = numba.njit(cache=cached, error_model="numpy", nogil=True, forceinline=inline)(function)
+        return compiled
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before

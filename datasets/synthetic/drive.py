@@ -172,8 +172,8 @@ def _record_scenes(root: Path, numbers: list[int], settings: DriveSettings, work
         pending = set(jobs)
         try:
             while pending:
-                done, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
-                for job in done:
+                finished, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
+                for job in finished:
                     job.result()
                 yield min(counter.value, total)
         except BaseException:

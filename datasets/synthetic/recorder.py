@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ...geometry import Transform, invert, make_transform, to_quaternion
+from ...geometry import Transform, invert, to_quaternion
 from .render import develop, render
-from .rig import ELEVATIONS, TURN_S, Sensor, column_azimuths, column_times
+from .rig import ELEVATIONS, TURN_S, Sensor, as_stored, column_azimuths, column_times
 from .scanner import add_noise, scan
-from .scene import Scene, track_poses
+from .scene import Scene
 from .trace import Caster
+from .tracks import track_poses
 from .visibility import seen_share
 from .world import Stage, make_stage
 
@@ -61,8 +62,7 @@ class Recorder:
 
     def ego_to_world(self, t: float) -> Transform:
         """(4, 4) as a reader of the tables gets it."""
-        pose = self.scene.ego.pose(self.scene.street, t)
-        return make_transform(to_quaternion(pose), pose[:3, 3])
+        return as_stored(self.scene.ego.pose(self.scene.street, t))
 
     def sweep(self, t: float) -> Sweep:
         """The turn that ends at time ``t`` [s]."""
@@ -84,6 +84,7 @@ class Recorder:
 
     def exposure(self, sensor: Sensor, t: float, height: int, width: int) -> Exposure:
         """The image that a camera takes at its own time ``t`` [s]."""
+        assert sensor.intrinsics is not None, "the LiDAR takes no images"
         pose = self.ego_to_world(t) @ sensor.sensor_to_ego
         light = self.scene.light
         image, labels, distances = render(self._caster(t), light, pose, sensor.intrinsics, height, width)
@@ -97,7 +98,8 @@ class Recorder:
         caster = self._caster(t)
         cameras = [
             (self.ego_to_world(self.exposure_time(sensor, t)) @ sensor.sensor_to_ego, sensor.intrinsics)
-            for sensor in self.rig[1:]
+            for sensor in self.rig
+            if sensor.intrinsics is not None
         ]
         found = []
         for row in np.flatnonzero(counts).tolist():

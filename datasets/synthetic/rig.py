@@ -46,7 +46,7 @@ def make_rig(rng: np.random.Generator, height: int, width: int) -> list[Sensor]:
     """The LiDAR and six cameras of ``height`` x ``width``, mounted a little differently in every scene."""
     lidar = rotation_z(np.deg2rad(-90.0 + rng.normal(0, 0.3)))
     lidar[:3, 3] = (0.95, 0.0, 1.84)
-    sensors = [Sensor("LIDAR_TOP", _as_stored(lidar), None, TURN_S)]
+    sensors = [Sensor("LIDAR_TOP", as_stored(lidar), None, TURN_S)]
     for channel, (position, yaw, focal) in CAMERAS.items():
         tilt = _small_rotation(rng.normal(0, np.deg2rad(0.4), 3))
         pose = rotation_z(np.deg2rad(yaw)) @ tilt @ _OPTICAL
@@ -55,17 +55,17 @@ def make_rig(rng: np.random.Generator, height: int, width: int) -> list[Sensor]:
         center = ((width - 1) / 2 + rng.normal(0, 0.01) * width, (height - 1) / 2 + 0.04 * height)
         intrinsics = np.array([[f, 0.0, center[0]], [0.0, f, center[1]], [0.0, 0.0, 1.0]])
         delay = ((START_DEG - yaw) % 360.0 or 360.0) / 360.0 * TURN_S  # when the beam passes its middle
-        sensors.append(Sensor(channel, _as_stored(pose), intrinsics, delay))
+        sensors.append(Sensor(channel, as_stored(pose), intrinsics, delay))
     return sensors
 
 
 def _small_rotation(angles: NDArray[np.float64]) -> Transform:
-    return make_transform([1.0, *(angles / 2)], [0.0, 0.0, 0.0])
+    return make_transform([1.0, *(angles / 2).tolist()], [0.0, 0.0, 0.0])
 
 
-def _as_stored(pose: Transform) -> Transform:
-    """The pose that a reader of the tables gets, so that the sensor moves exactly as they say."""
-    return make_transform(to_quaternion(pose), pose[:3, 3])
+def as_stored(pose: Transform) -> Transform:
+    """The pose that a reader of the tables gets, so that everything stands exactly where they say."""
+    return make_transform(to_quaternion(pose).tolist(), pose[:3, 3].tolist())
 
 
 def column_azimuths() -> NDArray[np.float64]:

@@ -53,7 +53,13 @@ def scan(caster: Caster, poses: NDArray, azimuths: NDArray, elevations: NDArray)
     points = origins + ranges[:, None] * rays
     strength = reflect(caster.world, caster.movers, share, prims, points, rays)
     labels = classify(caster.world, prims, points)
-    return Echoes(directions, *(field.reshape(shape) for field in (ranges, strength, labels, prims)))
+    return Echoes(
+        directions,
+        ranges.reshape(shape),
+        strength.reshape(shape),
+        labels.reshape(shape),
+        prims.reshape(shape),
+    )
 
 
 def add_noise(

@@ -238,7 +238,7 @@ def make_furniture(rng: np.random.Generator) -> Model:
         model.box((0, 0.35, 0.45), (1.2, 0.18, 0.04), PLAIN, STEEL)
     else:
         color = ((0.08, 0.16, 0.35), (0.35, 0.07, 0.04), (0.07, 0.22, 0.12))[int(rng.integers(3))]
-        half = (rng.uniform(1.5, 3.0), 1.2, rng.uniform(0.7, 1.25))
+        half = rng.uniform((1.5, 1.1, 0.7), (3.0, 1.2, 1.25))
         model.box((0, 0, half[2]), half, CARGO, color, tuple(np.asarray(color) * 0.6))
     return model
 

@@ -168,7 +168,8 @@ def make_street(rng: np.random.Generator, travel: float) -> Street:
     length = travel + 2 * MARGIN
     course = _draw_course(rng, length)
     low, high = course[:, :2].min(axis=0) - REACH, course[:, :2].max(axis=0) + REACH
-    shape = tuple(int(n) for n in np.ceil((high - low) / STEP)[::-1] + 1)
+    columns, rows = (int(n) + 1 for n in np.ceil((high - low) / STEP))
+    shape = (rows, columns)
     y, x = np.meshgrid(
         low[1] + np.arange(shape[0]) * STEP, low[0] + np.arange(shape[1]) * STEP, indexing="ij"
     )
@@ -207,7 +208,8 @@ def make_street(rng: np.random.Generator, travel: float) -> Street:
     apart = (
         np.clip((road - 1.0) / 4.0, 0.0, 1.0) * np.clip(pavement / 2.0, 0.0, 1.0) * np.clip(other / 2.0, 0, 1)
     )
-    mound = 0.45 * _smooth_field(rng, shape, 7.0) + 0.6 * _smooth_field(rng, shape, 17.0) + 0.1
+    mound = 0.1 + 0.45 * _smooth_field(rng, shape, 7.0)
+    mound += 0.6 * _smooth_field(rng, shape, 17.0)
     height += apart * rng.uniform(0.5, 1.3) * mound
 
     ground = np.zeros((*shape, LAYERS), dtype=np.float32)

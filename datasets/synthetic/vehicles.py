@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from .parts import Model, new_model, turn_y
@@ -10,7 +12,7 @@ from .textures import BUS, CARGO, CLOTH, DIAGONAL, GLASS, LAMP, PAINT, PLAIN, TR
 
 DARK = (0.015, 0.015, 0.018)
 PANE = (0.02, 0.025, 0.03)
-WHITE_LAMP, RED_LAMP, AMBER_LAMP = (0.8, 0.8, 0.75), (0.55, 0.01, 0.01), (0.9, 0.35, 0.02)
+WHITE_LAMP, RED_LAMP = (0.8, 0.8, 0.75), (0.55, 0.01, 0.01)
 CAR_COLORS = (
     (0.75, 0.75, 0.75), (0.35, 0.36, 0.38), (0.02, 0.02, 0.025), (0.10, 0.10, 0.12), (0.45, 0.02, 0.02),
     (0.02, 0.06, 0.30), (0.03, 0.16, 0.40), (0.05, 0.18, 0.06), (0.40, 0.30, 0.16), (0.55, 0.40, 0.03),
@@ -328,7 +330,7 @@ def make_ego() -> Model:
     return model
 
 
-VEHICLES = {
+VEHICLES: dict[str, Callable[[np.random.Generator], Model]] = {
     "car": make_car,
     "truck": make_truck,
     "bus": make_bus,
@@ -337,4 +339,4 @@ VEHICLES = {
     "motorcycle": make_motorcycle,
     "bicycle": make_bicycle,
 }
-__all__ = ["AMBER_LAMP", "VEHICLES", "make_bicycle", "make_ego", "make_motorcycle"]
+RIDDEN = {"motorcycle": make_motorcycle, "bicycle": make_bicycle}

@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from ...geometry import invert
 from .parts import Part, part_reach
-from .scene import Placed, Scene, track_poses
+from .scene import Scene
 from .street import STEP
 from .trace import HEIGHT, ROAD, Movers, World
+from .tracks import Placed, track_poses
 
 NODES = 2  # steps of the ground in a cell of the grid
 CELL = NODES * STEP  # m

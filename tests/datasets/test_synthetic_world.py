@@ -8,8 +8,9 @@ import pytest
 from superflow.datasets.synthetic import shapes, trace
 from superflow.datasets.synthetic.recorder import Recorder
 from superflow.datasets.synthetic.rig import ELEVATIONS, make_rig
-from superflow.datasets.synthetic.scene import make_scene, scene_rng, track_poses
+from superflow.datasets.synthetic.scene import make_scene, scene_rng
 from superflow.datasets.synthetic.street import MARGIN
+from superflow.datasets.synthetic.tracks import track_poses
 from superflow.geometry import invert, transform_points
 
 TIME = 1.25
