@@ -127,7 +127,7 @@ def pool_points(
         segment, member = unique // base, unique % base
         voxel = inverse[member] if weighting == "point" else member
     means, counts = segment_mean(features[voxel], segment, slots * rows)
-    return means.view(slots, rows, -1), counts.view(slots, rows)
+    return means.view(slots, rows, means.shape[1]), counts.view(slots, rows)
 
 
 def sample_pixels(images: Tensor, batch: Batch, view_size: tuple[int, int]) -> Tensor:
@@ -252,6 +252,7 @@ def _pool_images(
     """Means over all images of a time. ``sums`` gives (rows, C) of one image, from its pixels' rows."""
     rows, times = len(table.ids), table.offsets
     total = images.new_zeros(len(times) * rows, images.shape[1], dtype=torch.float32)
+    total = total + images[:0].sum()  # 0: without a region in any image, the head still gets a (zero) gradient
     count = images.new_zeros(len(times) * rows, dtype=torch.float32)
     for image in range(len(images)):
         found_rows = _image_rows(batch, table, image)
@@ -263,7 +264,7 @@ def _pool_images(
         total = total.index_add(0, place, sums(images[image], row, found))
         count[first : first + rows] += torch.bincount(row[found], minlength=rows)
     means = total / count.clamp(min=1)[:, None]
-    return means.view(len(times), rows, -1), count.view(len(times), rows)
+    return means.view(len(times), rows, means.shape[1]), count.view(len(times), rows)
 
 
 def pool_hits(pixel_features: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
@@ -280,4 +281,4 @@ def pool_hits(pixel_features: Tensor, batch: Batch, table: RegionTable) -> tuple
     means, counts = segment_mean(
         pixel_features[valid], slot[valid] * rows + table.row[valid], len(times) * rows
     )
-    return means.view(len(times), rows, -1), counts.view(len(times), rows)
+    return means.view(len(times), rows, means.shape[1]), counts.view(len(times), rows)

@@ -186,6 +186,16 @@ def other_student(place: Place) -> None:
     save_backbone(encoder, place.root / "other.safetensors", BackboneCard("other"))
 
 
+def trained_run(place: Place) -> None:
+    assert main([*train_labels(place), "model.encoder.backbone.width=0.5"]) == 0
+
+
+def evaluate_wider(place: Place) -> list[str]:
+    evaluate = ["test_dataloader.dataset.selection=scene-0001", "model.encoder.backbone.width=1.0"]
+    run = ["--data-root", str(place.prepared), "--work-dir", str(place.root / "tested"), "--cfg-options"]
+    return ["test", "downstream/finetune_small.py", str(place.work), *run, *evaluate]
+
+
 def no_checkpoint(place: Place) -> None:
     (place.root / "broken.pth").write_bytes(b"PK\x03\x04 cut off")
 
@@ -284,6 +294,12 @@ CASES = {
         r"other\.safetensors: holds the weights of another architecture: .*; configure the encoder",
         kept=LOGS,
     ),
+    "checkpoint of another architecture": Case(
+        trained_run,
+        evaluate_wider,
+        r"iter_2\.pth: does not fit this model: .* use the config that it was trained with",
+        kept=r"tested/.*",
+    ),
     "checkpoint cut off": Case(
         no_checkpoint,
         lambda place: ["export", str(place.root / "broken.pth"), "--out", str(place.root / "b.safetensors")],
@@ -360,6 +376,16 @@ def test_bad_input_is_named_in_one_sentence_and_leaves_nothing_half_written(name
     assert {path for path in changed if not allowed.fullmatch(path)} == set()
     assert set(before) <= set(after)
     assert [path for path in after if path.endswith((".part", ".tmp", ".pth")) and path not in before] == []
+
+
+@pytest.mark.parametrize("command", [train, train_labels])
+def test_a_scan_without_points_does_not_end_a_training(command, place, capsys):
+    """It teaches nothing; the check says that it is empty."""
+    empty_all_scans(place)
+    forget_streams()
+    assert main(command(place)) == 0, capsys.readouterr().err
+    weights = torch.load(place.work / "iter_2.pth", weights_only=True)["state_dict"]
+    assert all(value.isfinite().all() for value in weights.values())
 
 
 def test_the_commands_work_when_nothing_is_wrong(place, capsys):
