@@ -252,7 +252,8 @@ def _pool_images(
     """Means over all images of a time. ``sums`` gives (rows, C) of one image, from its pixels' rows."""
     rows, times = len(table.ids), table.offsets
     total = images.new_zeros(len(times) * rows, images.shape[1], dtype=torch.float32)
-    total = total + images[:0].sum()  # 0: without a region in any image, the head still gets a (zero) gradient
+    # adds 0: where no image has a region, the head still gets a gradient, of zeros, like on the other ranks
+    total = total + images[:0].sum()
     count = images.new_zeros(len(times) * rows, dtype=torch.float32)
     for image in range(len(images)):
         found_rows = _image_rows(batch, table, image)
