@@ -55,7 +55,9 @@ class Frame:
     scene: str
     time_us: int  # int64 microseconds
     is_key: bool  # key frame, or sweep between key frames
-    points: NDArray[np.float32]  # (N, 4+) x, y, z [m, lidar], intensity [0, 1], then columns named in the card
+    points: NDArray[
+        np.float32
+    ]  # (N, 4+) x, y, z [m, lidar], intensity [0, 1], then columns named in the card
     lidar_to_ego: Transform  # (4, 4)
     ego_to_world: Transform  # (4, 4) at time_us
     cameras: tuple[Camera, ...] = ()

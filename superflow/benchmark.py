@@ -213,6 +213,7 @@ def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path)
     if kind == "pretrained":
         features = str(Path(prepared) / "features" / plan.teacher)
         shared |= {"model.features": features, "train_dataloader.dataset.features": features}
+    assert arm.config is not None, "an arm that trains has one"  # Arm says so
     return load_config(
         arm.config,
         options={**shared, **arm.options},
@@ -226,12 +227,11 @@ def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path)
 def _train(config: Any) -> tuple[Any, dict[str, Any]]:
     """The trained encoder and the run's own record."""
     from .encoder_file import load_encoder
-    from .engine.checkpoint import find_last
     from .engine.runner import build_runner
 
     build_runner(config).train()
     run = Path(config.work_dir)
-    return load_encoder(find_last(run)), json.loads((run / "result.json").read_text())
+    return load_encoder(run), json.loads((run / "result.json").read_text())
 
 
 def _plain(value: Any) -> Any:

@@ -21,6 +21,7 @@ from .camera.superpixels import read_superpixels
 from .datasets.frame import Camera, Clip, Frame
 from .datasets.index import LogIndex
 from .datasets.merge import merge_sweeps
+from .errors import InputError
 from .lidar.augment import augment
 from .limits import Limits
 from .pairing import FramePairs, ids_under, pair, resized_pixels, world_cells
@@ -115,7 +116,7 @@ class PretrainDataset:
             )
         self._allowed = frozenset(self.rows.tolist())
         self.offsets, self.border, self.sweeps = tuple(offsets), border, sweeps
-        self.cameras_per_clip, self.view_size = cameras_per_clip, tuple(view_size)
+        self.cameras_per_clip, self.view_size = cameras_per_clip, (view_size[0], view_size[1])
         self.crop, self.flip, self.antialias = crop, flip, antialias
         self.features = None if features is None else FeatureCache.open(features)
         self.superpixels = None if superpixels is None else Path(superpixels)
@@ -143,7 +144,14 @@ class PretrainDataset:
         clouds = [self._sparse(row, offset, channels, generator) for offset, row in sorted(rows.items())]
         if self.sweeps:
             clouds.append(self._dense(rows[0], channels, generator))
-        return self._assemble(clouds, self._views(clouds, channels, generator), generator)
+        views = self._views(clouds, channels, generator)
+        if not views:
+            frame = clouds[0].frame
+            raise InputError(
+                f"frame {frame.token} of {frame.scene} has no camera image, and pretraining needs some; "
+                "choose other frames in train_dataloader.dataset.frames"
+            )
+        return self._assemble(clouds, views, generator)
 
     def _neighbours(self, row: int) -> dict[int, int]:
         """Row at each offset that exists and was chosen for training."""
@@ -281,7 +289,7 @@ class PretrainDataset:
             first += len(cloud.points)
         joined = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
         lengths = torch.tensor([len(cloud.points) for cloud in clouds])
-        maps = [view.ids for view in views]
+        maps = [view.ids for view in views if view.ids is not None]
         return Batch(
             points=torch.cat(points),
             cloud=torch.repeat_interleave(torch.arange(len(clouds)), lengths),
@@ -292,7 +300,7 @@ class PretrainDataset:
             image_clip=torch.zeros(len(views), dtype=torch.int64),
             image_offset=torch.tensor([view.offset for view in views]),
             image_camera=torch.tensor([view.place for view in views]),
-            superpixels=None if maps[0] is None else torch.from_numpy(np.stack(maps).astype(np.int32)),
+            superpixels=torch.from_numpy(np.stack(maps).astype(np.int32)) if maps else None,
             pair_point=torch.cat(point_pairs),
             pair_image=joined["image"],
             pair_pixel=joined["pixel"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,10 @@ from .regions import (
     region_table,
     sample_pixels,
 )
+
+if TYPE_CHECKING:
+    from .camera.teacher import Teacher
+    from .lidar.encoder import LidarEncoder
 
 NORMALIZATIONS = ("before", "after", "both")
 PIXELS = ("all", "hit")
@@ -47,8 +51,8 @@ class Pretrainer(nn.Module):
 
     def __init__(
         self,
-        student: nn.Module,
-        teacher: nn.Module | None = None,
+        student: LidarEncoder,
+        teacher: Teacher | None = None,
         *,
         objectives: Sequence[Mapping[str, Any]],
         features: str | Path | None = None,

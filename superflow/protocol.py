@@ -46,8 +46,11 @@ def index_protocol(index: Any, train_rows: Sequence[int], eval_rows: Sequence[in
     }
 
 
-def data_record(index: Any, rows: Sequence[int], *, limits: Any, raw_intensity: bool) -> dict[str, Any]:
-    """What a training dataset says of itself in checkpoints and cards. ``limits``: a `limits.Limits` or None."""
+def data_record(index: Any, rows: Any, *, limits: Any, raw_intensity: bool) -> dict[str, Any]:
+    """What a training dataset says of itself in checkpoints and cards.
+
+    ``rows``: (R,) of the index. ``limits``: a `limits.Limits`, or None.
+    """
     return {
         "dataset": index.card.name,
         "real": index.card.real,

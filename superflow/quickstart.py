@@ -198,7 +198,6 @@ def _score(record: dict[str, Any]) -> str:
 def _export(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
     """The pretrained encoder of the first seed as a file, its batch-norm statistics those of whole scans."""
     from .encoder_file import build_encoder, read_encoder_file
-    from .engine.checkpoint import find_last
     from .features import read_scan, recalibrate_batch_norm
     from .hub import card_of, save_backbone
 
@@ -206,7 +205,7 @@ def _export(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
     if target.is_file():
         return target
     arm = next(arm for arm in plan.arms if arm.kind == "pretrained")
-    file = read_encoder_file(find_last(options.out / "runs" / arm.slug / f"seed_{options.seeds[0]}"))
+    file = read_encoder_file(options.out / "runs" / arm.slug / f"seed_{options.seeds[0]}")
     rows = index.rows(plan.train)
     rows = rows[:: max(1, len(rows) // 20)]
     encoder = recalibrate_batch_norm(

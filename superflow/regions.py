@@ -217,7 +217,7 @@ def pool_patches(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tens
     """
 
     def sums(image: Tensor, row: Tensor, found: Tensor) -> Tensor:
-        matrix = patch_weights(row, found, _view(batch), tuple(image.shape[1:]), len(table.ids))
+        matrix = patch_weights(row, found, _view(batch), (image.shape[1], image.shape[2]), len(table.ids))
         return torch.sparse.mm(matrix, image.flatten(1).T.float())
 
     return _pool_images(images, batch, table, sums)

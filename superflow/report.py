@@ -104,8 +104,8 @@ def write_report(result: QuickstartResult, path: str | Path, *, pictures: str | 
         parts.append(
             f"<figure><img src='{where}' alt='{name}'><figcaption>{html.escape(PICTURES[name])}</figcaption></figure>"
         )
-    with write_atomically(path, "w") as file:
-        file.write("\n".join(parts) + "\n")
+    with write_atomically(path, "w") as page:
+        page.write("\n".join(parts) + "\n")
 
 
 def _frames(result: QuickstartResult, which: str) -> int:

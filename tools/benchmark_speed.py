@@ -110,6 +110,7 @@ def clouds(data: Path | None) -> Iterator[Tensor]:
     """Clouds without end: of a prepared log, over and over, or made streets."""
     if data is None:
         yield from (made_street(seed) for seed in itertools.count())
+        return
     from superflow.datasets.index import LogIndex
 
     index = LogIndex.open(data)
@@ -240,8 +241,11 @@ def training_parts(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
         inputs=("intensity", "height", "range", "one"),
     )
     teacher, pictures = _teacher()
-    batch, cached = _batch(args), nn.Identity()
+    batch = _batch(args)
+    assert batch.images is not None
+    cached: Any = nn.Identity()
     cached.channels = batch.images.shape[1]  # as cached features, 64 components of the teacher's
+    images = batch.images
     objectives = [{"type": "spatial"}, {"type": "temporal"}, {"type": "dense_to_sparse", "kind": "cosine"}]
     model = Pretrainer(student, cached, objectives=objectives, pixels="hit", normalize="after")
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
@@ -264,7 +268,7 @@ def training_parts(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
         "voxelise": keep("voxels", lambda: voxelize(batch.points, cloud, student.grid, num_clouds=count)),
         "kernel maps": lambda: prepare(Pyramid.from_voxels(held["voxels"]), levels, "torch"),
         "student, the two above included": keep("student", lambda: student(batch.points, cloud, count)),
-        "pooling": keep("matches", lambda: model.match(batch, held["student"], batch.images)),
+        "pooling": keep("matches", lambda: model.match(batch, held["student"], images)),
         "losses": keep("loss", losses),
         "backward": backward,
         "optimiser": optimizer.step,

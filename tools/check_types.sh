@@ -7,4 +7,4 @@ rm -rf build/types && mkdir -p "$farm"
 for path in superflow/*; do ln -s "$PWD/$path" "$farm/"; done
 for room in lidar camera datasets tools configs; do ln -s "$PWD/$room" "$farm/"; done
 cd build/types
-exec ../../.venv/bin/python -m mypy --config-file ../../pyproject.toml --exclude '/configs/' -p superflow
+exec ../../.venv/bin/python -m mypy --cache-dir ../../.mypy_cache --config-file ../../pyproject.toml --exclude '/configs/' -p superflow

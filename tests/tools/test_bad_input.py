@@ -178,6 +178,13 @@ def smaller_superpixels(place: Place) -> None:
     )
 
 
+def no_camera_at_all(place: Place) -> None:
+    path = place.log / "v1.0-mini" / "sample_data.json"
+    rows = [row for row in json.loads(path.read_text()) if "-CAM_" not in row["token"]]
+    path.write_text(json.dumps(rows))
+    assert main(["prepare", "nuscenes", "--root", str(place.log), "--out", str(place.prepared)]) == 0
+
+
 def other_student(place: Place) -> None:
     from superflow.hub import BackboneCard, save_backbone
     from superflow.lidar.encoder import LidarEncoder
@@ -287,6 +294,12 @@ CASES = {
     ),
     "superpixel map of another size": Case(
         smaller_superpixels, train, rf"{CAMERA}\.png: .*18.*32.*36.*64", kept=LOGS
+    ),
+    "frames without images": Case(
+        no_camera_at_all,
+        train,
+        rf"frame {SCAN} of scene-0001 has no camera image.*dataset\.frames",
+        kept=LOGS,
     ),
     "pretrained weights of another architecture": Case(
         other_student,
