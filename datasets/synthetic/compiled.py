@@ -63,7 +63,9 @@ def _compile(function: Function, *, inline: bool) -> Function:
     config.CACHE_DIR = str(folder or "")  # read when the decorator runs, and only then
     try:
         cached = folder is not None
-        compiled: Any = numba.njit(cache=cached, error_model="numpy", nogil=True, forceinline=inline)(function)
+        compiled: Any = numba.njit(cache=cached, error_model="numpy", nogil=True, forceinline=inline)(
+            function
+        )
         return compiled
     finally:
         config.CACHE_DIR = before

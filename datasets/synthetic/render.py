@@ -105,8 +105,8 @@ def render(caster: Caster, light: Light, pose: NDArray, intrinsics: NDArray, hei
     colors, normals, gloss = look(
         world, caster.movers, 0.0, prims, points, directions, distances / intrinsics[0, 0]
     )
-    solid = np.maximum(prims, 0)
-    leaf, lamp = (((prims >= 0) & (world.material[solid] == m)) for m in (LEAF, LAMP))
+    material = np.where(prims >= 0, world.material[np.maximum(prims, 0)], -1)
+    leaf, lamp = material == LEAF, material == LAMP
     facing = normals @ light.sun
     facing = np.where(
         leaf, 0.25 + 0.75 * np.abs(facing), np.maximum(facing, 0.0)

@@ -271,7 +271,7 @@ def primitive_color(world, p, axis, local, normal, footprint, out):
             out[0], out[1], out[2] = bright, bright, bright
             return 0.1
     elif material == LEAF:
-        value = 0.55 + 0.9 * grain(x / 0.07, y / 0.07, z / 0.07, seed)
+        value = 0.7 + 0.6 * grain(x / 0.07, y / 0.07, z / 0.07, seed)
         mix = grain(x / 0.6, y / 0.6, z / 0.6, seed + 1) * 0.8
         for k in range(3):
             out[k] = value * ((1.0 - mix) * first[k] + mix * second[k])
