@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .benchmark import Plan, table
-from .errors import InputError, write_atomically
+from .errors import write_atomically
 
 # picture file (without number) -> what one sees
 PICTURES = {
@@ -145,41 +145,17 @@ def _html_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 def draw_pictures(result: QuickstartResult, folder: Path) -> dict[str, Path]:
     """Name in `PICTURES` -> PNG file; pictures that a log does not allow are left out."""
+    from .frame_pictures import PictureOptions, write_frame_pictures
     from .picture import write_png
-    from .tools.visualize import main as visualize
 
-    index, prepared = result.index, str(result.index.folder)
+    index = result.index
     seen, unseen = index.rows(result.plan.train), index.rows(result.plan.evaluate)
-    keys = index.rows()
-    shown = int(np.searchsorted(keys, unseen[len(unseen) // 2]))
-    trained = int(np.searchsorted(keys, seen[len(seen) // 2]))
-    common = ["--index", prepared, "--out", str(folder)]
-    commands = [
-        [
-            *common,
-            "--frame",
-            str(shown),
-            "--backbone",
-            str(result.backbone),
-            "--what",
-            "features",
-            "similarity",
-            "depth",
-        ],
-        [
-            *common,
-            "--frame",
-            str(trained),
-            "--superpixels",
-            f"{prepared}/superpixels/slic",
-            "--what",
-            "superpixels",
-        ],
-    ]
-    for command in commands:
-        if visualize(command) != 0:
-            raise InputError(f"{folder}: a picture could not be drawn; see the message above")
-    write_png(folder / "overview.png", overview(result, int(keys[shown])))
+    shown, trained = int(unseen[len(unseen) // 2]), int(seen[len(seen) // 2])
+    features = PictureOptions(what=("features", "similarity", "depth"), backbone=result.backbone)
+    regions = PictureOptions(what=("superpixels",), superpixels=index.folder / "superpixels" / "slic")
+    for row, options in ((shown, features), (trained, regions)):
+        list(write_frame_pictures(index, row, folder, options))
+    write_png(folder / "overview.png", overview(result, shown))
     made = {name: sorted(folder.glob(f"*{name}.png")) for name in PICTURES}
     return {name: files[-1] for name, files in made.items() if files}
 
