@@ -24,6 +24,7 @@ from .preparation import DEFAULT_TEACHER
 
 log = logging.getLogger(__name__)
 
+LOOKUP = "label look-up, no network"
 KINDS = ("raw", "random", "pretrained", "supervised")
 
 
@@ -241,13 +242,26 @@ def _plain(value: Any) -> Any:
 
 
 def run_arms(tasks: Sequence[tuple[Plan, Arm, int, Path, Path]], *, jobs: int) -> Iterator[dict[str, Any]]:
-    """Records of (plan, arm, seed, prepared, out), as they finish: ``jobs`` processes at a time, one thread each."""
+    """Records of (plan, arm, seed, prepared, out), as they finish: ``jobs`` processes at a time, one thread each.
+
+    Raises:
+        InputError: at the end, when every other run is done, naming the first run that failed and why.
+    """
     # set before a child imports torch: spinning workers of one child would stall the others
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
     context = multiprocessing.get_context("spawn")
+    failed: list[str] = []
     with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        for future in as_completed([pool.submit(_run_alone, *task) for task in tasks]):
-            yield future.result()
+        names = {pool.submit(_run_alone, *task): f"{task[1].name}, seed {task[2]}" for task in tasks}
+        for future in as_completed(names):
+            error = future.exception()
+            if error is None:
+                yield future.result()
+            else:
+                failed.append(f"{names[future]}: {error}")
+                log.error("failed: %s", failed[-1])
+    if failed:
+        raise InputError(f"{len(failed)} of {len(tasks)} runs failed, the first one {failed[0]}")
 
 
 def _run_alone(plan: Plan, arm: Arm, seed: int, prepared: Path, out: Path) -> dict[str, Any]:
@@ -279,6 +293,30 @@ class _Stopwatch:
         self._last = now
 
 
+def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict[str, Any] | None:
+    """The record of the control without a network, made once: every place keeps its label of the training frames.
+
+    None where the plan's frames share no world. It shows what labels carried through poses would reach; a figure above
+    it is suspicious, and one below it says nothing about features.
+    """
+    if plan.new_places_m is None:
+        return None
+    file = Path(out) / "label_lookup.json"
+    if file.is_file():
+        return json.loads(file.read_text())
+    from .datasets.index import LogIndex
+    from .evaluation import lookup_scores
+
+    index = LogIndex.open(prepared)
+    train, evaluate = index.rows(plan.train), index.rows(plan.evaluate)
+    scores = lookup_scores(index, train, evaluate, size_m=plan.new_places_m)
+    renamed = {name.replace("label look-up", "linear"): value for name, value in scores.items()}
+    record = {"arm": LOOKUP, "seed": 0, "probe": {"scores": renamed}}
+    with write_atomically(file, "w") as handle:
+        json.dump(record, handle, indent=1)
+    return record
+
+
 def read_results(out: str | Path) -> Iterator[dict[str, Any]]:
     """All records of a benchmark folder."""
     for path in sorted(Path(out).glob("*/seed_*/benchmark.json")):
@@ -300,12 +338,12 @@ COLUMNS: dict[str, Sequence[str]] = {
 
 
 def table(plan: Plan, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float | None]]]:
-    """Arm -> column -> value of every seed, seeds ascending, arms in the plan's order."""
+    """Arm -> column -> value of every seed, seeds ascending, arms in the plan's order, after the look-up control."""
     rows: dict[str, dict[str, list[float | None]]] = {}
-    for arm in plan.arms:
-        own = sorted((r for r in records if r["arm"] == arm.name), key=lambda r: r["seed"])
+    for arm in [LOOKUP, *(arm.name for arm in plan.arms)]:
+        own = sorted((r for r in records if r["arm"] == arm), key=lambda r: r["seed"])
         if own:
-            rows[arm.name] = {name: [_at(record, path) for record in own] for name, path in COLUMNS.items()}
+            rows[arm] = {name: [_at(record, path) for record in own] for name, path in COLUMNS.items()}
     return rows
 
 

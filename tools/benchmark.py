@@ -62,20 +62,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _benchmark(args: argparse.Namespace) -> None:
-    from superflow.benchmark import load_plan, markdown, read_results, run_arms, table
+    from superflow.benchmark import load_plan, lookup_control, markdown, read_results, run_arms, table
 
     plan = replace(load_plan(args.plan), teacher=args.teacher)
     arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]
     prepared = args.prepared or _prepare(plan, args)
     tasks = [(plan, arm, seed, prepared, args.out) for seed in args.seeds for arm in arms]
-    for number, record in enumerate(run_arms(tasks, jobs=args.jobs), start=1):
-        log.info("%d of %d: %s, seed %d is done", number, len(tasks), record["arm"], record["seed"])
-    rows = table(plan, list(read_results(args.out)))
-    with write_atomically(args.out / "table.json", "w") as file:
-        json.dump(rows, file, indent=1)
-    with write_atomically(args.out / "table.md", "w") as file:
-        file.write(markdown(rows) + "\n")
-    print(markdown(rows))
+    try:
+        for number, record in enumerate(run_arms(tasks, jobs=args.jobs), start=1):
+            log.info("%d of %d: %s, seed %d is done", number, len(tasks), record["arm"], record["seed"])
+    finally:  # a run that failed does not take the others' figures with it
+        control = lookup_control(plan, prepared=prepared, out=args.out)
+        rows = table(plan, [*([control] if control else []), *read_results(args.out)])
+        with write_atomically(args.out / "table.json", "w") as file:
+            json.dump(rows, file, indent=1)
+        with write_atomically(args.out / "table.md", "w") as file:
+            file.write(markdown(rows) + "\n")
+        print(markdown(rows))
 
 
 def _prepare(plan: Plan, args: argparse.Namespace) -> Path:

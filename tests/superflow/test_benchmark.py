@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from superflow.benchmark import Arm, Plan, load_plan, markdown, run_arm, table
+from superflow.benchmark import Arm, Plan, load_plan, lookup_control, markdown, run_arm, run_arms, table
 from superflow.errors import InputError, MissingFileError
 
 RECORD = {
@@ -54,6 +54,21 @@ def test_the_table_has_every_seed_and_their_mean():
     assert text.splitlines()[0].count("|") == text.splitlines()[2].count("|")
 
 
+def test_the_look_up_control_stands_above_the_arms(pandaset_root, tmp_path):
+    from superflow.datasets.nuscenes import write_index
+
+    write_index(pandaset_root, tmp_path / "prepared", version="v1.0-mini")
+    frames = {"train": ["scene-9002[0:3]"], "evaluate": ["scene-9002[50:51]"]}
+    plan = Plan(arms=(Arm("random", "random", "x.py"),), new_places_m=0.5, **frames)
+    control = lookup_control(plan, prepared=tmp_path / "prepared", out=tmp_path)
+    scores = control["probe"]["scores"]
+    # labels carried by poses are nearly right where the log has been, and nothing where it has not
+    assert scores["linear"]["miou"] > 2 * scores["linear, new places"]["miou"]
+    assert lookup_control(plan, prepared=tmp_path / "gone", out=tmp_path) == control
+    assert next(iter(table(plan, [record("random", 0, 10.0), control]))) == "label look-up, no network"
+    assert lookup_control(replace(plan, new_places_m=None), prepared=tmp_path, out=tmp_path / "x") is None
+
+
 def test_a_record_without_labels_leaves_its_cells_empty():
     plan = Plan(arms=(Arm("random", "random", "x.py"),))
     rows = table(
@@ -72,6 +87,18 @@ def test_a_finished_arm_is_not_run_again(tmp_path):
     assert run_arm(Plan(arms=(arm,)), arm, 4, prepared=tmp_path / "none", out=tmp_path)["seed"] == 4
     with pytest.raises(InputError, match="none"):
         run_arm(Plan(arms=(arm,)), arm, 5, prepared=tmp_path / "none", out=tmp_path)
+
+
+def test_a_run_that_fails_is_named_when_the_others_are_done(tmp_path):
+    good, bad = Arm("good", "pretrained", "none.py"), Arm("bad", "pretrained", "none.py")
+    folder = tmp_path / good.slug / "seed_0"
+    folder.mkdir(parents=True)
+    (folder / "benchmark.json").write_text(json.dumps({"arm": "good", "seed": 0}))
+    plan = Plan(arms=(bad, good))
+    runs = run_arms([(plan, arm, 0, tmp_path / "none", tmp_path) for arm in plan.arms], jobs=1)
+    assert next(runs)["arm"] == "good"
+    with pytest.raises(InputError, match="1 of 2 runs failed, the first one bad, seed 0: .*none"):
+        next(runs)
 
 
 @pytest.mark.parametrize(
