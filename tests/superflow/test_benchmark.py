@@ -97,7 +97,7 @@ def test_a_run_that_fails_is_named_when_the_others_are_done(tmp_path):
     plan = Plan(arms=(bad, good))
     runs = run_arms([(plan, arm, 0, tmp_path / "none", tmp_path) for arm in plan.arms], jobs=1)
     assert next(runs)["arm"] == "good"
-    with pytest.raises(InputError, match="1 of 2 runs failed, the first one bad, seed 0: .*none"):
+    with pytest.raises(InputError, match=r"1 of 2 runs failed, the first one bad, seed 0: .*none"):
         next(runs)
 
 
