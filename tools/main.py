@@ -14,7 +14,8 @@ COMMANDS = {
     "export": ("export", "write a checkpoint's backbone as one file that superflow.load reads"),
     "visualize": ("visualize", "draw scans, features, superpixels and predictions as PNG"),
     "make-drive": ("make_drive", "make a synthetic drive in nuScenes schema"),
-    "benchmark": ("benchmark", "time the sparse convolutions and the training step"),
+    "benchmark": ("benchmark", "compare ways of pretraining by the same probe, with several seeds"),
+    "benchmark-speed": ("benchmark_speed", "time the sparse convolutions and the parts of a training step"),
     "quickstart": ("quickstart", "everything once, on a made or a given log, with a report"),
 }
 
@@ -42,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def usage() -> str:
     """The commands, one a line."""
-    lines = [f"  {name:<12}{text}" for name, (_, text) in COMMANDS.items()]
+    lines = [f"  {name:<16}{text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         [
             "Unlabelled driving logs in, a pretrained LiDAR backbone out.",

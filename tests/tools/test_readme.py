@@ -17,7 +17,7 @@ from superflow.lidar.encoder import LidarEncoder
 from superflow.tools.main import COMMANDS
 
 PAGES = ("README.md", "CONTRIBUTING.md", "docs/own_data.md", "docs/teachers.md", "docs/superpixels.md")
-PAGES += ("docs/method.md", "docs/dependencies.md")
+PAGES += ("docs/method.md", "docs/dependencies.md", "docs/performance.md")
 FOLDERS = ("camera", "configs", "datasets", "docs", "lidar", "superflow", "tests", "tools")
 
 
