@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +69,7 @@ class Pretrainer(nn.Module):
                 f"normalize {normalize!r} must be in {NORMALIZATIONS}, pixels {pixels!r} in {PIXELS}"
             )
         self.student, self.teacher = student, teacher
-        self.objectives = [_objective(**options) for options in objectives]
+        self.objectives = _terms(objectives)
         self.pixels, self.normalize = pixels, normalize
         region = dict(region or {})
         self.weighting = region.pop("weighting", "pair")
@@ -77,7 +77,7 @@ class Pretrainer(nn.Module):
         cache = None if features is None else FeatureCache.open(features)
         source = teacher.channels if cache is None else cache.channels
         self._cache_record = None if cache is None else cache.record
-        reads = {reads for _, _, _, reads, _ in self.objectives}
+        reads = {term.reads for term in self.objectives}
         # heads exist only for what the objectives read: every trainable parameter gets a gradient
         self.point_head = nn.Linear(student.out_channels, channels) if "regions" in reads else None
         self.image_head = nn.Linear(source, channels) if "regions" in reads else None
@@ -89,8 +89,8 @@ class Pretrainer(nn.Module):
         images = self.image_features(batch)
         matches = self.match(batch, voxels, images)
 
-        terms = {name: function(matches, **options) for name, _, options, _, function in self.objectives}
-        total = sum(weight * terms[name] for name, weight, *_ in self.objectives)
+        terms = {term.name: term.function(matches, **term.options) for term in self.objectives}
+        total = sum(term.weight * terms[term.name] for term in self.objectives)
 
         rows = 0 if matches.points is None else int((matches.points[matches.slot(0)] > 0).sum())
         counts = {"pairs": float(len(batch.pair_point)), "rows": float(rows)}
@@ -146,7 +146,7 @@ class Pretrainer(nn.Module):
 
     def _teacher_rows(self, images: Tensor, batch: Batch, table: RegionTable) -> Tensor | None:
         """(rows, T) teacher means at time 0, where an objective compares regions by them."""
-        if not any("tolerance" in options for _, _, options, _, _ in self.objectives):
+        if not any("tolerance" in term.options for term in self.objectives):
             return None
         if self.pixels == "hit":
             raw, _ = pool_hits(sample_pixels(images, batch, batch.view_size), batch, table)
@@ -167,12 +167,30 @@ class Pretrainer(nn.Module):
         return {"encoder": self.student.config(), "teacher": teacher}
 
 
-def _objective(type: str, weight: float = 1.0, **options: Any) -> tuple[str, float, dict, str, Any]:
-    """(name, weight, options, what it reads, function) of one entry of the config's list."""
-    if type not in OBJECTIVES:
-        raise ValueError(f"objective {type!r} is unknown; known: {', '.join(OBJECTIVES)}")
-    function, reads = OBJECTIVES[type]
-    return type, float(weight), options, reads, function
+class Term(NamedTuple):
+    """One entry of the config's list of objectives; see `objectives.OBJECTIVES`."""
+
+    name: str
+    weight: float
+    options: dict[str, Any]
+    reads: str
+    function: Callable[..., Tensor]
+
+
+def _terms(objectives: Sequence[Mapping[str, Any]]) -> list[Term]:
+    terms: list[Term] = []
+    for entry in objectives:
+        options = dict(entry)
+        name, weight = options.pop("type"), float(options.pop("weight", 1.0))
+        if name not in OBJECTIVES:
+            raise ValueError(f"objective {name!r} is unknown; known: {', '.join(OBJECTIVES)}")
+        if any(term.name == name for term in terms):
+            raise ValueError(
+                f"objective {name!r} is listed twice; one entry with the sum of the weights is the same"
+            )
+        function, reads = OBJECTIVES[name]
+        terms.append(Term(name, weight, options, reads, function))
+    return terms
 
 
 def effective_rank(features: Tensor, *, limit: int = 4096) -> float:

@@ -148,6 +148,11 @@ def test_unknown_objective_names_the_known(student):
         pretrainer(student, [{"type": "spatail"}])
 
 
+def test_an_objective_listed_twice_is_refused(student):
+    with pytest.raises(ValueError, match="'spatial' is listed twice"):
+        pretrainer(student, [{"type": "spatial"}, {"type": "spatial", "temperature": 0.5}])
+
+
 def test_collate_names_what_only_some_samples_have(clip):
     with pytest.raises(ValueError, match="superpixels: 1 of 2"):
         collate([clip(0), replace(clip(1), superpixels=None)])
