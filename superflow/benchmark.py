@@ -308,7 +308,7 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
     from .evaluation import lookup_scores
 
     index = LogIndex.open(prepared)
-    train, evaluate = index.rows(plan.train), index.rows(plan.evaluate)
+    train, evaluate = index.rows(plan.train).tolist(), index.rows(plan.evaluate).tolist()
     scores = lookup_scores(index, train, evaluate, size_m=plan.new_places_m)
     renamed = {name.replace("label look-up", "linear"): value for name, value in scores.items()}
     record = {"arm": LOOKUP, "seed": 0, "probe": {"scores": renamed}}
