@@ -83,6 +83,28 @@ def test_gradients_reach_every_parameter(depth):
     assert without == []
 
 
+@pytest.mark.parametrize("depth", ["tiny", 50])
+def test_gradients_are_the_slope_of_the_loss(depth):
+    # the blocks add and rectify in place; in double precision the slope along a direction would show a slip
+    torch.manual_seed(0)
+    net, pyramid = MinkUNet(depth, width=0.25).double(), blob(40, 0.05)
+    generator = torch.Generator().manual_seed(1)
+    start = torch.randn(len(pyramid.level(0)), 4, generator=generator).double()
+    values = {"input": start.requires_grad_(), **dict(net.named_parameters())}
+    along = {name: torch.randn(value.shape, generator=generator).double() for name, value in values.items()}
+
+    def loss(shift: float) -> torch.Tensor:
+        moved = {name: value + shift * along[name] for name, value in values.items()}
+        x = SparseTensor(moved.pop("input"), pyramid)
+        return torch.func.functional_call(net, moved, (x,)).features.square().mean()
+
+    gradients = torch.autograd.grad(loss(0.0), list(values.values()))
+    slope = sum(float((gradient * along[name]).sum()) for name, gradient in zip(values, gradients))
+    # so short a step because normalising a few coarse cells bends sharply
+    with torch.no_grad():
+        assert float(loss(1e-10) - loss(-1e-10)) / 2e-10 == pytest.approx(slope, rel=1e-3)
+
+
 def test_width_and_output_are_numbers():
     net = MinkUNet(50, width=0.5, output=40, in_channels=3)
     assert (net.in_channels, net.out_channels) == (3, 40)
