@@ -117,7 +117,8 @@ def _sum_products(
     target = output[block.begin : block.end]
     if len(products) == 0:
         summed = None
-    elif center is None and len(products) == len(target):  # one product each, as on the way up
+    elif center is None and len(products) == len(target):
+        # without a centre every row has a product, so here each has one, as on the way up
         torch.index_select(products, 0, block.products, out=target)
         return
     else:
