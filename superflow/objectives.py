@@ -15,6 +15,8 @@ from torch import Tensor
 from .distributed import gather_rows, world_size, world_sum
 from .regions import RegionTable
 
+SAME_ID = ("negative", "ignored", "positive")
+
 
 @dataclass(frozen=True, slots=True)
 class Matches:
@@ -52,6 +54,7 @@ def info_nce(
     *,
     temperature: float = 0.07,
     ids: Tensor | None = None,
+    positives: bool = False,
     tolerated: Tensor | None = None,
     symmetric: bool = False,
     gather: bool = True,
@@ -62,6 +65,8 @@ def info_nce(
         anchors, targets: (S, C), row i of one belongs to row i of the other; any scale, not normalised here.
         temperature: softmax temperature.
         ids: (S,) int64; columns of equal id elsewhere are no negatives (they are dropped, not set to logit 0).
+        positives: with ``ids``, those columns are positives instead: the loss of a row is its mean over all of them
+            (supervised contrast, Khosla 2020, eq. 2).
         tolerated: (S, S) bool, further columns that are no negatives; the diagonal is ignored.
         symmetric: mean of both directions.
         gather: columns from all ranks; the mean runs over the rows of all ranks, so that the averaged gradient of R
@@ -74,11 +79,11 @@ def info_nce(
         raise ValueError(
             f"anchors {tuple(anchors.shape)} and targets {tuple(targets.shape)} must match row by row"
         )
-    one = _one_direction(anchors, targets, temperature, ids, tolerated, gather)
+    one = _one_direction(anchors, targets, temperature, ids, positives, tolerated, gather)
     if not symmetric:
         return one
     other = None if tolerated is None else tolerated.T
-    return (one + _one_direction(targets, anchors, temperature, ids, other, gather)) / 2
+    return (one + _one_direction(targets, anchors, temperature, ids, positives, other, gather)) / 2
 
 
 def _one_direction(
@@ -86,20 +91,24 @@ def _one_direction(
     targets: Tensor,
     temperature: float,
     ids: Tensor | None,
+    positives: bool,
     tolerated: Tensor | None,
     gather: bool,
 ) -> Tensor:
     columns, start = gather_rows(targets.float()) if gather else (targets.float(), 0)
     own = torch.arange(len(anchors), device=anchors.device) + start
+    matching = F.one_hot(own, len(columns)).bool() if len(own) else own.new_zeros(0, len(columns)).bool()
     logits = anchors.float() @ columns.T / temperature
-    drop = torch.zeros_like(logits, dtype=torch.bool)
+    alike = torch.zeros_like(matching)
     if ids is not None:
         all_ids = gather_rows(ids)[0] if gather else ids
-        drop |= ids[:, None] == all_ids[None, :]
+        alike |= ids[:, None] == all_ids[None, :]
+    drop = torch.zeros_like(matching) if positives else alike.clone()
     if tolerated is not None:
         drop[:, start : start + len(anchors)] |= tolerated
-    drop[torch.arange(len(anchors), device=anchors.device), own] = False
-    loss = F.cross_entropy(logits.masked_fill(drop, -torch.inf), own, reduction="sum")
+    wanted = (alike | matching) if positives else matching
+    log_share = logits.masked_fill(drop & ~wanted, -torch.inf).log_softmax(dim=1)
+    loss = -(log_share.masked_fill(~wanted, 0.0).sum(dim=1) / wanted.sum(dim=1)).sum()
     return _mean_of_rows(loss + 0.0 * columns.sum(), len(anchors), gather=gather)
 
 
@@ -120,7 +129,7 @@ def contrast(
     temperature: float = 0.07,
     symmetric: bool = False,
     gather: bool = True,
-    mask_same_id: bool = False,
+    same_id: str = "negative",
     tolerance: float | None = None,
     max_rows: int | None = None,
 ) -> Tensor:
@@ -129,7 +138,8 @@ def contrast(
     Args:
         q, k: (rows, C) anchors and targets; filled: (rows,) bool, both sides have members.
         temperature, symmetric, gather: see `info_nce`.
-        mask_same_id: rows of equal region id (the same class in another clip) are no negatives.
+        same_id: what rows of equal region id are, such as the same class in another clip: each other's ``negative``
+            (published), ``ignored``, or further ``positive`` ones (SupCon).
         tolerance: nor are rows whose teacher features have a larger cosine (after ST-SLidR).
         max_rows: random rows kept a term; the cost grows with their square.
     """
@@ -140,12 +150,15 @@ def contrast(
     if tolerance is not None:
         teacher = F.normalize(matches.teacher_rows[rows], dim=1)
         tolerated = teacher @ teacher.T > tolerance
-    ids = matches.table.ids[rows] if mask_same_id else None
+    if same_id not in SAME_ID:
+        raise ValueError(f"same_id {same_id!r} is unknown; use one of {', '.join(SAME_ID)}")
+    ids = None if same_id == "negative" else matches.table.ids[rows]
     return info_nce(
         q[rows],
         k[rows],
         temperature=temperature,
         ids=ids,
+        positives=same_id == "positive",
         tolerated=tolerated,
         symmetric=symmetric,
         gather=gather,

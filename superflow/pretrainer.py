@@ -40,7 +40,8 @@ class Pretrainer(nn.Module):
         features: folder of those cached features (`camera.cache`); says how many channels they have and who made them.
         objectives: ``dict(type=..., weight=1.0, **options)`` each; types are the keys of `objectives.OBJECTIVES`.
         channels: size of the shared embedding (published: 64).
-        region: ``dict(scope=..., weighting=..., ignore=...)``, see `regions.region_table` and `regions.pool_points`.
+        region: ``dict(scope=..., ignore=..., weighting=..., min_points=...)``, see `regions.region_table` and
+            `regions.pool_points`.
         pixels: ``all`` pixels of a superpixel (published), or only those ``hit`` by a point.
         normalize: L2 norm ``before`` pooling (published), only ``after``, or ``both``. With ``after`` no
             full-resolution image map is ever built.
@@ -72,7 +73,7 @@ class Pretrainer(nn.Module):
         self.objectives = _terms(objectives)
         self.pixels, self.normalize = pixels, normalize
         region = dict(region or {})
-        self.weighting = region.pop("weighting", "pair")
+        self.pooling = {name: region.pop(name) for name in ("weighting", "min_points") if name in region}
         self.region = region
         cache = None if features is None else FeatureCache.open(features)
         source = teacher.channels if cache is None else cache.channels
@@ -112,9 +113,7 @@ class Pretrainer(nn.Module):
         if self.point_head is not None:
             table = region_table(batch, **self.region)
             points = self._normalized(self.point_head(voxels.features), "before")
-            superpoints, point_counts = pool_points(
-                points, voxels.inverse, batch, table, weighting=self.weighting
-            )
+            superpoints, point_counts = pool_points(points, voxels.inverse, batch, table, **self.pooling)
             if self.pixels == "hit":
                 superpixels, pixel_counts = self._pool_hits(pair_pixel, batch, table)
             else:

@@ -98,7 +98,13 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
 
 
 def pool_points(
-    features: Tensor, inverse: Tensor, batch: Batch, table: RegionTable, *, weighting: str = "pair"
+    features: Tensor,
+    inverse: Tensor,
+    batch: Batch,
+    table: RegionTable,
+    *,
+    weighting: str = "pair",
+    min_points: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Superpoint features of every slot.
 
@@ -106,6 +112,7 @@ def pool_points(
         features: (V, C) voxel features of all clouds; inverse: (N,) voxel of each point.
         weighting: ``pair``: every pair counts (published; near and doubly seen points weigh more); ``point``: a point
             counts once a region; ``voxel``: a voxel counts once a region.
+        min_points: a superpoint with fewer members counts as empty.
 
     Returns:
         means (slots, rows, C) and counts (slots, rows).
@@ -126,7 +133,7 @@ def pool_points(
         unique = torch.unique(segment * base + member)
         segment, member = unique // base, unique % base
         voxel = inverse[member] if weighting == "point" else member
-    means, counts = segment_mean(features[voxel], segment, slots * rows)
+    means, counts = segment_mean(features.index_select(0, voxel), segment, slots * rows)
     return means.view(slots, rows, means.shape[1]), counts.view(slots, rows)
 
 

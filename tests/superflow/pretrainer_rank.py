@@ -13,8 +13,8 @@ from torch import nn
 from superflow.pretrainer import Pretrainer
 
 OBJECTIVES = [
-    {"type": "spatial", "mask_same_id": True},
-    {"type": "temporal"},
+    {"type": "spatial", "same_id": "ignored"},
+    {"type": "temporal", "same_id": "positive"},
     {"type": "cross_temporal", "symmetric": True},
     {"type": "dense_to_sparse", "kind": "cosine"},
     {"type": "point_regression"},

@@ -88,8 +88,23 @@ def test_mistake_24_equal_ids_in_other_clips_are_no_negatives_when_masked():
     q, k = F.normalize(rows(4, 6, 1), dim=1), F.normalize(rows(4, 6, 2), dim=1)
     twice = matches([(0, False)], q.repeat(2, 1)[None], k.repeat(2, 1)[None], ids=torch.arange(4).repeat(2))
     double = slow_info_nce(q.repeat(2, 1), k.repeat(2, 1), 1.0, lambda i, j: i % 4 == j % 4)
-    assert float(spatial(twice, mask_same_id=True, temperature=1.0)) == pytest.approx(double, rel=1e-5)
+    assert float(spatial(twice, same_id="ignored", temperature=1.0)) == pytest.approx(double, rel=1e-5)
     assert float(spatial(twice, temperature=1.0)) > double + 0.1
+
+
+def test_equal_ids_can_be_further_positives():
+    q, k = F.normalize(rows(5, 6, 1), dim=1), F.normalize(rows(5, 6, 2), dim=1)
+    ids = torch.tensor([0, 1, 0, 2, 0])
+    total = 0.0
+    for i in range(5):
+        logits = [float(q[i] @ k[j]) for j in range(5)]
+        norm = math.log(sum(math.exp(value) for value in logits))
+        mine = [logits[j] - norm for j in range(5) if ids[j] == ids[i]]
+        total -= sum(mine) / len(mine) / 5
+    scene = matches([(0, False)], q[None], k[None], ids=ids)
+    assert float(spatial(scene, same_id="positive", temperature=1.0)) == pytest.approx(total, rel=1e-5)
+    with pytest.raises(ValueError, match="same_id 'same' is unknown; use one of negative"):
+        spatial(scene, same_id="same")
 
 
 def test_spatial_is_the_mean_over_times_of_filled_rows():

@@ -103,6 +103,16 @@ def test_mistake_28_a_point_seen_a_hundred_times_weighs_once(clip):
     )
 
 
+def test_a_superpoint_of_too_few_points_is_empty(clip):
+    batch = clip(0)
+    inverse, features = torch.arange(len(batch.points)), torch.randn(len(batch.points), 3)
+    table = region_table(batch)
+    _, every = pool_points(features, inverse, batch, table)
+    _, large = pool_points(features, inverse, batch, table, min_points=4)
+    assert ((every > 0) & (every < 4)).any()
+    assert torch.equal(large, torch.where(every >= 4, every, 0.0))
+
+
 def test_mistake_25_a_zero_first_channel_is_a_feature(clip):
     batch = clip(0)
     features = torch.randn(len(batch.points), 3)
