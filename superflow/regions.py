@@ -134,6 +134,7 @@ def pool_points(
         segment, member = unique // base, unique % base
         voxel = inverse[member] if weighting == "point" else member
     means, counts = segment_mean(features.index_select(0, voxel), segment, slots * rows)
+    counts = counts * (counts >= min_points)
     return means.view(slots, rows, means.shape[1]), counts.view(slots, rows)
 
 
