@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
@@ -22,7 +23,7 @@ PROVIDERS = {
 }
 
 
-class Provider:
+class Provider(ABC):
     """Regions of one image at a time; travels to worker processes by pickle.
 
     Attributes:
@@ -36,13 +37,13 @@ class Provider:
         """A provider that is ready for these images; what they share is kept in ``folder`` for a resumed run."""
         return self
 
+    @abstractmethod
     def __call__(self, image: NDArray[np.uint8], token: str = "") -> NDArray[np.uint16]:
         """(H, W) uint16 ids of ``image`` (H, W, 3) uint8 RGB, ``IGNORE`` where no region is; ``token`` names it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def options(self) -> dict[str, Any]:
         """All options with their values, plain; equal options mean the same regions."""
-        raise NotImplementedError
 
     def made_by(self) -> dict[str, Any]:
         """Models and files behind the regions, with their hashes, once ``fit`` has run; plain values."""
