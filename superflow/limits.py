@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from .errors import InputError
+
+Count = int | tuple[int, int] | None  # of points: at most so many, drawn anew between two numbers, or all
+
+
+def draw_count(total: int, limit: Count, draw: Callable[[], float]) -> int:
+    """How many of ``total`` points of a cloud stay.
+
+    Args:
+        limit: at most so many; a pair (least, most) draws the number, evenly in its logarithm, so that a student sees
+            thin clouds and whole ones; None keeps all.
+        draw: gives a number in [0, 1); called only for a pair.
+
+    Raises:
+        InputError: a pair that does not ascend, or a number below 1.
+    """
+    if limit is None:
+        return total
+    if isinstance(limit, int):
+        least = most = limit
+    else:
+        least, most = limit
+    if not 1 <= least <= most:
+        raise InputError(f"the number of points is {limit!r}; give a positive number or an ascending pair")
+    if least == most:
+        return min(total, most)
+    most = max(min(most, total), least)  # numbers above what the cloud has would all mean the whole cloud
+    return min(total, round(least * (most / least) ** draw()))
 
 
 @dataclass(frozen=True, slots=True)

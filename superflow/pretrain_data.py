@@ -23,7 +23,7 @@ from .datasets.index import LogIndex
 from .datasets.merge import merge_sweeps
 from .errors import InputError
 from .lidar.augment import augment
-from .limits import Limits
+from .limits import Count, Limits, draw_count
 from .pairing import FramePairs, ids_under, pair, resized_pixels, world_cells
 from .protocol import data_record
 
@@ -72,7 +72,8 @@ class PretrainDataset:
         region: what a region is: a ``superpixel``, or a ``world_cell`` of ``cell_m`` metres.
         occlusion, occlusion_cell_px: leave out points that the image does not show, see `pairing.pair`.
         limits: region of points kept, `Limits` or a dict of its fields.
-        max_points, sweep_points: random points kept of the frame's cloud, and of each sweep.
+        max_points, sweep_points: random points kept of each cloud, and of each sweep: a number, or a pair between
+            which it is drawn anew for each (`limits.draw_count`).
         augmentation: options of `lidar.augment.augment`; ``share_dense`` gives the dense cloud the sparse one's draw.
         shuffle_pairs: permute the points of the pairs within each cloud: the null experiment.
         keep_frames: prepared frames kept in memory; for small logs, about 4 MB each.
@@ -98,8 +99,8 @@ class PretrainDataset:
         occlusion: bool = True,
         occlusion_cell_px: int = 4,
         limits: Limits | dict[str, Any] | None = None,
-        max_points: int | None = None,
-        sweep_points: int | None = None,
+        max_points: Count = None,
+        sweep_points: Count = None,
         augmentation: Mapping[str, Any] | None = None,
         share_dense: bool = False,
         shuffle_pairs: bool = False,
@@ -313,11 +314,12 @@ class PretrainDataset:
         )
 
 
-def _subset(count: int, limit: int | None, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Ascending random rows, at most ``limit`` of ``count``."""
-    if limit is None or count <= limit:
+def _subset(count: int, limit: Count, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Ascending random rows, as many of ``count`` as ``limit`` says."""
+    kept = draw_count(count, limit, generator.random)
+    if kept == count:
         return np.arange(count)
-    return np.sort(generator.choice(count, limit, replace=False))
+    return np.sort(generator.choice(count, kept, replace=False))
 
 
 def _places(frame: Frame, channels: Sequence[str]) -> list[int]:

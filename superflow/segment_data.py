@@ -16,7 +16,7 @@ from .datasets.index import LogIndex
 from .errors import InputError
 from .fractions import read_tokens
 from .lidar.augment import augment
-from .limits import Limits
+from .limits import Count, Limits, draw_count
 from .protocol import data_record
 
 
@@ -32,7 +32,8 @@ class SegmentDataset(Dataset):
         rows: rows of the index, instead of ``selection``.
         tokens: path of a token list (k % experiments), or the tokens; keeps only these of the chosen rows.
         train: augment, crop and thin.
-        max_points: points kept in training, drawn anew for each seed; None keeps all.
+        max_points: points kept in training, drawn anew for each seed: a number, a pair between which it is drawn
+            too (`limits.draw_count`), or None for all.
         limits: region kept in training, ``Limits`` or a dict of its fields.
         augmentation: options of ``lidar.augment.augment``, such as ``dict(flip=0.5)``.
         raw_intensity: keep the file's scale instead of [0, 1], as published code does.
@@ -49,7 +50,7 @@ class SegmentDataset(Dataset):
         rows: Sequence[int] | None = None,
         tokens: str | Path | Sequence[str] | None = None,
         train: bool = False,
-        max_points: int | None = None,
+        max_points: Count = None,
         limits: Limits | dict[str, Any] | None = None,
         augmentation: dict[str, Any] | None = None,
         raw_intensity: bool = False,
@@ -111,8 +112,11 @@ class SegmentDataset(Dataset):
         if self.limits is not None:
             inside = self.limits.mask(points)
             points, labels = points[inside], labels[inside]
-        if self.max_points is not None and len(points) > self.max_points:
-            kept = torch.randperm(len(points), generator=generator)[: self.max_points].sort().values
+        count = draw_count(
+            len(points), self.max_points, lambda: float(torch.rand((), generator=generator, dtype=torch.float64))
+        )
+        if count < len(points):
+            kept = torch.randperm(len(points), generator=generator)[:count].sort().values
             points, labels = points[kept], labels[kept]
         points, _ = augment(points, generator, **self.augmentation)
         return points, labels
