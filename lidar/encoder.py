@@ -26,6 +26,7 @@ INPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "range": lambda points: torch.hypot(points[:, 0], points[:, 1]) / 30 - 1,
     "one": lambda points: torch.ones_like(points[:, 0]),
 }
+AGE = "age"  # seconds since a point's scan, which only merged clouds have; 0 in a single scan
 PUBLISHED = ("x", "y", "z", "raw_intensity")
 
 
@@ -60,8 +61,8 @@ class LidarEncoder(nn.Module):
     Args:
         grid: a grid, or its description, e.g. ``{"type": "cubic", "size_m": 0.1}``.
         backbone: options of ``MinkUNet`` (``in_channels`` follows from ``inputs``).
-        inputs: "published" (x, y, z in metres and intensity as it is), or names of ``INPUTS``; "column:4" is the
-            fifth column of the points as it is.
+        inputs: "published" (x, y, z in metres and intensity as it is), or names of ``INPUTS``; "age" is the time
+            channel of merged clouds; "column:4" is the fifth column of the points as it is.
         reduce: inputs of a voxel are the "mean" over its points, or those of its "first" point.
 
     Attributes:
@@ -81,7 +82,8 @@ class LidarEncoder(nn.Module):
             PUBLISHED if inputs == "published" else (inputs,) if isinstance(inputs, str) else tuple(inputs)
         )
         for name in self.inputs:
-            _input(name)
+            if name != AGE:
+                _input(name)
         if reduce not in ("mean", "first"):
             raise InputError(f'reduce is {reduce!r}; choose "mean" or "first"')
         self.reduce = reduce
@@ -108,12 +110,16 @@ class LidarEncoder(nn.Module):
             "reduce": self.reduce,
         }
 
-    def forward(self, points: Tensor, cloud: Tensor, num_clouds: int) -> VoxelFeatures:
+    def forward(
+        self, points: Tensor, cloud: Tensor, num_clouds: int, age: Tensor | None = None
+    ) -> VoxelFeatures:
         """Features of the voxels of all clouds of a batch, in one pass.
 
         Args:
             points: (N, 4+) float32 x, y, z [m, LiDAR frame], intensity [0, 1], ... N may be 0.
             cloud: (N,) int64 cloud of each point; a cloud may have none.
+            age: (N,) float32 seconds from each point's scan to the cloud's time, read by the input "age"; None is 0,
+                as in a single scan.
 
         Raises:
             InputError: the points have too few columns, are not finite, or lie outside of the grid.
@@ -125,7 +131,8 @@ class LidarEncoder(nn.Module):
         ]:
             raise InputError(f"points have {points.shape[1]} columns, input {missing[0]} asks for more")
         voxels = voxelize(points, cloud, self.grid, num_clouds=num_clouds)
-        values = torch.stack([_input(name)(points) for name in self.inputs], 1)
+        age = points.new_zeros(len(points)) if age is None else age
+        values = torch.stack([age if name == AGE else _input(name)(points) for name in self.inputs], 1)
         pyramid = Pyramid.from_voxels(voxels).build(self.backbone.levels)
         # a CPU multiplies bfloat16 many times slower than float32, so autocast stops here
         with torch.autocast("cpu", enabled=False):
@@ -145,6 +152,6 @@ def _input(name: str) -> Callable[[Tensor], Tensor]:
         return lambda points: points[:, column]
     if name not in INPUTS:
         raise InputError(
-            f'input {name!r} is unknown; choose from {", ".join(INPUTS)}, "column:N" or "published"'
+            f'input {name!r} is unknown; choose from {", ".join(INPUTS)}, {AGE}, "column:N" or "published"'
         )
     return INPUTS[name]

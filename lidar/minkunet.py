@@ -88,9 +88,14 @@ def use_statistics(module: nn.Module, statistics: Statistics) -> Iterator[None]:
     "update": the batch, and follow it in the running statistics (the default). "batch": the batch, without
     following it: a group of clouds unlike those of inference, such as dense ones, keeps statistics of its own.
     "running": the running statistics, as in evaluation.
+
+    Raises:
+        InputError: another word, or layers that were joined over processes and no longer know the difference.
     """
     if statistics not in ("update", "batch", "running"):
         raise InputError(f'statistics is {statistics!r}; choose "update", "batch" or "running"')
+    if statistics != "update" and any(isinstance(layer, nn.SyncBatchNorm) for layer in module.modules()):
+        raise InputError("batch norm joined over processes has no statistics by group; leave out sync_bn")
     layers = [layer for layer in module.modules() if isinstance(layer, Norm)]
     before = [layer.statistics for layer in layers]
     for layer in layers:

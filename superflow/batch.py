@@ -17,6 +17,7 @@ class Batch:
     Clouds: K of them, their points concatenated.
         points: (N, 4+) float32 x, y, z [m, augmented lidar frame], intensity [0, 1], ...
         cloud: (N,) int64 row of the cloud a point belongs to, ascending.
+        age: (N,) float32 seconds from a point's scan to the cloud's time, below 0 for later scans; None means 0.
         cloud_clip, cloud_offset: (K,) int64 clip, and key frames after the clip's centre (0, -1, 1, ...).
         cloud_dense: (K,) bool, True for a cloud merged from several scans.
     Images: I of them, all of one size; none when only clouds are asked for.
@@ -35,6 +36,7 @@ class Batch:
     cloud_clip: Tensor
     cloud_offset: Tensor
     cloud_dense: Tensor
+    age: Tensor | None = None
     images: Tensor | None = None
     image_clip: Tensor | None = None
     image_offset: Tensor | None = None

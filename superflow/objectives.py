@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .distributed import gather_rows, world_size, world_sum
+from .negatives import NegativeQueue
 from .regions import RegionTable
 
 SAME_ID = ("negative", "ignored", "positive")
@@ -27,6 +28,7 @@ class Matches:
     superpixels: (times, rows, C); pixels: (times, rows).
     pair_point: (P, T) student features at the pairs, in the teacher's space; pair_pixel: (P, T) frozen teacher
     features there. None without point objectives.
+    pair_q, pair_k: (P, C) student and teacher features at the pairs, in the shared embedding; None unless asked for.
     teacher_rows: (rows, T) frozen teacher mean of each row at time 0, for semantic tolerance.
     """
 
@@ -37,6 +39,8 @@ class Matches:
     pixels: Tensor | None = None
     pair_point: Tensor | None = None
     pair_pixel: Tensor | None = None
+    pair_q: Tensor | None = None
+    pair_k: Tensor | None = None
     teacher_rows: Tensor | None = None
 
     def slot(self, offset: int, *, dense: bool = False) -> int | None:
@@ -52,12 +56,13 @@ def info_nce(
     anchors: Tensor,
     targets: Tensor,
     *,
-    temperature: float = 0.07,
+    temperature: float | Tensor = 0.07,
     ids: Tensor | None = None,
     positives: bool = False,
     tolerated: Tensor | None = None,
     symmetric: bool = False,
     gather: bool = True,
+    more: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Mean of -log softmax of the matching row (van den Oord 2018; SLidR eq. 2).
 
@@ -71,6 +76,8 @@ def info_nce(
         symmetric: mean of both directions.
         gather: columns from all ranks; the mean runs over the rows of all ranks, so that the averaged gradient of R
             ranks is that of one rank with the joint batch.
+        more: products (S, Q) of the anchors with further negatives, and (S, Q) bool, those that do not count; in the
+            direction from anchors to targets only.
 
     Returns:
         Scalar float32; 0 with a graph when no rank has a row.
@@ -79,7 +86,7 @@ def info_nce(
         raise ValueError(
             f"anchors {tuple(anchors.shape)} and targets {tuple(targets.shape)} must match row by row"
         )
-    one = _one_direction(anchors, targets, temperature, ids, positives, tolerated, gather)
+    one = _one_direction(anchors, targets, temperature, ids, positives, tolerated, gather, more)
     if not symmetric:
         return one
     other = None if tolerated is None else tolerated.T
@@ -89,11 +96,12 @@ def info_nce(
 def _one_direction(
     anchors: Tensor,
     targets: Tensor,
-    temperature: float,
+    temperature: float | Tensor,
     ids: Tensor | None,
     positives: bool,
     tolerated: Tensor | None,
     gather: bool,
+    more: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     columns, start = gather_rows(targets.float()) if gather else (targets.float(), 0)
     own = torch.arange(len(anchors), device=anchors.device) + start
@@ -107,7 +115,11 @@ def _one_direction(
     if tolerated is not None:
         drop[:, start : start + len(anchors)] |= tolerated
     wanted = (alike | matching) if positives else matching
-    log_share = logits.masked_fill(drop & ~wanted, -torch.inf).log_softmax(dim=1)
+    logits = logits.masked_fill(drop & ~wanted, -torch.inf)
+    if more is not None:
+        # masked after the division: the slope of -inf / temperature would be nan
+        logits = torch.cat([logits, (more[0] / temperature).masked_fill(more[1], -torch.inf)], dim=1)
+    log_share = logits.log_softmax(dim=1)[:, : len(columns)]
     loss = -(log_share.masked_fill(~wanted, 0.0).sum(dim=1) / wanted.sum(dim=1)).sum()
     return _mean_of_rows(loss + 0.0 * columns.sum(), len(anchors), gather=gather)
 
@@ -126,12 +138,13 @@ def contrast(
     k: Tensor,
     filled: Tensor,
     *,
-    temperature: float = 0.07,
+    temperature: float | Tensor = 0.07,
     symmetric: bool = False,
     gather: bool = True,
     same_id: str = "negative",
     tolerance: float | None = None,
     max_rows: int | None = None,
+    queue: NegativeQueue | None = None,
 ) -> Tensor:
     """`info_nce` over the filled rows of a region table; its options are those of every region objective.
 
@@ -142,10 +155,10 @@ def contrast(
             (published), ``ignored``, or further ``positive`` ones (SupCon).
         tolerance: nor are rows whose teacher features have a larger cosine (after ST-SLidR).
         max_rows: random rows kept a term; the cost grows with their square.
+        queue: targets of earlier steps as further negatives, but for those of equal id where ``same_id`` is not
+            ``negative``. In a config: the number of rows it keeps.
     """
-    rows = torch.nonzero(filled)[:, 0]
-    if max_rows is not None and len(rows) > max_rows:
-        rows = rows[torch.randperm(len(rows))[:max_rows].sort().values.to(rows.device)]
+    rows = _drawn(torch.nonzero(filled)[:, 0], max_rows)
     tolerated = None
     if tolerance is not None:
         teacher = F.normalize(matches.teacher_rows[rows], dim=1)
@@ -153,16 +166,40 @@ def contrast(
     if same_id not in SAME_ID:
         raise ValueError(f"same_id {same_id!r} is unknown; use one of {', '.join(SAME_ID)}")
     ids = None if same_id == "negative" else matches.table.ids[rows]
+    anchors, targets = q[rows], k[rows]
+    more = None
+    if queue is not None:
+        if not gather:
+            raise ValueError("queue holds the rows of all ranks, so it needs gather=True")
+        more = _queued_products(anchors, ids, queue)
+        queue.push(targets, matches.table.ids[rows])
     return info_nce(
-        q[rows],
-        k[rows],
+        anchors,
+        targets,
         temperature=temperature,
         ids=ids,
         positives=same_id == "positive",
         tolerated=tolerated,
         symmetric=symmetric,
         gather=gather,
+        more=more,
     )
+
+
+def _drawn(rows: Tensor, limit: int | None) -> Tensor:
+    """At most ``limit`` random ones of ``rows`` (R,), in their order."""
+    if limit is None or len(rows) <= limit:
+        return rows
+    return rows[torch.randperm(len(rows))[:limit].sort().values.to(rows.device)]
+
+
+def _queued_products(anchors: Tensor, ids: Tensor | None, queue: NegativeQueue) -> tuple[Tensor, Tensor]:
+    """Products (S, size) of ``anchors`` (S, C) with the rows of the queue, and where there is none that may count."""
+    columns, their_ids, filled = queue.columns()
+    drop = ~filled.expand(len(anchors), -1)
+    if ids is not None:
+        drop = drop | (ids[:, None] == their_ids[None, :])
+    return anchors.float() @ columns.T, drop
 
 
 def _mean(terms: list[Tensor], like: Tensor) -> Tensor:
@@ -247,11 +284,26 @@ def point_regression(matches: Matches, *, kind: str = "cosine") -> Tensor:
     raise ValueError(f"point_regression: kind {kind!r} is unknown; use cosine or l2")
 
 
-# name in configs -> (function, what it reads: region tables or pairs)
+def point_contrast(
+    matches: Matches, *, temperature: float | Tensor = 0.07, gather: bool = True, max_pairs: int = 4096
+) -> Tensor:
+    """Points against pixels, pair by pair, without regions (PPKT; Liu et al. 2021, as SLidR reimplements it).
+
+    Args:
+        temperature, gather: see `info_nce`.
+        max_pairs: random pairs of the batch that are contrasted, all where there are fewer (published: 4096).
+    """
+    rows = _drawn(torch.arange(len(matches.pair_q), device=matches.pair_q.device), max_pairs)
+    q, k = F.normalize(matches.pair_q[rows], dim=1), F.normalize(matches.pair_k[rows], dim=1)
+    return info_nce(q, k, temperature=temperature, gather=gather)
+
+
+# name in configs -> (function, what it reads: region tables, pairs in the teacher's space, or embedded pairs)
 OBJECTIVES: dict[str, tuple[Callable[..., Tensor], str]] = {
     "spatial": (spatial, "regions"),
     "temporal": (temporal, "regions"),
     "cross_temporal": (cross_temporal, "regions"),
     "dense_to_sparse": (dense_to_sparse, "regions"),
     "point_regression": (point_regression, "pairs"),
+    "point_contrast": (point_contrast, "embedded pairs"),
 }

@@ -28,6 +28,8 @@ from .pairing import FramePairs, ids_under, pair, resized_pixels, world_cells
 from .protocol import data_record
 
 REGIONS = ("superpixel", "world_cell")
+BORDERS = ("absent", "repeat", "other")
+OFFSET_UNITS = ("frames", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class _Cloud:
     frame: Frame
     offset: int
     dense: bool
+    age: NDArray[np.float32]  # (N,) seconds before the frame
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +63,14 @@ class PretrainDataset:
     Args:
         index: a prepared log (`LogIndex` or its folder).
         frames: which key frames are centres, see `LogIndex.rows`; neighbours come only from these frames too.
-        offsets: key frames around the centre; those that do not exist are absent (``border="absent"``) or replaced
-            by the centre itself (``"repeat"``, as published).
-        sweeps: scans before the centre that are merged into a dense cloud; 0 for none.
+        offsets, offset_unit: times around the centre, in key frames or (``offset_unit="seconds"``) in seconds, where
+            the nearest key frame is taken that is no more than ``offset_tolerance_s`` from there (None: half the
+            usual time between key frames of the log). In the batch, seconds are numbered ... -1, 0, 1 ... in order.
+        border: a time that does not exist, or was not chosen, is ``absent``, ``repeat`` takes the centre itself
+            (published), ``other`` the time on the other side of the centre, where that exists.
+        sweeps, sweeps_after: scans before and after the centre that are merged into a dense cloud; both 0 for none.
+        max_sweep_age_s: leave out scans further away in time than this.
+        drop_moving: leave out points of sweeps where the centre's scan looks through, see `datasets.moving`.
         cameras_per_clip: cameras drawn a clip, the same for all its times (published: 3); None for all.
         view_size: height, width of the image view; the teacher's input unless features are cached.
         crop: options of `camera.crops.random_crop_view`, or None to resize the whole image (published).
@@ -84,9 +92,14 @@ class PretrainDataset:
         index: LogIndex | str | Path,
         *,
         frames: str | Sequence[str] | None = None,
-        offsets: Sequence[int] = (-1, 0, 1),
+        offsets: Sequence[float] = (-1, 0, 1),
+        offset_unit: str = "frames",
+        offset_tolerance_s: float | None = None,
         border: str = "absent",
         sweeps: int = 2,
+        sweeps_after: int = 0,
+        max_sweep_age_s: float | None = None,
+        drop_moving: bool = False,
         cameras_per_clip: int | None = 3,
         view_size: tuple[int, int] = (224, 448),
         crop: Mapping[str, Any] | None = None,
@@ -111,12 +124,21 @@ class PretrainDataset:
         self.rows = self.index.rows(frames)
         if not len(self.rows):
             raise ValueError(f"frames {frames!r} select no key frame of {self.index.folder}")
-        if region not in REGIONS or border not in ("absent", "repeat"):
-            raise ValueError(
-                f"region {region!r} must be one of {REGIONS}, border {border!r} absent or repeat"
-            )
+        for name, value, known in (
+            ("region", region, REGIONS),
+            ("border", border, BORDERS),
+            ("offset_unit", offset_unit, OFFSET_UNITS),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} {value!r} is unknown; use one of {', '.join(known)}")
         self._allowed = frozenset(self.rows.tolist())
-        self.offsets, self.border, self.sweeps = tuple(offsets), border, sweeps
+        self.times, self.border = _numbered(offsets, offset_unit), border
+        self.tolerance_s: float | None = None
+        if offset_unit == "seconds":
+            usual_s = self.index.key_interval_s()
+            self.tolerance_s = 0.5 * usual_s if offset_tolerance_s is None else offset_tolerance_s
+        self.sweeps, self.sweeps_after = sweeps, sweeps_after
+        self.merging: dict[str, Any] = {"max_age_s": max_sweep_age_s, "drop_moving": drop_moving}
         self.cameras_per_clip, self.view_size = cameras_per_clip, (view_size[0], view_size[1])
         self.crop, self.flip, self.antialias = crop, flip, antialias
         self.features = None if features is None else FeatureCache.open(features)
@@ -143,7 +165,7 @@ class PretrainDataset:
         rows = self._neighbours(int(self.rows[item]))
         channels = self._draw_cameras(rows[0], generator)
         clouds = [self._sparse(row, offset, channels, generator) for offset, row in sorted(rows.items())]
-        if self.sweeps:
+        if self.sweeps or self.sweeps_after:
             clouds.append(self._dense(rows[0], channels, generator))
         views = self._views(clouds, channels, generator)
         if not views:
@@ -155,15 +177,25 @@ class PretrainDataset:
         return self._assemble(clouds, views, generator)
 
     def _neighbours(self, row: int) -> dict[int, int]:
-        """Row at each offset that exists and was chosen for training."""
+        """Row at each time that exists and was chosen for training, by the number of the time."""
         found: dict[int, int] = {}
-        for offset in self.offsets:
-            other = row if offset == 0 else self.index.neighbour(row, offset)
-            if other not in self._allowed:
-                other = row if self.border == "repeat" else None
+        for number, asked in self.times.items():
+            other = self._at(row, asked)
+            if other is None and self.border == "other":
+                other = self._at(row, -asked)
+            if other is None and self.border == "repeat":
+                other = row
             if other is not None:
-                found[offset] = other
+                found[number] = other
         return found
+
+    def _at(self, row: int, asked: float) -> int | None:
+        """The chosen key frame that many frames or seconds after ``row``."""
+        if self.tolerance_s is None:
+            other = self.index.neighbour(row, int(asked))
+        else:
+            other = self.index.neighbour_at(row, asked, tolerance_s=self.tolerance_s)
+        return other if other in self._allowed else None
 
     def _frame(self, row: int) -> tuple[Frame, FramePairs]:
         """A frame with the points of the chosen range, and the pairs of all its cameras."""
@@ -195,23 +227,25 @@ class PretrainDataset:
     def _sparse(self, row: int, offset: int, channels: list[str], generator: np.random.Generator) -> _Cloud:
         frame, pairs = self._frame(row)
         chosen = _subset(len(frame.points), self.max_points, generator)
-        return _Cloud(
-            frame.points[chosen], pairs.of(chosen, _places(frame, channels)), frame, offset, dense=False
-        )
+        pairs = pairs.of(chosen, _places(frame, channels))
+        age = np.zeros(len(chosen), dtype=np.float32)
+        return _Cloud(frame.points[chosen], pairs, frame, offset, dense=False, age=age)
 
     def _dense(self, row: int, channels: list[str], generator: np.random.Generator) -> _Cloud:
-        """The frame's cloud and the sweeps before it, in its LiDAR frame, seen by its cameras."""
+        """The frame's cloud and the sweeps around it, in its LiDAR frame, seen by its cameras."""
         frame = self._frame(row)[0]
         kept = _subset(len(frame.points), self.max_points, generator)
         sweeps = []
-        for other in self.index.sweeps(row, self.sweeps):
+        for other in self.index.sweeps(row, self.sweeps, after=self.sweeps_after):
             sweep = self.index.frame(other, cameras=(), labels=False, raw_intensity=self.raw_intensity)
             points = sweep.points[self._in_limits(sweep.points)]
             sweeps.append(replace(sweep, points=points[_subset(len(points), self.sweep_points, generator)]))
-        clip = Clip({0: replace(frame, points=frame.points[kept])}, tuple(sweeps))
-        points = np.ascontiguousarray(merge_sweeps(clip)[:, : frame.points.shape[1]])
+        # the whole scan says what moved; then it is thinned like the sweeps
+        merged = merge_sweeps(Clip({0: frame}, tuple(sweeps)), **self.merging)
+        merged = np.concatenate([merged[kept], merged[len(frame.points) :]])
+        points, age = np.ascontiguousarray(merged[:, :-1]), merged[:, -1]
         cameras = [frame.cameras[place] for place in _places(frame, channels)]
-        return _Cloud(points, pair(frame, points, cameras, **self.hiding), frame, 0, dense=True)
+        return _Cloud(points, pair(frame, points, cameras, **self.hiding), frame, 0, dense=True, age=age)
 
     def _views(
         self, clouds: list[_Cloud], channels: list[str], generator: np.random.Generator
@@ -297,6 +331,7 @@ class PretrainDataset:
             cloud_clip=torch.zeros(len(clouds), dtype=torch.int64),
             cloud_offset=torch.tensor([cloud.offset for cloud in clouds]),
             cloud_dense=torch.tensor([cloud.dense for cloud in clouds]),
+            age=torch.from_numpy(np.concatenate([cloud.age for cloud in clouds])),
             images=torch.stack([view.image for view in views]),
             image_clip=torch.zeros(len(views), dtype=torch.int64),
             image_offset=torch.tensor([view.offset for view in views]),
@@ -312,6 +347,20 @@ class PretrainDataset:
             view_size=self.view_size,
             tokens=tuple(cloud.frame.token for cloud in clouds),
         )
+
+
+def _numbered(offsets: Sequence[float], unit: str) -> dict[int, float]:
+    """Number of each time -> what was asked for: the offset in frames itself, or the rank of the seconds."""
+    if 0 not in offsets or len(set(offsets)) != len(offsets):
+        raise ValueError(f"offsets {tuple(offsets)} must be distinct and hold 0, the centre")
+    if unit == "seconds":
+        before = sorted((value for value in offsets if value < 0), reverse=True)
+        after = sorted(value for value in offsets if value > 0)
+        ranked = {-place: value for place, value in enumerate(before, start=1)} | {0: 0.0}
+        return ranked | dict(enumerate(after, start=1))
+    if any(value != int(value) for value in offsets):
+        raise ValueError(f'offsets {tuple(offsets)} are key frames, whole numbers; or set offset_unit="seconds"')
+    return {int(value): value for value in offsets}
 
 
 def _subset(count: int, limit: Count, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from .batch import Batch
 from .camera.cache import FeatureCache
+from .cloud_passes import check_rules, encode_clouds
+from .negatives import LearnedTemperature, NegativeQueue
 from .objectives import OBJECTIVES, Matches
 from .regions import (
     RegionTable,
@@ -39,9 +41,12 @@ class Pretrainer(nn.Module):
         teacher: a frozen `camera.teacher.Teacher`, or None when the batches carry cached features.
         features: folder of those cached features (`camera.cache`); says how many channels they have and who made them.
         objectives: ``dict(type=..., weight=1.0, **options)`` each; types are the keys of `objectives.OBJECTIVES`.
+            Contrasts also take ``learn_temperature=True``, which trains the temperature from its given value.
         channels: size of the shared embedding (published: 64).
-        region: ``dict(scope=..., ignore=..., weighting=..., min_points=...)``, see `regions.region_table` and
-            `regions.pool_points`.
+        region: ``dict(scope=..., ignore=..., weighting=..., range_power=..., min_points=...)``, see
+            `regions.region_table` and `regions.pool_points`.
+        batch_norm: ``dict(dense=..., neighbours=...)``, whether these clouds share the batch statistics of the others,
+            see `cloud_passes.encode_clouds`.
         pixels: ``all`` pixels of a superpixel (published), or only those ``hit`` by a point.
         normalize: L2 norm ``before`` pooling (published), only ``after``, or ``both``. With ``after`` no
             full-resolution image map is ever built.
@@ -59,6 +64,7 @@ class Pretrainer(nn.Module):
         features: str | Path | None = None,
         channels: int = 64,
         region: Mapping[str, Any] | None = None,
+        batch_norm: Mapping[str, str] | None = None,
         pixels: str = "all",
         normalize: str = "before",
     ) -> None:
@@ -71,32 +77,55 @@ class Pretrainer(nn.Module):
             )
         self.student, self.teacher = student, teacher
         self.objectives = _terms(objectives)
+        self.batch_norm = check_rules(batch_norm or {})
         self.pixels, self.normalize = pixels, normalize
         region = dict(region or {})
-        self.pooling = {name: region.pop(name) for name in ("weighting", "min_points") if name in region}
+        pooling = ("weighting", "range_power", "min_points")
+        self.pooling = {name: region.pop(name) for name in pooling if name in region}
         self.region = region
         cache = None if features is None else FeatureCache.open(features)
         source = teacher.channels if cache is None else cache.channels
         self._cache_record = None if cache is None else cache.record
-        reads = {term.reads for term in self.objectives}
+        self.reads = {term.reads for term in self.objectives}
+        embeds = self.reads & {"regions", "embedded pairs"}
         # heads exist only for what the objectives read: every trainable parameter gets a gradient
-        self.point_head = nn.Linear(student.out_channels, channels) if "regions" in reads else None
-        self.image_head = nn.Linear(source, channels) if "regions" in reads else None
-        self.regression_head = nn.Linear(student.out_channels, source) if "pairs" in reads else None
+        self.point_head = nn.Linear(student.out_channels, channels) if embeds else None
+        self.image_head = nn.Linear(source, channels) if embeds else None
+        self.regression_head = nn.Linear(student.out_channels, source) if "pairs" in self.reads else None
+        self.temperatures, self.queues = nn.ModuleDict(), nn.ModuleDict()
+        for term in self.objectives:
+            if term.options.pop("learn_temperature", False):
+                self.temperatures[term.name] = LearnedTemperature(term.options.pop("temperature", 0.07))
+            if size := term.options.pop("queue", None):
+                self.queues[term.name] = NegativeQueue(size, channels)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted sum of the objectives under ``loss``, each one, and how many pairs and rows carried them."""
-        voxels = self.student(batch.points, batch.cloud, batch.num_clouds)
+        voxels = encode_clouds(self.student, batch, self.batch_norm)
         images = self.image_features(batch)
         matches = self.match(batch, voxels, images)
 
-        terms = {term.name: term.function(matches, **term.options) for term in self.objectives}
+        terms = {term.name: self._term(term, matches) for term in self.objectives}
         total = sum(term.weight * terms[term.name] for term in self.objectives)
+        for queue in self.queues.values():
+            queue.commit()
 
         rows = 0 if matches.points is None else int((matches.points[matches.slot(0)] > 0).sum())
         counts = {"pairs": float(len(batch.pair_point)), "rows": float(rows)}
         logged = {name: value.detach() for name, value in terms.items()}
+        logged |= {f"{name}_temperature": learned().detach() for name, learned in self.temperatures.items()}
         return {"loss": total, **logged, **counts, "_features": voxels.features.detach()}
+
+    def _term(self, term: Term, matches: Matches) -> Tensor:
+        """One objective's value, with what it remembers and learns."""
+        options = dict(term.options)
+        if term.name in self.queues:
+            options["queue"] = self.queues[term.name]
+        if term.name not in self.temperatures:
+            return term.function(matches, **options)
+        temperature = self.temperatures[term.name]()
+        # a term without rows must still give the temperature a gradient, of zero, like on the other ranks
+        return term.function(matches, temperature=temperature, **options) + 0.0 * temperature.sum()
 
     def image_features(self, batch: Batch) -> Tensor:
         """(I, T, h, w) frozen features: the batch's own when they were cached, else the teacher's, all in one pass."""
@@ -105,14 +134,18 @@ class Pretrainer(nn.Module):
     def match(self, batch: Batch, voxels: Any, images: Tensor) -> Matches:
         """Student and teacher features brought together: by region, by pair, or both, as the objectives ask."""
         found: dict[str, Any] = {}
-        if self.regression_head is not None or self.pixels == "hit":
+        if self.reads & {"pairs", "embedded pairs"} or self.pixels == "hit":
             pair_pixel = sample_pixels(images, batch, batch.view_size)
-        if self.regression_head is not None:
+        if "pairs" in self.reads:
             found["pair_point"] = self.regression_head(voxels.features)[voxels.inverse[batch.pair_point]]
             found["pair_pixel"] = pair_pixel.float()
-        if self.point_head is not None:
+        embedded = None if self.point_head is None else self.point_head(voxels.features)
+        if "embedded pairs" in self.reads:
+            found["pair_q"] = embedded[voxels.inverse[batch.pair_point]]
+            found["pair_k"] = self.image_head(pair_pixel.float())
+        if "regions" in self.reads:
             table = region_table(batch, **self.region)
-            points = self._normalized(self.point_head(voxels.features), "before")
+            points = self._normalized(embedded, "before")
             superpoints, point_counts = pool_points(points, voxels.inverse, batch, table, **self.pooling)
             if self.pixels == "hit":
                 superpixels, pixel_counts = self._pool_hits(pair_pixel, batch, table)

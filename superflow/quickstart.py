@@ -13,17 +13,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from .benchmark import Plan, load_plan, read_results, run_arms
 from .errors import InputError, write_atomically
 from .preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
 from .report import QuickstartResult, write_report
 
 log = logging.getLogger(__name__)
-
-NEIGHBOUR_GAP_S = 0.5  # between a frame and the neighbours it is contrasted with, as on nuScenes
-
 
 @dataclass(frozen=True, slots=True)
 class QuickstartOptions:
@@ -95,21 +90,14 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
 
 
 def plan_for(index: Any, plan: Plan, max_frames: int) -> Plan:
-    """The plan with the frames of this log, and neighbours half a second away whatever its frame rate.
+    """The plan with the frames of this log.
 
     Raises:
         InputError: too few key frames to hold any out.
     """
     train, evaluate = split_scenes(index)
     train, evaluate = limit_frames(index, train, max_frames), limit_frames(index, evaluate, max_frames // 2)
-    times = index.time_us[index.rows(train)].astype(np.float64) / 1e6
-    gaps = np.diff(times)
-    step = max(1, round(NEIGHBOUR_GAP_S / float(np.median(gaps)))) if len(gaps) else 1
-    options = {
-        **plan.options.get("pretrained", {}),
-        "train_dataloader.dataset.frames": train,
-        "train_dataloader.dataset.offsets": [-step, 0, step],
-    }
+    options = {**plan.options.get("pretrained", {}), "train_dataloader.dataset.frames": train}
     return replace(plan, train=train, evaluate=evaluate, options={**plan.options, "pretrained": options})
 
 

@@ -104,6 +104,7 @@ def pool_points(
     table: RegionTable,
     *,
     weighting: str = "pair",
+    range_power: float = 0.0,
     min_points: int = 1,
 ) -> tuple[Tensor, Tensor]:
     """Superpoint features of every slot.
@@ -112,6 +113,8 @@ def pool_points(
         features: (V, C) voxel features of all clouds; inverse: (N,) voxel of each point.
         weighting: ``pair``: every pair counts (published; near and doubly seen points weigh more); ``point``: a point
             counts once a region; ``voxel``: a voxel counts once a region.
+        range_power: a member weighs as much as the horizontal distance of its voxel to this power, distances below 1 m
+            counting as 1 m: -1 trusts near points more, 2 makes up for points thinning out, 0 weighs all alike.
         min_points: a superpoint with fewer members counts as empty.
 
     Returns:
@@ -133,7 +136,14 @@ def pool_points(
         unique = torch.unique(segment * base + member)
         segment, member = unique // base, unique % base
         voxel = inverse[member] if weighting == "point" else member
-    means, counts = segment_mean(features.index_select(0, voxel), segment, slots * rows)
+    values = features.index_select(0, voxel)
+    if range_power:
+        distance, _ = segment_mean(batch.points[:, :2].norm(dim=1, keepdim=True), inverse, len(features))
+        weight = distance.clamp(min=1.0).pow(range_power)[voxel]
+        values = torch.cat([values.float() * weight, weight], dim=1)
+    means, counts = segment_mean(values, segment, slots * rows)
+    if range_power:
+        means = means[:, :-1] / means[:, -1:].clamp(min=torch.finfo(means.dtype).tiny)
     counts = counts * (counts >= min_points)
     return means.view(slots, rows, means.shape[1]), counts.view(slots, rows)
 

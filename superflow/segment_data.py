@@ -113,7 +113,9 @@ class SegmentDataset(Dataset):
             inside = self.limits.mask(points)
             points, labels = points[inside], labels[inside]
         count = draw_count(
-            len(points), self.max_points, lambda: float(torch.rand((), generator=generator, dtype=torch.float64))
+            len(points),
+            self.max_points,
+            lambda: float(torch.rand((), generator=generator, dtype=torch.float64)),
         )
         if count < len(points):
             kept = torch.randperm(len(points), generator=generator)[:count].sort().values

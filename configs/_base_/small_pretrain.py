@@ -22,6 +22,8 @@ train_dataloader = dict(
         index=data_root,
         frames="train",
         features=f"{data_root}/features/efficientnet_lite0",
+        offsets=(-0.5, 0.0, 0.5),  # seconds, whatever the rate of the log's key frames
+        offset_unit="seconds",
         cameras_per_clip=None,
         view_size=(112, 208),  # twice the grid of the features
         limits=dict(range_m=(1.5, 60.0), height_m=(-5.0, 14.0)),

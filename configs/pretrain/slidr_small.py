@@ -4,6 +4,6 @@ _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pret
 
 model = dict(objectives=[dict(type="spatial")], region=dict(scope="image"))
 train_dataloader = dict(
-    dataset=dict(offsets=(0,), sweeps=0, superpixels="work_dirs/prepared/superpixels/slic")
+    dataset=dict(offsets=(0.0,), sweeps=0, superpixels="work_dirs/prepared/superpixels/slic")
 )
 train_cfg = dict(max_iters=220)

@@ -9,7 +9,6 @@ model = dict(
 )
 train_dataloader = dict(
     dataset=dict(
-        offsets=(-1, 0, 1),
         sweeps=2,
         border="repeat",
         cameras_per_clip=3,

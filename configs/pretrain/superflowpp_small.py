@@ -17,6 +17,6 @@ model = dict(
 )
 train_dataloader = dict(
     batch_size=1,
-    dataset=dict(offsets=(-1, 0, 1), sweeps=1, sweep_points=2000, region="world_cell", cell_m=0.5),
+    dataset=dict(sweeps=1, sweep_points=2000, region="world_cell", cell_m=0.5),
 )
 train_cfg = dict(max_iters=220)

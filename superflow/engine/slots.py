@@ -105,6 +105,8 @@ class ObjectiveSlot:
         known = set(_arguments(function, own=True) or ()) - {"matches"}
         if _arguments(function) is None:  # it takes **options
             known |= set(_arguments(contrast) or ()) - {"matches", "q", "k", "filled"}
+        if "temperature" in known:
+            known.add("learn_temperature")  # read by the pretrainer, which holds what is learned
         return dict.fromkeys((*known, "type", "weight"), ANY)
 
     def required(self, node: Mapping[str, Any], where: str) -> list[str]:

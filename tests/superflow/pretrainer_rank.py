@@ -13,11 +13,12 @@ from torch import nn
 from superflow.pretrainer import Pretrainer
 
 OBJECTIVES = [
-    {"type": "spatial", "same_id": "ignored"},
+    {"type": "spatial", "same_id": "ignored", "queue": 64, "learn_temperature": True},
     {"type": "temporal", "same_id": "positive"},
     {"type": "cross_temporal", "symmetric": True},
     {"type": "dense_to_sparse", "kind": "cosine"},
     {"type": "point_regression"},
+    {"type": "point_contrast", "learn_temperature": True},
 ]
 
 
@@ -39,6 +40,7 @@ if __name__ == "__main__":
     rank, store, out = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
     dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
     net = model()
+    net.loss(clips()[rank])  # fills the queue
     net.loss(clips()[rank])["loss"].backward()
     for gradient in gradients(net).values():
         dist.all_reduce(gradient)

@@ -28,7 +28,7 @@ class EveryPointAVoxel(nn.Module):
         super().__init__()
         self.linear = nn.Linear(4, self.out_channels)
 
-    def forward(self, points: Tensor, cloud: Tensor, num_clouds: int) -> Voxels:
+    def forward(self, points: Tensor, cloud: Tensor, num_clouds: int, age: Tensor | None = None) -> Voxels:
         return Voxels(self.linear(points[::2]), torch.arange(len(points)) // 2)
 
     def config(self) -> dict:

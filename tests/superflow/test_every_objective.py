@@ -35,6 +35,8 @@ def matches(seed: int = 0) -> Matches:
         pixels=pixels,
         pair_point=torch.randn(PAIRS, CHANNELS, generator=draw, requires_grad=True),
         pair_pixel=torch.randn(PAIRS, CHANNELS, generator=draw),
+        pair_q=torch.randn(PAIRS, CHANNELS, generator=draw, requires_grad=True),
+        pair_k=torch.randn(PAIRS, CHANNELS, generator=draw, requires_grad=True),
         teacher_rows=torch.randn(ROWS, CHANNELS, generator=draw),
     )
 
@@ -57,7 +59,11 @@ def test_one_finite_number_that_teaches_the_student(name):
     gradients = [value.grad for value in learned(found) if value.grad is not None]
     assert gradients
     assert all(gradient.isfinite().all() for gradient in gradients)
-    student = found.pair_point if OBJECTIVES[name][1] == "pairs" else found.superpoints
+    student = {
+        "regions": found.superpoints,
+        "pairs": found.pair_point,
+        "embedded pairs": found.pair_q,
+    }[OBJECTIVES[name][1]]
     assert student.grad.abs().sum() > 0
 
 
@@ -71,6 +77,8 @@ def test_nothing_to_compare_is_zero_with_a_graph(name):
         pixels=torch.zeros_like(full.pixels),
         pair_point=full.pair_point[:0],
         pair_pixel=full.pair_pixel[:0],
+        pair_q=full.pair_q[:0],
+        pair_k=full.pair_k[:0],
     )
     loss = OBJECTIVES[name][0](empty)
     assert loss.item() == 0
@@ -87,7 +95,14 @@ def test_matching_features_cost_less_than_shuffled_ones(name):
     def loss(order: torch.Tensor, pairs: torch.Tensor) -> float:
         moved = features.expand(len(SLOTS), -1, -1).clone()
         moved[1] = features[order]  # the centre's sparse cloud
-        made = replace(found, superpoints=moved, superpixels=features.expand(3, -1, -1), pair_point=pairs)
+        made = replace(
+            found,
+            superpoints=moved,
+            superpixels=features.expand(3, -1, -1),
+            pair_point=pairs,
+            pair_q=pairs,
+            pair_k=target,
+        )
         return OBJECTIVES[name][0](made).item()
 
     assert loss(torch.arange(ROWS), target) < loss(shift, target.roll(1, 0)) - 0.1

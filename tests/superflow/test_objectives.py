@@ -14,6 +14,7 @@ from superflow.objectives import (
     cross_temporal,
     dense_to_sparse,
     info_nce,
+    point_contrast,
     point_regression,
     spatial,
     temporal,
@@ -196,3 +197,18 @@ def test_collated_clips_keep_their_ids_apart(clip):
     first = region_table(clip(0), scope="clip")
     both = region_table(joint, scope="clip")
     assert torch.equal(both.ids[both.owner == 0], first.ids)
+
+
+def test_points_against_pixels_is_info_nce_over_pairs():
+    q, k = rows(8, 6, 1), rows(8, 6, 2)
+    found = Matches(pair_q=q * 3, pair_k=k)  # of any length: the cosine counts
+    wanted = slow_info_nce(F.normalize(q, dim=1), F.normalize(k, dim=1), 0.2)
+    assert float(point_contrast(found, temperature=0.2)) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_points_against_pixels_draws_so_many_pairs():
+    q = rows(50, 6, 1)
+    torch.manual_seed(0)
+    losses = {round(float(point_contrast(Matches(pair_q=q, pair_k=q), max_pairs=5)), 6) for _ in range(4)}
+    assert len(losses) == 4
+    assert max(losses) < float(point_contrast(Matches(pair_q=q, pair_k=q)))

@@ -83,6 +83,31 @@ def test_superpoints_are_means_of_their_members(clip, weighting):
                 assert torch.allclose(means[slot, row], features[voxels].mean(0), atol=1e-5)
 
 
+@pytest.mark.parametrize("weighting", ["pair", "point", "voxel"])
+@pytest.mark.parametrize("power", [-1.0, 2.0])
+def test_members_weigh_by_their_distance(clip, weighting, power):
+    batch = clip(0)
+    batch = replace(batch, points=batch.points * 20)
+    inverse = torch.arange(len(batch.points)) // 2
+    features = torch.randn(len(inverse) // 2, 3)
+    table = region_table(batch)
+    means, counts = pool_points(features, inverse, batch, table, weighting=weighting, range_power=power)
+    plain_means, plain_counts = pool_points(features, inverse, batch, table, weighting=weighting)
+    assert torch.equal(counts, plain_counts)
+    assert not torch.allclose(means, plain_means, atol=1e-2)
+    distance = batch.points[:, :2].norm(dim=1).view(-1, 2).mean(1).clamp(min=1.0)  # of a voxel's two points
+    slot, row = 1, 2
+    members = []
+    for pair, point in enumerate(batch.pair_point.tolist()):
+        if int(table.cloud_slot[batch.cloud[point]]) == slot and int(table.row[pair]) == row:
+            members.append(int(inverse[point]) if weighting == "voxel" else point)
+    members = members if weighting == "pair" else sorted(set(members))
+    voxels = members if weighting == "voxel" else [int(inverse[point]) for point in members]
+    weights = distance[voxels] ** power
+    wanted = (features[voxels] * weights[:, None]).sum(0) / weights.sum()
+    assert torch.allclose(means[slot, row], wanted, atol=1e-5)
+
+
 def test_mistake_28_a_point_seen_a_hundred_times_weighs_once(clip):
     batch = clip(0)
     repeat = torch.cat([torch.arange(len(batch.pair_point)), torch.zeros(100, dtype=torch.int64)])

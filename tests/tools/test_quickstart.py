@@ -91,12 +91,12 @@ def test_a_folder_belongs_to_one_log(result, tmp_path):
         run_quickstart(QuickstartOptions(out=result.backbone.parent, data=tmp_path, jobs=1))
 
 
-def test_neighbours_are_half_a_second_away_at_any_frame_rate(pandaset_root, tmp_path):
+def test_the_plan_takes_frames_of_the_log(pandaset_root, tmp_path):
     from superflow.benchmark import load_plan
 
     index: LogIndex = write_index(pandaset_root, tmp_path, version="v1.0-mini")
     plan = plan_for(index, load_plan("quickstart"), 40)
-    assert plan.options["pretrained"]["train_dataloader.dataset.offsets"] == [-5, 0, 5]  # 10 Hz
+    assert plan.options["pretrained"]["train_dataloader.dataset.frames"] == plan.train
     assert (plan.train, plan.evaluate) == (["scene-9002[:40]"], ["scene-9202"])
     assert split_scenes(index) == (["scene-9002", "scene-9102"], ["scene-9202"])
     assert limit_frames(index, ["scene-9202", "scene-9102"], 10) == ["scene-9202", "scene-9102[:2]"]
