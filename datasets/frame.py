@@ -79,7 +79,8 @@ class Clip:
     """A frame and its neighbours in time. A neighbour that does not exist is absent, never a repeat.
 
     ``frames`` maps the offset in key frames to the frame: always 0, and those of the asked offsets that exist.
-    ``sweeps`` are the scans just before frame 0 (newest first) that make its cloud dense.
+    ``sweeps`` are the scans around frame 0 that make its cloud dense: those just before (newest first), then those
+    just after (oldest first).
     """
 
     frames: dict[int, Frame]

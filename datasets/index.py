@@ -135,11 +135,38 @@ class LogIndex:
         gap_us = abs(int(self.time_us[other]) - int(self.time_us[row]))
         return None if max_gap_s is not None and gap_us > max_gap_s * 1e6 else other
 
-    def sweeps(self, row: int, count: int) -> list[int]:
-        """Rows of up to ``count`` scans (key frames or not) just before ``row`` in its scene, newest first."""
+    def neighbour_at(self, row: int, seconds: float, *, tolerance_s: float) -> int | None:
+        """Row of the key frame of the same scene that is nearest in time to ``seconds`` after ``row``, or None.
+
+        Of two that are equally near, the earlier. The answer comes from the log's time order, whatever subset of rows
+        is in use, and whatever the rate of the key frames.
+
+        Args:
+            seconds: from the scan to its neighbour [s], negative for earlier ones; 0 gives ``row``.
+            tolerance_s: None if the nearest is further than this from the asked time [s]; None too if it is ``row``.
+        """
         row = self._check(row)
-        first = int(np.searchsorted(self.scene_of, self.scene_of[row]))
-        return list(range(row - 1, max(first, row - count) - 1, -1))
+        if seconds == 0:
+            return row
+        start, stop = np.searchsorted(self._keys, self._scene_rows(row))
+        keys = self._keys[start:stop]
+        asked_us = int(self.time_us[row]) + round(seconds * 1e6)
+        after = int(np.searchsorted(self.time_us[keys], asked_us))
+        beside = keys[max(after - 1, 0) : after + 1].tolist()
+        gap_us, other = min(
+            ((abs(int(self.time_us[key]) - asked_us), key) for key in beside), default=(0, row)
+        )
+        return None if other == row or gap_us > tolerance_s * 1e6 else int(other)
+
+    def sweeps(self, row: int, count: int, *, after: int = 0) -> list[int]:
+        """Rows of scans (key frames or not) around ``row`` in its scene.
+
+        Up to ``count`` just before it, newest first, then up to ``after`` just after it, oldest first.
+        """
+        row = self._check(row)
+        first, stop = self._scene_rows(row)
+        before = range(row - 1, max(first, row - count) - 1, -1)
+        return [*before, *range(row + 1, min(stop, row + 1 + after))]
 
     # ---- what is in them --------------------------------------------------------------------------------------
 
@@ -186,6 +213,7 @@ class LogIndex:
         offsets: Sequence[int] = (-1, 0, 1),
         *,
         sweeps: int = 0,
+        sweeps_after: int = 0,
         max_gap_s: float | None = None,
         **frame_options: Any,
     ) -> Clip:
@@ -194,13 +222,15 @@ class LogIndex:
         Args:
             offsets: of the neighbours in key frames; 0 is always included.
             sweeps: number of earlier scans to add (points only), newest first.
+            sweeps_after: number of later scans to add after those, oldest first.
             max_gap_s: as in ``neighbour``.
             frame_options: as in ``frame``, for the centre and the neighbours.
         """
         found = {offset: self.neighbour(row, offset, max_gap_s=max_gap_s) for offset in sorted({0, *offsets})}
         frames = {offset: self.frame(r, **frame_options) for offset, r in found.items() if r is not None}
         bare = {"cameras": (), "labels": False, "raw_intensity": frame_options.get("raw_intensity", False)}
-        return Clip(frames, tuple(self.frame(r, **bare) for r in self.sweeps(row, sweeps)))
+        around = self.sweeps(row, sweeps, after=sweeps_after)
+        return Clip(frames, tuple(self.frame(r, **bare) for r in around))
 
     def cameras(
         self,
@@ -257,6 +287,11 @@ class LogIndex:
         if not 0 <= row < len(self):
             raise IndexError(f"row {row} is outside this index of {len(self)} scans")
         return int(row)
+
+    def _scene_rows(self, row: int) -> tuple[int, int]:
+        """First row of the scan's scene, and the one after its last."""
+        scene = self.scene_of[row]
+        return int(np.searchsorted(self.scene_of, scene)), int(np.searchsorted(self.scene_of, scene, "right"))
 
     def _points(self, row: int, raw_intensity: bool) -> NDArray[np.float32]:
         """(N, columns) float32 in x forward, y left, z up."""

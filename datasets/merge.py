@@ -1,4 +1,4 @@
-"""Several scans in one cloud, in the frame of the newest."""
+"""Several scans in one cloud, in the frame of the centre."""
 
 from __future__ import annotations
 
@@ -7,27 +7,37 @@ from numpy.typing import NDArray
 
 from ..geometry import invert, transform_points
 from .frame import Clip, Frame
+from .moving import seen_through
 
 
-def merge_sweeps(clip: Clip, *, max_age_s: float | None = None) -> NDArray[np.float32]:
+def merge_sweeps(
+    clip: Clip, *, max_age_s: float | None = None, drop_moving: bool = False
+) -> NDArray[np.float32]:
     """The centre's points followed by those of its sweeps, all in the centre's LiDAR frame.
 
-    Static things fall together; moving ones leave a trail, so keep the ages short. Nothing is dropped or thinned.
+    Static things fall together; moving ones leave a trail, so keep the ages short or drop what the centre sees through.
 
     Args:
-        clip: read with ``sweeps`` > 0; without sweeps the result is the centre's own points.
-        max_age_s: leave out sweeps older than this [s].
+        clip: read with ``sweeps`` or ``sweeps_after`` > 0; without sweeps the result is the centre's own points.
+        max_age_s: leave out sweeps further from the centre in time than this [s], before and after.
+        drop_moving: leave out the points of sweeps that are gone at the centre's time, see ``moving.seen_through``;
+            best with the whole scan as the centre's points.
 
     Returns:
-        (N, C + 1) float32: the scan's columns, then the age of the point [s, >= 0; 0 for the centre's own points].
-        The first ``len(clip.center.points)`` rows are the centre's, in their order.
+        (N, C + 1) float32: the scan's columns, then the age of the point [s; 0 for the centre's own points, > 0 for
+        earlier sweeps, < 0 for later ones]. The first ``len(clip.center.points)`` rows are the centre's, in their
+        order.
     """
     center = clip.center
     parts = [_with_age(center.points, 0.0)]
     for sweep in clip.sweeps:
         age_s = (center.time_us - sweep.time_us) * 1e-6
-        if max_age_s is None or age_s <= max_age_s:
-            parts.append(_with_age(transform_points(sweep_to_center(center, sweep), sweep.points), age_s))
+        if max_age_s is not None and abs(age_s) > max_age_s:
+            continue
+        points = transform_points(sweep_to_center(center, sweep), sweep.points)
+        if drop_moving:
+            points = points[~seen_through(points, center.points)]
+        parts.append(_with_age(points, age_s))
     return np.concatenate(parts)
 
 

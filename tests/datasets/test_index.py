@@ -71,14 +71,98 @@ def test_a_neighbour_beyond_the_gap_is_absent(small_index):
     assert sorted(small_index.clip(row, (-2, -1, 1), max_gap_s=0.4, images=False).frames) == [0]
 
 
-def test_sweeps_are_the_scans_just_before(small_index):
+def slow_neighbour_at(index, row, seconds, tolerance_s):
+    """The definition: of all key frames of the scene the one with the smallest gap, the earlier of two."""
+    if seconds == 0:
+        return row
+    best, best_us = None, None
+    for other in range(len(index)):
+        if index.is_key[other] and index.scene(other) == index.scene(row):
+            gap_us = abs(int(index.time_us[other]) - int(index.time_us[row]) - round(seconds * 1e6))
+            if best is None or gap_us < best_us:
+                best, best_us = other, gap_us
+    return None if best is None or best == row or best_us > tolerance_s * 1e6 else best
+
+
+@pytest.fixture
+def irregular_index(small_index):
+    """The small log with gaps of 1 to 200 ms between scans, so of 0.4 to 1.5 s between key frames."""
+    index = LogIndex.open(small_index.folder)
+    steps_us = np.random.default_rng(3).integers(1_000, 200_000, len(index))
+    index.time_us = small_index.time_us[0] + np.cumsum(steps_us)
+    return index
+
+
+@pytest.mark.parametrize("which", ["small_index", "irregular_index", "pandaset_index"])
+def test_neighbours_by_seconds_match_the_definition(which, request):
+    index = request.getfixturevalue(which)
+    found = []
+    for row in range(len(index)):
+        for seconds in (-1.7, -0.5, -0.25, -0.1, -0.04, 0, 0.03, 0.1, 0.25, 0.5, 1.0):
+            for tolerance_s in (0.0, 0.02, 0.06, 0.5):
+                answer = index.neighbour_at(row, seconds, tolerance_s=tolerance_s)
+                assert answer == slow_neighbour_at(index, row, seconds, tolerance_s)
+                found.append(answer)
+    assert 0.1 < np.mean([answer is None for answer in found]) < 0.9
+
+
+def test_neighbours_by_seconds_stay_in_their_scene(small_index, pandaset_index):
+    """The second real scene starts 0.4 s after the end of the first."""
+    last, first = int(pandaset_index.rows("scene-9002")[-1]), int(pandaset_index.rows("scene-9102")[0])
+    assert pandaset_index.time_us[first] - pandaset_index.time_us[last] == pytest.approx(400_000, abs=1_000)
+    for seconds in (0.1, 0.4):
+        assert pandaset_index.neighbour_at(last, seconds, tolerance_s=0.09) is None
+        assert pandaset_index.neighbour_at(first, -seconds, tolerance_s=0.09) is None
+        assert pandaset_index.neighbour_at(last, -seconds, tolerance_s=0.01) == last - round(10 * seconds)
+        assert pandaset_index.neighbour_at(first, seconds, tolerance_s=0.01) == first + round(10 * seconds)
+    keys = small_index.rows("scene-0001")
+    assert small_index.neighbour_at(int(keys[0]), 9.0, tolerance_s=7.5) == keys[-1]
+    assert small_index.neighbour_at(int(keys[-1]), 9.0, tolerance_s=99) is None  # the nearest is itself
+
+
+def test_neighbours_by_seconds_are_the_nearest_key_frames(small_index):
+    row = int(small_index.rows("scene-0001")[1])
+    assert small_index.neighbour_at(row, 0.5, tolerance_s=0.0) == row + 10
+    assert small_index.neighbour_at(row, -0.5, tolerance_s=0.0) == row - 10
+    assert small_index.neighbour_at(row, 0.2, tolerance_s=9) is None  # it is nearer than the next
+    assert small_index.neighbour_at(row, 0.75, tolerance_s=0.3) == row + 10  # of two equally near
+    assert small_index.neighbour_at(row + 4, 0.3, tolerance_s=0.01) == row + 10  # from a sweep
+    assert small_index.neighbour_at(row + 4, 0, tolerance_s=0.0) == row + 4
+    with pytest.raises(IndexError, match="outside this index"):
+        small_index.neighbour_at(len(small_index), 0.5, tolerance_s=0.1)
+
+
+def slow_sweeps(index, row, count, after):
+    """The definition: step by step away from the scan, as long as the scene is the same."""
+    found = []
+    for step, wanted in ((-1, count), (1, after)):
+        other = row + step
+        while wanted > 0 and 0 <= other < len(index) and index.scene(other) == index.scene(row):
+            found.append(other)
+            other, wanted = other + step, wanted - 1
+    return found
+
+
+@pytest.mark.parametrize("which", ["small_index", "pandaset_index"])
+def test_sweeps_match_the_definition(which, request):
+    index = request.getfixturevalue(which)
+    for row in range(len(index)):
+        assert index.sweeps(row, 3) == slow_sweeps(index, row, 3, 0)
+        for count, after in ((0, 0), (0, 2), (2, 1), (9, 99)):
+            assert index.sweeps(row, count, after=after) == slow_sweeps(index, row, count, after)
+
+
+def test_sweeps_are_the_scans_around(small_index):
     keys = small_index.rows("scene-0001")
     row = int(keys[1])
     assert small_index.sweeps(row, 3) == [row - 1, row - 2, row - 3]
+    assert small_index.sweeps(row, 2, after=2) == [row - 1, row - 2, row + 1, row + 2]
     assert small_index.sweeps(int(keys[0]), 3) == []
     assert small_index.sweeps(int(keys[0]) + 2, 9) == [int(keys[0]) + 1, int(keys[0])]
-    clip = small_index.clip(row, (), sweeps=3)
-    assert [sweep.time_us for sweep in clip.sweeps] == [clip.center.time_us - 50_000 * i for i in (1, 2, 3)]
+    assert small_index.sweeps(int(keys[-1]) - 1, 0, after=5) == [int(keys[-1])]
+    clip = small_index.clip(row, (), sweeps=3, sweeps_after=2)
+    steps = (-1, -2, -3, 1, 2)
+    assert [sweep.time_us for sweep in clip.sweeps] == [clip.center.time_us + 50_000 * i for i in steps]
     assert all(not sweep.cameras and sweep.labels is None and not sweep.is_key for sweep in clip.sweeps)
 
 

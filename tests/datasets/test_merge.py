@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from superflow.datasets.merge import merge_sweeps, sweep_to_center
+from superflow.datasets.moving import seen_through
+from superflow.geometry import transform_points
 
 
 def test_mistake_10_sweeps_align_through_the_pose_chain(small_index, small_log):
@@ -32,6 +34,37 @@ def test_ages_limit_the_cloud(small_index):
     assert len(merge_sweeps(clip, max_age_s=0.0)) == 50
 
 
+def test_later_sweeps_align_and_have_negative_ages(small_index):
+    row = int(small_index.rows("scene-0001")[1])
+    clip = small_index.clip(row, (), sweeps=2, sweeps_after=3, images=False)
+    stacks = merge_sweeps(clip).reshape(6, 50, 6)
+    np.testing.assert_allclose(stacks[:, :, :3], np.broadcast_to(stacks[0, :, :3], (6, 50, 3)), atol=1e-4)
+    ages = np.array([0, 0.05, 0.1, -0.05, -0.1, -0.15])
+    np.testing.assert_allclose(stacks[:, :, 5], np.broadcast_to(ages[:, None], (6, 50)), atol=1e-6)
+    kept = merge_sweeps(clip, max_age_s=0.07).reshape(3, 50, 6)
+    np.testing.assert_array_equal(kept, stacks[[0, 1, 3]])
+
+
+def test_landmarks_never_move(small_index):
+    clip = small_index.clip(15, (), sweeps=4, sweeps_after=4, images=False)
+    np.testing.assert_array_equal(merge_sweeps(clip, drop_moving=True), merge_sweeps(clip))
+
+
+def test_what_moved_is_dropped_from_the_sweeps_alone(pandaset_index):
+    """The whole cloud without the points of each sweep that are gone; the centre's own and the order stay."""
+    row = int(pandaset_index.rows("scene-9102")[4])
+    clip = pandaset_index.clip(row, (), sweeps=2, sweeps_after=1, images=False)
+    whole = merge_sweeps(clip)
+    keep = [np.ones(len(clip.center.points), dtype=bool)]
+    for sweep in clip.sweeps:
+        points = transform_points(sweep_to_center(clip.center, sweep), sweep.points)
+        keep.append(~seen_through(points, clip.center.points))
+        assert 0 < (~keep[-1]).mean() < 0.1
+    np.testing.assert_array_equal(merge_sweeps(clip, drop_moving=True), whole[np.concatenate(keep)])
+    young = merge_sweeps(clip, max_age_s=0.15, drop_moving=True)
+    assert len(young) == keep[0].sum() + keep[1].sum() + keep[3].sum()
+
+
 def test_without_sweeps_the_cloud_is_the_scan(small_index):
     clip = small_index.clip(0, (), sweeps=3, images=False)
     merged = merge_sweeps(clip)
@@ -43,7 +76,7 @@ def test_without_sweeps_the_cloud_is_the_scan(small_index):
 def test_inputs_stay_unchanged(small_index):
     clip = small_index.clip(12, (), sweeps=2, images=False)
     before = [sweep.points.copy() for sweep in clip.sweeps]
-    merge_sweeps(clip)
+    merge_sweeps(clip, drop_moving=True)
     for sweep, old in zip(clip.sweeps, before):
         np.testing.assert_array_equal(sweep.points, old)
 
