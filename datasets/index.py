@@ -142,21 +142,27 @@ class LogIndex:
         is in use, and whatever the rate of the key frames.
 
         Args:
-            seconds: from the scan to its neighbour [s], negative for earlier ones; 0 gives ``row``.
-            tolerance_s: None if the nearest is further than this from the asked time [s]; None too if it is ``row``.
+            seconds: from the scan to its neighbour [s], negative for earlier ones; 0 gives ``row``. Only key frames on
+                that side of ``row`` are neighbours.
+            tolerance_s: None if the nearest is further than this from the asked time [s].
         """
         row = self._check(row)
         if seconds == 0:
             return row
-        start, stop = np.searchsorted(self._keys, self._scene_rows(row))
-        keys = self._keys[start:stop]
+        first, stop = self._scene_rows(row)
+        first, stop = (row + 1, stop) if seconds > 0 else (first, row)
+        keys = self._keys[slice(*np.searchsorted(self._keys, [first, stop]))]
         asked_us = int(self.time_us[row]) + round(seconds * 1e6)
         after = int(np.searchsorted(self.time_us[keys], asked_us))
         beside = keys[max(after - 1, 0) : after + 1].tolist()
-        gap_us, other = min(
-            ((abs(int(self.time_us[key]) - asked_us), key) for key in beside), default=(0, row)
-        )
-        return None if other == row or gap_us > tolerance_s * 1e6 else int(other)
+        gaps_us = [(abs(int(self.time_us[key]) - asked_us), key) for key in beside]
+        gap_us, other = min(gaps_us, default=(np.inf, row))
+        return None if gap_us > tolerance_s * 1e6 else int(other)
+
+    def key_interval_s(self) -> float:
+        """Usual time between key frames of a scene [s], the median; 0 where no scene has two."""
+        gaps_us = np.diff(self.time_us[self._keys])[np.diff(self.scene_of[self._keys]) == 0]
+        return float(np.median(gaps_us)) * 1e-6 if len(gaps_us) else 0.0
 
     def sweeps(self, row: int, count: int, *, after: int = 0) -> list[int]:
         """Rows of scans (key frames or not) around ``row`` in its scene.
