@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from superflow.datasets.nuscenes import write_index
-from superflow.evaluation import lookup_scores
-from superflow.features import RawCoordinates, read_scan, sample_features
-from superflow.heads import fit_linear_probe
-from superflow.segment_data import SegmentDataset
-from superflow.voting import Ballot, VotingOptions, neighbour_rows, relative_pose, vote
+from superflow.downstream.evaluation import lookup_scores
+from superflow.downstream.features import RawCoordinates, read_scan, sample_features
+from superflow.downstream.heads import fit_linear_probe
+from superflow.downstream.segment_data import SegmentDataset
+from superflow.downstream.voting import Ballot, VotingOptions, neighbour_rows, relative_pose, vote
 
 
 @pytest.fixture(scope="module")

@@ -9,19 +9,26 @@ import numpy as np
 import pytest
 import torch
 
-from superflow.errors import InputError
-from superflow.features import Scan, read_scan
-from superflow.geometry import invert, make_transform
-from superflow.heads import LinearProbe
-from superflow.segmentor import Segmentor
-from superflow.vote_log import (
+from superflow.downstream.features import Scan, read_scan
+from superflow.downstream.heads import LinearProbe
+from superflow.downstream.segmentor import Segmentor
+from superflow.downstream.vote_log import (
     evaluate_voting,
     head_predictor,
     moving_classes,
     segmentor_predictor,
     write_pseudo_labels,
 )
-from superflow.voting import Ballot, VotingOptions, confidence_weights, neighbour_rows, relative_pose, vote
+from superflow.downstream.voting import (
+    Ballot,
+    VotingOptions,
+    confidence_weights,
+    neighbour_rows,
+    relative_pose,
+    vote,
+)
+from superflow.errors import InputError
+from superflow.geometry import invert, make_transform
 
 CLASSES = 4
 

@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .geometry import invert
-from .places import voxel_keys
+from ..geometry import invert, voxel_keys
 
 Confidence = Literal["one", "max", "entropy"]
 

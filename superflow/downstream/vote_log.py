@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .batch import Batch
-from .errors import InputError, write_atomically
+from ..batch import Batch
+from ..errors import InputError, write_atomically
+from ..protocol import token_hash
 from .features import FeatureSource, Scan, read_scan
 from .heads import Head
 from .metrics import ConfusionMatrix, class_iou, class_predictions
 from .places import IGNORE, label_lookup
-from .protocol import token_hash
 from .segmentor import Segmentor
 from .voting import Ballot, VotingOptions, neighbour_rows, vote
 

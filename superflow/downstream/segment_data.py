@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .batch import Batch
-from .datasets.index import LogIndex
-from .errors import InputError
+from ..batch import Batch
+from ..datasets.index import LogIndex
+from ..errors import InputError
+from ..lidar.augment import augment
+from ..limits import Count, Limits, draw_count
+from ..protocol import data_record
 from .fractions import read_tokens
-from .lidar.augment import augment
-from .limits import Count, Limits, draw_count
-from .protocol import data_record
 
 
 class SegmentDataset(Dataset):
@@ -113,7 +113,9 @@ class SegmentDataset(Dataset):
             inside = self.limits.mask(points)
             points, labels = points[inside], labels[inside]
         count = draw_count(
-            len(points), self.max_points, lambda: float(torch.rand((), generator=generator, dtype=torch.float64))
+            len(points),
+            self.max_points,
+            lambda: float(torch.rand((), generator=generator, dtype=torch.float64)),
         )
         if count < len(points):
             kept = torch.randperm(len(points), generator=generator)[:count].sort().values
