@@ -192,6 +192,7 @@ def test_labelled_scans_are_refused_unless_asked_for():
         ({"decay": 0.0}, "decay 0.0"),
         ({"min_votes": 0}, "min_votes 0"),
         ({"confidence": "logit"}, "choose"),
+        ({"tracks": True}, "tracks is set without thing_classes"),
     ],
 )
 def test_wrong_options_are_named(settings, message):
