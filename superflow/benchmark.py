@@ -133,7 +133,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     if result.is_file():
         return json.loads(result.read_text())
     from .datasets.index import LogIndex
-    from .features import EncoderFeatures, RawCoordinates
+    from .downstream.features import EncoderFeatures, RawCoordinates
     from .lidar.encoder import LidarEncoder
 
     index = LogIndex.open(prepared)
@@ -169,9 +169,9 @@ def _measure(
     plan: Plan, index: Any, source: Any, arm: Arm, seed: int, training: Mapping[str, Any], watch: _Stopwatch
 ) -> dict[str, Any]:
     """Probe and vote: the part that is the same for every arm."""
-    from .probe import ProbeOptions, probe
-    from .vote_log import evaluate_voting, head_predictor
-    from .voting import VotingOptions
+    from .downstream.probe import ProbeOptions, probe
+    from .downstream.vote_log import evaluate_voting, head_predictor
+    from .downstream.voting import VotingOptions
 
     train, evaluate = index.rows(plan.train), index.rows(plan.evaluate)
     if not all(any(index.has_labels(row) for row in rows) for rows in (train, evaluate)):
@@ -305,7 +305,7 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
     if file.is_file():
         return json.loads(file.read_text())
     from .datasets.index import LogIndex
-    from .evaluation import lookup_scores
+    from .downstream.evaluation import lookup_scores
 
     index = LogIndex.open(prepared)
     train, evaluate = index.rows(plan.train).tolist(), index.rows(plan.evaluate).tolist()

@@ -1,4 +1,7 @@
-"""Rigid transforms. ``a_to_b`` (4, 4) float64 takes points of frame a to frame b: ``p_b = a_to_b @ p_a``."""
+"""Rigid transforms, and the voxels that points lie in.
+
+``a_to_b`` (4, 4) float64 takes points of frame a to frame b: ``p_b = a_to_b @ p_a``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Transform = NDArray[np.float64]
+_BITS = (24, 24, 15)  # of x, y, z of a packed voxel; 63 in all, so that a key is a non-negative int64
 
 
 def make_transform(rotation: Sequence[float], translation: Sequence[float]) -> Transform:
@@ -73,3 +77,25 @@ def transform_points(a_to_b: ArrayLike, points: NDArray) -> NDArray:
     moved = points.copy()
     moved[:, :3] = points[:, :3].astype(np.float64) @ a_to_b[:3, :3].T + a_to_b[:3, 3]
     return moved
+
+
+def voxel_keys(xyz: NDArray, size_m: float) -> NDArray[np.int64]:
+    """(N,) int64 key of the cubic voxel of each point; equal keys are equal voxels.
+
+    Args:
+        xyz: (N, 3) float [m]; voxel borders are multiples of ``size_m``.
+        size_m: edge of a voxel [m].
+
+    Raises:
+        ValueError: a coordinate is not finite or too far from the origin to be packed (0.2 m voxels reach
+            1600 km sideways and 3 km upwards).
+    """
+    cells = np.floor(np.asarray(xyz, dtype=np.float64) / size_m)
+    half = np.array([1 << (bits - 1) for bits in _BITS], dtype=np.float64)
+    if not bool((np.abs(cells) < half).all()):  # False also for NaN
+        raise ValueError(
+            f"coordinates up to {np.abs(xyz).max() if len(xyz) else 0:g} m cannot be packed into voxels of {size_m} m; "
+            "move the origin of the world nearer to the log"
+        )
+    x, y, z = (cells + half).astype(np.int64).T
+    return (x << (_BITS[1] + _BITS[2])) | (y << _BITS[2]) | z

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from .camera.projection import nearest_pixels, project, unoccluded
 from .datasets.frame import Camera, Frame
-from .geometry import transform_points
-from .places import voxel_keys
+from .geometry import transform_points, voxel_keys
 
 
 @dataclass(frozen=True, slots=True)

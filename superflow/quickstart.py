@@ -185,8 +185,8 @@ def _score(record: dict[str, Any]) -> str:
 
 def _export(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
     """The pretrained encoder of the first seed as a file, its batch-norm statistics those of whole scans."""
+    from .downstream.features import read_scan, recalibrate_batch_norm
     from .encoder_file import build_encoder, read_encoder_file
-    from .features import read_scan, recalibrate_batch_norm
     from .hub import card_of, save_backbone
 
     target = options.out / "backbone.safetensors"

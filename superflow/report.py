@@ -165,10 +165,10 @@ def overview(result: QuickstartResult, row: int) -> np.ndarray:
     import torch
 
     from .coloring import FeatureColors, class_colors
+    from .geometry import voxel_keys
     from .hub import load
     from .lidar.encoder import LidarEncoder
     from .picture import birds_eye, class_key, sheet
-    from .places import voxel_keys
 
     frame = result.index.frame(row, cameras=())
     pretrained = load(result.backbone)

@@ -14,10 +14,13 @@ LIMITS = "superflow.limits:Limits"
 AUGMENT = "superflow.lidar.augment:augment"
 
 # type in a config -> what it stands for
-_MODELS = {"Pretrainer": "superflow.pretrainer:Pretrainer", "Segmentor": "superflow.segmentor:Segmentor"}
+_MODELS = {
+    "Pretrainer": "superflow.pretrainer:Pretrainer",
+    "Segmentor": "superflow.downstream.segmentor:Segmentor",
+}
 _DATASETS = {
     "PretrainDataset": "superflow.pretrain_data:PretrainDataset",
-    "SegmentDataset": "superflow.segment_data:SegmentDataset",
+    "SegmentDataset": "superflow.downstream.segment_data:SegmentDataset",
 }
 # callable -> its arguments that are dicts of another callable's arguments
 PARTS: dict[str, dict[str, str]] = {

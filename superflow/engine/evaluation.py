@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..batch import Batch
 from ..distributed import world_sum
+from ..downstream.metrics import IGNORE, RANGE_EDGES_M, ConfusionMatrix, class_predictions
 from ..errors import InputError
-from ..metrics import IGNORE, RANGE_EDGES_M, ConfusionMatrix, class_predictions
 from .registry import METRICS
 
 

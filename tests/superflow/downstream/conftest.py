@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from superflow.datasets.frame import Frame
+from superflow.datasets.frame import Boxes, Frame
 from superflow.geometry import make_transform
 from superflow.lidar.encoder import LidarEncoder
 
@@ -22,7 +22,7 @@ class MadeLog:
     """Behaves as ``LogIndex``: a street along x with a wall at y = 6, and a car that drives away from the vehicle.
 
     Scene "b" lies 1000 m from scene "a". Every frame scans the same static points of the world, so that places can be
-    compared exactly; one point in ten is unlabelled.
+    compared exactly; one point in ten is unlabelled. Boxes are around the car and around a piece of the wall.
     """
 
     hash = "0123abcd"
@@ -67,6 +67,19 @@ class MadeLog:
         other = int(row) + offset
         inside = 0 <= other < len(self.scene_of) and self.scene_of[other] == self.scene_of[row]
         return other if inside else None
+
+    def boxes(self, row) -> Boxes:
+        time, origin = int(row) % FRAMES, [1000.0 * self.scene_of[int(row)], 0.0, 0.0]
+        half = np.sqrt(0.5)
+        return Boxes(
+            centers=np.array([[3.0 * time + 7.0, -2.6, 0.9], [10.0, 6.0, 1.5]]) + origin,
+            sizes=np.array([[4.2, 2.0, 1.6], [0.4, 6.0, 3.2]]),
+            rotations=np.array(
+                [[1.0, 0.0, 0.0, 0.0], [half, 0.0, 0.0, half]]
+            ),  # the wall's is turned: 6 m along x
+            categories=("vehicle.car", "static.wall"),
+            tracks=("car", "wall"),
+        )
 
     def frame(
         self, row, *, cameras=None, images=True, labels=True, boxes=False, raw_intensity=False

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import pytest
 
+from superflow.downstream.fractions import (
+    fraction_rows,
+    frame_fraction,
+    read_tokens,
+    scene_fraction,
+    write_tokens,
+)
 from superflow.errors import InputError, MissingFileError
-from superflow.fractions import fraction_rows, frame_fraction, read_tokens, scene_fraction, write_tokens
 
 
 def test_scenes_are_counted_from_one_in_file_order():

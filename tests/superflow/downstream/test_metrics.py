@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from superflow.metrics import NO_PREDICTION, ConfusionMatrix, class_predictions
+from superflow.downstream.metrics import NO_PREDICTION, ConfusionMatrix, class_predictions
 
 NAMES = ("road", "wall", "car", "tree", "sign")
 

@@ -10,9 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from superflow.errors import InputError
-from superflow.evaluation import evaluate_heads, lookup_scores
-from superflow.features import (
+from superflow.downstream.evaluation import evaluate_heads, lookup_scores
+from superflow.downstream.features import (
     EncoderFeatures,
     RawCoordinates,
     draw_points,
@@ -20,10 +19,12 @@ from superflow.features import (
     recalibrate_batch_norm,
     sample_features,
 )
-from superflow.heads import KnnProbe, fit_knn_probe, fit_linear_probe
+from superflow.downstream.heads import KnnProbe, fit_knn_probe, fit_linear_probe
+from superflow.downstream.places import label_lookup, majority_by_key, seen_voxels
+from superflow.downstream.probe import ProbeOptions, probe
+from superflow.errors import InputError
+from superflow.geometry import voxel_keys
 from superflow.limits import Limits
-from superflow.places import label_lookup, majority_by_key, seen_voxels, voxel_keys
-from superflow.probe import ProbeOptions, probe
 from superflow.protocol import PROTOCOL_FIELDS, check_protocol, token_hash
 
 FAST = ProbeOptions(max_points=1500, iterations=30, recalibrate_frames=3, knn_points=100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import numpy as np
@@ -9,11 +10,12 @@ import pytest
 import torch
 
 from superflow.datasets.nuscenes import write_index
-from superflow.evaluation import lookup_scores
-from superflow.features import RawCoordinates, read_scan, sample_features
-from superflow.heads import fit_linear_probe
-from superflow.segment_data import SegmentDataset
-from superflow.voting import Ballot, VotingOptions, neighbour_rows, relative_pose, vote
+from superflow.downstream.evaluation import lookup_scores
+from superflow.downstream.features import RawCoordinates, read_scan, sample_features
+from superflow.downstream.heads import fit_linear_probe
+from superflow.downstream.segment_data import SegmentDataset
+from superflow.downstream.tracks import points_in_boxes, standing_points
+from superflow.downstream.voting import Ballot, VotingOptions, neighbour_rows, relative_pose, vote
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +79,33 @@ def test_voting_at_full_size_is_quick_and_helps(index):
     assert float(voted.heeded.float().mean()) > 0.5
     assert float(after) > float(before) - 0.002
     torch.testing.assert_close(voted.probabilities.sum(1), torch.ones(len(labels)))
+
+
+def test_parked_cars_stand_and_driving_ones_do_not(index, pandaset_root):
+    """What drives and what is parked the annotators wrote down; the index does not read it."""
+    tables = pandaset_root / "v1.0-mini"
+    names = {one["token"]: one["name"] for one in json.loads((tables / "attribute.json").read_text())}
+    row = 30
+    annotated = [
+        one
+        for one in json.loads((tables / "sample_annotation.json").read_text())
+        if [one["sample_token"]] == index.sample_tokens([row])
+    ]
+    scan, boxes = read_scan(index, row), index.boxes(row)
+    inside = dict(zip(boxes.tracks, points_in_boxes(boxes, scan.world)))
+    points = scan.points.numpy()
+    still = standing_points(index, row, (-2, -1, 1, 2), points, scan.lidar_to_world, max_m=0.2)
+    number = {"object_motion.parked": 0, "object_motion.moving": 0}
+    for one in annotated:
+        rows = inside[one["instance_token"]]
+        # the scans are rounded to 4 mm: a few points cross a surface
+        assert abs(len(rows) - one["num_lidar_pts"]) <= 2 + 0.002 * one["num_lidar_pts"]
+        motion = {names[token] for token in one["attribute_tokens"]} & set(number)
+        if motion and len(rows) >= 50:
+            number[motion.pop()] += 1
+            (found,) = np.unique(still[rows])
+            assert found == ("object_motion.parked" in {names[token] for token in one["attribute_tokens"]})
+    assert number["object_motion.parked"] > 20
+    assert number["object_motion.moving"] > 5
+    everything = np.concatenate(list(inside.values()))
+    assert not still[np.setdiff1d(np.arange(len(still)), everything)].any()

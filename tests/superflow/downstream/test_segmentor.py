@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from superflow.batch import collate
+from superflow.downstream.losses import cross_entropy, lovasz_softmax
+from superflow.downstream.segment_data import SegmentDataset
+from superflow.downstream.segmentor import Segmentor, label_noise, voxel_labels
 from superflow.encoder_file import load_encoder
 from superflow.errors import InputError
 from superflow.hub import BackboneCard, save_backbone
-from superflow.losses import cross_entropy, lovasz_softmax
-from superflow.segment_data import SegmentDataset
-from superflow.segmentor import Segmentor, label_noise, voxel_labels
 
 
 def state_hash(module) -> str:

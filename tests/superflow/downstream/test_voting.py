@@ -9,19 +9,26 @@ import numpy as np
 import pytest
 import torch
 
-from superflow.errors import InputError
-from superflow.features import Scan, read_scan
-from superflow.geometry import invert, make_transform
-from superflow.heads import LinearProbe
-from superflow.segmentor import Segmentor
-from superflow.vote_log import (
+from superflow.downstream.features import Scan, read_scan
+from superflow.downstream.heads import LinearProbe
+from superflow.downstream.segmentor import Segmentor
+from superflow.downstream.vote_log import (
     evaluate_voting,
     head_predictor,
     moving_classes,
     segmentor_predictor,
     write_pseudo_labels,
 )
-from superflow.voting import Ballot, VotingOptions, confidence_weights, neighbour_rows, relative_pose, vote
+from superflow.downstream.voting import (
+    Ballot,
+    VotingOptions,
+    confidence_weights,
+    neighbour_rows,
+    relative_pose,
+    vote,
+)
+from superflow.errors import InputError
+from superflow.geometry import invert, make_transform
 
 CLASSES = 4
 
@@ -185,6 +192,7 @@ def test_labelled_scans_are_refused_unless_asked_for():
         ({"decay": 0.0}, "decay 0.0"),
         ({"min_votes": 0}, "min_votes 0"),
         ({"confidence": "logit"}, "choose"),
+        ({"tracks": True}, "tracks is set without thing_classes"),
     ],
 )
 def test_wrong_options_are_named(settings, message):

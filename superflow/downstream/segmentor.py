@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from .batch import Batch
-from .encoder_file import fill_encoder
-from .lidar.encoder import LidarEncoder
-from .limits import Limits
+from ..batch import Batch
+from ..encoder_file import fill_encoder
+from ..lidar.encoder import LidarEncoder
+from ..limits import Limits
 from .losses import IGNORE, cross_entropy, lovasz_softmax
 
 

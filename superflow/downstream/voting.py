@@ -16,8 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .geometry import invert
-from .places import voxel_keys
+from ..geometry import invert, voxel_keys
 
 Confidence = Literal["one", "max", "entropy"]
 
@@ -34,6 +33,9 @@ class VotingOptions:
     min_votes: foreign points that a voxel needs, else its points keep their own.
     thing_classes: classes that can move. A vote is heeded only where point and vote agree that there is a thing, or
         none: what drove away must not colour the road behind it. Empty switches this guard off.
+    tracks: lift the guard for points in boxes that moved less than ``voxel_m`` from t to the frames that vote; needs
+        ``thing_classes`` and a log with boxes. A log's boxes are annotation, where a vehicle has those of a tracker: a
+        figure that was made with them has to say so.
     same_frame: the control, smoothing within voxels: only the scan's own points vote.
     """
 
@@ -44,6 +46,7 @@ class VotingOptions:
     confidence: Confidence = "one"
     min_votes: int = 2
     thing_classes: tuple[int, ...] = ()
+    tracks: bool = False
     same_frame: bool = False
 
     def __post_init__(self) -> None:
@@ -56,6 +59,10 @@ class VotingOptions:
             )
         if self.confidence not in ("one", "max", "entropy"):
             raise ValueError(f'confidence is {self.confidence!r}; choose "one", "max" or "entropy"')
+        if self.tracks and not self.thing_classes:
+            raise ValueError(
+                "tracks is set without thing_classes; it lifts their guard, so name the classes that move"
+            )
 
     @classmethod
     def window(cls, frames: int = 2, *, causal: bool = False, **settings: object) -> VotingOptions:
@@ -105,6 +112,7 @@ def vote(
     others: dict[int, Ballot],
     options: VotingOptions,
     *,
+    still: Tensor | None = None,
     labels_may_vote: bool = False,
     label_weight: float = 1.0,
 ) -> Voted:
@@ -112,12 +120,15 @@ def vote(
 
     Args:
         own: scan t. others: offset in frames -> scan; offsets that do not exist are left out. Ignored by the control.
+        still: (N,) bool, points known to stand still, as from ``standing_points``; for ``options.tracks``.
         labels_may_vote: accept annotated scans, for pseudo-labels of training frames only.
         label_weight: factor on the votes of annotated scans, at least 1.
 
     Raises:
-        ValueError: an annotated scan among the voters although ``labels_may_vote`` is not set, or offset 0.
+        ValueError: an annotated scan among the voters although ``labels_may_vote`` is not set, offset 0, or ``still``
+            is there without ``options.tracks``, absent with it, or of another length than the scan.
     """
+    _check_still(still, len(own.xyz), options)
     if label_weight < 1:
         raise ValueError(
             f"label_weight is {label_weight}; an annotation weighs at least as much as a prediction"
@@ -148,7 +159,7 @@ def vote(
         total.index_add_(0, target, ballot.probabilities[chosen] * share[:, None])
         weight.index_add_(0, target, share)
         votes += torch.bincount(target[share > 0], minlength=len(voxels))
-    return _mix(own.probabilities, total, weight, votes, voxel_of, options)
+    return _mix(own.probabilities, total, weight, votes, voxel_of, options, still)
 
 
 def confidence_weights(probabilities: Tensor, rule: Confidence) -> Tensor:
@@ -185,7 +196,13 @@ def _hits(
 
 
 def _mix(
-    own: Tensor, total: Tensor, weight: Tensor, votes: Tensor, voxel_of: Tensor, options: VotingOptions
+    own: Tensor,
+    total: Tensor,
+    weight: Tensor,
+    votes: Tensor,
+    voxel_of: Tensor,
+    options: VotingOptions,
+    still: Tensor | None,
 ) -> Voted:
     """Own rows (N, C) mixed with the weighted mean of their voxel.
 
@@ -196,10 +213,20 @@ def _mix(
     if options.thing_classes and len(own):
         things = torch.zeros(own.shape[1], dtype=torch.bool, device=own.device)
         things[list(options.thing_classes)] = True
-        heeded &= things[own.argmax(dim=1)] == things[mean.argmax(dim=1)]
+        agreed = things[own.argmax(dim=1)] == things[mean.argmax(dim=1)]
+        heeded &= agreed if still is None else agreed | still.to(agreed.device)
     mixed = options.alpha * own + (1 - options.alpha) * mean
     mixed = mixed / mixed.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mixed.dtype).tiny)
     return Voted(torch.where(heeded[:, None], mixed, own), votes[voxel_of], heeded)
+
+
+def _check_still(still: Tensor | None, count: int, options: VotingOptions) -> None:
+    if options.tracks != (still is not None):
+        raise ValueError(
+            f"tracks is {options.tracks}, so still must be {'given' if options.tracks else 'None'}"
+        )
+    if still is not None and still.shape != (count,):
+        raise ValueError(f"still has shape {tuple(still.shape)} for {count} points")
 
 
 def neighbour_rows(index: object, row: int, offsets: Sequence[int]) -> dict[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .batch import Batch
-from .errors import InputError, write_atomically
+from ..batch import Batch
+from ..errors import InputError, write_atomically
+from ..protocol import token_hash
 from .features import FeatureSource, Scan, read_scan
 from .heads import Head
 from .metrics import ConfusionMatrix, class_iou, class_predictions
 from .places import IGNORE, label_lookup
-from .protocol import token_hash
 from .segmentor import Segmentor
+from .tracks import standing_points
 from .voting import Ballot, VotingOptions, neighbour_rows, vote
 
 Predictor = Callable[[Scan], Tensor]  # (N, C) probabilities of one scan
@@ -81,6 +82,7 @@ def evaluate_voting(
         "left_out": how often a labelled frame would have voted.
 
     Raises:
+        InputError: a variant uses ``tracks`` and the log has no boxes.
         ValueError: an evaluated row is also among ``labelled_rows``.
     """
     rows, banned = [int(row) for row in rows], {int(row) for row in labelled_rows}
@@ -103,7 +105,8 @@ def evaluate_voting(
         before = class_predictions(own.probabilities)
         plain.update(before, scan.labels, scan.ranges_m)
         for count in results.values():
-            count.add(own, others, before, scan)
+            mine = {offset: ballot for offset, ballot in others.items() if offset in count.options.offsets}
+            count.add(own, mine, before, scan, _still(index, row, mine, scan, count.options))
     unvoted = plain.counts.sum(dim=0)
     return {
         "unvoted": plain.summary(classes),
@@ -141,7 +144,8 @@ def write_pseudo_labels(
         the kept labels beside that of the naive baseline (the labels of the nearest labelled scan, by voxel).
 
     Raises:
-        InputError: one of ``rows`` or of ``labelled_rows`` is an evaluation frame.
+        InputError: one of ``rows`` or of ``labelled_rows`` is an evaluation frame, or the log has no boxes although
+            ``options.tracks`` is set.
     """
     folder, rows = Path(folder), [int(row) for row in rows]
     evaluated, labelled = {int(row) for row in evaluation_rows}, {int(row) for row in labelled_rows}
@@ -159,7 +163,8 @@ def write_pseudo_labels(
         neighbours = neighbour_rows(index, row, options.offsets)
         others = {offset: ballots.of(other) for offset, other in neighbours.items() if other not in evaluated}
         own = Ballot(scan.points[:, :3], predict(scan), scan.lidar_to_world)
-        voted = vote(own, others, options, labels_may_vote=True, label_weight=label_weight)
+        still = _still(index, row, others, scan, options)
+        voted = vote(own, others, options, still=still, labels_may_vote=True, label_weight=label_weight)
         sure, best = voted.probabilities.max(dim=1)
         labels = torch.where(sure >= threshold, best, IGNORE).to(torch.uint8).numpy()
         with write_atomically(folder / f"{index.tokens([row])[0]}_pseudo.bin") as file:
@@ -187,6 +192,16 @@ def write_pseudo_labels(
     with write_atomically(folder / "pseudo_labels.json", "w") as file:
         json.dump(result, file, indent=2)
     return result
+
+
+def _still(
+    index: Any, row: int, offsets: Collection[int], scan: Scan, options: VotingOptions
+) -> Tensor | None:
+    """(N,) points of ``scan`` in boxes that stand still through the frames that vote; None without ``tracks``."""
+    if not options.tracks:
+        return None
+    points, pose = scan.points.numpy(), scan.lidar_to_world
+    return torch.from_numpy(standing_points(index, row, sorted(offsets), points, pose, max_m=options.voxel_m))
 
 
 class _Ballots:
@@ -224,12 +239,13 @@ class _VariantCount:
         self.voted, self.control = ConfusionMatrix(num_classes), ConfusionMatrix(num_classes)
         self.points = self.heeded = self.changed = 0
 
-    def add(self, own: Ballot, others: dict[int, Ballot], before: Tensor, scan: Scan) -> None:
-        mine = {offset: ballot for offset, ballot in others.items() if offset in self.options.offsets}
-        voted = vote(own, mine, self.options)
+    def add(
+        self, own: Ballot, others: dict[int, Ballot], before: Tensor, scan: Scan, still: Tensor | None
+    ) -> None:
+        voted = vote(own, others, self.options, still=still)
         after = class_predictions(voted.probabilities)
         self.voted.update(after, scan.labels, scan.ranges_m)
-        smoothed = vote(own, {}, self.options.control())
+        smoothed = vote(own, {}, self.options.control(), still=still)  # the same guard, other voters
         self.control.update(class_predictions(smoothed.probabilities), scan.labels, scan.ranges_m)
         self.points += len(before)
         self.heeded += int(voted.heeded.sum())

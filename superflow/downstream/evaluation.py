@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..limits import Limits
 from .features import FeatureSource, Scan, draw_points, read_scan
 from .heads import Head
-from .limits import Limits
 from .metrics import NO_PREDICTION, ConfusionMatrix, class_predictions
 from .places import IGNORE, LabelLookup, SeenVoxels, label_lookup, seen_voxels
 

@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..limits import Limits
+from ..protocol import index_protocol
 from .evaluation import evaluate_heads
 from .features import (
     EncoderFeatures,
@@ -24,10 +26,8 @@ from .features import (
     sample_features,
 )
 from .heads import CLASS_WEIGHTS, Head, LinearProbe, fit_knn_probe, fit_linear_probe
-from .limits import Limits
 from .metrics import ConfusionMatrix, class_predictions
 from .places import SeenVoxels, seen_voxels
-from .protocol import index_protocol
 
 
 @dataclass(frozen=True, slots=True)

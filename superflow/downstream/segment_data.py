@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .batch import Batch
-from .datasets.index import LogIndex
-from .errors import InputError
+from ..batch import Batch
+from ..datasets.index import LogIndex
+from ..errors import InputError
+from ..lidar.augment import augment
+from ..limits import Count, Limits, draw_count
+from ..protocol import data_record
 from .fractions import read_tokens
-from .lidar.augment import augment
-from .limits import Count, Limits, draw_count
-from .protocol import data_record
 
 
 class SegmentDataset(Dataset):

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError, MissingFileError, write_atomically
+from ..errors import InputError, MissingFileError, write_atomically
 
 
 def scene_fraction(scenes: Sequence[str], percent: float) -> list[str]:

@@ -1,4 +1,4 @@
-"""Where in the world points lie: packed voxel keys, which places were seen, and which labels they had.
+"""Where in the world points lie: which places were seen, and which labels they had.
 
 World coordinates serve evaluation only; they never enter a network.
 """
@@ -12,32 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .geometry import transform_points
+from ..geometry import transform_points, voxel_keys
 
 IGNORE = 255
-_BITS = (24, 24, 15)  # of x, y, z; 63 in all, so that a key is a non-negative int64
-
-
-def voxel_keys(xyz: NDArray, size_m: float) -> NDArray[np.int64]:
-    """(N,) int64 key of the cubic voxel of each point; equal keys are equal voxels.
-
-    Args:
-        xyz: (N, 3) float [m]; voxel borders are multiples of ``size_m``.
-        size_m: edge of a voxel [m].
-
-    Raises:
-        ValueError: a coordinate is not finite or too far from the origin to be packed (0.2 m voxels reach
-            1600 km sideways and 3 km upwards).
-    """
-    cells = np.floor(np.asarray(xyz, dtype=np.float64) / size_m)
-    half = np.array([1 << (bits - 1) for bits in _BITS], dtype=np.float64)
-    if not bool((np.abs(cells) < half).all()):  # False also for NaN
-        raise ValueError(
-            f"coordinates up to {np.abs(xyz).max() if len(xyz) else 0:g} m cannot be packed into voxels of {size_m} m; "
-            "move the origin of the world nearer to the log"
-        )
-    x, y, z = (cells + half).astype(np.int64).T
-    return (x << (_BITS[1] + _BITS[2])) | (y << _BITS[2]) | z
 
 
 @dataclass(frozen=True, slots=True)

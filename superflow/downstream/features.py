@@ -12,9 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .geometry import transform_points
-from .lidar.encoder import LidarEncoder
-from .limits import Limits
+from ..geometry import transform_points
+from ..lidar.encoder import LidarEncoder
+from ..limits import Limits
 from .places import IGNORE
 
 

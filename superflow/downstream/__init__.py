@@ -1,0 +1,1 @@
+"""What features are good for after pretraining: probes, fine-tuning, scores, voting."""
