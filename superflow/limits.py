@@ -23,18 +23,15 @@ def draw_count(total: int, limit: Count, draw: Callable[[], float]) -> int:
         draw: gives a number in [0, 1); called only for a pair.
 
     Raises:
-        InputError: a pair that does not ascend, or a number below 1.
+        InputError: a pair that does not ascend from 1 on, or a negative number.
     """
     if limit is None:
         return total
-    if isinstance(limit, int):
-        least = most = limit
-    else:
-        least, most = limit
-    if not 1 <= least <= most:
-        raise InputError(f"the number of points is {limit!r}; give a positive number or an ascending pair")
-    if least == most:
-        return min(total, most)
+    if isinstance(limit, int) and limit >= 0:
+        return min(total, limit)
+    if isinstance(limit, int) or not 1 <= limit[0] <= limit[1]:
+        raise InputError(f"the number of points is {limit!r}; give a number or an ascending pair of numbers")
+    least, most = limit
     most = max(min(most, total), least)  # numbers above what the cloud has would all mean the whole cloud
     return min(total, round(least * (most / least) ** draw()))
 

@@ -359,7 +359,9 @@ def _numbered(offsets: Sequence[float], unit: str) -> dict[int, float]:
         ranked = {-place: value for place, value in enumerate(before, start=1)} | {0: 0.0}
         return ranked | dict(enumerate(after, start=1))
     if any(value != int(value) for value in offsets):
-        raise ValueError(f'offsets {tuple(offsets)} are key frames, whole numbers; or set offset_unit="seconds"')
+        raise ValueError(
+            f'offsets {tuple(offsets)} are key frames, whole numbers; or set offset_unit="seconds"'
+        )
     return {int(value): value for value in offsets}
 
 

@@ -20,6 +20,7 @@ from .report import QuickstartResult, write_report
 
 log = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True, slots=True)
 class QuickstartOptions:
     """What a user may choose.

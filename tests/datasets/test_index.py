@@ -72,16 +72,17 @@ def test_a_neighbour_beyond_the_gap_is_absent(small_index):
 
 
 def slow_neighbour_at(index, row, seconds, tolerance_s):
-    """The definition: of all key frames of the scene the one with the smallest gap, the earlier of two."""
+    """The definition: of the scene's key frames on that side the one with the smallest gap, the earlier of two."""
     if seconds == 0:
         return row
     best, best_us = None, None
     for other in range(len(index)):
-        if index.is_key[other] and index.scene(other) == index.scene(row):
+        side = other > row if seconds > 0 else other < row
+        if side and index.is_key[other] and index.scene(other) == index.scene(row):
             gap_us = abs(int(index.time_us[other]) - int(index.time_us[row]) - round(seconds * 1e6))
             if best is None or gap_us < best_us:
                 best, best_us = other, gap_us
-    return None if best is None or best == row or best_us > tolerance_s * 1e6 else best
+    return None if best is None or best_us > tolerance_s * 1e6 else best
 
 
 @pytest.fixture
@@ -117,19 +118,26 @@ def test_neighbours_by_seconds_stay_in_their_scene(small_index, pandaset_index):
         assert pandaset_index.neighbour_at(first, seconds, tolerance_s=0.01) == first + round(10 * seconds)
     keys = small_index.rows("scene-0001")
     assert small_index.neighbour_at(int(keys[0]), 9.0, tolerance_s=7.5) == keys[-1]
-    assert small_index.neighbour_at(int(keys[-1]), 9.0, tolerance_s=99) is None  # the nearest is itself
+    assert small_index.neighbour_at(int(keys[-1]), 9.0, tolerance_s=99) is None  # none comes after it
 
 
 def test_neighbours_by_seconds_are_the_nearest_key_frames(small_index):
     row = int(small_index.rows("scene-0001")[1])
     assert small_index.neighbour_at(row, 0.5, tolerance_s=0.0) == row + 10
     assert small_index.neighbour_at(row, -0.5, tolerance_s=0.0) == row - 10
-    assert small_index.neighbour_at(row, 0.2, tolerance_s=9) is None  # it is nearer than the next
+    assert (
+        small_index.neighbour_at(row, 0.2, tolerance_s=0.3) == row + 10
+    )  # never itself, though that is nearer
     assert small_index.neighbour_at(row, 0.75, tolerance_s=0.3) == row + 10  # of two equally near
     assert small_index.neighbour_at(row + 4, 0.3, tolerance_s=0.01) == row + 10  # from a sweep
     assert small_index.neighbour_at(row + 4, 0, tolerance_s=0.0) == row + 4
     with pytest.raises(IndexError, match="outside this index"):
         small_index.neighbour_at(len(small_index), 0.5, tolerance_s=0.1)
+
+
+def test_the_usual_time_between_key_frames(small_index, pandaset_index):
+    assert small_index.key_interval_s() == pytest.approx(0.5, abs=0.01)
+    assert pandaset_index.key_interval_s() == pytest.approx(0.1, abs=0.005)
 
 
 def slow_sweeps(index, row, count, after):

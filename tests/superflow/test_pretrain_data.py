@@ -163,3 +163,78 @@ def test_options_that_do_not_fit_are_named(index):
         dataset(index, region="superpixel")[0, 0]
     with pytest.raises(ValueError, match="region 'segment'"):
         dataset(index, region="segment")
+
+
+def test_times_in_seconds_are_the_frames_that_far_away(index):
+    frames = ["scene-9002[0:12]"]
+    seconds = dataset(index, frames=frames, offsets=(-0.5, 0.0, 0.2, 0.5), offset_unit="seconds", sweeps=0)
+    counted = dataset(index, frames=frames, offsets=(-5, 0, 2, 5), sweeps=0)
+    assert seconds[6, 3].tokens == counted[6, 3].tokens
+    assert seconds[6, 3].cloud_offset.tolist() == [-1, 0, 1, 2]
+    assert counted[6, 3].cloud_offset.tolist() == [-5, 0, 2, 5]
+    assert seconds[1, 3].cloud_offset.tolist() == [0, 1, 2]  # nothing half a second before
+    exact = dataset(index, offsets=(0, 0.55), offset_unit="seconds", offset_tolerance_s=0.01, sweeps=0)
+    assert exact[0, 0].cloud_offset.tolist() == [0]  # scans come every 0.1 s
+
+
+def test_a_border_can_take_the_other_side(index):
+    other = dataset(index, border="other", sweeps=0)
+    first, middle = other[0, 0], other[2, 0]
+    assert first.cloud_offset.tolist() == middle.cloud_offset.tolist() == [-1, 0, 1]
+    assert first.tokens[0] == first.tokens[2] != first.tokens[1]
+    assert len(set(middle.tokens)) == 3
+    alone = dataset(index, frames=["scene-9002[0:16:4]"], border="other", sweeps=0)
+    assert alone[0, 0].cloud_offset.tolist() == [0]  # neither side was chosen
+
+
+def dense_part(batch: Batch) -> tuple[Tensor, Tensor]:
+    kept = batch.cloud_dense[batch.cloud]
+    return batch.points[kept], batch.age[kept]
+
+
+def test_the_age_of_a_point_is_that_of_its_scan(index):
+    options = {"offsets": (0,), "max_points": 500, "sweep_points": 300, "sweeps": 2, "sweeps_after": 1}
+    batch = dataset(index, **options)[3, 0]
+    assert not batch.age[~batch.cloud_dense[batch.cloud]].any()
+    _, age = dense_part(batch)
+    seconds, counts = (age * 10).round().unique(return_counts=True)
+    assert seconds.tolist() == [-1, 0, 1, 2]
+    assert counts.tolist() == [300, 500, 300, 300]
+    _, near = dense_part(dataset(index, max_sweep_age_s=0.15, **options)[3, 0])
+    assert (near * 10).round().unique().tolist() == [-1, 0, 1]
+
+
+def test_what_moved_away_can_be_left_out_of_the_dense_cloud(pandaset_root, tmp_path):
+    moving = write_index(pandaset_root, tmp_path, version="v1.0-mini")
+    options = {
+        "frames": ["scene-9102"],
+        "offsets": (0,),
+        "sweeps": 5,
+        "max_points": 2000,
+        "sweep_points": None,
+    }
+    all_of_it, some = (
+        dense_part(dataset(moving, drop_moving=drop, **options)[7, 0])[1] for drop in (False, True)
+    )
+    # judged by the whole scan, before the centre's cloud is thinned, whose points all stay
+    assert int((some == 0).sum()) == int((all_of_it == 0).sum()) == 2000
+    assert 0.9 * len(all_of_it) < len(some) < 0.9999 * len(all_of_it)
+
+
+def test_the_number_of_points_can_be_drawn(index):
+    drawn = dataset(index, max_points=(500, 50_000), offsets=(0,), sweeps=0)
+    counts = [len(drawn[2, seed].points) for seed in range(12)]
+    assert min(counts) < 3000 < 12_000 < max(counts)
+    assert all(500 <= count <= 50_000 for count in counts)
+    assert len(drawn[2, 3].points) == counts[3]
+
+
+def test_times_that_make_no_sense_are_named(index):
+    with pytest.raises(ValueError, match=r"\(-0\.5, 0, 0\.5\) are key frames, whole numbers"):
+        dataset(index, offsets=(-0.5, 0, 0.5))
+    with pytest.raises(ValueError, match="must be distinct and hold 0"):
+        dataset(index, offsets=(-1, 1))
+    with pytest.raises(ValueError, match="offset_unit 'hours' is unknown; use one of frames, seconds"):
+        dataset(index, offset_unit="hours")
+    with pytest.raises(ValueError, match="border 'mirror' is unknown; use one of absent, repeat, other"):
+        dataset(index, border="mirror")
