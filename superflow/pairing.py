@@ -20,6 +20,7 @@ class FramePairs:
     point: NDArray[np.int64]  # (P,) row of the cloud
     camera: NDArray[np.int64]  # (P,) place in the list of cameras
     pixel: NDArray[np.float32]  # (P, 2) u, v in the image as stored
+    depth: NDArray[np.float32]  # (P,) z in the camera frame [m]
 
     def of(self, points: NDArray[np.int64], cameras: Sequence[int]) -> FramePairs:
         """The pairs whose point and camera were chosen, counted from 0 within the choice.
@@ -35,7 +36,7 @@ class FramePairs:
         ]
         point, camera = new_point[self.point], new_camera[self.camera]
         kept = (point >= 0) & (camera >= 0)
-        return FramePairs(point[kept], camera[kept], self.pixel[kept])
+        return FramePairs(point[kept], camera[kept], self.pixel[kept], self.depth[kept])
 
 
 def pair(
@@ -57,14 +58,38 @@ def pair(
         projection = project(points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
         if occlusion:
             projection = projection.select(unoccluded(projection, camera.size, cell_px=cell_px))
-        found.append(FramePairs(projection.rows, np.full(len(projection), place), projection.pixels))
+        camera_of = np.full(len(projection), place)
+        found.append(FramePairs(projection.rows, camera_of, projection.pixels, projection.depth))
     if not found:
-        return FramePairs(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 2), np.float32))
+        nothing = np.zeros(0, np.int64)
+        return FramePairs(nothing, nothing, np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
     return FramePairs(
         np.concatenate([part.point for part in found]),
         np.concatenate([part.camera for part in found]),
         np.concatenate([part.pixel for part in found]),
+        np.concatenate([part.depth for part in found]),
     )
+
+
+def nearest_of_region(
+    region: NDArray[np.int64], depth: NDArray[np.float32], *, slack_ratio: float = 0.2, slack_m: float = 0.5
+) -> NDArray[np.bool_]:
+    """(P,) true where no point of the same superpixel of the image is clearly nearer to the camera.
+
+    A superpixel that is one thing has one depth; what lies behind it was seen over it or through it. Regions that
+    reach far into the image, such as the road, lose their far points.
+
+    Args:
+        region: (P,) superpixel id of each pair of one image, -1 for none; those pairs stay.
+        depth: (P,) depth of its point [m].
+        slack_ratio, slack_m: as in `camera.projection.unoccluded`, with the nearest depth of the superpixel.
+    """
+    nearest = np.full(int(region.max(initial=-1)) + 1, np.inf, dtype=np.float32)
+    named = region >= 0
+    np.minimum.at(nearest, region[named], depth[named])
+    kept = ~named
+    kept[named] = depth[named] <= nearest[region[named]] * (1 + slack_ratio) + slack_m
+    return kept
 
 
 def resized_pixels(size: tuple[int, int], view_size: tuple[int, int]) -> NDArray[np.float64]:

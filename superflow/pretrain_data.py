@@ -24,7 +24,7 @@ from .datasets.merge import merge_sweeps
 from .errors import InputError
 from .lidar.augment import augment
 from .limits import Count, Limits, draw_count
-from .pairing import FramePairs, ids_under, pair, resized_pixels, world_cells
+from .pairing import FramePairs, ids_under, nearest_of_region, pair, resized_pixels, world_cells
 from .protocol import data_record
 
 REGIONS = ("superpixel", "world_cell")
@@ -79,6 +79,8 @@ class PretrainDataset:
         superpixels: folder of superpixel maps; needed for region ``superpixel``.
         region: what a region is: a ``superpixel``, or a ``world_cell`` of ``cell_m`` metres.
         occlusion, occlusion_cell_px: leave out points that the image does not show, see `pairing.pair`.
+        one_depth_per_superpixel: leave out points clearly behind the nearest one of their superpixel, see
+            `pairing.nearest_of_region`; only for superpixels that are things, not classes.
         limits: region of points kept, `Limits` or a dict of its fields.
         max_points, sweep_points: random points kept of each cloud, and of each sweep: a number, or a pair between
             which it is drawn anew for each (`limits.draw_count`).
@@ -111,6 +113,7 @@ class PretrainDataset:
         cell_m: float = 1.0,
         occlusion: bool = True,
         occlusion_cell_px: int = 4,
+        one_depth_per_superpixel: bool = False,
         limits: Limits | dict[str, Any] | None = None,
         max_points: Count = None,
         sweep_points: Count = None,
@@ -145,6 +148,7 @@ class PretrainDataset:
         self.superpixels = None if superpixels is None else Path(superpixels)
         self.region, self.cell_m = region, cell_m
         self.hiding: dict[str, Any] = {"occlusion": occlusion, "cell_px": occlusion_cell_px}
+        self.one_depth_per_superpixel = one_depth_per_superpixel
         self.limits = Limits.from_record(limits)
         self.max_points, self.sweep_points = max_points, sweep_points
         self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
@@ -296,15 +300,19 @@ class PretrainDataset:
                 np.float32
             )
             kept = ((pixel >= -0.5) & (pixel < np.array(self.view_size[::-1]) - 0.5)).all(axis=1)
-            point, pixel = cloud.pairs.point[mine[kept]], pixel[kept]
-            parts["point"].append(point)
-            parts["image"].append(np.full(len(point), row))
-            parts["pixel"].append(pixel)
-            parts["region"].append(
-                world_cells(cloud.frame, cloud.points[point], self.cell_m)
+            mine, pixel = mine[kept], pixel[kept]
+            region = (
+                world_cells(cloud.frame, cloud.points[cloud.pairs.point[mine]], self.cell_m)
                 if view.ids is None
                 else ids_under(view.ids, pixel)
             )
+            if self.one_depth_per_superpixel and view.ids is not None:
+                near = nearest_of_region(region, cloud.pairs.depth[mine])
+                mine, pixel, region = mine[near], pixel[near], region[near]
+            parts["point"].append(cloud.pairs.point[mine])
+            parts["image"].append(np.full(len(mine), row))
+            parts["pixel"].append(pixel)
+            parts["region"].append(region)
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
     def _assemble(self, clouds: list[_Cloud], views: list[_View], generator: np.random.Generator) -> Batch:

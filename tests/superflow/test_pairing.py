@@ -9,7 +9,7 @@ import pytest
 
 from superflow.datasets.frame import Camera, Frame
 from superflow.geometry import invert, make_transform
-from superflow.pairing import FramePairs, ids_under, pair, resized_pixels, world_cells
+from superflow.pairing import FramePairs, ids_under, nearest_of_region, pair, resized_pixels, world_cells
 
 # camera axes (x right, y down, z forward) of a camera that looks along the vehicle's x
 FORWARD = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
@@ -66,14 +66,29 @@ def test_mistake_13_a_hidden_point_has_no_pixel():
 
 def test_a_choice_of_points_and_cameras_is_counted_anew():
     pairs = FramePairs(
-        np.array([0, 3, 3, 5]), np.array([0, 0, 2, 1]), np.arange(8, dtype=np.float32).reshape(4, 2)
+        np.array([0, 3, 3, 5]),
+        np.array([0, 0, 2, 1]),
+        np.arange(8, dtype=np.float32).reshape(4, 2),
+        np.arange(4, dtype=np.float32),
     )
     chosen = pairs.of(np.array([3, 5]), [2, 1])
     assert chosen.point.tolist() == [0, 1]
     assert chosen.camera.tolist() == [0, 1]
     assert chosen.pixel.tolist() == [[4, 5], [6, 7]]
+    assert chosen.depth.tolist() == [2, 3]
     nothing = pairs.of(np.zeros(0, np.int64), [])
     assert len(nothing.point) == 0
+
+
+def test_points_behind_the_nearest_of_their_superpixel_go():
+    draws = np.random.default_rng(0)
+    region, depth = draws.integers(-1, 6, 400), draws.uniform(10, 30, 400).astype(np.float32)
+    kept = nearest_of_region(region, depth)
+    for row in range(400):
+        nearest = depth[region == region[row]].min()
+        assert kept[row] == (region[row] < 0 or depth[row] <= nearest * 1.2 + 0.5)
+    assert 0.2 < kept.mean() < 0.8
+    assert nearest_of_region(region[:0], depth[:0]).tolist() == []
 
 
 def test_the_ignore_id_of_the_files_is_no_region():

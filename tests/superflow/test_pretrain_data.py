@@ -229,6 +229,27 @@ def test_the_number_of_points_can_be_drawn(index):
     assert len(drawn[2, 3].points) == counts[3]
 
 
+def test_a_superpixel_can_be_held_to_one_depth(index, tmp_path):
+    write_superpixels(index.cameras(index.rows(FRAMES)), tmp_path, provider="slic", workers=0)
+    options = {"region": "superpixel", "superpixels": tmp_path, "flip": 0.0, "sweeps": 0, "offsets": (0,)}
+    options |= {"augmentation": STILL, "cameras_per_clip": 1}
+    every, one = (dataset(index, one_depth_per_superpixel=held, **options)[1, 0] for held in (False, True))
+    distance = {
+        name: batch.points[batch.pair_point, :3].norm(dim=1) for name, batch in (("all", every), ("one", one))
+    }
+    assert 0.5 * len(every.pair_point) < len(one.pair_point) < 0.98 * len(every.pair_point)
+    spread = [
+        float(
+            distance[name][batch.pair_region == region].max()
+            / distance[name][batch.pair_region == region].min()
+        )
+        for name, batch in (("all", every), ("one", one))
+        for region in one.pair_region[one.pair_region >= 0].unique().tolist()
+    ]
+    half = len(spread) // 2
+    assert max(spread[half:]) < 2.5 < max(spread[:half])
+
+
 def test_times_that_make_no_sense_are_named(index):
     with pytest.raises(ValueError, match=r"\(-0\.5, 0, 0\.5\) are key frames, whole numbers"):
         dataset(index, offsets=(-0.5, 0, 0.5))
