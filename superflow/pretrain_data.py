@@ -18,6 +18,7 @@ from .camera.cache import FeatureCache
 from .camera.crops import ImageView, flip_view, random_crop_view, resize_ids, resize_view
 from .camera.images import camera_image
 from .camera.superpixels import read_superpixels
+from .clip_times import ClipTimes
 from .datasets.frame import Camera, Clip, Frame
 from .datasets.index import LogIndex
 from .datasets.merge import merge_sweeps
@@ -28,8 +29,6 @@ from .pairing import FramePairs, ids_under, nearest_of_region, pair, resized_pix
 from .protocol import data_record
 
 REGIONS = ("superpixel", "world_cell")
-BORDERS = ("absent", "repeat", "other")
-OFFSET_UNITS = ("frames", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +62,7 @@ class PretrainDataset:
     Args:
         index: a prepared log (`LogIndex` or its folder).
         frames: which key frames are centres, see `LogIndex.rows`; neighbours come only from these frames too.
-        offsets, offset_unit: times around the centre, in key frames or (``offset_unit="seconds"``) in seconds, where
-            the nearest key frame is taken that is no more than ``offset_tolerance_s`` from there (None: half the
-            usual time between key frames of the log). In the batch, seconds are numbered ... -1, 0, 1 ... in order.
-        border: a time that does not exist, or was not chosen, is ``absent``, ``repeat`` takes the centre itself
-            (published), ``other`` the time on the other side of the centre, where that exists.
+        offsets, offset_unit, offset_tolerance_s, border: the times of a clip, see `clip_times.ClipTimes`.
         sweeps, sweeps_after: scans before and after the centre that are merged into a dense cloud; both 0 for none.
         max_sweep_age_s: leave out scans further away in time than this.
         drop_moving: leave out points of sweeps where the centre's scan looks through, see `datasets.moving`.
@@ -127,19 +122,11 @@ class PretrainDataset:
         self.rows = self.index.rows(frames)
         if not len(self.rows):
             raise ValueError(f"frames {frames!r} select no key frame of {self.index.folder}")
-        for name, value, known in (
-            ("region", region, REGIONS),
-            ("border", border, BORDERS),
-            ("offset_unit", offset_unit, OFFSET_UNITS),
-        ):
-            if value not in known:
-                raise ValueError(f"{name} {value!r} is unknown; use one of {', '.join(known)}")
-        self._allowed = frozenset(self.rows.tolist())
-        self.times, self.border = _numbered(offsets, offset_unit), border
-        self.tolerance_s: float | None = None
-        if offset_unit == "seconds":
-            usual_s = self.index.key_interval_s()
-            self.tolerance_s = 0.5 * usual_s if offset_tolerance_s is None else offset_tolerance_s
+        if region not in REGIONS:
+            raise ValueError(f"region {region!r} is unknown; use one of {', '.join(REGIONS)}")
+        self.times = ClipTimes(
+            self.index, self.rows, offsets, unit=offset_unit, tolerance_s=offset_tolerance_s, border=border
+        )
         self.sweeps, self.sweeps_after = sweeps, sweeps_after
         self.merging: dict[str, Any] = {"max_age_s": max_sweep_age_s, "drop_moving": drop_moving}
         self.cameras_per_clip, self.view_size = cameras_per_clip, (view_size[0], view_size[1])
@@ -166,7 +153,7 @@ class PretrainDataset:
     def __getitem__(self, key: tuple[int, int] | int) -> Batch:
         item, seed = key if isinstance(key, tuple) else (key, 0)
         generator = np.random.default_rng([seed, item])
-        rows = self._neighbours(int(self.rows[item]))
+        rows = self.times.rows(int(self.rows[item]))
         channels = self._draw_cameras(rows[0], generator)
         clouds = [self._sparse(row, offset, channels, generator) for offset, row in sorted(rows.items())]
         if self.sweeps or self.sweeps_after:
@@ -179,27 +166,6 @@ class PretrainDataset:
                 "choose other frames in train_dataloader.dataset.frames"
             )
         return self._assemble(clouds, views, generator)
-
-    def _neighbours(self, row: int) -> dict[int, int]:
-        """Row at each time that exists and was chosen for training, by the number of the time."""
-        found: dict[int, int] = {}
-        for number, asked in self.times.items():
-            other = self._at(row, asked)
-            if other is None and self.border == "other":
-                other = self._at(row, -asked)
-            if other is None and self.border == "repeat":
-                other = row
-            if other is not None:
-                found[number] = other
-        return found
-
-    def _at(self, row: int, asked: float) -> int | None:
-        """The chosen key frame that many frames or seconds after ``row``."""
-        if self.tolerance_s is None:
-            other = self.index.neighbour(row, int(asked))
-        else:
-            other = self.index.neighbour_at(row, asked, tolerance_s=self.tolerance_s)
-        return other if other in self._allowed else None
 
     def _frame(self, row: int) -> tuple[Frame, FramePairs]:
         """A frame with the points of the chosen range, and the pairs of all its cameras."""
@@ -355,22 +321,6 @@ class PretrainDataset:
             view_size=self.view_size,
             tokens=tuple(cloud.frame.token for cloud in clouds),
         )
-
-
-def _numbered(offsets: Sequence[float], unit: str) -> dict[int, float]:
-    """Number of each time -> what was asked for: the offset in frames itself, or the rank of the seconds."""
-    if 0 not in offsets or len(set(offsets)) != len(offsets):
-        raise ValueError(f"offsets {tuple(offsets)} must be distinct and hold 0, the centre")
-    if unit == "seconds":
-        before = sorted((value for value in offsets if value < 0), reverse=True)
-        after = sorted(value for value in offsets if value > 0)
-        ranked = {-place: value for place, value in enumerate(before, start=1)} | {0: 0.0}
-        return ranked | dict(enumerate(after, start=1))
-    if any(value != int(value) for value in offsets):
-        raise ValueError(
-            f'offsets {tuple(offsets)} are key frames, whole numbers; or set offset_unit="seconds"'
-        )
-    return {int(value): value for value in offsets}
 
 
 def _subset(count: int, limit: Count, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -92,7 +92,8 @@ class Pretrainer(nn.Module):
         self.point_head = nn.Linear(student.out_channels, channels) if embeds else None
         self.image_head = nn.Linear(source, channels) if embeds else None
         self.regression_head = nn.Linear(student.out_channels, source) if "pairs" in self.reads else None
-        self.temperatures, self.queues = nn.ModuleDict(), nn.ModuleDict()
+        self.temperatures: Any = nn.ModuleDict()
+        self.queues: Any = nn.ModuleDict()
         for term in self.objectives:
             if term.options.pop("learn_temperature", False):
                 self.temperatures[term.name] = LearnedTemperature(term.options.pop("temperature", 0.07))
@@ -113,7 +114,7 @@ class Pretrainer(nn.Module):
         rows = 0 if matches.points is None else int((matches.points[matches.slot(0)] > 0).sum())
         counts = {"pairs": float(len(batch.pair_point)), "rows": float(rows)}
         logged = {name: value.detach() for name, value in terms.items()}
-        logged |= {f"{name}_temperature": learned().detach() for name, learned in self.temperatures.items()}
+        logged |= {f"{name}_temperature": self.temperatures[name]().detach() for name in self.temperatures}
         return {"loss": total, **logged, **counts, "_features": voxels.features.detach()}
 
     def _term(self, term: Term, matches: Matches) -> Tensor:
