@@ -41,6 +41,8 @@ def _lines(runner: EngineRunner) -> Iterator[str]:
     model = runner.plain_model
     yield f"device: {device_name()}, {runner.world_size} process(es)"
     for name, child in model.named_children():
+        if not child.state_dict():  # a place for what this config does not have, such as queues
+            continue
         yield f"model.{name}: {_parameters(child)}"
     yield f"model: {_parameters(model)}"
     if runner._train_loop is not None:
