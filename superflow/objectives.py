@@ -26,8 +26,8 @@ class Matches:
     table: rows and slots (`regions.RegionTable`); None without region objectives.
     superpoints: (slots, rows, C); points: (slots, rows) how many members each has.
     superpixels: (times, rows, C); pixels: (times, rows).
-    pair_point: (P, T) student features at the pairs, in the teacher's space; pair_pixel: (P, T) frozen teacher
-    features there. None without point objectives.
+    voxels: (V, T) student features in the teacher's space; pair_voxel: (P,) int64 row of each pair's point there;
+    pair_pixel: (P, T) frozen teacher features at the pairs. None without point objectives.
     pair_q, pair_k: (P, C) student and teacher features at the pairs, in the shared embedding; None unless asked for.
     teacher_rows: (rows, T) frozen teacher mean of each row at time 0, for semantic tolerance.
     """
@@ -37,7 +37,8 @@ class Matches:
     points: Tensor | None = None
     superpixels: Tensor | None = None
     pixels: Tensor | None = None
-    pair_point: Tensor | None = None
+    voxels: Tensor | None = None
+    pair_voxel: Tensor | None = None
     pair_pixel: Tensor | None = None
     pair_q: Tensor | None = None
     pair_k: Tensor | None = None
@@ -105,22 +106,29 @@ def _one_direction(
 ) -> Tensor:
     columns, start = gather_rows(targets.float()) if gather else (targets.float(), 0)
     own = torch.arange(len(anchors), device=anchors.device) + start
-    matching = F.one_hot(own, len(columns)).bool() if len(own) else own.new_zeros(0, len(columns)).bool()
     logits = anchors.float() @ columns.T / temperature
-    alike = torch.zeros_like(matching)
+    alike = None
     if ids is not None:
         all_ids = gather_rows(ids)[0] if gather else ids
-        alike |= ids[:, None] == all_ids[None, :]
-    drop = torch.zeros_like(matching) if positives else alike.clone()
+        alike = ids[:, None] == all_ids[None, :]
+    drop = None if positives else alike
     if tolerated is not None:
+        drop = torch.zeros_like(logits, dtype=torch.bool) if drop is None else drop.clone()
         drop[:, start : start + len(anchors)] |= tolerated
-    wanted = (alike | matching) if positives else matching
-    logits = logits.masked_fill(drop & ~wanted, -torch.inf)
+    wanted = alike if positives else None
+    if drop is not None:
+        keep = F.one_hot(own, len(columns)).bool() if wanted is None else wanted
+        logits = logits.masked_fill(drop & ~keep, -torch.inf)
     if more is not None:
         # masked after the division: the slope of -inf / temperature would be nan
         logits = torch.cat([logits, (more[0] / temperature).masked_fill(more[1], -torch.inf)], dim=1)
-    log_share = logits.log_softmax(dim=1)[:, : len(columns)]
-    loss = -(log_share.masked_fill(~wanted, 0.0).sum(dim=1) / wanted.sum(dim=1)).sum()
+    if len(own) == 0:
+        loss = logits.sum()
+    elif wanted is None:
+        loss = F.cross_entropy(logits, own, reduction="sum")
+    else:
+        log_share = logits.log_softmax(dim=1)[:, : len(columns)]
+        loss = -(log_share.masked_fill(~wanted, 0.0).sum(dim=1) / wanted.sum(dim=1)).sum()
     return _mean_of_rows(loss + 0.0 * columns.sum(), len(anchors), gather=gather)
 
 
@@ -276,11 +284,13 @@ def point_regression(matches: Matches, *, kind: str = "cosine") -> Tensor:
     Args:
         kind: ``cosine``: mean 1 - cos; ``l2``: mean distance of the normalised vectors, not squared (ScaLR).
     """
-    point, pixel = F.normalize(matches.pair_point, dim=1), F.normalize(matches.pair_pixel, dim=1)
+    voxel, pixel = F.normalize(matches.voxels, dim=1), F.normalize(matches.pair_pixel, dim=1)
     if kind == "cosine":
-        return _mean_of_rows((1 - (point * pixel).sum(1)).sum(), len(point))
+        # points of one voxel share their feature: the sum over them is one product with the sum of their targets
+        targets = torch.zeros_like(voxel).index_add(0, matches.pair_voxel, pixel)
+        return _mean_of_rows(len(pixel) - (voxel * targets).sum(), len(pixel))
     if kind == "l2":
-        return _mean_of_rows((point - pixel).norm(dim=1).sum(), len(point))
+        return _mean_of_rows((voxel[matches.pair_voxel] - pixel).norm(dim=1).sum(), len(pixel))
     raise ValueError(f"point_regression: kind {kind!r} is unknown; use cosine or l2")
 
 

@@ -138,7 +138,8 @@ class Pretrainer(nn.Module):
         if self.reads & {"pairs", "embedded pairs"} or self.pixels == "hit":
             pair_pixel = sample_pixels(images, batch, batch.view_size)
         if "pairs" in self.reads:
-            found["pair_point"] = self.regression_head(voxels.features)[voxels.inverse[batch.pair_point]]
+            found["voxels"] = self.regression_head(voxels.features)
+            found["pair_voxel"] = voxels.inverse[batch.pair_point]
             found["pair_pixel"] = pair_pixel.float()
         embedded = None if self.point_head is None else self.point_head(voxels.features)
         if "embedded pairs" in self.reads:

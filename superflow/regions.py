@@ -129,21 +129,22 @@ def pool_points(
     valid = table.row >= 0
     point = batch.pair_point[valid]
     segment = table.cloud_slot[batch.cloud[point]] * rows + table.row[valid]
-    voxel = inverse[point]
-    if weighting != "pair":
-        member = point if weighting == "point" else voxel
-        base = int(member.max()) + 1 if len(member) else 1
-        unique = torch.unique(segment * base + member)
-        segment, member = unique // base, unique % base
-        voxel = inverse[member] if weighting == "point" else member
-    values = features.index_select(0, voxel)
+    if weighting == "point":
+        keys = torch.unique(segment * len(inverse) + point)
+        segment, point = keys // len(inverse), keys % len(inverse)
+    # members of one voxel share its feature: it is read once, with their number as its weight
+    keys, members = torch.unique(segment * len(features) + inverse[point], return_counts=True)
+    segment, voxel = keys // len(features), keys % len(features)
+    if weighting == "voxel":
+        members = torch.ones_like(members)
+    weight = members.to(torch.float32)
+    counts = weight.new_zeros(slots * rows).index_add(0, segment, weight)
     if range_power:
         distance, _ = segment_mean(batch.points[:, :2].norm(dim=1, keepdim=True), inverse, len(features))
-        weight = distance.clamp(min=1.0).pow(range_power)[voxel]
-        values = torch.cat([values.float() * weight, weight], dim=1)
-    means, counts = segment_mean(values, segment, slots * rows)
-    if range_power:
-        means = means[:, :-1] / means[:, -1:].clamp(min=torch.finfo(means.dtype).tiny)
+        weight = weight * distance[voxel, 0].clamp(min=1.0).pow(range_power)
+    total = weight.new_zeros(slots * rows).index_add(0, segment, weight)
+    values = features.index_select(0, voxel).float() * (weight / total[segment])[:, None]
+    means = values.new_zeros(slots * rows, values.shape[1]).index_add(0, segment, values)
     counts = counts * (counts >= min_points)
     return means.view(slots, rows, means.shape[1]), counts.view(slots, rows)
 

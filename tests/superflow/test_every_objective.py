@@ -33,7 +33,8 @@ def matches(seed: int = 0) -> Matches:
         points=points,
         superpixels=torch.randn(3, ROWS, CHANNELS, generator=draw, requires_grad=True),
         pixels=pixels,
-        pair_point=torch.randn(PAIRS, CHANNELS, generator=draw, requires_grad=True),
+        voxels=torch.randn(PAIRS, CHANNELS, generator=draw, requires_grad=True),
+        pair_voxel=torch.arange(PAIRS),
         pair_pixel=torch.randn(PAIRS, CHANNELS, generator=draw),
         pair_q=torch.randn(PAIRS, CHANNELS, generator=draw, requires_grad=True),
         pair_k=torch.randn(PAIRS, CHANNELS, generator=draw, requires_grad=True),
@@ -61,7 +62,7 @@ def test_one_finite_number_that_teaches_the_student(name):
     assert all(gradient.isfinite().all() for gradient in gradients)
     student = {
         "regions": found.superpoints,
-        "pairs": found.pair_point,
+        "pairs": found.voxels,
         "embedded pairs": found.pair_q,
     }[OBJECTIVES[name][1]]
     assert student.grad.abs().sum() > 0
@@ -75,7 +76,7 @@ def test_nothing_to_compare_is_zero_with_a_graph(name):
         full,
         points=torch.zeros_like(full.points),
         pixels=torch.zeros_like(full.pixels),
-        pair_point=full.pair_point[:0],
+        pair_voxel=full.pair_voxel[:0],
         pair_pixel=full.pair_pixel[:0],
         pair_q=full.pair_q[:0],
         pair_k=full.pair_k[:0],
@@ -99,7 +100,7 @@ def test_matching_features_cost_less_than_shuffled_ones(name):
             found,
             superpoints=moved,
             superpixels=features.expand(3, -1, -1),
-            pair_point=pairs,
+            voxels=pairs,
             pair_q=pairs,
             pair_k=target,
         )

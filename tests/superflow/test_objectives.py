@@ -159,13 +159,19 @@ def test_dense_to_sparse_stops_the_named_side(stop, moves):
     assert tuple(bool(q.grad[side].abs().sum() > 0) for side in (0, 1)) == moves
 
 
-def test_point_regression_is_a_mean_over_pairs():
-    point, pixel = rows(7, 6, 5), rows(7, 6, 6)
-    scene = Matches(pair_point=point, pair_pixel=pixel)
-    cosines = [float(F.cosine_similarity(point[i], pixel[i], dim=0)) for i in range(7)]
-    assert float(point_regression(scene)) == pytest.approx(sum(1 - c for c in cosines) / 7, rel=1e-5)
-    distances = [math.sqrt(max(2 - 2 * c, 0)) for c in cosines]
-    assert float(point_regression(scene, kind="l2")) == pytest.approx(sum(distances) / 7, rel=1e-4)
+@pytest.mark.parametrize("kind", ["cosine", "l2"])
+def test_point_regression_is_a_mean_over_pairs(kind):
+    """Also where points share a voxel, and so do its gradients."""
+    voxels, pixel = rows(5, 6, 5).requires_grad_(), rows(9, 6, 6)
+    voxel_of = torch.tensor([0, 3, 3, 1, 0, 3, 2, 1, 1])  # nothing looks at voxel 4
+    found = point_regression(Matches(voxels=voxels, pair_voxel=voxel_of, pair_pixel=pixel), kind=kind)
+    cosines = [F.cosine_similarity(voxels[voxel_of[i]], pixel[i], dim=0) for i in range(9)]
+    terms = [1 - c if kind == "cosine" else (2 - 2 * c).sqrt() for c in cosines]
+    wanted = torch.stack(terms).mean()
+    assert float(found.detach()) == pytest.approx(float(wanted.detach()), rel=1e-5)
+    slope, slow_slope = (torch.autograd.grad(loss, voxels)[0] for loss in (found, wanted))
+    assert torch.allclose(slope, slow_slope, atol=1e-6)
+    assert not slope[4].any()
 
 
 def test_no_rows_still_give_a_gradient():
