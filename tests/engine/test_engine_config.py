@@ -68,6 +68,18 @@ def test_a_key_that_nothing_reads_names_the_nearest(tmp_path: Path, old: str, ne
         load_config(written(tmp_path, CONFIG.replace(old, new, 1)))
 
 
+def test_knobs_of_an_objective_are_those_of_its_own_and_of_the_contrast_behind_it() -> None:
+    knobs = {"queue": 4096, "learn_temperature": True, "same_id": "ignored", "max_rows": 64}
+    known = {"type": "spatial", **knobs}
+    check_config({"model": {**PRETRAINER, "objectives": [known, {"type": "point_contrast", "max_pairs": 9}]}})
+    with pytest.raises(InputError, match=r"objectives\[0\]\.queu: .* 'queue'"):
+        check_config({"model": {**PRETRAINER, "objectives": [{"type": "spatial", "queu": 4}]}})
+    with pytest.raises(InputError, match=r"objectives\[0\]\.learn_temperature: nothing reads this key"):
+        check_config(
+            {"model": {**PRETRAINER, "objectives": [{"type": "point_regression", "learn_temperature": True}]}}
+        )
+
+
 @pytest.mark.parametrize(
     ("key", "message"),
     [
