@@ -4,7 +4,8 @@
     superflow benchmark pandaset --prepared work_dirs/prepared --out work_dirs/pandaset --arms random SuperFlow++
 
 Each arm and seed is a process of one thread and writes OUT/ARM/seed_N/benchmark.json; run again, finished ones are
-kept and stopped ones resume. The table goes to OUT/table.md, every figure to OUT/table.json.
+kept and stopped ones resume. The table goes to OUT/table.md and as a picture to OUT/table.png, every figure to
+OUT/table.json.
 """
 
 from __future__ import annotations
@@ -62,7 +63,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _benchmark(args: argparse.Namespace) -> None:
-    from superflow.benchmark import load_plan, lookup_control, markdown, read_results, run_arms, table
+    from superflow.benchmark import LOOKUP, load_plan, lookup_control, markdown, read_results, run_arms, table
+    from superflow.benchmark_chart import draw_chart
 
     plan = replace(load_plan(args.plan), teacher=args.teacher)
     arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]
@@ -78,6 +80,7 @@ def _benchmark(args: argparse.Namespace) -> None:
             json.dump(rows, file, indent=1)
         with write_atomically(args.out / "table.md", "w") as file:
             file.write(markdown(rows) + "\n")
+        draw_chart(rows, args.out / "table.png", leave_out=[LOOKUP])
         print(markdown(rows))
 
 
