@@ -155,8 +155,9 @@ class LogIndex:
         asked_us = int(self.time_us[row]) + round(seconds * 1e6)
         after = int(np.searchsorted(self.time_us[keys], asked_us))
         beside = keys[max(after - 1, 0) : after + 1].tolist()
-        gaps_us = [(abs(int(self.time_us[key]) - asked_us), key) for key in beside]
-        gap_us, other = min(gaps_us, default=(np.inf, row))
+        if not beside:
+            return None
+        gap_us, other = min((abs(int(self.time_us[key]) - asked_us), key) for key in beside)
         return None if gap_us > tolerance_s * 1e6 else int(other)
 
     def key_interval_s(self) -> float:

@@ -18,7 +18,8 @@ class Batch:
         points: (N, 4+) float32 x, y, z [m, augmented lidar frame], intensity [0, 1], ...
         cloud: (N,) int64 row of the cloud a point belongs to, ascending.
         age: (N,) float32 seconds from a point's scan to the cloud's time, below 0 for later scans; None means 0.
-        cloud_clip, cloud_offset: (K,) int64 clip, and key frames after the clip's centre (0, -1, 1, ...).
+        cloud_clip: (K,) int64; cloud_offset: (K,) int64 number of the time around the clip's centre (0, -1, 1, ...):
+            key frames, or ranks of seconds, see `clip_times.ClipTimes`.
         cloud_dense: (K,) bool, True for a cloud merged from several scans.
     Images: I of them, all of one size; none when only clouds are asked for.
         images: (I, 3, H, W) float32 RGB in [0, 1], or (I, C, h, w) cached teacher features.

@@ -1,4 +1,4 @@
-"""A benchmark's table as a picture: one bar an arm, a dot a seed."""
+"""A benchmark's table as a picture: two bars an arm (all points, new places), a dot a seed."""
 
 from __future__ import annotations
 

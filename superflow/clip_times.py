@@ -40,6 +40,8 @@ class ClipTimes:
             raise ValueError(f"offset_unit {unit!r} is unknown; use one of {', '.join(UNITS)}")
         if border not in BORDERS:
             raise ValueError(f"border {border!r} is unknown; use one of {', '.join(BORDERS)}")
+        if unit == "frames" and tolerance_s is not None:
+            raise ValueError('offset_tolerance_s is for offset_unit="seconds"; leave it out for key frames')
         self._index, self._border = index, border
         self._chosen = frozenset(int(row) for row in chosen)
         self._asked = _numbered(offsets, unit)
@@ -55,6 +57,8 @@ class ClipTimes:
         found: dict[int, int] = {}
         for number, asked in self._asked.items():
             other = self._at(row, asked)
+            if self._tolerance_s is not None and other in found.values():
+                other = None  # the key frames are too rare to tell two asked seconds apart
             if other is None and self._border == "other":
                 other = self._at(row, -asked)
             if other is None and self._border == "repeat":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -56,35 +56,18 @@ def encode_clouds(student: nn.Module, batch: Batch, rules: Mapping[str, str]) ->
     kind = torch.where(batch.cloud_dense, 1, torch.where(batch.cloud_offset != 0, 2, 0))
     apart = [place for place, name in enumerate(KINDS, start=1) if rules[name] != "shared"]
     if not apart:
-        return _student(student, batch)
+        return student(batch.points, batch.cloud, batch.num_clouds, batch.age)
     shared = ~torch.isin(kind, torch.tensor(apart, device=kind.device))
     passes = [(shared, "shared"), *((kind == place, rules[KINDS[place - 1]]) for place in apart)]
     inverse = batch.cloud.new_empty(len(batch.points))
     features: list[Tensor] = []
     rows = 0
     for clouds, rule in passes:
-        points = clouds[batch.cloud]
+        points, number = clouds[batch.cloud], clouds.cumsum(0) - 1
+        age = None if batch.age is None else batch.age[points]
         with use_statistics(student, RULES[rule]):
-            found = _student(student, _only(batch, clouds, points))
+            found = student(batch.points[points], number[batch.cloud[points]], int(clouds.sum()), age)
         inverse[points] = found.inverse + rows
         features.append(found.features)
         rows += len(found.features)
     return PointFeatures(torch.cat(features), inverse)
-
-
-def _student(student: nn.Module, batch: Batch) -> Any:
-    return student(batch.points, batch.cloud, batch.num_clouds, batch.age)
-
-
-def _only(batch: Batch, clouds: Tensor, points: Tensor) -> Batch:
-    """The chosen ``clouds`` (K,) bool and their ``points`` (N,) bool, counted anew; pairs still count the old ones."""
-    number = clouds.to(torch.int64).cumsum(0) - 1
-    return replace(
-        batch,
-        points=batch.points[points],
-        cloud=number[batch.cloud[points]],
-        cloud_clip=batch.cloud_clip[clouds],
-        cloud_offset=batch.cloud_offset[clouds],
-        cloud_dense=batch.cloud_dense[clouds],
-        age=None if batch.age is None else batch.age[points],
-    )

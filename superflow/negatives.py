@@ -78,4 +78,6 @@ class LearnedTemperature(nn.Module):
 
     def forward(self) -> Tensor:
         """The temperature, (1,)."""
-        return (-self.log_inverse.clamp(max=self.limit)).exp()
+        with torch.no_grad():  # the parameter itself: a clamp in the graph has no slope to come back by
+            self.log_inverse.clamp_(max=self.limit)
+        return (-self.log_inverse).exp()

@@ -210,10 +210,12 @@ class PretrainDataset:
             sweep = self.index.frame(other, cameras=(), labels=False, raw_intensity=self.raw_intensity)
             points = sweep.points[self._in_limits(sweep.points)]
             sweeps.append(replace(sweep, points=points[_subset(len(points), self.sweep_points, generator)]))
-        # the whole scan says what moved; then it is thinned like the sweeps
-        merged = merge_sweeps(Clip({0: frame}, tuple(sweeps)), **self.merging)
-        merged = np.concatenate([merged[kept], merged[len(frame.points) :]])
-        points, age = np.ascontiguousarray(merged[:, :-1]), merged[:, -1]
+        whole = frame
+        if self.merging["drop_moving"]:  # points left out or thinned away still close a view
+            whole = self.index.frame(row, cameras=(), labels=False, raw_intensity=self.raw_intensity)
+        around = merge_sweeps(Clip({0: whole}, tuple(sweeps)), **self.merging)[len(whole.points) :]
+        points = np.concatenate([frame.points[kept], around[:, :-1]])
+        age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])
         cameras = [frame.cameras[place] for place in _places(frame, channels)]
         return _Cloud(points, pair(frame, points, cameras, **self.hiding), frame, 0, dense=True, age=age)
 
@@ -279,6 +281,14 @@ class PretrainDataset:
             parts["image"].append(np.full(len(mine), row))
             parts["pixel"].append(pixel)
             parts["region"].append(region)
+        if not parts["point"]:  # none of the clip's cameras has an image at this time
+            nothing = np.zeros(0, dtype=np.int64)
+            return {
+                "point": nothing,
+                "image": nothing,
+                "pixel": np.zeros((0, 2), np.float32),
+                "region": nothing,
+            }
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
     def _assemble(self, clouds: list[_Cloud], views: list[_View], generator: np.random.Generator) -> Batch:

@@ -86,11 +86,13 @@ class Pretrainer(nn.Module):
         cache = None if features is None else FeatureCache.open(features)
         source = teacher.channels if cache is None else cache.channels
         self._cache_record = None if cache is None else cache.record
-        self.reads = {term.reads for term in self.objectives}
-        embeds = self.reads & {"regions", "embedded pairs"}
+        self.reads = frozenset().union(*(term.reads for term in self.objectives))
         # heads exist only for what the objectives read: every trainable parameter gets a gradient
-        self.point_head = nn.Linear(student.out_channels, channels) if embeds else None
-        self.image_head = nn.Linear(source, channels) if embeds else None
+        point, image = (
+            bool(self.reads & {kind, "embedded pairs"}) for kind in ("superpoints", "superpixels")
+        )
+        self.point_head = nn.Linear(student.out_channels, channels) if point else None
+        self.image_head = nn.Linear(source, channels) if image else None
         self.regression_head = nn.Linear(student.out_channels, source) if "pairs" in self.reads else None
         self.temperatures: Any = nn.ModuleDict()
         self.queues: Any = nn.ModuleDict()
@@ -135,32 +137,29 @@ class Pretrainer(nn.Module):
     def match(self, batch: Batch, voxels: Any, images: Tensor) -> Matches:
         """Student and teacher features brought together: by region, by pair, or both, as the objectives ask."""
         found: dict[str, Any] = {}
-        if self.reads & {"pairs", "embedded pairs"} or self.pixels == "hit":
-            pair_pixel = sample_pixels(images, batch, batch.view_size)
+        by_pair = self.reads & {"pairs", "embedded pairs"}
+        pair_pixel = None
+        if by_pair or ("superpixels" in self.reads and self.pixels == "hit"):
+            pair_pixel = sample_pixels(images, batch, batch.view_size).float()
+        if by_pair:
+            found |= {"pair_voxel": voxels.inverse[batch.pair_point], "pair_pixel": pair_pixel}
         if "pairs" in self.reads:
             found["voxels"] = self.regression_head(voxels.features)
-            found["pair_voxel"] = voxels.inverse[batch.pair_point]
-            found["pair_pixel"] = pair_pixel.float()
         embedded = None if self.point_head is None else self.point_head(voxels.features)
         if "embedded pairs" in self.reads:
-            found["pair_q"] = embedded[voxels.inverse[batch.pair_point]]
-            found["pair_k"] = self.image_head(pair_pixel.float())
-        if "regions" in self.reads:
-            table = region_table(batch, **self.region)
+            found |= {"embedded": embedded, "image_head": self.image_head}
+        if "superpoints" in self.reads:
+            found["table"] = table = region_table(batch, **self.region)
             points = self._normalized(embedded, "before")
-            superpoints, point_counts = pool_points(points, voxels.inverse, batch, table, **self.pooling)
+            pooled, counts = pool_points(points, voxels.inverse, batch, table, **self.pooling)
+            found |= {"superpoints": self._normalized(pooled, "after"), "points": counts}
+            found["teacher_rows"] = self._teacher_rows(images, batch, table)
+        if "superpixels" in self.reads:
             if self.pixels == "hit":
-                superpixels, pixel_counts = self._pool_hits(pair_pixel, batch, table)
+                pooled, counts = self._pool_hits(pair_pixel, batch, table)
             else:
-                superpixels, pixel_counts = self._pool_all(images, batch, table)
-            found |= {
-                "table": table,
-                "superpoints": self._normalized(superpoints, "after"),
-                "points": point_counts,
-                "superpixels": self._normalized(superpixels, "after"),
-                "pixels": pixel_counts,
-                "teacher_rows": self._teacher_rows(images, batch, table),
-            }
+                pooled, counts = self._pool_all(images, batch, table)
+            found |= {"superpixels": self._normalized(pooled, "after"), "pixels": counts}
         return Matches(**found)
 
     def _pool_hits(self, pair_pixel: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
@@ -168,7 +167,7 @@ class Pretrainer(nn.Module):
         if self.normalize == "after":
             raw, counts = pool_hits(pair_pixel, batch, table)
             return self.image_head(raw), counts
-        return pool_hits(self._normalized(self.image_head(pair_pixel.float()), "before"), batch, table)
+        return pool_hits(self._normalized(self.image_head(pair_pixel), "before"), batch, table)
 
     def _pool_all(self, images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
         """Superpixels from all their pixels: by one sparse matrix, or by the published per-pixel route."""
@@ -207,7 +206,7 @@ class Term(NamedTuple):
     name: str
     weight: float
     options: dict[str, Any]
-    reads: str
+    reads: frozenset[str]
     function: Callable[..., Tensor]
 
 

@@ -80,8 +80,8 @@ def _benchmark(args: argparse.Namespace) -> None:
             json.dump(rows, file, indent=1)
         with write_atomically(args.out / "table.md", "w") as file:
             file.write(markdown(rows) + "\n")
-        draw_chart(rows, args.out / "table.png", leave_out=[LOOKUP])
         print(markdown(rows))
+        draw_chart(rows, args.out / "table.png", leave_out=[LOOKUP])
 
 
 def _prepare(plan: Plan, args: argparse.Namespace) -> Path:

@@ -95,7 +95,8 @@ class ObjectiveSlot:
 
     def accepted(self, node: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Key -> slot of all that ``node`` may hold."""
-        from ..objectives import OBJECTIVES, contrast
+        from ..contrast import contrast
+        from ..objectives import OBJECTIVES
 
         name = node.get("type")
         if name not in OBJECTIVES:

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from superflow.contrast import contrast
 from superflow.engine.config import load_config, shipped_configs
-from superflow.objectives import OBJECTIVES, contrast
+from superflow.objectives import OBJECTIVES
 from superflow.pretrain_data import PretrainDataset
 from superflow.pretrainer import Pretrainer
 from superflow.regions import pool_points, region_table

@@ -129,7 +129,10 @@ def test_a_temperature_never_falls_below_its_least():
     learned = LearnedTemperature(0.02)
     with torch.no_grad():
         learned.log_inverse.fill_(50.0)
-    assert float(learned().detach()) == pytest.approx(0.01, rel=1e-5)
+    temperature = learned()
+    assert float(temperature.detach()) == pytest.approx(0.01, rel=1e-5)
+    temperature.sum().backward()
+    assert float(learned.log_inverse.grad) != 0  # it can come back
     with pytest.raises(ValueError, match=r"0\.001 must be 0\.01 or more"):
         LearnedTemperature(0.001)
 

@@ -9,11 +9,11 @@ import torch
 import torch.nn.functional as F
 
 from superflow.batch import collate
+from superflow.contrast import info_nce
 from superflow.objectives import (
     Matches,
     cross_temporal,
     dense_to_sparse,
-    info_nce,
     point_contrast,
     point_regression,
     spatial,
@@ -207,14 +207,23 @@ def test_collated_clips_keep_their_ids_apart(clip):
 
 def test_points_against_pixels_is_info_nce_over_pairs():
     q, k = rows(8, 6, 1), rows(8, 6, 2)
-    found = Matches(pair_q=q * 3, pair_k=k)  # of any length: the cosine counts
-    wanted = slow_info_nce(F.normalize(q, dim=1), F.normalize(k, dim=1), 0.2)
-    assert float(point_contrast(found, temperature=0.2)) == pytest.approx(wanted, rel=1e-5)
+    voxel_of = torch.tensor([0, 3, 3, 1, 7, 7, 2, 1])
+    head = torch.nn.Linear(6, 6)
+    found = Matches(embedded=q * 3, pair_voxel=voxel_of, pair_pixel=k, image_head=head)  # the cosine counts
+    wanted = slow_info_nce(F.normalize(q, dim=1)[voxel_of], F.normalize(head(k), dim=1).detach(), 0.2)
+    assert float(point_contrast(found, temperature=0.2).detach()) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_points_against_pixels_draws_so_many_pairs():
     q = rows(50, 6, 1)
     torch.manual_seed(0)
-    losses = {round(float(point_contrast(Matches(pair_q=q, pair_k=q), max_pairs=5)), 6) for _ in range(4)}
+    found = Matches(embedded=q, pair_voxel=torch.arange(50), pair_pixel=q, image_head=torch.nn.Identity())
+    losses = {round(float(point_contrast(found, max_pairs=5)), 6) for _ in range(4)}
     assert len(losses) == 4
-    assert max(losses) < float(point_contrast(Matches(pair_q=q, pair_k=q)))
+    assert max(losses) < float(point_contrast(found))
+
+
+def test_what_is_no_contrast_has_no_options_of_one():
+    scene = matches([(0, False), (0, True)], rows(10, 6, 1).view(2, 5, 6), rows(5, 6, 4)[None])
+    with pytest.raises(ValueError, match="kind 'cosine' is no contrast and has no 'temperature'"):
+        dense_to_sparse(scene, kind="cosine", temperature=0.2)

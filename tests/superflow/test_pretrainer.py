@@ -109,6 +109,21 @@ def test_regression_alone_has_no_region_heads(student, clip):
     assert all(p.grad is not None for p in model.parameters())
 
 
+@pytest.mark.parametrize(
+    "objectives",
+    [
+        [{"type": "temporal"}],
+        [{"type": "dense_to_sparse"}, {"type": "point_regression"}],
+        [{"type": "point_contrast"}],
+    ],
+)
+def test_every_list_of_objectives_reaches_every_parameter(student, clip, objectives):
+    """In several processes a parameter without a gradient stops the run."""
+    model = pretrainer(student, objectives)
+    model.loss(clip(0))["loss"].backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == []
+
+
 def test_a_teacher_sees_all_images_in_one_pass_without_gradient(student, clip):
     class Counting(nn.Module):
         channels, calls = 5, 0

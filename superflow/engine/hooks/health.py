@@ -26,8 +26,8 @@ class HealthHook(Hook):
     """Logs what tells a healthy run from a broken one, and stops at the first loss that is not finite.
 
     ``loss_per_ln_rows``: loss / ln(rows), when the model reports ``rows``; 1 is the level of guessing for one
-    contrastive term. ``effective_rank`` of the features that the model reports as ``_features``; near 1 they have
-    collapsed. ``data_share``: share of the iteration spent waiting for its batch.
+    contrastive term without a queue. ``effective_rank`` of the features that the model reports as ``_features``; near
+    1 they have collapsed. ``data_share``: share of the iteration spent waiting for its batch.
 
     Args:
         interval: iterations between two effective ranks.
