@@ -130,7 +130,7 @@ def build_feature_cache(
     Args:
         cameras: images of a log; tokens must be unique.
         teacher: its features are standardised per channel, each of its scales gets equal weight.
-        size: height, width that images are resized to (antialiased); multiples of ``teacher.multiple``.
+        size: height, width that images are resized to (antialiased); the nearest that the teacher takes is used.
         components: principal directions kept; None stores all channels, standardised and weighted.
         fit_tokens: images that mean, deviation and directions may be fitted on (training images); None is all.
         fit_images: at most so many of them, evenly spaced.
@@ -143,6 +143,9 @@ def build_feature_cache(
     """
     folder = Path(folder)
     tokens = [camera.token for camera in cameras]
+    if (fitting := teacher.fit_size(size)) != tuple(size):
+        log.info("%s sees images at %d x %d instead of %d x %d", teacher.name, *fitting, *size)
+        size = fitting
     fit = _fit_cameras(cameras, fit_tokens, fit_images)
     key = {
         "teacher": teacher.record(),

@@ -5,6 +5,7 @@ Every result is a JSON file of its own, so a benchmark that was stopped goes on 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import multiprocessing
@@ -128,15 +129,18 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     Args:
         prepared: folder that `preparation` filled. out: folder of the benchmark.
     """
+    from .datasets.index import LogIndex
+
     folder = Path(out) / arm.slug / f"seed_{seed}"
     result = folder / "benchmark.json"
+    index = LogIndex.open(prepared)
+    config = None if arm.kind == "raw" else _config(plan, arm, seed, prepared, folder)
+    _claim(result, _made_of(plan, index, config, prepared))
     if result.is_file():
         return json.loads(result.read_text())
-    from .datasets.index import LogIndex
     from .downstream.features import EncoderFeatures, RawCoordinates
     from .lidar.encoder import LidarEncoder
 
-    index = LogIndex.open(prepared)
     watch = _Stopwatch()
     training: dict[str, Any] = {}
     if arm.kind == "raw":
@@ -144,11 +148,10 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     elif arm.kind == "random":
         import torch
 
-        config = _config(plan, arm, seed, prepared, folder)
         torch.manual_seed(seed)
         source = EncoderFeatures(LidarEncoder(**_plain(config.model.student)))
     else:
-        encoder, training = _train(_config(plan, arm, seed, prepared, folder))
+        encoder, training = _train(config)
         source = EncoderFeatures(encoder)
     watch.lap("train")
     record = {
@@ -159,10 +162,52 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
         "training": training,
         **_measure(plan, index, source, arm, seed, training, watch),
     }
-    record |= {"seconds": watch.wall, "cpu_seconds": watch.cpu}
+    record |= {"seconds": watch.wall, "cpu_seconds": watch.cpu, **_provenance()}
     with write_atomically(result, "w") as file:
         json.dump(record, file, indent=1)
     return record
+
+
+def _made_of(plan: Plan, index: Any, config: Any, prepared: str | Path) -> dict[str, Any]:
+    """What a result depends on beside the code: a folder of results must not mix two of them."""
+    measured = {
+        name: getattr(plan, name)
+        for name in ("train", "held_out", "evaluate", "new_places_m", "vote_frames", "teacher")
+    }
+    found = {"log": index.hash, **{name: json.loads(json.dumps(value)) for name, value in measured.items()}}
+    if config is not None:
+        about_this_call = ("work_dir", "data_root", "resume", "load_from")
+        plain = {key: value for key, value in _plain(config).items() if key not in about_this_call}
+        text = json.dumps(plain, sort_keys=True, default=str).replace(str(prepared), "PREPARED")
+        found["config"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+    return found
+
+
+def _claim(result: Path, made_of: Mapping[str, Any]) -> None:
+    """Write beside ``result`` what it is going to be made of, so that a stopped run is not continued as another.
+
+    Raises:
+        InputError: it was made, or begun, of something else.
+    """
+    claim = result.with_suffix(".made_of.json")
+    if not claim.is_file():
+        claim.parent.mkdir(parents=True, exist_ok=True)
+        with write_atomically(claim, "w") as file:
+            json.dump(made_of, file, indent=1)
+        return
+    before = json.loads(claim.read_text())
+    for name in (*made_of, *before):
+        if before.get(name) != made_of.get(name):
+            raise InputError(
+                f"{result}: belongs to another {name} ({before.get(name)} instead of {made_of.get(name)}); "
+                f"choose another folder for results or delete {claim.parent}"
+            )
+
+
+def _provenance() -> dict[str, Any]:
+    from .engine.hooks.result import commit, device_name, peak_memory
+
+    return {"commit": commit(), "device": device_name(), **peak_memory()}
 
 
 def _measure(
@@ -301,17 +346,18 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
     """
     if plan.new_places_m is None:
         return None
-    file = Path(out) / "label_lookup.json"
-    if file.is_file():
-        return json.loads(file.read_text())
     from .datasets.index import LogIndex
     from .downstream.evaluation import lookup_scores
 
+    file = Path(out) / "label_lookup.json"
     index = LogIndex.open(prepared)
+    _claim(file, _made_of(plan, index, None, prepared))
+    if file.is_file():
+        return json.loads(file.read_text())
     train, evaluate = index.rows(plan.train).tolist(), index.rows(plan.evaluate).tolist()
     scores = lookup_scores(index, train, evaluate, size_m=plan.new_places_m)
     renamed = {name.replace("label look-up", "linear"): value for name, value in scores.items()}
-    record = {"arm": LOOKUP, "seed": 0, "probe": {"scores": renamed}}
+    record = {"arm": LOOKUP, "seed": 0, "probe": {"scores": renamed}, **_provenance()}
     with write_atomically(file, "w") as handle:
         json.dump(record, handle, indent=1)
     return record

@@ -54,17 +54,24 @@ def test_the_table_has_every_seed_and_their_mean():
     assert text.splitlines()[0].count("|") == text.splitlines()[2].count("|")
 
 
-def test_the_look_up_control_stands_above_the_arms(pandaset_root, tmp_path):
+@pytest.fixture(scope="module")
+def prepared(pandaset_root, tmp_path_factory):
     from superflow.datasets.nuscenes import write_index
 
-    write_index(pandaset_root, tmp_path / "prepared", version="v1.0-mini")
+    return write_index(pandaset_root, tmp_path_factory.mktemp("prepared"), version="v1.0-mini").folder
+
+
+def test_the_look_up_control_stands_above_the_arms(prepared, tmp_path, monkeypatch):
     frames = {"train": ["scene-9002[0:3]"], "evaluate": ["scene-9002[50:51]"]}
     plan = Plan(arms=(Arm("random", "random", "x.py"),), new_places_m=0.5, **frames)
-    control = lookup_control(plan, prepared=tmp_path / "prepared", out=tmp_path)
+    control = lookup_control(plan, prepared=prepared, out=tmp_path)
     scores = control["probe"]["scores"]
     # labels carried by poses are nearly right where the log has been, and nothing where it has not
     assert scores["linear"]["miou"] > 2 * scores["linear, new places"]["miou"]
-    assert lookup_control(plan, prepared=tmp_path / "gone", out=tmp_path) == control
+    monkeypatch.setattr("superflow.downstream.evaluation.lookup_scores", None)  # it is not made twice
+    assert lookup_control(plan, prepared=prepared, out=tmp_path) == control
+    with pytest.raises(InputError, match=r"belongs to another train \(\['scene-9002\[0:3\]'\] instead of"):
+        lookup_control(replace(plan, train=["scene-9002[0:4]"]), prepared=prepared, out=tmp_path)
     assert next(iter(table(plan, [record("random", 0, 10.0), control]))) == "label look-up, no network"
     assert lookup_control(replace(plan, new_places_m=None), prepared=tmp_path, out=tmp_path / "x") is None
 
@@ -78,24 +85,38 @@ def test_a_record_without_labels_leaves_its_cells_empty():
     assert "3.0" in markdown(rows)
 
 
-def test_a_finished_arm_is_not_run_again(tmp_path):
-    arm = Arm("per-point regression", "pretrained", "pretrain/regression_small.py")
-    folder = tmp_path / arm.slug / "seed_4"
-    folder.mkdir(parents=True)
-    (folder / "benchmark.json").write_text(json.dumps({"arm": arm.name, "seed": 4}))
-    # there is nothing prepared: running it would fail
-    assert run_arm(Plan(arms=(arm,)), arm, 4, prepared=tmp_path / "none", out=tmp_path)["seed"] == 4
-    with pytest.raises(InputError, match="none"):
-        run_arm(Plan(arms=(arm,)), arm, 5, prepared=tmp_path / "none", out=tmp_path)
+def test_a_finished_arm_is_not_run_again_and_not_taken_for_another(prepared, tmp_path):
+    raw = Arm("raw", "raw")
+    plan = Plan(arms=(raw,), train=["scene-9002[0:4]"], evaluate=["scene-9002[50:51]"], new_places_m=None)
+    first = run_arm(plan, raw, 4, prepared=prepared, out=tmp_path)
+    assert first["device"]
+    assert first["peak_memory_mb"] > 0
+    result = tmp_path / "raw" / "seed_4" / "benchmark.json"
+    result.write_text(json.dumps({**first, "seed": 99}))
+    assert run_arm(plan, raw, 4, prepared=prepared, out=tmp_path)["seed"] == 99
+    with pytest.raises(
+        InputError, match=r"belongs to another vote_frames \(2 instead of 1\); choose another folder"
+    ):
+        run_arm(replace(plan, vote_frames=1), raw, 4, prepared=prepared, out=tmp_path)
 
 
-def test_a_run_that_fails_is_named_when_the_others_are_done(tmp_path):
-    good, bad = Arm("good", "pretrained", "none.py"), Arm("bad", "pretrained", "none.py")
-    folder = tmp_path / good.slug / "seed_0"
-    folder.mkdir(parents=True)
-    (folder / "benchmark.json").write_text(json.dumps({"arm": "good", "seed": 0}))
-    plan = Plan(arms=(bad, good))
-    runs = run_arms([(plan, arm, 0, tmp_path / "none", tmp_path) for arm in plan.arms], jobs=1)
+def test_a_stopped_run_is_not_continued_with_another_config(prepared, tmp_path):
+    arm = Arm("regression", "pretrained", "pretrain/regression_small.py")
+    plan = Plan(arms=(arm,))
+    for _ in range(2):  # it stops at once, since nothing is prepared but the index
+        with pytest.raises(InputError, match="no feature cache"):
+            run_arm(plan, arm, 0, prepared=prepared, out=tmp_path)
+    longer = replace(arm, options={"train_cfg.max_iters": 481})
+    with pytest.raises(InputError, match="belongs to another config"):
+        run_arm(plan, longer, 0, prepared=prepared, out=tmp_path)
+
+
+def test_a_run_that_fails_is_named_when_the_others_are_done(prepared, tmp_path):
+    good, bad = Arm("good", "raw"), Arm("bad", "pretrained", "none.py")
+    plan = Plan(
+        arms=(bad, good), train=["scene-9002[0:4]"], evaluate=["scene-9002[50:51]"], new_places_m=None
+    )
+    runs = run_arms([(plan, arm, 0, prepared, tmp_path) for arm in plan.arms], jobs=1)
     assert next(runs)["arm"] == "good"
     with pytest.raises(InputError, match=r"1 of 2 runs failed, the first one bad, seed 0: .*none"):
         next(runs)
