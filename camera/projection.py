@@ -101,26 +101,3 @@ def unoccluded(
     nearest = np.full(columns * -(-size[0] // cell_px), np.inf, dtype=np.float32)
     np.minimum.at(nearest, cell, projection.depth)
     return projection.depth <= nearest[cell] * (1 + slack_ratio) + slack_m
-
-
-def one_view(
-    points: NDArray[np.int64], images: NDArray[np.int64], pixels: NDArray, sizes: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Rows of the pairs that stay when every point may keep only one; ascending in the point.
-
-    A point seen by several cameras keeps the pair whose pixel lies farthest from its image's border, as a
-    share of the image's smaller side (there the lens is best and objects are whole); equal ones keep the
-    smallest image row. The order of the pairs plays no part.
-
-    Args:
-        points: (P,) row of the point of each pair.
-        images: (P,) row of the image of each pair.
-        pixels: (P, 2) u, v.
-        sizes: (I, 2) height, width of each image.
-    """
-    extent = np.asarray(sizes, dtype=np.float64)[images][:, ::-1]  # width, height
-    margin = np.minimum(pixels, extent - 1 - pixels).min(axis=1) / extent.min(axis=1)
-    order = np.lexsort((images, -margin, points))
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = points[order][1:] != points[order][:-1]
-    return order[first]

@@ -134,7 +134,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     folder = Path(out) / arm.slug / f"seed_{seed}"
     result = folder / "benchmark.json"
     index = LogIndex.open(prepared)
-    config = None if arm.kind == "raw" else _config(plan, arm, seed, prepared, folder)
+    config: Any = None if arm.kind == "raw" else _config(plan, arm, seed, prepared, folder)
     _claim(result, _made_of(plan, index, config, prepared))
     if result.is_file():
         return json.loads(result.read_text())

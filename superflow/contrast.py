@@ -138,6 +138,11 @@ def contrast(
         tolerated = teacher @ teacher.T > tolerance
     if same_id not in SAME_ID:
         raise ValueError(f"same_id {same_id!r} is unknown; use one of {', '.join(SAME_ID)}")
+    if same_id != "negative" and matches.table.meaning != "batch":
+        raise ValueError(
+            f"same_id {same_id!r} compares ids of different images and clips, but here they mean the same within one "
+            f'{matches.table.meaning} only; leave it at "negative", or take regions such as classes or clusters'
+        )
     ids = None if same_id == "negative" else matches.table.ids[rows]
     anchors, targets = q[rows], k[rows]
     more = None

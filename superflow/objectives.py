@@ -139,18 +139,35 @@ def point_regression(matches: Matches, *, kind: str = "cosine") -> Tensor:
 
 
 def point_contrast(
-    matches: Matches, *, temperature: float | Tensor = 0.07, gather: bool = True, max_pairs: int = 4096
+    matches: Matches,
+    *,
+    temperature: float | Tensor = 0.07,
+    gather: bool = True,
+    max_pairs: int = 4096,
+    even: bool = False,
 ) -> Tensor:
     """Points against pixels, pair by pair, without regions (PPKT; Liu et al. 2021, as SLidR reimplements it).
 
     Args:
         temperature, gather: see `info_nce`.
         max_pairs: random pairs of the batch that are contrasted, all where there are fewer (published: 4096).
+        even: one random pair of each voxel stands for it, so that near range, where voxels hold many points, does not
+            fill the draw.
     """
-    rows = drawn(torch.arange(len(matches.pair_voxel), device=matches.pair_voxel.device), max_pairs)
+    rows = torch.arange(len(matches.pair_voxel), device=matches.pair_voxel.device)
+    rows = drawn(_one_each(matches.pair_voxel) if even else rows, max_pairs)
     q = F.normalize(matches.embedded[matches.pair_voxel[rows]], dim=1)
     k = F.normalize(matches.image_head(matches.pair_pixel[rows]), dim=1)
     return info_nce(q, k, temperature=temperature, gather=gather)
+
+
+def _one_each(group: Tensor) -> Tensor:
+    """A random member of each group, ascending; ``group`` (P,) int64."""
+    order = torch.randperm(len(group)).to(group.device)
+    by_group = group[order].sort(stable=True)
+    first = torch.ones_like(by_group.values, dtype=torch.bool)
+    first[1:] = by_group.values[1:] != by_group.values[:-1]
+    return order[by_group.indices[first]].sort().values
 
 
 # name in configs -> (function, what it reads of the matches)

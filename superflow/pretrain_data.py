@@ -17,7 +17,7 @@ from .batch import Batch
 from .camera.cache import FeatureCache
 from .camera.crops import ImageView, flip_view, random_crop_view, resize_ids, resize_view
 from .camera.images import camera_image
-from .camera.superpixels import read_superpixels
+from .camera.superpixels import read_record, read_superpixels
 from .clip_times import ClipTimes
 from .datasets.frame import Camera, Clip, Frame
 from .datasets.index import LogIndex
@@ -130,10 +130,20 @@ class PretrainDataset:
         self.sweeps, self.sweeps_after = sweeps, sweeps_after
         self.merging: dict[str, Any] = {"max_age_s": max_sweep_age_s, "drop_moving": drop_moving}
         self.cameras_per_clip, self.view_size = cameras_per_clip, (view_size[0], view_size[1])
+        if crop is not None and features is not None:
+            raise ValueError(
+                "crop needs images, and with cached features none is read; leave out one of the two"
+            )
         self.crop, self.flip, self.antialias = crop, flip, antialias
         self.features = None if features is None else FeatureCache.open(features)
         self.superpixels = None if superpixels is None else Path(superpixels)
         self.region, self.cell_m = region, cell_m
+        if region == "world_cell":
+            self.region_scope = "clip"  # cells are numbered anew in each clip
+        elif self.superpixels is None:
+            raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')
+        else:
+            self.region_scope = "batch" if read_record(self.superpixels)["shared_ids"] else "image"
         self.hiding: dict[str, Any] = {"occlusion": occlusion, "cell_px": occlusion_cell_px}
         self.one_depth_per_superpixel = one_depth_per_superpixel
         self.limits = Limits.from_record(limits)
@@ -239,8 +249,7 @@ class PretrainDataset:
         """The image of one camera as the teacher sees it, or its cached features over the whole image."""
         ids = None
         if self.region == "superpixel":
-            if self.superpixels is None:
-                raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')
+            assert self.superpixels is not None, "the constructor asks for it"
             ids = read_superpixels(self.superpixels, camera.token, camera.size)
         if self.features is not None:
             image = torch.from_numpy(np.array(self.features.read(camera.token), dtype=np.float32))
@@ -329,6 +338,7 @@ class PretrainDataset:
             if self.region == "world_cell"
             else joined["region"],
             view_size=self.view_size,
+            region_scope=self.region_scope,
             tokens=tuple(cloud.frame.token for cloud in clouds),
         )
 

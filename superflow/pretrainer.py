@@ -171,6 +171,10 @@ class Pretrainer(nn.Module):
 
     def _pool_all(self, images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
         """Superpixels from all their pixels: by one sparse matrix, or by the published per-pixel route."""
+        if batch.superpixels is None:
+            raise ValueError(
+                'pixels="all" needs superpixel maps; regions without maps have pixels="hit" only'
+            )
         if self.normalize == "after":
             raw, counts = pool_patches(images, batch, table)
             return self.image_head(raw), counts

@@ -42,6 +42,7 @@ class RegionTable:
     row: (P,) int64 region row of each pair, -1 where the pair's region is ignored.
     ids: (R,) int64 region id of each row as in the files; equal in several clips for class-like ids.
     owner: (R,) int64 image, clip or 0 that the row belongs to, after ``scope``.
+    meaning: within what equal ids mean the same region, see `batch.Batch.region_scope`.
     slots: list of (offset, dense), sparse clouds first, by offset; cloud_slot: (K,) int64 slot of each cloud.
     """
 
@@ -51,6 +52,7 @@ class RegionTable:
     scope: str
     slots: list[tuple[int, bool]]
     cloud_slot: Tensor
+    meaning: str = "batch"
 
     @property
     def offsets(self) -> list[int]:
@@ -68,12 +70,17 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
         ignore: ids that are no region, such as the "other" class of a segmenter.
 
     Raises:
-        ValueError: an unknown scope, or a batch without pairs.
+        ValueError: an unknown scope, one that joins ids which mean different things, or a batch without pairs.
     """
     if scope not in SCOPES:
         raise ValueError(f"region scope {scope!r} is unknown; use one of {', '.join(SCOPES)}")
     if batch.pair_region is None or batch.pair_image is None or batch.image_clip is None:
         raise ValueError("the batch has no pairs; build it from a dataset with cameras")
+    if SCOPES.index(scope) > SCOPES.index(batch.region_scope):
+        raise ValueError(
+            f"region scope {scope!r} would join regions that share nothing but a number: ids mean the same "
+            f"within one {batch.region_scope} only; set model.region.scope={batch.region_scope!r}"
+        )
     # int64 throughout: ids plus offsets must not wrap in the small dtype of the files
     region = batch.pair_region.to(torch.int64)
     valid = region >= 0
@@ -94,7 +101,7 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
     slots = torch.unique(gather_rows(keys)[0], dim=0)
     cloud_slot = (keys[:, None] == slots[None]).all(2).to(torch.int64).argmax(1)
     names = [(int(offset), bool(dense)) for dense, offset in slots.tolist()]
-    return RegionTable(row, unique % span, unique // span, scope, names, cloud_slot)
+    return RegionTable(row, unique % span, unique // span, scope, names, cloud_slot, batch.region_scope)
 
 
 def pool_points(

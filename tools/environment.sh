@@ -24,6 +24,11 @@ if [ ! -x .venv/bin/python ]; then
     }
 fi
 PYTHON="$PWD/.venv/bin/python"
+# an environment that was stopped while it was made, or comes from another tool, has an interpreter but no pip
+"$PYTHON" -m pip --version > /dev/null 2>&1 || "$PYTHON" -m ensurepip --upgrade > /dev/null || {
+    echo "$PWD/.venv has no pip and cannot get one; delete that folder and run this again" >&2
+    exit 1
+}
 
 # Installed already, from these very files? Then nothing is downloaded or resolved again.
 stamp=".venv/installed-$EXTRA"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superflow.camera.projection import Projection, nearest_pixels, one_view, project, unoccluded
+from superflow.camera.projection import Projection, nearest_pixels, project, unoccluded
 from superflow.datasets.frame import Camera, Frame
 from superflow.geometry import invert, rotation_z
 
@@ -165,17 +165,3 @@ def test_mistake_39_clipped_on_both_sides(positions):
     got = nearest_pixels(np.array(positions).reshape(-1, 2), SIZE)
     assert ((got >= 0) & (got < (SIZE[1], SIZE[0]))).all()
     assert nearest_pixels(np.array([[-3.0, -3.0], [500, 500]]), SIZE).tolist() == [[0, 0], [79, 59]]
-
-
-def test_mistake_21_a_point_seen_twice_keeps_the_pair_nearest_to_an_image_centre():
-    sizes = np.array([[60, 80], [60, 80], [120, 160]])
-    points = np.array([4, 4, 7, 9, 9, 9])
-    images = np.array([0, 1, 1, 2, 1, 0])
-    pixels = np.array([[40, 30], [2, 30], [5, 5], [80, 50], [39, 25], [40, 25.0]])
-    # point 9: image 2 has a margin of 50 / 120, images 1 and 0 of 25 / 60: equal, so the smallest image row
-    kept = one_view(points, images, pixels, sizes)
-    assert list(zip(points[kept], images[kept])) == [(4, 0), (7, 1), (9, 0)]
-    order = np.random.default_rng(0).permutation(6)
-    again = order[one_view(points[order], images[order], pixels[order], sizes)]
-    assert list(zip(points[again], images[again])) == [(4, 0), (7, 1), (9, 0)]
-    assert len(one_view(points[:0], images[:0], pixels[:0], sizes)) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -106,6 +107,14 @@ def test_equal_ids_can_be_further_positives():
     assert float(spatial(scene, same_id="positive", temperature=1.0)) == pytest.approx(total, rel=1e-5)
     with pytest.raises(ValueError, match="same_id 'same' is unknown; use one of negative"):
         spatial(scene, same_id="same")
+
+
+def test_ids_that_count_anew_in_each_clip_are_not_compared():
+    scene = matches([(0, False)], rows(4, 6, 1)[None], rows(4, 6, 2)[None])
+    cells = replace(scene, table=replace(scene.table, meaning="clip"))
+    assert float(spatial(cells)) == float(spatial(scene))
+    with pytest.raises(ValueError, match=r'within one clip only; leave it at "negative"'):
+        spatial(cells, same_id="ignored")
 
 
 def test_spatial_is_the_mean_over_times_of_filled_rows():
@@ -221,6 +230,30 @@ def test_points_against_pixels_draws_so_many_pairs():
     losses = {round(float(point_contrast(found, max_pairs=5)), 6) for _ in range(4)}
     assert len(losses) == 4
     assert max(losses) < float(point_contrast(found))
+
+
+def test_mistake_35_pairs_can_be_drawn_evenly_over_voxels():
+    near = torch.tensor(
+        [0] * 900 + list(range(1, 101))
+    )  # one voxel at the car holds nine tenths of the pairs
+    seen: list[int] = []
+
+    def watch(pixels: torch.Tensor) -> torch.Tensor:
+        seen.extend(pixels[:, 0].long().tolist())
+        return pixels
+
+    pixels = torch.arange(1000.0)[:, None].expand(-1, 6)
+    found = Matches(embedded=rows(101, 6, 1), pair_voxel=near, pair_pixel=pixels, image_head=watch)
+    torch.manual_seed(0)
+    shares = {}
+    for even in (False, True):
+        seen.clear()
+        for _ in range(20):
+            point_contrast(found, max_pairs=50, even=even)
+        shares[even] = sum(pair < 900 for pair in seen) / len(seen)
+    assert shares[False] == pytest.approx(0.9, abs=0.05)
+    assert shares[True] == pytest.approx(1 / 101, abs=0.02)
+    assert len({pair for pair in seen if pair < 900}) > 2  # another one of its pairs each time
 
 
 def test_what_is_no_contrast_has_no_options_of_one():

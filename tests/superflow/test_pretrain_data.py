@@ -12,8 +12,10 @@ from torch import Tensor
 
 from superflow.batch import Batch, collate
 from superflow.camera.superpixels import write_superpixels
+from superflow.clip_times import ClipTimes
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
+from superflow.engine.config import load_config
 from superflow.pretrain_data import PretrainDataset
 
 FRAMES = ["scene-9002[0:6]"]
@@ -92,6 +94,7 @@ def test_cached_views_and_images_have_the_same_pairs_and_regions(index, tmp_path
     u, v = (batch.pair_pixel + 0.5).floor().long().T
     under = batch.superpixels[batch.pair_image, v.clamp(0, 63), u.clamp(0, 111)]
     assert torch.equal(under.long(), torch.where(batch.pair_region < 0, 65535, batch.pair_region))
+    assert batch.region_scope == "image"  # SLIC counts anew in every image
     assert batch.images.shape == (3, 3, 64, 112)
     assert 0 <= float(batch.images.min()) <= float(batch.images.max()) <= 1
 
@@ -160,7 +163,11 @@ def test_samples_of_different_length_collate(index):
 
 def test_options_that_do_not_fit_are_named(index):
     with pytest.raises(ValueError, match="superpixels=FOLDER"):
-        dataset(index, region="superpixel")[0, 0]
+        dataset(index, region="superpixel")
+    with pytest.raises(ValueError, match=r"nowhere.superpixels\.json: no superpixels here"):
+        dataset(index, region="superpixel", superpixels="nowhere")
+    with pytest.raises(ValueError, match="crop needs images, and with cached features none is read"):
+        dataset(index, crop={}, features="nowhere")
     with pytest.raises(ValueError, match="region 'segment'"):
         dataset(index, region="segment")
 
@@ -175,6 +182,19 @@ def test_times_in_seconds_are_the_frames_that_far_away(index):
     assert seconds[1, 3].cloud_offset.tolist() == [0, 1, 2]  # nothing half a second before
     exact = dataset(index, offsets=(0, 0.55), offset_unit="seconds", offset_tolerance_s=0.01, sweeps=0)
     assert exact[0, 0].cloud_offset.tolist() == [0]  # scans come every 0.1 s
+
+
+def test_small_configs_look_half_a_second_away(index):
+    data = load_config("pretrain/superflowpp_small.py").train_dataloader.dataset
+    times = ClipTimes(index, index.rows(), data.offsets, unit=data.offset_unit)
+    assert times.rows(10) == {-1: 5, 0: 10, 1: 15}  # scans come every 0.1 s
+
+
+def test_two_seconds_that_are_one_frame_count_once(index):
+    times = ClipTimes(index, index.rows(), (0, 0.48, 0.52), unit="seconds")
+    assert times.rows(10) == {0: 10, 1: 15}
+    with pytest.raises(ValueError, match='offset_tolerance_s is for offset_unit="seconds"'):
+        ClipTimes(index, index.rows(), (0, 1), tolerance_s=0.1)
 
 
 def test_a_border_can_take_the_other_side(index):

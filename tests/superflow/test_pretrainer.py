@@ -163,6 +163,11 @@ def test_unknown_objective_names_the_known(student):
         pretrainer(student, [{"type": "spatail"}])
 
 
+def test_all_pixels_of_a_region_need_maps(student, clip):
+    with pytest.raises(ValueError, match='pixels="all" needs superpixel maps'):
+        pretrainer(student).loss(replace(clip(0), superpixels=None))
+
+
 def test_an_objective_listed_twice_is_refused(student):
     with pytest.raises(ValueError, match="'spatial' is listed twice"):
         pretrainer(student, [{"type": "spatial"}, {"type": "spatial", "temperature": 0.5}])

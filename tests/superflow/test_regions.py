@@ -34,6 +34,16 @@ def test_segment_mean_is_a_mean():
         assert torch.allclose(means[segment], mine.mean(0) if len(mine) else torch.zeros(3), atol=1e-6)
 
 
+@pytest.mark.parametrize(("scope", "meaning"), [("clip", "image"), ("batch", "image"), ("batch", "clip")])
+def test_mistake_23_ids_that_mean_different_things_are_not_joined(clip, scope, meaning):
+    batch = replace(clip(0), region_scope=meaning)
+    with pytest.raises(
+        ValueError, match=f"same within one {meaning} only; set model.region.scope='{meaning}'"
+    ):
+        region_table(batch, scope=scope)
+    assert region_table(batch, scope=meaning).meaning == meaning
+
+
 @pytest.mark.parametrize("scope", ["image", "clip", "batch"])
 def test_mistake_23_rows_follow_the_scope_of_ids(clip, scope):
     batch = collate([clip(0), clip(1)])

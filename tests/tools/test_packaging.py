@@ -160,8 +160,7 @@ def test_hugging_face_datasets_imports_from_the_repository_root(repository, tmp_
     script = "import superflow.datasets.index, datasets; print(datasets.load_dataset, datasets.__file__)"
     out = run(sys.executable, "-c", script, cwd=repository, path=tmp_path)
     assert out.split() == ["the", "other", "one", str(tmp_path / "datasets" / "__init__.py")]
-    if "datasets" in installed_distributions():  # the real one is here
-        run(sys.executable, "-c", "from datasets import load_dataset", cwd=repository)
+    run(sys.executable, "-c", "from datasets import load_dataset", cwd=repository)  # the real one
 
 
 def test_every_module_imports_once_and_needs_none_of_the_replaced_packages(repository, tmp_path):
@@ -237,6 +236,32 @@ ALLOWED = {
     "lidar": SHARED,
     "camera": (*SHARED, "superflow.datasets.frame"),
 }
+
+
+# modules of superflow/ that pretraining is made of; what is done with the backbone afterwards is none of their business
+METHOD = (
+    "batch",
+    "clip_times",
+    "cloud_passes",
+    "contrast",
+    "negatives",
+    "objectives",
+    "pairing",
+    "pretrain_data",
+)
+METHOD += ("pretrainer", "regions")
+
+
+def test_pretraining_knows_nothing_of_what_comes_after(repository):
+    found = {module: imports(path, module) for path, module in python_files(repository)}
+    assert {f"superflow.{name}" for name in METHOD} <= set(found)
+    wrong = [
+        f"{module} imports {name}"
+        for module, names in found.items()
+        for name in names
+        if module.removeprefix("superflow.") in METHOD and name.startswith("superflow.downstream")
+    ]
+    assert wrong == []
 
 
 def test_rooms_do_not_import_each_others_insides(repository):
