@@ -49,7 +49,12 @@ def main(argv: list[str] | None = None) -> int:
     from superflow.datasets.synthetic.drive import DriveSettings, make_drive
     from superflow.errors import InputError
 
-    start = time.perf_counter()
+    start, counts = time.perf_counter(), []
+
+    def show(done: int, total: int) -> None:
+        counts.append(done)
+        bar.update(task, completed=done, total=total)
+
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     try:
         settings = DriveSettings(
@@ -63,12 +68,14 @@ def main(argv: list[str] | None = None) -> int:
                 val_scenes=args.val_scenes,
                 settings=settings,
                 workers=args.workers,
-                progress=lambda done, total: bar.update(task, completed=done, total=total),
+                progress=show,
             )
     except InputError as error:
         print(f"superflow make-drive: {error}", file=sys.stderr)
         return 2
-    print(f"{args.scenes} scenes in {args.out} after {time.perf_counter() - start:.0f} s")
+    seconds = time.perf_counter() - start
+    made = counts[-1] - counts[0] + 1 if counts else 0
+    print(f"{args.scenes} scenes in {args.out} after {seconds:.0f} s, {made / seconds:.2f} key frames a second")
     return 0
 
 
