@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from .frame import Boxes, Camera, Clip, Frame
 from .read import read_image, read_labels, read_points
 from .selection import select_rows
 from .store import PREPARE, Columns, read_columns, read_header
+
+log = logging.getLogger(__name__)
 
 # file axes -> x forward, y left, z up
 FILE_TO_LIDAR = {"forward-left-up": np.eye(4), "right-forward-up": rotation_z(-np.pi / 2).round(15)}
@@ -302,7 +306,10 @@ class LogIndex:
 
     def _points(self, row: int, raw_intensity: bool) -> NDArray[np.float32]:
         """(N, columns) float32 in x forward, y left, z up."""
-        points = read_points(self.point_path(row), len(self.card.columns))
+        path = self.point_path(row)
+        points = read_points(path, len(self.card.columns))
+        if not len(points):
+            _warn_of_empty_scan(path)
         rotation = FILE_TO_LIDAR[self.card.axes][:3, :3].astype(np.float32)
         points[:, :3] = points[:, :3] @ rotation.T
         points[:, 3] = self.card.normalise_intensity(points[:, 3], keep_raw=raw_intensity)
@@ -340,6 +347,12 @@ class LogIndex:
             size=size,
             image=read_image(path, size) if image else None,
         )
+
+
+@cache
+def _warn_of_empty_scan(path: Path) -> None:
+    """Say it once a process: such a scan stops nothing, but somebody should know."""
+    log.warning("%s: holds no points; leave this frame out of the selection or copy the file again", path)
 
 
 def _matrix(values: NDArray[np.float64]) -> Transform:

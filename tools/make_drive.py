@@ -75,7 +75,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     seconds = time.perf_counter() - start
     made = counts[-1] - counts[0] + 1 if counts else 0
-    print(f"{args.scenes} scenes in {args.out} after {seconds:.0f} s, {made / seconds:.2f} key frames a second")
+    print(
+        f"{args.scenes} scenes in {args.out} after {seconds:.0f} s, {made / seconds:.2f} key frames a second"
+    )
     return 0
 
 

@@ -392,11 +392,17 @@ def test_bad_input_is_named_in_one_sentence_and_leaves_nothing_half_written(name
 
 
 @pytest.mark.parametrize("command", [train, train_labels])
-def test_a_scan_without_points_does_not_end_a_training(command, place, capsys):
-    """It teaches nothing; the check says that it is empty."""
+def test_a_scan_without_points_does_not_end_a_training(command, place, capsys, caplog):
+    """It teaches nothing, and the log names its file, once."""
     empty_all_scans(place)
     forget_streams()
     assert main(command(place)) == 0, capsys.readouterr().err
+    said = [
+        r.getMessage() for r in caplog.records if "holds no points; leave this frame out" in r.getMessage()
+    ]
+    assert said
+    assert len(said) == len(set(said))
+    assert all("pcd.bin" in line for line in said)
     weights = torch.load(place.work / "iter_2.pth", weights_only=True)["state_dict"]
     assert all(value.isfinite().all() for value in weights.values())
 
