@@ -27,7 +27,7 @@ train_dataloader = dict(
         cameras_per_clip=None,
         view_size=(112, 208),  # twice the grid of the features
         limits=dict(range_m=(1.5, 60.0), height_m=(-5.0, 14.0)),
-        max_points=(4000, 60_000),  # drawn for each cloud: thin ones are cheap, and in use scans are whole
+        max_points=8000,
         sweep_points=3000,
         keep_frames=120,
     ),

@@ -21,7 +21,7 @@ train_dataloader = dict(
         selection="train",
         train=True,
         limits=dict(range_m=(1.5, 60.0), height_m=(-5.0, 14.0)),
-        max_points=(4000, 60_000),
+        max_points=8000,
     ),
 )
 val_dataloader = dict(

@@ -2,4 +2,4 @@
 #   superflow train downstream/supervised_small.py --work-dir work_dirs/supervised
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_segment.py"]
 
-train_cfg = dict(max_iters=240)
+train_cfg = dict(max_iters=300)

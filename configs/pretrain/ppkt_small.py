@@ -4,4 +4,4 @@ _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pret
 
 model = dict(objectives=[dict(type="point_contrast")], pixels="hit")
 train_dataloader = dict(dataset=dict(offsets=(0.0,), sweeps=0, region="world_cell"))
-train_cfg = dict(max_iters=480)
+train_cfg = dict(max_iters=450)

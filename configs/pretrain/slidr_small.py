@@ -6,4 +6,4 @@ model = dict(objectives=[dict(type="spatial")], region=dict(scope="image"))
 train_dataloader = dict(
     dataset=dict(offsets=(0.0,), sweeps=0, superpixels="work_dirs/prepared/superpixels/slic")
 )
-train_cfg = dict(max_iters=190)
+train_cfg = dict(max_iters=220)

@@ -15,4 +15,4 @@ train_dataloader = dict(
         superpixels="work_dirs/prepared/superpixels/clusters",
     )
 )
-train_cfg = dict(max_iters=85)
+train_cfg = dict(max_iters=100)

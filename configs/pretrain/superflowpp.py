@@ -9,7 +9,6 @@ model = dict(
         dict(type="temporal", temperature=0.2, max_rows=4096),
         dict(type="cross_temporal", temperature=0.2, max_rows=4096),
         dict(type="dense_to_sparse", kind="cosine", weight=0.25),
-        dict(type="point_regression", weight=2.0),
     ],
     region=dict(scope="clip"),
     pixels="hit",

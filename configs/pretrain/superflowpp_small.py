@@ -1,7 +1,6 @@
 # SuperFlow++ with the small student and the knobs that did best on held-out training frames: regions are 0.5 m cells
 # of the world, so that one region is the same in all cameras and at all times without a segmenter; a warmer
-# temperature, since neighbouring cells are often alike; a light dense-to-sparse term, since a dense cloud costs a pass;
-# and a per-point term beside the contrasts, since a point has a target of its own where a region shares one.
+# temperature, since neighbouring cells are often alike; a light dense-to-sparse term, since a dense cloud costs a pass.
 #   superflow train pretrain/superflowpp_small.py --work-dir work_dirs/superflowpp
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pretrain.py"]
 
@@ -11,7 +10,6 @@ model = dict(
         dict(type="temporal", temperature=0.2, max_rows=1024),
         dict(type="cross_temporal", temperature=0.2, max_rows=1024),
         dict(type="dense_to_sparse", kind="cosine", weight=0.25),
-        dict(type="point_regression", weight=2.0),
     ],
     region=dict(scope="clip"),
     pixels="hit",
@@ -21,4 +19,4 @@ train_dataloader = dict(
     batch_size=1,
     dataset=dict(sweeps=1, sweep_points=2000, region="world_cell", cell_m=0.5),
 )
-train_cfg = dict(max_iters=190)
+train_cfg = dict(max_iters=545)
