@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..limits import Limits
-from ..protocol import index_protocol
+from ..protocol import check_protocol, index_protocol
 from .evaluation import evaluate_heads
 from .features import (
     EncoderFeatures,
@@ -104,6 +104,7 @@ def probe(
         protocol: further fields of the record (pretraining, teacher, seed of the run, ...).
 
     Raises:
+        InputError: ``protocol`` takes a field away that results are compared by (its value is None).
         ValueError: training and evaluation frames overlap, or no frame is left to fit on.
     """
     options = options or ProbeOptions()
@@ -115,6 +116,10 @@ def probe(
         raise ValueError(f"row {min(set(train_rows) & set(eval_rows))} is a training and an evaluation frame")
     if not fit_rows or not set(held_out_rows) <= set(train_rows):
         raise ValueError("held_out_rows must be a part of train_rows and leave frames to fit on")
+
+    # with any choice of the grid, to refuse before the work and not after it
+    any_choice = {"weight_decay": 0.0, "class_weights": "none"}
+    check_protocol(_protocol(source, index, train_rows, eval_rows, any_choice, options, protocol or {}))
 
     watch = _Watch()
     source = _recalibrated(source, index, train_rows, options)
