@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -15,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..batch import Batch
+from ..camera.progress import track
 from ..errors import InputError, write_atomically
 from ..protocol import token_hash
 from .features import FeatureSource, Scan, read_scan
@@ -24,6 +26,8 @@ from .places import IGNORE, label_lookup
 from .segmentor import Segmentor
 from .tracks import standing_points
 from .voting import Ballot, VotingOptions, neighbour_rows, vote
+
+_log = logging.getLogger(__name__)
 
 Predictor = Callable[[Scan], Tensor]  # (N, C) probabilities of one scan
 
@@ -96,7 +100,7 @@ def evaluate_voting(
     offsets = sorted({offset for options in variants.values() for offset in options.offsets})
     ballots = _Ballots(index, predict, keep=2 * len(offsets) + 1)
     left_out = 0
-    for row in rows:
+    for row in track(rows, "voting on frames", log=_log):
         scan = read_scan(index, row)
         own = ballots.of(row)
         neighbours = neighbour_rows(index, row, offsets)
@@ -158,7 +162,7 @@ def write_pseudo_labels(
     ballots = _Ballots(index, predict, keep=len(options.offsets) + 1, labelled=labelled)
     classes = len(index.card.classes)
     quality, naive = _Quality(), _Quality()
-    for row in rows:
+    for row in track(rows, "pseudo-labels of frames", log=_log):
         scan = read_scan(index, row)
         neighbours = neighbour_rows(index, row, options.offsets)
         others = {offset: ballots.of(other) for offset, other in neighbours.items() if other not in evaluated}
