@@ -23,6 +23,7 @@ from .features import FeatureSource, Scan, read_scan
 from .heads import Head
 from .metrics import ConfusionMatrix, class_iou, class_predictions
 from .places import IGNORE, label_lookup
+from .segment_data import pseudo_label_path
 from .segmentor import Segmentor
 from .tracks import standing_points
 from .voting import Ballot, VotingOptions, is_beside, neighbour_rows, vote
@@ -43,14 +44,19 @@ def head_predictor(source: FeatureSource, head: Head) -> Predictor:
     return lambda scan: head.probabilities(source(scan.points)).cpu()
 
 
-def segmentor_predictor(segmentor: Segmentor) -> Predictor:
-    """Probabilities of a fine-tuned model, on the device where it is."""
+def segmentor_predictor(segmentor: Segmentor, *, full_intensity: float = 1.0) -> Predictor:
+    """Probabilities of a fine-tuned model, on the device where it is.
+
+    ``full_intensity``: what an intensity of 1 is to the model; with ``raw_intensity`` the card's ``intensity_max``.
+    """
     device = next(segmentor.parameters()).device
 
     def predict(scan: Scan) -> Tensor:
         one = torch.zeros(1, dtype=torch.int64)
         cloud = torch.zeros(len(scan.points), dtype=torch.int64)
-        batch = Batch(scan.points, cloud, one, one, torch.zeros(1, dtype=torch.bool))
+        points = scan.points.clone()
+        points[:, 3] *= full_intensity
+        batch = Batch(points, cloud, one, one, torch.zeros(1, dtype=torch.bool))
         return segmentor.predict(batch.to(device)).cpu()
 
     return predict
@@ -177,7 +183,7 @@ def write_pseudo_labels(
         voted = vote(own, others, options, still=still, labels_may_vote=True, label_weight=label_weight)
         sure, best = voted.probabilities.max(dim=1)
         labels = torch.where(sure >= threshold, best, IGNORE).to(torch.uint8).numpy()
-        with write_atomically(folder / f"{index.tokens([row])[0]}_pseudo.bin") as file:
+        with write_atomically(pseudo_label_path(folder, index.tokens([row])[0])) as file:
             file.write(labels.tobytes())
         truth = scan.labels.numpy()
         quality.add(labels, truth)

@@ -11,6 +11,7 @@ import torch
 
 from superflow.downstream.features import Scan, read_scan
 from superflow.downstream.heads import LinearProbe
+from superflow.downstream.segment_data import SegmentDataset
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.vote_log import (
     evaluate_voting,
@@ -379,6 +380,8 @@ def test_predictors_of_models(log, encoder):
     got = segmentor_predictor(model)(scan)
     assert got.shape == (len(scan.points), CLASSES)
     torch.testing.assert_close(got.sum(1), torch.ones(len(got)))
+    raw = SegmentDataset(log, selection="a", raw_intensity=True)[0]
+    torch.testing.assert_close(segmentor_predictor(model, full_intensity=255.0)(scan), model.predict(raw))
 
     class Heights:
         channels = 1
