@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
 
 
 class Progress:
@@ -12,6 +16,7 @@ class Progress:
     Args:
         total: number of steps of the whole job.
         done: steps that an earlier run has finished; they do not count as speed.
+        quiet: say nothing of a job that ends within ``every_s``.
     """
 
     def __init__(
@@ -23,9 +28,10 @@ class Progress:
         log: logging.Logger,
         enabled: bool = True,
         every_s: float = 10.0,
+        quiet: bool = False,
     ) -> None:
         self._what, self._total, self._done, self._skipped = what, total, done, done
-        self._log, self._enabled, self._every_s = log, enabled, every_s
+        self._log, self._enabled, self._every_s, self._quiet = log, enabled, every_s, quiet
         self._start = self._last = time.monotonic()
         if enabled and done:
             log.info("%s: %d of %d are there already", what, done, total)
@@ -34,13 +40,22 @@ class Progress:
         """Count ``steps`` more as done."""
         self._done += steps
         now = time.monotonic()
-        if not self._enabled or (now - self._last < self._every_s and self._done < self._total):
+        ended = self._done >= self._total and not (self._quiet and now - self._start < self._every_s)
+        if not self._enabled or (now - self._last < self._every_s and not ended):
             return
         self._last = now
         seconds = now - self._start
         left = seconds / max(self._done - self._skipped, 1) * (self._total - self._done)
         tail = f"{duration(left)} left" if self._done < self._total else f"took {duration(seconds)}"
         self._log.info("%s: %d/%d, %s", self._what, self._done, self._total, tail)
+
+
+def track(items: Sequence[Item], what: str, *, log: logging.Logger, every_s: float = 10.0) -> Iterator[Item]:
+    """``items`` one by one, with the progress of a loop over them logged; nothing of one that is short."""
+    progress = Progress(what, len(items), log=log, every_s=every_s, quiet=True)
+    for item in items:
+        yield item
+        progress.advance()
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """Write the backbone of a training checkpoint as one .safetensors file with its card.
 
 superflow export work_dirs/superflowpp_small --out backbone.safetensors
+superflow export work_dirs/superflowpp_small --out backbone.safetensors --recalibrate prepared/my_log --frames train
 superflow export work_dirs/superflowpp_small/iter_200.pth --install --name street-tiny
 python -c 'import superflow; print(superflow.load("street-tiny").card)'
 """
@@ -12,8 +13,13 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
+
+if TYPE_CHECKING:
+    from superflow.hub import BackboneCard
+    from superflow.lidar.encoder import LidarEncoder
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -28,6 +34,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--install", action="store_true", help="write into the registry folder, to load it by name"
     )
     parser.add_argument("--name", help="name in the card and in the registry; default: the file's name")
+    parser.add_argument(
+        "--recalibrate",
+        type=Path,
+        metavar="INDEX",
+        help="take batch-norm statistics anew from whole scans of this index: training saw thinned, augmented and "
+        "merged ones",
+    )
+    parser.add_argument(
+        "--frames", nargs="+", metavar="TERM", help="of these splits, scenes or scene[a:b]; training frames"
+    )
     return parser.parse_args(argv)
 
 
@@ -44,15 +60,30 @@ def _export(args: argparse.Namespace) -> int:
     from superflow.encoder_file import build_encoder, read_encoder_file
     from superflow.hub import card_of, registry_folder, save_backbone
 
+    if args.frames and not args.recalibrate:
+        raise InputError("--frames chooses the scans of --recalibrate; give that index too")
     file = read_encoder_file(args.checkpoint)
     name = args.name or (args.out.stem if args.out else args.checkpoint.stem)
     out = args.out or args.checkpoint.with_name(f"{name}.safetensors")
     if args.install:
         out = registry_folder() / f"{name}.safetensors"
-    card = save_backbone(build_encoder(file), out, replace(card_of(file), name=name))
+    encoder, card = build_encoder(file), replace(card_of(file), name=name)
+    if args.recalibrate:
+        encoder, card = _recalibrated(encoder, card, args)
+    card = save_backbone(encoder, out, card)
     print(json.dumps({key: value for key, value in asdict(card).items() if value}, indent=2))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {card.channels} channels; superflow.load({str(out)!r})")
     return 0
+
+
+def _recalibrated(
+    encoder: LidarEncoder, card: BackboneCard, args: argparse.Namespace
+) -> tuple[LidarEncoder, BackboneCard]:
+    from superflow.datasets.index import LogIndex
+    from superflow.downstream.recalibration import recalibrate_on_log
+
+    index = LogIndex.open(args.recalibrate)
+    return recalibrate_on_log(encoder, card, index, index.rows(args.frames))
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@
     superflow prepare nuscenes --root my_log --out prepared/my_log --check
     superflow prepare superpixels --index prepared/my_log --provider slic --workers 8 --quality
     superflow prepare features --index prepared/my_log --frames train --teacher efficientnet_lite0
+    superflow prepare tokens --index prepared/my_log --frames train --percent 10 --out ten_percent.txt
 
 Each command can be run again: the index is replaced in one step; finished superpixels and features are kept.
 """
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    """The command line; ``kind`` says which of the two jobs."""
+    """The command line; ``kind`` says which of the jobs."""
     parser = argparse.ArgumentParser(
         prog="superflow prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -104,6 +105,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--components", type=int, default=64, help="directions kept, 0 for all channels (64)"
     )
     features.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+
+    tokens = kinds.add_parser("tokens", help="list the labelled frames of a k %% experiment")
+    tokens.add_argument("--index", type=Path, required=True, help="folder that `prepare nuscenes` wrote")
+    tokens.add_argument("--out", type=Path, required=True, help="text file to write, one token a line")
+    tokens.add_argument("--percent", type=float, required=True, help="k; 100 / k must be a whole number")
+    tokens.add_argument(
+        "--rule",
+        choices=("scene", "frame"),
+        default="scene",
+        help="every (100/k)-th scene (nuScenes, the default) or frame (SemanticKITTI)",
+    )
+    tokens.add_argument(
+        "--frames", nargs="+", metavar="TERM", help="of these splits, scenes or scene[a:b] (default: all)"
+    )
     return parser.parse_args(argv)
 
 
@@ -112,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     args = parse_args(argv)
     try:
-        return {"nuscenes": _nuscenes, "superpixels": _superpixels, "features": _features}[args.kind](args)
+        return _JOBS[args.kind](args)
     except InputError as error:
         print(f"superflow prepare: {error}", file=sys.stderr)
         return 2
@@ -235,6 +250,19 @@ def _features(args: argparse.Namespace) -> int:
     )
     print(f"{folder}: features of {len(index.cameras(index.rows(args.frames)))} images by {args.teacher}")
     return 0
+
+
+def _tokens(args: argparse.Namespace) -> int:
+    from superflow.datasets.index import LogIndex
+    from superflow.downstream.fractions import write_fraction
+
+    index = LogIndex.open(args.index)
+    count = write_fraction(args.out, index, args.percent, rule=args.rule, selection=args.frames)
+    print(f"{args.out}: {count} of {len(index.rows(args.frames))} frames, {args.percent:g} % by {args.rule}")
+    return 0
+
+
+_JOBS = {"nuscenes": _nuscenes, "superpixels": _superpixels, "features": _features, "tokens": _tokens}
 
 
 def _options(pairs: list[str]) -> dict[str, Any]:

@@ -2,17 +2,23 @@
 
 superflow test CONFIG work_dirs/NAME/best_miou.pth
 superflow test CONFIG work_dirs/NAME                     the newest checkpoint of a folder
+superflow test CONFIG work_dirs/NAME --vote              also with votes of the scans around each scan
+superflow test CONFIG work_dirs/NAME --pseudo-labels DIR --pseudo-frames train
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from superflow.errors import MissingFileError
+from superflow.errors import InputError, MissingFileError, write_atomically
 from superflow.tools.train import add_common, read_config, run
+
+if TYPE_CHECKING:
+    from superflow.downstream.vote_run import VoteRun
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -21,6 +27,23 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("config", help="the config that the model was trained with")
     parser.add_argument("checkpoint", type=Path, help=".pth file, or the folder of a run")
+    parser.add_argument(
+        "--vote",
+        action="store_true",
+        help="then let the scans around each scan vote; frames whose labels trained the model never do",
+    )
+    parser.add_argument(
+        "--pseudo-labels",
+        type=Path,
+        metavar="DIR",
+        help="write voted pseudo-labels of --pseudo-frames, for train_dataloader.dataset.pseudo_labels=DIR",
+    )
+    parser.add_argument(
+        "--pseudo-frames",
+        nargs="+",
+        metavar="TERM",
+        help="splits, scenes or scene[a:b]; of these, frames that the model was trained on keep their labels",
+    )
     add_common(parser)
     return parser.parse_args(argv)
 
@@ -35,6 +58,10 @@ def _test(args: argparse.Namespace) -> int:
     from superflow.engine import build_runner
     from superflow.engine.checkpoint import find_last
 
+    if (args.pseudo_labels is None) != (args.pseudo_frames is None):
+        raise InputError(
+            "--pseudo-labels and --pseudo-frames belong together; give the folder and the frames"
+        )
     checkpoint = find_last(args.checkpoint) if args.checkpoint.is_dir() else args.checkpoint
     if checkpoint is None:
         raise MissingFileError(
@@ -43,6 +70,7 @@ def _test(args: argparse.Namespace) -> int:
     config = read_config(args, load_from=checkpoint)
     if args.work_dir is None:
         config.work_dir = str(checkpoint.parent)
+    trained = _training_set(config, checkpoint) if args.vote or args.pseudo_labels else None
     for part in ("dataloader", "cfg", "evaluator"):  # without a test set of its own, the validation set
         if config.get(f"test_{part}") is None:
             config[f"test_{part}"] = config.get(f"val_{part}")
@@ -50,11 +78,68 @@ def _test(args: argparse.Namespace) -> int:
         config[part] = None
     for part in ("dataloader", "cfg", "evaluator"):
         config[f"val_{part}"] = None
-    metrics = build_runner(config).test()
+    runner = build_runner(config)
+    votes = None if trained is None else _vote_run(args, runner, trained)  # refuses before the work
+    metrics = runner.test()
     if rank() == 0:
         for line in table(metrics):
             print(line)
+    if votes is not None:
+        _vote(args, runner, votes)
     return 0
+
+
+def _training_set(config: Any, checkpoint: Path) -> Any:
+    """The labelled frames that the checkpoint was trained on, which may not vote."""
+    from superflow.downstream.vote_run import check_trained_on
+    from superflow.engine.checkpoint import read_checkpoint
+    from superflow.engine.loader import build_dataset
+
+    if config.model.type != "Segmentor" or config.get("train_dataloader") is None:
+        raise InputError(
+            "--vote and --pseudo-labels need the config that a Segmentor was trained with, train_dataloader included"
+        )
+    if config.get("launcher", "none") != "none":
+        raise InputError("--vote and --pseudo-labels run in one process; start them without a launcher")
+    trained = build_dataset(config.train_dataloader.dataset)
+    check_trained_on(trained, read_checkpoint(checkpoint)["superflow"].get("data", {}), checkpoint)
+    return trained
+
+
+def _vote_run(args: argparse.Namespace, runner: Any, trained: Any) -> VoteRun:
+    from superflow.downstream.vote_run import VoteRun
+
+    return VoteRun(runner.test_loop.dataloader.dataset, trained, args.pseudo_frames)
+
+
+def _vote(args: argparse.Namespace, runner: Any, votes: VoteRun) -> None:
+    if args.vote:
+        report = votes.report(runner.plain_model)
+        with write_atomically(runner.work_path / "test_votes.json", "w") as file:
+            json.dump(report, file, indent=1)
+        for line in vote_table(report):
+            print(line)
+    if args.pseudo_labels:
+        record = {"checkpoint": str(runner.loaded_from), "iteration": runner.loaded_iteration}
+        made = votes.write(runner.plain_model, args.pseudo_labels, record)
+        kept, right = made["quality"]["kept"], made["quality"]["accuracy"]
+        known = "" if right is None else f", {right:.1f} % of those with an annotation right"
+        print(
+            f"{args.pseudo_labels}: pseudo-labels of {made['frames']} frames, {kept:.1f} % of the points{known}"
+        )
+
+
+def vote_table(report: dict[str, Any]) -> list[str]:
+    """mIoU unvoted and voted, each vote beside its control: smoothing within the scan itself."""
+    lines = [f"{'':<15}     mIoU  control", f"{'unvoted':<15}{_number(report['unvoted'])}"]
+    for name, variant in report["variants"].items():
+        numbers = _number(variant["scores"]) + _number(variant["control"])
+        lines.append(f"{'voted, ' + name:<15}{numbers}")
+    return lines
+
+
+def _number(summary: dict[str, Any]) -> str:
+    return f"{'-':>9}" if summary["miou"] is None else f"{summary['miou']:9.2f}"
 
 
 def table(metrics: dict[str, Any]) -> list[str]:

@@ -4,7 +4,7 @@ data_root = "work_dirs/prepared"
 
 model = dict(
     type="Segmentor",
-    num_classes=16,
+    num_classes=None,  # those of the data's card
     encoder=dict(
         grid=dict(type="cylinder", rho_m=0.1, phi_deg=1.0, z_m=0.1),
         backbone=dict(depth=34, momentum=0.02),

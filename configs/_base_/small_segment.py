@@ -4,7 +4,7 @@ data_root = "work_dirs/prepared"
 
 model = dict(
     type="Segmentor",
-    num_classes=16,
+    num_classes=None,  # those of the data's card
     encoder=dict(
         grid=dict(type="cubic", size_m=0.25),
         backbone=dict(depth="tiny"),

@@ -1,4 +1,6 @@
-# Fine-tune MinkUNet-34 at k % of nuScenes-lidarseg; train_dataloader.dataset.tokens is the published list of frames.
+# Fine-tune MinkUNet-34 at k % of nuScenes-lidarseg; train_dataloader.dataset.tokens is the list of labelled frames. The
+# published rule takes every (100/k)-th scene of the split:
+#   superflow prepare tokens --index work_dirs/prepared --frames train --percent 1 --out LIST.txt
 #   superflow train downstream/finetune.py --cfg-options model.pretrained=BACKBONE.safetensors \
 #       train_dataloader.dataset.tokens=LIST.txt train_cfg.max_iters=2000
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_segment.py"]

@@ -3,4 +3,5 @@
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_segment.py"]
 
 optim_wrapper = dict(optimizer=dict(lr=0.001), paramwise_cfg=dict(custom_keys={"head": dict(lr_mult=10.0)}))
-train_cfg = dict(max_iters=500)
+train_cfg = dict(max_iters=500, val_interval=125)
+default_hooks = dict(checkpoint=dict(save_best="miou"))

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..camera.progress import track
 from ..limits import Limits
 from .features import FeatureSource, Scan, draw_points, read_scan
 from .heads import Head
 from .metrics import NO_PREDICTION, ConfusionMatrix, class_predictions
 from .places import IGNORE, LabelLookup, SeenVoxels, label_lookup, seen_voxels
+
+_log = logging.getLogger(__name__)
 
 NEW_PLACES = ", new places"
 
@@ -40,7 +44,7 @@ def evaluate_heads(
     classes = len(index.card.classes)
     suffixes = ("",) if seen is None else ("", NEW_PLACES)
     matrices = {name + suffix: ConfusionMatrix(classes) for name in heads for suffix in suffixes}
-    for row in rows:
+    for row in track(rows, f"evaluating {' and '.join(heads)} on frames", log=_log):
         scan = read_scan(index, row)
         features = source(scan.points)
         outside = None if limits is None else ~limits.mask(scan.points)

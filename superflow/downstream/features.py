@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,10 +13,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ..camera.progress import track
 from ..geometry import transform_points
 from ..lidar.encoder import LidarEncoder
 from ..limits import Limits
 from .places import IGNORE
+
+_log = logging.getLogger(__name__)
 
 
 class FeatureSource(Protocol):
@@ -155,7 +159,7 @@ def sample_features(
     """
     quota = max(1, max_points // max(len(rows), 1))
     parts = []
-    for row in rows:
+    for row in track(rows, "features of frames", log=_log):
         scan = read_scan(index, row)
         points, labels = scan.points, scan.labels
         candidates = labels != IGNORE

@@ -56,6 +56,27 @@ def fraction_rows(index: Any, percent: float, *, rule: str = "scene", selection:
     return [row for row in rows if scene_of[row] in kept]
 
 
+def write_fraction(
+    path: str | Path, index: Any, percent: float, *, rule: str = "scene", selection: Any = None
+) -> int:
+    """Write the token list of ``fraction_rows`` to ``path``; returns how many frames it names.
+
+    Raises:
+        InputError: see ``fraction_rows``; or a frame that the rule leaves has no labels.
+    """
+    rows = fraction_rows(index, percent, rule=rule, selection=selection)
+    bare = [row for row in rows if not index.has_labels(row)]
+    if bare:
+        raise InputError(
+            f"frame {index.tokens(bare[:1])[0]} has no labels ({len(bare)} of the {len(rows)} to list); "
+            "choose labelled frames only"
+        )
+    chosen_from = "all key frames" if selection is None else selection
+    note = f"{percent:g} % of {chosen_from} by {rule}: {len(rows)} frames of index {index.hash}"
+    write_tokens(path, index.tokens(rows), note=note)
+    return len(rows)
+
+
 def write_tokens(path: str | Path, tokens: Sequence[str], *, note: str = "") -> None:
     """Write one token a line, after a comment line with ``note``."""
     with write_atomically(path, "w") as file:

@@ -6,6 +6,7 @@ result.scores["linear"]["miou"], result.scores["linear, new places"]["miou"]
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -14,8 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..camera.progress import Progress
 from ..limits import Limits
-from ..protocol import index_protocol
+from ..protocol import check_protocol, index_protocol
 from .evaluation import evaluate_heads
 from .features import (
     EncoderFeatures,
@@ -28,6 +30,8 @@ from .features import (
 from .heads import CLASS_WEIGHTS, Head, LinearProbe, fit_knn_probe, fit_linear_probe
 from .metrics import ConfusionMatrix, class_predictions
 from .places import SeenVoxels, seen_voxels
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ def probe(
         protocol: further fields of the record (pretraining, teacher, seed of the run, ...).
 
     Raises:
+        InputError: ``protocol`` takes a field away that results are compared by (its value is None).
         ValueError: training and evaluation frames overlap, or no frame is left to fit on.
     """
     options = options or ProbeOptions()
@@ -115,6 +120,10 @@ def probe(
         raise ValueError(f"row {min(set(train_rows) & set(eval_rows))} is a training and an evaluation frame")
     if not fit_rows or not set(held_out_rows) <= set(train_rows):
         raise ValueError("held_out_rows must be a part of train_rows and leave frames to fit on")
+
+    # with any choice of the grid, to refuse before the work and not after it
+    any_choice = {"weight_decay": 0.0, "class_weights": "none"}
+    check_protocol(_protocol(source, index, train_rows, eval_rows, any_choice, options, protocol or {}))
 
     watch = _Watch()
     source = _recalibrated(source, index, train_rows, options)
@@ -176,6 +185,8 @@ def choose_linear_probe(
     """
     tried: list[dict[str, Any]] = []
     best: tuple[float, LinearProbe] | None = None
+    trials = len(options.class_weights) * len(options.weight_decays)
+    progress = Progress("options of the linear probe", trials, log=_log, quiet=True)
     for weights in options.class_weights:
         head = None
         for decay in sorted(options.weight_decays, reverse=True):
@@ -187,6 +198,7 @@ def choose_linear_probe(
             matrix.update(class_predictions(head.probabilities(held_out.features)), held_out.labels)
             miou = matrix.summary(classes)["miou"] or 0.0
             tried.append({**trial, "miou": miou})
+            progress.advance()
             if best is None or miou > best[0]:
                 best = (miou, head)
     if best is None:

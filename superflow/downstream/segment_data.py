@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..batch import Batch
+from ..datasets.frame import Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError
 from ..lidar.augment import augment
 from ..limits import Count, Limits, draw_count
 from ..protocol import data_record
 from .fractions import read_tokens
+from .places import IGNORE
 
 
 class SegmentDataset(Dataset):
@@ -37,9 +40,12 @@ class SegmentDataset(Dataset):
         limits: region kept in training, ``Limits`` or a dict of its fields.
         augmentation: options of ``lidar.augment.augment``, such as ``dict(flip=0.5)``.
         raw_intensity: keep the file's scale instead of [0, 1], as published code does.
+        pseudo_labels: folder that `superflow test --pseudo-labels` wrote. Frames with a file there are trained on it,
+            the others on their own labels.
 
     Raises:
-        InputError: nothing is chosen, or a token of the list is not among the chosen rows.
+        InputError: nothing is chosen, a token of the list is not among the chosen rows, or ``pseudo_labels`` are none
+            of theirs or are given for an evaluation.
     """
 
     def __init__(
@@ -54,6 +60,7 @@ class SegmentDataset(Dataset):
         limits: Limits | dict[str, Any] | None = None,
         augmentation: dict[str, Any] | None = None,
         raw_intensity: bool = False,
+        pseudo_labels: str | Path | None = None,
     ) -> None:
         if rows is not None and selection is not None:
             raise InputError("give SegmentDataset either rows or a selection, not both")
@@ -69,6 +76,9 @@ class SegmentDataset(Dataset):
         self.limits = Limits.from_record(limits)
         self.augmentation = dict(augmentation or {})
         self.raw_intensity = raw_intensity
+        self.pseudo_labels = None if pseudo_labels is None else Path(pseudo_labels)
+        if self.pseudo_labels is not None:
+            self._check_pseudo_labels(self.pseudo_labels)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -80,7 +90,30 @@ class SegmentDataset(Dataset):
 
     def record(self) -> dict[str, Any]:
         """What the run's record says of its data."""
-        return data_record(self.index, self.rows, limits=self.limits, raw_intensity=self.raw_intensity)
+        record = data_record(self.index, self.rows, limits=self.limits, raw_intensity=self.raw_intensity)
+        if self.pseudo_labels is not None:
+            pseudo = [token for token in self.index.tokens(self.rows) if self._pseudo_path(token).is_file()]
+            record["pseudo_labels"] = {"folder": str(self.pseudo_labels), "frames": len(pseudo)}
+        return record
+
+    def labels_of(self, frame: Frame) -> NDArray[np.uint8] | None:
+        """(N,) train ids of a frame, 255 for none: its pseudo-labels where it has some, else its own labels or None.
+
+        Raises:
+            InputError: the pseudo-labels are of another number of points or of other classes.
+        """
+        path = None if self.pseudo_labels is None else self._pseudo_path(frame.token)
+        if path is None or not path.is_file():
+            return frame.labels
+        labels = np.fromfile(path, dtype=np.uint8)
+        foreign = (labels >= len(self.class_names)) & (labels != IGNORE)
+        if len(labels) != len(frame.points):
+            wrong = f"{len(labels)} labels for a scan of {len(frame.points)} points"
+        elif foreign.any():
+            wrong = f"class {labels[foreign][0]} in a log of {len(self.class_names)} classes"
+        else:
+            return labels
+        raise InputError(f"{path}: {wrong}; write it again with `superflow test --pseudo-labels` on this log")
 
     def __getitem__(self, key: int | tuple[int, int]) -> Batch:
         """Sample ``item`` or ``(item, seed)``; everything random comes from ``seed`` alone."""
@@ -90,12 +123,13 @@ class SegmentDataset(Dataset):
         frame = self.index.frame(
             int(self.rows[item]), cameras=(), images=False, labels=True, raw_intensity=self.raw_intensity
         )
-        if frame.labels is None:
+        labelled = self.labels_of(frame)
+        if labelled is None:
             raise InputError(
                 f"frame {frame.token} has no labels; choose labelled frames, or pretrain on this log instead"
             )
         points = torch.from_numpy(np.array(frame.points, dtype=np.float32))
-        labels = torch.from_numpy(frame.labels.astype(np.int64))
+        labels = torch.from_numpy(labelled.astype(np.int64))
         if self.train:
             points, labels = self._vary(points, labels, torch.Generator().manual_seed(int(seed)))
         return Batch(
@@ -107,6 +141,21 @@ class SegmentDataset(Dataset):
             labels=labels,
             tokens=(frame.token,),
         )
+
+    def _pseudo_path(self, token: str) -> Path:
+        assert self.pseudo_labels is not None
+        return pseudo_label_path(self.pseudo_labels, token)
+
+    def _check_pseudo_labels(self, folder: Path) -> None:
+        if not self.train:
+            raise InputError(
+                f"pseudo_labels={folder}: a model is not judged by predictions; give it to the training set only"
+            )
+        if not any(self._pseudo_path(token).is_file() for token in self.index.tokens(self.rows)):
+            raise InputError(
+                f"{folder}: holds no pseudo-labels of the {len(self.rows)} chosen frames; write some with "
+                "`superflow test --pseudo-labels`, or choose their frames too"
+            )
 
     def _vary(self, points: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         if self.limits is not None:
@@ -124,12 +173,17 @@ class SegmentDataset(Dataset):
         return points, labels
 
 
+def pseudo_label_path(folder: str | Path, token: str) -> Path:
+    """File of a frame's pseudo-labels: uint8 train ids, 255 = unsure, one a point."""
+    return Path(folder) / f"{token}_pseudo.bin"
+
+
 def label_counts(dataset: SegmentDataset, *, max_frames: int | None = 200) -> Tensor:
     """(C,) int64 labelled points of each class, for class weights; evenly spaced frames if there are too many."""
     step = 1 if max_frames is None else max(1, -(-len(dataset) // max_frames))
     counts = torch.zeros(len(dataset.class_names), dtype=torch.int64)
     for row in dataset.rows[::step]:
-        labels = dataset.index.frame(int(row), cameras=(), images=False, labels=True).labels
+        labels = dataset.labels_of(dataset.index.frame(int(row), cameras=(), images=False, labels=True))
         if labels is not None:
             counts += torch.from_numpy(np.bincount(labels, minlength=256)[: len(counts)])
     return counts

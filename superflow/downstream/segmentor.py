@@ -89,6 +89,8 @@ class Segmentor(nn.Module):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Loss of a labelled batch: "loss" (the sum to step on), "cross_entropy", "lovasz".
 
+        With ``loss_on="voxels"`` also "label_noise", the share of points whose label their voxel does not have [%].
+
         Raises:
             ValueError: the batch has no labels.
         """
@@ -99,14 +101,17 @@ class Segmentor(nn.Module):
             inside = self.limits.mask(points)
             points, cloud, labels = points[inside], cloud[inside], labels[inside]
         logits, inverse = self._voxel_logits(points, cloud, batch.num_clouds)
+        noise: dict[str, Tensor] = {}
         if self.loss_on == "points":
             logits = logits[inverse]
         else:
-            labels = voxel_labels(labels, inverse, len(logits), self.num_classes, rule=self.voxel_label)
+            of_voxel = voxel_labels(labels, inverse, len(logits), self.num_classes, rule=self.voxel_label)
+            noise["label_noise"] = label_noise(labels, of_voxel[inverse])
+            labels = of_voxel
         entropy = cross_entropy(logits, labels, class_weights=self.class_weights)
         lovasz = lovasz_softmax(logits, labels)
         total = self.cross_entropy_weight * entropy + self.lovasz_weight * lovasz
-        return {"loss": total, "cross_entropy": entropy.detach(), "lovasz": lovasz.detach()}
+        return {"loss": total, "cross_entropy": entropy.detach(), "lovasz": lovasz.detach(), **noise}
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:
@@ -177,18 +182,11 @@ def voxel_labels(
     return torch.where(votes.sum(dim=1) > 0, votes.argmax(dim=1), ignore)
 
 
-def label_noise(
-    labels: Tensor, inverse: Tensor, num_voxels: int, num_classes: int, *, ignore: int = IGNORE
-) -> dict[str, float]:
-    """Share (%) of labelled points whose label is not that of their voxel, under each rule.
+def label_noise(labels: Tensor, of_voxel: Tensor, *, ignore: int = IGNORE) -> Tensor:
+    """() float32 share [%] of labelled points that have another label than their voxel, ``of_voxel`` (N,).
 
-    "majority" is the least that any label per voxel can reach; "first" also counts points whose voxel got
+    The "majority" keeps it as low as any label per voxel can; under "first" it also counts points whose voxel got
     ``ignore``.
     """
     known = labels != ignore
-    total = max(int(known.sum()), 1)
-    shares = {}
-    for rule in ("majority", "first"):
-        of_voxel = voxel_labels(labels, inverse, num_voxels, num_classes, rule=rule, ignore=ignore)
-        shares[rule] = 100.0 * int((of_voxel[inverse][known] != labels[known]).sum()) / total
-    return shares
+    return 100.0 * (of_voxel != labels)[known].sum() / known.sum().clamp(min=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
@@ -15,15 +16,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..batch import Batch
+from ..camera.progress import track
 from ..errors import InputError, write_atomically
 from ..protocol import token_hash
 from .features import FeatureSource, Scan, read_scan
 from .heads import Head
 from .metrics import ConfusionMatrix, class_iou, class_predictions
 from .places import IGNORE, label_lookup
+from .segment_data import pseudo_label_path
 from .segmentor import Segmentor
 from .tracks import standing_points
-from .voting import Ballot, VotingOptions, neighbour_rows, vote
+from .voting import Ballot, VotingOptions, is_beside, neighbour_rows, vote
+
+_log = logging.getLogger(__name__)
 
 Predictor = Callable[[Scan], Tensor]  # (N, C) probabilities of one scan
 
@@ -39,14 +44,19 @@ def head_predictor(source: FeatureSource, head: Head) -> Predictor:
     return lambda scan: head.probabilities(source(scan.points)).cpu()
 
 
-def segmentor_predictor(segmentor: Segmentor) -> Predictor:
-    """Probabilities of a fine-tuned model, on the device where it is."""
+def segmentor_predictor(segmentor: Segmentor, *, full_intensity: float = 1.0) -> Predictor:
+    """Probabilities of a fine-tuned model, on the device where it is.
+
+    ``full_intensity``: what an intensity of 1 is to the model; with ``raw_intensity`` the card's ``intensity_max``.
+    """
     device = next(segmentor.parameters()).device
 
     def predict(scan: Scan) -> Tensor:
         one = torch.zeros(1, dtype=torch.int64)
         cloud = torch.zeros(len(scan.points), dtype=torch.int64)
-        batch = Batch(scan.points, cloud, one, one, torch.zeros(1, dtype=torch.bool))
+        points = scan.points.clone()
+        points[:, 3] *= full_intensity
+        batch = Batch(points, cloud, one, one, torch.zeros(1, dtype=torch.bool))
         return segmentor.predict(batch.to(device)).cpu()
 
     return predict
@@ -73,13 +83,14 @@ def evaluate_voting(
         index: a ``LogIndex``. rows: labelled key frames to evaluate.
         predict: the model; its predictions alone vote.
         variants: name -> options, such as ``{"voted": VotingOptions.window(2)}``. Each also gets its control.
-        labelled_rows: frames whose labels trained the model. They never vote: their predictions repeat labels.
+        labelled_rows: frames whose labels trained the model. They never vote, nor do sweeps next to them: their
+            predictions repeat labels.
 
     Returns:
         "unvoted": ``ConfusionMatrix.summary``. "variants": name -> dict of "scores", "control" (summaries),
         "coverage" and "changed" (% of points with enough votes heeded, and with another class than before), "moving"
         and "static" (mIoU over classes that can move or not: unvoted, control, voted), "options".
-        "left_out": how often a labelled frame would have voted.
+        "left_out": how often such a scan would have voted.
 
     Raises:
         InputError: a variant uses ``tracks`` and the log has no boxes.
@@ -93,20 +104,21 @@ def evaluate_voting(
     classes = tuple(index.card.classes)
     plain = ConfusionMatrix(len(classes))
     results = {name: _VariantCount(len(classes), options) for name, options in variants.items()}
-    offsets = sorted({offset for options in variants.values() for offset in options.offsets})
-    ballots = _Ballots(index, predict, keep=2 * len(offsets) + 1)
+    windows = {(offset, options.sweeps) for options in variants.values() for offset in options.offsets}
+    ballots = _Ballots(index, predict, keep=2 * len(windows) + 1)
     left_out = 0
-    for row in rows:
+    for row in track(rows, "voting on frames", log=_log):
         scan = read_scan(index, row)
         own = ballots.of(row)
-        neighbours = neighbour_rows(index, row, offsets)
-        left_out += len(banned & set(neighbours.values()))
-        others = {offset: ballots.of(other) for offset, other in neighbours.items() if other not in banned}
+        refused: set[int] = set()
         before = class_predictions(own.probabilities)
         plain.update(before, scan.labels, scan.ranges_m)
         for count in results.values():
-            mine = {offset: ballot for offset, ballot in others.items() if offset in count.options.offsets}
+            around = neighbour_rows(index, row, count.options.offsets, sweeps=count.options.sweeps)
+            refused |= {other for other in around.values() if is_beside(index, other, banned)}
+            mine = {offset: ballots.of(other) for offset, other in around.items() if other not in refused}
             count.add(own, mine, before, scan, _still(index, row, mine, scan, count.options))
+        left_out += len(refused)
     unvoted = plain.counts.sum(dim=0)
     return {
         "unvoted": plain.summary(classes),
@@ -134,7 +146,7 @@ def write_pseudo_labels(
 
     Args:
         rows: scans to label. evaluation_rows: frames that results are measured on; they neither get pseudo-labels nor
-            vote. labelled_rows: frames that vote with their annotation instead of a prediction.
+            vote, nor do sweeps next to them. labelled_rows: frames that vote with their annotation, not a prediction.
         label_weight: of such a vote against a predicted one, at least 1.
         threshold: probability from which a class is kept.
         record: provenance of the model, stored in ``pseudo_labels.json`` beside the files.
@@ -158,16 +170,20 @@ def write_pseudo_labels(
     ballots = _Ballots(index, predict, keep=len(options.offsets) + 1, labelled=labelled)
     classes = len(index.card.classes)
     quality, naive = _Quality(), _Quality()
-    for row in rows:
+    for row in track(rows, "pseudo-labels of frames", log=_log):
         scan = read_scan(index, row)
-        neighbours = neighbour_rows(index, row, options.offsets)
-        others = {offset: ballots.of(other) for offset, other in neighbours.items() if other not in evaluated}
+        around = neighbour_rows(index, row, options.offsets, sweeps=options.sweeps)
+        others = {
+            offset: ballots.of(other)
+            for offset, other in around.items()
+            if not is_beside(index, other, evaluated)
+        }
         own = Ballot(scan.points[:, :3], predict(scan), scan.lidar_to_world)
         still = _still(index, row, others, scan, options)
         voted = vote(own, others, options, still=still, labels_may_vote=True, label_weight=label_weight)
         sure, best = voted.probabilities.max(dim=1)
         labels = torch.where(sure >= threshold, best, IGNORE).to(torch.uint8).numpy()
-        with write_atomically(folder / f"{index.tokens([row])[0]}_pseudo.bin") as file:
+        with write_atomically(pseudo_label_path(folder, index.tokens([row])[0])) as file:
             file.write(labels.tobytes())
         truth = scan.labels.numpy()
         quality.add(labels, truth)

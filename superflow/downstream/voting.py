@@ -7,9 +7,9 @@ predictions vote for evaluation frames: a scan that carries labels is refused un
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -26,8 +26,9 @@ class VotingOptions:
     """Settings of the vote.
 
     offsets: key frames that vote, relative to t; those beyond the border of the scene are absent.
+    sweeps: offsets count scans, the sweeps between key frames included.
     voxel_m: edge of a voxel.
-    decay: the weight of a vote falls by this factor for every frame of distance.
+    decay: the weight of a vote falls by this factor for every frame of distance, of key frames or of scans.
     alpha: share of the point's own probabilities in the mixture.
     confidence: weight of a voting point: "one", its "max" probability, or 1 - normalised "entropy".
     min_votes: foreign points that a voxel needs, else its points keep their own.
@@ -40,6 +41,7 @@ class VotingOptions:
     """
 
     offsets: tuple[int, ...] = (-2, -1, 1, 2)
+    sweeps: bool = False
     voxel_m: float = 0.2
     decay: float = 0.8
     alpha: float = 0.5
@@ -59,6 +61,8 @@ class VotingOptions:
             )
         if self.confidence not in ("one", "max", "entropy"):
             raise ValueError(f'confidence is {self.confidence!r}; choose "one", "max" or "entropy"')
+        if self.tracks and self.sweeps:
+            raise ValueError("tracks and sweeps are both set, but only key frames have boxes; choose one")
         if self.tracks and not self.thing_classes:
             raise ValueError(
                 "tracks is set without thing_classes; it lifts their guard, so name the classes that move"
@@ -229,7 +233,18 @@ def _check_still(still: Tensor | None, count: int, options: VotingOptions) -> No
         raise ValueError(f"still has shape {tuple(still.shape)} for {count} points")
 
 
-def neighbour_rows(index: object, row: int, offsets: Sequence[int]) -> dict[int, int]:
-    """offset -> row of the key frames around ``row`` in its scene; those that do not exist are left out."""
-    found = {offset: index.neighbour(row, offset) for offset in offsets}  # type: ignore[attr-defined]
+def neighbour_rows(index: Any, row: int, offsets: Sequence[int], *, sweeps: bool = False) -> dict[int, int]:
+    """offset -> row of the key frames around ``row`` in its scene (``sweeps``: of the scans); absent ones left out."""
+    if sweeps:
+        scans = {-i: other for i, other in enumerate(index.sweeps(row, max(0, -min(offsets, default=0))), 1)}
+        after = index.sweeps(row, 0, after=max(0, max(offsets, default=0)))
+        scans |= dict(enumerate(after, 1))
+        return {offset: scans[offset] for offset in offsets if offset in scans}
+    found = {offset: index.neighbour(row, offset) for offset in offsets}
     return {offset: other for offset, other in found.items() if other is not None}
+
+
+def is_beside(index: Any, row: int, rows: Collection[int]) -> bool:
+    """Whether scan ``row`` is one of the key frames ``rows``, or a sweep next to one of them."""
+    around = [row] if index.is_key[row] else [index.neighbour(row, -1), index.neighbour(row, 1)]
+    return any(other in rows for other in around)

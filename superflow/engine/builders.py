@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from ..errors import InputError
 from .registry import DATASETS, MODELS
 
 ENCODER = "superflow.lidar.encoder:LidarEncoder"
@@ -67,12 +68,23 @@ def make_pretrainer(
 
 
 def make_segmentor(
-    *, encoder: Mapping[str, Any] | None = None, pretrained: str | None = None, **options: Any
+    *,
+    num_classes: int | None = None,
+    encoder: Mapping[str, Any] | None = None,
+    pretrained: str | None = None,
+    **options: Any,
 ) -> Any:
-    """A `Segmentor`; without ``encoder``, the one that the ``pretrained`` file describes."""
+    """A `Segmentor`; without ``encoder``, the one that the ``pretrained`` file describes.
+
+    ``num_classes``: None in a config means those of its data, which the runner puts here.
+    """
+    if num_classes is None:
+        raise InputError("model.num_classes: no dataset of the config names its classes; give their number")
     if encoder is None and pretrained is not None:
         encoder = find("superflow.encoder_file:read_encoder_file")(pretrained).config
-    return find(_MODELS["Segmentor"])(as_plain(encoder), pretrained=pretrained, **as_plain(options))
+    return find(_MODELS["Segmentor"])(
+        as_plain(encoder), num_classes, pretrained=pretrained, **as_plain(options)
+    )
 
 
 def _shell(target: str) -> Callable[..., Any]:
@@ -83,7 +95,7 @@ def _shell(target: str) -> Callable[..., Any]:
 
 
 def _register() -> None:
-    special = {"Pretrainer": make_pretrainer, "Segmentor": make_segmentor}
+    special: dict[str, Callable[..., Any]] = {"Pretrainer": make_pretrainer, "Segmentor": make_segmentor}
     for registry, table in ((MODELS, _MODELS), (DATASETS, _DATASETS)):
         for name, target in table.items():
             build = special.get(name) or _shell(target)

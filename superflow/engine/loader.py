@@ -28,7 +28,7 @@ def build_loader(config: Mapping[str, Any], *, seed: int, training: bool) -> Dat
         InputError: the dataset cannot be built, or has fewer items to evaluate than there are processes.
     """
     options = dict(config)
-    dataset = _dataset(options.pop("dataset"))
+    dataset = build_dataset(options.pop("dataset"))
     items = len(dataset)  # type: ignore[arg-type]
     batch_size, workers = options.pop("batch_size", 1), options.pop("num_workers", 0)
     if items < 1 or batch_size < 1:
@@ -45,7 +45,12 @@ def build_loader(config: Mapping[str, Any], *, seed: int, training: bool) -> Dat
     return DataLoader(dataset, num_workers=workers, collate_fn=collate, worker_init_fn=_one_thread, **options)
 
 
-def _dataset(config: Any) -> Dataset:
+def build_dataset(config: Any) -> Dataset:
+    """The dataset of a config's ``dict(type=...)``; one that is built already is returned as it is.
+
+    Raises:
+        InputError: it cannot be built.
+    """
     if not isinstance(config, Mapping):
         return config
     try:

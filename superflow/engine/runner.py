@@ -25,10 +25,11 @@ from .. import __version__
 from ..distributed import rank, world_size
 from ..errors import InputError, write_atomically
 from .checkpoint import check_teacher, find_last, load_weights, read_checkpoint, with_tuples
+from .classes import number_of_classes
 from .config import config_text
 from .hooks import DEFAULT_HOOKS
 from .launch import start_distributed
-from .loader import build_loader
+from .loader import build_dataset, build_loader
 from .model import EngineModel
 from .optim import build_optim_wrapper
 from .registry import LOOPS, MODELS, SCOPE
@@ -146,8 +147,22 @@ class EngineRunner(Runner):
             plain = model
         else:
             with _named("model"):
-                plain = MODELS.build(dict(model))
+                model = dict(model)
+                if model.get("type") == "Segmentor":
+                    model["num_classes"] = number_of_classes(model.get("num_classes"), self._built_datasets())
+                plain = MODELS.build(model)
         return plain if isinstance(plain, EngineModel) else EngineModel(plain)
+
+    def _built_datasets(self) -> dict[str, Any]:
+        """The datasets that this run begins with; their loaders take these instead of building them again."""
+        built: dict[str, Any] = {}
+        for stage in ("test",) if self._train_dataloader is None else ("train", "val"):
+            name = f"_{stage}_dataloader"
+            loader = getattr(self, name)
+            if isinstance(loader, Mapping):
+                built[stage] = build_dataset(loader["dataset"])
+                setattr(self, name, {**loader, "dataset": built[stage]})
+        return built
 
     def wrap_model(self, model_wrapper_cfg: Mapping[str, Any] | None, model: nn.Module) -> nn.Module:
         """On its device, and in several processes with gradients averaged over them.

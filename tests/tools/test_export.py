@@ -9,7 +9,12 @@ import pytest
 import torch
 
 import superflow
+from superflow.datasets.index import LogIndex
+from superflow.downstream.features import recalibrate_batch_norm
+from superflow.downstream.recalibration import recalibrate_on_log
+from superflow.hub import BackboneCard
 from superflow.lidar.encoder import LidarEncoder
+from superflow.protocol import token_hash
 from superflow.tools.export import main
 
 RECORD = {
@@ -91,3 +96,48 @@ def test_a_folder_without_checkpoints_is_named(tmp_path, capsys):
     assert main([str(tmp_path), "--out", str(tmp_path / "b.safetensors")]) == 2
     assert f"{tmp_path}: holds no checkpoint" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
+
+
+def recalibrated(checkpoint, prepared_log, out, *frames):
+    index = str(prepared_log / "prepared")
+    return main([str(checkpoint[0]), "--out", str(out), "--recalibrate", index, *frames])
+
+
+def test_recalibration_takes_the_statistics_of_whole_scans(checkpoint, prepared_log, tmp_path):
+    out = tmp_path / "b.safetensors"
+    assert recalibrated(checkpoint, prepared_log, out, "--frames", "scene-0001[0:3]") == 0
+    index = LogIndex.open(prepared_log / "prepared")
+    rows = index.rows(["scene-0001[0:3]"])
+    clouds = [torch.from_numpy(index.frame(int(row), cameras=()).points) for row in rows]
+    want = recalibrate_batch_norm(checkpoint[1], clouds).state_dict()
+    got = superflow.load(out)
+    assert all(torch.equal(value, want[name]) for name, value in got.encoder.state_dict().items())
+    assert any(not torch.equal(value, want[name]) for name, value in checkpoint[1].state_dict().items())
+    record = got.card.training["batch_norm"]["recalibrated_on"]
+    assert record["hash"] == index.hash
+    assert record["frames"] == 3
+    assert record["tokens_hash"] == token_hash(index.tokens(rows))
+    assert got.card.training["iter"] == 12
+
+
+def test_recalibration_sees_what_extract_sees(checkpoint, prepared_log):
+    """Raw intensity and limits of the card, at most so many scans evenly over the frames."""
+    index = LogIndex.open(prepared_log / "prepared")
+    card = BackboneCard("raw", intensity="0..255", limits={"range_m": [0.0, 30.0]})
+    encoder, card = recalibrate_on_log(checkpoint[1], card, index, index.rows(), scans=3)
+    clouds = []
+    for row in index.rows()[::3]:
+        points = torch.from_numpy(index.frame(int(row), cameras=()).points.copy())
+        points[:, 3] *= 255
+        clouds.append(points[torch.linalg.vector_norm(points[:, :2], dim=1) <= 30])
+    assert sum(map(len, clouds)) < 150
+    want = recalibrate_batch_norm(checkpoint[1], clouds).state_dict()
+    for name, value in encoder.state_dict().items():
+        torch.testing.assert_close(value, want[name])
+    assert card.training["batch_norm"]["recalibrated_on"]["frames"] == 3
+
+
+def test_frames_without_an_index_are_refused(checkpoint, tmp_path, capsys):
+    assert main([str(checkpoint[0]), "--out", str(tmp_path / "b.safetensors"), "--frames", "train"]) == 2
+    assert "--frames chooses the scans of --recalibrate; give that index too" in capsys.readouterr().err
+    assert not (tmp_path / "b.safetensors").exists()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +11,8 @@ import pytest
 import torch
 
 from superflow.datasets.frame import Boxes, Frame
+from superflow.datasets.index import LogIndex
+from superflow.datasets.nuscenes import write_index
 from superflow.geometry import make_transform
 from superflow.lidar.encoder import LidarEncoder
 
@@ -67,6 +71,14 @@ class MadeLog:
         other = int(row) + offset
         inside = 0 <= other < len(self.scene_of) and self.scene_of[other] == self.scene_of[row]
         return other if inside else None
+
+    def sweeps(self, row: int, count: int, *, after: int = 0) -> list[int]:
+        of_scene = np.flatnonzero(self.scene_of == self.scene_of[row]).tolist()
+        place = of_scene.index(row)
+        return [
+            *reversed(of_scene[max(0, place - count) : place]),
+            *of_scene[place + 1 : place + 1 + after],
+        ]
 
     def boxes(self, row) -> Boxes:
         time, origin = int(row) % FRAMES, [1000.0 * self.scene_of[int(row)], 0.0, 0.0]
@@ -136,3 +148,14 @@ def make_encoder():
 def encoder(make_encoder) -> LidarEncoder:
     """One small encoder with random weights."""
     return make_encoder()
+
+
+@pytest.fixture(scope="session")
+def prepared_scans(tmp_path_factory) -> LogIndex:
+    """Index of the log that the reader's tests write: four key frames a scene, nine sweeps between them."""
+    path = Path(__file__).resolve().parents[2] / "datasets" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("reader_tests", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    folder = tmp_path_factory.mktemp("scans")
+    return write_index(module.SmallLog(folder / "log").write(), folder / "prepared")

@@ -297,6 +297,15 @@ def test_mistake_50_results_carry_their_protocol(log, encoder):
             check_protocol({key: value for key, value in record["protocol"].items() if key != name})
 
 
+def test_mistake_50_a_probe_that_cannot_say_its_protocol_does_not_begin(log):
+    def never(points, rows=None):
+        raise AssertionError("features were made before the protocol was looked at")
+
+    never.channels = 3
+    with pytest.raises(InputError, match='the result does not say "teacher"'):
+        probe(never, log, [0, 1, 2], [5], options=FAST, protocol={"teacher": None})
+
+
 def test_points_outside_the_limits_count_as_errors(log):
     options = ProbeOptions(max_points=600, recalibrate_frames=0, knn=0, limits=Limits(range_m=(0, 10)))
     result = probe(RawCoordinates(), log, [0, 1, 2], [5], options=options)

@@ -117,6 +117,37 @@ def test_label_counts(log):
     assert label_counts(dataset, max_frames=6).tolist() == half.tolist()
 
 
+def test_pseudo_labels_take_the_place_of_a_frames_own(log, tmp_path):
+    count = len(log.frame(1).points)
+    np.full(count, 2, dtype=np.uint8).tofile(tmp_path / "token1_pseudo.bin")
+    plain = dict(augmentation={"rotation_rad": (0.0, 0.0), "flip": 0.0, "scale": (1.0, 1.0)}, train=True)
+    dataset = SegmentDataset(log, selection="a", pseudo_labels=tmp_path, **plain)
+    assert dataset[(1, 0)].labels.tolist() == [2] * count
+    assert dataset[(2, 0)].labels.tolist() == log.frame(2).labels.tolist()
+    assert label_counts(dataset).tolist()[2] == count + sum(
+        int((log.frame(row).labels == 2).sum()) for row in (0, 2, 3, 4, 5)
+    )
+    assert dataset.record()["pseudo_labels"] == {"folder": str(tmp_path), "frames": 1}
+    bare = log.frame
+    log.frame = lambda row, **options: bare(row, **{**options, "labels": False})
+    assert dataset[(1, 0)].labels.tolist() == [2] * count, "a frame without labels of its own"
+
+
+def test_pseudo_labels_that_do_not_fit_are_named(log, tmp_path):
+    with pytest.raises(InputError, match="holds no pseudo-labels of the 6 chosen frames"):
+        SegmentDataset(log, selection="a", pseudo_labels=tmp_path, train=True)
+    path = tmp_path / "token0_pseudo.bin"
+    np.zeros(7, dtype=np.uint8).tofile(path)
+    dataset = SegmentDataset(log, selection="a", pseudo_labels=tmp_path, train=True)
+    with pytest.raises(InputError, match=r"token0_pseudo.bin: 7 labels for a scan of 880 points; write it"):
+        dataset[(0, 0)]
+    np.full(880, 4, dtype=np.uint8).tofile(path)
+    with pytest.raises(InputError, match=r"token0_pseudo.bin: class 4 in a log of 4 classes"):
+        dataset[(0, 0)]
+    with pytest.raises(InputError, match="a model is not judged by predictions"):
+        SegmentDataset(log, selection="a", pseudo_labels=tmp_path)
+
+
 def test_mistake_48_evaluated_points_are_the_labelled_points_of_the_files(log, encoder):
     dataset = SegmentDataset(log, selection="a", limits=NEAR, max_points=100)
     model = Segmentor(encoder, 4, limits=NEAR)

@@ -130,11 +130,30 @@ def test_an_empty_cloud_is_predicted_and_stepped_on(encoder, log):
 def test_mistake_49_a_voxel_has_the_label_of_its_majority():
     labels = torch.tensor([2, 1, 1, 255, 3, 255, 0, 0, 3])
     inverse = torch.tensor([0, 0, 0, 1, 1, 2, 3, 3, 3])
-    assert voxel_labels(labels, inverse, 5, 4).tolist() == [1, 3, 255, 0, 255]
-    assert voxel_labels(labels, inverse, 5, 4, rule="first").tolist() == [2, 255, 255, 0, 255]
-    noise = label_noise(labels, inverse, 5, 4)
-    assert noise["majority"] == pytest.approx(100 * 2 / 7)
-    assert noise["first"] == pytest.approx(100 * 4 / 7)
+    majority = voxel_labels(labels, inverse, 5, 4)
+    first = voxel_labels(labels, inverse, 5, 4, rule="first")
+    assert majority.tolist() == [1, 3, 255, 0, 255]
+    assert first.tolist() == [2, 255, 255, 0, 255]
+    assert float(label_noise(labels, majority[inverse])) == pytest.approx(100 * 2 / 7)
+    assert float(label_noise(labels, first[inverse])) == pytest.approx(100 * 4 / 7)
+
+
+def test_mistake_49_training_on_voxels_says_what_their_labels_lose(make_encoder, batch):
+    coarse = make_encoder(size_m=4.0)
+    noise = {
+        rule: float(
+            Segmentor(coarse, 4, loss_on="voxels", voxel_label=rule).eval().loss(batch)["label_noise"]
+        )
+        for rule in ("majority", "first")
+    }
+    voxels = coarse(batch.points, batch.cloud, batch.num_clouds)
+    wrong = 0
+    for voxel in range(len(voxels.features)):
+        inside = batch.labels[(voxels.inverse == voxel) & (batch.labels != 255)]
+        wrong += len(inside) - int(torch.bincount(inside, minlength=4).max())
+    assert noise["majority"] == pytest.approx(100 * wrong / int((batch.labels != 255).sum()))
+    assert 0 < noise["majority"] < noise["first"]
+    assert "label_noise" not in Segmentor(coarse, 4).loss(batch)
 
 
 def test_voxel_labels_match_a_loop():

@@ -11,6 +11,7 @@ import torch
 
 from superflow.downstream.features import Scan, read_scan
 from superflow.downstream.heads import LinearProbe
+from superflow.downstream.segment_data import SegmentDataset
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.vote_log import (
     evaluate_voting,
@@ -23,6 +24,7 @@ from superflow.downstream.voting import (
     Ballot,
     VotingOptions,
     confidence_weights,
+    is_beside,
     neighbour_rows,
     relative_pose,
     vote,
@@ -102,6 +104,64 @@ def test_window_is_symmetric_or_causal():
 def test_neighbours_end_at_the_border_of_the_scene(log):
     assert neighbour_rows(log, 5, (-2, -1, 1, 2)) == {-2: 3, -1: 4}
     assert neighbour_rows(log, 6, (-2, -1, 1, 2)) == {1: 7, 2: 8}
+
+
+def test_sweeps_are_counted_as_scans_within_the_scene(prepared_scans):
+    index = prepared_scans
+    key = int(index.rows()[1])
+    assert neighbour_rows(index, key, (-2, -1, 1, 2), sweeps=True) == {
+        -2: key - 2,
+        -1: key - 1,
+        1: key + 1,
+        2: key + 2,
+    }
+    assert neighbour_rows(index, key, (-1, 1)) == {-1: key - 10, 1: key + 10}
+    first, last = (int(index.rows(["scene-0001"])[i]) for i in (0, -1))
+    assert set(neighbour_rows(index, first, (-1, 1), sweeps=True)) == {1}
+    assert set(neighbour_rows(index, last, (-1, 1), sweeps=True)) == {-1}
+    assert neighbour_rows(index, key, (-3,), sweeps=True) == {-3: key - 3}
+    assert neighbour_rows(index, key, (), sweeps=True) == {}
+
+
+def test_a_sweep_votes_unless_a_labelled_frame_is_next_to_it(prepared_scans):
+    index = prepared_scans
+    before, key, after = (int(row) for row in index.rows(["scene-0001"])[:3])
+    assert is_beside(index, before + 3, {before})
+    assert is_beside(index, before + 3, {key})
+    assert not is_beside(index, before + 3, {after})
+    assert not is_beside(index, key, {before})
+    asked: list[int] = []
+
+    def predict(scan):
+        asked.append(len(scan.points))
+        return torch.full((len(scan.points), len(index.card.classes)), 1 / len(index.card.classes))
+
+    variants = {
+        "sweeps": VotingOptions(offsets=(-2, -1, 1, 2), sweeps=True, voxel_m=0.5, min_votes=1),
+        "keys": VotingOptions(offsets=(-1, 1), voxel_m=0.5, min_votes=1),
+    }
+    result = evaluate_voting(index, [key], predict, variants, labelled_rows=[])
+    assert len(asked) == 7, "the scan, four sweeps and two key frames, each predicted once"
+    assert result["left_out"] == 0
+    assert result["variants"]["sweeps"]["coverage"] > 0
+    asked.clear()
+    result = evaluate_voting(index, [key], predict, variants, labelled_rows=[before])
+    assert len(asked) == 4, "neither the labelled frame nor the two sweeps after it"
+    assert result["left_out"] == 3
+
+
+def test_sweeps_beside_evaluated_frames_give_no_pseudo_labels(prepared_scans, tmp_path):
+    index = prepared_scans
+    before, key = (int(row) for row in index.rows(["scene-0001"])[:2])
+    asked: list[int] = []
+
+    def predict(scan):
+        asked.append(len(scan.points))
+        return torch.full((len(scan.points), len(index.card.classes)), 1 / len(index.card.classes))
+
+    options = VotingOptions(offsets=(-1, 1), sweeps=True)
+    write_pseudo_labels(index, [key], predict, tmp_path, options, evaluation_rows=[before])
+    assert len(asked) == 2, "the scan and the sweep after it"
 
 
 def test_mistake_11_poses_compose_to_the_identity_and_static_voxels_meet(log):
@@ -193,6 +253,7 @@ def test_labelled_scans_are_refused_unless_asked_for():
         ({"min_votes": 0}, "min_votes 0"),
         ({"confidence": "logit"}, "choose"),
         ({"tracks": True}, "tracks is set without thing_classes"),
+        ({"tracks": True, "sweeps": True, "thing_classes": (1,)}, "only key frames have boxes"),
     ],
 )
 def test_wrong_options_are_named(settings, message):
@@ -319,6 +380,8 @@ def test_predictors_of_models(log, encoder):
     got = segmentor_predictor(model)(scan)
     assert got.shape == (len(scan.points), CLASSES)
     torch.testing.assert_close(got.sum(1), torch.ones(len(got)))
+    raw = SegmentDataset(log, selection="a", raw_intensity=True)[0]
+    torch.testing.assert_close(segmentor_predictor(model, full_intensity=255.0)(scan), model.predict(raw))
 
     class Heights:
         channels = 1

@@ -1,0 +1,52 @@
+"""Batch-norm statistics of an exported backbone, taken from scans as its user will hand them in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..hub import BackboneCard
+from ..lidar.encoder import LidarEncoder
+from ..limits import Limits
+from ..protocol import data_record
+from .features import recalibrate_batch_norm
+
+SCANS = 20
+
+
+def recalibrate_on_log(
+    encoder: LidarEncoder,
+    card: BackboneCard,
+    index: Any,
+    rows: Sequence[int] | NDArray[np.integer],
+    *,
+    scans: int = SCANS,
+) -> tuple[LidarEncoder, BackboneCard]:
+    """A copy of ``encoder`` with the statistics of at most ``scans`` whole scans, and a card that says so.
+
+    Args:
+        card: its intensity range and limits apply, as in ``Backbone.extract``.
+        index: a ``LogIndex``. rows: training frames, of which evenly spaced ones are taken; labels are not read.
+    """
+    step = -(-len(rows) // scans)
+    chosen = [int(row) for row in rows[::step]]
+    limits, raw = Limits.from_record(card.limits), card.intensity == "0..255"
+    encoder = recalibrate_batch_norm(encoder, _clouds(index, chosen, limits, raw))
+    record = {"recalibrated_on": data_record(index, chosen, limits=limits, raw_intensity=raw)}
+    return encoder, replace(card, training={**card.training, "batch_norm": record})
+
+
+def _clouds(index: Any, rows: Sequence[int], limits: Limits | None, raw_intensity: bool) -> Iterator[Tensor]:
+    """(N, 4+) float32 points of each scan that an encoder is given."""
+    for row in rows:
+        frame = index.frame(row, cameras=(), images=False, labels=False, raw_intensity=raw_intensity)
+        points = torch.from_numpy(np.array(frame.points, dtype=np.float32))
+        points = points if limits is None else points[limits.mask(points)]
+        if len(points):
+            yield points
