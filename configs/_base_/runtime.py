@@ -6,7 +6,8 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50, seconds=30.0),  # a line at least every 30 seconds
     param_scheduler=dict(type="ParamSchedulerHook"),
-    # last_checkpoint names the newest; --resume continues it. save_best="miou" also keeps the best one
+    # last_checkpoint names the newest; --resume continues it. save_best="miou" also keeps the best one. For large
+    # models, whose files take a second to write; the small configs save more often
     checkpoint=dict(type="CheckpointHook", interval=500, max_keep_ckpts=1),
     # loss / ln(rows), effective rank of the features, share of time spent waiting for data; stops on nan
     health=dict(type="HealthHook", interval=50),

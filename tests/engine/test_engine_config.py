@@ -185,6 +185,12 @@ def test_every_shipped_config_is_free_of_keys_that_nothing_reads(name: str) -> N
     assert config.default_scope == "superflow"
 
 
+@pytest.mark.parametrize("name", sorted(shipped_configs()))
+def test_a_killed_run_of_a_shipped_config_has_something_to_go_on_from(name: str) -> None:
+    config = load_config(name)
+    assert 1 <= config.default_hooks.checkpoint.interval <= config.train_cfg.max_iters / 4
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_amp_on_a_cpu_is_refused_with_the_reason(toy_config: Path) -> None:
     with pytest.raises(
