@@ -16,12 +16,12 @@ from engine_toy import ToyDataset, ToyModel
 from torch import nn
 
 from superflow.batch import Batch, collate
-from superflow.engine import HOOKS, MODELS, load_config, read_checkpoint
+from superflow.engine import DATASETS, HOOKS, MODELS, load_config, read_checkpoint
 from superflow.engine.dry_run import dry_run
 from superflow.engine.hooks import DivergedError
 from superflow.engine.model import EngineModel
 from superflow.engine.sampler import drawn_item
-from superflow.errors import InputError
+from superflow.errors import InputError, MissingFileError
 
 Train = Callable[..., Any]
 
@@ -82,6 +82,25 @@ def test_mistake_02_buffers_of_a_frozen_backbone_do_not_move(train: Train) -> No
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not any(step["modes"]["backbone"] for step in SpyHook.seen)
     assert all(step["modes"]["head"] for step in SpyHook.seen)
+
+
+@DATASETS.register_module()
+class MissingDataset(ToyDataset):
+    """A dataset whose files are gone."""
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Batch:
+        try:
+            raise KeyError(key)
+        except KeyError as error:
+            raise MissingFileError("a.bin: there is no such file; copy it anew") from error
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_input_is_the_same_sentence_with_and_without_workers(train: Train, workers: int) -> None:
+    options = {"train_dataloader.dataset.type": "MissingDataset", "train_dataloader.num_workers": workers}
+    with pytest.raises(MissingFileError) as caught:
+        train(options)
+    assert str(caught.value) == "a.bin: there is no such file; copy it anew"
 
 
 class Frozen(nn.Sequential):
