@@ -277,8 +277,7 @@ class EngineRunner(Runner):
             InputError: the file is damaged or of another architecture.
         """
         checkpoint = read_checkpoint(filename)
-        if self.engine_model.unsaved:
-            check_teacher(checkpoint, self.engine_model.record(), str(filename))
+        check_teacher(checkpoint, self.engine_model.record(), str(filename))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         name = (
             "training_state_dict"

@@ -141,7 +141,27 @@ def test_mistake_03_a_frozen_teacher_stays_in_eval_and_out_of_checkpoints(train:
     assert {name.partition(".")[0] for name in saved["state_dict"]} == {"student"}
     assert saved["superflow"]["teacher"] == {"name": "net", "sha256": "a"}
 
-    assert train(options, resume=True).loaded_iteration == 3  # the same teacher is fine
+
+@MODELS.register_module()
+class CachedModel(ToyModel):
+    """A model whose teacher's features come with the batches, so that nothing of the teacher is in it."""
+
+    def __init__(self, sha256: str = "a") -> None:
+        super().__init__()
+        self.sha256 = sha256
+
+    record = TaughtModel.record
+
+
+@pytest.mark.parametrize("kind", ["TaughtModel", "CachedModel"])
+def test_a_run_goes_on_with_the_teacher_it_began_with(train: Train, kind: str) -> None:
+    options: dict[str, Any] = {
+        "model": {"type": kind, "_delete_": True},
+        "optim_wrapper.paramwise_cfg": None,
+        "train_cfg.max_iters": 3,
+    }
+    train(options)
+    assert train(options, resume=True).loaded_iteration == 3
     options["model"]["sha256"] = "b"
     with pytest.raises(
         InputError, match=r"iter_3\.pth: was trained with the teacher net \(sha256 a\), this run has"
