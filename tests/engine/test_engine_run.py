@@ -169,6 +169,49 @@ def test_a_run_goes_on_with_the_teacher_it_began_with(train: Train, kind: str) -
         train(options, resume=True)
 
 
+@DATASETS.register_module()
+class ScaledDataset(ToyDataset):
+    """A dataset that says on which scale its intensity is."""
+
+    def __init__(self, items: int, raw: bool) -> None:
+        super().__init__(items)
+        self.raw = raw
+
+    def record(self) -> dict[str, Any]:
+        return {**super().record(), "raw_intensity": self.raw}
+
+
+@MODELS.register_module()
+class BorrowedModel(ToyModel):
+    """A model that took weights which were trained on intensity 0..255."""
+
+    def record(self) -> dict[str, Any]:
+        return {"pretrained": {"file": "street.safetensors", "raw_intensity": True}}
+
+
+def test_weights_are_not_given_intensity_of_another_scale(train: Train) -> None:
+    scaled: dict[str, Any] = {"type": "ScaledDataset", "items": 7, "raw": True, "_delete_": True}
+    options = {
+        "model": {"type": "BorrowedModel", "_delete_": True},
+        "train_dataloader.dataset": scaled,
+        "train_cfg.max_iters": 2,
+    }
+    train(options)
+    changed = {**options, "train_dataloader.dataset": {**scaled, "raw": False}}
+    with pytest.raises(
+        InputError,
+        match=r"^street\.safetensors: was trained on intensity 0\.\.255, but train_dataloader\.dataset gives "
+        r"0\.\.1; set train_dataloader\.dataset\.raw_intensity=True$",
+    ):
+        train(changed, name="other")
+    changed["model"] = {"type": "ToyModel", "_delete_": True}
+    with pytest.raises(InputError, match=r"iter_2\.pth: was trained on intensity 0\.\.255, but train"):
+        train(changed, resume=True)
+    changed = {"val_dataloader.dataset": {**scaled, "raw": False}, "model": options["model"]}
+    with pytest.raises(InputError, match=r"set val_dataloader\.dataset\.raw_intensity=True"):
+        train(changed, name="val")
+
+
 def test_mistake_04_last_and_best_are_reported_with_their_iterations(train: Train) -> None:
     runner = train({"optim_wrapper.optimizer.lr": 0.3, "custom_hooks": []})
     found = result(runner)
