@@ -13,6 +13,8 @@ default_hooks = dict(
     health=dict(type="HealthHook", interval=50),
     result=dict(type="ResultHook"),  # result.json
 )
+# an average of the weights, used for evaluation and kept as the checkpoint's weights:
+# custom_hooks = [dict(type="EMAHook", momentum=0.001)]
 log_processor = dict(type="LogProcessor", by_epoch=False, window_size=50)
 visualizer = dict(
     type="Visualizer",
