@@ -67,7 +67,11 @@ class LidarEncoder(nn.Module):
 
     Attributes:
         out_channels: C of the features.
+        raw_intensity: whether it was trained on intensity 0..255, set where it is read from a file. It takes points as
+            they are; who has them in [0, 1] looks here.
     """
+
+    raw_intensity = False
 
     def __init__(
         self,

@@ -36,6 +36,14 @@ class EncoderFile:
     weights: dict[str, Tensor]
     card: dict[str, Any]
 
+    @property
+    def raw_intensity(self) -> bool | None:
+        """Whether it was trained on intensity 0..255 instead of [0, 1]; None where the file does not say."""
+        if "intensity" in self.card:
+            return self.card["intensity"] == "0..255"
+        trained_on = (self.card.get("data") or {}).get("train") or {}
+        return trained_on.get("raw_intensity")
+
 
 def read_encoder_file(path: str | Path) -> EncoderFile:
     """Config and weights of the encoder in ``path``, on the CPU; of a run's folder, in its newest checkpoint.
@@ -73,11 +81,12 @@ def build_encoder(file: EncoderFile) -> LidarEncoder:
             "it was written by another version, export it again with this one"
         ) from error
     _fill(encoder, file)
+    encoder.raw_intensity = bool(file.raw_intensity)
     return encoder
 
 
 def fill_encoder(encoder: LidarEncoder, path: str | Path) -> dict[str, Any]:
-    """Give ``encoder`` the weights of ``path``; returns where they came from, for the record.
+    """Give ``encoder`` the weights of ``path``; returns where they came from, for the record and its checks.
 
     A voxel size or input that differs from the file's is allowed, and logged.
 
@@ -86,11 +95,16 @@ def fill_encoder(encoder: LidarEncoder, path: str | Path) -> dict[str, Any]:
     """
     file = read_encoder_file(path)
     _fill(encoder, file)
+    encoder.raw_intensity = bool(file.raw_intensity)
     config = encoder.config()
     differing = sorted(key for key in config if config[key] != file.config.get(key, config[key]))
     if differing:
         _log.warning("%s was trained with other settings of %s", file.path, ", ".join(differing))
-    return {"file": file.path.name, "weights_sha256": weights_hash(file.weights)}
+    return {
+        "file": file.path.name,
+        "weights_sha256": weights_hash(file.weights),
+        "raw_intensity": file.raw_intensity,
+    }
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:

@@ -184,8 +184,7 @@ def load(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Bac
 def card_of(file: EncoderFile) -> BackboneCard:
     """The card of a file that was read; for a checkpoint it is made of the checkpoint's record."""
     card = BackboneCard.from_record({**file.card, "encoder": file.config})
-    trained_on = card.data.get("train") or {}
-    if trained_on.get("raw_intensity"):
+    if file.raw_intensity:
         card = replace(card, intensity="0..255")
     return replace(
         card,

@@ -15,9 +15,11 @@ model = dict(
 train_dataloader = dict(
     batch_size=4,
     num_workers=8,
-    dataset=dict(type="SegmentDataset", index=data_root, selection="train", train=True),
+    dataset=dict(type="SegmentDataset", index=data_root, selection="train", train=True, raw_intensity=True),
 )
 val_dataloader = dict(
-    batch_size=1, num_workers=4, dataset=dict(type="SegmentDataset", index=data_root, selection="val")
+    batch_size=1,
+    num_workers=4,
+    dataset=dict(type="SegmentDataset", index=data_root, selection="val", raw_intensity=True),
 )
 test_dataloader = val_dataloader

@@ -6,12 +6,15 @@ default_hooks = dict(
     timer=dict(type="IterTimerHook"),
     logger=dict(type="LoggerHook", interval=50, seconds=30.0),  # a line at least every 30 seconds
     param_scheduler=dict(type="ParamSchedulerHook"),
-    # last_checkpoint names the newest; --resume continues it. save_best="miou" also keeps the best one
+    # last_checkpoint names the newest; --resume continues it. save_best="miou" also keeps the best one. For large
+    # models, whose files take a second to write; the small configs save more often
     checkpoint=dict(type="CheckpointHook", interval=500, max_keep_ckpts=1),
     # loss / ln(rows), effective rank of the features, share of time spent waiting for data; stops on nan
     health=dict(type="HealthHook", interval=50),
     result=dict(type="ResultHook"),  # result.json
 )
+# an average of the weights, used for evaluation and kept as the checkpoint's weights:
+# custom_hooks = [dict(type="EMAHook", momentum=0.001)]
 log_processor = dict(type="LogProcessor", by_epoch=False, window_size=50)
 visualizer = dict(
     type="Visualizer",

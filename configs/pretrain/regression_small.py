@@ -12,3 +12,4 @@ train_dataloader = dict(
     )
 )
 train_cfg = dict(max_iters=1250)
+default_hooks = dict(checkpoint=dict(interval=20))  # a run that is killed loses a minute, not all of it

@@ -7,3 +7,4 @@ train_dataloader = dict(
     dataset=dict(offsets=(0.0,), sweeps=0, superpixels="work_dirs/prepared/superpixels/slic")
 )
 train_cfg = dict(max_iters=220)
+default_hooks = dict(checkpoint=dict(interval=20))  # a run that is killed loses a minute, not all of it

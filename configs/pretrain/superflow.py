@@ -2,11 +2,15 @@
 # segmenter, the same in all cameras and times.
 #   superflow prepare superpixels --index work_dirs/prepared --provider masks \
 #       --option source=CLASS_PNGS --option shared_ids=true
-#   torchrun --nproc_per_node=8 -m superflow.tools.train pretrain/superflow.py --launcher pytorch --amp
+#   torchrun --nproc_per_node=8 -m superflow.tools.train pretrain/superflow.py --launcher pytorch
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_pretrain.py"]
 
 model = dict(
-    objectives=[dict(type="spatial"), dict(type="temporal"), dict(type="dense_to_sparse")],
+    objectives=[  # negatives come from the GPU's own samples
+        dict(type="spatial", gather=False),
+        dict(type="temporal", gather=False),
+        dict(type="dense_to_sparse", gather=False),
+    ],
     region=dict(scope="clip"),
 )
 train_dataloader = dict(
@@ -15,10 +19,12 @@ train_dataloader = dict(
         sweeps=2,
         border="repeat",
         occlusion=False,
+        antialias=False,
         superpixels="work_dirs/prepared/superpixels/masks",
         augmentation=dict(rotation_rad=(0.0, 3.141592653589793)),
     )
 )
-optim_wrapper = dict(optimizer=dict(lr=0.01, eps=1e-6))
+optim_wrapper = dict(optimizer=dict(lr=0.01, eps=1e-6), clip_grad=None)
+param_scheduler = dict(final_div_factor=100.0)  # from 4e-4 up to 0.01 and down to 4e-6
 # 600 scenes hold about 24,100 key frames: 50 epochs of 32 samples (8 GPUs x 4). The published code runs 100 epochs.
 train_cfg = dict(max_iters=37_700)

@@ -20,3 +20,4 @@ train_dataloader = dict(
     dataset=dict(sweeps=1, sweep_points=2000, region="world_cell", cell_m=0.5),
 )
 train_cfg = dict(max_iters=545)
+default_hooks = dict(checkpoint=dict(interval=20))  # a run that is killed loses a minute, not all of it

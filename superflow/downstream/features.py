@@ -34,6 +34,8 @@ class FeatureSource(Protocol):
 class EncoderFeatures:
     """Features of an encoder in evaluation mode, without gradients.
 
+    Intensity is expected in [0, 1], as `read_scan` gives it; an encoder that was trained on 0..255 gets that.
+
     Args:
         encoder: its mode is set for the duration of a call only.
         chunk_points: split a scan at random into clouds of at most this many points that are encoded apart, for an
@@ -54,6 +56,7 @@ class EncoderFeatures:
         points = points.to(next(self.encoder.parameters()).device)
         if len(points) == 0:
             return points.new_zeros(0, self.channels)
+        points = as_trained(self.encoder, points)
         order, cloud, num_clouds = self._split(points)
         was_training = self.encoder.training
         self.encoder.eval()
@@ -72,6 +75,13 @@ class EncoderFeatures:
         num_clouds = -(-count // self.chunk_points)
         order = torch.randperm(count, generator=torch.Generator().manual_seed(self.seed)).to(points.device)
         return order, torch.arange(count, device=points.device) * num_clouds // count, num_clouds
+
+
+def as_trained(encoder: LidarEncoder, points: Tensor) -> Tensor:
+    """``points`` (N, 4+), intensity in [0, 1], with the intensity that the encoder was trained on."""
+    if not encoder.raw_intensity:
+        return points
+    return torch.cat([points[:, :3], 255.0 * points[:, 3:4], points[:, 4:]], dim=1)
 
 
 class RawCoordinates:
@@ -94,7 +104,7 @@ def recalibrate_batch_norm(encoder: LidarEncoder, clouds: Iterable[Tensor]) -> L
     evaluation will see them. The copy is in evaluation mode.
 
     Args:
-        clouds: (N, 4+) scans, not augmented; 10 to 20 suffice.
+        clouds: (N, 4+) scans, not augmented, intensity in [0, 1]; 10 to 20 suffice.
 
     Raises:
         ValueError: there is no cloud, although the encoder has batch norm.
@@ -112,7 +122,7 @@ def recalibrate_batch_norm(encoder: LidarEncoder, clouds: Iterable[Tensor]) -> L
     seen = 0
     with torch.no_grad():
         for points in clouds:
-            points = points.to(device)
+            points = as_trained(encoder, points.to(device))
             encoder(points, torch.zeros(len(points), dtype=torch.int64, device=device), 1)
             seen += 1
     if seen == 0:

@@ -163,6 +163,27 @@ def check_teacher(checkpoint: Mapping[str, Any], record: Mapping[str, Any], sour
             )
 
 
+def check_intensity(raw: bool | None, data: Mapping[str, Mapping[str, Any]], source: str) -> None:
+    """Compare the scale of intensity that weights were trained on with what the datasets of a run give.
+
+    Args:
+        raw: whether it was 0..255; None where that is not known.
+        data: record of each dataset by its stage.
+
+    Raises:
+        InputError: they differ; to the weights every point would look dark, or far too bright.
+    """
+    scale = {True: "0..255", False: "0..1"}
+    for stage, record in data.items():
+        given = record.get("raw_intensity")
+        if raw is not None and given is not None and given != raw:
+            key = f"{stage}_dataloader.dataset"
+            raise InputError(
+                f"{source}: was trained on intensity {scale[raw]}, but {key} gives {scale[given]}; "
+                f"set {key}.raw_intensity={raw}"
+            )
+
+
 def with_tuples(state: Mapping[str, Any]) -> dict[str, Any]:
     """State of an optimizer with the tuples of its groups back (betas), where the checkpoint has lists."""
     groups = [

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -42,7 +43,25 @@ def build_loader(config: Mapping[str, Any], *, seed: int, training: bool) -> Dat
         options |= {"batch_size": batch_size, "sampler": EveryItem(items, **place)}
     if workers:
         options.setdefault("persistent_workers", True)
-    return DataLoader(dataset, num_workers=workers, collate_fn=collate, worker_init_fn=_one_thread, **options)
+    return _Loader(dataset, num_workers=workers, collate_fn=collate, worker_init_fn=_one_thread, **options)
+
+
+class _Loader(DataLoader):
+    """torch's loader, but bad input met by a worker says the sentence alone, with the traceback as its cause."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except InputError as error:
+            sentence = _last_message(str(error), type(error).__name__)
+            if sentence == str(error):
+                raise
+            raise type(error)(sentence) from error
+
+
+def _last_message(text: str, name: str) -> str:
+    """What follows the last line of ``text`` that begins with the exception ``name``; all of it where none does."""
+    return re.split(rf"^[\w.]*{name}: ", text, flags=re.MULTILINE)[-1].strip()
 
 
 def build_dataset(config: Any) -> Dataset:

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader
 from .. import __version__
 from ..distributed import rank, world_size
 from ..errors import InputError, write_atomically
-from .checkpoint import check_teacher, find_last, load_weights, read_checkpoint, with_tuples
+from .checkpoint import check_intensity, check_teacher, find_last, load_weights, read_checkpoint, with_tuples
 from .classes import number_of_classes
 from .config import config_text
 from .hooks import DEFAULT_HOOKS
@@ -275,6 +275,9 @@ class EngineRunner(Runner):
         if self._has_loaded:
             return
         self._has_loaded = True
+        pretrained = self.engine_model.record().get("pretrained")
+        if isinstance(pretrained, Mapping):
+            check_intensity(pretrained.get("raw_intensity"), self.data_records(), str(pretrained.get("file")))
         path = self._load_from
         if self._resume and path is None:
             path = find_last(self.work_dir)
@@ -289,11 +292,12 @@ class EngineRunner(Runner):
         """Weights of a checkpoint; names and shapes must all fit.
 
         Raises:
-            InputError: the file is damaged or of another architecture.
+            InputError: the file is damaged, of another architecture, teacher or scale of intensity.
         """
         checkpoint = read_checkpoint(filename)
-        if self.engine_model.unsaved:
-            check_teacher(checkpoint, self.engine_model.record(), str(filename))
+        check_teacher(checkpoint, self.engine_model.record(), str(filename))
+        trained_on = checkpoint.get("superflow", {}).get("data", {}).get("train", {})
+        check_intensity(trained_on.get("raw_intensity"), self.data_records(), str(filename))
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         name = (
             "training_state_dict"

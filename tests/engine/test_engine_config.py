@@ -179,10 +179,24 @@ def test_base_files_are_leaves(repository: Path) -> None:
     assert not [base for base in bases if "_base_ =" in base.read_text()]
 
 
+def test_what_the_base_shows_in_a_comment_can_be_used(repository: Path, tmp_path: Path) -> None:
+    text = (repository / "configs" / "_base_" / "runtime.py").read_text()
+    shown = [line.removeprefix("# ") for line in text.splitlines() if line.startswith("# custom_hooks = ")]
+    assert len(shown) == 1
+    config = load_config(written(tmp_path, text + shown[0]))
+    assert config.custom_hooks[0].type == "EMAHook"
+
+
 @pytest.mark.parametrize("name", sorted(shipped_configs()))
 def test_every_shipped_config_is_free_of_keys_that_nothing_reads(name: str) -> None:
     config = load_config(name)
     assert config.default_scope == "superflow"
+
+
+@pytest.mark.parametrize("name", sorted(shipped_configs()))
+def test_a_killed_run_of_a_shipped_config_has_something_to_go_on_from(name: str) -> None:
+    config = load_config(name)
+    assert 1 <= config.default_hooks.checkpoint.interval <= config.train_cfg.max_iters / 4
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")

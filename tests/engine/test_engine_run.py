@@ -16,12 +16,12 @@ from engine_toy import ToyDataset, ToyModel
 from torch import nn
 
 from superflow.batch import Batch, collate
-from superflow.engine import HOOKS, MODELS, load_config, read_checkpoint
+from superflow.engine import DATASETS, HOOKS, MODELS, load_config, read_checkpoint
 from superflow.engine.dry_run import dry_run
 from superflow.engine.hooks import DivergedError
 from superflow.engine.model import EngineModel
 from superflow.engine.sampler import drawn_item
-from superflow.errors import InputError
+from superflow.errors import InputError, MissingFileError
 
 Train = Callable[..., Any]
 
@@ -84,6 +84,25 @@ def test_mistake_02_buffers_of_a_frozen_backbone_do_not_move(train: Train) -> No
     assert all(step["modes"]["head"] for step in SpyHook.seen)
 
 
+@DATASETS.register_module()
+class MissingDataset(ToyDataset):
+    """A dataset whose files are gone."""
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Batch:
+        try:
+            raise KeyError(key)
+        except KeyError as error:
+            raise MissingFileError("a.bin: there is no such file; copy it anew") from error
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_bad_input_is_the_same_sentence_with_and_without_workers(train: Train, workers: int) -> None:
+    options = {"train_dataloader.dataset.type": "MissingDataset", "train_dataloader.num_workers": workers}
+    with pytest.raises(MissingFileError) as caught:
+        train(options)
+    assert str(caught.value) == "a.bin: there is no such file; copy it anew"
+
+
 class Frozen(nn.Sequential):
     def train(self, mode: bool = True) -> Frozen:
         return super().train(False)
@@ -122,12 +141,75 @@ def test_mistake_03_a_frozen_teacher_stays_in_eval_and_out_of_checkpoints(train:
     assert {name.partition(".")[0] for name in saved["state_dict"]} == {"student"}
     assert saved["superflow"]["teacher"] == {"name": "net", "sha256": "a"}
 
-    assert train(options, resume=True).loaded_iteration == 3  # the same teacher is fine
+
+@MODELS.register_module()
+class CachedModel(ToyModel):
+    """A model whose teacher's features come with the batches, so that nothing of the teacher is in it."""
+
+    def __init__(self, sha256: str = "a") -> None:
+        super().__init__()
+        self.sha256 = sha256
+
+    record = TaughtModel.record
+
+
+@pytest.mark.parametrize("kind", ["TaughtModel", "CachedModel"])
+def test_a_run_goes_on_with_the_teacher_it_began_with(train: Train, kind: str) -> None:
+    options: dict[str, Any] = {
+        "model": {"type": kind, "_delete_": True},
+        "optim_wrapper.paramwise_cfg": None,
+        "train_cfg.max_iters": 3,
+    }
+    train(options)
+    assert train(options, resume=True).loaded_iteration == 3
     options["model"]["sha256"] = "b"
     with pytest.raises(
         InputError, match=r"iter_3\.pth: was trained with the teacher net \(sha256 a\), this run has"
     ):
         train(options, resume=True)
+
+
+@DATASETS.register_module()
+class ScaledDataset(ToyDataset):
+    """A dataset that says on which scale its intensity is."""
+
+    def __init__(self, items: int, raw: bool) -> None:
+        super().__init__(items)
+        self.raw = raw
+
+    def record(self) -> dict[str, Any]:
+        return {**super().record(), "raw_intensity": self.raw}
+
+
+@MODELS.register_module()
+class BorrowedModel(ToyModel):
+    """A model that took weights which were trained on intensity 0..255."""
+
+    def record(self) -> dict[str, Any]:
+        return {"pretrained": {"file": "street.safetensors", "raw_intensity": True}}
+
+
+def test_weights_are_not_given_intensity_of_another_scale(train: Train) -> None:
+    scaled: dict[str, Any] = {"type": "ScaledDataset", "items": 7, "raw": True, "_delete_": True}
+    options = {
+        "model": {"type": "BorrowedModel", "_delete_": True},
+        "train_dataloader.dataset": scaled,
+        "train_cfg.max_iters": 2,
+    }
+    train(options)
+    changed = {**options, "train_dataloader.dataset": {**scaled, "raw": False}}
+    with pytest.raises(
+        InputError,
+        match=r"^street\.safetensors: was trained on intensity 0\.\.255, but train_dataloader\.dataset gives "
+        r"0\.\.1; set train_dataloader\.dataset\.raw_intensity=True$",
+    ):
+        train(changed, name="other")
+    changed["model"] = {"type": "ToyModel", "_delete_": True}
+    with pytest.raises(InputError, match=r"iter_2\.pth: was trained on intensity 0\.\.255, but train"):
+        train(changed, resume=True)
+    changed = {"val_dataloader.dataset": {**scaled, "raw": False}, "model": options["model"]}
+    with pytest.raises(InputError, match=r"set val_dataloader\.dataset\.raw_intensity=True"):
+        train(changed, name="val")
 
 
 def test_mistake_04_last_and_best_are_reported_with_their_iterations(train: Train) -> None:

@@ -8,9 +8,11 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from superflow.contrast import contrast
 from superflow.engine.config import load_config, shipped_configs
+from superflow.engine.schedule import OneCycleLR
 from superflow.objectives import OBJECTIVES
 from superflow.pretrain_data import PretrainDataset
 from superflow.pretrainer import Pretrainer
@@ -71,6 +73,31 @@ def test_no_knob_is_left_out(page, prefix):
         "model": {"features", "region"},
     }.get(prefix, set())
     assert {f"{prefix}.{name}" for name in set(parameters(prefix)) - silent} <= named
+
+
+def test_the_published_config_has_the_switches_as_the_page_says_they_were_published(page):
+    config = load_config("pretrain/superflow.py")
+    checked = 0
+    for _, key, default, published, *_ in rows(page, "Knobs"):
+        prefix, _, name = key.strip("`").rpartition(".")
+        switch = re.match(r"(True|False)\b", published)
+        if switch and prefix in ("term", "data"):
+            checked += 1
+            for entry in {"data": [config.train_dataloader.dataset], "term": config.model.objectives}[prefix]:
+                used = entry.get(name, ast.literal_eval(default.strip("`")))
+                assert used == ast.literal_eval(switch[1]), key
+    assert checked >= 8
+
+
+def test_the_published_schedule_and_optimizer():
+    config = load_config("pretrain/superflow.py")
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=config.optim_wrapper.optimizer.lr)
+    schedule = OneCycleLR(
+        optimizer, end=1000, **{k: v for k, v in config.param_scheduler.items() if k != "type"}
+    )
+    rates = [schedule.peaks[0] * schedule.factor(step) for step in (0, 199, 999)]
+    assert rates == pytest.approx([4e-4, 0.01, 4e-6])
+    assert config.optim_wrapper.clip_grad is None
 
 
 def test_every_objective_is_explained(page):

@@ -22,8 +22,10 @@ from superflow.downstream.features import (
 from superflow.downstream.heads import KnnProbe, fit_knn_probe, fit_linear_probe
 from superflow.downstream.places import label_lookup, majority_by_key, seen_voxels
 from superflow.downstream.probe import ProbeOptions, probe
+from superflow.encoder_file import load_encoder
 from superflow.errors import InputError
 from superflow.geometry import voxel_keys
+from superflow.hub import BackboneCard, save_backbone
 from superflow.limits import Limits
 from superflow.protocol import PROTOCOL_FIELDS, check_protocol, token_hash
 
@@ -130,6 +132,19 @@ def test_chunks_are_encoded_apart_and_put_back_in_order(encoder, log):
             points[rows], torch.zeros(len(rows), dtype=torch.int64), 1
         ).detach()
     torch.testing.assert_close(source(points), want, rtol=1e-3, atol=1e-4)
+
+
+def test_an_encoder_trained_on_raw_intensity_gets_it(make_encoder, log, tmp_path):
+    save_backbone(make_encoder(), tmp_path / "raw.safetensors", BackboneCard("raw", intensity="0..255"))
+    encoder, plain = load_encoder(tmp_path / "raw.safetensors"), make_encoder()
+    points = read_scan(log, 0).points
+    raw = points.clone()
+    raw[:, 3] *= 255
+    torch.testing.assert_close(EncoderFeatures(encoder)(points), EncoderFeatures(plain)(raw))
+    seen, expected = recalibrate_batch_norm(encoder, [points]), recalibrate_batch_norm(plain, [raw])
+    for name, value in seen.state_dict().items():
+        torch.testing.assert_close(value, expected.state_dict()[name])
+    torch.testing.assert_close(EncoderFeatures(seen)(points), EncoderFeatures(expected)(raw))
 
 
 def test_raw_coordinates():

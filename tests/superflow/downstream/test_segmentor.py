@@ -13,7 +13,7 @@ from superflow.downstream.segment_data import SegmentDataset
 from superflow.downstream.segmentor import Segmentor, label_noise, voxel_labels
 from superflow.encoder_file import load_encoder
 from superflow.errors import InputError
-from superflow.hub import BackboneCard, save_backbone
+from superflow.hub import BackboneCard, load, save_backbone
 
 
 def state_hash(module) -> str:
@@ -184,6 +184,26 @@ def test_pretrained_weights_come_from_checkpoint_or_export(make_encoder, tmp_pat
         assert state_hash(model.encoder) == state_hash(source)
         assert model.record()["pretrained"]["file"] == name
         assert state_hash(load_encoder(tmp_path / name)) == state_hash(source)
+
+
+def test_the_scale_of_intensity_comes_with_the_weights(make_encoder, tmp_path):
+    source = make_encoder()
+    save_backbone(source, tmp_path / "raw.safetensors", BackboneCard("raw", intensity="0..255"))
+    save_backbone(source, tmp_path / "plain.safetensors", BackboneCard("plain"))
+    record = {"encoder": source.config(), "data": {"train": {"raw_intensity": True}}}
+    for name, data in (("raw.pth", record), ("unknown.pth", {"encoder": source.config()})):
+        torch.save({"state_dict": source.state_dict(), "superflow": data}, tmp_path / name)
+    found = {
+        name: Segmentor(make_encoder(), 4, pretrained=tmp_path / name).record()["pretrained"]["raw_intensity"]
+        for name in ("plain.safetensors", "raw.pth", "raw.safetensors", "unknown.pth")
+    }
+    assert found == {
+        "plain.safetensors": False,
+        "raw.pth": True,
+        "raw.safetensors": True,
+        "unknown.pth": None,
+    }
+    assert load(tmp_path / "raw.pth").card.intensity == "0..255"
 
 
 def test_another_architecture_is_one_sentence(make_encoder, tmp_path):
