@@ -31,21 +31,22 @@ def recalibrate_on_log(
     """A copy of ``encoder`` with the statistics of at most ``scans`` whole scans, and a card that says so.
 
     Args:
-        card: its intensity range and limits apply, as in ``Backbone.extract``.
+        encoder: gets the intensity that it was trained on (``features.as_trained``).
+        card: its limits apply, as in ``Backbone.extract``.
         index: a ``LogIndex``. rows: training frames, of which evenly spaced ones are taken; labels are not read.
     """
     step = -(-len(rows) // scans)
     chosen = [int(row) for row in rows[::step]]
-    limits, raw = Limits.from_record(card.limits), card.intensity == "0..255"
-    encoder = recalibrate_batch_norm(encoder, _clouds(index, chosen, limits, raw))
+    limits, raw = Limits.from_record(card.limits), encoder.raw_intensity
+    encoder = recalibrate_batch_norm(encoder, _clouds(index, chosen, limits))
     record = {"recalibrated_on": data_record(index, chosen, limits=limits, raw_intensity=raw)}
     return encoder, replace(card, training={**card.training, "batch_norm": record})
 
 
-def _clouds(index: Any, rows: Sequence[int], limits: Limits | None, raw_intensity: bool) -> Iterator[Tensor]:
-    """(N, 4+) float32 points of each scan that an encoder is given."""
+def _clouds(index: Any, rows: Sequence[int], limits: Limits | None) -> Iterator[Tensor]:
+    """(N, 4+) float32 points within the limits of each scan, intensity in [0, 1]."""
     for row in rows:
-        frame = index.frame(row, cameras=(), images=False, labels=False, raw_intensity=raw_intensity)
+        frame = index.frame(row, cameras=(), images=False, labels=False)
         points = torch.from_numpy(np.array(frame.points, dtype=np.float32))
         points = points if limits is None else points[limits.mask(points)]
         if len(points):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 
 import numpy as np
@@ -124,7 +125,9 @@ def test_recalibration_sees_what_extract_sees(checkpoint, prepared_log):
     """Raw intensity and limits of the card, at most so many scans evenly over the frames."""
     index = LogIndex.open(prepared_log / "prepared")
     card = BackboneCard("raw", intensity="0..255", limits={"range_m": [0.0, 30.0]})
-    encoder, card = recalibrate_on_log(checkpoint[1], card, index, index.rows(), scans=3)
+    trained = copy.deepcopy(checkpoint[1])
+    trained.raw_intensity = True
+    encoder, card = recalibrate_on_log(trained, card, index, index.rows(), scans=3)
     clouds = []
     for row in index.rows()[::3]:
         points = torch.from_numpy(index.frame(int(row), cameras=()).points.copy())
