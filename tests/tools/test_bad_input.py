@@ -392,17 +392,18 @@ def test_bad_input_is_named_in_one_sentence_and_leaves_nothing_half_written(name
 
 
 @pytest.mark.parametrize("command", [train, train_labels])
-def test_a_scan_without_points_does_not_end_a_training(command, place, capsys, caplog):
+def test_a_scan_without_points_does_not_end_a_training(command, place, capsys):
     """It teaches nothing, and the log names its file, once."""
     empty_all_scans(place)
     forget_streams()
-    assert main(command(place)) == 0, capsys.readouterr().err
+    assert main(command(place)) == 0
     said = [
-        r.getMessage() for r in caplog.records if "holds no points; leave this frame out" in r.getMessage()
+        line for line in capsys.readouterr().out.splitlines() if "holds no points; leave this frame" in line
     ]
-    assert said
-    assert len(said) == len(set(said))
-    assert all("pcd.bin" in line for line in said)
+    files = [line.split(": holds")[0] for line in said]
+    assert files
+    assert len(files) == len(set(files))
+    assert all(file.endswith("pcd.bin") for file in files)
     weights = torch.load(place.work / "iter_2.pth", weights_only=True)["state_dict"]
     assert all(value.isfinite().all() for value in weights.values())
 

@@ -29,7 +29,7 @@ model = dict(
     student=dict(backbone=dict(width=0.5)),
     features="{prepared}/features/filter_bank",
     objectives=[
-        dict(type="spatial", queue=48, same_id="ignored"),
+        dict(type="spatial", queue=48),
         dict(type="temporal", learn_temperature=True, max_rows=8),
         dict(type="cross_temporal", learn_temperature=True, queue=16),
         dict(type="dense_to_sparse", kind="cosine"),
