@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .benchmark import Plan, load_plan, read_results, run_arms
+from .camera.progress import Progress
 from .errors import InputError, write_atomically
 from .preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
 from .report import QuickstartResult, write_report
@@ -144,12 +145,15 @@ def _log(options: QuickstartOptions) -> Path:
     from .datasets.synthetic.drive import DriveSettings, make_drive
 
     root = options.out / "drive"
-    last = [0.0]
+    bar: Progress | None = None
+    before = 0
 
     def show(done: int, total: int) -> None:
-        if time.monotonic() - last[0] > 10 or done == total:
-            last[0] = time.monotonic()
-            log.info("key frames: %d of %d", done, total)
+        nonlocal bar, before
+        if bar is None:  # scenes that an earlier call has made do not count as speed
+            bar, before = Progress("key frames", total, done=done, log=log), done
+        bar.advance(done - before)
+        before = done
 
     make_drive(root, scenes=11, val_scenes=3, settings=DriveSettings(), workers=options.jobs, progress=show)
     return root
