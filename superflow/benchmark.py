@@ -375,6 +375,7 @@ COLUMNS: dict[str, Sequence[str]] = {
     "frequent 7": ("probe", "scores", "linear", "frequent_miou"),
     "accuracy": ("probe", "scores", "linear", "accuracy"),
     "new places": ("probe", "scores", "linear, new places", "miou"),
+    "not augmented": ("probe", "scores", "linear, not augmented", "miou"),
     "kNN": ("probe", "scores", "knn", "miou"),
     "voted": ("votes", "variants", "offline", "scores", "miou"),
     "same-frame control": ("votes", "variants", "offline", "control", "miou"),

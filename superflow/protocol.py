@@ -24,6 +24,7 @@ PROTOCOL_FIELDS = {
     "head": "kind of head",
     "optimiser": "of the head",
     "learning_rate": "of the head, and of the encoder where it is trained",
+    "augmentation": "of the clouds that the head or model was trained on",
     "losses": "with their weights",
     "batch_norm": "how its statistics were treated",
     "checkpoint": "last or best",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from ..camera.progress import track
 from ..geometry import transform_points
+from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
 from ..limits import Limits
 from .places import IGNORE
@@ -154,6 +155,7 @@ def sample_features(
     max_points: int = 80_000,
     balance: float = 0.0,
     limits: Limits | None = None,
+    augmentation: Mapping[str, Any] | None = None,
     seed: int = 0,
 ) -> FeatureSample:
     """Features of at most ``max_points`` labelled points, the same number from every frame.
@@ -161,7 +163,9 @@ def sample_features(
     Args:
         balance: 0 draws points as frequent as they are, 1 draws as if all classes of a frame were equally frequent;
             between them the weight of a point is count^-balance.
-        limits: region to draw from.
+        limits: region to draw from, before augmentation.
+        augmentation: options of ``lidar.augment.augment``, one draw a frame; None leaves scans as they are. The points
+            drawn are the same in both cases.
         seed: the draw of a frame depends on it and on the frame's row alone.
 
     Raises:
@@ -178,6 +182,9 @@ def sample_features(
         chosen = draw_points(
             labels, candidates.nonzero()[:, 0], quota, balance=balance, seed=(seed, int(row))
         )
+        if augmentation is not None:
+            own = int(np.random.default_rng([seed, int(row)]).integers(2**62))
+            points = augment(points, torch.Generator().manual_seed(own), **augmentation)[0]
         if len(chosen):
             parts.append((source(points, chosen).cpu(), labels[chosen], torch.full((len(chosen),), int(row))))
     if not parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections import Counter
 
@@ -191,6 +192,31 @@ def test_samples_are_seeded_labelled_and_within_the_limits(log):
     assert not torch.equal(sample.features, other.features)
 
 
+def test_augmented_samples_are_the_same_points_under_a_draw_of_their_own(log):
+    options = dict(max_points=300, seed=5)
+    plain = sample_features(RawCoordinates(), log, [0, 1], **options)
+    still = dict(rotation_rad=(0, 0), flip=0, scale=(1, 1))
+    torch.testing.assert_close(
+        sample_features(RawCoordinates(), log, [0, 1], augmentation=still, **options).features, plain.features
+    )
+    turned = sample_features(RawCoordinates(), log, [0, 1], augmentation={}, **options)
+    assert torch.equal(turned.labels, plain.labels)
+    assert torch.equal(turned.row, plain.row)
+    factors = []
+    for row in (0, 1):  # range and height are scaled alike, whatever the turn; intensity stays
+        before, after = plain.of_rows([row]).features, turned.of_rows([row]).features
+        scale = after[:, 3] / before[:, 3]
+        torch.testing.assert_close(scale, scale[:1].expand_as(scale), rtol=1e-4, atol=0)
+        torch.testing.assert_close(after[:, 2], before[:, 2] * scale[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(after[:, 4], before[:, 4])
+        assert not torch.allclose(after[:, 0], before[:, 0] * scale[0], atol=0.1)
+        factors.append(float(scale[0]))
+    assert factors[0] != factors[1]
+    assert all(0.95 <= factor <= 1.05 for factor in factors)
+    again = sample_features(RawCoordinates(), log, [1, 0], augmentation={}, **options)
+    torch.testing.assert_close(again.of_rows([1]).features, turned.of_rows([1]).features)
+
+
 def test_balanced_draws_even_out_the_classes():
     labels = torch.tensor([0] * 9000 + [1] * 1000)
     rows = torch.arange(10_000)
@@ -287,6 +313,32 @@ def test_probe_counts_every_labelled_point(log, encoder):
     assert len(result.tried) == 6
     assert result.chosen in result.tried
     assert result.chosen["miou"] == max(trial["miou"] for trial in result.tried)
+
+
+def test_an_augmented_probe_cannot_lean_on_directions(log, monkeypatch):
+    """Classes that only the direction x tells: known to a head that was fitted on scans as they are, else not."""
+
+    def by_side(index, row, **options):
+        scan = read_scan(index, row, **options)
+        return dataclasses.replace(scan, labels=(scan.points[:, 0] > 0).long())
+
+    for module in ("features", "evaluation"):
+        monkeypatch.setattr(f"superflow.downstream.{module}.read_scan", by_side)
+    result = probe(RawCoordinates(), log, list(range(8)), [8, 9], options=FAST)
+    # eight turns do not fill the circle: what is left of the direction is luck
+    assert result.scores["linear, not augmented"]["accuracy"] > 97
+    assert result.scores["linear"]["accuracy"] < 90
+    assert result.protocol["augmentation"].startswith("turns, flips, scale")
+    plain = probe(
+        RawCoordinates(),
+        log,
+        list(range(8)),
+        [8, 9],
+        options=dataclasses.replace(FAST, augmentation=None),
+    )
+    assert plain.scores["linear"] == result.scores["linear, not augmented"]
+    assert "linear, not augmented" not in plain.scores
+    assert plain.protocol["augmentation"] == "none"
 
 
 def test_probe_is_deterministic_and_leaves_the_encoder_alone(log, encoder):
