@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from live_memory import LiveMemory
 
 from superflow.batch import collate
 from superflow.regions import (
@@ -188,6 +189,40 @@ def test_mistake_27_superpixels_without_full_maps_equal_the_full_maps(clip, scop
             assert counts[time, row] == len(members)
             if members:
                 assert torch.allclose(means[time, row], torch.stack(members).mean(0), atol=1e-5)
+
+
+def large_views(clip, channels=64, view=(96, 128)):
+    """The small clip with many channels and large images; one full map of one image is channels * H * W * 4 bytes."""
+    batch = clip(0)
+    maps = torch.randint(6, (len(batch.images), *view), dtype=torch.int32)
+    images = torch.randn(len(batch.images), channels, 6, 8)
+    return replace(batch, images=images, superpixels=maps, view_size=view), channels * view[0] * view[1] * 4
+
+
+def test_mistake_27_superpixels_of_patches_never_hold_a_full_map(clip):
+    batch, full_map = large_views(clip)
+    table = region_table(batch)
+    with LiveMemory() as memory:
+        pool_patches(batch.images, batch, table)
+    assert memory.peak < full_map
+    with LiveMemory() as plain:  # the mistake, which the budget has to tell from what it allows
+        F.interpolate(batch.images, batch.view_size, mode="bilinear", align_corners=False)
+    assert plain.peak == len(batch.images) * full_map
+
+
+def test_mistake_27_the_published_route_holds_the_maps_of_one_image_at_a_time(clip):
+    batch, full_map = large_views(clip)
+    images = batch.images.clone().requires_grad_()
+
+    def step(taken):
+        part = replace(batch, superpixels=batch.superpixels[:taken])
+        with LiveMemory() as memory:
+            pool_pixels(images[:taken], part, region_table(batch))[0].square().sum().backward()
+        return memory.peak
+
+    one, all_of_them = step(1), step(len(images))
+    assert one >= full_map
+    assert all_of_them < one + full_map
 
 
 def test_the_published_route_has_the_gradient_of_the_plain_one(clip):
