@@ -11,21 +11,18 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from .batch import Batch
-from .camera.cache import FeatureCache
-from .camera.crops import ImageView, flip_view, random_crop_view, resize_ids, resize_view
-from .camera.images import camera_image
-from .camera.superpixels import read_record, read_superpixels
+from .camera.superpixels import read_record
 from .clip_times import ClipTimes
-from .datasets.frame import Camera, Clip, Frame
+from .datasets.frame import Clip, Frame
 from .datasets.index import LogIndex
 from .datasets.merge import merge_sweeps
 from .errors import InputError
+from .image_views import ImageViews, View
 from .lidar.augment import augment
 from .limits import Count, Limits, draw_count
-from .pairing import FramePairs, ids_under, nearest_of_region, pair, resized_pixels, world_cells
+from .pairing import FramePairs, ids_under, nearest_of_region, pair, world_cells
 from .protocol import data_record
 
 REGIONS = ("superpixel", "world_cell")
@@ -43,17 +40,6 @@ class _Cloud:
     age: NDArray[np.float32]  # (N,) seconds before the frame
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
-    """What the teacher sees of one camera at one time."""
-
-    offset: int
-    place: int  # in the sample's list of cameras
-    image: Tensor  # (3, H, W) RGB in [0, 1], or (C, h, w) cached features
-    ids: NDArray[np.uint16] | None  # (H, W) superpixels of the view
-    to_view: NDArray[np.float64]  # (3, 3) takes pixels of the stored image to pixels of the view
-
-
 class PretrainDataset:
     """Samples of one clip each; item i is the i-th chosen key frame with its neighbours.
 
@@ -67,10 +53,7 @@ class PretrainDataset:
         max_sweep_age_s: leave out scans further away in time than this.
         drop_moving: leave out points of sweeps where the centre's scan looks through, see `datasets.moving`.
         cameras_per_clip: cameras drawn a clip, the same for all its times (published: 3); None for all.
-        view_size: height, width of the image view; the teacher's input unless features are cached.
-        crop: options of `camera.crops.random_crop_view`, or None to resize the whole image (published).
-        flip: probability to mirror an image.
-        features: folder of cached teacher features; images are then neither read nor cropped nor mirrored.
+        view_size, crop, flip, antialias, features: how the teacher sees an image, see `image_views.ImageViews`.
         superpixels: folder of superpixel maps; needed for region ``superpixel``.
         region: what a region is: a ``superpixel``, or a ``world_cell`` of ``cell_m`` metres.
         occlusion, occlusion_cell_px: leave out points that the image does not show, see `pairing.pair`.
@@ -129,21 +112,22 @@ class PretrainDataset:
         )
         self.sweeps, self.sweeps_after = sweeps, sweeps_after
         self.merging: dict[str, Any] = {"max_age_s": max_sweep_age_s, "drop_moving": drop_moving}
-        self.cameras_per_clip, self.view_size = cameras_per_clip, (view_size[0], view_size[1])
-        if crop is not None and features is not None:
-            raise ValueError(
-                "crop needs images, and with cached features none is read; leave out one of the two"
-            )
-        self.crop, self.flip, self.antialias = crop, flip, antialias
-        self.features = None if features is None else FeatureCache.open(features)
-        self.superpixels = None if superpixels is None else Path(superpixels)
+        self.cameras_per_clip = cameras_per_clip
         self.region, self.cell_m = region, cell_m
         if region == "world_cell":
             self.region_scope = "clip"  # cells are numbered anew in each clip
-        elif self.superpixels is None:
+        elif superpixels is None:
             raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')
         else:
-            self.region_scope = "batch" if read_record(self.superpixels)["shared_ids"] else "image"
+            self.region_scope = "batch" if read_record(Path(superpixels))["shared_ids"] else "image"
+        self.views = ImageViews(
+            view_size,
+            crop=crop,
+            flip=flip,
+            antialias=antialias,
+            features=features,
+            superpixels=Path(superpixels) if region == "superpixel" and superpixels is not None else None,
+        )
         self.hiding: dict[str, Any] = {"occlusion": occlusion, "cell_px": occlusion_cell_px}
         self.one_depth_per_superpixel = one_depth_per_superpixel
         self.limits = Limits.from_record(limits)
@@ -229,9 +213,7 @@ class PretrainDataset:
         cameras = [frame.cameras[place] for place in _places(frame, channels)]
         return _Cloud(points, pair(frame, points, cameras, **self.hiding), frame, 0, dense=True, age=age)
 
-    def _views(
-        self, clouds: list[_Cloud], channels: list[str], generator: np.random.Generator
-    ) -> list[_View]:
+    def _views(self, clouds: list[_Cloud], channels: list[str], generator: np.random.Generator) -> list[View]:
         """One view an image, by time and camera; the dense cloud looks at the centre's."""
         views = []
         for cloud in clouds:
@@ -240,44 +222,16 @@ class PretrainDataset:
                     cloud.frame.cameras[at] for at in _places(cloud.frame, channels)
                 ):
                     pixels = cloud.pairs.pixel[cloud.pairs.camera == place]
-                    views.append(self._view(camera, cloud.offset, place, pixels, generator))
+                    views.append(self.views.view(camera, cloud.offset, place, pixels, generator))
         return views
 
-    def _view(
-        self, camera: Camera, offset: int, place: int, pixels: NDArray, generator: np.random.Generator
-    ) -> _View:
-        """The image of one camera as the teacher sees it, or its cached features over the whole image."""
-        ids = None
-        if self.region == "superpixel":
-            assert self.superpixels is not None, "the constructor asks for it"
-            ids = read_superpixels(self.superpixels, camera.token, camera.size)
-        if self.features is not None:
-            image = torch.from_numpy(np.array(self.features.read(camera.token), dtype=np.float32))
-            ids = None if ids is None else resize_ids(ids, self.view_size)
-            return _View(offset, place, image, ids, resized_pixels(camera.size, self.view_size))
-        view = ImageView(camera_image(camera), ids, np.eye(3), pixels, np.ones(len(pixels), dtype=bool))
-        if self.crop is None:
-            view = resize_view(view, self.view_size, antialias=self.antialias)
-        else:
-            view = random_crop_view(view, self.view_size, generator, antialias=self.antialias, **self.crop)
-        if generator.random() < self.flip:
-            view = flip_view(view)
-        image = torch.from_numpy(view.image).permute(2, 0, 1).float() / 255
-        # the view began with unit intrinsics, so they are now what happened to its pixels
-        return _View(offset, place, image, view.superpixels, view.intrinsics)
-
-    def _pairs(self, cloud: _Cloud, views: list[_View]) -> dict[str, NDArray]:
+    def _pairs(self, cloud: _Cloud, views: list[View]) -> dict[str, NDArray]:
         """Pairs of one cloud in pixels of the views, with their regions; those outside a crop are gone."""
         parts: dict[str, list[NDArray]] = {"point": [], "image": [], "pixel": [], "region": []}
         for row, view in enumerate(views):
             if view.offset != cloud.offset:
                 continue
-            mine = np.flatnonzero(cloud.pairs.camera == view.place)
-            pixel = (cloud.pairs.pixel[mine] @ view.to_view[:2, :2].T + view.to_view[:2, 2]).astype(
-                np.float32
-            )
-            kept = ((pixel >= -0.5) & (pixel < np.array(self.view_size[::-1]) - 0.5)).all(axis=1)
-            mine, pixel = mine[kept], pixel[kept]
+            mine, pixel = view.pairs(cloud.pairs, self.views.size)
             region = (
                 world_cells(cloud.frame, cloud.points[cloud.pairs.point[mine]], self.cell_m)
                 if view.ids is None
@@ -300,7 +254,7 @@ class PretrainDataset:
             }
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
-    def _assemble(self, clouds: list[_Cloud], views: list[_View], generator: np.random.Generator) -> Batch:
+    def _assemble(self, clouds: list[_Cloud], views: list[View], generator: np.random.Generator) -> Batch:
         """Pairs, then augmentation: every cloud is turned, mirrored and scaled by a draw of its own."""
         points, point_pairs, parts, first = [], [], [], 0
         center_seed = int(generator.integers(2**62))
@@ -337,7 +291,7 @@ class PretrainDataset:
             pair_region=torch.unique(joined["region"], return_inverse=True)[1]
             if self.region == "world_cell"
             else joined["region"],
-            view_size=self.view_size,
+            view_size=self.views.size,
             region_scope=self.region_scope,
             tokens=tuple(cloud.frame.token for cloud in clouds),
         )
