@@ -21,6 +21,7 @@ from .datasets.merge import merge_sweeps
 from .errors import InputError
 from .image_views import ImageViews, View
 from .lidar.augment import augment
+from .lidar.viewpoint import draw_spot, thin_as_from
 from .limits import Count, Limits, draw_count
 from .pairing import FramePairs, ids_under, nearest_of_region, pair, world_cells
 from .protocol import data_record
@@ -38,6 +39,7 @@ class _Cloud:
     offset: int
     dense: bool
     age: NDArray[np.float32]  # (N,) seconds before the frame
+    spot: NDArray[np.float32]  # (2,) x, y that become the origin
 
 
 class PretrainDataset:
@@ -64,6 +66,8 @@ class PretrainDataset:
             which it is drawn anew for each (`limits.draw_count`).
         augmentation: options of `lidar.augment.augment`; ``share_dense`` gives the dense cloud the sparse one's draw.
         shuffle_pairs: permute the points of the pairs within each cloud: the null experiment.
+        viewpoint_m: each time's scan is thinned, and its coordinates shifted, as if its scanner had stood at a random
+            spot up to so many metres away, see `lidar.viewpoint`; needs ``max_points``. 0 leaves it where it was.
         keep_frames: prepared frames kept in memory; for small logs, about 4 MB each.
     """
 
@@ -99,6 +103,7 @@ class PretrainDataset:
         share_dense: bool = False,
         shuffle_pairs: bool = False,
         raw_intensity: bool = False,
+        viewpoint_m: float = 0.0,
         keep_frames: int = 0,
     ) -> None:
         self.index = index if isinstance(index, LogIndex) else LogIndex.open(index)
@@ -133,6 +138,9 @@ class PretrainDataset:
         self.limits = Limits.from_record(limits)
         self.max_points, self.sweep_points = max_points, sweep_points
         self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
+        if viewpoint_m and max_points is None:
+            raise ValueError("viewpoint_m thins clouds; say to how many points with max_points")
+        self.viewpoint_m = viewpoint_m
         self.shuffle_pairs, self.raw_intensity = shuffle_pairs, raw_intensity
         self._kept: OrderedDict[int, tuple[Frame, FramePairs]] = OrderedDict()
         self.keep_frames = keep_frames
@@ -190,10 +198,23 @@ class PretrainDataset:
 
     def _sparse(self, row: int, offset: int, channels: list[str], generator: np.random.Generator) -> _Cloud:
         frame, pairs = self._frame(row)
-        chosen = _subset(len(frame.points), self.max_points, generator)
+        spot = np.zeros(2, dtype=np.float32)
+        if self.viewpoint_m:
+            chosen, spot = self._seen_from_elsewhere(frame.points, generator)
+        else:
+            chosen = _subset(len(frame.points), self.max_points, generator)
         pairs = pairs.of(chosen, _places(frame, channels))
         age = np.zeros(len(chosen), dtype=np.float32)
-        return _Cloud(frame.points[chosen], pairs, frame, offset, dense=False, age=age)
+        return _Cloud(frame.points[chosen], pairs, frame, offset, dense=False, age=age, spot=spot)
+
+    def _seen_from_elsewhere(
+        self, points: NDArray[np.float32], generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows of the points that stay, and the spot (x, y) from which the scan is seen."""
+        draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
+        spot = draw_spot(self.viewpoint_m, draw)
+        count = draw_count(len(points), self.max_points, generator.random)
+        return thin_as_from(torch.from_numpy(points), spot, count, draw).numpy(), spot.numpy()
 
     def _dense(self, row: int, channels: list[str], generator: np.random.Generator) -> _Cloud:
         """The frame's cloud and the sweeps around it, in its LiDAR frame, seen by its cameras."""
@@ -211,7 +232,8 @@ class PretrainDataset:
         points = np.concatenate([frame.points[kept], around[:, :-1]])
         age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])
         cameras = [frame.cameras[place] for place in _places(frame, channels)]
-        return _Cloud(points, pair(frame, points, cameras, **self.hiding), frame, 0, dense=True, age=age)
+        pairs, origin = pair(frame, points, cameras, **self.hiding), np.zeros(2, dtype=np.float32)
+        return _Cloud(points, pairs, frame, 0, dense=True, age=age, spot=origin)
 
     def _views(self, clouds: list[_Cloud], channels: list[str], generator: np.random.Generator) -> list[View]:
         """One view an image, by time and camera; the dense cloud looks at the centre's."""
@@ -265,7 +287,10 @@ class PretrainDataset:
             own_seed = int(generator.integers(2**62))
             shared = self.share_dense and cloud.offset == 0
             draw = torch.Generator().manual_seed(center_seed if shared else own_seed)
-            points.append(augment(torch.from_numpy(cloud.points), draw, **self.augmentation)[0])
+            moved = torch.from_numpy(cloud.points)
+            if cloud.spot.any():
+                moved = moved - torch.from_numpy(np.pad(cloud.spot, (0, cloud.points.shape[1] - 2)))
+            points.append(augment(moved, draw, **self.augmentation)[0])
             point_pairs.append(torch.from_numpy(pairs.pop("point") + first))
             parts.append(pairs)
             first += len(cloud.points)

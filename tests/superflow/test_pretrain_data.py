@@ -99,6 +99,40 @@ def test_cached_views_and_images_have_the_same_pairs_and_regions(index, tmp_path
     assert 0 <= float(batch.images.min()) <= float(batch.images.max()) <= 1
 
 
+def test_a_scan_seen_from_elsewhere_keeps_its_pairs_and_regions(index):
+    options = dict(augmentation=STILL, flip=0.0, sweeps=1, sweep_points=500, cell_m=2.0)
+    batch = dataset(index, viewpoint_m=20.0, **options)[2, 0]
+    frames = [index.frame(int(row), images=False) for row in index.rows(FRAMES)[1:4]]
+    spots = []
+    for cloud, frame in enumerate(frames):
+        points = batch.points[batch.cloud == cloud].numpy()
+        assert len(points) == pytest.approx(3000, rel=0.1)
+        # z, intensity and ring are as they were and name most points; x and y have moved by one spot
+        place = {tuple(row[2:]): row for row in frame.points}
+        shifts = np.array([place[tuple(row[2:])][:2] - row[:2] for row in points])
+        spot = np.median(shifts, axis=0)
+        assert (np.abs(shifts - spot).max(axis=1) < 1e-3).mean() > 0.9
+        spots.append(spot)
+        rows = np.flatnonzero((batch.cloud[batch.pair_point] == cloud).numpy())[::97]
+        for row in rows:  # each pair's pixel is that of the point where it really lies
+            x, y, z = batch.points[batch.pair_point[row], :3].numpy()
+            real = np.array([x + spot[0], y + spot[1], z, 1.0])
+            off = []
+            for camera in frame.cameras:
+                u, v, depth = camera.intrinsics @ (frame.lidar_to_camera(camera) @ real)[:3]
+                scale = np.array([112, 64]) / camera.size[::-1]
+                view = (np.array([u, v]) / depth + 0.5) * scale - 0.5
+                off.append(np.abs(view - batch.pair_pixel[row].numpy()).max())
+            assert min(off) < 1e-2
+    assert all(0.1 < np.linalg.norm(spot) <= 20 for spot in spots)
+    assert np.linalg.norm(spots[0] - spots[1]) > 0.1
+    dense = batch.points[batch.cloud == 3].numpy()
+    there = {tuple(row) for row in frames[1].points}
+    assert all(tuple(row) in there for row in dense[:100])  # the dense cloud stays where it was
+    with pytest.raises(ValueError, match="say to how many points with max_points"):
+        dataset(index, viewpoint_m=5.0, max_points=None)
+
+
 def test_world_cells_name_the_same_place_at_all_times(index):
     batch = dataset(index, augmentation=STILL, sweeps=0, cell_m=1.0, cameras_per_clip=None)[2, 0]
     lidar_to_world = {
