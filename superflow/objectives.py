@@ -122,19 +122,28 @@ def dense_to_sparse(matches: Matches, *, kind: str = "info_nce", stop: str = "no
     return mean_of_rows(distance.sum(), len(distance))
 
 
-def point_regression(matches: Matches, *, kind: str = "cosine") -> Tensor:
+def point_regression(matches: Matches, *, kind: str = "cosine", even: bool = False) -> Tensor:
     """Each point's feature against the frozen teacher's at its pixel (ScaLR).
 
     Args:
         kind: ``cosine``: mean 1 - cos; ``l2``: mean distance of the normalised vectors, not squared (ScaLR).
+        even: every voxel counts once instead of every pair, so that near range, where voxels hold many points, does not
+            outweigh what is far.
     """
     voxel, pixel = F.normalize(matches.voxels, dim=1), F.normalize(matches.pair_pixel, dim=1)
+    members = torch.bincount(matches.pair_voxel, minlength=len(voxel)) if even else None
+    rows = len(pixel) if members is None else int((members > 0).sum())
     if kind == "cosine":
         # points of one voxel share their feature: the sum over them is one product with the sum of their targets
         targets = torch.zeros_like(voxel).index_add(0, matches.pair_voxel, pixel)
-        return mean_of_rows(len(pixel) - (voxel * targets).sum(), len(pixel))
+        if members is not None:
+            targets = targets / members.clamp(min=1)[:, None]
+        return mean_of_rows(rows - (voxel * targets).sum(), rows)
     if kind == "l2":
-        return mean_of_rows((voxel[matches.pair_voxel] - pixel).norm(dim=1).sum(), len(pixel))
+        distance = (voxel[matches.pair_voxel] - pixel).norm(dim=1)
+        if members is not None:
+            distance = distance / members[matches.pair_voxel]
+        return mean_of_rows(distance.sum(), rows)
     raise ValueError(f"point_regression: kind {kind!r} is unknown; use cosine or l2")
 
 

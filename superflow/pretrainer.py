@@ -42,7 +42,8 @@ class Pretrainer(nn.Module):
         features: folder of those cached features (`camera.cache`); says how many channels they have and who made them.
         objectives: ``dict(type=..., weight=1.0, **options)`` each; types are the keys of `objectives.OBJECTIVES`.
             Contrasts also take ``learn_temperature=True``, which trains the temperature from its given value.
-        channels: size of the shared embedding (published: 64).
+        channels: size of the shared embedding (published: 64). None: the teacher's features as they are, without a
+            trained head on the image's side, so that training cannot choose what to make of them.
         region: ``dict(scope=..., ignore=..., weighting=..., range_power=..., min_points=...)``, see
             `regions.region_table` and `regions.pool_points`.
         batch_norm: ``dict(dense=..., neighbours=...)``, whether these clouds share the batch statistics of the others,
@@ -62,7 +63,7 @@ class Pretrainer(nn.Module):
         *,
         objectives: Sequence[Mapping[str, Any]],
         features: str | Path | None = None,
-        channels: int = 64,
+        channels: int | None = 64,
         region: Mapping[str, Any] | None = None,
         batch_norm: Mapping[str, str] | None = None,
         pixels: str = "all",
@@ -91,8 +92,10 @@ class Pretrainer(nn.Module):
         point, image = (
             bool(self.reads & {kind, "embedded pairs"}) for kind in ("superpoints", "superpixels")
         )
-        self.point_head = nn.Linear(student.out_channels, channels) if point else None
-        self.image_head = nn.Linear(source, channels) if image else None
+        width = source if channels is None else channels
+        image_head = nn.Identity() if channels is None else nn.Linear(source, channels)
+        self.point_head = nn.Linear(student.out_channels, width) if point else None
+        self.image_head = image_head if image else None
         self.regression_head = nn.Linear(student.out_channels, source) if "pairs" in self.reads else None
         self.temperatures: Any = nn.ModuleDict()
         self.queues: Any = nn.ModuleDict()
@@ -100,7 +103,7 @@ class Pretrainer(nn.Module):
             if term.options.pop("learn_temperature", False):
                 self.temperatures[term.name] = LearnedTemperature(term.options.pop("temperature", 0.07))
             if size := term.options.pop("queue", None):
-                self.queues[term.name] = NegativeQueue(size, channels)
+                self.queues[term.name] = NegativeQueue(size, width)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Weighted sum of the objectives under ``loss``, each one, and how many pairs and rows carried them."""

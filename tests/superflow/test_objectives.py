@@ -183,6 +183,22 @@ def test_point_regression_is_a_mean_over_pairs(kind):
     assert not slope[4].any()
 
 
+@pytest.mark.parametrize("kind", ["cosine", "l2"])
+def test_even_point_regression_is_a_mean_over_voxels_of_the_means_over_their_pairs(kind):
+    voxels, pixel = rows(5, 6, 5), rows(9, 6, 6)
+    voxel_of = torch.tensor([0, 3, 3, 1, 0, 3, 2, 1, 1])  # nothing looks at voxel 4
+    found = point_regression(
+        Matches(voxels=voxels, pair_voxel=voxel_of, pair_pixel=pixel), kind=kind, even=True
+    )
+    means = []
+    for voxel in range(4):
+        cosines = torch.stack(
+            [F.cosine_similarity(voxels[voxel], pixel[i], dim=0) for i in range(9) if voxel_of[i] == voxel]
+        )
+        means.append((1 - cosines if kind == "cosine" else (2 - 2 * cosines).sqrt()).mean())
+    assert float(found) == pytest.approx(float(torch.stack(means).mean()), rel=1e-5)
+
+
 def test_no_rows_still_give_a_gradient():
     a = torch.zeros(0, 4, requires_grad=True)
     info_nce(a, torch.zeros(0, 4)).backward()

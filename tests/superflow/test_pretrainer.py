@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from superflow.batch import Batch, collate
 from superflow.pretrainer import Pretrainer, effective_rank
+from superflow.regions import pool_patches, pool_pixels
 
 SUPERFLOW = [
     {"type": "spatial"},
@@ -23,14 +24,20 @@ SUPERFLOW = [
 
 def pretrainer(student, objectives=SUPERFLOW, **options) -> Pretrainer:
     torch.manual_seed(1)
-    return Pretrainer(student, Fixed(), objectives=objectives, channels=6, **options)
+    options = {"channels": 6} | options
+    return Pretrainer(student, Fixed(), objectives=objectives, **options)
 
 
+@pytest.mark.parametrize("channels", [6, None])
 @pytest.mark.parametrize("pixels", ["all", "hit"])
 @pytest.mark.parametrize("normalize", ["before", "after", "both"])
-def test_gradients_reach_every_parameter(student, clip, normalize, pixels):
+def test_gradients_reach_every_parameter(student, clip, normalize, pixels, channels):
     model = pretrainer(
-        student, [*SUPERFLOW, {"type": "point_regression"}], normalize=normalize, pixels=pixels
+        student,
+        [*SUPERFLOW, {"type": "point_regression"}],
+        normalize=normalize,
+        pixels=pixels,
+        channels=channels,
     )
     losses = model.loss(collate([clip(0), clip(1)]))
     losses["loss"].backward()
@@ -65,6 +72,21 @@ def test_mistake_26_pooled_means_are_renormalised_only_when_asked(student, clip)
         norms[normalize] = found.superpoints[found.points > 1].norm(dim=1)
     assert (norms["before"] < 0.999).any()
     assert torch.allclose(norms["both"], torch.ones_like(norms["both"]), atol=1e-5)
+
+
+@pytest.mark.parametrize("normalize", ["before", "after"])
+def test_without_channels_superpixels_are_the_teachers_features(student, clip, normalize):
+    batch = clip(0)
+    model = pretrainer(student, channels=None, normalize=normalize)
+    voxels = student(batch.points, batch.cloud, batch.num_clouds)
+    found = model.match(batch, voxels, batch.images)
+    pool = pool_pixels if normalize == "before" else pool_patches  # pool_pixels normalises each pixel
+    means, counts = pool(batch.images, batch, found.table)
+    wanted = means if normalize == "before" else F.normalize(means, dim=-1)
+    assert torch.allclose(found.superpixels, wanted, atol=1e-6)
+    assert torch.equal(found.pixels, counts)
+    assert found.superpoints.shape[-1] == Fixed.channels
+    assert [name for name, _ in model.named_parameters() if name.startswith("image_head")] == []
 
 
 def test_patches_by_matrix_equal_the_upsampled_head(student, clip):
