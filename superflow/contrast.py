@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .distributed import gather_rows, world_size, world_sum
+from .matches import Matches
 from .negatives import NegativeQueue
-
-if TYPE_CHECKING:
-    from .objectives import Matches
 
 SAME_ID = ("negative", "ignored", "positive")
 

@@ -6,48 +6,13 @@ SuperFlow, SuperFlow++, SLidR, PPKT, ST-SLidR and ScaLR are lists of these with 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .contrast import contrast, drawn, info_nce, mean_of_rows
-from .regions import RegionTable
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """The features of a batch, matched. Superpoints q, superpixels k; slot s = (time, dense or not).
-
-    table: rows and slots (`regions.RegionTable`); None without region objectives.
-    superpoints: (slots, rows, C); points: (slots, rows) how many members each has.
-    superpixels: (times, rows, C); pixels: (times, rows).
-    pair_voxel: (P,) int64 voxel of each pair's point; pair_pixel: (P, T) frozen teacher features at the pairs.
-    voxels: (V, T) student features in the teacher's space; embedded: (V, C) in the shared embedding, where
-    image_head takes teacher features (.., T) to (.., C). None where no objective reads them.
-    teacher_rows: (rows, T) frozen teacher mean of each row at time 0, for semantic tolerance.
-    """
-
-    table: RegionTable | None = None
-    superpoints: Tensor | None = None
-    points: Tensor | None = None
-    superpixels: Tensor | None = None
-    pixels: Tensor | None = None
-    pair_voxel: Tensor | None = None
-    pair_pixel: Tensor | None = None
-    voxels: Tensor | None = None
-    embedded: Tensor | None = None
-    image_head: Callable[[Tensor], Tensor] | None = None
-    teacher_rows: Tensor | None = None
-
-    def slot(self, offset: int, *, dense: bool = False) -> int | None:
-        """Row of the slot table, None when this batch has no such cloud."""
-        return self.table.slots.index((offset, dense)) if (offset, dense) in self.table.slots else None
-
-    def neighbours(self) -> list[int]:
-        """Offsets other than 0 that the batch has."""
-        return [offset for offset in self.table.offsets if offset != 0]
+from .matches import Matches
 
 
 def _mean(terms: list[Tensor], like: Tensor) -> Tensor:

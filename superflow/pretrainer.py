@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from .batch import Batch
 from .camera.cache import FeatureCache
 from .cloud_passes import check_rules, encode_clouds
+from .matches import Matches
 from .negatives import LearnedTemperature, NegativeQueue
-from .objectives import OBJECTIVES, Matches
+from .objectives import OBJECTIVES
 from .regions import (
     RegionTable,
     pool_hits,

@@ -8,8 +8,9 @@ from dataclasses import fields, replace
 import pytest
 import torch
 
+from superflow.matches import Matches
 from superflow.negatives import NegativeQueue
-from superflow.objectives import OBJECTIVES, Matches
+from superflow.objectives import OBJECTIVES
 from superflow.regions import RegionTable
 
 ROWS, CHANNELS, PAIRS = 9, 6, 40

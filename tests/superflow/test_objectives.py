@@ -11,8 +11,8 @@ import torch.nn.functional as F
 
 from superflow.batch import collate
 from superflow.contrast import info_nce
+from superflow.matches import Matches
 from superflow.objectives import (
-    Matches,
     cross_temporal,
     dense_to_sparse,
     point_contrast,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from superflow.objectives import Matches, contrast
+from superflow.contrast import contrast
+from superflow.matches import Matches
 from superflow.regions import RegionTable
 
 
