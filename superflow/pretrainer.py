@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .batch import Batch
 from .camera.cache import FeatureCache
-from .cloud_passes import check_rules, encode_clouds
+from .cloud_passes import PointFeatures, check_rules, encode_clouds
 from .matches import Matches
 from .negatives import LearnedTemperature, NegativeQueue
 from .objectives import OBJECTIVES
@@ -110,9 +110,12 @@ class Pretrainer(nn.Module):
         """Weighted sum of the objectives under ``loss``, each one, and how many pairs and rows carried them."""
         voxels = encode_clouds(self.student, batch, self.batch_norm)
         images = self.image_features(batch)
-        matches = self.match(batch, voxels, images)
-
-        terms = {term.name: self._term(term, matches) for term in self.objectives}
+        # mixed precision is for the networks: sums over thousands of points and logits need float32
+        with torch.autocast(batch.points.device.type, enabled=False):
+            matches = self.match(
+                batch, PointFeatures(voxels.features.float(), voxels.inverse), images.float()
+            )
+            terms = {term.name: self._term(term, matches) for term in self.objectives}
         total = sum(term.weight * terms[term.name] for term in self.objectives)
         for queue in self.queues.values():
             queue.commit()
@@ -138,13 +141,13 @@ class Pretrainer(nn.Module):
         """(I, T, h, w) frozen features: the batch's own when they were cached, else the teacher's, all in one pass."""
         return batch.images if self.teacher is None else self.teacher(batch.images)
 
-    def match(self, batch: Batch, voxels: Any, images: Tensor) -> Matches:
+    def match(self, batch: Batch, voxels: PointFeatures, images: Tensor) -> Matches:
         """Student and teacher features brought together: by region, by pair, or both, as the objectives ask."""
         found: dict[str, Any] = {}
         by_pair = self.reads & {"pairs", "embedded pairs"}
         pair_pixel = None
         if by_pair or ("superpixels" in self.reads and self.pixels == "hit"):
-            pair_pixel = sample_pixels(images, batch, batch.view_size).float()
+            pair_pixel = sample_pixels(images, batch, batch.view_size)
         if by_pair:
             found |= {"pair_voxel": voxels.inverse[batch.pair_point], "pair_pixel": pair_pixel}
         if "pairs" in self.reads:
@@ -182,7 +185,7 @@ class Pretrainer(nn.Module):
         if self.normalize == "after":
             raw, counts = pool_patches(images, batch, table)
             return self.image_head(raw), counts
-        embedded = self.image_head(images.float().movedim(1, -1)).movedim(-1, 1)
+        embedded = self.image_head(images.movedim(1, -1)).movedim(-1, 1)
         return pool_pixels(embedded, batch, table)
 
     def _teacher_rows(self, images: Tensor, batch: Batch, table: RegionTable) -> Tensor | None:

@@ -12,6 +12,34 @@ from superflow.batch import Batch
 POINTS, PAIRS, VIEW, GRID = 12, 20, (8, 12), (4, 6)
 OFFSETS, CAMERAS, CHANNELS = (-1, 0, 1), 2, 5
 
+EVERY = ["spatial", "temporal", "cross_temporal", "dense_to_sparse", "point_regression", "point_contrast"]
+_ALL = {"objectives": [{"type": name} for name in EVERY], "channels": 6}
+# options of pretrainers that between them run all that a step can run
+PRETRAINERS: dict[str, dict] = {
+    "published": _ALL,
+    "after": _ALL | {"normalize": "after"},
+    "hit": _ALL | {"normalize": "after", "pixels": "hit"},
+    "no image head": _ALL | {"channels": None},
+    "batch norm apart": _ALL | {"batch_norm": {"dense": "own", "neighbours": "running"}},
+    "pooling": _ALL
+    | {"region": {"weighting": "voxel", "range_power": -1.0, "min_points": 2, "ignore": (1,)}},
+    "other losses": _ALL
+    | {
+        "objectives": [
+            {"type": "point_regression", "kind": "l2", "even": True},
+            {"type": "dense_to_sparse", "kind": "l2", "stop": "dense"},
+            {"type": "point_contrast", "even": True},
+        ]
+    },
+    "memory": _ALL
+    | {
+        "objectives": [
+            {"type": "spatial", "queue": 64, "learn_temperature": True},
+            {"type": "temporal", "same_id": "positive", "max_rows": 5, "symmetric": True, "tolerance": 0.5},
+        ]
+    },
+}
+
 
 @dataclass
 class Voxels:

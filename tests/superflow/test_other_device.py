@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from other_device import DEVICE, Elsewhere, OtherDevice, moved
-from small_batch import Fixed, make_clip
+from small_batch import PRETRAINERS, Fixed, make_clip
 
 from superflow.batch import Batch, collate
 from superflow.camera.teachers.filter_bank import build as filter_bank
@@ -22,28 +22,6 @@ from superflow.pretrainer import Pretrainer
 GRIDS = {
     "cubic": {"type": "cubic", "size_m": 0.5},
     "cylinder": {"type": "cylinder", "rho_m": 0.2, "phi_deg": 2.0, "z_m": 0.2},
-}
-EVERY = ["spatial", "temporal", "cross_temporal", "dense_to_sparse", "point_regression", "point_contrast"]
-PRETRAINERS = {
-    "published": {},
-    "after": {"normalize": "after"},
-    "hit": {"normalize": "after", "pixels": "hit"},
-    "no image head": {"channels": None},
-    "batch norm apart": {"batch_norm": {"dense": "own", "neighbours": "running"}},
-    "pooling": {"region": {"weighting": "voxel", "range_power": -1.0, "min_points": 2, "ignore": (1,)}},
-    "other losses": {
-        "objectives": [
-            {"type": "point_regression", "kind": "l2", "even": True},
-            {"type": "dense_to_sparse", "kind": "l2", "stop": "dense"},
-            {"type": "point_contrast", "even": True},
-        ]
-    },
-    "memory": {
-        "objectives": [
-            {"type": "spatial", "queue": 64, "learn_temperature": True},
-            {"type": "temporal", "same_id": "positive", "max_rows": 5, "symmetric": True, "tolerance": 0.5},
-        ]
-    },
 }
 
 
@@ -91,12 +69,11 @@ def test_the_stand_in_refuses_what_a_gpu_refuses():
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("kind", PRETRAINERS)
 def test_a_pretraining_step_stays_on_its_device(kind, grid):
-    options = {"objectives": [{"type": name} for name in EVERY], "channels": 6} | PRETRAINERS[kind]
     batch = collate([make_clip(0), make_clip(1)])
     inputs = ("intensity", "height", "range", "one", "age")
     gradients = []
     for place in (lambda value: value, moved):
-        model = place(Pretrainer(encoder(grid, inputs), Fixed(), **options))
+        model = place(Pretrainer(encoder(grid, inputs), Fixed(), **PRETRAINERS[kind]))
         with OtherDevice():
             losses = model.loss(place(batch))
             losses["loss"].backward()
