@@ -18,6 +18,7 @@ from ..errors import InputError, MissingFileError
 from .frame import IGNORE_LABEL
 
 _HERE = Path(__file__).resolve().parent
+RAW_FULL = 255.0  # what an intensity of 1 is on the published scale
 AXES = ("forward-left-up", "right-forward-up")  # of the point files
 
 
@@ -51,9 +52,14 @@ class DatasetCard:
     def normalise_intensity(
         self, raw: NDArray[np.floating], *, keep_raw: bool = False
     ) -> NDArray[np.float32]:
-        """``raw`` intensities of any shape in [0, 1] (clipped); ``keep_raw`` gives them as published code uses them."""
+        """``raw`` intensities of any shape in [0, 1] (clipped).
+
+        With ``keep_raw`` in 0..255, not clipped, as published code uses them: nuScenes' own values, and those of other
+        sensors brought to that scale, so that weights mean the same on both.
+        """
         if keep_raw:
-            return np.asarray(raw, dtype=np.float32).copy()
+            scale = np.float32(RAW_FULL / self.intensity_max)
+            return np.asarray(raw, dtype=np.float32) * scale
         return np.clip(np.asarray(raw, dtype=np.float32) / np.float32(self.intensity_max), 0.0, 1.0)
 
     def to_dict(self) -> dict[str, Any]:

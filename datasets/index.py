@@ -139,23 +139,27 @@ class LogIndex:
         gap_us = abs(int(self.time_us[other]) - int(self.time_us[row]))
         return None if max_gap_s is not None and gap_us > max_gap_s * 1e6 else other
 
-    def neighbour_at(self, row: int, seconds: float, *, tolerance_s: float) -> int | None:
+    def neighbour_at(
+        self, row: int, seconds: float, *, tolerance_s: float, among: NDArray[np.int64] | None = None
+    ) -> int | None:
         """Row of the key frame of the same scene that is nearest in time to ``seconds`` after ``row``, or None.
 
-        Of two that are equally near, the earlier. The answer comes from the log's time order, whatever subset of rows
-        is in use, and whatever the rate of the key frames.
+        Of two that are equally near, the earlier. The answer comes from the log's time order, whatever the rate of the
+        key frames.
 
         Args:
             seconds: from the scan to its neighbour [s], negative for earlier ones; 0 gives ``row``. Only key frames on
                 that side of ``row`` are neighbours.
             tolerance_s: None if the nearest is further than this from the asked time [s].
+            among: (K,) ascending rows of key frames to choose from; all of the log when None.
         """
         row = self._check(row)
         if seconds == 0:
             return row
         first, stop = self._scene_rows(row)
         first, stop = (row + 1, stop) if seconds > 0 else (first, row)
-        keys = self._keys[slice(*np.searchsorted(self._keys, [first, stop]))]
+        keys = self._keys if among is None else among
+        keys = keys[slice(*np.searchsorted(keys, [first, stop]))]
         asked_us = int(self.time_us[row]) + round(seconds * 1e6)
         after = int(np.searchsorted(self.time_us[keys], asked_us))
         beside = keys[max(after - 1, 0) : after + 1].tolist()
@@ -164,9 +168,14 @@ class LogIndex:
         gap_us, other = min((abs(int(self.time_us[key]) - asked_us), key) for key in beside)
         return None if gap_us > tolerance_s * 1e6 else int(other)
 
-    def key_interval_s(self) -> float:
-        """Usual time between key frames of a scene [s], the median; 0 where no scene has two."""
-        gaps_us = np.diff(self.time_us[self._keys])[np.diff(self.scene_of[self._keys]) == 0]
+    def key_interval_s(self, among: NDArray[np.int64] | None = None) -> float:
+        """Usual time between key frames of a scene [s], the median; 0 where no scene has two.
+
+        Args:
+            among: (K,) ascending rows of key frames to look at; all of the log when None.
+        """
+        keys = self._keys if among is None else among
+        gaps_us = np.diff(self.time_us[keys])[np.diff(self.scene_of[keys]) == 0]
         return float(np.median(gaps_us)) * 1e-6 if len(gaps_us) else 0.0
 
     def sweeps(self, row: int, count: int, *, after: int = 0) -> list[int]:
@@ -198,7 +207,7 @@ class LogIndex:
             images: decode the images; otherwise the cameras come without pixels.
             labels: read point labels where the log has them; scans without keep None.
             boxes: include the annotated objects (None where the log has no boxes for this scan).
-            raw_intensity: keep the file's intensity scale, as published code does, instead of [0, 1].
+            raw_intensity: intensity in 0..255, as published code has it, instead of [0, 1].
 
         Raises:
             InputError: a file is missing or wrong (the message names it), or the log has no such channel.

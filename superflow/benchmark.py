@@ -218,13 +218,13 @@ def _measure(
     from .downstream.vote_log import evaluate_voting, head_predictor
     from .downstream.voting import VotingOptions
 
-    train, evaluate = index.rows(plan.train), index.rows(plan.evaluate)
-    if not all(any(index.has_labels(row) for row in rows) for rows in (train, evaluate)):
+    train, evaluate = _labelled(index, plan.train), _labelled(index, plan.evaluate)
+    if not train or not evaluate:
         log.warning(
             "%s: without labels in training and evaluation frames there is nothing to probe", index.root
         )
         return {"probe": None, "votes": None}
-    held_out = None if plan.held_out is None else index.rows(plan.held_out)
+    held_out = None if plan.held_out is None else _labelled(index, plan.held_out)
     teacher = training.get("superflow", {}).get("teacher") or {}
     found = probe(
         source,
@@ -248,6 +248,11 @@ def _measure(
     )
     watch.lap("vote")
     return {"probe": found.record(), "votes": votes}
+
+
+def _labelled(index: Any, frames: Any) -> list[int]:
+    """Rows of ``frames`` that have labels: a probe neither learns from the others nor is judged on them."""
+    return [int(row) for row in index.rows(frames) if index.has_labels(row)]
 
 
 def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path) -> Any:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
+
+import numpy as np
 
 from .datasets.index import LogIndex
 
+_log = logging.getLogger(__name__)
+
 UNITS = ("frames", "seconds")
 BORDERS = ("absent", "repeat", "other")
+JITTER = 1.25  # times of scans vary; without it half of a jittering log would just miss its neighbours
 
 
 class ClipTimes:
@@ -18,7 +24,8 @@ class ClipTimes:
         chosen: rows that clips may use.
         offsets: times around the centre, 0 among them: in key frames, or in seconds.
         unit: ``frames``, or ``seconds``: then the nearest key frame on that side of the centre is taken.
-        tolerance_s: how far from the asked second it may lie; None: half the usual time between key frames of the log.
+        tolerance_s: how far from the asked second it may lie; None: what the usual time between the chosen frames
+            needs, so that frames slower than the asked time still have neighbours, and some more for jitter.
         border: a time that does not exist, or was not chosen, is ``absent``; or ``repeat`` takes the centre itself
             (published), and ``other`` the time on the other side of the centre, where that exists.
 
@@ -43,11 +50,12 @@ class ClipTimes:
         if unit == "frames" and tolerance_s is not None:
             raise ValueError('offset_tolerance_s is for offset_unit="seconds"; leave it out for key frames')
         self._index, self._border = index, border
-        self._chosen = frozenset(int(row) for row in chosen)
+        self._rows = np.unique(np.asarray(list(chosen), dtype=np.int64))
+        self._chosen = frozenset(self._rows.tolist())
         self._asked = _numbered(offsets, unit)
-        self._tolerance_s: float | None = None
-        if unit == "seconds":
-            self._tolerance_s = 0.5 * index.key_interval_s() if tolerance_s is None else tolerance_s
+        self._unit, self._tolerance_s = unit, tolerance_s
+        self._interval_s = index.key_interval_s(self._rows) if unit == "seconds" else 0.0
+        self._warn_if_alone()
 
     def rows(self, row: int) -> dict[int, int]:
         """Number of each time that was found -> its row.
@@ -57,7 +65,7 @@ class ClipTimes:
         found: dict[int, int] = {}
         for number, asked in self._asked.items():
             other = self._at(row, asked)
-            if self._tolerance_s is not None and other in found.values():
+            if self._unit == "seconds" and other in found.values():
                 other = None  # the key frames are too rare to tell two asked seconds apart
             if other is None and self._border == "other":
                 other = self._at(row, -asked)
@@ -69,11 +77,26 @@ class ClipTimes:
 
     def _at(self, row: int, asked: float) -> int | None:
         """The chosen key frame that many frames or seconds after ``row``."""
-        if self._tolerance_s is None:
-            other = self._index.neighbour(row, int(asked))
-        else:
-            other = self._index.neighbour_at(row, asked, tolerance_s=self._tolerance_s)
+        if self._unit == "seconds":
+            tolerance_s = self._tolerance_s
+            if tolerance_s is None:
+                tolerance_s = JITTER * max(0.5 * self._interval_s, self._interval_s - abs(asked))
+            return self._index.neighbour_at(row, asked, tolerance_s=tolerance_s, among=self._rows)
+        other = self._index.neighbour(row, int(asked))
         return other if other in self._chosen else None
+
+    def _warn_if_alone(self) -> None:
+        """Say it when no frame has a neighbour at any asked time: terms over time would be 0 without a word."""
+        others = [asked for asked in self._asked.values() if asked]
+        sample = self._rows[:: max(1, len(self._rows) // 100)].tolist()
+        if others and not any(self._at(row, asked) is not None for row in sample for asked in others):
+            _log.warning(
+                "none of the %d chosen frames has another one %s %s away: terms over time will be empty; "
+                "choose other offsets or more frames",
+                len(self._rows),
+                " or ".join(f"{asked:g}" for asked in others),
+                self._unit if self._unit == "seconds" else "key frames",
+            )
 
 
 def _numbered(offsets: Sequence[float], unit: str) -> dict[int, float]:

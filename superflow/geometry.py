@@ -82,20 +82,27 @@ def transform_points(a_to_b: ArrayLike, points: NDArray) -> NDArray:
 def voxel_keys(xyz: NDArray, size_m: float) -> NDArray[np.int64]:
     """(N,) int64 key of the cubic voxel of each point; equal keys are equal voxels.
 
+    Keys wrap around, so they tell voxels apart however far from the origin a log lies (UTM, ECEF), as long as all
+    points that are compared lie within 2^24 voxels of each other sideways and 2^15 upwards: 3300 and 6.5 km at 0.2 m.
+
     Args:
         xyz: (N, 3) float [m]; voxel borders are multiples of ``size_m``.
         size_m: edge of a voxel [m].
 
     Raises:
-        ValueError: a coordinate is not finite or too far from the origin to be packed (0.2 m voxels reach
-            1600 km sideways and 3 km upwards).
+        ValueError: a coordinate is not finite, or the points lie further apart than that.
     """
     cells = np.floor(np.asarray(xyz, dtype=np.float64) / size_m)
-    half = np.array([1 << (bits - 1) for bits in _BITS], dtype=np.float64)
-    if not bool((np.abs(cells) < half).all()):  # False also for NaN
+    span = np.array([1 << bits for bits in _BITS], dtype=np.float64)
+    extent = np.ptp(cells, axis=0) if len(cells) else np.zeros(3)
+    if not bool((extent < span).all()) or not bool((np.abs(cells) < 2.0**52).all()):  # False also for NaN
         raise ValueError(
-            f"coordinates up to {np.abs(xyz).max() if len(xyz) else 0:g} m cannot be packed into voxels of {size_m} m; "
-            "move the origin of the world nearer to the log"
+            f"coordinates up to {np.abs(xyz).max():g} m, {(extent * size_m).max():g} m apart, "
+            f"cannot be packed into voxels of {size_m} m; look for wrong poses or units"
         )
-    x, y, z = (cells + half).astype(np.int64).T
+    # half the span is added so that logs near their origin have ascending keys
+    x, y, z = (
+        (column.astype(np.int64) + (1 << (bits - 1))) & ((1 << bits) - 1)
+        for column, bits in zip(cells.T, _BITS)
+    )
     return (x << (_BITS[1] + _BITS[2])) | (y << _BITS[2]) | z

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from . import __version__
+from .datasets.card import RAW_FULL
 from .encoder_file import CARD_KEY, FORMAT, EncoderFile, build_encoder, read_encoder_file, weights_hash
 from .errors import InputError, MissingFileError, write_atomically
 from .lidar.encoder import LidarEncoder
 from .limits import Limits
 
 IntensityRange = Literal["0..1", "0..255"]
-_FULL = {"0..1": 1.0, "0..255": 255.0}
+_FULL = {"0..1": 1.0, "0..255": RAW_FULL}
 Points = TypeVar("Points", Tensor, NDArray[np.float32])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from .lidar.viewpoint import draw_spot, thin_as_from
 from .limits import Count, Limits, draw_count
 from .pairing import FramePairs, ids_under, nearest_of_region, pair, world_cells
 from .protocol import data_record
+
+_log = logging.getLogger(__name__)
 
 REGIONS = ("superpixel", "world_cell")
 
@@ -110,6 +113,7 @@ class PretrainDataset:
         self.rows = self.index.rows(frames)
         if not len(self.rows):
             raise ValueError(f"frames {frames!r} select no key frame of {self.index.folder}")
+        self.rows = self._with_images(self.rows)
         if region not in REGIONS:
             raise ValueError(f"region {region!r} is unknown; use one of {', '.join(REGIONS)}")
         self.times = ClipTimes(
@@ -144,6 +148,20 @@ class PretrainDataset:
         self.shuffle_pairs, self.raw_intensity = shuffle_pairs, raw_intensity
         self._kept: OrderedDict[int, tuple[Frame, FramePairs]] = OrderedDict()
         self.keep_frames = keep_frames
+
+    def _with_images(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of ``rows`` that a camera saw; a dropped picture leaves out its frame, not the run."""
+        kept = self.index.camera_count[rows] > 0
+        if not kept.any():
+            raise InputError(
+                f"{self.index.root}: none of the {len(rows)} chosen frames has a camera image, and pretraining needs "
+                "some; choose other frames in train_dataloader.dataset.frames"
+            )
+        if not kept.all():
+            _log.info(
+                "%d of %d chosen frames have no camera image and are left out", (~kept).sum(), len(rows)
+            )
+        return rows[kept]
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..camera.progress import track
+from ..datasets.card import RAW_FULL
 from ..geometry import transform_points
 from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
@@ -82,7 +83,7 @@ def as_trained(encoder: LidarEncoder, points: Tensor) -> Tensor:
     """``points`` (N, 4+), intensity in [0, 1], with the intensity that the encoder was trained on."""
     if not encoder.raw_intensity:
         return points
-    return torch.cat([points[:, :3], 255.0 * points[:, 3:4], points[:, 4:]], dim=1)
+    return torch.cat([points[:, :3], RAW_FULL * points[:, 3:4], points[:, 4:]], dim=1)
 
 
 class RawCoordinates:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from ..protocol import data_record
 from .fractions import read_tokens
 from .places import IGNORE
 
+_log = logging.getLogger(__name__)
+
 
 class SegmentDataset(Dataset):
     """One labelled scan an item, as a ``Batch`` of one cloud.
@@ -39,13 +42,15 @@ class SegmentDataset(Dataset):
             too (`limits.draw_count`), or None for all.
         limits: region kept in training, ``Limits`` or a dict of its fields.
         augmentation: options of ``lidar.augment.augment``, such as ``dict(flip=0.5)``.
-        raw_intensity: keep the file's scale instead of [0, 1], as published code does.
+        raw_intensity: intensity in 0..255 instead of [0, 1], as published code has it.
         pseudo_labels: folder that `superflow test --pseudo-labels` wrote. Frames with a file there are trained on it,
             the others on their own labels.
 
+    Frames without labels are left out, and their number is logged.
+
     Raises:
-        InputError: nothing is chosen, a token of the list is not among the chosen rows, or ``pseudo_labels`` are none
-            of theirs or are given for an evaluation.
+        InputError: nothing with labels is chosen, a token of the list is not among the chosen rows, or
+            ``pseudo_labels`` are none of theirs or are given for an evaluation.
     """
 
     def __init__(
@@ -72,13 +77,14 @@ class SegmentDataset(Dataset):
         if len(self.rows) == 0:
             raise InputError(f"{selection!r} chooses no frame of the index; see its splits and scenes")
         self.train = train
+        self.pseudo_labels = None if pseudo_labels is None else Path(pseudo_labels)
+        if self.pseudo_labels is not None:
+            self._check_pseudo_labels(self.pseudo_labels)
+        self.rows = self._labelled(self.rows)
         self.max_points = max_points
         self.limits = Limits.from_record(limits)
         self.augmentation = dict(augmentation or {})
         self.raw_intensity = raw_intensity
-        self.pseudo_labels = None if pseudo_labels is None else Path(pseudo_labels)
-        if self.pseudo_labels is not None:
-            self._check_pseudo_labels(self.pseudo_labels)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -95,6 +101,25 @@ class SegmentDataset(Dataset):
             pseudo = [token for token in self.index.tokens(self.rows) if self._pseudo_path(token).is_file()]
             record["pseudo_labels"] = {"folder": str(self.pseudo_labels), "frames": len(pseudo)}
         return record
+
+    def _labelled(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of ``rows`` that have labels, of their own or made ones."""
+        tokens = self.index.tokens(rows)
+        kept = np.array(
+            [
+                self.index.has_labels(int(row))
+                or (self.pseudo_labels is not None and self._pseudo_path(token).is_file())
+                for row, token in zip(rows, tokens)
+            ]
+        )
+        if not kept.any():
+            raise InputError(
+                f"none of the {len(rows)} chosen frames has labels; choose labelled frames, or pretrain on this log "
+                "instead"
+            )
+        if not kept.all():
+            _log.info("%d of %d chosen frames have no labels and are left out", (~kept).sum(), len(rows))
+        return rows[kept]
 
     def labels_of(self, frame: Frame) -> NDArray[np.uint8] | None:
         """(N,) train ids of a frame, 255 for none: its pseudo-labels where it has some, else its own labels or None.

@@ -47,7 +47,7 @@ def head_predictor(source: FeatureSource, head: Head) -> Predictor:
 def segmentor_predictor(segmentor: Segmentor, *, full_intensity: float = 1.0) -> Predictor:
     """Probabilities of a fine-tuned model, on the device where it is.
 
-    ``full_intensity``: what an intensity of 1 is to the model; with ``raw_intensity`` the card's ``intensity_max``.
+    ``full_intensity``: what an intensity of 1 is to the model; 255 to one that was trained with ``raw_intensity``.
     """
     device = next(segmentor.parameters()).device
 

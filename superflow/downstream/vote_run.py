@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..datasets.card import RAW_FULL
 from ..errors import InputError
 from .segment_data import SegmentDataset
 from .segmentor import Segmentor
@@ -50,7 +51,7 @@ class VoteRun:
                 raise InputError(
                     f"{pseudo_frames!r}: the model was trained on the labels of all these frames; choose others"
                 )
-        self._full_intensity = self.index.card.intensity_max if evaluated.raw_intensity else 1.0
+        self._full_intensity = RAW_FULL if evaluated.raw_intensity else 1.0
 
     def report(self, segmentor: Segmentor) -> dict[str, Any]:
         """`evaluate_voting` on the evaluated frames, offline and causal."""

@@ -16,6 +16,7 @@ from superflow.clip_times import ClipTimes
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
 from superflow.engine.config import load_config
+from superflow.errors import InputError
 from superflow.pretrain_data import PretrainDataset
 
 FRAMES = ["scene-9002[0:6]"]
@@ -222,6 +223,48 @@ def test_small_configs_look_half_a_second_away(index):
     data = load_config("pretrain/superflowpp_small.py").train_dataloader.dataset
     times = ClipTimes(index, index.rows(), data.offsets, unit=data.offset_unit)
     assert times.rows(10) == {-1: 5, 0: 10, 1: 15}  # scans come every 0.1 s
+
+
+@pytest.mark.parametrize(("step", "seconds"), [(3, 0.6), (4, 0.4), (5, 0.5), (10, 1.0), (20, 2.0)])
+def test_seconds_are_looked_up_among_the_chosen_frames(index, step, seconds):
+    """Half a second away lies no frame of most strides: the nearest chosen one is taken, however rare they are."""
+    rows = index.rows([f"scene-9002[::{step}]"])
+    times = ClipTimes(index, rows, (-0.5, 0, 0.5), unit="seconds")
+    beside = round(10 * seconds / step)  # chosen frames from a frame to its neighbour
+    for place in range(beside, len(rows) - beside):
+        found = times.rows(int(rows[place]))
+        assert found == {-1: rows[place - beside], 0: rows[place], 1: rows[place + beside]}
+
+
+def test_jitter_of_the_clock_does_not_hide_neighbours(index):
+    shaken = LogIndex.open(index.folder)
+    shaken.time_us = index.time_us + np.random.default_rng(0).integers(-20_000, 20_000, len(index))
+    rows = shaken.rows(["scene-9002[::10]"])  # one frame a second, asked for half a second
+    times = ClipTimes(shaken, rows, (-0.5, 0, 0.5), unit="seconds")
+    assert all(sorted(times.rows(int(row))) == [-1, 0, 1] for row in rows[1:-1])
+
+
+def test_frames_without_any_neighbour_are_named_when_the_data_are_opened(index, caplog):
+    dataset(index, frames=["scene-9002[0:16:4]"], sweeps=0)
+    assert "none of the 4 chosen frames has another one -1 or 1 key frames away" in caplog.text
+    caplog.clear()
+    dataset(index, frames=["scene-9002[0:16:4]"], sweeps=0, offsets=(-4, 0, 4))
+    dataset(index, frames=["scene-9002[0:1]"], sweeps=0, offsets=(0,))
+    assert caplog.text == ""
+
+
+def test_frames_without_images_are_left_out_and_counted(index, caplog):
+    dropped = LogIndex.open(index.folder)
+    dropped.camera_count = index.camera_count.copy()
+    dropped.camera_count[dropped.rows(FRAMES)[2]] = 0
+    with caplog.at_level("INFO"):
+        kept = dataset(dropped, sweeps=0)
+    assert kept.rows.tolist() == np.delete(index.rows(FRAMES), 2).tolist()
+    assert "1 of 6 chosen frames have no camera image and are left out" in caplog.text
+    assert kept[2, 0].cloud_offset.tolist() == [0, 1]  # nor is it a neighbour
+    dropped.camera_count[:] = 0
+    with pytest.raises(InputError, match="none of the 6 chosen frames has a camera image"):
+        dataset(dropped)
 
 
 def test_two_seconds_that_are_one_frame_count_once(index):

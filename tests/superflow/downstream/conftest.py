@@ -61,6 +61,9 @@ class MadeLog:
         names = [selection] if isinstance(selection, str) else selection
         return np.flatnonzero(np.isin(np.array(self.scenes)[self.scene_of], names))
 
+    def has_labels(self, row: int) -> bool:
+        return True
+
     def scene(self, row: int) -> str:
         return self.scenes[self.scene_of[row]]
 

@@ -62,6 +62,18 @@ def test_voxel_keys_refuse_what_cannot_be_packed(bad):
         voxel_keys(np.array([[0, 0, 0], [0, bad, 0]]), 0.5)
 
 
+@pytest.mark.parametrize(
+    "origin", [(691_000.0, 5_334_000.0, 520.0), (4.1e6, 0.9e6, 4.8e6), (-8_388_608.0, 0, 0)]
+)
+def test_voxel_keys_tell_voxels_apart_far_from_the_origin(origin):
+    """UTM in Munich, ECEF, and a log that lies across the place where keys wrap."""
+    xyz = np.random.default_rng(0).uniform(-40, 40, (3000, 3)) * [1, 1, 0.1] + origin
+    cells = [tuple(cell) for cell in np.floor(xyz / 0.5).astype(int).tolist()]
+    keys = voxel_keys(xyz, 0.5).tolist()
+    assert min(keys) >= 0
+    assert len(set(zip(cells, keys))) == len(set(cells)) == len(set(keys))
+
+
 def world_cells(log, row, size_m):
     frame = log.frame(row)
     xyz = (

@@ -87,11 +87,15 @@ def test_wrong_choices_are_named(log):
         SegmentDataset(log)[12]
 
 
-def test_frames_without_labels_are_refused(log):
-    bare = log.frame
-    log.frame = lambda row, **options: bare(row, **{**options, "labels": False})
-    with pytest.raises(InputError, match="frame token3 has no labels"):
-        SegmentDataset(log)[3]
+def test_frames_without_labels_are_left_out_and_counted(log, caplog):
+    log.has_labels = lambda row: row not in (1, 3)
+    with caplog.at_level("INFO"):
+        dataset = SegmentDataset(log, rows=[0, 1, 2, 3])
+    assert dataset.rows.tolist() == [0, 2]
+    assert dataset.record()["frames"] == 2
+    assert "2 of 4 chosen frames have no labels and are left out" in caplog.text
+    with pytest.raises(InputError, match="none of the 2 chosen frames has labels; choose labelled frames"):
+        SegmentDataset(log, rows=[1, 3])
 
 
 def test_raw_intensity_is_passed_on(log):
