@@ -103,7 +103,7 @@ class FeatureCache:
 
     def _row_of(self) -> dict[str, int]:
         if self._rows is None:
-            tokens = (self.folder / TOKENS).read_text().split()
+            tokens = (self.folder / TOKENS).read_text().splitlines()
             self._rows = {token: row for row, token in enumerate(tokens)}
         return self._rows
 
@@ -138,8 +138,8 @@ def build_feature_cache(
         threads: torch threads during the build; None leaves the setting.
 
     Raises:
-        InputError: the folder holds features of another teacher, size or set of images; an image is unreadable.
-        ValueError: repeated tokens, an unknown fit token, no images.
+        InputError: the folder holds features of another teacher, size or set of images; an image is unreadable;
+            repeated tokens, an unknown fit token, no images, more components than channels.
     """
     folder = Path(folder)
     tokens = [camera.token for camera in cameras]
@@ -263,21 +263,24 @@ def _fit_cameras(
     cameras: Sequence[Camera], fit_tokens: Iterable[str] | None, fit_images: int
 ) -> list[Camera]:
     by_token = {camera.token: camera for camera in cameras}
-    if not cameras or len(by_token) < len(cameras):
-        raise ValueError(
-            f"{len(cameras)} images with {len(by_token)} different tokens; give at least one, each once"
+    if not cameras:
+        raise InputError(
+            "there is no image to make features of: the chosen frames have no cameras; choose others"
         )
+    if len(by_token) < len(cameras):
+        raise InputError(f"{len(cameras)} images with {len(by_token)} different tokens; give each image once")
     if fit_tokens is None:
         candidates = list(cameras)
     else:
         wanted = set(fit_tokens)
         if unknown := wanted - by_token.keys():
-            raise ValueError(
-                f"fit_tokens holds {sorted(unknown)[0]!r}, which is no token of the given images"
+            raise InputError(
+                f"fit_tokens holds {sorted(unknown)[0]!r}, which is no token of the given images; "
+                "choose the images to fit on among those that get features"
             )
         candidates = [camera for camera in cameras if camera.token in wanted]
     if not candidates or fit_images < 1:
-        raise ValueError("no image to fit the reduction on; give fit_tokens or fit_images at least one")
+        raise InputError("no image to fit the reduction on; give fit_tokens or fit_images at least one")
     spaced = np.linspace(0, len(candidates) - 1, min(fit_images, len(candidates)))
     return [candidates[round(place)] for place in spaced]
 

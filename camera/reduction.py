@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ..errors import write_atomically
+from ..errors import InputError, write_atomically
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +75,12 @@ class ReductionFit:
         largest size is positive, so that the same data always give the same signs.
 
         Raises:
-            ValueError: more components than channels, or no features were added.
+            InputError: more components than channels.
+            ValueError: no features were added.
         """
         channels = len(self._total)
         if components is not None and not 1 <= components <= channels:
-            raise ValueError(
+            raise InputError(
                 f"components must be in 1..{channels} (the teacher's channels), not {components}"
             )
         if self._shift is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -11,15 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
+from .card_file import (
+    check_keys,
+    check_splits,
+    nearest_name,
+    read_categories,
+    read_classes,
+    read_points,
+    read_raw_max,
+    read_yaml,
+)
 from .frame import IGNORE_LABEL
 
 _HERE = Path(__file__).resolve().parent
 RAW_FULL = 255.0  # what an intensity of 1 is on the published scale
-AXES = ("forward-left-up", "right-forward-up")  # of the point files
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +110,7 @@ def load_card(name_or_path: str | Path) -> DatasetCard:
                 f"{name_or_path}: no dataset card has this name; choose one of {', '.join(card_names())} "
                 "or give the path of a .yaml file"
             )
-    return _parse(path, _read_yaml(path))
+    return _parse(path, read_yaml(path))
 
 
 def recognise_card(categories: Iterable[str], logfiles: Iterable[str], name: str) -> DatasetCard:
@@ -141,75 +148,26 @@ def recognise_card(categories: Iterable[str], logfiles: Iterable[str], name: str
     )
 
 
-def nearest_name(name: str, known: Iterable[str]) -> str:
-    """Words that name the likeliest of ``known`` for a mistyped ``name``, or list them all."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
-
-
-def read_splits(path: Path) -> dict[str, tuple[str, ...]]:
-    """Lists of scene names from a YAML file of split -> [scene, ...]."""
-    return check_splits(_read_yaml(path), path)
-
-
-def check_splits(splits: Any, path: Path) -> dict[str, tuple[str, ...]]:
-    """``splits`` with its lists as tuples, or ``InputError`` where it is not split -> [scene, ...]."""
-    if not isinstance(splits, dict) or not all(
-        isinstance(scenes, list) and all(isinstance(scene, str) for scene in scenes)
-        for scenes in splits.values()
-    ):
-        raise InputError(
-            f"{path}: splits must give a list of scene names for each split, as in train: [scene-0001]"
-        )
-    return {str(name): tuple(scenes) for name, scenes in splits.items()}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: there is no such file; check the path") from None
-    except yaml.YAMLError as error:
-        raise InputError(f"{path}: is no valid YAML ({str(error).splitlines()[0]}); mend the file") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: must hold keys and values, see the packaged cards for the form")
-    return values
-
-
 def _parse(path: Path, values: dict[str, Any]) -> DatasetCard:
     """The card in ``values`` of the file ``path``."""
-    required = {"name", "real", "licence", "source", "points", "intensity"}
-    optional = {"recognise", "sensor", "splits", "classes", "categories", "labels_of"}
-    for key in sorted(required - set(values)):
-        raise InputError(f"{path}: the key {key!r} is missing; add it, see the packaged cards for the form")
-    for key in sorted(set(values) - required - optional):
-        raise InputError(f"{path}: unknown key {key!r}; {nearest_name(key, sorted(required | optional))}")
-    points = values["points"]
-    if points.get("axes") not in AXES or points.get("columns", [])[:4] != ["x", "y", "z", "intensity"]:
-        raise InputError(
-            f"{path}: points needs columns that start with x, y, z, intensity and axes, one of {', '.join(AXES)}"
-        )
+    check_keys(path, values)
+    columns, axes = read_points(path, values["points"])
+    intensity_max = read_raw_max(path, values["intensity"])
     splits = values.get("splits") or {}
-    splits = (
-        check_splits(splits, path) if isinstance(splits, dict) else read_splits(_HERE / "splits" / splits)
-    )
-    if "labels_of" in values:
-        labels = load_card(values["labels_of"])
-        classes, palette, class_of, categories = (
-            labels.classes,
-            labels.palette,
-            labels.class_of,
-            labels.categories,
-        )
+    if isinstance(splits, str):  # a list that comes with the package
+        path_of_splits = _HERE / "splits" / splits
+        splits = check_splits(read_yaml(path_of_splits), path_of_splits)
     else:
-        rows, categories = (
-            values.get("classes", []),
-            {int(k): v for k, v in values.get("categories", {}).items()},
-        )
-        classes = tuple(row["name"] for row in rows)
-        palette = np.array([row["colour"] for row in rows], dtype=np.uint8).reshape(-1, 3)
-        class_of = {category: i for i, row in enumerate(rows) for category in row["categories"]}
+        splits = check_splits(splits, path)
+    categories: Mapping[int, str]
+    class_of: Mapping[str, int]
+    if values.get("labels_of"):
+        labels = load_card(values["labels_of"])
+        classes, palette = labels.classes, labels.palette
+        class_of, categories = labels.class_of, labels.categories
+    else:
+        classes, palette, class_of = read_classes(path, values.get("classes"))
+        categories = read_categories(path, values.get("categories"))
         for unknown in sorted(set(class_of) - set(categories.values())) if categories else ():
             raise InputError(
                 f"{path}: class {classes[class_of[unknown]]!r} lists the category {unknown!r}, which categories "
@@ -217,17 +175,17 @@ def _parse(path: Path, values: dict[str, Any]) -> DatasetCard:
             )
     return DatasetCard(
         name=values["name"],
-        real=bool(values["real"]),
+        real=values["real"],
         licence=values["licence"],
         source=values["source"],
         classes=classes,
         palette=palette,
         class_of=class_of,
         categories=categories,
-        columns=tuple(points["columns"]),
-        axes=points["axes"],
-        intensity_max=float(values["intensity"]["raw_max"]),
+        columns=columns,
+        axes=axes,
+        intensity_max=intensity_max,
         splits=splits,
         sensor=values.get("sensor") or {},
-        recognise=values.get("recognise", ""),
+        recognise=values.get("recognise") or "",
     )

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ from .tables import Progress, silent
 
 _LISTED = 1000  # problems that a report lists; all are counted
 _FASTEST_M_S = 70.0  # an ego pose that moves faster than this is wrong
+_SHORTEST_S, _LONGEST_S = 1e-3, 10.0  # usual gaps outside come from time stamps of another unit
+_LAST_US = 10**17  # the year 5138
 _LATEST_S = 0.1  # cameras further from their scan than this were matched wrongly
 
 
@@ -167,6 +170,9 @@ def _inspect(index: LogIndex, row: int) -> _Scan:
             )
     except InputError as error:
         note("points", str(path), error)
+    if points is not None and len(points) and points[:, 3].min() < 0:
+        # whole points of another width put coordinates into this column, and those have both signs
+        problems.append(_wrong_columns(index, path, float(points[:, 3].min()), float(points[:, 3].max())))
     raw_labels = None
     label_path = index.label_path(row)
     if label_path is not None and (points is not None or not label_path.is_file()):
@@ -183,6 +189,17 @@ def _inspect(index: LogIndex, row: int) -> _Scan:
     filled = points is not None and len(points) > 0
     span = (float(points[:, 3].min()), float(points[:, 3].max())) if filled else (np.inf, -np.inf)  # type: ignore
     return _Scan(row, 0 if points is None else len(points), span, raw_labels, tuple(problems))
+
+
+def _wrong_columns(index: LogIndex, path: Path, low: float, high: float) -> Problem:
+    columns = index.card.columns
+    return Problem(
+        "columns",
+        str(path),
+        f"{path}: the columns do not fit the card, since intensities run from {low:g} to {high:g}: it reads "
+        f"{len(columns)} float32 a point ({', '.join(columns)}); give the columns of the files with --card FILE.yaml, "
+        "or export intensities from 0 upwards (docs/own_data.md)",
+    )
 
 
 def _check_tables(index: LogIndex, report: Report) -> None:
@@ -211,6 +228,8 @@ def _check_times(index: LogIndex, report: Report) -> None:
     for number, scene in enumerate(index.scenes):
         rows = np.flatnonzero(index.scene_of == number)
         keys = rows[index.is_key[rows]]
+        if len(rows) and index.time_us[rows].max() > _LAST_US:
+            _add(report, _far_future(index, int(rows[-1])))
         gaps = {
             name: np.diff(index.time_us[some]) * 1e-6
             for name, some in (("key_frames", keys), ("scans", rows))
@@ -221,6 +240,10 @@ def _check_times(index: LogIndex, report: Report) -> None:
             if not len(gap):
                 continue
             middle = float(np.median(gap))
+            if name == "scans" and not _SHORTEST_S <= middle <= _LONGEST_S:
+                report.notes.append(
+                    f"{scene}: the usual gap between scans is {middle:g} s; time stamps must be in microseconds"
+                )
             row[f"{name}_gap_s"] = {"median": round(middle, 4), "largest": round(float(gap.max()), 4)}
             if gap.max() > 1.75 * middle and (name == "key_frames" or len(keys) < len(rows)):
                 report.notes.append(
@@ -234,6 +257,16 @@ def _check_times(index: LogIndex, report: Report) -> None:
             report.notes.append(
                 f"{channel}: {late} of {len(delays_s)} images are more than {_LATEST_S} s from their scan"
             )
+
+
+def _far_future(index: LogIndex, row: int) -> Problem:
+    token, time = index.tokens([row])[0], int(index.time_us[row])
+    return Problem(
+        "time",
+        token,
+        f"{index.root / index.version / 'sample_data.json'}: the timestamp {time} of {token} lies after the year 5000; "
+        "times are in microseconds, convert nanoseconds",
+    )
 
 
 def _check_poses(index: LogIndex, report: Report) -> None:
@@ -290,7 +323,7 @@ def _describe_intensity(index: LogIndex, report: Report, low: float, high: float
             f"the largest intensity is {high:g} while {scale:g} becomes 1: the log seems to be scaled already; "
             'state {"intensity": {"raw_max": 1}} in dataset.json'
         )
-    elif high > scale * 1.01 or low < 0:
+    elif high > scale * 1.01 and low >= 0:  # negative ones are a problem of the columns
         report.notes.append(
             f"intensities run from {low:g} to {high:g} while 0 to {scale:g} becomes [0, 1]: the rest is clipped; "
             "state the largest value as intensity.raw_max in dataset.json"

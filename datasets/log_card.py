@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .card import DatasetCard, check_splits, load_card, nearest_name, recognise_card
+from .card import DatasetCard, load_card, recognise_card
+from .card_file import check_splits, nearest_name
 from .nuscenes_tables import Log
 
 logger = logging.getLogger(__name__)
@@ -33,10 +34,17 @@ def choose_card(root: Path, log: Log, card: DatasetCard | None) -> DatasetCard:
         )
         logger.warning("%s: their points are ignored", log.warnings[-1])
     indexed = {index: name for name, index in log.categories.values() if index is not None}
-    if log.label_paths and not indexed:
+    if log.label_paths and not indexed and names:
         raise InputError(
             f"{log.folder / 'category.json'}: lidarseg.json gives point labels but the categories have no index; "
             "take the category.json that came with the labels (the lidarseg archive replaces it)"
+        )
+    # a recognised card says which names make a class, not what the numbers of these label files mean
+    if log.label_paths and not names and (card is None or not card.categories):
+        raise InputError(
+            f"{log.folder / 'category.json'}: lidarseg.json gives point labels but no table says what their numbers "
+            "mean; take the category.json that came with the labels, or name the numbers under categories in a card "
+            "and give it with --card FILE.yaml"
         )
     if indexed:
         if len(indexed) < len(names):

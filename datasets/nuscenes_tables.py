@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,11 +20,13 @@ from numpy.typing import NDArray
 from ..errors import InputError, MissingFileError
 from ..geometry import Transform, make_transform
 from .chains import check_samples, check_scans
+from .selection import check_scene_name
 from .tables import Progress, Row, read_rows
 
 logger = logging.getLogger(__name__)
 
 LIDAR = "LIDAR_TOP"
+_NORM_TOLERANCE = 1e-3  # of a unit quaternion: room for three decimals, not for another kind of rotation
 REQUIRED = ("scene", "sample", "sample_data", "ego_pose", "calibrated_sensor", "sensor")
 
 
@@ -78,6 +81,8 @@ def read_log(root: Path, version: str, progress: Progress) -> Log:
         raise InputError(
             f"{folder}: scene.json or sample.json is empty; export the log again, it has no frames"
         )
+    for scene in scenes:
+        check_scene_name(scene["name"], folder / "scene.json")
     scene_of_sample = check_samples(folder, scenes, samples)
     calibration = _read_calibration(folder)
     lidar, cameras = _read_sample_data(folder, calibration, scene_of_sample, progress)
@@ -159,6 +164,7 @@ def _read_sample_data(
             continue
         if row["sample_token"] not in scene_of_sample:
             raise dangling(row, "sample_token", "sample.json")
+        _check_token(row)
         scans = lidar if known[0] == LIDAR else cameras
         scans.token.append(row["token"])
         scans.sample.append(row["sample_token"])
@@ -182,6 +188,17 @@ def _read_sample_data(
     return lidar, cameras
 
 
+def _check_token(row: Row) -> None:
+    """Superpixels, pseudo labels and pictures are files named by the token of their image or scan."""
+    token = row["token"]
+    plain = isinstance(token, str) and token.isprintable() and token == token.strip()
+    if not plain or not re.fullmatch(r"[^./\\][^/\\]*", token):
+        raise InputError(
+            f"{row.table}: the token {token!r} cannot be used; it must be text without slashes and control characters, "
+            "with no dot or blank at its beginning and no blank at its end, since files are named by it: rename it"
+        )
+
+
 def _read_poses(
     folder: Path, wanted: Sequence[str], progress: Progress
 ) -> tuple[dict[str, int], NDArray[np.float64]]:
@@ -195,7 +212,7 @@ def _read_poses(
             missing.discard(row["token"])
             rows[row["token"]] = len(rows)
             pose = [*row["rotation"], *row["translation"]]
-            if len(pose) != 7 or not all(map(math.isfinite, pose)) or sum(q * q for q in pose[:4]) < 1e-12:
+            if len(pose) != 7 or not all(map(math.isfinite, pose)) or not _is_unit(pose[:4]):
                 raise InputError(
                     f"{path}: the pose {row['token']} is no unit quaternion (w, x, y, z) with a finite translation; "
                     "export the poses again"
@@ -228,14 +245,17 @@ def numbers(row: Row, key: str) -> NDArray[np.float64]:
 
 def _transform(row: Row) -> Transform:
     """sensor_to_ego of a calibrated_sensor row."""
-    try:
-        return make_transform(numbers(row, "rotation").tolist(), numbers(row, "translation").tolist())
-    except InputError:
-        raise
-    except ValueError as error:
+    rotation, translation = numbers(row, "rotation").tolist(), numbers(row, "translation").tolist()
+    if len(rotation) != 4 or len(translation) != 3 or not _is_unit(rotation):
         raise InputError(
-            f"{row.table}: the row {row['token']} holds no rigid transform ({error}); export it again"
-        ) from error
+            f"{row.table}: the row {row['token']} holds no rigid transform: rotation must be a unit quaternion "
+            f"(w, x, y, z), it is {rotation}, and translation three numbers, it is {translation}; export it again"
+        )
+    return make_transform(rotation, translation)
+
+
+def _is_unit(quaternion: Sequence[float]) -> bool:
+    return abs(math.hypot(*quaternion) - 1.0) <= _NORM_TOLERANCE
 
 
 def dangling(row: Row, key: str, table: str) -> InputError:

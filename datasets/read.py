@@ -44,7 +44,7 @@ def read_points(path: str | Path, columns: int) -> NDArray[np.float32]:
     if len(data) % (4 * columns):
         raise InputError(
             f"{path}: {len(data)} bytes are not whole points of {columns} float32 ({4 * columns} bytes); "
-            "the file is cut off or of another format, copy it again"
+            "the file is cut off (copy it again) or has other columns than its card says (docs/own_data.md)"
         )
     points = np.frombuffer(data, dtype="<f4").reshape(-1, columns).astype(np.float32)
     broken = int((~np.isfinite(points)).any(axis=1).sum())

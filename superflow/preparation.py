@@ -53,19 +53,30 @@ def prepare_features(
 ) -> Path:
     """Folder of the teacher's features of all images of ``frames``; what is there already is kept.
 
-    The projection to ``components`` is fitted on ``fit_frames``, else on all of ``frames``: training frames only.
+    The projection to ``components`` is fitted on ``fit_frames``, some of ``frames``, else on all of these: training
+    frames only.
+
+    Raises:
+        InputError: the frames have no images, ``fit_frames`` are not among them, or an input cannot be used.
     """
     from .camera.cache import build_feature_cache
     from .camera.teacher import make_teacher
 
     folder = Path(folder or Path(index.folder) / "features" / teacher)
+    rows, fit_rows = index.rows(frames), index.rows(fit_frames or frames)
+    outside = sorted(set(fit_rows.tolist()) - set(rows.tolist()))
+    if outside:
+        raise InputError(
+            f"--fit-frames: {len(outside)} of {len(fit_rows)} frames are not among --frames (first: "
+            f"{index.tokens(outside)[0]} of {index.scene(outside[0])}); choose them among those that get features"
+        )
     build_feature_cache(
-        index.cameras(index.rows(frames)),
+        index.cameras(rows),
         make_teacher(teacher, path=weights),
         folder,
         size=size,
         components=components,
-        fit_tokens=[camera.token for camera in index.cameras(index.rows(fit_frames or frames))],
+        fit_tokens=[camera.token for camera in index.cameras(fit_rows)],
         threads=threads,
         device=device,
     )

@@ -98,7 +98,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--fit-frames",
         nargs="+",
         metavar="TERM",
-        help="frames the projection is fitted on; default: --frames",
+        help="frames the projection is fitted on, some of --frames; default: all of them",
     )
     features.add_argument("--size", type=int, nargs=2, default=(448, 832), metavar=("H", "W"), help="448 832")
     features.add_argument(
@@ -272,7 +272,12 @@ def _options(pairs: list[str]) -> dict[str, Any]:
         key, sign, value = pair.partition("=")
         if not sign or not key.isidentifier():
             raise InputError(f"--option {pair}: must be KEY=VALUE, as in segments=150")
-        options[key] = yaml.safe_load(value)
+        try:
+            options[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise InputError(
+                f"--option {pair}: {value!r} cannot be read as YAML; put it in quotes"
+            ) from error
     return options
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         prog="superflow visualize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--index", type=Path, required=True, help="folder that `superflow prepare` wrote")
-    parser.add_argument("--frame", default="0", help="number of the key frame, or its token (default: 0)")
+    parser.add_argument("--frame", default="0", help="token of the key frame, or its number (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="folder for the PNG files")
     parser.add_argument("--what", nargs="+", choices=WHAT, help="default: everything that the inputs allow")
     parser.add_argument("--backbone", help="exported file, checkpoint, or registered name")
@@ -72,17 +73,36 @@ def _visualize(args: argparse.Namespace) -> None:
         pick=tuple(args.pick),
         extent_m=args.extent,
     )
-    for path in write_frame_pictures(index, _row(index, args.frame), args.out, options):
-        print(path)
+    row = _row(index, args.frame)
+    if args.cameras or index.cameras([row]):
+        for path in write_frame_pictures(index, row, args.out, options):
+            print(path)
+        return
+    for what in _without_images(index, row, args):  # the view from above comes first, then those on images
+        print(next(write_frame_pictures(index, row, args.out, replace(options, what=[what]))))
+
+
+def _without_images(index: LogIndex, row: int, args: argparse.Namespace) -> list[str]:
+    """What can be drawn of a frame without cameras: that which has a view from above."""
+    possible = ["classes"] if index.has_labels(row) else []
+    possible += ["features", "similarity"] if args.backbone else []
+    wanted = [what for what in args.what or possible if what not in ("depth", "superpixels")]
+    if not wanted:
+        raise InputError(
+            f"{args.index}: the frame {args.frame} has no images, and nothing else was asked for that it could show "
+            "from above; choose a labelled frame, or give --backbone"
+        )
+    return wanted
 
 
 def _row(index: LogIndex, wanted: str) -> int:
+    """Row of a key frame by its token, its sample's token, or its number: tokens may be numbers too."""
     rows = index.rows()
-    if wanted.isdecimal() and int(wanted) < len(rows):
-        return int(rows[int(wanted)])
     for names in (index.tokens(rows), index.sample_tokens(rows)):
         if wanted in names:
             return int(rows[names.index(wanted)])
+    if wanted.isdecimal() and int(wanted) < len(rows):
+        return int(rows[int(wanted)])
     raise InputError(
         f"--frame {wanted}: is no token of {index.folder} and no number below {len(rows)}; choose 0 to {len(rows) - 1}"
     )

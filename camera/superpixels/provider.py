@@ -54,14 +54,16 @@ def make_provider(name: str, **options: Any) -> Provider:
     """Provider by name; only its module is imported.
 
     Raises:
-        InputError: unknown name; an option that the provider does not have.
+        InputError: unknown name; an option that the provider does not have, or a value that it cannot take.
     """
     if name not in PROVIDERS:
         raise InputError(f"superpixel provider {name!r} is unknown; choose one of {', '.join(PROVIDERS)}")
     module, _, cls = PROVIDERS[name].partition(":")
     try:
         return getattr(import_module(f".{module}", __package__), cls)(**options)
-    except TypeError as error:
+    except InputError:
+        raise
+    except (TypeError, ValueError) as error:
         raise InputError(
             f"superpixel provider {name}: {error}; see docs/superpixels.md for its options"
         ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from pprint import pformat
@@ -19,6 +20,9 @@ from .checkpoint import find_last
 from .optim import AMP_ON_CPU
 from .registry import SCOPE
 from .slots import nearest, top_slots
+
+_FRAMES = {"frames", "selection"}  # keys that name frames of a log (docs/own_data.md)
+_SLICE = re.compile(r"\[-?\d*:-?\d*(:-?\d*)?\]")
 
 
 def load_config(
@@ -90,16 +94,44 @@ def load_config(
 def parse_options(options: Iterable[str]) -> dict[str, Any]:
     """``["a.b=1", "c=[1,2]"]`` as ``{"a.b": 1, "c": [1, 2]}``, values in the notation of mmengine's ``DictAction``.
 
+    Keys of frames (``frames``, ``selection``) keep their terms as they are written: ``[0001,0002]``, ``[::2]``.
+
     Raises:
-        InputError: an option without a value.
+        InputError: an option without a value, or brackets that do not close.
     """
     parsed = {}
     for option in options:
         key, found, value = option.partition("=")
         if not found:
             raise InputError(f"--cfg-options {option}: has no value; write KEY=VALUE")
-        parsed[key] = DictAction._parse_iterable(value)
+        if _FRAMES & set(key.split(".")):
+            parsed[key] = _parse_terms(value)
+            continue
+        try:
+            parsed[key] = DictAction._parse_iterable(value)
+        except AssertionError as error:
+            raise InputError(
+                f"--cfg-options {option}: a bracket is not closed; write [a,b] or (a,b)"
+            ) from error
     return parsed
+
+
+def _parse_terms(text: str) -> str | list[str] | None:
+    """``[a,b[0:2]]``, ``a,b`` or one term as text: mmengine would make numbers of names, and drop blanks and quotes."""
+    text = text.strip()
+    if text == "None":
+        return None
+    inner = text[1:-1]
+    # [a,b] is a list, [::2] and [0:9],[20:29] are slices
+    enclosed = (text[:1], text[-1:]) in (("[", "]"), ("(", ")")) and not _SLICE.fullmatch(text)
+    if enclosed and all(part.count("[") == part.count("]") for part in inner.split(",")):
+        return [term for term in map(_unquoted, inner.split(",")) if term]
+    terms = [term for term in map(_unquoted, text.split(",")) if term]
+    return terms if "," in text else "".join(terms)
+
+
+def _unquoted(term: str) -> str:
+    return term.strip().strip("'\"").strip()
 
 
 def find_config(name: str | Path) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -174,14 +175,23 @@ def test_images_are_resized_with_antialiasing(make_cameras, tmp_path):
     np.testing.assert_allclose(cache.read(camera.token), cache.reduction()(raw)[0], atol=2e-3)
 
 
+def test_a_token_may_hold_blanks(make_cameras, tmp_path):
+    cameras = [replace(camera, token=f"front {i}") for i, camera in enumerate(make_cameras(2, size=SIZE))]
+    cache = build_feature_cache(cameras, make_small_teacher(), tmp_path / "cache", size=SIZE, components=2)
+    assert cache.tokens == ("front 0", "front 1")
+    assert cache.read("front 1").shape == (2, *cache.grid)
+
+
 def test_bad_input_is_named(make_cameras, tmp_path):
     cameras = make_cameras(2, size=SIZE)
     teacher = make_small_teacher()
-    with pytest.raises(ValueError, match="2 images with 1 different tokens"):
+    with pytest.raises(InputError, match="no image to make features of: the chosen frames have no cameras"):
+        build_feature_cache([], teacher, tmp_path / "a", size=SIZE)
+    with pytest.raises(InputError, match="2 images with 1 different tokens"):
         build_feature_cache([cameras[0]] * 2, teacher, tmp_path / "a", size=SIZE)
-    with pytest.raises(ValueError, match="fit_tokens holds 'x'"):
+    with pytest.raises(InputError, match="fit_tokens holds 'x'"):
         build_feature_cache(cameras, teacher, tmp_path / "a", size=SIZE, fit_tokens=["x"])
-    with pytest.raises(ValueError, match=r"components must be in 1\.\.7"):
+    with pytest.raises(InputError, match=r"components must be in 1\.\.7"):
         build_feature_cache(cameras, teacher, tmp_path / "a", size=SIZE, components=8)
     with pytest.raises(InputError, match="no features of image 'x'"):
         build_feature_cache(cameras, teacher, tmp_path / "b", size=SIZE, components=2).read("x")

@@ -101,6 +101,15 @@ def test_every_provider_keeps_the_contract(name, scene, tmp_path):
     assert ready.options() == provider.options()
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"segments": 0}, r"segments must be in 1\.\.20000, not 0"), ({"shrink": 0}, "shrink at least 1")],
+)
+def test_a_value_that_the_provider_cannot_take_is_input(options, message):
+    with pytest.raises(InputError, match=f"superpixel provider slic: .*{message}; see docs/superpixels.md"):
+        make_provider("slic", **options)
+
+
 def test_unknown_provider_and_wrong_images_are_named(scene):
     with pytest.raises(InputError, match="provider 'slick' is unknown; choose one of slic, clusters"):
         make_superpixels("slick", scene[0])

@@ -158,6 +158,31 @@ def test_own_card(tmp_path):
         ("name: farm", "name: [", "no valid YAML"),
         (OWN, "- a list", "must hold keys and values"),
         ("raw_max: 1", "raw_max: 1}\nsplits: {train: scene-1", "splits must give a list of scene names"),
+        ("raw_max: 1}", "raw_max: 1}\nsplits: [scene-1]", "splits must give a list of scene names"),
+        ("raw_max: 1}", "raw_max: 1}\nsplits: {train: [0001]}", "put names that are numbers in quotes"),
+        ("colour: [1, 2, 3], ", "", "the colour of class 'animal' is None; it must be three whole numbers"),
+        ("[1, 2, 3]", "[1, 2, 300]", r"the colour of class 'animal' is \[1, 2, 300\]; .* of 0 to 255"),
+        ("[1, 2, 3]", "[1, 2]", r"the colour of class 'animal' is \[1, 2\]"),
+        ("categories: [cow, sheep]", "categories: cow", "categories of class 'animal' are 'cow'; .* a list"),
+        ("name: animal, ", "", "entry 0 of classes is .* and has no name"),
+        ("{raw_max: 1}", "255", "intensity is 255; it must be keys and values, as in {raw_max: 255}"),
+        ("{raw_max: 1}", "{max: 255}", "intensity needs raw_max, .* it is {'max': 255}"),
+        ("{raw_max: 1}", "{raw_max: 0}", "intensity needs raw_max, the value above 0"),
+        (
+            "{columns: [x, y, z, intensity], axes: forward-left-up}",
+            "[x, y, z]",
+            "points is .* as in {columns",
+        ),
+        ("[x, y, z, intensity]", "4", "columns that start with x, y, z, intensity"),
+        (
+            "{3: cow, 700: sheep, 5: tree}",
+            "{cow: 3, sheep: 700}",
+            "categories holds 'cow': 3; .* as in {1: car}",
+        ),
+        ("700: sheep", "70000: sheep", r"categories holds 70000: 'sheep'; .*\(0 to 65535\)"),
+        ("{3: cow, 700: sheep, 5: tree}", "[cow, sheep]", "categories is .* numbers of the label files"),
+        ("real: true", "real: 'no'", "real is 'no'; it must be true or false"),
+        ("licence: ours", "licence:", "licence is None; it must be text"),
     ],
 )
 def test_bad_cards_are_named(tmp_path, old, new, message):
@@ -165,6 +190,18 @@ def test_bad_cards_are_named(tmp_path, old, new, message):
     (tmp_path / "farm.yaml").write_text(OWN.replace(old, new))
     with pytest.raises(InputError, match=message):
         load_card(tmp_path / "farm.yaml")
+
+
+@pytest.mark.parametrize("key", ["classes", "categories"])
+def test_an_empty_key_is_an_absent_one(tmp_path, key):
+    start = OWN.index(f"\n{key}:")
+    stop = OWN.find("\ncategories:", start + 1) if key == "classes" else len(OWN)
+    cards = []
+    for name, between in (("absent", ""), ("empty", f"\n{key}:")):
+        (tmp_path / f"{name}.yaml").write_text(OWN[:start] + between + OWN[stop:])
+        cards.append(load_card(tmp_path / f"{name}.yaml").to_dict())
+    assert cards[0] == cards[1]
+    assert not cards[0][key]
 
 
 def test_missing_cards_are_named(tmp_path):

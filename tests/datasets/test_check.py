@@ -120,6 +120,41 @@ def test_an_intensity_rule_that_does_not_fit_is_told(small_log, tmp_path, scale,
     assert any(message in note for note in report.notes)
 
 
+@pytest.mark.parametrize("columns", [4, 10])
+def test_files_of_other_columns_than_the_card_says_are_wrong(small_log, tmp_path, columns):
+    """50 points of 4 or of 10 numbers are whole points of 5 too."""
+    for name in [name for name in small_log.files if name.endswith(".pcd.bin")]:
+        points = np.frombuffer(small_log.files[name], "<f4").reshape(-1, 5)
+        small_log.files[name] = np.hstack([points, points[:, ::-1]])[:, :columns].tobytes()
+    small_log.tables["lidarseg"] = []
+    report = check_log(write_index(small_log.write(), tmp_path / "index"))
+    assert report.problem_counts == {"columns": 62}
+    assert report.problems[0].file.endswith(".pcd.bin")
+    assert "the columns do not fit the card, since intensities run from -" in report.problems[0].message
+    assert "5 float32 a point (x, y, z, intensity, ring); give the columns of" in report.problems[0].message
+    assert not any("raw_max" in note for note in report.notes)
+
+
+@pytest.mark.parametrize(
+    ("factor", "start", "problems", "gap"),
+    [
+        (1000, 0, {"time": 2}, "50 s"),  # nanoseconds since 1970
+        (1000, 1_500_000_000_000_000, {}, "50 s"),  # nanoseconds since the log began
+        (0.001, 0, {}, "5e-05 s"),  # milliseconds
+    ],
+)
+def test_times_of_another_unit_are_told(small_log, tmp_path, factor, start, problems, gap):
+    for row in small_log.tables["sample_data"] + small_log.tables["sample"]:
+        row["timestamp"] = round((row["timestamp"] - start) * factor)
+    report = check_log(write_index(small_log.write(), tmp_path / "index"))
+    assert report.problem_counts == problems
+    assert all("lies after the year 5000; times are in microseconds" in p.message for p in report.problems)
+    want = f"the usual gap between scans is {gap}; time stamps must be in microseconds"
+    assert [scene for scene in ("scene-0003", "scene-0001") if f"{scene}: {want}" in report.notes] == list(
+        ("scene-0003", "scene-0001")
+    )
+
+
 def test_ids_of_no_category_are_told(small_log, tmp_path):
     for name in [name for name in small_log.files if name.startswith("lidarseg")]:
         small_log.files[name] = bytes([77]) + small_log.files[name][1:]

@@ -106,6 +106,50 @@ WRONG = {
         lambda log: log.row("ego_pose", f"pose-{SWEEP}").update(translation=[0, float("nan"), 0]),
         r"ego_pose.json: the pose pose-scene-0001-LIDAR_TOP-5 is no unit quaternion .* with a finite translation",
     ),
+    "pose of norm 2": (
+        lambda log: log.row("ego_pose", f"pose-{SWEEP}").update(rotation=[2, 0, 0, 0]),
+        r"ego_pose.json: the pose pose-scene-0001-LIDAR_TOP-5 is no unit quaternion",
+    ),
+    "calibration of norm 2": (
+        lambda log: log.tables["calibrated_sensor"][0].update(rotation=[0, 2, 0, 0]),
+        r"calibrated_sensor.json: the row calibrated-LIDAR_TOP .* rotation must be a unit quaternion .* \[0.0, 2.0",
+    ),
+    "calibration of three angles": (
+        lambda log: log.tables["calibrated_sensor"][0].update(rotation=[1, 0, 0]),
+        r"calibrated_sensor.json: the row calibrated-LIDAR_TOP .* rotation must be a unit quaternion",
+    ),
+    "scene name like a slice": (
+        lambda log: log.tables["scene"][0].update(name="drive[2]"),
+        r"scene.json: the scene name 'drive\[2\]' cannot be used; it must be text without @ \[ \] / \\",
+    ),
+    "scene name like a percentage": (
+        lambda log: log.tables["scene"][0].update(name="drive@5"),
+        r"scene.json: the scene name 'drive@5' cannot be used; .*: rename the scene",
+    ),
+    "scene name with a slash": (
+        lambda log: log.tables["scene"][0].update(name="../drive"),
+        r"scene.json: the scene name '../drive' cannot be used",
+    ),
+    "scene name with a blank at its end": (
+        lambda log: log.tables["scene"][0].update(name="drive "),
+        r"scene.json: the scene name 'drive ' cannot be used; .* without blanks at its ends",
+    ),
+    "scene name that is a number": (
+        lambda log: log.tables["scene"][0].update(name=3),
+        r"scene.json: the scene name 3 cannot be used; it must be text",
+    ),
+    "image token with a slash": (
+        lambda log: log.row("sample_data", "scene-0001-CAM_BACK-0").update(token="CAM_BACK/0"),
+        r"sample_data.json: the token 'CAM_BACK/0' cannot be used; .* files are named by it",
+    ),
+    "image token of two lines": (
+        lambda log: log.row("sample_data", "scene-0001-CAM_BACK-0").update(token="a\nb"),
+        r"sample_data.json: the token 'a\\nb' cannot be used",
+    ),
+    "scan token with a dot": (
+        lambda log: scan(log, 0).update(token=".hidden"),
+        r"sample_data.json: the token '.hidden' cannot be used; .* with no dot or blank at its beginning",
+    ),
     "no calibration": (
         lambda log: scan(log, 5).update(calibrated_sensor_token="nowhere"),
         r"sample_data.json: the row scene-0001-LIDAR_TOP-5 names calibrated_sensor_token 'nowhere'",
@@ -169,6 +213,10 @@ WRONG = {
     "labels without index": (
         lambda log: [row.pop("index") for row in log.tables["category"]],
         r"category.json: lidarseg.json gives point labels but the categories have no index",
+    ),
+    "labels without categories": (
+        lambda log: [log.tables.pop(name) for name in ("category", "instance", "sample_annotation")],
+        r"category.json: lidarseg.json gives point labels but no table says .* categories in a card",
     ),
     "index twice": (
         lambda log: log.tables["category"][0].update(index=24),
@@ -261,6 +309,19 @@ def test_what_a_log_may_lack(small_log, tmp_path):
     assert (frame.labels, frame.boxes) == (None, None)
     assert (index.card.name, index.card.licence) == ("log", "not stated")
     assert len(frame.cameras) == 2
+
+
+def test_quaternions_of_few_decimals_are_taken(small_log, tmp_path):
+    """They are off by what rounding leaves, and are made unit; two of the same rotation give the same poses."""
+    pose = small_log.row("ego_pose", f"pose-{SWEEP}")
+    exact = write_index(small_log.write(), tmp_path / "exact")
+    pose["rotation"] = [round(value, 3) for value in pose["rotation"]]
+    index = write_index(small_log.write(), tmp_path / "index")
+    assert index.hash != exact.hash
+    row = index.tokens(range(len(index))).index(SWEEP)
+    turn = index.frame(row).ego_to_world[:3, :3]
+    np.testing.assert_allclose(turn @ turn.T, np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(turn, exact.frame(row).ego_to_world[:3, :3], atol=2e-3)
 
 
 def test_a_log_without_cameras(small_log, tmp_path):

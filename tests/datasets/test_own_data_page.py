@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from superflow.datasets.card import load_card
+from superflow.datasets.check import check_log
 from superflow.datasets.index import LogIndex
 from superflow.datasets.merge import merge_sweeps
 from superflow.datasets.nuscenes import write_index
@@ -61,6 +62,25 @@ def test_the_card_is_taken(page, tmp_path):
     assert card.classes == ("vehicle", "ground")
     assert card.label_map[:7].tolist() == [255, 0, 0, 1, 1, 255, 255]
     assert yaml.safe_load(text)["name"] == card.name
+
+
+def test_the_card_names_labels_that_come_without_categories(page, small_log, tmp_path):
+    """Numbers 1 to 5 in the label files, no category.json, four columns in the axes of the program."""
+    (tmp_path / "my_card.yaml").write_text(block(page, "yaml"))
+    for name in ("category", "instance", "sample_annotation"):
+        del small_log.tables[name]
+    raw = (np.arange(50) % 5 + 1).astype(np.uint8)
+    for name, data in small_log.files.items():
+        if name.startswith("lidarseg"):
+            small_log.files[name] = raw.tobytes()
+        elif name.endswith(".pcd.bin"):
+            points = np.frombuffer(data, "<f4").reshape(-1, 5)[:, :4] / np.float32([1, 1, 1, 255])
+            small_log.files[name] = points.tobytes()
+    index = write_index(small_log.write(), tmp_path / "index", card=load_card(tmp_path / "my_card.yaml"))
+    assert index.frame(0).labels.tolist() == [[0, 0, 1, 1, 255][i % 5] for i in range(50)]
+    report = check_log(index)
+    assert report.ok, report.problems
+    assert report.categories == dict.fromkeys(["car", "truck", "road", "verge", "noise"], 80)
 
 
 def test_the_python_lines_run(page, small_log, tmp_path, monkeypatch):

@@ -51,6 +51,15 @@ def test_terms(selection, want):
     assert select(selection) == want
 
 
+def test_a_number_is_taken_for_the_scene_of_that_name():
+    """As configs hold names of scenes that look like numbers."""
+    named = {"scenes": ("7", "12"), "splits": {}, "scene_of": np.array([0, 0, 1]), "is_key": np.ones(3, bool)}
+    assert select_rows(12, **named).tolist() == [2]
+    assert select_rows([12, "7"], **named).tolist() == [0, 1, 2]
+    with pytest.raises(InputError, match="'1' is neither a split nor a scene"):
+        select_rows([1], **named)
+
+
 def test_sweeps_go_with_the_key_frame_after_them():
     first_key, second_key = keys_of("b")[:2]
     assert select("b[1:2]", keys_only=False) == list(range(first_key + 1, second_key + 1))

@@ -9,7 +9,7 @@ from engine_toy import CONFIG
 
 from superflow.engine import load_config
 from superflow.engine.check import check_config
-from superflow.engine.config import find_config, shipped_configs
+from superflow.engine.config import find_config, parse_options, shipped_configs
 from superflow.engine.slots import top_slots
 from superflow.errors import InputError, MissingFileError
 
@@ -99,6 +99,35 @@ def test_an_option_that_nothing_reads_names_the_nearest(tmp_path: Path, key: str
     text = "steps = 12\n" + CONFIG.replace("max_iters=12", "max_iters=steps")
     with pytest.raises(InputError, match=message):
         load_config(written(tmp_path, text), options={key: 1})
+
+
+@pytest.mark.parametrize(
+    ("text", "terms"),
+    [
+        ("0001", "0001"),
+        ("[0001,0002]", ["0001", "0002"]),
+        ("0001,0002", ["0001", "0002"]),
+        ("(train,val)", ["train", "val"]),
+        ("[::2]", "[::2]"),
+        ("[[::2]]", ["[::2]"]),
+        ("[0:9],[-5:]", ["[0:9]", "[-5:]"]),
+        ("[a[0:4],b]", ["a[0:4]", "b"]),
+        ("a[0:4]", "a[0:4]"),
+        ("train@10%", "train@10%"),
+        ("Tuesday drive", "Tuesday drive"),
+        ('["Tuesday drive[::2]", "12"]', ["Tuesday drive[::2]", "12"]),
+        ("None", None),
+    ],
+)
+@pytest.mark.parametrize("key", ["train_dataloader.dataset.frames", "val_dataloader.dataset.selection"])
+def test_frames_of_an_option_are_terms_as_they_are_written(key: str, text: str, terms: Any) -> None:
+    assert parse_options([f"{key}={text}"]) == {key: terms}
+
+
+def test_other_options_are_read_as_mmengine_does() -> None:
+    assert parse_options(["a.width=0001", "b=[1,(x,2.5)]"]) == {"a.width": 1, "b": [1, ("x", 2.5)]}
+    with pytest.raises(InputError, match=r"--cfg-options b=\[1,2: a bracket is not closed"):
+        parse_options(["b=[1,2"])
 
 
 def test_options_reach_what_the_file_does_not_name(tmp_path: Path) -> None:

@@ -318,6 +318,26 @@ CASES = {
         lambda place: ["export", str(place.root / "broken.pth"), "--out", str(place.root / "b.safetensors")],
         r"broken\.pth: .*",
     ),
+    "features without images": Case(
+        no_camera_at_all,
+        features,
+        r"there is no image to make features of: the chosen frames have no cameras",
+    ),
+    "projection fitted on frames without features": Case(
+        nothing,
+        lambda place: [*features(place), "--frames", "scene-0001", "--fit-frames", "scene-0003[:2]"],
+        r"--fit-frames: 2 of 2 frames are not among --frames \(first: scene-0003-LIDAR_TOP-0 of scene-0003\)",
+    ),
+    "superpixels of no segment": Case(
+        nothing,
+        lambda place: [*superpixels(place), "--option", "segments=0"],
+        r"superpixel provider slic: segments must be in 1\.\.20000, not 0",
+    ),
+    "option that is no YAML": Case(
+        nothing,
+        lambda place: [*superpixels(place), "--option", "segments=["],
+        r"--option segments=\[: '\[' cannot be read as YAML",
+    ),
     "unknown option": Case(
         nothing,
         lambda place: train(place, "pretrain/slidr_small.py", "train_cfg.max_iter=3"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import cv2
 import numpy as np
 import pytest
@@ -19,14 +21,24 @@ from superflow.tools.visualize import main
 def prepared(pandaset_root, tmp_path_factory):
     folder = tmp_path_factory.mktemp("prepared")
     write_index(pandaset_root, folder / "index", version="v1.0-mini")
+    write_encoder(folder / "random.safetensors")
+    return folder
+
+
+@pytest.fixture
+def prepared_encoder(tmp_path):
+    write_encoder(tmp_path / "random.safetensors")
+    return str(tmp_path / "random.safetensors")
+
+
+def write_encoder(path):
     torch.manual_seed(0)
     encoder = LidarEncoder(
         grid={"type": "cubic", "size_m": 0.5},
         backbone={"depth": "tiny", "width": 0.5},
         inputs=("intensity", "height", "range", "one"),
     )
-    save_backbone(encoder, folder / "random.safetensors", BackboneCard("random"))
-    return folder
+    save_backbone(encoder, path, BackboneCard("random"))
 
 
 def names(folder):
@@ -73,6 +85,52 @@ def test_frames_by_token(prepared, tmp_path):
     ]
     assert main([*arguments, "--cameras", "CAM_BACK"]) == 0
     assert names(tmp_path) == ["classes_bev.png", "classes_images.png"]
+
+
+@pytest.fixture
+def changed_log(write_small_log, tmp_path):
+    """``changed_log(change)``: index of the small log whose rows of each table went through ``change(name, rows)``."""
+
+    def prepare(change):
+        root = write_small_log(tmp_path / "log")
+        for path in (root / "v1.0-mini").glob("*.json"):
+            path.write_text(json.dumps(change(path.stem, json.loads(path.read_text()))))
+        return str(write_index(root, tmp_path / "index").folder)
+
+    return prepare
+
+
+def test_a_token_of_digits_is_no_number(changed_log, tmp_path):
+    def rename(name, rows):
+        return json.loads(json.dumps(rows).replace('"scene-0001-sample-3"', '"000001"'))
+
+    arguments = ["--index", changed_log(rename), "--what", "classes", "--out", str(tmp_path / "out")]
+    for frame, want in (("000001", "scene-0001_0003"), ("1", "scene-0003_0001")):
+        assert main([*arguments, "--frame", frame]) == 0
+        made = sorted((tmp_path / "out").iterdir())
+        assert [path.name for path in made] == [f"{want}_classes_bev.png", f"{want}_classes_images.png"]
+        for path in made:
+            path.unlink()
+
+
+def without_cameras(name, rows):
+    return [row for row in rows if "-CAM_" not in row["token"]] if name == "sample_data" else rows
+
+
+def test_a_frame_without_cameras_is_drawn_from_above(changed_log, prepared_encoder, tmp_path, capsys):
+    arguments = ["--index", changed_log(without_cameras), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--backbone", prepared_encoder]) == 0
+    made = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert made == [f"scene-0003_0000_{what}_bev.png" for what in ("classes", "features", "similarity")]
+    assert len(capsys.readouterr().out.splitlines()) == 3
+
+
+def test_a_frame_without_cameras_and_labels_is_one_line(changed_log, tmp_path, capsys):
+    bare = changed_log(lambda name, rows: [] if name == "lidarseg" else without_cameras(name, rows))
+    assert main(["--index", bare, "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert "the frame 0 has no images" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.parametrize(
