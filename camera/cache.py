@@ -61,7 +61,8 @@ class FeatureCache:
         record = _read_record(folder)
         if record is None:
             raise MissingFileError(
-                f"{folder / RECORD}: no feature cache here; build one with build_feature_cache"
+                f"{folder / RECORD}: no feature cache here; make it with "
+                "`superflow prepare features --index INDEX --teacher NAME`"
             )
         done = np.fromfile(folder / DONE, dtype=np.uint8)
         if not done.all():

@@ -182,10 +182,11 @@ def _both(
     key: Key | None = None,
     picked: int | None = None,
 ) -> Pictures:
-    """Coloured points from above, and on the images."""
+    """Coloured points from above, and on the images where the frame has some."""
     points, extent = subject.frame.points, subject.options.extent_m
     yield "bev", birds_eye(points, colors, title=title, key=key, extent_m=extent, picked=picked)
-    yield "images", _on_images(subject.frame, colors, title, key, picked)
+    if subject.frame.cameras:
+        yield "images", _on_images(subject.frame, colors, title, key, picked)
 
 
 def _on_images(

@@ -19,8 +19,11 @@ log = logging.getLogger(__name__)
 DEFAULT_TEACHER = "efficientnet_lite0"
 
 
-def prepare_index(root: str | Path, prepared: str | Path) -> Any:
+def prepare_index(root: str | Path, prepared: str | Path, **reading: Any) -> Any:
     """The index of the log under ``root`` (nuScenes schema) in ``prepared``, made anew: it is cheap, logs change.
+
+    Args:
+        reading: options of `datasets.nuscenes.write_index`, such as ``version`` and ``card``.
 
     Raises:
         InputError: the log cannot be read, or ``prepared`` belongs to another log.
@@ -35,7 +38,7 @@ def prepare_index(root: str | Path, prepared: str | Path) -> Any:
             raise InputError(
                 f"{prepared}: is the preparation of {before}, not of {root}; choose another folder for this log"
             )
-    return write_index(root, prepared)
+    return write_index(root, prepared, **reading)
 
 
 def prepare_features(

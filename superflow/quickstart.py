@@ -8,15 +8,16 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .benchmark import Plan, load_plan, read_results, run_arms
 from .camera.progress import Progress
-from .errors import InputError, write_atomically
+from .errors import write_atomically
 from .preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
+from .quickstart_frames import plan_for
 from .report import QuickstartResult, write_report
 
 log = logging.getLogger(__name__)
@@ -26,13 +27,15 @@ log = logging.getLogger(__name__)
 class QuickstartOptions:
     """What a user may choose.
 
-    data: a log in nuScenes schema; None makes a synthetic drive. out: folder of everything that is made. teacher: of
-    the pretraining. seeds: each trains and probes once. max_frames: key frames of a large log that are used for
-    training, and half as many for evaluation. jobs: processes at a time. plan: benchmark plan with the arms.
+    data: a log in nuScenes schema; None makes a synthetic drive. reading: how that log is read, options of
+    `datasets.nuscenes.write_index`. out: folder of everything that is made. teacher: of the pretraining. seeds: each
+    trains and probes once. max_frames: key frames of a large log that are used for training, and half as many for
+    evaluation. jobs: processes at a time. plan: benchmark plan with the arms.
     """
 
     out: Path
     data: Path | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
     teacher: str = DEFAULT_TEACHER
     seeds: tuple[int, ...] = (0,)
     max_frames: int = 120
@@ -77,7 +80,7 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
     root = stages.run(
         "make a synthetic drive" if options.data is None else "find the log", lambda: _log(options)
     )
-    index = stages.run("index", lambda: prepare_index(root, out / "prepared"))
+    index = stages.run("index", lambda: prepare_index(root, out / "prepared", **options.reading))
     plan = plan_for(index, replace(load_plan(options.plan), teacher=options.teacher), options.max_frames)
     stages.run("superpixels", lambda: prepare_superpixels(index, plan.train, workers=options.jobs))
     stages.run("teacher features", lambda: _features(index, plan, options))
@@ -89,54 +92,6 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
         "pictures and report", lambda: write_report(result, out / "report.html", pictures=out / "pictures")
     )
     return result
-
-
-def plan_for(index: Any, plan: Plan, max_frames: int) -> Plan:
-    """The plan with the frames of this log.
-
-    Raises:
-        InputError: too few key frames to hold any out.
-    """
-    train, evaluate = split_scenes(index)
-    train, evaluate = limit_frames(index, train, max_frames), limit_frames(index, evaluate, max_frames // 2)
-    options = {**plan.options.get("pretrained", {}), "train_dataloader.dataset.frames": train}
-    return replace(plan, train=train, evaluate=evaluate, options={**plan.options, "pretrained": options})
-
-
-def split_scenes(index: Any) -> tuple[list[str], list[str]]:
-    """Scene terms for training and evaluation: the splits the log names, else the last quarter of the scenes.
-
-    Of a single scene the first 70 % and the last 25 % are taken; the gap keeps them from being the same frames.
-    """
-    names = {split: [s for s in scenes if s in index.scenes] for split, scenes in index.card.splits.items()}
-    if names.get("train") and names.get("val"):
-        return names["train"], names["val"]
-    scenes = list(index.scenes)
-    if len(scenes) > 1:
-        held_out = max(1, len(scenes) // 4)
-        return scenes[:-held_out], scenes[-held_out:]
-    count = len(index.rows(scenes))
-    if count < 8:
-        raise InputError(
-            f"{index.root}: has {count} key frames; at least 8 are needed to train on some and test on others"
-        )
-    return [f"{scenes[0]}[:{int(0.7 * count)}]"], [f"{scenes[0]}[{int(0.75 * count)}:]"]
-
-
-def limit_frames(index: Any, terms: Sequence[str], limit: int) -> list[str]:
-    """The first terms that hold at most ``limit`` key frames in all; the last one is cut to fit."""
-    kept: list[str] = []
-    left = limit
-    for term in terms:
-        count = len(index.rows([term]))
-        if count > left and "[" not in term:
-            term, count = f"{term}[:{left}]", left
-        if left > 0 and count:
-            kept.append(term)
-            left -= count
-    if len(kept) < len(terms) or any("[:" in k and k not in terms for k in kept):
-        log.info("using %d key frames of this log: %s", limit - max(left, 0), ", ".join(kept))
-    return kept
 
 
 def _log(options: QuickstartOptions) -> Path:
@@ -160,9 +115,7 @@ def _log(options: QuickstartOptions) -> Path:
 
 
 def _features(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
-    cameras = index.cameras(index.rows(plan.train)[:1])
-    if not cameras:
-        raise InputError(f"{index.root}: its key frames have no images; pretraining needs cameras")
+    cameras = index.cameras(index.rows(plan.train)[:1])  # plan_for left out frames without images
     return prepare_features(
         index, plan.train, teacher=options.teacher, size=teacher_size(cameras[0].size), threads=options.jobs
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import logging
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from .benchmark import Plan, table
-from .errors import write_atomically
+from .errors import InputError, write_atomically
 
-# picture file (without number) -> what one sees
+log = logging.getLogger(__name__)
+
+# picture file (without number) -> what one sees; {classes} where the scan has labels
 PICTURES = {
-    "overview": "A scan the backbone never saw: annotated classes, features of a random and of the pretrained backbone "
+    "overview": "A scan the backbone never saw: {classes}features of a random and of the pretrained backbone "
     "(first three principal components as colours).",
     "similarity_images": "Similarity of every point to one picked point, in the pretrained features.",
     "features_images": "Pretrained features on the images of all cameras.",
@@ -61,13 +65,14 @@ def score_rows(result: QuickstartResult) -> list[tuple[str, list[float]]]:
 
 def summary_table(result: QuickstartResult) -> str:
     """Plain text: mIoU with every seed, then seconds a stage."""
-    lines = ["", f"linear-probe mIoU on frames never trained on ({_data_words(result)})"]
     scores = score_rows(result)
+    what = "linear-probe mIoU on frames never trained on" if scores else "nothing was measured"
+    lines = ["", f"{what} ({_data_words(result)})"]
     width = max([len(name) for name, _ in scores] + [len(name) for name in result.seconds])
     for name, values in scores:
         lines.append(f"  {name:<{width}}  {sum(values) / len(values):6.1f}{_seeds(values)}")
     if not scores:
-        lines.append("  the log has no point labels: nothing to measure with")
+        lines.append(f"  {_why_no_scores(result)}")
     lines.append("seconds")
     lines += [f"  {name:<{width}}  {seconds:6.0f}" for name, seconds in result.seconds.items()]
     lines.append(f"  {'in all':<{width}}  {sum(result.seconds.values()):6.0f}")
@@ -76,6 +81,19 @@ def summary_table(result: QuickstartResult) -> str:
 
 def _seeds(values: list[float]) -> str:
     return "" if len(values) < 2 else "   seeds: " + " / ".join(f"{value:.1f}" for value in values)
+
+
+def _why_no_scores(result: QuickstartResult) -> str:
+    """Which frames lack the point labels that a probe needs."""
+    lacking = [
+        f"none of the {len(rows)} key frames for {purpose} has point labels"
+        for purpose, rows in (
+            ("training", result.index.rows(result.plan.train)),
+            ("evaluation", result.index.rows(result.plan.evaluate)),
+        )
+        if not any(result.index.has_labels(row) for row in rows)
+    ]
+    return " and ".join(lacking) or "no run has left a score"
 
 
 def _data_words(result: QuickstartResult) -> str:
@@ -87,13 +105,12 @@ def write_report(result: QuickstartResult, path: str | Path, *, pictures: str | 
     """One HTML page beside a folder of PNG files; both can be moved together."""
     path, pictures = Path(path), Path(pictures)
     made = draw_pictures(result, pictures)
+    classes = "annotated classes, " if result.index.has_labels(_shown_rows(result)[0]) else ""
     parts = [
         f"<!doctype html><meta charset='utf-8'><title>superflow quickstart</title><style>{STYLE}</style>",
         "<h1>From a driving log to a pretrained LiDAR backbone</h1>",
-        f"<p>{html.escape(_data_words(result))}. A linear classifier on frozen features, trained on "
-        f"{html.escape(str(_frames(result, 'train')))} key frames, measured on "
-        f"{html.escape(str(_frames(result, 'evaluate')))} that neither pretraining nor probe saw.</p>",
-        _html_table(("linear probe", "mIoU [%]", "every seed"), _score_cells(result)),
+        f"<p>{html.escape(_data_words(result))}. {html.escape(_measured_words(result))}</p>",
+        _score_table(result),
         _class_table(result),
         _html_table(("stage", "seconds"), [(name, f"{s:.0f}") for name, s in result.seconds.items()]),
         f"<p>Backbone: <code>{html.escape(str(result.backbone))}</code>, loaded by "
@@ -101,22 +118,29 @@ def write_report(result: QuickstartResult, path: str | Path, *, pictures: str | 
     ]
     for name, file in made.items():
         where = html.escape(f"{pictures.name}/{file.name}")
-        parts.append(
-            f"<figure><img src='{where}' alt='{name}'><figcaption>{html.escape(PICTURES[name])}</figcaption></figure>"
-        )
+        caption = html.escape(PICTURES[name].format(classes=classes))
+        parts.append(f"<figure><img src='{where}' alt='{name}'><figcaption>{caption}</figcaption></figure>")
     with write_atomically(path, "w") as page:
         page.write("\n".join(parts) + "\n")
 
 
-def _frames(result: QuickstartResult, which: str) -> int:
-    return len(result.index.rows(getattr(result.plan, which)))
+def _measured_words(result: QuickstartResult) -> str:
+    """What was measured on which frames, or why nothing was."""
+    train, evaluate = (len(result.index.rows(getattr(result.plan, which))) for which in ("train", "evaluate"))
+    if not score_rows(result):
+        return f"Pretrained on {train} key frames. Nothing was measured: {_why_no_scores(result)}."
+    return (
+        f"A linear classifier on frozen features, trained on {train} key frames, measured on {evaluate} "
+        "that neither pretraining nor probe saw."
+    )
 
 
-def _score_cells(result: QuickstartResult) -> list[tuple[str, ...]]:
-    return [
+def _score_table(result: QuickstartResult) -> str:
+    rows: list[tuple[str, ...]] = [
         (name, f"{sum(values) / len(values):.1f}", " / ".join(f"{value:.1f}" for value in values))
         for name, values in score_rows(result)
     ]
+    return _html_table(("linear probe", "mIoU [%]", "every seed"), rows) if rows else ""
 
 
 def _class_table(result: QuickstartResult) -> str:
@@ -149,15 +173,40 @@ def draw_pictures(result: QuickstartResult, folder: Path) -> dict[str, Path]:
     from .picture import write_png
 
     index = result.index
-    seen, unseen = index.rows(result.plan.train), index.rows(result.plan.evaluate)
-    shown, trained = int(unseen[len(unseen) // 2]), int(seen[len(seen) // 2])
-    features = PictureOptions(what=("features", "similarity", "depth"), backbone=result.backbone)
+    shown, trained = _shown_rows(result)
+    features = PictureOptions(what=("features", "similarity"), backbone=result.backbone)
     regions = PictureOptions(what=("superpixels",), superpixels=index.folder / "superpixels" / "slic")
-    for row, options in ((shown, features), (trained, regions)):
-        list(write_frame_pictures(index, row, folder, options))
-    write_png(folder / "overview.png", overview(result, shown))
-    made = {name: sorted(folder.glob(f"*{name}.png")) for name in PICTURES}
-    return {name: files[-1] for name, files in made.items() if files}
+
+    def draw_overview() -> list[Path]:
+        write_png(folder / "overview.png", overview(result, shown))
+        return [folder / "overview.png"]
+
+    drawers: dict[str, Callable[[], Iterable[Path]]] = {
+        "overview": draw_overview,
+        "features": lambda: write_frame_pictures(index, shown, folder, features),
+        "depth": lambda: write_frame_pictures(index, shown, folder, PictureOptions(what=("depth",))),
+        "superpixels": lambda: write_frame_pictures(index, trained, folder, regions),
+    }
+    found: dict[str, Path] = {}
+    for what, draw in drawers.items():
+        try:
+            for path in draw():
+                found |= {name: path for name in PICTURES if path.stem.endswith(name)}
+        except InputError as error:  # no images, or files that no earlier stage has read
+            log.warning("the report has not all pictures of the %s: %s", what, error)
+    return {name: found[name] for name in PICTURES if name in found}
+
+
+def _shown_rows(result: QuickstartResult) -> tuple[int, int]:
+    """The frame of evaluation and the one of training that are drawn: those in the middle of all with images."""
+
+    def middle(frames: Any) -> int:
+        rows = result.index.rows(frames)
+        seen = rows[result.index.camera_count[rows] > 0]
+        rows = seen if len(seen) else rows
+        return int(rows[len(rows) // 2])
+
+    return middle(result.plan.evaluate), middle(result.plan.train)
 
 
 def overview(result: QuickstartResult, row: int) -> np.ndarray:

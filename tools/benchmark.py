@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError, write_atomically
+from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 if TYPE_CHECKING:
     from superflow.benchmark import Plan
@@ -38,6 +39,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")
     data.add_argument("--prepared", type=Path, help="folder that an earlier preparation filled")
+    add_log_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these arms")
@@ -45,7 +47,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--teacher", default="efficientnet_lite0", help="image teacher (default: %(default)s)"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.data is None:
+        refuse_log_arguments(parser, args)
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -88,7 +93,7 @@ def _prepare(plan: Plan, args: argparse.Namespace) -> Path:
     from superflow.preparation import prepare_features, prepare_index, prepare_superpixels
 
     prepared = args.out / "prepared"
-    index = prepare_index(args.data, prepared)
+    index = prepare_index(args.data, prepared, **log_options(args))
     features = prepare_features(index, plan.train, teacher=args.teacher, threads=args.jobs)
     for provider, options in plan.superpixels.items():
         shared = {"features": str(features)} if provider == "clusters" else {}

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from superflow.errors import InputError, write_atomically
+from superflow.tools.log_arguments import add_log_arguments, log_options
 
 if TYPE_CHECKING:
     from superflow.datasets.check import Report
@@ -43,18 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--root", type=Path, required=True, help="folder that holds samples/, sweeps/ and v1.0-*/"
     )
     log.add_argument("--out", type=Path, required=True, help="folder of the index")
-    log.add_argument(
-        "--version", help="folder of the tables; default: the only one, else v1.0-trainval, else v1.0-mini"
-    )
-    log.add_argument("--card", help="dataset card: a name or a .yaml file; default: recognised")
-    log.add_argument(
-        "--rescale-intrinsics",
-        action="store_true",
-        help="take image sizes from the files and scale the intrinsics",
-    )
-    log.add_argument(
-        "--complete-scenes", action="store_true", help="leave out scenes of which files are missing"
-    )
+    add_log_arguments(log)
     log.add_argument(
         "--check", action="store_true", help="read everything; report and pictures go to OUT/check"
     )
@@ -134,19 +124,11 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _nuscenes(args: argparse.Namespace) -> int:
-    from superflow.datasets.card import load_card
     from superflow.datasets.nuscenes import write_index
 
+    reading = log_options(args)
     with _progress_bar() as progress:
-        index = write_index(
-            args.root,
-            args.out,
-            version=args.version,
-            card=load_card(args.card) if args.card else None,
-            rescale_intrinsics=args.rescale_intrinsics,
-            complete_scenes=args.complete_scenes,
-            progress=progress,
-        )
+        index = write_index(args.root, args.out, **reading, progress=progress)
     print(
         f"{index!r}\n{args.out / 'index.json'}: {'real data' if index.card.real else 'made data'}, hash {index.hash}"
     )

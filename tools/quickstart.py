@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from superflow.errors import InputError
+from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -23,6 +24,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         prog="superflow quickstart", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", type=Path, metavar="ROOT", help="folder with samples/, sweeps/ and v1.0-*/")
+    add_log_arguments(parser)
     parser.add_argument("--out", type=Path, help="default: work_dirs/quickstart, or work_dirs/quickstart-LOG")
     parser.add_argument(
         "--teacher", default="efficientnet_lite0", help="image teacher (default: %(default)s)"
@@ -31,13 +33,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--seeds", type=int, nargs="+", default=[0], help="each trains and probes once (default: 0)"
     )
     parser.add_argument(
-        "--max-frames", type=int, default=120, help="training key frames of a large log (120)"
+        "--max-frames",
+        type=int,
+        default=120,
+        help="training key frames of a large log, spread over its scenes (120)",
     )
     parser.add_argument(
         "--jobs", type=int, default=_cores(), help="processes at a time (default: cores, at most 4)"
     )
     parser.add_argument("--cwd", type=Path, help=argparse.SUPPRESS)  # where the shell script was called
     args = parser.parse_args(argv)
+    if args.data is None:
+        refuse_log_arguments(parser, args)
+    if args.card is not None and args.cwd is not None and args.card.endswith((".yaml", ".yml")):
+        args.card = str(args.cwd / args.card)
     if args.data is not None and args.cwd is not None:
         args.data = args.cwd / args.data
     if args.out is None:
@@ -60,15 +69,16 @@ def main(argv: list[str] | None = None) -> int:
     from superflow.quickstart import QuickstartOptions, run_quickstart
     from superflow.report import summary_table
 
-    options = QuickstartOptions(
-        out=args.out,
-        data=args.data,
-        teacher=args.teacher,
-        seeds=tuple(args.seeds),
-        max_frames=args.max_frames,
-        jobs=args.jobs,
-    )
     try:
+        options = QuickstartOptions(
+            out=args.out,
+            data=args.data,
+            reading=log_options(args),
+            teacher=args.teacher,
+            seeds=tuple(args.seeds),
+            max_frames=args.max_frames,
+            jobs=args.jobs,
+        )
         result = run_quickstart(options)
     except InputError as error:
         print(f"superflow quickstart: {error}", file=sys.stderr)

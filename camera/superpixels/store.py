@@ -111,7 +111,10 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     """
     path = Path(folder) / RECORD
     if not path.is_file():
-        raise MissingFileError(f"{path}: no superpixels here; write them with write_superpixels")
+        raise MissingFileError(
+            f"{path}: no superpixels here; make them with "
+            "`superflow prepare superpixels --index INDEX --provider NAME`"
+        )
     try:
         record = json.loads(path.read_text())
     except json.JSONDecodeError as error:

@@ -106,7 +106,7 @@ def test_a_stopped_build_goes_on_where_it_was(make_cameras, tmp_path, caplog):
     folder = tmp_path / "stopped"
     with pytest.raises(KeyboardInterrupt):  # in the statistics: nothing counts yet
         build_feature_cache(cameras, make_small_teacher(limit=2), folder, size=SIZE, components=4)
-    with pytest.raises(MissingFileError, match="no feature cache here"):
+    with pytest.raises(MissingFileError, match="no feature cache here; make it with `superflow prepare"):
         FeatureCache.open(folder)
     with pytest.raises(KeyboardInterrupt):
         build_feature_cache(cameras, make_small_teacher(limit=6 + 4), folder, size=SIZE, components=4)

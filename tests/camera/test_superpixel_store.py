@@ -108,7 +108,7 @@ def test_maps_that_do_not_fit_are_refused(make_cameras, tmp_path):
     (tmp_path / "token0.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match=r"token0\.png: cannot be read as PNG"):
         read_superpixels(tmp_path, "token0", SIZE)
-    with pytest.raises(MissingFileError, match="no superpixels here"):
+    with pytest.raises(MissingFileError, match="no superpixels here; make them with `superflow"):
         read_record(tmp_path / "nowhere")
     record = json.loads((tmp_path / "superpixels.json").read_text())
     (tmp_path / "superpixels.json").write_text(json.dumps(record | {"schema": 99}))

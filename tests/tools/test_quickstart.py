@@ -9,19 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
 from superflow.datasets.synthetic.drive import DriveSettings, make_drive
 from superflow.errors import InputError
 from superflow.hub import load
-from superflow.quickstart import (
-    QuickstartOptions,
-    limit_frames,
-    plan_for,
-    run_quickstart,
-    split_scenes,
-    teacher_size,
-)
+from superflow.quickstart import QuickstartOptions, run_quickstart, teacher_size
 from superflow.report import summary_table
 
 PLAN = """
@@ -89,17 +80,6 @@ def test_a_second_call_trains_nothing(result, drive, caplog):
 def test_a_folder_belongs_to_one_log(result, tmp_path):
     with pytest.raises(InputError, match="is the preparation of"):
         run_quickstart(QuickstartOptions(out=result.backbone.parent, data=tmp_path, jobs=1))
-
-
-def test_the_plan_takes_frames_of_the_log(pandaset_root, tmp_path):
-    from superflow.benchmark import load_plan
-
-    index: LogIndex = write_index(pandaset_root, tmp_path, version="v1.0-mini")
-    plan = plan_for(index, load_plan("quickstart"), 40)
-    assert plan.options["pretrained"]["train_dataloader.dataset.frames"] == plan.train
-    assert (plan.train, plan.evaluate) == (["scene-9002[:40]"], ["scene-9202"])
-    assert split_scenes(index) == (["scene-9002", "scene-9102"], ["scene-9202"])
-    assert limit_frames(index, ["scene-9202", "scene-9102"], 10) == ["scene-9202", "scene-9102[:2]"]
 
 
 def test_the_teacher_sees_small_images_as_they_are_and_large_ones_smaller():
