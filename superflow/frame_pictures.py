@@ -74,6 +74,10 @@ def write_frame_pictures(
     frame = index.frame(row, cameras=options.cameras)
     number = int((index.rows([frame.scene]) == row).argmax())
     wanted = list(options.what or _possible(frame, options))
+    if not wanted:
+        raise InputError(
+            f"frame {frame.token} has neither labels nor images to draw; choose another frame, or give --backbone"
+        )
     card = index.card
     subject = _Subject(
         frame,

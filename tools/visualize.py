@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,26 +72,8 @@ def _visualize(args: argparse.Namespace) -> None:
         pick=tuple(args.pick),
         extent_m=args.extent,
     )
-    row = _row(index, args.frame)
-    if args.cameras or index.cameras([row]):
-        for path in write_frame_pictures(index, row, args.out, options):
-            print(path)
-        return
-    for what in _without_images(index, row, args):  # the view from above comes first, then those on images
-        print(next(write_frame_pictures(index, row, args.out, replace(options, what=[what]))))
-
-
-def _without_images(index: LogIndex, row: int, args: argparse.Namespace) -> list[str]:
-    """What can be drawn of a frame without cameras: that which has a view from above."""
-    possible = ["classes"] if index.has_labels(row) else []
-    possible += ["features", "similarity"] if args.backbone else []
-    wanted = [what for what in args.what or possible if what not in ("depth", "superpixels")]
-    if not wanted:
-        raise InputError(
-            f"{args.index}: the frame {args.frame} has no images, and nothing else was asked for that it could show "
-            "from above; choose a labelled frame, or give --backbone"
-        )
-    return wanted
+    for path in write_frame_pictures(index, _row(index, args.frame), args.out, options):
+        print(path)
 
 
 def _row(index: LogIndex, wanted: str) -> int:

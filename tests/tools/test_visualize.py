@@ -129,7 +129,7 @@ def test_a_frame_without_cameras_and_labels_is_one_line(changed_log, tmp_path, c
     bare = changed_log(lambda name, rows: [] if name == "lidarseg" else without_cameras(name, rows))
     assert main(["--index", bare, "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
-    assert "the frame 0 has no images" in error
+    assert "has neither labels nor images to draw" in error
     assert error.count("\n") == 1
 
 
