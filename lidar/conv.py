@@ -88,11 +88,26 @@ class PointConv(Convolution):
 
 
 def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
-    """(num_out, Cout) from ``features`` (num_in, Cin) and ``weight`` (K, Cin, Cout) along ``kernel_map``."""
+    """(num_out, Cout) from ``features`` (num_in, Cin) and ``weight`` (K, Cin, Cout) along ``kernel_map``.
+
+    Computes in the dtype of the features, under autocast on CUDA in that of autocast; where the back end does not
+    compute in that dtype, the one in plain PyTorch does.
+    """
     if features.is_cuda and torch.is_autocast_enabled("cuda"):
         dtype = torch.get_autocast_dtype("cuda")
         features, weight = features.to(dtype), weight.to(dtype)
-    return backend_for(features.device.type).convolve(features, weight, kernel_map)
+    backend = backend_for(features.device.type)
+    if features.dtype not in backend.DTYPES:
+        backend = _instead(backend, features.dtype)
+    return backend.convolve(features, weight, kernel_map)
+
+
+@cache  # so that the log says it once
+def _instead(backend: ModuleType, dtype: torch.dtype) -> ModuleType:
+    """The back end in plain PyTorch, for what ``backend`` does not compute in."""
+    name = backend.__name__.rpartition(".")[2]
+    logger.info("sparse convolution in %s: torch, because %s does not compute in it", str(dtype)[6:], name)
+    return load_backend("torch")
 
 
 _forced: list[str] = []  # names of the use_backend blocks around the current call
@@ -100,7 +115,9 @@ _forced: list[str] = []  # names of the use_backend blocks around the current ca
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Compute with the back end ``name`` inside the block; what was computed there keeps it for its gradients.
+    """Compute with the back end ``name`` inside the block, in the dtypes that it has.
+
+    What was computed there keeps it for its gradients.
 
     Raises:
         InputError: there is no such back end, or it is not installed.

@@ -1,4 +1,4 @@
-"""Ways to compute the same convolution. A back end is a module with four functions:
+"""Ways to compute the same convolution. A back end is a module with ``DTYPES``, the dtypes that it computes in, and
 
 ``problem(device) -> str | None``: why it cannot run there, None if it can; ``version() -> str``;
 ``prepare(kernel_map)``: arrange the pairs of a map now instead of in the first layer that needs them;

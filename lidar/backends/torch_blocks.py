@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ..sparse import KernelMap
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
 # Rows and pairs of a block at most: the first keeps gathered rows in the cache, the second bounds the workspace
 # (32k pairs x 256 channels x 4 bytes = 34 MB).
 CPU_BLOCK = (8192, 32 * 1024)

@@ -173,6 +173,56 @@ def test_autocast_on_the_cpu_does_not_reach_the_products():
         assert conv.convolve(features, weight, pyramid.subm(0)).equal(want)
 
 
+def test_what_a_back_end_does_not_compute_in_is_left_to_pytorch(monkeypatch):
+    """bfloat16 by spconv would become float16, whose gradients nobody scales."""
+    spconv = conv.load_backend("spconv")
+    given = []
+    monkeypatch.setattr(spconv, "problem", lambda device: None)
+    monkeypatch.setattr(
+        spconv,
+        "convolve",
+        lambda features, *rest: (given.append(features.dtype), torch_blocks.convolve(features, *rest))[1],
+    )
+    pyramid = random_pyramid((6, 6, 6), 0.4)
+    features, weight = draw(len(pyramid.level(0)), 8), draw(27, 8, 8)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        arguments = features.to(dtype), weight.to(dtype), pyramid.subm(0)
+        with conv.use_backend("spconv"):
+            got = conv.convolve(*arguments)
+        assert got.dtype == dtype
+        assert got.equal(torch_blocks.convolve(*arguments))
+    assert given == [torch.float32, torch.float16]
+
+
+@pytest.mark.skipif(find_spec("spconv") is None, reason="spconv is not installed")
+@pytest.mark.parametrize("kind", KINDS)
+def test_spconv_does_not_cast_by_itself(monkeypatch, kind):
+    from spconv.pytorch import functional
+
+    seen = []
+    for name in ("indice_subm_conv", "indice_conv"):
+        plainly = getattr(functional, name)
+        monkeypatch.setattr(
+            functional,
+            name,
+            lambda *given, plainly=plainly: (
+                seen.append(torch.is_autocast_enabled("cuda")),
+                plainly(*given),
+            )[1],
+        )
+    offsets, _, kernel_map, level = KINDS[kind]
+    pyramid = random_pyramid((6, 6, 6), 0.4)
+    features, weight = draw(len(pyramid.level(level)), 8), draw(offsets, 8, 8)
+    before = torch.is_autocast_enabled("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        conv.load_backend("spconv").convolve(features, weight, kernel_map(pyramid))
+        assert torch.is_autocast_enabled("cuda")
+    finally:
+        torch.set_autocast_enabled("cuda", before)
+    assert seen == [False]
+
+
 def test_inputs_are_not_changed():
     pyramid = random_pyramid((6, 6, 6), 0.4)
     features, weight = draw(len(pyramid.level(0)), 8).requires_grad_(), draw(27, 8, 8).requires_grad_()
