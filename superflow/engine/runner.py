@@ -168,15 +168,15 @@ class EngineRunner(Runner):
         """On its device, and in several processes with gradients averaged over them.
 
         Batch norm in several processes: each normalises with its own batch (``sync_bn="torch"`` joins them, on
-        CUDA). Running statistics are rank 0's, broadcast before every forward pass, so that a resumed run
-        continues exactly; ``model_wrapper_cfg=dict(broadcast_buffers=False)`` keeps them apart.
+        CUDA, but for those of a teacher). Running statistics are rank 0's, broadcast before every forward pass, so
+        that a resumed run continues exactly; ``model_wrapper_cfg=dict(broadcast_buffers=False)`` keeps them apart.
         """
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
         model = model.to(device)
         if not self.distributed:
             return model
         if self.cfg.get("sync_bn"):
-            model = convert_sync_batchnorm(model, self.cfg.sync_bn)
+            _join_batch_norm(self.plain_model, self.cfg.sync_bn)
         options = {"find_unused_parameters": self.cfg.get("find_unused_parameters", False)}
         options |= {name: value for name, value in (model_wrapper_cfg or {}).items() if name != "type"}
         devices = [device] if torch.cuda.is_available() else None
@@ -340,6 +340,16 @@ class EngineRunner(Runner):
             ) from error
         self.train_loop._iter = meta["iter"]
         self._seconds_before = meta["seconds"]
+
+
+def _join_batch_norm(model: nn.Module, implementation: str) -> None:
+    """Let the batch norms of ``model`` normalise over all processes, but for a teacher's.
+
+    Those have nothing to join, and timm's are activations as well, which would be lost.
+    """
+    for name, part in model.named_children():
+        if name != "teacher":
+            setattr(model, name, convert_sync_batchnorm(part, implementation))
 
 
 @contextmanager
