@@ -132,18 +132,24 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def backend_for(device_type: str) -> ModuleType:
-    """The module that computes on ``device_type``: of ``use_backend``, else of the environment, else the default."""
-    return load_backend(_forced[-1]) if _forced else _default(device_type)
+    """The module that computes on ``device_type``: of ``use_backend``, else of the environment, else the default.
+
+    With ``torch.use_deterministic_algorithms(True)`` the default is PyTorch.
+    """
+    if _forced:
+        return load_backend(_forced[-1])
+    return _default(device_type, device_type != "cpu" and torch.are_deterministic_algorithms_enabled())
 
 
 @cache
-def _default(device_type: str) -> ModuleType:
+def _default(device_type: str, repeatable: bool) -> ModuleType:
+    """Without ``use_backend``. Only PyTorch's sums are repeatable on a GPU: spconv picks its kernels by their time."""
     device = torch.device(device_type)
     if name := os.environ.get(ENVIRONMENT):
         if problem := load_backend(name).problem(device):
             raise InputError(f"{ENVIRONMENT}={name} cannot be used on {device_type}: {problem}")
         return load_backend(name)
-    for name in PREFERRED.get(device_type, ("torch",)):
+    for name in ("torch",) if repeatable else PREFERRED.get(device_type, ("torch",)):
         if load_backend(name).problem(device) is None and (name == "torch" or _passes(name, device)):
             logger.info("sparse convolution on %s: %s", device_type, name)
             return load_backend(name)

@@ -55,7 +55,11 @@ def build_runner(config: Config) -> EngineRunner:
 
 
 class EngineRunner(Runner):
-    """Runs are counted in iterations, start where a checkpoint ends, and repeat bit by bit from their seed."""
+    """Runs are counted in iterations, start where a checkpoint ends, and repeat bit by bit from their seed.
+
+    On CUDA that needs ``randomness=dict(deterministic=True)``: without it atomic sums and spconv's choice of kernels
+    differ from run to run. Torch warns of operators that have no deterministic form.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.is_resuming = False
@@ -107,7 +111,10 @@ class EngineRunner(Runner):
         super().setup_env({"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}})
 
     def set_randomness(self, seed: int | None = 0, deterministic: bool = False) -> None:
-        """Seed everything; without a seed the run gets 0, so that every run can be repeated."""
+        """Seed everything; without a seed the run gets 0, so that every run can be repeated.
+
+        ``deterministic`` is slower; on CUDA runs do not repeat without it.
+        """
         super().set_randomness(seed or 0, deterministic=deterministic)
         if deterministic:  # some operators have no deterministic form: warn, do not stop
             torch.use_deterministic_algorithms(True, warn_only=True)
