@@ -88,11 +88,26 @@ class PointConv(Convolution):
 
 
 def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
-    """(num_out, Cout) from ``features`` (num_in, Cin) and ``weight`` (K, Cin, Cout) along ``kernel_map``."""
+    """(num_out, Cout) from ``features`` (num_in, Cin) and ``weight`` (K, Cin, Cout) along ``kernel_map``.
+
+    Computes in the dtype of the features, under autocast on CUDA in that of autocast; where the back end does not
+    compute in that dtype, the one in plain PyTorch does.
+    """
     if features.is_cuda and torch.is_autocast_enabled("cuda"):
         dtype = torch.get_autocast_dtype("cuda")
         features, weight = features.to(dtype), weight.to(dtype)
-    return backend_for(features.device.type).convolve(features, weight, kernel_map)
+    backend = backend_for(features.device.type)
+    if features.dtype not in backend.DTYPES:
+        backend = _instead(backend, features.dtype)
+    return backend.convolve(features, weight, kernel_map)
+
+
+@cache  # so that the log says it once
+def _instead(backend: ModuleType, dtype: torch.dtype) -> ModuleType:
+    """The back end in plain PyTorch, for what ``backend`` does not compute in."""
+    name = backend.__name__.rpartition(".")[2]
+    logger.info("sparse convolution in %s: torch, because %s does not compute in it", str(dtype)[6:], name)
+    return load_backend("torch")
 
 
 _forced: list[str] = []  # names of the use_backend blocks around the current call
@@ -100,7 +115,9 @@ _forced: list[str] = []  # names of the use_backend blocks around the current ca
 
 @contextmanager
 def use_backend(name: str) -> Iterator[None]:
-    """Compute with the back end ``name`` inside the block; what was computed there keeps it for its gradients.
+    """Compute with the back end ``name`` inside the block, in the dtypes that it has.
+
+    What was computed there keeps it for its gradients.
 
     Raises:
         InputError: there is no such back end, or it is not installed.
@@ -115,18 +132,24 @@ def use_backend(name: str) -> Iterator[None]:
 
 
 def backend_for(device_type: str) -> ModuleType:
-    """The module that computes on ``device_type``: of ``use_backend``, else of the environment, else the default."""
-    return load_backend(_forced[-1]) if _forced else _default(device_type)
+    """The module that computes on ``device_type``: of ``use_backend``, else of the environment, else the default.
+
+    With ``torch.use_deterministic_algorithms(True)`` the default is PyTorch.
+    """
+    if _forced:
+        return load_backend(_forced[-1])
+    return _default(device_type, device_type != "cpu" and torch.are_deterministic_algorithms_enabled())
 
 
 @cache
-def _default(device_type: str) -> ModuleType:
+def _default(device_type: str, repeatable: bool) -> ModuleType:
+    """Without ``use_backend``. Only PyTorch's sums are repeatable on a GPU: spconv picks its kernels by their time."""
     device = torch.device(device_type)
     if name := os.environ.get(ENVIRONMENT):
         if problem := load_backend(name).problem(device):
             raise InputError(f"{ENVIRONMENT}={name} cannot be used on {device_type}: {problem}")
         return load_backend(name)
-    for name in PREFERRED.get(device_type, ("torch",)):
+    for name in ("torch",) if repeatable else PREFERRED.get(device_type, ("torch",)):
         if load_backend(name).problem(device) is None and (name == "torch" or _passes(name, device)):
             logger.info("sparse convolution on %s: %s", device_type, name)
             return load_backend(name)

@@ -219,7 +219,10 @@ class MinkUNet(nn.Module):
         self.levels = 1 + sum(stage.stride == 2 for stage in stages)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
-        x = self.stem(x)
+        # inputs in metres keep their digits: bfloat16 is spaced by 0.25 m at 32 m, more than a voxel
+        with torch.autocast(x.features.device.type, enabled=False):
+            x = self.stem[0](x)
+        x = self.stem[1](x)
         skips: list[SparseTensor] = []
         for resample, blocks in zip(self.resample, self.blocks):
             if isinstance(resample, UpJoin):

@@ -8,6 +8,7 @@ searched, the others are their mirror images.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -26,7 +27,7 @@ T = TypeVar("T")
 _COLUMNS = ((0, 1), (1, -1), (1, 0), (1, 1))
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class KernelMap:
     """Pairs (input row, output row) of a convolution, offset by offset.
 
@@ -46,7 +47,8 @@ class KernelMap:
     num_in: int
     num_out: int
     center: int | None = None
-    _transposed: KernelMap | None = None
+    _transposed: KernelMap | None = None  # kept by this one
+    _back: weakref.ref[KernelMap] | None = None  # to the one that keeps this as its transposed
     _arranged: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -59,9 +61,11 @@ class KernelMap:
         """The map from outputs to inputs, which gradients take. Its offsets are the same, or mirrored."""
         if self.mirrored:
             return self
+        if self._back is not None and (kept_by := self._back()) is not None:
+            return kept_by
         if self._transposed is None:
             self._transposed = KernelMap(
-                self.rows_out, self.rows_in, self.counts, self.num_out, self.num_in, None, self
+                self.rows_out, self.rows_in, self.counts, self.num_out, self.num_in, _back=weakref.ref(self)
             )
         return self._transposed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -60,12 +60,19 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The batch with every tensor on ``device``."""
-        moved: dict[str, Any] = {
-            f.name: value.to(device, non_blocking=True)
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), Tensor)
+        # values on their way to the CPU would be read before they are there
+        away = torch.device(device).type != "cpu"
+        return self._each(lambda value: value.to(device, non_blocking=away))
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory that a GPU reads by itself; torch's loader calls this where ``pin_memory`` is set."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {
+            f.name: change(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
         }
-        return replace(self, **moved)
+        return replace(self, **changed)
 
 
 # field -> (what its values count, so that collate knows by how much to shift them)

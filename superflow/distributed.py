@@ -7,16 +7,35 @@ DistributedDataParallel takes, is then the gradient of the joint loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+_alone: list[bool] = []  # one entry for each `each_rank_alone` block around the current call
+
+
+@contextmanager
+def each_rank_alone() -> Iterator[None]:
+    """Inside the block `world_size` is 1, so that gathers and sums stay within the process.
+
+    For what ranks do unequally often, such as their batches of an evaluation set: a collective would wait forever for
+    the rank that has no batch left.
+    """
+    _alone.append(True)
+    try:
+        yield
+    finally:
+        _alone.pop()
+
 
 def world_size() -> int:
-    """Number of ranks; 1 when no process group exists."""
+    """Number of ranks; 1 when no process group exists, and within `each_rank_alone`."""
+    if _alone:
+        return 1
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 

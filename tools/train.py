@@ -69,6 +69,11 @@ def run(program: str, args: argparse.Namespace, work: Any) -> int:
     except KeyboardInterrupt:
         print(f"{program}: stopped; add --resume to go on from the newest checkpoint", file=sys.stderr)
         return 130
+    finally:
+        if "torch" in sys.modules:  # without it there are no processes to part from
+            from superflow.engine.launch import stop_distributed
+
+            stop_distributed()
 
 
 def prepare_environment(args: argparse.Namespace) -> None:
@@ -100,7 +105,6 @@ def _train(args: argparse.Namespace) -> int:
     from superflow.engine import build_runner
     from superflow.engine.dry_run import dry_run
     from superflow.engine.hooks import DivergedError
-    from superflow.engine.launch import stop_distributed
 
     config = read_config(args, amp=args.amp, resume=args.resume or False)
     if config.get("train_cfg") is None:
@@ -113,7 +117,6 @@ def _train(args: argparse.Namespace) -> int:
     except DivergedError as error:
         print(f"superflow train: {error}", file=sys.stderr)
         return 1
-    stop_distributed()
     return 0
 
 

@@ -21,6 +21,7 @@ visualizer = dict(
     vis_backends=[dict(type="LocalVisBackend"), dict(type="TensorboardVisBackend")],
 )
 
+# deterministic: on CUDA runs need it to repeat bit by bit, and are slower; on the CPU they repeat anyway.
 randomness = dict(seed=0, deterministic=False)
 # threads: of torch in the training process, None for the machine's default. Loader workers have one each.
 env_cfg = dict(threads=None, cudnn_benchmark=False)

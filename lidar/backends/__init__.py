@@ -1,6 +1,7 @@
-"""Ways to compute the same convolution. A back end is a module with four functions:
+"""Ways to compute the same convolution. A back end is a module with four functions and what it computes in:
 
 ``problem(device) -> str | None``: why it cannot run there, None if it can; ``version() -> str``;
 ``prepare(kernel_map)``: arrange the pairs of a map now instead of in the first layer that needs them;
-``convolve(features (V, Cin), weight (K, Cin, Cout), kernel_map) -> (W, Cout)``, differentiable in both.
+``convolve(features (V, Cin), weight (K, Cin, Cout), kernel_map) -> (W, Cout)``, differentiable in both;
+``DTYPES``: of the features and the weight.
 """

@@ -15,6 +15,8 @@ from torch import Tensor
 
 from ..sparse import KernelMap
 
+DTYPES = (torch.float32, torch.float16)
+
 
 def problem(device: torch.device) -> str | None:
     """Why spconv cannot run on ``device``, or None."""
@@ -48,7 +50,9 @@ def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     # spconv keeps (Cout, kx, ky, kz, Cin); the order of the offsets is the same
     filters = weight.permute(2, 0, 1).contiguous().view(channels_out, side, side, side, channels_in)
     run = functional.indice_subm_conv if kernel_map.mirrored else functional.indice_conv
-    return run(features.contiguous(), filters, listed, counts, kernel_map.num_out, ConvAlgo.Native)
+    # under autocast, of whatever dtype, spconv would cast to float16 by itself
+    with torch.autocast("cuda", enabled=False):
+        return run(features.contiguous(), filters, listed, counts, kernel_map.num_out, ConvAlgo.Native)
 
 
 def prepare(kernel_map: KernelMap) -> tuple[Tensor, Tensor]:
@@ -57,11 +61,14 @@ def prepare(kernel_map: KernelMap) -> tuple[Tensor, Tensor]:
 
 
 def _pairs(kernel_map: KernelMap) -> tuple[Tensor, Tensor]:
-    """(2, K, P) int32 input and output rows padded with -1, and (K,) int32 counts, as spconv keeps them."""
+    """(2, K, P) int32 input and output rows padded with -1, and (K,) int32 counts, as spconv keeps them.
+
+    The counts stay on the CPU: there every layer reads them, and elsewhere it would wait for the device to do so.
+    """
     counts = list(kernel_map.counts)
     device = kernel_map.rows_in.device
     table = torch.full((2, len(counts), max(1, *counts)), -1, dtype=torch.int32, device=device)
     for side, rows in enumerate((kernel_map.rows_in, kernel_map.rows_out)):
         for k, part in enumerate(rows.split(counts)):
             table[side, k, : len(part)] = part
-    return table, torch.tensor(counts, dtype=torch.int32, device=device)
+    return table, torch.tensor(counts, dtype=torch.int32)

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from ..sparse import KernelMap
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+
 # Rows and pairs of a block at most: the first keeps gathered rows in the cache, the second bounds the workspace
 # (32k pairs x 256 channels x 4 bytes = 34 MB).
 CPU_BLOCK = (8192, 32 * 1024)
@@ -67,9 +69,11 @@ class _Convolve(torch.autograd.Function):
         need_features, need_weight, _ = ctx.needs_input_grad
         grad = grad.contiguous()
         grad_features = torch.empty_like(features) if need_features else None
-        grad_weight = torch.zeros_like(weight) if need_weight else None
+        # in half precision a block's share would be lost in the sum over many blocks
+        total = torch.promote_types(weight.dtype, torch.float32)
+        grad_weight = torch.zeros_like(weight, dtype=total) if need_weight else None
         _backward(features, weight, grad, ctx.kernel_map, grad_features, grad_weight)
-        return grad_features, grad_weight, None
+        return grad_features, None if grad_weight is None else grad_weight.to(weight.dtype), None
 
 
 def _forward(features: Tensor, weight: tuple[Tensor, ...], kernel_map: KernelMap, output: Tensor) -> None:
@@ -101,13 +105,21 @@ def _backward(
         for k, rows_in, rows_out, product in parts:
             gathered = grad.index_select(0, rows_in)
             if grad_weight is not None:
-                grad_weights[k].addmm_(features.index_select(0, rows_out).t(), gathered)
+                _add_product(grad_weights[k], features.index_select(0, rows_out).t(), gathered)
             if grad_features is not None:
                 torch.mm(gathered, weights[k], out=product)
         if grad_features is not None:
             _sum_products(block, products, grad, center, grad_features)
     if grad_weight is not None and kernel_map.center is not None:
-        torch.mm(features.t(), grad, out=grad_weight[kernel_map.center])
+        _add_product(grad_weight[kernel_map.center], features.t(), grad)
+
+
+def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """``total`` += ``a`` @ ``b``; these may be of half precision where the total is not."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total += a @ b
 
 
 def _sum_products(

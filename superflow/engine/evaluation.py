@@ -66,6 +66,8 @@ class SegmentationMetric:
 class LossMetric:
     """Means over batches of what ``model.loss`` returns, for sets held out of pretraining.
 
+    Each batch is looked at by itself, so that the number of processes does not change them.
+
     Args:
         prefix: put before each name.
     """

@@ -22,7 +22,8 @@ def start_distributed(
 
     Args:
         launcher: ``pytorch`` for torchrun, ``slurm`` for srun with one task a device.
-        backend: None takes nccl for CUDA tensors and gloo for those on the CPU.
+        backend: None takes nccl for CUDA tensors and gloo for those on the CPU, where evaluation counts; so does
+            ``nccl``, which has nothing for the CPU.
         timeout: seconds after which a collective gives up.
         port: of rank 0 under Slurm, unless MASTER_PORT says another.
 
@@ -43,7 +44,8 @@ def start_distributed(
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
-    backend = backend or ("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
+    backend = "cpu:gloo,cuda:nccl" if backend == "nccl" else backend
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
 
 

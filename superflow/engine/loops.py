@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from mmengine.runner import BaseLoop
 
-from ..distributed import copy_from_first
+from ..distributed import copy_from_first, each_rank_alone
 from ..errors import InputError
 from .registry import LOOPS
 from .sampler import step_seed
@@ -146,7 +146,8 @@ class _Pass(BaseLoop):
             runner.call_hook(f"before_{stage}_iter", batch_idx=row, data_batch=batch)
             # whatever a model draws here is the same at every evaluation
             seed_step(runner.seed, row, runner.rank)
-            outputs = step(batch)
+            with each_rank_alone():  # ranks may have unequally many batches
+                outputs = step(batch)
             self.evaluator.process(data_samples=outputs, data_batch=batch)
             runner.call_hook(f"after_{stage}_iter", batch_idx=row, data_batch=batch, outputs=outputs)
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))

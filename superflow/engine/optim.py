@@ -88,7 +88,8 @@ class AmpOptimWrapper(OptimWrapper):
     """Autocast around the forward pass on CUDA; float16 with a gradient scaler, bfloat16 without.
 
     Args:
-        dtype: ``bfloat16`` or ``float16``; None takes bfloat16 where the device has it.
+        dtype: ``bfloat16`` or ``float16``; None takes bfloat16 where the device computes in it, instead of emulating
+            it (from Ampere on).
         optimizer, accumulative_counts, clip_grad: as in mmengine's ``OptimWrapper``.
 
     Raises:
@@ -108,7 +109,8 @@ class AmpOptimWrapper(OptimWrapper):
         super().__init__(optimizer, accumulative_counts=accumulative_counts, clip_grad=clip_grad)
         if dtype not in (None, "bfloat16", "float16"):
             raise InputError(f"optim_wrapper.dtype is {dtype!r}; use 'bfloat16' or 'float16'")
-        self.dtype = getattr(torch, dtype or ("bfloat16" if torch.cuda.is_bf16_supported() else "float16"))
+        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        self.dtype = getattr(torch, dtype or ("bfloat16" if bfloat16 else "float16"))
         self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype == torch.float16)
 
     @contextmanager

@@ -55,7 +55,11 @@ def build_runner(config: Config) -> EngineRunner:
 
 
 class EngineRunner(Runner):
-    """Runs are counted in iterations, start where a checkpoint ends, and repeat bit by bit from their seed."""
+    """Runs are counted in iterations, start where a checkpoint ends, and repeat bit by bit from their seed.
+
+    On CUDA that needs ``randomness=dict(deterministic=True)``: without it atomic sums and spconv's choice of kernels
+    differ from run to run. Torch warns of operators that have no deterministic form.
+    """
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.is_resuming = False
@@ -107,7 +111,10 @@ class EngineRunner(Runner):
         super().setup_env({"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}})
 
     def set_randomness(self, seed: int | None = 0, deterministic: bool = False) -> None:
-        """Seed everything; without a seed the run gets 0, so that every run can be repeated."""
+        """Seed everything; without a seed the run gets 0, so that every run can be repeated.
+
+        ``deterministic`` is slower; on CUDA runs do not repeat without it.
+        """
         super().set_randomness(seed or 0, deterministic=deterministic)
         if deterministic:  # some operators have no deterministic form: warn, do not stop
             torch.use_deterministic_algorithms(True, warn_only=True)
@@ -168,15 +175,15 @@ class EngineRunner(Runner):
         """On its device, and in several processes with gradients averaged over them.
 
         Batch norm in several processes: each normalises with its own batch (``sync_bn="torch"`` joins them, on
-        CUDA). Running statistics are rank 0's, broadcast before every forward pass, so that a resumed run
-        continues exactly; ``model_wrapper_cfg=dict(broadcast_buffers=False)`` keeps them apart.
+        CUDA, but for those of a teacher). Running statistics are rank 0's, broadcast before every forward pass, so
+        that a resumed run continues exactly; ``model_wrapper_cfg=dict(broadcast_buffers=False)`` keeps them apart.
         """
         device = torch.device("cuda", torch.cuda.current_device()) if torch.cuda.is_available() else "cpu"
         model = model.to(device)
         if not self.distributed:
             return model
         if self.cfg.get("sync_bn"):
-            model = convert_sync_batchnorm(model, self.cfg.sync_bn)
+            _join_batch_norm(self.plain_model, self.cfg.sync_bn)
         options = {"find_unused_parameters": self.cfg.get("find_unused_parameters", False)}
         options |= {name: value for name, value in (model_wrapper_cfg or {}).items() if name != "type"}
         devices = [device] if torch.cuda.is_available() else None
@@ -340,6 +347,16 @@ class EngineRunner(Runner):
             ) from error
         self.train_loop._iter = meta["iter"]
         self._seconds_before = meta["seconds"]
+
+
+def _join_batch_norm(model: nn.Module, implementation: str) -> None:
+    """Let the batch norms of ``model`` normalise over all processes, but for a teacher's.
+
+    Those have nothing to join, and timm's are activations as well, which would be lost.
+    """
+    for name, part in model.named_children():
+        if name != "teacher":
+            setattr(model, name, convert_sync_batchnorm(part, implementation))
 
 
 @contextmanager

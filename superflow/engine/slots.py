@@ -136,7 +136,6 @@ def top_slots() -> dict[str, Any]:
         "custom_imports",
         "find_unused_parameters",
         "sync_bn",
-        "compile",
         "model_wrapper_cfg",
     )
     slots |= dict.fromkeys(extra, ANY)

@@ -58,6 +58,7 @@ def written(folder: Path, text: str) -> Path:
             r"model: has no 'type'; choose one of .*ToyModel",
         ),
         ('dict(type="ToyModel", width=8)', "8", r"model: is 8; it must be a dict"),
+        ("val_cfg = dict()", "compile = True", r"written\.py:\d+: nothing reads 'compile'"),
         ("val_cfg = dict()", "val_cfg = dict(", r"written\.py:\d+: is no valid Python"),
         ("val_cfg = dict()", "val_cfg = dict(a=b)", r"written\.py: cannot be read \(NameError: name 'b'"),
     ],

@@ -112,3 +112,16 @@ def test_mistake_06_a_schedule_by_epoch_is_refused() -> None:
 def test_mixed_precision_is_refused_on_a_cpu() -> None:
     with pytest.raises(InputError, match="needs a CUDA device: bf16 on a CPU is 20-40 times slower"):
         AmpOptimWrapper(torch.optim.SGD(ToyModel().parameters(), lr=0.1))
+
+
+@pytest.mark.parametrize(("emulated", "dtype"), [(True, torch.float16), (False, torch.bfloat16)])
+def test_bfloat16_that_is_only_emulated_is_not_chosen(
+    monkeypatch, emulated: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or not emulated
+    )
+    optim = AmpOptimWrapper(torch.optim.SGD(ToyModel().parameters(), lr=0.1))
+    assert optim.dtype == dtype
+    assert optim.scaler.is_enabled() == (dtype == torch.float16)

@@ -9,13 +9,17 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
+from mmengine.config import Config
 from rank_driver import OPTIONS
+from torch import nn
 
-from superflow.engine import read_checkpoint
+from superflow.engine import read_checkpoint, runner
 from superflow.engine.launch import slurm_environment, start_distributed
 from superflow.errors import InputError
 
@@ -99,3 +103,47 @@ def test_a_launcher_without_its_environment_says_how_to_start(monkeypatch: pytes
         start_distributed("pytorch")
     with pytest.raises(InputError, match="launcher 'mpi' is unknown; use one of none, pytorch, slurm"):
         start_distributed("mpi")
+
+
+@pytest.mark.parametrize(
+    ("asked", "gpu", "expected"),
+    [
+        (None, True, "cpu:gloo,cuda:nccl"),
+        ("nccl", True, "cpu:gloo,cuda:nccl"),  # alone it could not add what evaluation counts on the CPU
+        ("gloo", True, "gloo"),
+        (None, False, "gloo"),
+    ],
+)
+def test_there_is_always_a_back_end_for_tensors_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, asked: str | None, gpu: bool, expected: str
+) -> None:
+    started = []
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: started.append(backend))
+    start_distributed("pytorch", backend=asked)
+    assert started == [expected]
+
+
+class NormAct(nn.BatchNorm2d):
+    """Batch norm with an activation in it, as timm builds its networks."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images).relu()
+
+
+def test_joined_batch_norm_leaves_the_teacher_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    student = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    model = nn.ModuleDict(
+        {"student": student, "teacher": nn.Sequential(nn.Conv2d(3, 4, 1), NormAct(4))}
+    ).eval()
+    images = torch.randn(2, 3, 5, 5, generator=torch.Generator().manual_seed(0))
+    before = model["teacher"](images)
+    monkeypatch.setattr(runner, "MMDistributedDataParallel", lambda model, **options: model)
+    run = SimpleNamespace(distributed=True, cfg=Config({"sync_bn": "torch"}), plain_model=model)
+    runner.EngineRunner.wrap_model(run, None, model)
+    assert isinstance(model["student"][1], nn.SyncBatchNorm)
+    assert torch.equal(model["teacher"](images), before)

@@ -8,6 +8,7 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -18,7 +19,8 @@ from torch import nn
 from superflow.batch import Batch, collate
 from superflow.engine import DATASETS, HOOKS, MODELS, load_config, read_checkpoint
 from superflow.engine.dry_run import dry_run
-from superflow.engine.hooks import DivergedError
+from superflow.engine.hooks import DivergedError, LoggerHook
+from superflow.engine.hooks import result as result_hook
 from superflow.engine.model import EngineModel
 from superflow.engine.sampler import drawn_item
 from superflow.errors import InputError, MissingFileError
@@ -275,6 +277,35 @@ def test_the_result_says_all_that_a_table_needs(train: Train) -> None:
         runner.work_dir,
     )
     assert sorted(path.name for path in runner.work_path.glob("*.pth")) == ["best_miou.pth", "iter_12.pth"]
+
+
+@pytest.mark.parametrize("stage", ["train", "val", "test"])
+def test_the_peak_of_cuda_memory_outlives_the_lines_of_the_log(
+    monkeypatch: pytest.MonkeyPatch, stage: str
+) -> None:
+    """mmengine starts torch's count anew with every line that it writes."""
+    count = [500 * 2**20]
+
+    def line(*given: Any) -> tuple[dict[str, Any], str]:
+        count[0] = 10 * 2**20
+        return {}, ""
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: count[0])
+    monkeypatch.setattr(result_hook, "_cuda_peak", 0)
+    nothing = SimpleNamespace(info=lambda text: None, add_scalars=lambda *given, **options: None)
+    runner = SimpleNamespace(
+        log_processor=SimpleNamespace(get_log_after_iter=line),
+        logger=nothing,
+        visualizer=nothing,
+        iter=0,
+        train_dataloader=range(9),
+    )
+    hook = LoggerHook(interval=1)
+    hook.json_log_path = ""
+    getattr(hook, f"after_{stage}_iter")(runner, 0)
+    assert count[0] < 500 * 2**20
+    assert result_hook.peak_memory()["peak_cuda_memory_mb"] == 500
 
 
 def test_miou_is_that_of_a_plain_count(train: Train) -> None:

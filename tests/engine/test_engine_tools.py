@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import subprocess
@@ -11,10 +12,14 @@ from typing import IO
 
 import pytest
 import torch
+import torch.distributed as dist
 
+from superflow.engine.launch import stop_distributed
+from superflow.errors import InputError
 from superflow.tools.main import COMMANDS, main
 from superflow.tools.test import main as evaluate
 from superflow.tools.train import main as train_main
+from superflow.tools.train import run
 
 
 def test_help_lists_the_commands_without_importing_torch() -> None:
@@ -116,3 +121,28 @@ def test_a_folder_without_a_checkpoint_cannot_be_tested(
 ) -> None:
     assert evaluate([str(toy_config), str(toy_config.parent)]) == 2
     assert "holds no checkpoint; give the folder of a run or a .pth file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("failure", "code"),
+    [(None, 0), (InputError("bad"), 2), (KeyboardInterrupt(), 130), (RuntimeError("worse"), None)],
+)
+def test_no_command_leaves_a_process_group_behind(
+    tmp_path: Path, failure: BaseException | None, code: int | None
+) -> None:
+    def work(args: argparse.Namespace) -> int:
+        dist.init_process_group("gloo", f"file://{tmp_path}/store", rank=0, world_size=1)
+        if failure is not None:
+            raise failure
+        return 0
+
+    args = argparse.Namespace(local_rank=None)
+    try:
+        if code is None:
+            with pytest.raises(RuntimeError, match="worse"):
+                run("superflow test", args, work)
+        else:
+            assert run("superflow test", args, work) == code
+        assert not dist.is_initialized()
+    finally:
+        stop_distributed()

@@ -104,6 +104,25 @@ def test_blocks_do_not_show(monkeypatch, kind, block):
     assert_equals_dense(kind, "torch", torch.float64, 1e-12, random_pyramid((5, 6, 7), 0.4, wraps=True))
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", KINDS)
+def test_weight_gradients_lose_nothing_between_blocks(monkeypatch, kind, dtype):
+    """In half precision the sum over many blocks would not notice the share of a single one."""
+    offsets, _, kernel_map, level = KINDS[kind]
+    pyramid = random_pyramid((16, 16, 16), 0.5)
+    # of one sign, as behind a ReLU, the sum grows far beyond what a block adds to it
+    features = draw(len(pyramid.level(level)), 3).abs().to(dtype)
+    monkeypatch.setattr(torch_blocks, "CPU_BLOCK", (4, 1 << 20))
+    gradients = []
+    for kind_of_number in (dtype, torch.float64):
+        weight = torch.zeros(offsets, 3, 2, dtype=kind_of_number, requires_grad=True)
+        conv.convolve(features.to(kind_of_number), weight, kernel_map(pyramid)).sum().backward()
+        assert weight.grad.dtype == kind_of_number
+        gradients.append(weight.grad.double())
+    got, want = gradients
+    assert (got - want).abs().max() <= 2 * torch.finfo(dtype).eps * want.abs().max()
+
+
 @pytest.mark.parametrize(("name", "dtype", "tolerance"), BACKENDS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_cells_give_no_features_and_zero_gradients(name, dtype, tolerance, kind):
@@ -173,6 +192,56 @@ def test_autocast_on_the_cpu_does_not_reach_the_products():
         assert conv.convolve(features, weight, pyramid.subm(0)).equal(want)
 
 
+def test_what_a_back_end_does_not_compute_in_is_left_to_pytorch(monkeypatch):
+    """bfloat16 by spconv would become float16, whose gradients nobody scales."""
+    spconv = conv.load_backend("spconv")
+    given = []
+    monkeypatch.setattr(spconv, "problem", lambda device: None)
+    monkeypatch.setattr(
+        spconv,
+        "convolve",
+        lambda features, *rest: (given.append(features.dtype), torch_blocks.convolve(features, *rest))[1],
+    )
+    pyramid = random_pyramid((6, 6, 6), 0.4)
+    features, weight = draw(len(pyramid.level(0)), 8), draw(27, 8, 8)
+    for dtype in (torch.float32, torch.float16, torch.bfloat16, torch.float64):
+        arguments = features.to(dtype), weight.to(dtype), pyramid.subm(0)
+        with conv.use_backend("spconv"):
+            got = conv.convolve(*arguments)
+        assert got.dtype == dtype
+        assert got.equal(torch_blocks.convolve(*arguments))
+    assert given == [torch.float32, torch.float16]
+
+
+@pytest.mark.skipif(find_spec("spconv") is None, reason="spconv is not installed")
+@pytest.mark.parametrize("kind", KINDS)
+def test_spconv_does_not_cast_by_itself(monkeypatch, kind):
+    from spconv.pytorch import functional
+
+    seen = []
+    for name in ("indice_subm_conv", "indice_conv"):
+        plainly = getattr(functional, name)
+        monkeypatch.setattr(
+            functional,
+            name,
+            lambda *given, plainly=plainly: (
+                seen.append(torch.is_autocast_enabled("cuda")),
+                plainly(*given),
+            )[1],
+        )
+    offsets, _, kernel_map, level = KINDS[kind]
+    pyramid = random_pyramid((6, 6, 6), 0.4)
+    features, weight = draw(len(pyramid.level(level)), 8), draw(offsets, 8, 8)
+    before = torch.is_autocast_enabled("cuda")
+    torch.set_autocast_enabled("cuda", True)
+    try:
+        conv.load_backend("spconv").convolve(features, weight, kernel_map(pyramid))
+        assert torch.is_autocast_enabled("cuda")
+    finally:
+        torch.set_autocast_enabled("cuda", before)
+    assert seen == [False]
+
+
 def test_inputs_are_not_changed():
     pyramid = random_pyramid((6, 6, 6), 0.4)
     features, weight = draw(len(pyramid.level(0)), 8).requires_grad_(), draw(27, 8, 8).requires_grad_()
@@ -234,6 +303,23 @@ def test_the_back_end_is_chosen_by_block_then_environment(monkeypatch):
     ):
         pass
     conv._default.cache_clear()
+
+
+def test_runs_that_shall_repeat_on_a_gpu_leave_out_spconv(monkeypatch):
+    monkeypatch.delenv(conv.ENVIRONMENT, raising=False)
+    spconv = conv.load_backend("spconv")
+    monkeypatch.setattr(spconv, "problem", lambda device: None)
+    monkeypatch.setattr(conv, "_passes", lambda name, device: True)
+    conv._default.cache_clear()
+    try:
+        assert conv.backend_for("cuda") is spconv
+        torch.use_deterministic_algorithms(True)
+        assert conv.backend_for("cuda") is torch_blocks
+        torch.use_deterministic_algorithms(False)
+        assert conv.backend_for("cuda") is spconv
+    finally:
+        torch.use_deterministic_algorithms(False)
+        conv._default.cache_clear()
 
 
 def test_a_build_that_cannot_be_imported_is_a_problem(monkeypatch):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 import torch
 
 from superflow.errors import InputError
 from superflow.lidar import conv
 from superflow.lidar.minkunet import MINKUNET, MinkUNet, Norm, use_statistics
-from superflow.lidar.sparse import Pyramid, SparseTensor
+from superflow.lidar.sparse import KernelMap, Pyramid, SparseTensor
 
 
 def blob(cells_across: int = 24, density: float = 0.08, clouds: int = 2, seed: int = 0) -> Pyramid:
@@ -103,6 +105,22 @@ def test_gradients_are_the_slope_of_the_loss(depth):
     # so short a step because normalising a few coarse cells bends sharply
     with torch.no_grad():
         assert float(loss(1e-10) - loss(-1e-10)) / 2e-10 == pytest.approx(slope, rel=1e-3)
+
+
+def test_kernel_maps_do_not_outlive_their_step():
+    """In a cycle they would keep the device's memory until Python looks for cycles."""
+    net, known = MinkUNet("tiny", width=0.25), {id(one) for one in kernel_maps()}
+    gc.disable()
+    try:
+        net(tensor(blob())).features.square().sum().backward()
+        left = [one for one in kernel_maps() if id(one) not in known]
+    finally:
+        gc.enable()
+    assert left == []
+
+
+def kernel_maps() -> list[KernelMap]:
+    return [one for one in gc.get_objects() if type(one) is KernelMap]
 
 
 def test_width_and_output_are_numbers():

@@ -66,6 +66,9 @@ def test_halving_pairs_every_cell_with_its_parent(shape, wraps):
     assert listed(down) == sorted(want)
     assert sorted(listed(down.transposed)) == sorted((k, row, parent) for k, parent, row in want)
     assert down.transposed.transposed is down
+    alone = random_pyramid(shape, 0.4, wraps).down(0).transposed  # the map that it came from is gone
+    assert listed(alone.transposed) == listed(down)
+    assert alone.transposed.transposed is alone
 
 
 def test_maps_are_built_once_and_shared():

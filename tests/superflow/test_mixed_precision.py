@@ -55,7 +55,10 @@ def test_a_step_in_mixed_precision_is_the_step_with_rounded_features(student, ki
 
 
 def test_the_backbone_runs_in_half_precision(monkeypatch):
-    """On a GPU autocast reaches the convolutions, on a CPU it does not: here they are given what they get there."""
+    """On a GPU autocast reaches the convolutions, on a CPU it does not: here they are given what they get there.
+
+    Only the first takes its inputs, which may be metres and raw intensities, as they are.
+    """
     torch.manual_seed(0)
     encoder = LidarEncoder(
         grid={"type": "cubic", "size_m": 0.5}, backbone={"depth": "tiny"}, inputs=("height", "one")
@@ -72,14 +75,20 @@ def test_the_backbone_runs_in_half_precision(monkeypatch):
 
     plain = features()
     plainly = conv.convolve
-    monkeypatch.setattr(
-        conv,
-        "convolve",
-        lambda features, weight, where: plainly(features.bfloat16(), weight.bfloat16(), where),
-    )
+    computed_in = []
+
+    def as_on_a_gpu(features, weight, where):
+        if torch.is_autocast_enabled("cpu"):
+            features, weight = features.bfloat16(), weight.bfloat16()
+        computed_in.append(features.dtype)
+        return plainly(features, weight, where)
+
+    monkeypatch.setattr(conv, "convolve", as_on_a_gpu)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = features()
     assert half.dtype == torch.bfloat16
+    assert computed_in[0] == torch.float32
+    assert set(computed_in[1:]) == {torch.bfloat16}
     assert float((half.float() - plain).detach().norm() / plain.detach().norm()) < 0.05
     half.float().square().mean().backward()
     assert all(p.grad is not None and p.grad.dtype == torch.float32 for p in encoder.parameters())

@@ -16,7 +16,9 @@ from superflow.downstream.metrics import ConfusionMatrix, class_predictions
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.voting import Ballot, VotingOptions, vote
 from superflow.hub import Backbone, BackboneCard
+from superflow.lidar.backends import spconv
 from superflow.lidar.encoder import LidarEncoder
+from superflow.lidar.sparse import Pyramid
 from superflow.pretrainer import Pretrainer
 
 GRIDS = {
@@ -64,6 +66,18 @@ def test_the_stand_in_refuses_what_a_gpu_refuses():
         assert (there + here.to(DEVICE)).device == DEVICE
         assert type(there.cpu()) is torch.Tensor
         assert torch.zeros(2, device=there.device).tolist() == [0, 0]
+
+
+def test_the_counts_that_spconv_reads_stay_on_the_cpu():
+    """Its layers read them on the host: on the device, each would wait for it."""
+    cells = torch.ones(1, 3, 3, 3).nonzero()
+    plain, _ = spconv.prepare(Pyramid.from_cells(cells, (3, 3, 3), num_clouds=1).subm(0))
+    with OtherDevice():
+        table, counts = spconv.prepare(Pyramid.from_cells(moved(cells), (3, 3, 3), num_clouds=1).subm(0))
+    assert table.device == DEVICE
+    assert torch.equal(table.inner, plain)
+    assert type(counts) is torch.Tensor
+    assert counts.sum() == (plain[0] >= 0).sum()
 
 
 @pytest.mark.parametrize("grid", GRIDS)

@@ -115,8 +115,22 @@ def peak_memory() -> dict[str, float]:
     """Highest memory so far [MB]: of this process, and of its CUDA device where there is one."""
     peaks = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
     if torch.cuda.is_available():
-        peaks["peak_cuda_memory_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+        peaks["peak_cuda_memory_mb"] = round(cuda_peak() / 2**20, 1)
     return peaks
+
+
+_cuda_peak = 0  # of what was read so far: mmengine starts torch's own count anew with every line of the log
+
+
+def cuda_peak() -> int:
+    """Highest memory so far [bytes] of tensors on the CUDA device; 0 where there is none.
+
+    To be read before anything that starts torch's count anew.
+    """
+    global _cuda_peak
+    if torch.cuda.is_available():
+        _cuda_peak = max(_cuda_peak, torch.cuda.max_memory_allocated())
+    return _cuda_peak
 
 
 def _json(value: Any) -> Any:

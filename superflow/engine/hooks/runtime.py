@@ -13,6 +13,7 @@ from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
 from torch import Tensor
 
 from ..registry import HOOKS
+from .result import cuda_peak
 
 
 @HOOKS.register_module()
@@ -60,6 +61,7 @@ class LoggerHook(MMEngineLoggerHook):
         """Whether this iteration gets a line."""
         due = super().every_n_inner_iters(batch_idx, n) or time.monotonic() - self._last > self.seconds
         self._last = time.monotonic() if due else self._last
+        cuda_peak()  # mmengine asks before it writes a line, and then starts the count of memory anew
         return due
 
 

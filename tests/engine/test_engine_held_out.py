@@ -1,0 +1,59 @@
+"""The loss on held-out clips in two processes, one of which has a batch more than the other."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+import torch.distributed as dist
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "superflow"))
+import pretrainer_rank
+from small_batch import make_clip
+
+from superflow.engine.evaluation import LossMetric
+from superflow.engine.loader import build_loader
+from superflow.engine.loops import ValLoop
+from superflow.engine.model import EngineModel
+
+CLIPS = 3
+
+
+def evaluate(rank: int) -> dict[str, float]:
+    """What an evaluation during pretraining says."""
+    model = EngineModel(pretrainer_rank.model())
+    runner = SimpleNamespace(
+        model=model,
+        engine_model=model,
+        seed=0,
+        rank=rank,
+        call_hook=lambda name, **given: None,
+        build_evaluator=lambda metric: metric,
+    )
+    clips = [make_clip(seed) for seed in range(CLIPS)]
+    loader = build_loader({"dataset": clips}, seed=0, training=False)
+    return ValLoop(runner, loader, LossMetric()).run()
+
+
+def test_ranks_with_unequally_many_batches_evaluate_like_one_process(tmp_path: Path) -> None:
+    commands = [[sys.executable, __file__, str(rank), str(tmp_path)] for rank in (0, 1)]
+    processes = [subprocess.Popen(command) for command in commands]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    one = evaluate(0)
+    assert one["loss"] > 0
+    for rank in (0, 1):
+        assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(one, rel=1e-5)
+
+
+if __name__ == "__main__":
+    rank, folder = int(sys.argv[1]), Path(sys.argv[2])
+    torch.set_num_threads(1)
+    limit = timedelta(seconds=20)  # a rank that waits for one without a batch would wait that long
+    dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=limit)
+    torch.save(evaluate(rank), folder / f"{rank}.pt")
+    dist.destroy_process_group()
