@@ -236,7 +236,7 @@ CASES = {
     "truncated scan, training": Case(
         cut_scan,
         train,
-        r"LIDAR_TOP/scene-0001__\d+\.pcd\.bin: 993 bytes are not whole points .* copy it again",
+        r"LIDAR_TOP/scene-0001__\d+\.pcd\.bin: 993 bytes are not whole points .*copy it again",
         kept=LOGS,
     ),
     "truncated scan, check": Case(
