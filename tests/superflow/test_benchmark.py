@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from superflow.benchmark import Arm, Plan, load_plan, lookup_control, markdown, run_arm, run_arms, table
+from superflow.datasets.index import LogIndex
 from superflow.errors import InputError, MissingFileError
 
 RECORD = {
@@ -59,6 +60,20 @@ def prepared(pandaset_root, tmp_path_factory):
     from superflow.datasets.nuscenes import write_index
 
     return write_index(pandaset_root, tmp_path_factory.mktemp("prepared"), version="v1.0-mini").folder
+
+
+def test_frames_without_labels_neither_train_nor_judge_a_probe(prepared, tmp_path, monkeypatch):
+    bare = set(LogIndex.open(prepared).rows(["scene-9002[1:2]", "scene-9002[51:52]"]).tolist())
+    labelled = LogIndex.has_labels
+    monkeypatch.setattr(
+        LogIndex, "has_labels", lambda self, row: int(row) not in bare and labelled(self, row)
+    )
+    plan = Plan(
+        arms=(Arm("raw", "raw"),), train=["scene-9002[0:5]"], evaluate=["scene-9002[50:52]"], vote_frames=1
+    )
+    found = run_arm(plan, plan.arms[0], 0, prepared=prepared, out=tmp_path)
+    assert found["probe"]["protocol"]["train_frames"] == 4
+    assert found["probe"]["protocol"]["eval_frames"] == 1
 
 
 def test_the_look_up_control_stands_above_the_arms(prepared, tmp_path, monkeypatch):
