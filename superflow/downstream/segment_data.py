@@ -18,6 +18,7 @@ from ..datasets.frame import Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError
 from ..lidar.augment import augment
+from ..lidar.viewpoint import draw_spot, thin_as_from
 from ..limits import Count, Limits, draw_count
 from ..protocol import data_record
 from .fractions import read_tokens
@@ -42,6 +43,8 @@ class SegmentDataset(Dataset):
             too (`limits.draw_count`), or None for all.
         limits: region kept in training, ``Limits`` or a dict of its fields.
         augmentation: options of ``lidar.augment.augment``, such as ``dict(flip=0.5)``.
+        viewpoint_m: in training a scan is thinned, and its coordinates shifted, as if its scanner had stood at a random
+            spot up to so many metres away, see ``lidar.viewpoint``; needs ``max_points``. 0 leaves it where it was.
         raw_intensity: intensity in 0..255 instead of [0, 1], as published code has it.
         pseudo_labels: folder that `superflow test --pseudo-labels` wrote. Frames with a file there are trained on it,
             the others on their own labels.
@@ -64,6 +67,7 @@ class SegmentDataset(Dataset):
         max_points: Count = None,
         limits: Limits | dict[str, Any] | None = None,
         augmentation: dict[str, Any] | None = None,
+        viewpoint_m: float = 0.0,
         raw_intensity: bool = False,
         pseudo_labels: str | Path | None = None,
     ) -> None:
@@ -84,6 +88,9 @@ class SegmentDataset(Dataset):
         self.max_points = max_points
         self.limits = Limits.from_record(limits)
         self.augmentation = dict(augmentation or {})
+        if viewpoint_m and max_points is None:
+            raise InputError("viewpoint_m thins clouds; say to how many points with max_points")
+        self.viewpoint_m = viewpoint_m
         self.raw_intensity = raw_intensity
 
     def __len__(self) -> int:
@@ -191,7 +198,12 @@ class SegmentDataset(Dataset):
             self.max_points,
             lambda: float(torch.rand((), generator=generator, dtype=torch.float64)),
         )
-        if count < len(points):
+        if self.viewpoint_m:
+            spot = draw_spot(self.viewpoint_m, generator)
+            kept = thin_as_from(points, spot, count, generator)
+            points, labels = points[kept], labels[kept]
+            points[:, :2] -= spot
+        elif count < len(points):
             kept = torch.randperm(len(points), generator=generator)[:count].sort().values
             points, labels = points[kept], labels[kept]
         points, _ = augment(points, generator, **self.augmentation)

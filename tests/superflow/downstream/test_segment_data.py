@@ -56,6 +56,27 @@ def test_training_crops_thins_and_keeps_labels_with_their_points(log):
     assert np.array_equal(whole.points.numpy(), frame.points)
 
 
+def test_a_training_scan_can_be_seen_from_elsewhere(log):
+    still = dict(augmentation={"rotation_rad": (0.0, 0.0), "flip": 0.0, "scale": (1.0, 1.0)})
+    dataset = SegmentDataset(log, train=True, max_points=100, viewpoint_m=8.0, **still)
+    frame = log.frame(1)
+    origin_of = {tuple(point[2:]): (point[:2], label) for point, label in zip(frame.points, frame.labels)}
+    assert len(origin_of) == len(frame.points), "z, intensity and ring name a point"
+    spots = []
+    for seed in range(3):
+        batch = dataset[(1, seed)]
+        origins = [origin_of[tuple(point[2:])] for point in batch.points.numpy()]
+        shifts = np.array([origin for origin, _ in origins]) - batch.points[:, :2].numpy()
+        assert np.ptp(shifts, axis=0).max() < 1e-4, "all points move by one spot"
+        assert [label for _, label in origins] == batch.labels.tolist()
+        assert len(batch.points) == pytest.approx(100, abs=40), "a number drawn around max_points"
+        spots.append(shifts[0])
+    assert all(0.1 < np.linalg.norm(spot) <= 8.0 for spot in spots)
+    assert np.linalg.norm(spots[0] - spots[1]) > 0.1
+    with pytest.raises(InputError, match="say to how many points with max_points"):
+        SegmentDataset(log, train=True, viewpoint_m=8.0)
+
+
 def test_samples_collate_and_pickle(log):
     dataset = pickle.loads(pickle.dumps(SegmentDataset(log, train=True, max_points=40)))
     batch = collate([dataset[(0, 1)], dataset[(7, 2)]])
