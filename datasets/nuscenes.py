@@ -56,7 +56,7 @@ def write_index(
     version = version or find_version(root)
     if not (root / version).is_dir():
         raise MissingFileError(
-            f"{root / version}: there is no such folder of tables; check --root and --version"
+            f"{root / version}: there is no such folder of tables; check the log's root and --version"
         )
     log = read_log(root, version, progress)
     card = choose_card(root, log, card)
@@ -109,7 +109,7 @@ def find_version(root: Path) -> str:
     if not found:
         raise MissingFileError(
             f"{root}: no folder in it holds sample_data.json; "
-            "give the folder that holds samples/ and v1.0-*/ with --root"
+            "give the folder that holds samples/ and v1.0-*/ as the log's root"
         )
     for preferred in ("v1.0-trainval", "v1.0-mini"):
         if len(found) > 1 and preferred in found:

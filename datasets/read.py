@@ -22,7 +22,7 @@ def read_bytes(path: str | Path) -> bytes:
     except FileNotFoundError:
         raise MissingFileError(
             f"{path}: this file is named in the log's tables but is not there; complete the download, "
-            "or give the root that holds it with --root"
+            "or give the folder that holds it as the log's root"
         ) from None
     except OSError as error:
         raise InputError(
