@@ -28,7 +28,9 @@ MAX_CLOUDS = 2**11
 
 def bin_index(values: Tensor, size: float) -> Tensor:
     """Index of the bin of width ``size`` that holds each value, still as float. The only place that rounds."""
-    return torch.floor(values / size)
+    # a tensor on the device: CUDA divides by a Python number as a product with its reciprocal, which rounds otherwise
+    # than the CPU does and moves points on a border to another voxel
+    return torch.floor(values / values.new_tensor(size))
 
 
 class Grid(Protocol):
