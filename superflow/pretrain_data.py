@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,34 +13,19 @@ from numpy.typing import NDArray
 
 from .batch import Batch
 from .camera.superpixels import read_record
+from .clip_clouds import ClipCloud, ClipClouds
 from .clip_times import ClipTimes
-from .datasets.frame import Clip, Frame
 from .datasets.index import LogIndex
-from .datasets.merge import merge_sweeps
 from .errors import InputError
 from .image_views import ImageViews, View
 from .lidar.augment import augment
-from .lidar.viewpoint import draw_spot, thin_as_from
-from .limits import Count, Limits, draw_count
-from .pairing import FramePairs, ids_under, nearest_of_region, pair, world_cells
+from .limits import Count, Limits
+from .pairing import ids_under, nearest_of_region, world_cells
 from .protocol import data_record
 
 _log = logging.getLogger(__name__)
 
 REGIONS = ("superpixel", "world_cell")
-
-
-@dataclass(frozen=True, slots=True)
-class _Cloud:
-    """One cloud of a sample before augmentation."""
-
-    points: NDArray[np.float32]
-    pairs: FramePairs
-    frame: Frame
-    offset: int
-    dense: bool
-    age: NDArray[np.float32]  # (N,) seconds before the frame
-    spot: NDArray[np.float32]  # (2,) x, y that become the origin
 
 
 class PretrainDataset:
@@ -54,24 +37,17 @@ class PretrainDataset:
         index: a prepared log (`LogIndex` or its folder).
         frames: which key frames are centres, see `LogIndex.rows`; neighbours come only from these frames too.
         offsets, offset_unit, offset_tolerance_s, border: the times of a clip, see `clip_times.ClipTimes`.
-        sweeps, sweeps_after: scans before and after the centre that are merged into a dense cloud; both 0 for none.
-        max_sweep_age_s: leave out scans further away in time than this.
-        drop_moving: leave out points of sweeps where the centre's scan looks through, see `datasets.moving`.
+        sweeps, sweeps_after, max_sweep_age_s, drop_moving, occlusion, occlusion_cell_px, limits, max_points,
+            sweep_points, viewpoint_m, raw_intensity, keep_frames: how clouds are read, paired and thinned, see
+            `clip_clouds.ClipClouds`; ``limits`` may be a dict of the fields.
         cameras_per_clip: cameras drawn a clip, the same for all its times (published: 3); None for all.
         view_size, crop, flip, antialias, features: how the teacher sees an image, see `image_views.ImageViews`.
         superpixels: folder of superpixel maps; needed for region ``superpixel``.
         region: what a region is: a ``superpixel``, or a ``world_cell`` of ``cell_m`` metres.
-        occlusion, occlusion_cell_px: leave out points that the image does not show, see `pairing.pair`.
         one_depth_per_superpixel: leave out points clearly behind the nearest one of their superpixel, see
             `pairing.nearest_of_region`; only for superpixels that are things, not classes.
-        limits: region of points kept, `Limits` or a dict of its fields.
-        max_points, sweep_points: random points kept of each cloud, and of each sweep: a number, or a pair between
-            which it is drawn anew for each (`limits.draw_count`).
         augmentation: options of `lidar.augment.augment`; ``share_dense`` gives the dense cloud the sparse one's draw.
         shuffle_pairs: permute the points of the pairs within each cloud: the null experiment.
-        viewpoint_m: each time's scan is thinned, and its coordinates shifted, as if its scanner had stood at a random
-            spot up to so many metres away, see `lidar.viewpoint`; needs ``max_points``. 0 leaves it where it was.
-        keep_frames: prepared frames kept in memory; for small logs, about 4 MB each.
     """
 
     def __init__(
@@ -119,8 +95,22 @@ class PretrainDataset:
         self.times = ClipTimes(
             self.index, self.rows, offsets, unit=offset_unit, tolerance_s=offset_tolerance_s, border=border
         )
-        self.sweeps, self.sweeps_after = sweeps, sweeps_after
-        self.merging: dict[str, Any] = {"max_age_s": max_sweep_age_s, "drop_moving": drop_moving}
+        self.limits, self.raw_intensity = Limits.from_record(limits), raw_intensity
+        self.clouds = ClipClouds(
+            self.index,
+            sweeps=sweeps,
+            sweeps_after=sweeps_after,
+            max_sweep_age_s=max_sweep_age_s,
+            drop_moving=drop_moving,
+            occlusion=occlusion,
+            occlusion_cell_px=occlusion_cell_px,
+            limits=self.limits,
+            max_points=max_points,
+            sweep_points=sweep_points,
+            viewpoint_m=viewpoint_m,
+            raw_intensity=raw_intensity,
+            keep_frames=keep_frames,
+        )
         self.cameras_per_clip = cameras_per_clip
         self.region, self.cell_m = region, cell_m
         if region == "world_cell":
@@ -137,17 +127,9 @@ class PretrainDataset:
             features=features,
             superpixels=Path(superpixels) if region == "superpixel" and superpixels is not None else None,
         )
-        self.hiding: dict[str, Any] = {"occlusion": occlusion, "cell_px": occlusion_cell_px}
         self.one_depth_per_superpixel = one_depth_per_superpixel
-        self.limits = Limits.from_record(limits)
-        self.max_points, self.sweep_points = max_points, sweep_points
         self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
-        if viewpoint_m and max_points is None:
-            raise ValueError("viewpoint_m thins clouds; say to how many points with max_points")
-        self.viewpoint_m = viewpoint_m
-        self.shuffle_pairs, self.raw_intensity = shuffle_pairs, raw_intensity
-        self._kept: OrderedDict[int, tuple[Frame, FramePairs]] = OrderedDict()
-        self.keep_frames = keep_frames
+        self.shuffle_pairs = shuffle_pairs
 
     def _with_images(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Those of ``rows`` that a camera saw; a dropped picture leaves out its frame, not the run."""
@@ -175,9 +157,7 @@ class PretrainDataset:
         generator = np.random.default_rng([seed, item])
         rows = self.times.rows(int(self.rows[item]))
         channels = self._draw_cameras(rows[0], generator)
-        clouds = [self._sparse(row, offset, channels, generator) for offset, row in sorted(rows.items())]
-        if self.sweeps or self.sweeps_after:
-            clouds.append(self._dense(rows[0], channels, generator))
+        clouds = self.clouds.draw(rows, channels, generator)
         views = self._views(clouds, channels, generator)
         if not views:
             frame = clouds[0].frame
@@ -187,85 +167,24 @@ class PretrainDataset:
             )
         return self._assemble(clouds, views, generator)
 
-    def _frame(self, row: int) -> tuple[Frame, FramePairs]:
-        """A frame with the points of the chosen range, and the pairs of all its cameras."""
-        if row in self._kept:
-            self._kept.move_to_end(row)
-            return self._kept[row]
-        frame = self.index.frame(row, images=False, labels=False, raw_intensity=self.raw_intensity)
-        # occlusion is judged with the whole cloud: a point left out still hides what is behind it
-        pairs = pair(frame, frame.points, frame.cameras, **self.hiding)
-        kept = self._in_limits(frame.points)
-        prepared = (replace(frame, points=frame.points[kept]), pairs.of(kept, range(len(frame.cameras))))
-        if self.keep_frames:
-            self._kept[row] = prepared
-            if len(self._kept) > self.keep_frames:
-                self._kept.popitem(last=False)
-        return prepared
-
-    def _in_limits(self, points: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Rows of the points that the student sees."""
-        if self.limits is None:
-            return np.arange(len(points))
-        return np.flatnonzero(self.limits.mask(torch.from_numpy(points)).numpy())
-
     def _draw_cameras(self, row: int, generator: np.random.Generator) -> list[str]:
-        channels = [camera.channel for camera in self._frame(row)[0].cameras]
+        channels = self.clouds.channels(row)
         count = len(channels) if self.cameras_per_clip is None else min(self.cameras_per_clip, len(channels))
         return [channels[place] for place in generator.permutation(len(channels))[:count]]
 
-    def _sparse(self, row: int, offset: int, channels: list[str], generator: np.random.Generator) -> _Cloud:
-        frame, pairs = self._frame(row)
-        spot = np.zeros(2, dtype=np.float32)
-        if self.viewpoint_m:
-            chosen, spot = self._seen_from_elsewhere(frame.points, generator)
-        else:
-            chosen = _subset(len(frame.points), self.max_points, generator)
-        pairs = pairs.of(chosen, _places(frame, channels))
-        age = np.zeros(len(chosen), dtype=np.float32)
-        return _Cloud(frame.points[chosen], pairs, frame, offset, dense=False, age=age, spot=spot)
-
-    def _seen_from_elsewhere(
-        self, points: NDArray[np.float32], generator: np.random.Generator
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows of the points that stay, and the spot (x, y) from which the scan is seen."""
-        draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        spot = draw_spot(self.viewpoint_m, draw)
-        count = draw_count(len(points), self.max_points, generator.random)
-        return thin_as_from(torch.from_numpy(points), spot, count, draw).numpy(), spot.numpy()
-
-    def _dense(self, row: int, channels: list[str], generator: np.random.Generator) -> _Cloud:
-        """The frame's cloud and the sweeps around it, in its LiDAR frame, seen by its cameras."""
-        frame = self._frame(row)[0]
-        kept = _subset(len(frame.points), self.max_points, generator)
-        sweeps = []
-        for other in self.index.sweeps(row, self.sweeps, after=self.sweeps_after):
-            sweep = self.index.frame(other, cameras=(), labels=False, raw_intensity=self.raw_intensity)
-            points = sweep.points[self._in_limits(sweep.points)]
-            sweeps.append(replace(sweep, points=points[_subset(len(points), self.sweep_points, generator)]))
-        whole = frame
-        if self.merging["drop_moving"]:  # points left out or thinned away still close a view
-            whole = self.index.frame(row, cameras=(), labels=False, raw_intensity=self.raw_intensity)
-        around = merge_sweeps(Clip({0: whole}, tuple(sweeps)), **self.merging)[len(whole.points) :]
-        points = np.concatenate([frame.points[kept], around[:, :-1]])
-        age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])
-        cameras = [frame.cameras[place] for place in _places(frame, channels)]
-        pairs, origin = pair(frame, points, cameras, **self.hiding), np.zeros(2, dtype=np.float32)
-        return _Cloud(points, pairs, frame, 0, dense=True, age=age, spot=origin)
-
-    def _views(self, clouds: list[_Cloud], channels: list[str], generator: np.random.Generator) -> list[View]:
+    def _views(
+        self, clouds: list[ClipCloud], channels: list[str], generator: np.random.Generator
+    ) -> list[View]:
         """One view an image, by time and camera; the dense cloud looks at the centre's."""
         views = []
         for cloud in clouds:
             if not cloud.dense:
-                for place, camera in enumerate(
-                    cloud.frame.cameras[at] for at in _places(cloud.frame, channels)
-                ):
+                for place, camera in enumerate(cloud.cameras(channels)):
                     pixels = cloud.pairs.pixel[cloud.pairs.camera == place]
                     views.append(self.views.view(camera, cloud.offset, place, pixels, generator))
         return views
 
-    def _pairs(self, cloud: _Cloud, views: list[View]) -> dict[str, NDArray]:
+    def _pairs(self, cloud: ClipCloud, views: list[View]) -> dict[str, NDArray]:
         """Pairs of one cloud in pixels of the views, with their regions; those outside a crop are gone."""
         parts: dict[str, list[NDArray]] = {"point": [], "image": [], "pixel": [], "region": []}
         for row, view in enumerate(views):
@@ -294,7 +213,7 @@ class PretrainDataset:
             }
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
-    def _assemble(self, clouds: list[_Cloud], views: list[View], generator: np.random.Generator) -> Batch:
+    def _assemble(self, clouds: list[ClipCloud], views: list[View], generator: np.random.Generator) -> Batch:
         """Pairs, then augmentation: every cloud is turned, mirrored and scaled by a draw of its own."""
         points, point_pairs, parts, first = [], [], [], 0
         center_seed = int(generator.integers(2**62))
@@ -338,17 +257,3 @@ class PretrainDataset:
             region_scope=self.region_scope,
             tokens=tuple(cloud.frame.token for cloud in clouds),
         )
-
-
-def _subset(count: int, limit: Count, generator: np.random.Generator) -> NDArray[np.int64]:
-    """Ascending random rows, as many of ``count`` as ``limit`` says."""
-    kept = draw_count(count, limit, generator.random)
-    if kept == count:
-        return np.arange(count)
-    return np.sort(generator.choice(count, kept, replace=False))
-
-
-def _places(frame: Frame, channels: Sequence[str]) -> list[int]:
-    """Where the named cameras stand in the frame; a camera that misses an image at this time is left out."""
-    found = {camera.channel: place for place, camera in enumerate(frame.cameras)}
-    return [found[channel] for channel in channels if channel in found]
