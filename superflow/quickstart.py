@@ -13,7 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .benchmark import Plan, load_plan, read_results, run_arms
+from .benchmark.arms import run_arms
+from .benchmark.plan import Plan, load_plan
+from .benchmark.table import read_results
 from .camera.progress import Progress
 from .errors import write_atomically
 from .preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .benchmark import Plan, table
+from .benchmark.plan import Plan
+from .benchmark.table import table
 from .errors import InputError, write_atomically
 
 log = logging.getLogger(__name__)

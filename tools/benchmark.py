@@ -23,7 +23,7 @@ from superflow.errors import InputError, write_atomically
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 if TYPE_CHECKING:
-    from superflow.benchmark import Plan
+    from superflow.benchmark.plan import Plan
 
 log = logging.getLogger("superflow.benchmark")
 
@@ -68,8 +68,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _benchmark(args: argparse.Namespace) -> None:
-    from superflow.benchmark import LOOKUP, load_plan, lookup_control, markdown, read_results, run_arms, table
-    from superflow.benchmark_chart import draw_chart
+    from superflow.benchmark.arms import LOOKUP, lookup_control, run_arms
+    from superflow.benchmark.chart import draw_chart
+    from superflow.benchmark.plan import load_plan
+    from superflow.benchmark.table import markdown, read_results, table
 
     plan = replace(load_plan(args.plan), teacher=args.teacher)
     arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from superflow.benchmark import Arm, Plan, load_plan, lookup_control, markdown, run_arm, run_arms, table
+from superflow.benchmark.arms import lookup_control, run_arm, run_arms
+from superflow.benchmark.plan import Arm, Plan, load_plan
+from superflow.benchmark.table import markdown, table
 from superflow.datasets.index import LogIndex
 from superflow.errors import InputError, MissingFileError
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from superflow.benchmark_chart import COLUMNS, draw_chart
+from superflow.benchmark.chart import COLUMNS, draw_chart
 
 ROWS = {
     "look-up": {"mIoU": [61.0], "new places": [4.0]},

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from superflow.benchmark import load_plan
+from superflow.benchmark.plan import load_plan
 from superflow.clip_times import ClipTimes
 from superflow.datasets.frame import Camera
 from superflow.datasets.index import LogIndex

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from superflow.benchmark import Arm, Plan
+from superflow.benchmark.plan import Arm, Plan
 from superflow.datasets.nuscenes import write_index
 from superflow.hub import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder

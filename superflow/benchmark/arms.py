@@ -1,4 +1,4 @@
-"""The same probe for every way of pretraining: a plan names frames and arms, each arm runs with several seeds.
+"""The same probe for every way of pretraining: each arm of a plan runs with several seeds.
 
 Every result is a JSON file of its own, so a benchmark that was stopped goes on where it was.
 """
@@ -14,113 +14,15 @@ import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .errors import InputError, MissingFileError, write_atomically
-from .preparation import DEFAULT_TEACHER
+from ..errors import InputError, write_atomically
+from .plan import Arm, Plan
 
 log = logging.getLogger(__name__)
 
 LOOKUP = "label look-up, no network"
-KINDS = ("raw", "random", "pretrained", "supervised")
-
-
-@dataclass(frozen=True, slots=True)
-class Arm:
-    """One row of the table.
-
-    kind: ``raw`` coordinates straight into the probe, a ``random`` encoder, one ``pretrained`` without labels, or
-    one trained ``supervised`` from scratch. config: of the training; of a random encoder, where its student is
-    described. options: dotted config keys laid over it.
-    """
-
-    name: str
-    kind: str
-    config: str | None = None
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise InputError(
-                f"arm {self.name!r}: kind {self.kind!r} is unknown; use one of {', '.join(KINDS)}"
-            )
-        if self.kind != "raw" and self.config is None:
-            raise InputError(f"arm {self.name!r}: a {self.kind} arm needs a config")
-
-    @property
-    def slug(self) -> str:
-        """The name as a folder."""
-        return "".join(c if c.isalnum() else "_" for c in self.name.lower()).strip("_")
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What is compared, on which frames.
-
-    train, held_out, evaluate: frames as `LogIndex.rows` takes them. ``held_out`` is the part of ``train`` that
-    chooses the probe's options; None takes the last quarter. Nothing is chosen on ``evaluate``.
-    new_places_m: edge of the world voxels that tell new places from seen ones; None where the frames of training and
-    evaluation share no world. vote_frames: voting window, in key frames each way.
-    options: dotted config keys laid over the configs of all arms of a kind: ``pretrained``, ``supervised``.
-    superpixels: provider to its options, for the preparation. teacher: whose cached features are the targets.
-    """
-
-    arms: tuple[Arm, ...]
-    train: Any = "train"
-    held_out: Any = None
-    evaluate: Any = "val"
-    new_places_m: float | None = None
-    vote_frames: int = 2
-    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    superpixels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    teacher: str = DEFAULT_TEACHER
-
-    def arm(self, name: str) -> Arm:
-        """The arm of this name."""
-        for arm in self.arms:
-            if arm.name == name:
-                return arm
-        raise InputError(f"{name!r} is no arm of the plan; it has {', '.join(arm.name for arm in self.arms)}")
-
-
-def load_plan(path: str | Path) -> Plan:
-    """The plan in a YAML file, or the shipped one of that name.
-
-    Raises:
-        InputError: no such file, an unknown key, or an arm that cannot run.
-    """
-    path = _find_plan(Path(path))
-    content = yaml.safe_load(path.read_text())
-    known = {f.name for f in fields(Plan)}
-    if not isinstance(content, dict) or "arms" not in content:
-        raise InputError(f"{path}: is no benchmark plan; it needs a mapping with the key arms")
-    if unknown := sorted(set(content) - known):
-        raise InputError(f"{path}: {unknown[0]!r} is unknown; the keys are {', '.join(sorted(known))}")
-    arms = []
-    for name, arm in content.pop("arms").items():
-        if unknown := sorted(set(arm) - {"kind", "config", "options"}):
-            raise InputError(
-                f"{path}: arm {name!r} has no key {unknown[0]!r}; its keys are kind, config, options"
-            )
-        arms.append(Arm(name, **arm))
-    return Plan(arms=tuple(arms), **content)
-
-
-def _find_plan(path: Path) -> Path:
-    import superflow
-
-    candidates = [
-        path,
-        *(Path(root) / "configs" / "benchmark" / f"{path.stem}.yaml" for root in superflow.__path__),
-    ]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise MissingFileError(f"{path}: there is no such plan; give a YAML file or the name of a shipped one")
 
 
 def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str | Path) -> dict[str, Any]:
@@ -129,7 +31,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     Args:
         prepared: folder that `preparation` filled. out: folder of the benchmark.
     """
-    from .datasets.index import LogIndex
+    from ..datasets.index import LogIndex
 
     folder = Path(out) / arm.slug / f"seed_{seed}"
     result = folder / "benchmark.json"
@@ -138,8 +40,8 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     _claim(result, _made_of(plan, index, config, prepared))
     if result.is_file():
         return json.loads(result.read_text())
-    from .downstream.features import EncoderFeatures, RawCoordinates
-    from .lidar.encoder import LidarEncoder
+    from ..downstream.features import EncoderFeatures, RawCoordinates
+    from ..lidar.encoder import LidarEncoder
 
     watch = _Stopwatch()
     training: dict[str, Any] = {}
@@ -205,7 +107,7 @@ def _claim(result: Path, made_of: Mapping[str, Any]) -> None:
 
 
 def _provenance() -> dict[str, Any]:
-    from .engine.hooks.result import commit, device_name, peak_memory
+    from ..engine.hooks.result import commit, device_name, peak_memory
 
     return {"commit": commit(), "device": device_name(), **peak_memory()}
 
@@ -214,9 +116,9 @@ def _measure(
     plan: Plan, index: Any, source: Any, arm: Arm, seed: int, training: Mapping[str, Any], watch: _Stopwatch
 ) -> dict[str, Any]:
     """Probe and vote: the part that is the same for every arm."""
-    from .downstream.probe import ProbeOptions, probe
-    from .downstream.vote_log import evaluate_voting, head_predictor
-    from .downstream.voting import VotingOptions
+    from ..downstream.probe import ProbeOptions, probe
+    from ..downstream.vote_log import evaluate_voting, head_predictor
+    from ..downstream.voting import VotingOptions
 
     train, evaluate = _labelled(index, plan.train), _labelled(index, plan.evaluate)
     if not train or not evaluate:
@@ -256,7 +158,7 @@ def _labelled(index: Any, frames: Any) -> list[int]:
 
 
 def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path) -> Any:
-    from .engine.config import load_config
+    from ..engine.config import load_config
 
     # a random encoder is described where its pretraining is
     kind = "supervised" if arm.kind == "supervised" else "pretrained"
@@ -277,8 +179,8 @@ def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path)
 
 def _train(config: Any) -> tuple[Any, dict[str, Any]]:
     """The trained encoder and the run's own record."""
-    from .encoder_file import load_encoder
-    from .engine.runner import build_runner
+    from ..encoder_file import load_encoder
+    from ..engine.runner import build_runner
 
     build_runner(config).train()
     run = Path(config.work_dir)
@@ -286,7 +188,7 @@ def _train(config: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    from .engine.builders import as_plain
+    from ..engine.builders import as_plain
 
     return as_plain(value)
 
@@ -351,8 +253,8 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
     """
     if plan.new_places_m is None:
         return None
-    from .datasets.index import LogIndex
-    from .downstream.evaluation import lookup_scores
+    from ..datasets.index import LogIndex
+    from ..downstream.evaluation import lookup_scores
 
     file = Path(out) / "label_lookup.json"
     index = LogIndex.open(prepared)
@@ -366,59 +268,3 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
     with write_atomically(file, "w") as handle:
         json.dump(record, handle, indent=1)
     return record
-
-
-def read_results(out: str | Path) -> Iterator[dict[str, Any]]:
-    """All records of a benchmark folder."""
-    for path in sorted(Path(out).glob("*/seed_*/benchmark.json")):
-        yield json.loads(path.read_text())
-
-
-# column -> where a record has it
-COLUMNS: dict[str, Sequence[str]] = {
-    "mIoU": ("probe", "scores", "linear", "miou"),
-    "frequent 7": ("probe", "scores", "linear", "frequent_miou"),
-    "accuracy": ("probe", "scores", "linear", "accuracy"),
-    "new places": ("probe", "scores", "linear, new places", "miou"),
-    "not augmented": ("probe", "scores", "linear, not augmented", "miou"),
-    "kNN": ("probe", "scores", "knn", "miou"),
-    "voted": ("votes", "variants", "offline", "scores", "miou"),
-    "same-frame control": ("votes", "variants", "offline", "control", "miou"),
-    "causal": ("votes", "variants", "causal", "scores", "miou"),
-    "train CPU s": ("cpu_seconds", "train"),
-}
-
-
-def table(plan: Plan, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float | None]]]:
-    """Arm -> column -> value of every seed, seeds ascending, arms in the plan's order, after the look-up control."""
-    rows: dict[str, dict[str, list[float | None]]] = {}
-    for arm in [LOOKUP, *(arm.name for arm in plan.arms)]:
-        own = sorted((r for r in records if r["arm"] == arm), key=lambda r: r["seed"])
-        if own:
-            rows[arm] = {name: [_at(record, path) for record in own] for name, path in COLUMNS.items()}
-    return rows
-
-
-def _at(record: Any, path: Sequence[str]) -> float | None:
-    for key in path:
-        record = record.get(key) if isinstance(record, Mapping) else None
-    return record
-
-
-def markdown(rows: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
-    """The table as text: mean over seeds, and every seed behind it."""
-    columns = [
-        name for name in COLUMNS if any(any(v is not None for v in row[name]) for row in rows.values())
-    ]
-    lines = ["| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for arm, row in rows.items():
-        lines.append(f"| {arm} | " + " | ".join(_cell(row[name]) for name in columns) + " |")
-    return "\n".join(lines)
-
-
-def _cell(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    if not known:
-        return "-"
-    mean = f"{sum(known) / len(known):.1f}"
-    return mean if len(known) == 1 else f"**{mean}** ({' / '.join(f'{value:.1f}' for value in known)})"

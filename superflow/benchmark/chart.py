@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .errors import write_atomically
+from ..errors import write_atomically
 
 # column of the table -> colour of its bars
 COLUMNS = {"mIoU": "#7fa6d1", "new places": "#cfdfef"}
@@ -18,7 +18,7 @@ def draw_chart(
     """Draw the means and every seed of a benchmark's table as horizontal bars.
 
     Args:
-        rows: arm -> column -> value of every seed, from `benchmark.table`.
+        rows: arm -> column -> value of every seed, from `table.table`.
         path: PNG that is written.
         leave_out: arms that would stretch the axis, such as controls that are not methods.
 

@@ -1,0 +1,67 @@
+"""A benchmark's records as a table: every seed of every arm, and their means."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .arms import LOOKUP
+from .plan import Plan
+
+
+def read_results(out: str | Path) -> Iterator[dict[str, Any]]:
+    """All records of a benchmark folder."""
+    for path in sorted(Path(out).glob("*/seed_*/benchmark.json")):
+        yield json.loads(path.read_text())
+
+
+# column -> where a record has it
+COLUMNS: dict[str, Sequence[str]] = {
+    "mIoU": ("probe", "scores", "linear", "miou"),
+    "frequent 7": ("probe", "scores", "linear", "frequent_miou"),
+    "accuracy": ("probe", "scores", "linear", "accuracy"),
+    "new places": ("probe", "scores", "linear, new places", "miou"),
+    "not augmented": ("probe", "scores", "linear, not augmented", "miou"),
+    "kNN": ("probe", "scores", "knn", "miou"),
+    "voted": ("votes", "variants", "offline", "scores", "miou"),
+    "same-frame control": ("votes", "variants", "offline", "control", "miou"),
+    "causal": ("votes", "variants", "causal", "scores", "miou"),
+    "train CPU s": ("cpu_seconds", "train"),
+}
+
+
+def table(plan: Plan, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, list[float | None]]]:
+    """Arm -> column -> value of every seed, seeds ascending, arms in the plan's order, after the look-up control."""
+    rows: dict[str, dict[str, list[float | None]]] = {}
+    for arm in [LOOKUP, *(arm.name for arm in plan.arms)]:
+        own = sorted((r for r in records if r["arm"] == arm), key=lambda r: r["seed"])
+        if own:
+            rows[arm] = {name: [_at(record, path) for record in own] for name, path in COLUMNS.items()}
+    return rows
+
+
+def _at(record: Any, path: Sequence[str]) -> float | None:
+    for key in path:
+        record = record.get(key) if isinstance(record, Mapping) else None
+    return record
+
+
+def markdown(rows: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
+    """The table as text: mean over seeds, and every seed behind it."""
+    columns = [
+        name for name in COLUMNS if any(any(v is not None for v in row[name]) for row in rows.values())
+    ]
+    lines = ["| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    for arm, row in rows.items():
+        lines.append(f"| {arm} | " + " | ".join(_cell(row[name]) for name in columns) + " |")
+    return "\n".join(lines)
+
+
+def _cell(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    if not known:
+        return "-"
+    mean = f"{sum(known) / len(known):.1f}"
+    return mean if len(known) == 1 else f"**{mean}** ({' / '.join(f'{value:.1f}' for value in known)})"
