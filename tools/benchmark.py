@@ -34,7 +34,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         prog="superflow benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "plan", type=Path, help="a YAML plan, or the name of a shipped one (pandaset, quickstart)"
+        "plan",
+        type=Path,
+        help="a YAML plan, or the name of a shipped one (pandaset, pandaset_viewpoint, quickstart)",
     )
     data = parser.add_mutually_exclusive_group(required=True)
     data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")

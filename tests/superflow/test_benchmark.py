@@ -37,13 +37,19 @@ def record(arm: str, seed: int, miou: float) -> dict:
     return {"arm": arm, "seed": seed, **copy}
 
 
-@pytest.mark.parametrize("name", ["pandaset", "quickstart"])
-def test_shipped_plans_load_and_their_configs_exist(name):
-    from superflow.engine.config import find_config
+@pytest.mark.parametrize("name", ["pandaset", "pandaset_viewpoint", "quickstart"])
+def test_the_arms_of_shipped_plans_have_configs_that_take_their_options(name, tmp_path):
+    from superflow.engine.config import load_config
 
     plan = load_plan(name)
-    assert all(find_config(arm.config).is_file() for arm in plan.arms if arm.config)
-    assert any(arm.kind == "random" for arm in plan.arms)
+    trained = [arm for arm in plan.arms if arm.config]
+    assert trained
+    for arm in trained:
+        shared = plan.options.get("supervised" if arm.kind == "supervised" else "pretrained", {})
+        config = load_config(arm.config, options={**shared, **arm.options}, work_dir=tmp_path)
+        assert config.train_dataloader.dataset.get("viewpoint_m", 0.0) == arm.options.get(
+            "train_dataloader.dataset.viewpoint_m", 0.0
+        )
 
 
 def test_the_table_has_every_seed_and_their_mean():
