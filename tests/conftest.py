@@ -29,7 +29,9 @@ def shared_data() -> Path:
     """Folder of small real samples beside the checkout."""
     folder = REPOSITORY.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("the folder of real samples is not beside this checkout")
+        pytest.skip(
+            f"recorded drives are no part of this repository, and {folder} holds none; made drives are tested"
+        )
     return folder
 
 

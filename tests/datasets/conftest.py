@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
 import json
-import sys
-import types
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -230,16 +227,6 @@ def pandaset_index(pandaset_root: Path, tmp_path_factory: pytest.TempPathFactory
 
 @pytest.fixture(scope="session")
 def devkit() -> Callable[[Path, str], Any]:
-    """``devkit(root, version)``: the official reader's tables. It imports sklearn for maps only: a stand-in will do."""
-    pytest.importorskip("pyquaternion")
-    names = ("sklearn", "sklearn.metrics")
-    stand_in = importlib.util.find_spec("sklearn") is None
-    for name in names if stand_in else ():
-        sys.modules[name] = types.ModuleType(name)
-        sys.modules[name].__spec__ = importlib.machinery.ModuleSpec(name, None)
-    try:
-        module = pytest.importorskip("nuscenes.nuscenes")
-    finally:
-        for name in names if stand_in else ():
-            del sys.modules[name]
+    """``devkit(root, version)``: the official reader's tables."""
+    module = import_module("nuscenes.nuscenes")
     return lambda root, version: module.NuScenes(version=version, dataroot=str(root), verbose=False)

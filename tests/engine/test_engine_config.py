@@ -229,8 +229,8 @@ def test_a_killed_run_of_a_shipped_config_has_something_to_go_on_from(name: str)
     assert 1 <= config.default_hooks.checkpoint.interval <= config.train_cfg.max_iters / 4
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_amp_on_a_cpu_is_refused_with_the_reason(toy_config: Path) -> None:
+def test_amp_on_a_cpu_is_refused_with_the_reason(toy_config: Path, monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(
         InputError, match="--amp: mixed precision needs a CUDA device: bf16 on a CPU is 20-40"
     ):

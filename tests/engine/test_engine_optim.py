@@ -108,8 +108,8 @@ def test_mistake_06_a_schedule_by_epoch_is_refused() -> None:
         OneCycleLR(wrapper())
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
-def test_mixed_precision_is_refused_on_a_cpu() -> None:
+def test_mixed_precision_is_refused_on_a_cpu(monkeypatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="needs a CUDA device: bf16 on a CPU is 20-40 times slower"):
         AmpOptimWrapper(torch.optim.SGD(ToyModel().parameters(), lr=0.1))
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import runpy
 import sys
+import tomllib
 from importlib.util import find_spec
 
 import pytest
 import torch
+from packaging.requirements import Requirement
 from torch.nn import functional as F
 
 from superflow.errors import InputError
@@ -213,7 +215,13 @@ def test_what_a_back_end_does_not_compute_in_is_left_to_pytorch(monkeypatch):
     assert given == [torch.float32, torch.float16]
 
 
-@pytest.mark.skipif(find_spec("spconv") is None, reason="spconv is not installed")
+def test_spconv_is_tested_wherever_it_has_a_wheel(repository):
+    extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (spconv,) = (need for need in map(Requirement, extras["test"]) if need.name.startswith("spconv"))
+    assert (find_spec("spconv") is not None) >= spconv.marker.evaluate(), "install the test extra"
+
+
+@pytest.mark.skipif(find_spec("spconv") is None, reason="spconv has no wheel for this platform or Python")
 @pytest.mark.parametrize("kind", KINDS)
 def test_spconv_does_not_cast_by_itself(monkeypatch, kind):
     from spconv.pytorch import functional

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def test_a_made_street_looks_like_one():
     assert 3 < pairs < 6  # neighbours of a voxel, itself included, as in real scans of 32 beams
 
 
-@pytest.mark.skipif("spconv" not in speed.usable_backends(), reason="spconv is not installed")
+@pytest.mark.skipif(find_spec("spconv") is None, reason="spconv has no wheel for this platform or Python")
 def test_spconv_indexes_the_same_cells():
     from spconv.core import ConvAlgo
     from spconv.pytorch import ops
