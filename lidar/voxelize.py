@@ -27,7 +27,7 @@ MAX_CLOUDS = 2**11
 
 
 def bin_index(values: Tensor, size: float) -> Tensor:
-    """Index of the bin of width ``size`` that holds each value, still as float. The only place that rounds."""
+    """Index of the bin of width ``size`` that holds each value, still as float. Metres are rounded nowhere else."""
     # a tensor on the device: CUDA divides by a Python number as a product with its reciprocal, which rounds otherwise
     # than the CPU does and moves points on a border to another voxel
     return torch.floor(values / values.new_tensor(size))
@@ -138,9 +138,12 @@ class CylinderGrid:
 
     def index(self, xyz: Tensor) -> Tensor:
         x, y, z = xyz.unbind(1)
-        # in float64: the two sides of the seam, -180 and +180 degrees, must fall into the same sector
-        turn = torch.atan2(y.double(), x.double()) / (2 * math.pi)
-        sector = bin_index(turn, 1 / self.sectors).remainder(self.sectors)
+        # The two sides of the seam, -180 and +180 degrees, are the same sector: in float64 they are exactly half a turn
+        # (divided by a tensor, see bin_index), and half a turn times a whole number is exact. Over the width of a
+        # sector, which is rounded, it would not be.
+        turn = torch.atan2(y.double(), x.double())
+        turn = turn / turn.new_tensor(2 * math.pi)
+        sector = torch.floor(turn * self.sectors).remainder(self.sectors)
         return torch.stack(
             [bin_index(torch.hypot(x, y), self.rho_m), sector.to(xyz.dtype), bin_index(z, self.z_m)], 1
         )

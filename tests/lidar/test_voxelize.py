@@ -78,6 +78,20 @@ def test_mistake_14_the_turn_is_closed():
     assert a.inverse[-4] == a.inverse[-3]
 
 
+def test_mistake_14_the_turn_is_closed_for_every_number_of_sectors():
+    """The directions whose angle is exact in floating point, -180 degrees among them, for 1 to 3600 sectors."""
+    eighths = {(1.0, 0.0): 0, (1.0, 1.0): 1, (0.0, 1.0): 2, (-1.0, 0.0): 4}
+    eighths |= {(-1.0, -0.0): -4, (0.0, -1.0): -2, (1.0, -1.0): -1, (1.0, -0.0): 0}
+    xyz = torch.tensor([(7.3 * x, 7.3 * y, 0.0) for x, y in eighths])
+    wrong = {}
+    for sectors in range(1, 3601):
+        got = CylinderGrid(0.1, 360 / sectors, 0.1).index(xyz)[:, 1].tolist()
+        want = [eighth * sectors // 8 % sectors for eighth in eighths.values()]
+        if got != want:
+            wrong[sectors] = (got, want)
+    assert not wrong
+
+
 def test_mistake_42_the_origin_does_not_depend_on_the_cloud():
     points, zeros = random_points(500), torch.zeros(500, dtype=torch.long)
     outlier = torch.tensor([[-900.03, -700.07, -30.01, 0.0]])
