@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
-from functools import cached_property
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from .card_file import (
 from .frame import IGNORE_LABEL
 
 _HERE = Path(__file__).resolve().parent
+CARDS = _HERE / "cards"
 RAW_FULL = 255.0  # what an intensity of 1 is on the published scale
 
 
@@ -93,59 +93,34 @@ class DatasetCard:
 
 def card_names() -> tuple[str, ...]:
     """Names of the cards that come with the package."""
-    return tuple(sorted(path.stem for path in (_HERE / "cards").glob("*.yaml")))
+    return tuple(sorted(path.stem for path in CARDS.glob("*.yaml")))
 
 
-def load_card(name_or_path: str | Path) -> DatasetCard:
+def load_card(name_or_path: str | Path, *, splits: bool = True) -> DatasetCard:
     """The card ``name`` of this package, or one's own YAML file of the same form.
+
+    Args:
+        splits: False leaves out the scenes of a packaged card, for a log to which they do not belong.
 
     Raises:
         InputError: no such card or file, or the file lacks something; the message names it.
     """
     path = Path(name_or_path)
-    if path.suffix not in (".yaml", ".yml"):
-        path = _HERE / "cards" / f"{name_or_path}.yaml"
-        if not path.is_file():
-            raise MissingFileError(
-                f"{name_or_path}: no dataset card has this name; choose one of {', '.join(card_names())} "
-                "or give the path of a .yaml file"
-            )
-    return _parse(path, read_yaml(path))
-
-
-def recognise_card(categories: Iterable[str], logfiles: Iterable[str], name: str) -> DatasetCard:
-    """The packaged card that fits a log in nuScenes schema.
-
-    A dataset is recognised by its log file names; among several cards the one that knows most of the category
-    names wins. An unknown log gets the classes of the best card, but its own ``name``, no splits and no licence:
-    what is stated of nuScenes must not be stated of somebody's own drive.
-
-    Args:
-        categories: names in category.json.
-        logfiles: field ``logfile`` of log.json.
-        name: what to call a log that belongs to no known dataset.
-
-    Raises:
-        InputError: no card knows any of the category names.
-    """
-    known, logfiles = set(categories), list(logfiles)
-    cards = [load_card(card) for card in card_names()]
-
-    def fit(card: DatasetCard) -> int:
-        return len(known & set(card.class_of)) if known else 0
-
-    ours = [c for c in cards if logfiles and c.recognise and all(re.search(c.recognise, f) for f in logfiles)]
-    if ours and (not known or max(map(fit, ours)) > 0):
-        return max(ours, key=fit)
-    best = max(cards, key=lambda card: (fit(card), card.name == "nuscenes"))
-    if known and fit(best) == 0:
-        raise InputError(
-            f"category.json: no dataset card knows any of its names ({', '.join(sorted(known)[:3])}, ...); "
-            "write a card that says which categories make which class and give it with --card FILE.yaml"
+    if path.suffix in (".yaml", ".yml"):
+        return _parse(path, read_yaml(path))
+    path = CARDS / f"{name_or_path}.yaml"
+    if str(name_or_path) not in card_names():
+        raise MissingFileError(
+            f"{name_or_path}: no dataset card has this name; choose one of {', '.join(card_names())} "
+            "or give the path of a .yaml file"
         )
-    return replace(
-        best, name=name, real=True, licence="not stated", source="not stated", splits={}, sensor={}
-    )
+    return _parse(path, _packaged(path) if splits else {**_packaged(path), "splits": {}})
+
+
+@cache
+def _packaged(path: Path) -> dict[str, Any]:
+    """Content of a YAML file of this package, which is parsed once; not to be changed."""
+    return read_yaml(path)
 
 
 def _parse(path: Path, values: dict[str, Any]) -> DatasetCard:
@@ -156,13 +131,13 @@ def _parse(path: Path, values: dict[str, Any]) -> DatasetCard:
     splits = values.get("splits") or {}
     if isinstance(splits, str):  # a list that comes with the package
         path_of_splits = _HERE / "splits" / splits
-        splits = check_splits(read_yaml(path_of_splits), path_of_splits)
+        splits = check_splits(_packaged(path_of_splits), path_of_splits)
     else:
         splits = check_splits(splits, path)
     categories: Mapping[int, str]
     class_of: Mapping[str, int]
     if values.get("labels_of"):
-        labels = load_card(values["labels_of"])
+        labels = load_card(values["labels_of"], splits=False)
         classes, palette = labels.classes, labels.palette
         class_of, categories = labels.class_of, labels.categories
     else:

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .card import DatasetCard, load_card, recognise_card
+from .card import DatasetCard, load_card
 from .card_file import check_splits, nearest_name
 from .nuscenes_tables import Log
+from .recognition import recognise_card
 
 logger = logging.getLogger(__name__)
 

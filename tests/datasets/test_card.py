@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from superflow.datasets.card import DatasetCard, card_names, load_card, recognise_card
+from superflow.datasets.card import DatasetCard, card_names, load_card
 from superflow.datasets.frame import IGNORE_LABEL
 from superflow.errors import InputError
 
@@ -90,37 +90,6 @@ def test_a_card_survives_json():
     again = DatasetCard.from_dict(json.loads(json.dumps(card.to_dict())))
     assert again.to_dict() == card.to_dict()
     np.testing.assert_array_equal(again.label_map, card.label_map)
-
-
-NUSCENES_LOG = "n015-2018-07-24-11-22-45+0800"
-
-
-@pytest.mark.parametrize(
-    ("categories", "logfiles", "want"),
-    [
-        (["vehicle.car", "flat.sidewalk"], [NUSCENES_LOG], "nuscenes"),
-        ([], [NUSCENES_LOG], "nuscenes"),
-        (["vehicle.car", "flat.sidewalk"], ["pandaset-002"], "pandaset_nuscenes"),
-        (["Car", "Road", "noise"], ["pandaset-002"], "pandaset"),
-        (["vehicle.car"], ["tuesday-drive"], "my-log"),
-        (["vehicle.car"], [], "my-log"),
-        ([], [], "my-log"),
-    ],
-)
-def test_recognition(categories, logfiles, want):
-    assert recognise_card(categories, logfiles, "my-log").name == want
-
-
-def test_an_unknown_log_is_not_said_to_be_nuscenes():
-    card = recognise_card(["vehicle.car"], ["tuesday-drive"], "my-log")
-    assert card.classes == load_card("nuscenes").classes
-    assert (card.licence, dict(card.splits), card.real) == ("not stated", {}, True)
-    assert "nuscenes" not in card.source
-
-
-def test_foreign_categories_are_refused():
-    with pytest.raises(InputError, match=r"no dataset card knows any .*\(cow, tree, .*--card FILE"):
-        recognise_card(["tree", "cow"], [], "farm")
 
 
 OWN = """

@@ -1,0 +1,131 @@
+"""Which packaged card a log gets, and that recognising it parses no card but that one, once."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from superflow.datasets import card as card_module
+from superflow.datasets import recognition
+from superflow.datasets.card import card_names, load_card
+from superflow.datasets.nuscenes import write_index
+from superflow.datasets.recognition import TABLE, card_facts, read_card_facts, recognise_card, write_table
+from superflow.errors import InputError
+
+NUSCENES_LOG = "n015-2018-07-24-11-22-45+0800"
+
+
+@pytest.mark.parametrize(
+    ("categories", "logfiles", "want"),
+    [
+        (["vehicle.car", "flat.sidewalk"], [NUSCENES_LOG], "nuscenes"),
+        ([], [NUSCENES_LOG], "nuscenes"),
+        (["vehicle.car", "flat.sidewalk"], ["pandaset-002"], "pandaset_nuscenes"),
+        (["Car", "Road", "noise"], ["pandaset-002"], "pandaset"),
+        (["vehicle.car"], ["tuesday-drive"], "my-log"),
+        (["vehicle.car"], [], "my-log"),
+        ([], [], "my-log"),
+    ],
+)
+def test_recognition(categories, logfiles, want):
+    assert recognise_card(categories, logfiles, "my-log").name == want
+
+
+def test_an_unknown_log_is_not_said_to_be_nuscenes():
+    card = recognise_card(["vehicle.car"], ["tuesday-drive"], "my-log")
+    assert card.classes == load_card("nuscenes").classes
+    assert (card.licence, dict(card.splits), card.real) == ("not stated", {}, True)
+    assert "nuscenes" not in card.source
+
+
+def test_foreign_categories_are_refused():
+    with pytest.raises(InputError, match=r"no dataset card knows any .*\(cow, tree, .*--card FILE"):
+        recognise_card(["tree", "cow"], [], "farm")
+
+
+@pytest.mark.parametrize("name", card_names())
+def test_every_card_is_recognised_by_its_own_categories(name):
+    """An own log takes its classes from the card that knows most of its categories; the slow twin loads all cards."""
+    known = set(load_card(name).class_of)
+    best = max(
+        map(load_card, card_names()), key=lambda c: (len(known & set(c.class_of)), c.name == "nuscenes")
+    )
+    found = recognise_card(known, ["tuesday-drive"], "my-log")
+    assert (found.name, found.classes, found.columns) == ("my-log", best.classes, best.columns)
+
+
+def test_the_table_is_that_of_the_cards():
+    stored = json.loads(TABLE.read_text())["cards"]
+    from_cards = {
+        facts.name: {"recognise": facts.recognise, "categories": sorted(facts.categories)}
+        for facts in read_card_facts()
+    }
+    assert stored == from_cards, "run: python -m superflow.datasets.recognition"
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """Names of the packaged YAML files in the order in which they are parsed."""
+    files = []
+    read_yaml = card_module.read_yaml
+    monkeypatch.setattr(card_module, "read_yaml", lambda path: (files.append(path.name), read_yaml(path))[1])
+    caches = (card_module._packaged, card_facts)
+    for cache in caches:
+        cache.cache_clear()
+    yield files
+    for cache in caches:
+        cache.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("logfile", "categories", "files"),
+    [
+        (
+            "n001-2020-01-02-03-04-05+0000",
+            None,
+            ["nuscenes.yaml", "nuscenes.yaml"],
+        ),  # the card, and its splits
+        ("tuesday-drive", None, ["nuscenes.yaml"]),  # somebody's own log takes no splits
+        (
+            "pandaset-002",
+            None,
+            ["pandaset_nuscenes.yaml", "nuscenes.yaml"],
+        ),  # the card, and that of its labels
+        ("pandaset-002", ["Car", "Road", "Building", "noise"], ["pandaset.yaml"]),
+    ],
+)
+def test_only_the_card_that_is_used_is_parsed_once(small_log, tmp_path, parsed, logfile, categories, files):
+    small_log.tables["log"][0]["logfile"] = logfile
+    for row, name in zip(small_log.tables["category"], categories or ()):
+        row["name"] = name
+    root = small_log.write()
+    for out in ("a", "b"):
+        write_index(root, tmp_path / out)
+    assert parsed == files
+
+
+def test_a_table_that_is_out_of_date_is_not_believed(tmp_path, parsed):
+    current = tmp_path / "current.json"
+    write_table(current)
+    assert json.loads(current.read_text()) == json.loads(TABLE.read_text()), (
+        "run: python -m superflow.datasets.recognition"
+    )
+    parsed.clear()
+    assert card_facts(current) == card_facts(tmp_path / "none.json") == read_card_facts()
+    stale = json.loads(current.read_text())
+    stale["cards_sha256"] = "0" * 64
+    stale["cards"]["nuscenes"] = {"recognise": "^other", "categories": ["other"]}
+    (tmp_path / "stale.json").write_text(json.dumps(stale))
+    assert card_facts(tmp_path / "stale.json") == read_card_facts()
+
+
+def test_a_card_that_was_changed_is_recognised_by_what_it_says_now(tmp_path, parsed, monkeypatch):
+    for path in card_module.CARDS.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    text = (tmp_path / "pandaset.yaml").read_text()
+    (tmp_path / "pandaset.yaml").write_text(text.replace("'^pandaset-'", "'^street-'"))
+    for module in (card_module, recognition):
+        monkeypatch.setattr(module, "CARDS", tmp_path)
+    assert recognise_card(["Car"], ["street-1"], "my-log").name == "pandaset"
+    assert recognise_card(["Car"], ["pandaset-1"], "my-log").name == "my-log"
