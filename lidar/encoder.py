@@ -105,6 +105,13 @@ class LidarEncoder(nn.Module):
     def out_channels(self) -> int:
         return self.backbone.out_channels
 
+    @property
+    def columns(self) -> tuple[int, ...]:
+        """Columns of the points that are read, ascending: x, y, z for the voxels, and what the inputs ask for."""
+        intensity = {3} if {"intensity", "raw_intensity"} & set(self.inputs) else set()
+        further = {int(name[7:]) for name in self.inputs if name.startswith("column:")}
+        return tuple(sorted({0, 1, 2} | intensity | further))
+
     def config(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts with which ``LidarEncoder(**config)`` is the same network."""
         return {

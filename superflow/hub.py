@@ -6,11 +6,11 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from . import __version__
@@ -19,10 +19,10 @@ from .encoder_file import CARD_KEY, FORMAT, EncoderFile, build_encoder, read_enc
 from .errors import InputError, MissingFileError, write_atomically
 from .lidar.encoder import LidarEncoder
 from .limits import Limits
+from .point_columns import MOST_COLUMNS, read_columns
 
 IntensityRange = Literal["0..1", "0..255"]
 _FULL = {"0..1": 1.0, "0..255": RAW_FULL}
-Points = TypeVar("Points", Tensor, NDArray[np.float32])
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,29 +77,48 @@ class Backbone(nn.Module):
         """(N, C) features with gradients, for training; see ``LidarEncoder.point_features``."""
         return self.encoder.point_features(points, cloud, num_clouds)
 
+    @overload
+    def extract(
+        self, points: Tensor, *, intensity: IntensityRange = ..., everywhere: bool = ...
+    ) -> Tensor: ...
+
+    @overload
+    def extract(
+        self, points: ArrayLike, *, intensity: IntensityRange = ..., everywhere: bool = ...
+    ) -> NDArray[np.float32]: ...
+
     @torch.no_grad()
-    def extract(self, points: Points, *, intensity: IntensityRange = "0..1") -> Points:
+    def extract(
+        self,
+        points: Tensor | ArrayLike,
+        *,
+        intensity: IntensityRange = "0..1",
+        everywhere: bool = False,
+    ) -> Tensor | NDArray[np.float32]:
         """Features of one scan: (N, C) float32, one row per input point in input order.
 
+        Points outside ``card.limits``, the region that training saw, get a row of zeros and are not shown to the
+        network; `within_limits` says which they are.
+
         Args:
-            points: (N, 4+) x, y, z [m, lidar frame: x forward, y left, z up], intensity; any N including 0.
+            points: (N, 4+) x, y, z [m, lidar frame: x forward, y left, z up], intensity; any N including 0. An array of
+                any numbers, byte order and strides, a structured array with the fields x, y, z, intensity, a tensor,
+                or lists; columns that the encoder does not read do not matter.
             intensity: range of the intensity that is handed in; it is converted to what the encoder expects.
+            everywhere: give points outside the limits their features too, as the network makes them out of what it
+                never saw. Those of points near the border change a little with it: they have more neighbours.
 
         Returns:
-            An array for an array, a tensor (on the device it came from) for a tensor. Rows of points outside the
-            card's limits are zero.
+            A tensor (on the device it came from) for a tensor, else an array.
 
         Raises:
-            InputError: another shape, NaN or infinite values, intensity outside the stated range.
+            InputError: another shape, NaN or infinity in a column that is read, intensity outside the stated range.
         """
-        given = torch.as_tensor(points)
-        self._check(given, intensity)
-        weight = next(self.encoder.parameters())
-        cloud = given.to(weight.device, torch.float32, copy=True)
+        cloud = read_columns(points, self.encoder.columns)
+        self._check_intensity(cloud, intensity)
+        cloud = cloud.to(next(self.encoder.parameters()).device)
         cloud[:, 3] *= _FULL[self.card.intensity] / _FULL[intensity]
-        inside = torch.ones(len(cloud), dtype=torch.bool, device=cloud.device)
-        if self._limits is not None:
-            inside = self._limits.mask(cloud)
+        inside = self._mask(cloud) if not everywhere else cloud.new_ones(len(cloud), dtype=torch.bool)
         rows = cloud.new_zeros(len(cloud), self.out_channels)
         if bool(inside.any()):
             was_training = self.training
@@ -109,31 +128,48 @@ class Backbone(nn.Module):
                 seen, seen.new_zeros(len(seen), dtype=torch.int64), 1
             ).float()
             self.train(was_training)
-        return rows.numpy(force=True) if isinstance(points, np.ndarray) else rows.to(given.device)
+        return _like(points, rows)
+
+    @overload
+    def within_limits(self, points: Tensor) -> Tensor: ...
+
+    @overload
+    def within_limits(self, points: ArrayLike) -> NDArray[np.bool_]: ...
+
+    def within_limits(self, points: Tensor | ArrayLike) -> Tensor | NDArray[np.bool_]:
+        """(N,) bool, True for points that training could have seen: the others' rows of `extract` are zero.
+
+        Takes what `extract` takes. All are True where the card has no limits.
+        """
+        return _like(points, self._mask(read_columns(points, self.encoder.columns)))
+
+    def _mask(self, cloud: Tensor) -> Tensor:
+        if self._limits is None:
+            return cloud.new_ones(len(cloud), dtype=torch.bool)
+        return self._limits.mask(cloud)
 
     @staticmethod
-    def _check(points: Tensor, intensity: str) -> None:
+    def _check_intensity(cloud: Tensor, intensity: str) -> None:
         if intensity not in _FULL:
             raise InputError(f'intensity={intensity!r} must be "0..1" or "0..255"')
-        if points.dim() != 2 or points.shape[1] < 4:
-            raise InputError(f"points has shape {tuple(points.shape)}; give (N, 4+): x, y, z, intensity")
-        finite = points.isfinite().all(dim=1)
-        if not bool(finite.all()):
-            row = int((~finite).nonzero()[0])
-            raise InputError(
-                f"points: row {row} holds NaN or infinity ({int((~finite).sum())} such rows); remove them first"
+        if not len(cloud):
+            return
+        low, high = float(cloud[:, 3].min()), float(cloud[:, 3].max())
+        if not -1e-3 <= low <= high <= 1.001 * _FULL[intensity]:
+            few = (
+                f"; if these {len(cloud)} rows are columns, give points.T"
+                if len(cloud) <= MOST_COLUMNS
+                else ""
             )
-        if (
-            len(points)
-            and not -1e-3
-            <= float(points[:, 3].min())
-            <= float(points[:, 3].max())
-            <= 1.001 * _FULL[intensity]
-        ):
             raise InputError(
-                f"points: intensity runs from {float(points[:, 3].min()):g} to {float(points[:, 3].max()):g}, "
-                f'not {intensity}; pass intensity="0..255" for raw values, or scale them to 0..1'
+                f"points: intensity runs from {low:g} to {high:g}, not {intensity}; "
+                f'pass intensity="0..255" for raw values, or scale them to 0..1{few}'
             )
+
+
+def _like(points: Any, values: Tensor) -> Any:
+    """``values`` as what ``points`` are: a tensor of their device, or an array."""
+    return values.to(points.device) if isinstance(points, Tensor) else values.numpy(force=True)
 
 
 def save_backbone(encoder: LidarEncoder, path: str | Path, card: BackboneCard) -> BackboneCard:

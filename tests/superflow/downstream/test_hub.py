@@ -121,22 +121,6 @@ def test_limits_of_the_card_give_zero_rows(encoder, tmp_path, points):
     assert rows[~far].any(axis=1).all()
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            lambda p: np.where(np.arange(len(p))[:, None] == 3, np.nan, p),
-            r"row 3 holds NaN or infinity \(1 such",
-        ),
-        (lambda p: p[:, :3], r"shape \(880, 3\); give \(N, 4\+\)"),
-        (lambda p: p[0], r"shape \(4,\)"),
-    ],
-)
-def test_bad_points_are_named(path, points, change, message):
-    with pytest.raises(InputError, match=message):
-        load(path).extract(change(points))
-
-
 def test_names_resolve_in_the_registry_folder(encoder, tmp_path, monkeypatch):
     monkeypatch.setenv("SUPERFLOW_HOME", str(tmp_path / "home"))
     with pytest.raises(
