@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
-# mypy over all rooms. Type checkers do not follow superflow's __path__, so the rooms are linked under one folder.
+# mypy over all rooms, for developers and CI: its verdict hangs on the stubs of the numpy and torch that are installed,
+# so the test suite, which users run, goes without. Needs the .venv of tools/run_tests.sh. Type checkers do not
+# follow superflow's __path__, so the rooms are linked under one folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 farm=build/types/superflow

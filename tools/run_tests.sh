@@ -8,7 +8,6 @@ export OMP_NUM_THREADS=1  # one thread a test process: they share the cores
 if [ $# -eq 0 ]; then
     "$PYTHON" -m ruff check .
     "$PYTHON" -m ruff format --check .
-    bash tools/check_types.sh
     exec "$PYTHON" -m pytest -q -n 2 --dist loadfile --durations 15
 fi
 exec "$PYTHON" -m pytest "$@"

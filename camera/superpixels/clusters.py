@@ -238,4 +238,4 @@ def _taps(new: int, old: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
 
 def _unit(features: NDArray[np.float32]) -> NDArray[np.float32]:
     """``features`` (D, ...) with every column at length 1; a zero column stays zero."""
-    return features / np.maximum(np.linalg.norm(features, axis=0), 1e-8)
+    return np.divide(features, np.maximum(np.linalg.norm(features, axis=0), 1e-8))

@@ -117,7 +117,7 @@ def _parked(site: Site) -> None:
             along += length + rng.uniform(0.7, 2.0)
     for _ in range(site.count(14)):
         model = vehicles.VEHICLES[_draw(rng, PARKED)](rng)
-        side = rng.choice((-1, 1))
+        side = int(rng.choice((-1, 1)))
         across = side * (street.half + rng.uniform(2.5, 16.0))
         site.put(model, site.along(), across, rng.choice((0, 0.5, 1, 1.5)) * np.pi + rng.normal(0, 0.1),
                  where="any", margin=0.3)  # fmt: skip
