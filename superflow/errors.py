@@ -1,14 +1,10 @@
-"""What users read when their input is wrong, and the write that leaves nothing half-written."""
+"""What users read when their input is wrong."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
-from typing import IO, Any
+from typing import Any
 
 
 class InputError(ValueError):
@@ -32,28 +28,9 @@ def require(module: str, extra: str) -> ModuleType:
         ) from error
 
 
-@contextmanager
-def write_atomically(path: str | Path, mode: str = "wb") -> Iterator[IO[Any]]:
-    """Open a temporary file beside ``path`` that takes its name only when the block ends without an error.
+def __getattr__(name: str) -> Any:
+    if name == "write_atomically":  # moved
+        from .writes import write_atomically
 
-    A reader sees the old file or the whole new one, also after a kill or on a full disk.
-
-    Raises:
-        InputError: the disk is full or the folder cannot be written; the temporary file is removed.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, mode) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); "
-            "free some space or choose another folder, the previous file is untouched"
-        ) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+        return write_atomically
+    raise AttributeError(name)

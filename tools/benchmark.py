@@ -19,8 +19,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from superflow.errors import InputError, write_atomically
+from superflow.tools.command import run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
+from superflow.writes import write_atomically
 
 if TYPE_CHECKING:
     from superflow.benchmark.plan import Plan
@@ -61,15 +62,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     # before torch is imported, here and in the child processes: spinning workers would stall each other
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        _benchmark(args)
-    except InputError as error:
-        print(f"superflow benchmark: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command("superflow benchmark", lambda: _benchmark(args))
 
 
-def _benchmark(args: argparse.Namespace) -> None:
+def _benchmark(args: argparse.Namespace) -> int:
     from superflow.benchmark.arms import LOOKUP, lookup_control, run_arms
     from superflow.benchmark.chart import draw_chart
     from superflow.benchmark.plan import load_plan
@@ -91,6 +87,7 @@ def _benchmark(args: argparse.Namespace) -> None:
             file.write(markdown(rows) + "\n")
         print(markdown(rows))
         draw_chart(rows, args.out / "table.png", leave_out=[LOOKUP])
+    return 0
 
 
 def _prepare(plan: Plan, args: argparse.Namespace) -> Path:

@@ -34,7 +34,8 @@ import torch
 from torch import Tensor, nn
 
 from superflow.batch import Batch
-from superflow.errors import InputError, write_atomically
+from superflow.errors import InputError
+from superflow.files import check_place
 from superflow.lidar.conv import load_backend
 from superflow.lidar.encoder import LidarEncoder
 from superflow.lidar.minkunet import MINKUNET, MinkUNet
@@ -50,6 +51,8 @@ from superflow.lidar.speed import (
     usable_backends,
 )
 from superflow.lidar.voxelize import Voxels, voxelize
+from superflow.tools.command import run_command
+from superflow.writes import write_atomically
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -77,19 +80,21 @@ def main(argv: list[str] | None = None) -> int:
     args = parse_args(argv)
     torch.set_num_threads(args.threads)
     args.clock = "thread" if args.threads == 1 else "process"
+    return run_command("superflow benchmark-speed", lambda: _measure(args))
+
+
+def _measure(args: argparse.Namespace) -> int:
     result: dict[str, Any] = {"machine": machine(), "options": {k: str(v) for k, v in vars(args).items()}}
     print("  ".join(f"{key} {value}" for key, value in result["machine"].items()))
-    try:
-        if args.parts:
-            result["parts"] = measure_parts(args)
-        else:
-            result["networks"] = [measure_network(args, count) for count in args.voxels]
-        if args.json:
-            with write_atomically(args.json, "w") as file:
-                json.dump(result, file, indent=1)
-    except InputError as error:
-        print(f"superflow benchmark-speed: {error}", file=sys.stderr)
-        return 2
+    if args.json:
+        check_place(args.json.parent)
+    if args.parts:
+        result["parts"] = measure_parts(args)
+    else:
+        result["networks"] = [measure_network(args, count) for count in args.voxels]
+    if args.json:
+        with write_atomically(args.json, "w") as file:
+            json.dump(result, file, indent=1)
     return 0
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
+from superflow.tools.command import run_command
 
 if TYPE_CHECKING:
     from superflow.hub import BackboneCard
@@ -48,12 +49,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> int:
+    """0 when the file is written, 2 when the input cannot be used."""
     args = parse_args(argv)
-    try:
-        return _export(args)
-    except InputError as error:
-        print(f"superflow export: {error}", file=sys.stderr)
-        return 2
+    return run_command("superflow export", lambda: _export(args))
 
 
 def _export(args: argparse.Namespace) -> int:

@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 import time
 from pathlib import Path
+
+from superflow.tools.command import run_command
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -44,10 +45,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Make the drive; returns the exit code."""
     args = parse_args(argv)
+    return run_command("superflow make-drive", lambda: _make_drive(args))
+
+
+def _make_drive(args: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from superflow.datasets.synthetic.drive import DriveSettings, make_drive
-    from superflow.errors import InputError
 
     start, counts = time.perf_counter(), []
 
@@ -56,23 +60,19 @@ def main(argv: list[str] | None = None) -> int:
         bar.update(task, completed=done, total=total)
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    try:
-        settings = DriveSettings(
-            seconds=args.seconds, seed=args.seed, image_size=tuple(args.image_size), lidar_hz=args.lidar_hz
+    settings = DriveSettings(
+        seconds=args.seconds, seed=args.seed, image_size=tuple(args.image_size), lidar_hz=args.lidar_hz
+    )
+    with Progress(*columns) as bar:
+        task = bar.add_task("key frames", total=None)
+        make_drive(
+            args.out,
+            scenes=args.scenes,
+            val_scenes=args.val_scenes,
+            settings=settings,
+            workers=args.workers,
+            progress=show,
         )
-        with Progress(*columns) as bar:
-            task = bar.add_task("key frames", total=None)
-            make_drive(
-                args.out,
-                scenes=args.scenes,
-                val_scenes=args.val_scenes,
-                settings=settings,
-                workers=args.workers,
-                progress=show,
-            )
-    except InputError as error:
-        print(f"superflow make-drive: {error}", file=sys.stderr)
-        return 2
     seconds = time.perf_counter() - start
     made = counts[-1] - counts[0] + 1 if counts else 0
     print(

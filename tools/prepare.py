@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from superflow.errors import InputError, write_atomically
+from superflow.errors import InputError
+from superflow.tools.command import run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options
+from superflow.writes import write_atomically
 
 if TYPE_CHECKING:
     from superflow.datasets.check import Report
@@ -116,11 +118,7 @@ def main(argv: list[str] | None = None) -> int:
     """0 when all is well, 1 when --check found something wrong, 2 when the input cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     args = parse_args(argv)
-    try:
-        return _JOBS[args.kind](args)
-    except InputError as error:
-        print(f"superflow prepare: {error}", file=sys.stderr)
-        return 2
+    return run_command("superflow prepare", lambda: _JOBS[args.kind](args))
 
 
 def _nuscenes(args: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from superflow.errors import InputError
+from superflow.tools.command import run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 
@@ -66,23 +66,23 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
+    return run_command("superflow quickstart", lambda: _quickstart(args))
+
+
+def _quickstart(args: argparse.Namespace) -> int:
     from superflow.quickstart import QuickstartOptions, run_quickstart
     from superflow.report import summary_table
 
-    try:
-        options = QuickstartOptions(
-            out=args.out,
-            data=args.data,
-            reading=log_options(args),
-            teacher=args.teacher,
-            seeds=tuple(args.seeds),
-            max_frames=args.max_frames,
-            jobs=args.jobs,
-        )
-        result = run_quickstart(options)
-    except InputError as error:
-        print(f"superflow quickstart: {error}", file=sys.stderr)
-        return 2
+    options = QuickstartOptions(
+        out=args.out,
+        data=args.data,
+        reading=log_options(args),
+        teacher=args.teacher,
+        seeds=tuple(args.seeds),
+        max_frames=args.max_frames,
+        jobs=args.jobs,
+    )
+    result = run_quickstart(options)
     print(summary_table(result))
     for what, path in (
         ("report", args.out / "report.html"),

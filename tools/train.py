@@ -16,6 +16,7 @@ import sys
 from typing import Any
 
 from superflow.errors import InputError
+from superflow.tools.command import run_command
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -62,10 +63,7 @@ def run(program: str, args: argparse.Namespace, work: Any) -> int:
     """Call ``work(args)`` with the environment that torch reads at import, and say what stopped it."""
     prepare_environment(args)
     try:
-        return work(args)
-    except InputError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        return 2
+        return run_command(program, lambda: work(args))
     except KeyboardInterrupt:
         print(f"{program}: stopped; add --resume to go on from the newest checkpoint", file=sys.stderr)
         return 130

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
+from superflow.tools.command import run_command
 
 if TYPE_CHECKING:
     from superflow.datasets.index import LogIndex
@@ -51,15 +52,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     args = parse_args(argv)
-    try:
-        _visualize(args)
-    except InputError as error:
-        print(f"superflow visualize: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run_command("superflow visualize", lambda: _visualize(args))
 
 
-def _visualize(args: argparse.Namespace) -> None:
+def _visualize(args: argparse.Namespace) -> int:
     from superflow.datasets.index import LogIndex
     from superflow.frame_pictures import PictureOptions, write_frame_pictures
 
@@ -74,6 +70,7 @@ def _visualize(args: argparse.Namespace) -> None:
     )
     for path in write_frame_pictures(index, _row(index, args.frame), args.out, options):
         print(path)
+    return 0
 
 
 def _row(index: LogIndex, wanted: str) -> int:

@@ -119,14 +119,6 @@ def list_checkpoints(work_dir: str | Path) -> list[Path]:
     return [path for _, path in sorted((int(match[1]), path) for match, path in matches if match)]
 
 
-def remove_leftovers(work_dir: str | Path) -> None:
-    """Delete temporary files of writers that were killed; those of living processes stay."""
-    for path in Path(work_dir).glob(".*.part"):
-        owner = path.suffixes[-2][1:] if len(path.suffixes) > 1 else ""
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            path.unlink(missing_ok=True)
-
-
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, optional: str = "") -> None:
     """Copy ``state`` into ``model``: every name and shape must fit, or nothing is copied.
 

@@ -8,7 +8,8 @@ from typing import Any
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
-from ..checkpoint import list_checkpoints, point_to, remove_leftovers, write_checkpoint
+from ...writes import remove_leftovers
+from ..checkpoint import list_checkpoints, point_to, write_checkpoint
 from ..registry import HOOKS
 
 # metrics of which less is better, by a part of their name

@@ -1,0 +1,27 @@
+"""How a command ends: with its own code, or with 2 and one sentence where what it was given cannot be used."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from superflow.errors import InputError
+from superflow.files import refusal
+
+
+def run_command(program: str, work: Callable[[], int]) -> int:
+    """The exit code of ``work()``; 2 where an input, or a file that the system refuses, stopped it.
+
+    Readers and writers say what is wrong with their files; what the system refuses elsewhere is said here, so that
+    nobody reads a traceback about a folder without rights. An ``OSError`` about no file is a fault of the program.
+    """
+    try:
+        return work()
+    except InputError as error:
+        said = str(error)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        said = refusal(error)
+    print(f"{program}: {said}", file=sys.stderr)
+    return 2
