@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
+from ..files import file_in
 from .card_file import (
-    check_keys,
+    check_card,
     check_splits,
     nearest_name,
     read_categories,
@@ -125,18 +126,23 @@ def _packaged(path: Path) -> dict[str, Any]:
 
 def _parse(path: Path, values: dict[str, Any]) -> DatasetCard:
     """The card in ``values`` of the file ``path``."""
-    check_keys(path, values)
+    check_card(path, values)
     columns, axes = read_points(path, values["points"])
     intensity_max = read_raw_max(path, values["intensity"])
     splits = values.get("splits") or {}
     if isinstance(splits, str):  # a list that comes with the package
-        path_of_splits = _HERE / "splits" / splits
+        path_of_splits = file_in(_HERE / "splits", splits)
         splits = check_splits(_packaged(path_of_splits), path_of_splits)
     else:
         splits = check_splits(splits, path)
     categories: Mapping[int, str]
     class_of: Mapping[str, int]
     if values.get("labels_of"):
+        if values["labels_of"] not in card_names():
+            raise InputError(
+                f"{path}: labels_of is {values['labels_of']!r}, which is no packaged card; "
+                f"{nearest_name(values['labels_of'], card_names())}"
+            )
         labels = load_card(values["labels_of"], splits=False)
         classes, palette = labels.classes, labels.palette
         class_of, categories = labels.class_of, labels.categories

@@ -1,10 +1,12 @@
-"""What stands in the YAML file of a dataset card, with one sentence for every slip."""
+"""What stands in a dataset card and in the ``dataset.json`` of a log, with one sentence for every slip."""
 
 from __future__ import annotations
 
 import difflib
-import math
-from collections.abc import Iterable
+import json
+import re
+import reprlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,16 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError
+from ..files import is_text, read_text
+from .frame import IGNORE_LABEL
 
+CARD_WORDS = "the name of a packaged card, or a .yaml file below the log's root"
 AXES = ("forward-left-up", "right-forward-up")  # of the point files
 _REQUIRED = ("name", "real", "licence", "source", "points", "intensity")
 _OPTIONAL = ("recognise", "sensor", "splits", "classes", "categories", "labels_of")
-_KINDS = {  # key -> its type, and in words
+_STATED = ("name", "real", "licence", "source", "sensor", "splits", "intensity", "card")  # in dataset.json
+_KINDS: dict[str, tuple[type, str]] = {  # key -> its type, and in words
     "name": (str, "text"),
     "real": (bool, "true or false"),
     "licence": (str, "text"),
@@ -29,7 +35,14 @@ _KINDS = {  # key -> its type, and in words
     "classes": (list, "a list, as in [{name: vehicle, colour: [0, 150, 245], categories: [car, truck]}]"),
     "categories": (dict, "numbers of the label files with their names, as in {1: car}"),
     "labels_of": (str, "the name of a packaged card"),
+    "card": (str, CARD_WORDS),
 }
+_SMALLEST, _LARGEST = (float(edge) for edge in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
+_CAN_BE_EMPTY = (*_OPTIONAL, "card")
+_CLOSE = 0.75  # likeness from which an unknown key of dataset.json is a slip
+
+_repr = reprlib.Repr()
+_repr.maxstring = _repr.maxother = 60
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
@@ -46,46 +59,83 @@ def read_yaml(path: Path) -> dict[str, Any]:
         MissingFileError, InputError: there is no such file; it is no YAML, or holds something else.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: there is no such file; check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text ({error}); check the file") from error
-    except yaml.YAMLError as error:
+        values = yaml.safe_load(read_text(path))
+    except InputError:
+        raise
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # dates and numbers that cannot be are ValueError
         raise InputError(f"{path}: is no valid YAML ({str(error).splitlines()[0]}); mend the file") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: must hold keys and values, see the packaged cards for the form")
     return values
 
 
-def check_splits(splits: Any, path: Path) -> dict[str, tuple[str, ...]]:
-    """``splits`` with its lists as tuples, or ``InputError`` where it is not split -> [scene, ...]."""
-    if not isinstance(splits, dict) or not all(
-        isinstance(scenes, list) and all(isinstance(scene, str) for scene in scenes)
-        for scenes in splits.values()
-    ):
-        raise InputError(
-            f"{path}: splits must give a list of scene names for each split, as in train: [scene-0001]; "
-            "put names that are numbers in quotes"
-        )
-    return {str(name): tuple(scenes) for name, scenes in splits.items()}
-
-
-def check_keys(path: Path, values: dict[str, Any]) -> None:
-    """Every required key is there and no unknown one; each has the type it needs, or is optional and left empty.
+def check_card(path: Path, values: Mapping[Any, Any]) -> None:
+    """Every required key of a card is there and no unknown one, and each has the type that it needs.
 
     Raises:
         InputError: one is not so; the message names it.
     """
     for key in sorted(set(_REQUIRED) - set(values)):
         raise InputError(f"{path}: the key {key!r} is missing; add it, see the packaged cards for the form")
-    for key in sorted(set(values) - {*_REQUIRED, *_OPTIONAL}, key=str):
-        known = sorted((*_REQUIRED, *_OPTIONAL))
+    known = sorted((*_REQUIRED, *_OPTIONAL))
+    for key in sorted(set(values) - set(known), key=str):
         raise InputError(f"{path}: unknown key {key!r}; {nearest_name(str(key), known)}")
+    _check_types(path, values)
+
+
+def check_stated(path: Path, values: Mapping[str, Any]) -> None:
+    """Each key that a log states of itself in ``dataset.json`` is what it must be in a card.
+
+    Raises:
+        InputError: one is not so, or is one that would be known if it were written right; other facts are welcome.
+    """
+    for key in sorted(set(values) - set(_STATED)):
+        if difflib.get_close_matches(key, _STATED, n=1, cutoff=_CLOSE):
+            raise InputError(f"{path}: unknown key {key!r}; {nearest_name(key, _STATED)}")
+    stated = {key: values[key] for key in _STATED if key in values}
+    _check_types(path, stated)
+    if stated.get("splits") is not None:
+        check_splits(stated["splits"], path)
+    if "intensity" in stated:
+        read_raw_max(path, stated["intensity"])
+
+
+def _check_types(path: Path, values: Mapping[Any, Any]) -> None:
+    """Values have the types of ``_KINDS``, or are optional and left empty."""
     for key, (kind, words) in _KINDS.items():
-        empty = values.get(key) is None and key in _OPTIONAL
-        if not empty and not isinstance(values[key], kind):
-            raise InputError(f"{path}: {key} is {values[key]!r}; it must be {words}")
+        value = values.get(key)
+        if key not in values or (value is None and key in _CAN_BE_EMPTY):
+            continue
+        if not isinstance(value, kind) or (kind is str and not is_text(value)):
+            raise InputError(f"{path}: {key} is {_repr.repr(value)}; it must be {words}")
+    try:
+        json.dumps(values.get("sensor"), allow_nan=False, sort_keys=True).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: sensor holds something that is no text, finite number, list, or keys and values ({error}); "
+            "write it as one of these"
+        ) from error
+    try:
+        re.compile(values.get("recognise") or "")
+    except (re.error, RecursionError, OverflowError) as error:
+        raise InputError(f"{path}: recognise is no regular expression ({error}); mend it") from error
+
+
+def check_splits(splits: Any, path: Path) -> dict[str, tuple[str, ...]]:
+    """``splits`` with its lists as tuples, or ``InputError`` where it is not split -> [scene, ...]."""
+    if not isinstance(splits, dict) or not all(
+        is_text(str(name)) and isinstance(scenes, list) and all(map(is_text, scenes))
+        for name, scenes in splits.items()
+    ):
+        raise InputError(
+            f"{path}: splits must give a list of scene names for each split, as in train: [scene-0001]; "
+            "put names that are numbers in quotes"
+        )
+    return {str(name): tuple(scenes) for name, scenes in splits.items()}
 
 
 def read_points(path: Path, points: dict[str, Any]) -> tuple[tuple[str, ...], str]:
@@ -95,6 +145,7 @@ def read_points(path: Path, points: dict[str, Any]) -> tuple[tuple[str, ...], st
         points.get("axes") not in AXES
         or not isinstance(columns, list)
         or columns[:4] != ["x", "y", "z", "intensity"]
+        or not all(is_text(column) or isinstance(column, int | float) for column in columns)
     ):
         raise InputError(
             f"{path}: points needs columns that start with x, y, z, intensity and axes, one of {', '.join(AXES)}"
@@ -105,10 +156,11 @@ def read_points(path: Path, points: dict[str, Any]) -> tuple[tuple[str, ...], st
 def read_raw_max(path: Path, intensity: dict[str, Any]) -> float:
     """The intensity in the files that becomes 1."""
     raw_max = intensity.get("raw_max")
-    if isinstance(raw_max, bool) or not isinstance(raw_max, int | float) or not 0 < raw_max < math.inf:
+    number = not isinstance(raw_max, bool) and isinstance(raw_max, int | float)
+    if not number or not _SMALLEST <= raw_max <= _LARGEST:
         raise InputError(
             f"{path}: intensity needs raw_max, the value above 0 in the files that becomes 1, as in {{raw_max: 255}}; "
-            f"it is {intensity!r}"
+            f"it is {_repr.repr(intensity)}"
         )
     return float(raw_max)
 
@@ -117,11 +169,11 @@ def read_categories(path: Path, categories: dict[Any, Any] | None) -> dict[int, 
     """Number in the label files -> name."""
     named: dict[int, str] = {}
     for raw, name in (categories or {}).items():
-        number = int(raw) if str(raw).isdecimal() else -1
-        if not 0 <= number < 65536 or not isinstance(name, str):
+        number = int(raw) if re.fullmatch("[0-9]{1,9}", str(raw)) else -1
+        if not 0 <= number < 65536 or not is_text(name):
             raise InputError(
-                f"{path}: categories holds {raw!r}: {name!r}; it must give a name for each number (0 to 65535) of "
-                "the label files, as in {1: car}"
+                f"{path}: categories holds {_repr.repr(raw)}: {_repr.repr(name)}; "
+                "it must give a name for each number (0 to 65535) of the label files, as in {1: car}"
             )
         named[number] = name
     return named
@@ -132,23 +184,34 @@ def read_classes(
 ) -> tuple[tuple[str, ...], NDArray[np.uint8], dict[str, int]]:
     """Names (C), palette (C, 3) RGB, and the class of each category."""
     form = "as in {name: vehicle, colour: [0, 150, 245], categories: [car, truck]}"
+    rows = rows or []
+    if len(rows) > IGNORE_LABEL:
+        raise InputError(
+            f"{path}: holds {len(rows)} classes; make at most {IGNORE_LABEL}, labels are one byte"
+        )
     names, colours = list[str](), list[list[int]]()
     class_of: dict[str, int] = {}
-    for number, row in enumerate(rows or []):
-        if not isinstance(row, dict) or not isinstance(row.get("name"), str):
-            raise InputError(f"{path}: entry {number} of classes is {row!r} and has no name; write it {form}")
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict) or not is_text(row.get("name")):
+            raise InputError(
+                f"{path}: entry {number} of classes is {_repr.repr(row)} and has no name; write it {form}"
+            )
         colour: Any = row.get("colour")
         categories: Any = row.get("categories")
         if not _is_colour(colour):
             raise InputError(
-                f"{path}: the colour of class {row['name']!r} is {colour!r}; "
+                f"{path}: the colour of class {row['name']!r} is {_repr.repr(colour)}; "
                 "it must be three whole numbers of 0 to 255, as in colour: [0, 150, 245]"
             )
-        if not isinstance(categories, list) or not all(isinstance(name, str) for name in categories):
+        if not isinstance(categories, list) or not all(map(is_text, categories)):
             raise InputError(
-                f"{path}: the categories of class {row['name']!r} are {categories!r}; they must be a list of names, "
-                "as in categories: [car, truck]"
+                f"{path}: the categories of class {row['name']!r} are {_repr.repr(categories)}; "
+                "they must be a list of names, as in categories: [car, truck]"
             )
+        if row["name"] in names:
+            raise InputError(f"{path}: two classes have the name {row['name']!r}; give each its own")
+        for name in (name for name in categories if name in class_of):
+            raise InputError(f"{path}: the category {name!r} stands in two classes; leave it in one of them")
         names.append(row["name"])
         colours.append(colour)
         class_of |= dict.fromkeys(categories, number)

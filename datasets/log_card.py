@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import logging
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import read_json
 from .card import DatasetCard, load_card
-from .card_file import check_splits, nearest_name
+from .card_file import CARD_WORDS, check_stated, read_raw_max
 from .nuscenes_tables import Log
 from .recognition import recognise_card
 
@@ -26,7 +27,7 @@ def choose_card(root: Path, log: Log, card: DatasetCard | None) -> DatasetCard:
     names = [name for name, _ in log.categories.values()]
     stated = _read_stated(root / "dataset.json")
     if card is None and "card" in stated:
-        card = load_card(root / stated["card"] if str(stated["card"]).endswith(".yaml") else stated["card"])
+        card = _stated_card(root, stated["card"])
     values = (card or recognise_card(names, log.logfiles, root.absolute().name)).to_dict()
     unknown = sorted(set(names) - set(values["class_of"]) - set(values["categories"].values()))
     if unknown:
@@ -58,29 +59,29 @@ def choose_card(root: Path, log: Log, card: DatasetCard | None) -> DatasetCard:
         if key in stated:
             values[key] = stated[key]
     if "intensity" in stated:
-        values["intensity_max"] = float(stated["intensity"]["raw_max"])
+        values["intensity_max"] = read_raw_max(root / "dataset.json", stated["intensity"])
     return DatasetCard.from_dict(values)
 
 
 def _read_stated(path: Path) -> dict[str, Any]:
-    """What the optional ``dataset.json`` in the root says about the log itself."""
-    if not path.is_file():
+    """What the optional ``dataset.json`` in the root says about the log itself; keys that are null are left out."""
+    if not os.path.lexists(path):
         return {}
-    known = ("name", "real", "licence", "source", "sensor", "splits", "intensity", "card")
-    try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
-        for key in sorted(stated.keys() - set(known)):  # other facts are welcome, mistyped ones are not
-            if difflib.get_close_matches(key, known, n=1, cutoff=0.75):
-                raise InputError(f"{path}: unknown key {key!r}; {nearest_name(key, known)}")
-        if "intensity" in stated:
-            float(stated["intensity"]["raw_max"])
-    except InputError:
-        raise
-    except (ValueError, AttributeError, KeyError, TypeError) as error:
+    stated = read_json(
+        path, 'mend or remove it; it must be a JSON object such as {"name": "my-drive", "real": true}'
+    )
+    check_stated(path, stated)
+    return {key: value for key, value in stated.items() if value is not None}
+
+
+def _stated_card(root: Path, name: str) -> DatasetCard:
+    """The packaged card ``name``, or the one in the file of that name below ``root``."""
+    parts = re.split(r"[/\\]", name)
+    if not name.isprintable() or ".." in parts or not parts[0] or Path(name).is_absolute():
         raise InputError(
-            f'{path}: must be a JSON object such as {{"name": "my-drive", "real": true}} ({error!r}); '
-            "mend or remove it"
-        ) from error
-    if "splits" in stated:
-        check_splits(stated["splits"], path)
-    return stated
+            f"{root / 'dataset.json'}: card is {name!r}; it must be {CARD_WORDS}, "
+            "for one elsewhere use --card FILE.yaml"
+        )
+    if not name.endswith((".yaml", ".yml")):
+        return load_card(name)
+    return load_card(root.joinpath(*parts))

@@ -206,6 +206,12 @@ class SmallLog:
         return self.root
 
 
+@pytest.fixture(scope="session")
+def make_small_log() -> type[SmallLog]:
+    """For tests that share one log."""
+    return SmallLog
+
+
 @pytest.fixture
 def small_log(tmp_path: Path) -> SmallLog:
     """A log that is not written yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
@@ -152,12 +153,67 @@ def test_own_card(tmp_path):
         ("{3: cow, 700: sheep, 5: tree}", "[cow, sheep]", "categories is .* numbers of the label files"),
         ("real: true", "real: 'no'", "real is 'no'; it must be true or false"),
         ("licence: ours", "licence:", "licence is None; it must be text"),
+        ("licence: ours", "licence: 2020-13-45", "no valid YAML .*month"),
+        (
+            "licence: ours",
+            "licence: ours\nsensor: {made: 2020-01-02}",
+            "sensor holds something that is no text",
+        ),
+        ("licence: ours", "licence: ours\nsensor: {range_m: .inf}", "sensor holds something that is no text"),
+        ("licence: ours", "licence: ours\nsensor: &a [*a]", "sensor is .*; it must be keys and values"),
+        ("licence: ours", "licence: ours\nsensor: &a {own: *a}", "sensor holds something that is no text"),
+        ("licence: ours", "licence: ours\nrecognise: '('", "recognise is no regular expression"),
+        (
+            "licence: ours",
+            "licence: ours\nlabels_of: farm.yaml",
+            "labels_of is 'farm.yaml', which is no packaged",
+        ),
+        ("raw_max: 1}", "raw_max: 1}\nsplits: ../cards/nuscenes.yaml", "cannot be the name of a file in it"),
+        ("{raw_max: 1}", "{raw_max: 1e-320}", "intensity needs raw_max, the value above 0"),
+        ("{raw_max: 1}", "{raw_max: .nan}", "intensity needs raw_max, the value above 0"),
+        ("{raw_max: 1}", f"{{raw_max: 1{'0' * 400}}}", "intensity needs raw_max, the value above 0"),
+        (
+            "categories: [cow, sheep]}",
+            "categories: [cow]}\n  - {name: animal, colour: [1, 2, 4], categories: []}",
+            "two",
+        ),
+        (
+            "categories: [cow, sheep]}",
+            "categories: [cow]}\n  - {name: b, colour: [1, 2, 4], categories: [cow]}",
+            "the category 'cow' stands in two classes",
+        ),
     ],
 )
 def test_bad_cards_are_named(tmp_path, old, new, message):
     assert old in OWN
     (tmp_path / "farm.yaml").write_text(OWN.replace(old, new))
     with pytest.raises(InputError, match=message):
+        load_card(tmp_path / "farm.yaml")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_card_may_begin_with_a_byte_order_mark(tmp_path, encoding):
+    (tmp_path / "farm.yaml").write_text(OWN.lstrip(), encoding=encoding)
+    assert load_card(tmp_path / "farm.yaml").name == "farm"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("name: Zürich".encode("latin-1"), "is not UTF-8 text"),
+        ("name: a".encode("utf-16"), "is not UTF-8 text"),
+    ],
+)
+def test_a_card_in_another_encoding_is_named(tmp_path, content, message):
+    (tmp_path / "farm.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=rf"farm\.yaml: {message} .*; save or export it as UTF-8"):
+        load_card(tmp_path / "farm.yaml")
+
+
+def test_labels_are_one_byte(tmp_path):
+    rows = "\n".join(f"  - {{name: c{i}, colour: [1, 2, 3], categories: []}}" for i in range(256))
+    (tmp_path / "farm.yaml").write_text(re.sub("  - .*", rows, OWN))
+    with pytest.raises(InputError, match=r"holds 256 classes; make at most 255, labels are one byte"):
         load_card(tmp_path / "farm.yaml")
 
 

@@ -404,9 +404,9 @@ def test_dataset_json_speaks_for_the_log(small_log, tmp_path):
     ("text", "message"),
     [
         ('{"licens": "x"}', "dataset.json: unknown key 'licens'; did you mean 'licence'"),
-        ("{", "dataset.json: must be a JSON object"),
-        ("[]", "dataset.json: must be a JSON object"),
-        ('{"intensity": 1}', "dataset.json: must be a JSON object"),
+        ("{", "dataset.json: is no valid JSON"),
+        ("[]", "dataset.json: holds '[]' instead of a JSON object; mend or remove it"),
+        ('{"intensity": 1}', "dataset.json: intensity is 1; it must be keys and values"),
         (
             '{"splits": {"train": "scene-1"}}',
             "dataset.json: splits must give a list of scene names for each split",
