@@ -156,8 +156,11 @@ def read_points(path: Path, points: dict[str, Any]) -> tuple[tuple[str, ...], st
 def read_raw_max(path: Path, intensity: dict[str, Any]) -> float:
     """The intensity in the files that becomes 1."""
     raw_max = intensity.get("raw_max")
-    number = not isinstance(raw_max, bool) and isinstance(raw_max, int | float)
-    if not number or not _SMALLEST <= raw_max <= _LARGEST:
+    if (
+        isinstance(raw_max, bool)
+        or not isinstance(raw_max, int | float)
+        or not _SMALLEST <= raw_max <= _LARGEST
+    ):
         raise InputError(
             f"{path}: intensity needs raw_max, the value above 0 in the files that becomes 1, as in {{raw_max: 255}}; "
             f"it is {_repr.repr(intensity)}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from ...compiled import compiled
 
 IGNORE = 65535
 
@@ -24,7 +25,7 @@ def as_ids(regions: NDArray, source: str) -> NDArray[np.uint16]:
     return regions.astype(np.uint16)
 
 
-@njit(cache=True)
+@compiled()
 def connected_components(regions: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """Number 4-connected areas of equal value 0, 1, ... in raster order of their first pixel.
 
@@ -55,7 +56,7 @@ def connected_components(regions: NDArray[np.int64]) -> tuple[NDArray[np.int64],
     return number, count
 
 
-@njit(cache=True)
+@compiled()
 def merge_small(regions: NDArray[np.int64], smallest: int) -> NDArray[np.int64]:
     """Give every 4-connected area of fewer than ``smallest`` pixels the value of a neighbour.
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from ...compiled import compiled
 from ..crops import resize_ids
 from .ids import as_ids, connected_components, merge_small
 from .provider import Provider
@@ -96,7 +96,7 @@ def _shrunk(image: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-@njit(cache=True, fastmath=True)
+@compiled(fastmath=True)
 def _assign(
     lab: NDArray[np.float32], rows: int, columns: int, position_weight: float, iterations: int
 ) -> NDArray[np.int64]:

@@ -15,7 +15,7 @@ from nuscenes.utils.geometry_utils import points_in_box
 from pyquaternion import Quaternion
 from scipy.spatial import cKDTree
 
-from superflow.datasets.synthetic import compiled, drive
+from superflow.datasets.synthetic import drive
 from superflow.datasets.synthetic.drive import DriveSettings, make_drive
 from superflow.datasets.synthetic.recorder import Recorder
 from superflow.datasets.synthetic.rig import make_rig
@@ -231,21 +231,6 @@ def test_command_line_makes_and_refuses(tmp_path, capsys, monkeypatch):
     assert "2 scenes in" in capsys.readouterr().out
     assert main(["--out", str(tmp_path / "a"), "--scenes", "2", "--workers", "1", "--seed", "5"]) == 2
     assert "other settings (seed)" in capsys.readouterr().err
-
-
-def test_compiled_code_goes_to_a_writable_folder(monkeypatch, tmp_path):
-    """A read-only package or home must not stop the ray-caster."""
-    blocked = tmp_path / "file"
-    blocked.write_text("")
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(blocked))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
-    compiled.cache_folder.cache_clear()
-    try:
-        folder = compiled.cache_folder()
-        assert folder is not None
-        assert folder.is_relative_to(tmp_path / "home")
-    finally:
-        compiled.cache_folder.cache_clear()
 
 
 # --- what can be told without looking at shapes -------------------------------------------------------------------
