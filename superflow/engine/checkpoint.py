@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +115,45 @@ def find_last(work_dir: str | Path) -> Path | None:
 
 def list_checkpoints(work_dir: str | Path) -> list[Path]:
     """Regular checkpoints of a folder by iteration; the best one is not among them."""
-    matches = [(_NUMBERED.fullmatch(path.name), path) for path in Path(work_dir).glob("iter_*.pth")]
-    return [path for _, path in sorted((int(match[1]), path) for match, path in matches if match)]
+    named = [path for path in Path(work_dir).glob("iter_*.pth") if _NUMBERED.fullmatch(path.name)]
+    return sorted(named, key=saved_iteration)
+
+
+def saved_iteration(path: Path) -> int:
+    """Iterations done at a regular checkpoint, by its name."""
+    match = _NUMBERED.fullmatch(path.name)
+    assert match is not None, f"{path} is no regular checkpoint"
+    return int(match[1])
+
+
+def not_finite(checkpoint: Mapping[str, Any], parameters: Collection[str]) -> list[str]:
+    """Names of the tensors of a checkpoint that hold what no training goes on from.
+
+    That is a nan anywhere, and in weights, their averages and the optimizer's state an infinite number, too. Buffers
+    may hold one: masks do.
+
+    Args:
+        parameters: names of the weights among the model's tensors.
+    """
+    found = []
+    for part in ("state_dict", "training_state_dict", "optimizer"):
+        for name, value in _tensors(checkpoint.get(part, {}), part):
+            strict = part == "optimizer" or name.removeprefix(f"{part}.") in parameters
+            broken = ~torch.isfinite(value) if strict else torch.isnan(value)
+            if broken.any():
+                found.append(name)
+    return found
+
+
+def _tensors(value: Any, where: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
+        yield where, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _tensors(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for row, item in enumerate(value):
+            yield from _tensors(item, f"{where}[{row}]")
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, optional: str = "") -> None:

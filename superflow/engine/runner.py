@@ -24,7 +24,15 @@ from torch.utils.data import DataLoader
 from .. import __version__
 from ..distributed import rank, world_size
 from ..errors import InputError, write_atomically
-from .checkpoint import check_intensity, check_teacher, find_last, load_weights, read_checkpoint, with_tuples
+from .checkpoint import (
+    check_intensity,
+    check_teacher,
+    find_last,
+    load_weights,
+    not_finite,
+    read_checkpoint,
+    with_tuples,
+)
 from .classes import number_of_classes
 from .config import config_text
 from .hooks import DEFAULT_HOOKS
@@ -299,12 +307,17 @@ class EngineRunner(Runner):
         """Weights of a checkpoint; names and shapes must all fit.
 
         Raises:
-            InputError: the file is damaged, of another architecture, teacher or scale of intensity.
+            InputError: the file is damaged or not finite, of another architecture, teacher or scale of intensity.
         """
         checkpoint = read_checkpoint(filename)
         check_teacher(checkpoint, self.engine_model.record(), str(filename))
         trained_on = checkpoint.get("superflow", {}).get("data", {}).get("train", {})
         check_intensity(trained_on.get("raw_intensity"), self.data_records(), str(filename))
+        broken = not_finite(checkpoint, [name for name, _ in self.plain_model.named_parameters()])
+        if broken:
+            raise InputError(
+                f"{filename}: {broken[0]} is not finite, so nothing can go on from it; use an earlier checkpoint"
+            )
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         name = (
             "training_state_dict"

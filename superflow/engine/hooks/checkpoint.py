@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
 from ...writes import remove_leftovers
-from ..checkpoint import list_checkpoints, point_to, write_checkpoint
+from ..checkpoint import find_last, list_checkpoints, point_to, write_checkpoint
 from ..registry import HOOKS
+from .health import stop_if_broken
 
 # metrics of which less is better, by a part of their name
 _LESS = ("loss", "error")
@@ -21,7 +23,8 @@ class CheckpointHook(Hook):
     """Writes ``iter_N.pth`` every ``interval`` iterations and at the end, and the best one after evaluations.
 
     The pointer file ``last_checkpoint`` changes after the new file is whole and before an old one is deleted, so
-    a kill at any moment leaves a checkpoint to resume from.
+    a kill at any moment leaves a checkpoint to resume from. What is not finite is not written, and an old file is
+    deleted only when the new one's weights have given a finite loss (or the run is at its end).
 
     Args:
         interval: iterations between checkpoints; the last iteration is always saved.
@@ -51,11 +54,23 @@ class CheckpointHook(Hook):
         self.best: dict[str, Any] = {}  # value and iteration of the best evaluation
         self.last: dict[str, Any] = {}
         self._due = False
+        self._unproven = False  # whether the newest checkpoint's weights have yet to give a finite loss
 
     @master_only
     def before_train(self, runner: Any) -> None:
         """Clear what a killed writer left behind."""
         remove_leftovers(runner.work_dir)
+
+    def after_train_iter(
+        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
+        """A finite loss shows that the newest checkpoint is sound: those that it replaces go."""
+        if self._unproven and math.isfinite(outputs["loss"]):
+            self._delete_replaced(runner)
+
+    def after_train(self, runner: Any) -> None:
+        """No loss comes after the last checkpoint."""
+        self._delete_replaced(runner)
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
         """Remember the value, and keep the weights if they are the best so far."""
@@ -92,18 +107,35 @@ class CheckpointHook(Hook):
             return True
         return value > self.best["value"] if self.rule == "greater" else value < self.best["value"]
 
-    @master_only
     def _write(self, runner: Any) -> None:
         path = runner.work_path / f"iter_{runner.iter}.pth"
-        write_checkpoint(path, runner.checkpoint())
-        point_to(path)
-        for old in list_checkpoints(runner.work_dir)[: -self.max_keep_ckpts]:
-            if old != path:
-                old.unlink(missing_ok=True)
+        self._write_sound(runner, path)
+        self._unproven = True
+        self._point_to(path)
         runner.logger.info(f"saved {path.name}")
 
-    @master_only
     def _write_best(self, runner: Any) -> None:
         path = runner.work_path / f"best_{str(self.save_best).replace('/', '_')}.pth"
-        write_checkpoint(path, runner.checkpoint())
+        self._write_sound(runner, path)
         runner.logger.info(f"best {self.save_best} so far: {self.best['value']:.4g}, saved {path.name}")
+
+    @staticmethod
+    def _write_sound(runner: Any, path: Path) -> None:
+        """Write what is finite; every process looks, so that all of them stop, and the first one writes."""
+        checkpoint = runner.checkpoint()
+        stop_if_broken(runner, checkpoint)
+        if runner.rank == 0:
+            write_checkpoint(path, checkpoint)
+
+    @staticmethod
+    @master_only
+    def _point_to(path: Path) -> None:
+        point_to(path)
+
+    @master_only
+    def _delete_replaced(self, runner: Any) -> None:
+        self._unproven = False
+        newest = find_last(runner.work_dir)
+        for old in list_checkpoints(runner.work_dir)[: -self.max_keep_ckpts]:
+            if old != newest:
+                old.unlink(missing_ok=True)

@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from ...errors import write_atomically
 from ...pretrainer import effective_rank
+from ...writes import write_atomically
+from ..checkpoint import list_checkpoints, not_finite, point_to, saved_iteration
 from ..registry import HOOKS
 
 
 class DivergedError(RuntimeError):
-    """The loss is no longer a number; the message names the report."""
+    """The loss or the weights are no longer numbers; the message names the report and what to go on from."""
 
 
 @HOOKS.register_module()
@@ -47,13 +50,18 @@ class HealthHook(Hook):
         shown = [name for name in outputs if not name.startswith("_")]
         values = {name: hub.get_scalar(f"train/{name}").current() for name in shown}
         if not math.isfinite(values["loss"]) or not self._gradient_is_finite(runner):
-            self._stop(runner, data_batch, values)
+            what = f"loss {values['loss']} or its gradient is not finite"
+            raise diverged(runner, what, batch=data_batch, values=values)
         if values.get("rows", 0) > 1:
             hub.update_scalar("train/loss_per_ln_rows", values["loss"] / math.log(values["rows"]))
         hub.update_scalar("train/data_share", loop.waited / max(time.perf_counter() - loop.started, 1e-9))
         features = outputs.get("_features", ())
         if len(features) > 1 and runner.iter % self.interval == 0:
             hub.update_scalar("train/effective_rank", effective_rank(features, limit=self.rank_rows))
+
+    def before_val(self, runner: Any) -> None:
+        """Broken weights are no case for an evaluation, which would fail on what they predict."""
+        stop_if_broken(runner, {"state_dict": runner.engine_model.saved_state()})
 
     @staticmethod
     def _gradient_is_finite(runner: Any) -> bool:
@@ -62,31 +70,69 @@ class HealthHook(Hook):
             return True  # nothing known, or the scaler leaves such steps out
         return math.isfinite(runner.message_hub.get_scalar("train/grad_norm").current())
 
-    def _stop(self, runner: Any, batch: Any, values: dict[str, float]) -> None:
-        history = {
-            name: buffer.data[0][-20:].tolist() for name, buffer in runner.message_hub.log_scalars.items()
-        }
-        state = runner.engine_model.saved_state()
-        report = {
-            "iteration": runner.iter,
-            "rank": runner.rank,
-            "values": values,
-            "last_20": history,
-            "learning_rates": [group["lr"] for group in runner.optim_wrapper.optimizer.param_groups],
-            "weights_not_finite": [name for name, value in state.items() if not _finite(value)],
-            "batch_not_finite": _broken_fields(batch),
-            "tokens": list(getattr(batch, "tokens", ())),
-        }
-        path = runner.work_path / (
-            "health_report.json" if runner.rank == 0 else f"health_report_{runner.rank}.json"
-        )
-        with write_atomically(path, "w") as file:
-            json.dump(report, file, indent=1)
-        raise DivergedError(
-            f"iteration {runner.iter}: loss {values['loss']} or its gradient is not finite; {path} says what the "
-            "batch and the weights looked like. Earlier checkpoints are whole: lower the learning rate or set "
-            "optim_wrapper.clip_grad, and start with --resume"
-        )
+
+def stop_if_broken(runner: Any, checkpoint: Mapping[str, Any]) -> None:
+    """Look through what is to be evaluated or written.
+
+    Raises:
+        DivergedError: a part of it is not finite.
+    """
+    broken = not_finite(checkpoint, [name for name, _ in runner.plain_model.named_parameters()])
+    if broken:
+        more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
+        raise diverged(runner, f"{broken[0]}{more} is not finite", weights=broken)
+
+
+def diverged(
+    runner: Any,
+    what: str,
+    *,
+    batch: Any = None,
+    values: dict[str, float] | None = None,
+    weights: Sequence[str] = (),
+) -> DivergedError:
+    """The error that ends a run, after its report is written and the newest sound checkpoint is the one to resume.
+
+    Sound are those before this iteration: their weights are finite, and so was the loss that came of them.
+
+    Args:
+        what: is not finite, for the message.
+        batch, values: of the broken step, where they are known.
+        weights: names of what is not finite; without them the model is looked through.
+    """
+    history = {name: buffer.data[0][-20:].tolist() for name, buffer in runner.message_hub.log_scalars.items()}
+    state = runner.engine_model.saved_state()
+    report = {
+        "iteration": runner.iter,
+        "rank": runner.rank,
+        "values": values or {},
+        "last_20": history,
+        "learning_rates": [group["lr"] for group in runner.optim_wrapper.optimizer.param_groups],
+        "weights_not_finite": list(weights) or [name for name, value in state.items() if not _finite(value)],
+        "batch_not_finite": _broken_fields(batch),
+        "tokens": list(getattr(batch, "tokens", ())),
+    }
+    path = runner.work_path / (
+        "health_report.json" if runner.rank == 0 else f"health_report_{runner.rank}.json"
+    )
+    with write_atomically(path, "w") as file:
+        json.dump(report, file, indent=1)
+    sound = _newest_sound(runner)
+    remedy = "lower the learning rate or set optim_wrapper.clip_grad, and start "
+    if sound is None:
+        remedy = f"No checkpoint is from before it: {remedy}anew"
+    else:
+        remedy = f"{sound.name} is whole, and its loss was finite: {remedy}with --resume"
+    return DivergedError(
+        f"iteration {runner.iter}: {what}; {path} says what the batch and the weights looked like. {remedy}"
+    )
+
+
+def _newest_sound(runner: Any) -> Path | None:
+    sound = [path for path in list_checkpoints(runner.work_dir) if saved_iteration(path) < runner.iter]
+    if sound and runner.rank == 0:
+        point_to(sound[-1])
+    return sound[-1] if sound else None
 
 
 def _finite(value: Any) -> bool:
