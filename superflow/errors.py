@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from difflib import SequenceMatcher
 from importlib import import_module
 from types import ModuleType
 from typing import Any
@@ -16,6 +18,16 @@ class MissingFileError(InputError, FileNotFoundError):
 
     def __str__(self) -> str:  # FileNotFoundError would print only errno-style arguments
         return str(self.args[0]) if self.args else ""
+
+
+def suggest(name: str, known: Iterable[str], *, noun: str = "known one") -> str:
+    """``; the nearest known one is 'width'``, to end a clause about a wrong ``name``; empty where nothing is known."""
+    near = max(
+        sorted(known),
+        key=lambda other: SequenceMatcher(None, name.lower(), other.lower()).ratio(),
+        default=None,
+    )
+    return "" if near is None else f"; the nearest {noun} is {near!r}"
 
 
 def require(module: str, extra: str) -> ModuleType:

@@ -4,8 +4,8 @@ superflow train CONFIG                                   into work_dirs/NAME
 superflow train CONFIG --dry-run                         one batch through everything, nothing is kept
 superflow train CONFIG --resume                          go on from the newest checkpoint, if there is one
 superflow train CONFIG --cfg-options train_cfg.max_iters=200 model.student.backbone.depth=18
-torchrun --nproc_per_node=8 -m superflow.tools.train CONFIG --launcher pytorch --amp
-srun --ntasks-per-node=8 --gpus-per-task=1 superflow train CONFIG --launcher slurm
+torchrun --nproc_per_node=8 -m superflow.tools.train CONFIG --amp
+srun --ntasks-per-node=8 --gpus-per-task=1 superflow train CONFIG
 """
 
 from __future__ import annotations
@@ -49,7 +49,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="overrides: a.b=1 a.c=[1,2] list.0.key=x; a key that nothing reads is an error",
     )
-    parser.add_argument("--launcher", choices=("none", "pytorch", "slurm"), help="how processes were started")
+    parser.add_argument(
+        "--launcher",
+        choices=("none", "pytorch", "slurm"),
+        help="how processes were started; default: what torchrun or srun left in the environment",
+    )
     # torch.distributed.launch passes it; torchrun and srun set the environment instead
     parser.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)
 
@@ -86,11 +90,10 @@ def prepare_environment(args: argparse.Namespace) -> None:
 def read_config(args: argparse.Namespace, **options: Any) -> Any:
     """The config with the options of the command line laid over it."""
     from superflow.engine import load_config
-    from superflow.engine.config import parse_options
 
     return load_config(
         args.config,
-        options=parse_options(args.cfg_options),
+        options=args.cfg_options,
         work_dir=args.work_dir,
         data_root=args.data_root,
         seed=args.seed,

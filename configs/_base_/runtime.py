@@ -25,6 +25,6 @@ visualizer = dict(
 randomness = dict(seed=0, deterministic=False)
 # threads: of torch in the training process, None for the machine's default. Loader workers have one each.
 env_cfg = dict(threads=None, cudnn_benchmark=False)
-launcher = "none"  # or "pytorch" under torchrun, "slurm" under srun
+launcher = "none"  # under torchrun and srun: "pytorch" and "slurm", unless --launcher none says otherwise
 load_from = None  # a checkpoint to take weights from
 resume = False

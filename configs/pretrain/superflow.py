@@ -2,7 +2,7 @@
 # segmenter, the same in all cameras and times.
 #   superflow prepare superpixels --index work_dirs/prepared --provider masks \
 #       --option source=CLASS_PNGS --option shared_ids=true
-#   torchrun --nproc_per_node=8 -m superflow.tools.train pretrain/superflow.py --launcher pytorch
+#   torchrun --nproc_per_node=8 -m superflow.tools.train pretrain/superflow.py
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_pretrain.py"]
 
 model = dict(

@@ -1,6 +1,6 @@
 # SuperFlow++ on nuScenes for GPUs: the knobs that did best with the small student (superflowpp_small.py), with the
 # published student and teacher. Not run at this size by us.
-#   torchrun --nproc_per_node=8 -m superflow.tools.train pretrain/superflowpp.py --launcher pytorch --amp
+#   torchrun --nproc_per_node=8 -m superflow.tools.train pretrain/superflowpp.py --amp
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_pretrain.py"]
 
 model = dict(

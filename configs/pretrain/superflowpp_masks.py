@@ -2,7 +2,7 @@
 # same in all cameras and times, and a term across sensor and time. Give it the class maps of any segmenter:
 #   superflow prepare superpixels --index work_dirs/prepared --provider masks \
 #       --option source=CLASS_PNGS --option shared_ids=true
-#   torchrun --nproc_per_node=8 -m superflow.tools.train pretrain/superflowpp_masks.py --launcher pytorch --amp
+#   torchrun --nproc_per_node=8 -m superflow.tools.train pretrain/superflowpp_masks.py --amp
 # Not run at this size by us. superflowpp.py needs no segmenter.
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_pretrain.py"]
 

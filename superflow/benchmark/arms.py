@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, write_atomically
+from ..launchers import refuse_several
 from .plan import Arm, Plan
 
 log = logging.getLogger(__name__)
@@ -173,6 +174,7 @@ def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path)
         work_dir=folder,
         data_root=prepared,
         seed=seed,
+        launcher="none",
         resume=True,
     )
 
@@ -197,8 +199,10 @@ def run_arms(tasks: Sequence[tuple[Plan, Arm, int, Path, Path]], *, jobs: int) -
     """Records of (plan, arm, seed, prepared, out), as they finish: ``jobs`` processes at a time, one thread each.
 
     Raises:
-        InputError: at the end, when every other run is done, naming the first run that failed and why.
+        InputError: this is one of several processes that were started for the same; at the end, when every other run
+            is done, naming the first run that failed and why.
     """
+    refuse_several(os.environ)
     # set before a child imports torch: spinning workers of one child would stall the others
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
     context = multiprocessing.get_context("spawn")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import InputError
-from .slots import ANY, Slot, nearest, top_slots
+from ..errors import InputError, suggest
+from .slots import ANY, Leaf, Slot, top_slots
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -17,12 +17,12 @@ def check_config(config: Mapping[str, Any]) -> None:
             required argument that is missing.
     """
     for name, slot in top_slots().items():
-        if slot is not ANY and config.get(name) is not None:
+        if not isinstance(slot, Leaf) and config.get(name) is not None:
             _check(config[name], slot, name)
 
 
-def check_option(config: Mapping[str, Any], key: str) -> None:
-    """Look at one key of ``--cfg-options`` before it is merged.
+def check_option(config: Mapping[str, Any], key: str) -> Leaf | Slot:
+    """What is to stand in the place of one key of ``--cfg-options``, before it is merged.
 
     Raises:
         InputError: it is not in the config, and what its place builds would not take it.
@@ -30,6 +30,10 @@ def check_option(config: Mapping[str, Any], key: str) -> None:
     node: Any = config
     slot: Any = Slot(keys=top_slots())
     steps = key.split(".")
+    if not all(steps):
+        raise InputError(
+            f"--cfg-options {key}=...: a name is missing in the key; write KEY=VALUE, as in a.b=1"
+        )
     for depth, step in enumerate(steps):
         where = ".".join(steps[:depth]) or "the config"
         if isinstance(node, list | tuple):
@@ -39,9 +43,14 @@ def check_option(config: Mapping[str, Any], key: str) -> None:
                 )
             node = node[int(step)]
             continue
+        if node is None and isinstance(slot, Slot):
+            node = {}  # an option under it takes the place of None
         if not isinstance(node, Mapping):
             raise InputError(f"--cfg-options {key}: {where} is {node!r} and has no keys")
-        accepted = None if slot is ANY else slot.accepted(node, where)
+        if isinstance(slot, Slot) and slot.each is not None:
+            slot, node = slot.each, node.get(step, {})
+            continue
+        accepted = None if isinstance(slot, Leaf) else slot.accepted(node, where)
         known = sorted({*([] if depth == 0 else node), *(accepted or ())})
         if depth == 0 and step in node and step not in known:
             raise InputError(
@@ -50,10 +59,11 @@ def check_option(config: Mapping[str, Any], key: str) -> None:
             )
         if step not in known:
             raise InputError(
-                f"--cfg-options {key}: {where} has no {step!r}; the nearest known key is {nearest(step, known)!r}"
+                f"--cfg-options {key}: {where} has no {step!r}{suggest(step, known, noun='known key')}"
             )
         slot = (accepted or {}).get(step, ANY)
         node = node.get(step, {})
+    return slot
 
 
 def _check(node: Any, slot: Slot, where: str) -> None:
@@ -62,7 +72,7 @@ def _check(node: Any, slot: Slot, where: str) -> None:
             _check(item, slot, f"{where}[{row}]")
         return
     if node is None or not isinstance(node, Mapping):
-        if slot.keys is not None or slot.registry is not None:
+        if slot.keys is not None or slot.each is not None or slot.registry is not None:
             raise InputError(f"{where}: is {node!r}; it must be a dict")
         return  # built objects may stand where their description may
     accepted = slot.accepted(node, where)
@@ -70,12 +80,10 @@ def _check(node: Any, slot: Slot, where: str) -> None:
         return
     for key in node:
         if key not in accepted:
-            raise InputError(
-                f"{where}.{key}: nothing reads this key; the nearest known one is {nearest(key, sorted(accepted))!r}"
-            )
+            raise InputError(f"{where}.{key}: nothing reads this key{suggest(key, accepted)}")
     for key in slot.required(node, where):
         if key not in node:
             raise InputError(f"{where}: has no {key!r}, which it needs")
     for key, inner in accepted.items():
-        if inner is not ANY and node.get(key) is not None:
+        if not isinstance(inner, Leaf) and node.get(key) is not None:
             _check(node[key], inner, f"{where}.{key}")

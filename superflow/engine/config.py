@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import ast
 import copy
-import re
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from pprint import pformat
 from typing import Any
 
 import torch
-from mmengine.config import Config, ConfigDict, DictAction
+from mmengine.config import Config, ConfigDict
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, suggest
+from ..launchers import launcher_options
+from ..option_values import allowed_types, read_terms, read_value
 from .builders import as_plain
 from .check import check_config, check_option
 from .checkpoint import find_last
 from .optim import AMP_ON_CPU
 from .registry import SCOPE
-from .slots import nearest, top_slots
+from .slots import ANY, Leaf, top_slots
 
-_FRAMES = {"frames", "selection"}  # keys that name frames of a log (docs/own_data.md)
-_SLICE = re.compile(r"\[-?\d*:-?\d*(:-?\d*)?\]")
+_TERMS = {"frames", "selection"}  # keys of frames of a log, also for datasets that do not say what they take
 
 
 def load_config(
     path: str | Path,
     *,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | Iterable[str] | None = None,
     work_dir: str | Path | None = None,
     data_root: str | Path | None = None,
     seed: int | None = None,
@@ -41,14 +42,14 @@ def load_config(
 
     Args:
         path: a config file, or the name of one that comes with the package (``pretrain/NAME.py``).
-        options: ``--cfg-options``: dotted key to value.
+        options: dotted key to value; or the text of ``--cfg-options``, as `parse_options` takes it.
         work_dir: folder of the run; without it the config's, or ``work_dirs/NAME``.
         data_root: takes the place of the config's ``data_root`` in every path that begins with it.
         seed: of the whole run.
         amp: mixed precision, on CUDA only.
         resume: True continues the newest checkpoint of the work folder, where there is one; or a checkpoint.
         load_from: checkpoint to take weights from.
-        launcher: ``none``, ``pytorch`` or ``slurm``.
+        launcher: ``none``, ``pytorch`` or ``slurm``; without it the config's, or what the environment says.
 
     Raises:
         InputError: no such file, a key that nothing reads, or options that cannot be used here.
@@ -61,10 +62,13 @@ def load_config(
         raise InputError(
             f"{path}: cannot be read ({type(error).__name__}: {error}); correct the file"
         ) from error
-    options = copy.deepcopy(dict(options or {}))  # merging takes keys such as _delete_ out of it
+    if not isinstance(options, Mapping):
+        options = parse_options(options or (), config._cfg_dict)
+    options = copy.deepcopy(dict(options))  # merging takes keys such as _delete_ out of it
     data_root = options.pop("data_root", data_root) if data_root is None else data_root
     for key in options:
         check_option(config._cfg_dict, key)
+        _make_room(config, key)
     config.merge_from_dict(options)
     # paths in base files were made with the base's data_root, whatever this file or the caller says
     for old in assigned:
@@ -82,6 +86,8 @@ def load_config(
         config.randomness.seed = seed
     if launcher is not None:
         config.launcher = launcher
+    elif "launcher" not in options and config.get("launcher", "none") == "none":
+        config.merge_from_dict(launcher_options(os.environ))
     if amp:
         _use_amp(config)
     if load_from is not None:
@@ -91,47 +97,29 @@ def load_config(
     return config
 
 
-def parse_options(options: Iterable[str]) -> dict[str, Any]:
-    """``["a.b=1", "c=[1,2]"]`` as ``{"a.b": 1, "c": [1, 2]}``, values in the notation of mmengine's ``DictAction``.
+def parse_options(options: Iterable[str], config: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """``["a.b=1", "c=[1,2]"]`` as ``{"a.b": 1, "c": [1, 2]}``; see `option_values.read_value` for the notation.
 
-    Keys of frames (``frames``, ``selection``) keep their terms as they are written: ``[0001,0002]``, ``[::2]``.
+    Args:
+        config: what the options are for; the type that a key's place takes decides what its text means. Without it,
+            only keys of frames (``frames``, ``selection``) are known to take text.
 
     Raises:
-        InputError: an option without a value, or brackets that do not close.
+        InputError: an option without a value, a key that ``config`` has no place for, or a bracket that is not closed.
     """
-    parsed = {}
+    parsed: dict[str, Any] = {}
     for option in options:
-        key, found, value = option.partition("=")
+        key, found, text = option.partition("=")
         if not found:
             raise InputError(f"--cfg-options {option}: has no value; write KEY=VALUE")
-        if _FRAMES & set(key.split(".")):
-            parsed[key] = _parse_terms(value)
-            continue
+        place = ANY if config is None else check_option(config, key)
+        allowed = allowed_types(place.annotation, place.default) if isinstance(place, Leaf) else frozenset()
+        terms = not allowed and key.rpartition(".")[2] in _TERMS and text.strip() != "None"
         try:
-            parsed[key] = DictAction._parse_iterable(value)
-        except AssertionError as error:
-            raise InputError(
-                f"--cfg-options {option}: a bracket is not closed; write [a,b] or (a,b)"
-            ) from error
+            parsed[key] = read_terms(text) if terms else read_value(text, allowed)
+        except InputError as error:
+            raise InputError(f"--cfg-options {option}: {error}") from error
     return parsed
-
-
-def _parse_terms(text: str) -> str | list[str] | None:
-    """``[a,b[0:2]]``, ``a,b`` or one term as text: mmengine would make numbers of names, and drop blanks and quotes."""
-    text = text.strip()
-    if text == "None":
-        return None
-    inner = text[1:-1]
-    # [a,b] is a list, [::2] and [0:9],[20:29] are slices
-    enclosed = (text[:1], text[-1:]) in (("[", "]"), ("(", ")")) and not _SLICE.fullmatch(text)
-    if enclosed and all(part.count("[") == part.count("]") for part in inner.split(",")):
-        return [term for term in map(_unquoted, inner.split(",")) if term]
-    terms = [term for term in map(_unquoted, text.split(",")) if term]
-    return terms if "," in text else "".join(terms)
-
-
-def _unquoted(term: str) -> str:
-    return term.strip().strip("'\"").strip()
 
 
 def find_config(name: str | Path) -> Path:
@@ -147,10 +135,8 @@ def find_config(name: str | Path) -> Path:
     for candidate in (path.as_posix(), f"{path.as_posix()}.py"):
         if candidate.removeprefix("configs/") in shipped:
             return shipped[candidate.removeprefix("configs/")]
-    near = nearest(path.as_posix(), sorted(shipped))
-    raise MissingFileError(
-        f"{path}: there is no such config; the nearest that comes with superflow is {near!r}"
-    )
+    near = suggest(path.as_posix(), shipped, noun="that comes with superflow")
+    raise MissingFileError(f"{path}: there is no such config{near or '; check the path'}")
 
 
 def config_text(config: Config) -> str:
@@ -191,9 +177,7 @@ def _check_variables(path: Path) -> list[str]:
     roots: list[str] = []
     for name, value, line in _assignments(tree):
         if name not in keys | used:
-            raise InputError(
-                f"{path}:{line}: nothing reads {name!r}; the nearest known key is {nearest(name, sorted(keys))!r}"
-            )
+            raise InputError(f"{path}:{line}: nothing reads {name!r}{suggest(name, keys, noun='known key')}")
         if name == "data_root" and isinstance(value, ast.Constant):
             roots.append(str(value.value))
         if name == "_base_":
@@ -202,6 +186,19 @@ def _check_variables(path: Path) -> list[str]:
                 if (path.parent / base).is_file():  # mmengine says it of a missing one
                     roots += _check_variables(path.parent / base)
     return list(dict.fromkeys(roots))
+
+
+def _make_room(config: Config, key: str) -> None:
+    """Take the None away that stands where the first parts of ``key`` lead: merging lays dicts over dicts only."""
+    node: Any = config
+    *steps, _ = key.split(".")
+    for step in steps:
+        inside = node[int(step)] if isinstance(node, list | tuple) else node.get(step)
+        if inside is None:
+            if not isinstance(node, list | tuple):
+                node.pop(step, None)
+            return
+        node = inside
 
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr, int]]:

@@ -40,7 +40,7 @@ def start_distributed(
     if missing:
         raise InputError(
             f"launcher {launcher!r} needs {', '.join(missing)} in the environment; "
-            "start with: torchrun --nproc_per_node=N -m superflow.tools.train CONFIG --launcher pytorch"
+            "start with: torchrun --nproc_per_node=N -m superflow.tools.train CONFIG"
         )
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank() % torch.cuda.device_count())
@@ -61,8 +61,9 @@ def slurm_environment(given: Any, *, port: int) -> dict[str, str]:
     Raises:
         InputError: this is no Slurm step.
     """
-    if "SLURM_PROCID" not in given:
-        raise InputError("launcher 'slurm' found no SLURM_PROCID; start with srun, one task a device")
+    for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODELIST"):
+        if name not in given:
+            raise InputError(f"launcher 'slurm' found no {name}; start with srun, one task a device")
     address = given.get("MASTER_ADDR") or _first_host(given["SLURM_NODELIST"])
     return {
         "RANK": given["SLURM_PROCID"],

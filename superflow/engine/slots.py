@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import SequenceMatcher
 from typing import Any
 
 import mmengine.optim
@@ -13,13 +12,22 @@ import mmengine.runner
 import mmengine.visualization
 from mmengine.registry import LOG_PROCESSORS, OPTIMIZERS, VISBACKENDS, VISUALIZERS, Registry
 
-from ..errors import InputError
+from ..errors import InputError, suggest
 from .builders import PARTS, SUPPLIED, find
 from .hooks import DEFAULT_HOOKS
 from .launch import start_distributed
 from .registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
-ANY = object()  # a value that is not looked into
+
+@dataclass(frozen=True)
+class Leaf:
+    """A value that is not looked into; annotation and default of the parameter that it is for, where they are known."""
+
+    annotation: Any = inspect.Parameter.empty
+    default: Any = inspect.Parameter.empty
+
+
+ANY, TEXT = Leaf(), Leaf("str | None")
 
 
 @dataclass(frozen=True)
@@ -27,7 +35,8 @@ class Slot:
     """What may stand in one place of a config; in a list, in each of its entries.
 
     registry, default: a dict with ``type`` (or the default one) out of this registry.
-    call: or a dict of this callable's arguments. keys: or exactly these keys, each with a slot or ``ANY``.
+    call: or a dict of this callable's arguments. keys: or exactly these keys, each with a slot or a leaf.
+    each: or any keys, all with this slot.
     supplied: arguments that come from the code. further: keys beside the arguments.
     """
 
@@ -35,6 +44,7 @@ class Slot:
     default: str | None = None
     call: Callable[..., Any] | None = None
     keys: Mapping[str, Any] | None = None
+    each: Any = None
     supplied: tuple[str, ...] = ()
     further: Mapping[str, Any] = field(default_factory=dict)
 
@@ -42,17 +52,19 @@ class Slot:
         """Key -> slot of all that ``node`` may hold; None when that cannot be known."""
         if self.keys is not None:
             return dict(self.keys)
+        if self.each is not None:
+            return dict.fromkeys(node, self.each)
         name, parameters = self._parameters(node, where)
         if parameters is None:
             return None
         parts: dict[str, Any] = {part: Slot(call=find(call)) for part, call in PARTS.get(name, {}).items()}
         if "objectives" in parameters:
             parts["objectives"] = ObjectiveSlot()
-        return {**dict.fromkeys(parameters, ANY), **parts, **self.further, "type": ANY}
+        return {**_leaves(parameters), **parts, **self.further, "type": TEXT}
 
     def required(self, node: Mapping[str, Any], where: str) -> list[str]:
         """Keys that ``node`` cannot do without."""
-        if self.keys is not None:
+        if self.keys is not None or self.each is not None:
             return []
         parameters = self._parameters(node, where)[1] or {}
         return [name for name, parameter in parameters.items() if parameter.default is parameter.empty]
@@ -83,8 +95,7 @@ class Slot:
         except RuntimeError:  # mmengine tried to import the name
             found = None
         if found is None:
-            near = nearest(name, _names(self.registry))
-            raise InputError(f"{where}.type: there is no {name!r}; the nearest known one is {near!r}")
+            raise InputError(f"{where}.type: there is no {name!r}{suggest(name, _names(self.registry))}")
         return found
 
 
@@ -100,15 +111,15 @@ class ObjectiveSlot:
 
         name = node.get("type")
         if name not in OBJECTIVES:
-            near = nearest(str(name), list(OBJECTIVES))
-            raise InputError(f"{where}.type: there is no {name!r}; the nearest known one is {near!r}")
+            raise InputError(f"{where}.type: there is no {name!r}{suggest(str(name), OBJECTIVES)}")
         function = OBJECTIVES[name][0]
-        known = set(_arguments(function, own=True) or ()) - {"matches"}
+        known = dict(_arguments(function, own=True) or {})
         if _arguments(function) is None:  # it takes **options
-            known |= set(_arguments(contrast) or ()) - {"matches", "q", "k", "filled"}
+            known = {**(_arguments(contrast) or {}), **known}
+        slots = _leaves({name: known[name] for name in known if name not in ("matches", "q", "k", "filled")})
         if "temperature" in known:
-            known.add("learn_temperature")  # read by the pretrainer, which holds what is learned
-        return dict.fromkeys((*known, "type", "weight"), ANY)
+            slots["learn_temperature"] = ANY  # read by the pretrainer, which holds what is learned
+        return {**slots, "type": TEXT, "weight": ANY}
 
     def required(self, node: Mapping[str, Any], where: str) -> list[str]:
         """Nothing but the type."""
@@ -128,17 +139,11 @@ def top_slots() -> dict[str, Any]:
     loop = ("runner", "dataloader", "evaluator")
     metric = Slot(METRICS)
     passive = inspect.signature(mmengine.runner.Runner.__init__).parameters
-    slots = {
-        name: ANY for name in passive if name not in ("self", "cfg", "data_preprocessor", "auto_scale_lr")
-    }
-    extra = (
-        "data_root",
-        "custom_imports",
-        "find_unused_parameters",
-        "sync_bn",
-        "model_wrapper_cfg",
-    )
-    slots |= dict.fromkeys(extra, ANY)
+    slots: dict[str, Any] = _leaves(passive)
+    for name in ("self", "cfg", "data_preprocessor", "auto_scale_lr"):
+        del slots[name]
+    slots |= dict.fromkeys(("custom_imports", "find_unused_parameters", "model_wrapper_cfg"), ANY)
+    slots |= dict.fromkeys(("data_root", "sync_bn"), TEXT)
     slots |= {
         "model": Slot(MODELS),
         **dict.fromkeys(("train_dataloader", "val_dataloader", "test_dataloader"), loader),
@@ -153,7 +158,17 @@ def top_slots() -> dict[str, Any]:
             further={
                 "optimizer": Slot(OPTIMIZERS, supplied=("params",)),
                 "paramwise_cfg": Slot(
-                    keys=dict.fromkeys(("custom_keys", "norm_decay_mult", "bias_decay_mult"), ANY)
+                    keys={
+                        "custom_keys": Slot(each=Slot(keys=dict.fromkeys(("lr_mult", "decay_mult"), ANY))),
+                        **dict.fromkeys(("norm_decay_mult", "bias_decay_mult"), ANY),
+                    }
+                ),
+                "clip_grad": Slot(
+                    keys={
+                        **dict.fromkeys(("max_norm", "norm_type", "clip_value"), ANY),
+                        **dict.fromkeys(("error_if_nonfinite", "foreach"), ANY),
+                        "type": TEXT,
+                    }
                 ),
             },
         ),
@@ -166,7 +181,7 @@ def top_slots() -> dict[str, Any]:
         ),
         "custom_hooks": Slot(HOOKS, further=hook),
         "visualizer": Slot(
-            VISUALIZERS, further={"vis_backends": Slot(VISBACKENDS, further={"save_dir": ANY}), "name": ANY}
+            VISUALIZERS, further={"vis_backends": Slot(VISBACKENDS, further={"save_dir": TEXT}), "name": TEXT}
         ),
         "log_processor": Slot(LOG_PROCESSORS, default="LogProcessor"),
         "randomness": Slot(keys={"seed": ANY, "deterministic": ANY}),
@@ -181,11 +196,8 @@ def top_slots() -> dict[str, Any]:
     return slots
 
 
-def nearest(name: str, known: Sequence[str]) -> str:
-    """The most similar of ``known``."""
-    return max(
-        known, key=lambda other: SequenceMatcher(None, name.lower(), other.lower()).ratio(), default=""
-    )
+def _leaves(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
+    return {name: Leaf(parameter.annotation, parameter.default) for name, parameter in parameters.items()}
 
 
 def _arguments(target: Callable[..., Any], *, own: bool = False) -> dict[str, inspect.Parameter] | None:

@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from engine_toy import CONFIG
 from mmengine.config import Config
 from rank_driver import OPTIONS
 from torch import nn
 
-from superflow.engine import read_checkpoint, runner
+from superflow.benchmark.arms import run_arms
+from superflow.engine import load_config, read_checkpoint, runner
 from superflow.engine.launch import slurm_environment, start_distributed
 from superflow.errors import InputError
 
@@ -29,23 +31,51 @@ HERE = Path(__file__).parent
 @pytest.fixture
 def two_processes(toy_config: Path) -> Path:
     """Folder of a run of two processes, and of one resumed from its middle."""
+    done = start_two(
+        [str(HERE / "rank_driver.py"), str(toy_config), str(toy_config.parent)],
+        *({"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"} for rank in "01"),
+    )
+    assert [code for code, _ in done] == [0, 0], done[0][1][-2000:]
+    return toy_config.parent
+
+
+def start_two(arguments: list[str], *variables: dict[str, str]) -> list[tuple[int, str]]:
+    """Exit code and errors of python processes that start together, one for each entry of ``variables``."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "rank_driver.py"), str(toy_config), str(toy_config.parent)]
+        port = str(free.getsockname()[1])
+    path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
+    shared = {**os.environ, "MASTER_PORT": port, "OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     processes = [
         subprocess.Popen(
-            command,
-            env={**os.environ, **shared, "PYTHONPATH": str(HERE), "RANK": rank, "LOCAL_RANK": rank},
-            stderr=subprocess.PIPE,
-            text=True,
+            [sys.executable, *arguments], env={**shared, **own}, stderr=subprocess.PIPE, text=True
         )
-        for rank in "01"
+        for own in variables
     ]
     errors = [process.communicate(timeout=300)[1] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], errors[0][-2000:]
-    return toy_config.parent
+    return [(process.returncode, error) for process, error in zip(processes, errors)]
+
+
+def torchrun(rank: str) -> dict[str, str]:
+    return {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+
+
+def srun(rank: str) -> dict[str, str]:
+    tasks = {"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2", "SLURM_NODELIST": "127.0.0.1"}
+    return {"SLURM_PROCID": rank, "SLURM_LOCALID": rank, **tasks}
+
+
+@pytest.mark.parametrize("starter", [torchrun, srun])
+def test_processes_started_together_train_together_without_being_told(
+    toy_config: Path, starter: Callable[[str], dict[str, str]]
+) -> None:
+    work = toy_config.parent / "work"
+    command = ["-m", "superflow.tools.train", str(toy_config), "--work-dir", str(work)]
+    options = ["--cfg-options", "train_cfg.max_iters=2", "custom_hooks=[]", "model.norm=False"]
+    done = start_two([*command, *options], starter("0"), starter("1"))
+    assert [code for code, _ in done] == [0, 0], done[0][1][-2000:]
+    assert json.loads((work / "result.json").read_text())["world_size"] == 2
+    assert len(list(work.glob("*/*.log"))) == 1
 
 
 def test_mistake_44_two_processes_train_like_one_with_the_joint_batch(
@@ -82,6 +112,64 @@ def _log(folder: Path) -> str:
     return written.read_text()
 
 
+TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "node"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "launcher"),
+    [
+        ({}, "none"),
+        (TORCHRUN, "pytorch"),
+        ({**TORCHRUN, "RANK": "0", "WORLD_SIZE": "1"}, "none"),
+        ({"WORLD_SIZE": "2"}, "none"),  # some containers set it for everything
+        (srun("0"), "slurm"),
+        ({**srun("0"), **TORCHRUN}, "pytorch"),  # srun started torchrun on each node
+        ({"SLURM_NTASKS": "8", "SLURM_NODELIST": "node"}, "none"),  # a shell in an allocation
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "1"}, "none"),
+        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1"}, "none"),
+    ],
+)
+def test_the_launcher_is_the_one_that_the_environment_tells_of(
+    toy_config: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], launcher: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert load_config(toy_config).get("launcher", "none") == launcher
+    for given in ("none", "slurm"):  # what is said counts
+        assert load_config(toy_config, launcher=given).launcher == given
+        assert load_config(toy_config, options={"launcher": given}).launcher == given
+    toy_config.write_text(CONFIG + 'launcher = "slurm"\n')
+    assert load_config(toy_config).launcher == "slurm"
+
+
+@pytest.mark.parametrize(
+    ("environment", "starter"),
+    [
+        ({"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}, "Slurm"),
+        ({"OMPI_COMM_WORLD_RANK": "3", "OMPI_COMM_WORLD_SIZE": "8"}, "mpirun"),
+        ({"PMI_RANK": "3", "PMI_SIZE": "8"}, "MPI"),
+    ],
+)
+def test_processes_that_cannot_be_joined_are_refused(
+    toy_config: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], starter: str
+) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=rf"one of 8 processes by {starter}, .* or give --launcher none if"):
+        load_config(toy_config)
+    assert load_config(toy_config, launcher="none").launcher == "none"
+
+
+@pytest.mark.parametrize("environment", [TORCHRUN, srun("1")])
+def test_a_benchmark_is_started_once(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(
+        InputError, match=r"one of 2 processes by (torchrun|srun), .* start it once, with --jobs"
+    ):
+        next(run_arms([], jobs=1))
+
+
 def test_slurm_variables_become_those_of_torchrun() -> None:
     given = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NODELIST": "node3"}
     assert slurm_environment(given, port=29500) == {
@@ -91,8 +179,9 @@ def test_slurm_variables_become_those_of_torchrun() -> None:
         "MASTER_ADDR": "node3",
         "MASTER_PORT": "29500",
     }
-    with pytest.raises(InputError, match="found no SLURM_PROCID; start with srun"):
-        slurm_environment({}, port=1)
+    for name in given:
+        with pytest.raises(InputError, match=f"found no {name}; start with srun"):
+            slurm_environment({key: value for key, value in given.items() if key != name}, port=1)
 
 
 def test_a_launcher_without_its_environment_says_how_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
