@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 IGNORE = 255
-IGNORED_COLOR = (70, 74, 84)  # of points without a label: there, but not in the way
+IGNORED_COLOR = (70, 74, 84)  # of points without a label or a feature: there, but not in the way
 
 
 def class_colors(labels: NDArray, palette: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -30,6 +30,8 @@ def readable(palette: NDArray[np.uint8], *, least: float = 0.28) -> NDArray[np.u
 class FeatureColors:
     """Three principal components as red, green, blue; fit once to give several pictures the same colours.
 
+    Rows of zeros are points without a feature (outside a backbone's limits): they are grey and no part of the fit.
+
     mean: (C,); axes: (C, 3); low, high: (3,) components that become 0 and 255.
     """
 
@@ -44,7 +46,8 @@ class FeatureColors:
 
         The signs of the axes are fixed (the largest entry is positive), so equal features give equal colours.
         """
-        sample = np.asarray(features, dtype=np.float64)[:: max(1, len(features) // limit)]
+        features = np.asarray(features)[np.any(features, axis=1)]
+        sample = features[:: max(1, len(features) // limit)].astype(np.float64)
         width = sample.shape[1]
         if len(sample) == 0:
             return cls(np.zeros(width), np.zeros((width, 3)), np.zeros(3), np.ones(3))
@@ -63,7 +66,9 @@ class FeatureColors:
         """(N, 3) RGB of ``features`` (N, C)."""
         components = (np.asarray(features, dtype=np.float64) - self.mean) @ self.axes
         share = np.clip((components - self.low) / (self.high - self.low), 0, 1)
-        return (30 + 225 * share).astype(np.uint8)  # never black on the dark ground
+        colors = (30 + 225 * share).astype(np.uint8)  # never black on the dark ground
+        colors[~np.any(features, axis=1)] = IGNORED_COLOR
+        return colors
 
 
 def similarity(features: NDArray, row: int) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .errors import InputError, MissingFileError
 from .lidar.encoder import LidarEncoder
+from .limits import Limits
 
 FORMAT = 1  # of the card inside an exported file; raised when an older reader would misread a newer file
 CARD_KEY = "superflow_card"
@@ -27,8 +28,8 @@ _log = logging.getLogger(__name__)
 class EncoderFile:
     """What a file says about an encoder.
 
-    config: arguments of ``LidarEncoder``. weights: its state by name. card: everything else that is recorded
-    (of an exported file its card, of a checkpoint its ``superflow`` record).
+    config: arguments of ``LidarEncoder``. weights: its state by name. card: everything else that is recorded, under
+    the names of a ``BackboneCard`` (of an exported file its card, of a checkpoint what one will say).
     """
 
     path: Path
@@ -212,10 +213,23 @@ def _read_checkpoint(path: Path) -> EncoderFile:
     weights = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     if not prefix:
         weights = {name: weights[name] for name in names if name in weights}
-    # the config text and anything else of the run stays in the checkpoint; a card holds what identifies it
-    meta = checkpoint.get("meta", {})
-    training = {key: meta[key] for key in ("iter", "seed", "seconds", "world_size", "version") if key in meta}
-    return EncoderFile(path, dict(record["encoder"]), weights, {"training": training, **record})
+    return EncoderFile(path, dict(record["encoder"]), weights, _card(record, checkpoint.get("meta", {})))
+
+
+def _card(record: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What the card of a checkpoint's encoder says, from what the model, the data and the run said of themselves."""
+    parts = ("encoder", "teacher", "data")
+    data = record.get("data") or {}
+    # a dataset leaves out what its limits leave out, and a model does so again
+    limits = Limits.both((data.get("train") or {}).get("limits"), record.get("limits"))
+    run = ("iter", "seed", "seconds", "world_size", "version", "commit", "config")
+    return {
+        "limits": None if limits is None else limits.record(),
+        "teacher": record.get("teacher"),
+        "data": data,
+        "method": {key: value for key, value in record.items() if key not in parts},
+        "training": {key: meta[key] for key in run if key in meta},
+    }
 
 
 def _encoder_prefix(path: Path, state: Mapping[str, Tensor], names: list[str]) -> str:

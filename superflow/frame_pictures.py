@@ -125,9 +125,15 @@ def _features(subject: _Subject) -> Pictures:
 def _similarity(subject: _Subject) -> Pictures:
     frame = subject.frame
     assert subject.features is not None
-    if len(frame.points) == 0:
-        raise InputError(f"frame {frame.token} has no points to compare; choose another frame")
-    picked = int(np.linalg.norm(frame.points[:, :2] - np.array(subject.options.pick), axis=1).argmin())
+    known = np.flatnonzero(
+        subject.features.any(axis=1)
+    )  # points outside the backbone's limits have no feature
+    if len(known) == 0:
+        raise InputError(
+            f"frame {frame.token} has no points to compare within the backbone's limits; choose another frame"
+        )
+    distance = np.linalg.norm(frame.points[known, :2] - np.array(subject.options.pick), axis=1)
+    picked = int(known[distance.argmin()])
     colors = map_colors(similarity(subject.features, picked))
     title = f"{subject.title}: similarity to the marked point ({subject.model})"
     yield from _both(subject, colors, title, similarity_key(), picked)

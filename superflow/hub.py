@@ -30,9 +30,11 @@ class BackboneCard:
     """What has to be known about a backbone file.
 
     name: for people. encoder: arguments of ``LidarEncoder`` (architecture, voxel grid, inputs), filled in when
-    saved. intensity: range that the encoder was trained on. limits: region it was trained on, or None. teacher: record
-    of the image model, or None. data: name, hash, licence, source, real or stand-in, frames. training: config,
-    seed, steps and whatever a reader of results needs. weights_sha256, channels, version: filled in when saved.
+    saved. intensity: range that the encoder was trained on. limits: region it was trained on, or None for everywhere.
+    teacher: record of the image model, or None. method: what trained it, as the model says it: of pretraining its
+    objectives, regions and pooling; of a fine-tuned one its classes, losses and pretraining. data: of each dataset
+    name, hash of the index and of the frames, licence, real or stand-in. training: the run: resolved config, commit,
+    seed, steps, seconds, processes. weights_sha256, channels, version: filled in when saved.
     """
 
     name: str
@@ -40,6 +42,7 @@ class BackboneCard:
     intensity: IntensityRange = "0..1"
     limits: dict[str, Any] | None = None
     teacher: dict[str, Any] | None = None
+    method: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
     channels: int = 0
@@ -219,7 +222,7 @@ def load(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Bac
 
 
 def card_of(file: EncoderFile) -> BackboneCard:
-    """The card of a file that was read; for a checkpoint it is made of the checkpoint's record."""
+    """The card of a file that was read."""
     card = BackboneCard.from_record({**file.card, "encoder": file.config})
     if file.raw_intensity:
         card = replace(card, intensity="0..255")

@@ -50,6 +50,9 @@ class ImageViews:
         features: folder of cached teacher features; images are then neither read nor cropped nor mirrored.
         superpixels: folder of superpixel maps, None for views without.
 
+    Attributes:
+        features: the opened cache, None where images are read.
+
     Raises:
         ValueError: a crop of images that are not read.
     """
@@ -70,7 +73,7 @@ class ImageViews:
             )
         self.size = (size[0], size[1])
         self._crop, self._flip, self._antialias = crop, flip, antialias
-        self._features = None if features is None else FeatureCache.open(features)
+        self.features = None if features is None else FeatureCache.open(features)
         self._superpixels = superpixels
 
     def view(
@@ -86,8 +89,8 @@ class ImageViews:
         ids = None
         if self._superpixels is not None:
             ids = read_superpixels(self._superpixels, camera.token, camera.size)
-        if self._features is not None:
-            image = torch.from_numpy(np.array(self._features.read(camera.token), dtype=np.float32))
+        if self.features is not None:
+            image = torch.from_numpy(np.array(self.features.read(camera.token), dtype=np.float32))
             ids = None if ids is None else resize_ids(ids, self.size)
             return View(offset, place, image, ids, resized_pixels(camera.size, self.size))
         view = ImageView(camera_image(camera), ids, np.eye(3), pixels, np.ones(len(pixels), dtype=bool))

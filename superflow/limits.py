@@ -88,3 +88,19 @@ class Limits:
             return (-math.inf if low is None else low, math.inf if high is None else high)
 
         return cls(**{name: borders(value) for name, value in record.items()})
+
+    @classmethod
+    def both(cls, *records: dict[str, list[float | None]] | Limits | None) -> Limits | None:
+        """The region inside all of ``records``; None of them is everywhere.
+
+        Raises:
+            InputError: a record cannot be read, or there is no such region.
+        """
+        given = [limits for limits in map(cls.from_record, records) if limits is not None]
+        if not given:
+            return None
+
+        def common(borders: list[tuple[float, float]]) -> tuple[float, float]:
+            return max(low for low, _ in borders), min(high for _, high in borders)
+
+        return cls(common([one.range_m for one in given]), common([one.height_m for one in given]))

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from .batch import Batch
+from .camera.cache import FeatureCache
 from .camera.superpixels import read_record
 from .clip_clouds import ClipCloud, ClipClouds
 from .clip_times import ClipTimes
@@ -147,6 +148,11 @@ class PretrainDataset:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def features(self) -> FeatureCache | None:
+        """The cached teacher features that are read; None where images are."""
+        return self.views.features
 
     def record(self) -> dict[str, Any]:
         """What the run's record says of its data."""

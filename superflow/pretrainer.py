@@ -78,6 +78,15 @@ class Pretrainer(nn.Module):
                 f"normalize {normalize!r} must be in {NORMALIZATIONS}, pixels {pixels!r} in {PIXELS}"
             )
         self.student, self.teacher = student, teacher
+        self._described = {
+            "kind": "pretrainer",
+            "objectives": [dict(entry) for entry in objectives],
+            "channels": channels,
+            "region": dict(region or {}),
+            "batch_norm": dict(batch_norm or {}),
+            "pixels": pixels,
+            "normalize": normalize,
+        }
         self.objectives = _terms(objectives)
         self.batch_norm = check_rules(batch_norm or {})
         self.pixels, self.normalize = pixels, normalize
@@ -202,13 +211,13 @@ class Pretrainer(nn.Module):
         return F.normalize(features, dim=-1) if self.normalize in (stage, "both") else features
 
     def record(self) -> dict[str, Any]:
-        """Plain data that rebuilds the student and names the teacher; stored in every checkpoint."""
+        """Plain data that rebuilds the student, names the teacher and says what was trained; in every checkpoint."""
         if self._cache_record is None:
             teacher = self.teacher.record()
         else:
             made_by = dict(self._cache_record["key"])
             teacher = {**made_by.pop("teacher"), "cached": made_by}
-        return {"encoder": self.student.config(), "teacher": teacher}
+        return {**self._described, "encoder": self.student.config(), "teacher": teacher}
 
 
 class Term(NamedTuple):

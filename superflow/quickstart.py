@@ -145,7 +145,7 @@ def _score(record: dict[str, Any]) -> str:
 
 def _export(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
     """The pretrained encoder of the first seed as a file, its batch-norm statistics those of whole scans."""
-    from .downstream.features import read_scan, recalibrate_batch_norm
+    from .downstream.recalibration import recalibrate_on_log
     from .encoder_file import build_encoder, read_encoder_file
     from .hub import card_of, save_backbone
 
@@ -154,10 +154,7 @@ def _export(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
         return target
     arm = next(arm for arm in plan.arms if arm.kind == "pretrained")
     file = read_encoder_file(options.out / "runs" / arm.slug / f"seed_{options.seeds[0]}")
-    rows = index.rows(plan.train)
-    rows = rows[:: max(1, len(rows) // 20)]
-    encoder = recalibrate_batch_norm(
-        build_encoder(file), (read_scan(index, int(row), labels=False).points for row in rows)
-    )
-    save_backbone(encoder, target, replace(card_of(file), name="quickstart"))
+    card = replace(card_of(file), name="quickstart")
+    encoder, card = recalibrate_on_log(build_encoder(file), card, index, index.rows(plan.train))
+    save_backbone(encoder, target, card)
     return target

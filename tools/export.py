@@ -1,5 +1,8 @@
 """Write the backbone of a training checkpoint as one .safetensors file with its card.
 
+The card holds all that is known of the training: limits, objectives, teacher, data, and the resolved config with the
+paths that stand in it. Points outside the limits get no feature from the file, see `superflow.hub.Backbone.extract`.
+
 superflow export work_dirs/superflowpp_small --out backbone.safetensors
 superflow export work_dirs/superflowpp_small --out backbone.safetensors --recalibrate prepared/my_log --frames train
 superflow export work_dirs/superflowpp_small/iter_200.pth --install --name street-tiny
@@ -13,7 +16,7 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError
 from superflow.tools.command import run_command
@@ -69,9 +72,17 @@ def _export(args: argparse.Namespace) -> int:
     if args.recalibrate:
         encoder, card = _recalibrated(encoder, card, args)
     card = save_backbone(encoder, out, card)
-    print(json.dumps({key: value for key, value in asdict(card).items() if value}, indent=2))
+    print(json.dumps(_shown(card), indent=2))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {card.channels} channels; superflow.load({str(out)!r})")
     return 0
+
+
+def _shown(card: BackboneCard) -> dict[str, Any]:
+    """The card for the screen: what it says, without the text of the config."""
+    shown = {key: value for key, value in asdict(card).items() if value}
+    if config := card.training.get("config"):
+        shown["training"]["config"] = f"{len(config.splitlines())} lines, in the file"
+    return shown
 
 
 def _recalibrated(

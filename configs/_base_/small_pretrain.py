@@ -11,7 +11,6 @@ model = dict(
         inputs=("intensity", "height", "range", "one"),
         reduce="mean",
     ),
-    features=f"{data_root}/features/efficientnet_lite0",
     channels=64,
 )
 train_dataloader = dict(

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..errors import InputError
 from ..hub import BackboneCard
 from ..lidar.encoder import LidarEncoder
 from ..limits import Limits
@@ -34,8 +35,11 @@ def recalibrate_on_log(
         encoder: gets the intensity that it was trained on (``features.as_trained``).
         card: its limits apply, as in ``Backbone.extract``.
         index: a ``LogIndex``. rows: training frames, of which evenly spaced ones are taken; labels are not read.
+
+    Raises:
+        InputError: none of the scans has a point within the limits.
     """
-    step = -(-len(rows) // scans)
+    step = max(1, -(-len(rows) // scans))
     chosen = [int(row) for row in rows[::step]]
     limits, raw = Limits.from_record(card.limits), encoder.raw_intensity
     encoder = recalibrate_batch_norm(encoder, _clouds(index, chosen, limits))
@@ -44,10 +48,17 @@ def recalibrate_on_log(
 
 
 def _clouds(index: Any, rows: Sequence[int], limits: Limits | None) -> Iterator[Tensor]:
-    """(N, 4+) float32 points within the limits of each scan, intensity in [0, 1]."""
+    """(N, 4+) float32 points within the limits of each scan that has some, intensity in [0, 1]."""
+    empty = True
     for row in rows:
         frame = index.frame(row, cameras=(), images=False, labels=False)
         points = torch.from_numpy(np.array(frame.points, dtype=np.float32))
         points = points if limits is None else points[limits.mask(points)]
         if len(points):
+            empty = False
             yield points
+    if empty:
+        region = "" if limits is None else f" within the backbone's limits, {limits.record()}"
+        raise InputError(
+            f"{index.root}: none of {len(rows)} scans has a point{region}; choose other frames to recalibrate on"
+        )

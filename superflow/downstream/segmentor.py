@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,8 @@ class Segmentor(nn.Module):
     Args:
         encoder: the backbone, or the config of one.
         num_classes: C.
-        pretrained: file to take the encoder's weights from: a checkpoint of pretraining, or an exported backbone.
+        pretrained: file to take the encoder's weights from: a checkpoint of pretraining, or an exported backbone. Or
+            what `record` said of it, when all weights are about to come from a checkpoint of this model.
         freeze: False trains everything. True is the linear probe: weights and batch-norm statistics of the
             encoder stay, also after ``model.train()``. "weights" keeps the weights but lets the statistics adapt.
         loss_on: "points" scores every labelled point; "voxels" every voxel once, with ``voxel_label``.
@@ -39,7 +41,7 @@ class Segmentor(nn.Module):
         encoder: LidarEncoder | dict[str, Any],
         num_classes: int,
         *,
-        pretrained: str | Path | None = None,
+        pretrained: str | Path | Mapping[str, Any] | None = None,
         freeze: bool | Literal["weights"] = False,
         loss_on: Literal["points", "voxels"] = "points",
         voxel_label: Literal["majority", "first"] = "majority",
@@ -58,7 +60,9 @@ class Segmentor(nn.Module):
         if class_weights is not None and len(class_weights) != num_classes:
             raise ValueError(f"{len(class_weights)} class weights for {num_classes} classes")
         self.encoder = LidarEncoder(**encoder) if isinstance(encoder, dict) else encoder
-        self.pretrained = None if pretrained is None else fill_encoder(self.encoder, pretrained)
+        if isinstance(pretrained, str | Path):
+            pretrained = fill_encoder(self.encoder, pretrained)
+        self.pretrained = None if pretrained is None else dict(pretrained)
         self.head = nn.Linear(self.encoder.out_channels, num_classes)
         self.num_classes = num_classes
         self.freeze = freeze

@@ -61,7 +61,10 @@ def as_plain(value: Any) -> Any:
 def make_pretrainer(
     *, student: Mapping[str, Any], teacher: Mapping[str, Any] | None = None, **options: Any
 ) -> Any:
-    """A `Pretrainer` from the arguments of its encoder and its teacher."""
+    """A `Pretrainer` from the arguments of its encoder and its teacher.
+
+    ``features``: the runner puts those of its data here, see `teacher_features.features_of_data`.
+    """
     encoder = find(ENCODER)(**as_plain(student))
     frozen = None if teacher is None else find(TEACHER)(**as_plain(teacher))
     return find(_MODELS["Pretrainer"])(encoder, frozen, **as_plain(options))
@@ -71,7 +74,7 @@ def make_segmentor(
     *,
     num_classes: int | None = None,
     encoder: Mapping[str, Any] | None = None,
-    pretrained: str | None = None,
+    pretrained: str | Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Any:
     """A `Segmentor`; without ``encoder``, the one that the ``pretrained`` file describes.
@@ -80,10 +83,10 @@ def make_segmentor(
     """
     if num_classes is None:
         raise InputError("model.num_classes: no dataset of the config names its classes; give their number")
-    if encoder is None and pretrained is not None:
+    if encoder is None and isinstance(pretrained, str):
         encoder = find("superflow.encoder_file:read_encoder_file")(pretrained).config
     return find(_MODELS["Segmentor"])(
-        as_plain(encoder), num_classes, pretrained=pretrained, **as_plain(options)
+        as_plain(encoder), num_classes, pretrained=as_plain(pretrained), **as_plain(options)
     )
 
 

@@ -36,11 +36,13 @@ from .checkpoint import (
 from .classes import number_of_classes
 from .config import config_text
 from .hooks import DEFAULT_HOOKS
+from .hooks.result import commit
 from .launch import start_distributed
 from .loader import build_dataset, build_loader
 from .model import EngineModel
 from .optim import build_optim_wrapper
 from .registry import LOOPS, MODELS, SCOPE
+from .teacher_features import features_of_data
 
 _runs = itertools.count()
 
@@ -165,8 +167,27 @@ class EngineRunner(Runner):
                 model = dict(model)
                 if model.get("type") == "Segmentor":
                     model["num_classes"] = number_of_classes(model.get("num_classes"), self._built_datasets())
+                    model |= self._known_of_pretraining(model)
+                if model.get("type") == "Pretrainer":
+                    model["features"] = features_of_data(model, self._built_datasets())
                 plain = MODELS.build(model)
         return plain if isinstance(plain, EngineModel) else EngineModel(plain)
+
+    def _known_of_pretraining(self, model: Mapping[str, Any]) -> dict[str, Any]:
+        """What the checkpoint that this run begins with says of its pretraining, in place of ``model.pretrained``.
+
+        The weights come from there, so the file of the pretraining is not read again, and may be gone.
+        """
+        if self._first_checkpoint is None:
+            return {}
+        record = read_checkpoint(self._first_checkpoint).get("superflow", {})
+        if record.get("kind") != "segmentor":
+            return {}  # its weights will not fit, which is said when they are loaded
+        encoder = model.get("encoder")
+        return {
+            "pretrained": record.get("pretrained"),
+            "encoder": record["encoder"] if encoder is None else encoder,
+        }
 
     def _built_datasets(self) -> dict[str, Any]:
         """The datasets that this run begins with; their loaders take these instead of building them again."""
@@ -271,6 +292,7 @@ class EngineRunner(Runner):
                 "seconds": self.seconds,
                 "world_size": self.world_size,
                 "version": __version__,
+                "commit": self._commit,
                 "config": self._config_text,
             },
             "superflow": {**self.engine_model.record(), "data": self.data_records()},
@@ -282,8 +304,19 @@ class EngineRunner(Runner):
         return checkpoint
 
     @cached_property
+    def _commit(self) -> str | None:
+        return commit()  # of the code as this run began
+
+    @cached_property
     def _config_text(self) -> str:
         return config_text(self.cfg)
+
+    @cached_property
+    def _first_checkpoint(self) -> Path | None:
+        """What this run begins with: the one to resume, ``load_from``, or nothing."""
+        if self._load_from is not None:
+            return Path(self._load_from)
+        return find_last(self.work_dir) if self._resume else None
 
     def load_or_resume(self) -> None:
         """Continue the newest checkpoint of the work folder, or begin with ``load_from``'s weights."""
@@ -293,11 +326,9 @@ class EngineRunner(Runner):
         pretrained = self.engine_model.record().get("pretrained")
         if isinstance(pretrained, Mapping):
             check_intensity(pretrained.get("raw_intensity"), self.data_records(), str(pretrained.get("file")))
-        path = self._load_from
+        path = self._first_checkpoint
         if self._resume and path is None:
-            path = find_last(self.work_dir)
-            if path is None:
-                self.logger.info(f"no checkpoint in {self.work_dir} to resume from: starting at iteration 0")
+            self.logger.info(f"no checkpoint in {self.work_dir} to resume from: starting at iteration 0")
         if path is not None and self._resume:
             self.resume(path)
         elif path is not None:

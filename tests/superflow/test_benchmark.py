@@ -127,7 +127,7 @@ def test_a_stopped_run_is_not_continued_with_another_config(prepared, tmp_path):
     arm = Arm("regression", "pretrained", "pretrain/regression_small.py")
     plan = Plan(arms=(arm,))
     for _ in range(2):  # it stops at once, since nothing is prepared but the index
-        with pytest.raises(InputError, match="no feature cache"):
+        with pytest.raises(InputError, match="neither a split nor a scene"):
             run_arm(plan, arm, 0, prepared=prepared, out=tmp_path)
     longer = replace(arm, options={"train_cfg.max_iters": 481})
     with pytest.raises(InputError, match="belongs to another config"):

@@ -27,7 +27,6 @@ custom_imports = dict(imports=["run_hooks"])
 data_root = "{prepared}"
 model = dict(
     student=dict(backbone=dict(width=0.5)),
-    features="{prepared}/features/filter_bank",
     objectives=[
         dict(type="spatial", queue=48),
         dict(type="temporal", learn_temperature=True, max_rows=8),
