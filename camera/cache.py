@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
+import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from .. import __version__
-from ..datasets.frame import Camera
-from ..errors import InputError, MissingFileError, write_atomically
-from .crops import resize_image
-from .images import camera_image
-from .progress import Progress
-from .reduction import Reduction, ReductionFit
-from .teacher import Teacher
+from ..errors import InputError, MissingFileError
+from ..files import read_json, read_text, reading
+from .reduction import AGAIN, Reduction
 
 log = logging.getLogger(__name__)
 
@@ -55,21 +46,23 @@ class FeatureCache:
         """The finished cache in ``folder``.
 
         Raises:
-            MissingFileError, InputError: there is none; it was not finished.
+            MissingFileError, InputError: there is none; it was not finished; a file of it is missing or damaged.
         """
         folder = Path(folder)
-        record = _read_record(folder)
+        record = read_record(folder)
         if record is None:
             raise MissingFileError(
                 f"{folder / RECORD}: no feature cache here; make it with "
                 "`superflow prepare features --index INDEX --teacher NAME`"
             )
-        done = np.fromfile(folder / DONE, dtype=np.uint8)
+        cache = cls(folder, record)
+        cache.check_files()
+        done = cache.map_done("r")
         if not done.all():
             raise InputError(
-                f"{folder}: only {int(done.sum())} of {len(done)} images have features; run the same build again"
+                f"{folder}: only {np.count_nonzero(done)} of {len(done)} images have features; run the same build again"
             )
-        return cls(folder, record)
+        return cache
 
     def __len__(self) -> int:
         return self.record["images"]
@@ -94,17 +87,41 @@ class FeatureCache:
                 f"{self.folder}: no features of image {token!r}; build the cache over the same log"
             )
         if self._values is None:
-            shape = (len(self), self.channels, *self.grid)
-            self._values = np.memmap(self.folder / VALUES, dtype=np.float16, mode="r", shape=shape)
+            self._values = self.map_values("r")
         return self._values[row]
 
     def reduction(self) -> Reduction:
         """The map from teacher features to those stored, for images that are not in the cache."""
         return Reduction.load(self.folder / REDUCTION)
 
+    def map_values(self, mode: Literal["r", "r+"]) -> np.memmap[Any, Any]:
+        """(images, C, h, w) float16, the file itself; whether finished or not."""
+        return _map(self.folder / VALUES, np.float16, (len(self), self.channels, *self.grid), mode)
+
+    def map_done(self, mode: Literal["r", "r+"]) -> np.memmap[Any, Any]:
+        """(images,) uint8, the file itself: 1 where the image has its features."""
+        return _map(self.folder / DONE, np.uint8, (len(self),), mode)
+
+    def check_files(self) -> None:
+        """Every file is there, whole, and of this cache; only the features themselves are not read.
+
+        Raises:
+            MissingFileError, InputError: one is not.
+        """
+        self.map_values("r")
+        self.map_done("r")
+        if self.reduction().channels != self.channels:
+            raise InputError(f"{self.folder / REDUCTION}: belongs to another cache; {AGAIN}")
+        if hash_of_tokens(list(self._row_of())) != self.record["key"]["tokens_sha256"]:
+            raise InputError(
+                f"{self.folder / TOKENS}: is damaged, or names the images of another cache; {AGAIN}"
+            )
+
     def _row_of(self) -> dict[str, int]:
         if self._rows is None:
-            tokens = (self.folder / TOKENS).read_text().splitlines()
+            *tokens, rest = read_text(self.folder / TOKENS, AGAIN).split("\n")  # a line end after each
+            if rest:
+                raise InputError(f"{self.folder / TOKENS}: is damaged or cut off; {AGAIN}")
             self._rows = {token: row for row, token in enumerate(tokens)}
         return self._rows
 
@@ -112,217 +129,41 @@ class FeatureCache:
         return {**self.__dict__, "_rows": None, "_values": None}
 
 
-def build_feature_cache(
-    cameras: Sequence[Camera],
-    teacher: Teacher,
-    folder: str | Path,
-    *,
-    size: tuple[int, int] = (448, 832),
-    components: int | None = 64,
-    fit_tokens: Iterable[str] | None = None,
-    fit_images: int = 128,
-    batch: int = 1,
-    threads: int | None = None,
-    device: str | torch.device = "cpu",
-    progress: bool = True,
-) -> FeatureCache:
-    """Features of all ``cameras``' images in ``folder``. A build that was stopped goes on where it was.
-
-    Args:
-        cameras: images of a log; tokens must be unique.
-        teacher: its features are standardised per channel, each of its scales gets equal weight.
-        size: height, width that images are resized to (antialiased); the nearest that the teacher takes is used.
-        components: principal directions kept; None stores all channels, standardised and weighted.
-        fit_tokens: images that mean, deviation and directions may be fitted on (training images); None is all.
-        fit_images: at most so many of them, evenly spaced.
-        batch: images a forward pass; 1 is fastest on a CPU.
-        threads: torch threads during the build; None leaves the setting.
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """What made the features in ``folder``; None where there are none.
 
     Raises:
-        InputError: the folder holds features of another teacher, size or set of images; an image is unreadable;
-            repeated tokens, an unknown fit token, no images, more components than channels.
+        InputError: the record is damaged or of another schema.
     """
-    folder = Path(folder)
-    tokens = [camera.token for camera in cameras]
-    if (fitting := teacher.fit_size(size)) != tuple(size):
-        log.info("%s sees images at %d x %d instead of %d x %d", teacher.name, *fitting, *size)
-        size = fitting
-    fit = _fit_cameras(cameras, fit_tokens, fit_images)
-    key = {
-        "teacher": teacher.record(),
-        "size": list(size),
-        "components": components,
-        "tokens_sha256": _hash(tokens),
-        "fit_sha256": _hash([camera.token for camera in fit]),
-    }
-    key = json.loads(json.dumps(key))  # as it will be read back
-    record = _read_record(folder)
-    if record is not None:
-        _check_key(folder, record, key)
-    with _threads(threads):
-        teacher = teacher.to(device)
-        if record is None:
-            record = _start(folder, cameras, fit, teacher, key, batch=batch, progress=progress)
-        cache = FeatureCache(folder, record)
-        _fill(cache, cameras, teacher, batch=batch, progress=progress)
-    return FeatureCache.open(folder)
-
-
-def _start(
-    folder: Path,
-    cameras: Sequence[Camera],
-    fit: Sequence[Camera],
-    teacher: Teacher,
-    key: dict[str, Any],
-    *,
-    batch: int,
-    progress: bool,
-) -> dict[str, Any]:
-    """Fit the reduction and lay out the empty files; the record is written last, so it vouches for the others."""
-    size = (key["size"][0], key["size"][1])
-    bar = Progress("feature statistics", len(fit), log=log, enabled=progress)
-    sums = ReductionFit(teacher.channels)
-    for _, features in _features(fit, range(len(fit)), teacher, size, batch):
-        for one in features:
-            sums.add(one[None])
-        bar.advance(len(features))
-    reduction = sums.finish(teacher.scale_channels, key["components"])
-    grid = teacher.grid(size)
-    record = {
-        "schema": SCHEMA,
-        "key": key,
-        "images": len(cameras),
-        "channels": reduction.channels,
-        "grid": list(grid),
-        "dtype": "float16",
-        "kept_variance": round(reduction.kept_variance, 6),
-        "fit_images": len(fit),
-        "version": __version__,
-    }
-    reduction.save(folder / REDUCTION)
-    with write_atomically(folder / TOKENS, "w") as file:
-        file.write("".join(f"{camera.token}\n" for camera in cameras))
-    for name, length in (
-        (DONE, len(cameras)),
-        (VALUES, 2 * len(cameras) * reduction.channels * grid[0] * grid[1]),
-    ):
-        with write_atomically(folder / name) as file:
-            _reserve(file, length)
-    with write_atomically(folder / RECORD, "w") as file:
-        json.dump(record, file, indent=1)
-    return record
-
-
-def _fill(
-    cache: FeatureCache, cameras: Sequence[Camera], teacher: Teacher, *, batch: int, progress: bool
-) -> None:
-    """Compute what is missing; an image counts as done only after its features have reached the file."""
-    shape = (len(cache), cache.channels, *cache.grid)
-    done = np.memmap(cache.folder / DONE, dtype=np.uint8, mode="r+")
-    todo = np.flatnonzero(done == 0).tolist()
-    bar = Progress("features", len(cameras), done=len(cameras) - len(todo), log=log, enabled=progress)
-    if not todo:
-        return
-    values = np.memmap(cache.folder / VALUES, dtype=np.float16, mode="r+", shape=shape)
-    reduction = cache.reduction()
-    size = (cache.record["key"]["size"][0], cache.record["key"]["size"][1])
-    for rows, features in _features(cameras, todo, teacher, size, batch):
-        values[rows] = reduction(features).cpu().numpy().astype(np.float16)
-        values.flush()
-        done[rows] = 1
-        done.flush()
-        bar.advance(len(rows))
-
-
-def _features(
-    cameras: Sequence[Camera], rows: Sequence[int], teacher: Teacher, size: tuple[int, int], batch: int
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Rows and their (B, C, h, w) features; the next images are read while the teacher runs."""
-    device = next(teacher.buffers()).device
-
-    def load(chunk: Sequence[int]) -> Tensor:
-        images = [resize_image(camera_image(cameras[row]), size) for row in chunk]
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
-
-    chunks = [list(rows[start : start + batch]) for start in range(0, len(rows), batch)]
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(load, chunk) for chunk in chunks[:1]]
-        for number, chunk in enumerate(chunks):
-            images = ahead.pop().result()
-            ahead += [pool.submit(load, following) for following in chunks[number + 1 : number + 2]]
-            yield chunk, teacher(images.to(device).float() / 255)
-
-
-def _reserve(file: IO[bytes], length: int) -> None:
-    """Zeros with their disk space: a full disk is an error now, not a crash when the mapped file is written."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, length)
-    file.truncate(length)
-
-
-def _fit_cameras(
-    cameras: Sequence[Camera], fit_tokens: Iterable[str] | None, fit_images: int
-) -> list[Camera]:
-    by_token = {camera.token: camera for camera in cameras}
-    if not cameras:
-        raise InputError(
-            "there is no image to make features of: the chosen frames have no cameras; choose others"
-        )
-    if len(by_token) < len(cameras):
-        raise InputError(f"{len(cameras)} images with {len(by_token)} different tokens; give each image once")
-    if fit_tokens is None:
-        candidates = list(cameras)
-    else:
-        wanted = set(fit_tokens)
-        if unknown := wanted - by_token.keys():
-            raise InputError(
-                f"fit_tokens holds {sorted(unknown)[0]!r}, which is no token of the given images; "
-                "choose the images to fit on among those that get features"
-            )
-        candidates = [camera for camera in cameras if camera.token in wanted]
-    if not candidates or fit_images < 1:
-        raise InputError("no image to fit the reduction on; give fit_tokens or fit_images at least one")
-    spaced = np.linspace(0, len(candidates) - 1, min(fit_images, len(candidates)))
-    return [candidates[round(place)] for place in spaced]
-
-
-def _check_key(folder: Path, record: dict[str, Any], key: dict[str, Any]) -> None:
-    found = record["key"]
-    differing = [name for name in key if found.get(name) != key[name]]
-    if differing:
-        name = differing[0]
-        before, now = (json.dumps(values.get(name))[:120] for values in (found, key))
-        raise InputError(
-            f"{folder}: holds features made with another {name} ({before} instead of {now}); "
-            "choose another folder or delete this one"
-        )
-
-
-def _read_record(folder: Path) -> dict[str, Any] | None:
     path = folder / RECORD
-    if not path.is_file():
+    if not os.path.lexists(path):
         return None
-    try:
-        record = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: is no JSON ({error}); delete the folder and build it again") from error
+    record = read_json(path, AGAIN)
     if record.get("schema") != SCHEMA:
-        raise InputError(
-            f"{path}: schema {record.get('schema')} instead of {SCHEMA}; delete it and build it again"
-        )
+        raise InputError(f"{path}: schema {record.get('schema')} instead of {SCHEMA}; {AGAIN}")
+    key, grid = record.get("key"), record.get("grid")
+    whole = isinstance(key, dict) and {"tokens_sha256", "teacher", "size"} <= key.keys()
+    numbers = [record.get("images"), record.get("channels"), *(grid if isinstance(grid, list) else [])]
+    if not whole or len(numbers) != 4 or not all(type(number) is int and number > 0 for number in numbers):
+        raise InputError(f"{path}: lacks what a record of features holds; {AGAIN}")
     return record
 
 
-def _hash(tokens: Sequence[str]) -> str:
+def _map(path: Path, dtype: Any, shape: tuple[int, ...], mode: Literal["r", "r+"]) -> np.memmap[Any, Any]:
+    """The file as an array.
+
+    Raises:
+        MissingFileError, InputError: there is no such file; it is shorter or longer than the array.
+    """
+    with reading(path, AGAIN):
+        size, due = path.stat().st_size, math.prod(shape) * np.dtype(dtype).itemsize
+        if size != due:
+            raise InputError(
+                f"{path}: holds {size} bytes instead of {due}, so it is damaged or cut off; {AGAIN}"
+            )
+        return np.memmap(path, dtype=dtype, mode=mode, shape=shape)
+
+
+def hash_of_tokens(tokens: Sequence[str]) -> str:
+    """Hex sha256 of the tokens in their order."""
     return hashlib.sha256("\n".join(tokens).encode()).hexdigest()
-
-
-@contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    before = torch.get_num_threads()
-    if count is not None:
-        torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from ..errors import InputError, write_atomically
+from ..errors import InputError
+from ..files import reading
+from ..writes import write_atomically
+
+AGAIN = (
+    "delete its folder and prepare it again"  # what to do about a part of a cache that is missing or damaged
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +50,30 @@ class Reduction:
 
     @classmethod
     def load(cls, path: Path) -> Reduction:
-        """Read what ``save`` wrote."""
-        tensors = load_file(path)
+        """Read what ``save`` wrote.
+
+        Raises:
+            MissingFileError, InputError: there is no such file; it is damaged.
+        """
+        tensors = read_tensors(path, ("mean", "basis", "kept_variance"))
         return cls(tensors["mean"], tensors["basis"], float(tensors["kept_variance"]))
+
+
+def read_tensors(path: Path, names: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of a safetensors file of a cache, ``names`` among them.
+
+    Raises:
+        MissingFileError, InputError: there is no such file; it is damaged or lacks a tensor.
+    """
+    try:
+        with reading(path, AGAIN):
+            tensors = load_file(path)
+    except SafetensorError as error:
+        raise InputError(f"{path}: is damaged ({error}); {AGAIN}") from error
+    for name in names:
+        if name not in tensors:
+            raise InputError(f"{path}: lacks the tensor {name!r}; {AGAIN}")
+    return tensors
 
 
 class ReductionFit:

@@ -62,7 +62,7 @@ def prepare_features(
     Raises:
         InputError: the frames have no images, ``fit_frames`` are not among them, or an input cannot be used.
     """
-    from .camera.cache import build_feature_cache
+    from .camera.cache_build import build_feature_cache
     from .camera.teacher import make_teacher
 
     folder = Path(folder or Path(index.folder) / "features" / teacher)

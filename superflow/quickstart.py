@@ -126,7 +126,7 @@ def _features(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
 def teacher_size(size: tuple[int, int]) -> tuple[int, int]:
     """Height, width of the teacher's input: about the image's own, at most 448 x 832.
 
-    `camera.cache.build_feature_cache` takes the nearest size that the teacher can see.
+    `camera.cache_build.build_feature_cache` takes the nearest size that the teacher can see.
     """
     factor = min(1.0, 832 / size[1], 448 / size[0]) if size[0] * size[1] > 448 * 832 else 1.0
     height, width = (max(32, round(side * factor / 32) * 32) for side in size)

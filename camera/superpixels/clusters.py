@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -17,15 +18,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from scipy.sparse import coo_array
 
 from ...datasets.frame import Camera
-from ...errors import InputError, write_atomically
+from ...errors import InputError
+from ...writes import write_atomically
 from ..cache import FeatureCache
 from ..crops import resize_ids, resize_image
 from ..images import camera_image
-from ..reduction import Reduction, ReductionFit
+from ..reduction import Reduction, ReductionFit, read_tensors
 from ..teacher import Teacher, make_teacher
 from .ids import as_ids, connected_components, merge_small
 from .kmeans import kmeans
@@ -112,8 +114,8 @@ class Clusters(Provider):
         """The provider with a codebook of these images; one that lies in ``folder`` is taken as it is."""
         ready = copy(self)
         file = None if folder is None else Path(folder) / CODEBOOK
-        if file is not None and file.is_file():
-            stored = load_file(file)
+        if file is not None and os.path.lexists(file):
+            stored = read_tensors(file, ("centres",))
             ready._centres = stored["centres"].numpy()
             if "basis" in stored:
                 ready._reduction = Reduction(stored["mean"], stored["basis"], float(stored["kept_variance"]))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ...errors import InputError, MissingFileError
+from ...files import file_in
 from .ids import IGNORE, as_ids
 from .provider import Provider
 
@@ -42,7 +43,8 @@ class Masks(Provider):
         Raises:
             MissingFileError, InputError: no file of that image; not a map of ids; of another size than the image.
         """
-        file, parts = Path(self.source) / f"{token}.png", Path(self.source) / token
+        file = file_in(self.source, f"{token}.png")
+        parts = Path(self.source) / token
         if file.is_file():
             regions = read_ids(file).astype(np.int64)
             if self.unlabelled is not None:
@@ -79,7 +81,7 @@ def read_ids(path: str | Path) -> NDArray:
         raise MissingFileError(
             f"{path}: this file of region ids does not exist; write the superpixels first"
         ) from None
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as PNG ({error}); delete it and write it again") from error
     if values.ndim != 2:
         raise InputError(f"{path}: has {values.shape[2]} channels; region ids need a grey or palette PNG")

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,12 @@ from numpy.typing import NDArray
 
 from ... import __version__
 from ...datasets.frame import Camera
-from ...errors import InputError, MissingFileError, write_atomically
+from ...errors import InputError
+from ...files import file_in, read_json
+from ...writes import building, write_atomically
 from ..images import camera_image
 from ..progress import Progress
+from ..reduction import AGAIN
 from .ids import IGNORE
 from .masks import read_ids
 from .provider import Provider, make_provider
@@ -53,11 +58,15 @@ def write_superpixels(
         The record.
 
     Raises:
-        InputError: the folder holds regions made in another way; an image or an option cannot be used. Finished
-            files stay, and the same call goes on from there.
+        InputError: the folder holds regions made in another way; there is no image; an image or an option cannot be
+            used. Finished files stay, and the same call goes on from there.
     """
     folder = Path(folder)
-    _check_tokens(cameras)
+    if not cameras:
+        raise InputError(
+            "there is no image to cut into superpixels: the chosen frames have no cameras; choose others"
+        )
+    _check_tokens(cameras, folder)
     maker = make_provider(provider, **options)
     record = {
         "schema": SCHEMA,
@@ -67,21 +76,42 @@ def write_superpixels(
         "ignore": IGNORE,
         "index_hash": index_hash,
     }
-    before = read_record(folder) if (folder / RECORD).is_file() else None
-    _check_same(folder, before, record)
-    maker = maker.fit(cameras, folder)
-    record |= {"made_by": maker.made_by(), "version": __version__}
-    _check_same(folder, before, {"made_by": record["made_by"]})
-    if before is None:
-        with write_atomically(folder / RECORD, "w") as file:
-            json.dump(record, file, indent=1)
-    todo = [camera for camera in cameras if not (folder / f"{camera.token}.png").is_file()]
-    bar = Progress(
-        f"superpixels {provider}", len(cameras), done=len(cameras) - len(todo), log=log, enabled=progress
-    )
-    for _ in _run(maker, folder, todo, workers):
-        bar.advance()
+    begun = _record_of(folder)
+    _check_same(folder, begun, record)
+    finished = begun is not None and not _without_file(cameras, folder)  # also where this user may not write
+    with nullcontext() if finished else building(folder):
+        before = _record_of(folder)
+        _check_same(folder, before, record)
+        maker = maker.fit(cameras, folder)
+        record |= {"made_by": maker.made_by(), "version": __version__}
+        _check_same(folder, before, {"made_by": record["made_by"]})
+        if before is None:
+            with write_atomically(folder / RECORD, "w") as file:
+                json.dump(record, file, indent=1)
+        todo = _without_file(cameras, folder)
+        bar = Progress(
+            f"superpixels {provider}", len(cameras), done=len(cameras) - len(todo), log=log, enabled=progress
+        )
+        for _ in _run(maker, folder, todo, workers):
+            bar.advance()
     return before or record
+
+
+def _record_of(folder: Path) -> dict[str, Any] | None:
+    return read_record(folder) if os.path.lexists(folder / RECORD) else None
+
+
+def _without_file(cameras: Sequence[Camera], folder: Path) -> list[Camera]:
+    return [camera for camera in cameras if not map_path(folder, camera.token).is_file()]
+
+
+def map_path(folder: str | Path, token: str) -> Path:
+    """File of the regions of an image.
+
+    Raises:
+        InputError: the token cannot be the name of a file.
+    """
+    return file_in(folder, f"{token}.png")
 
 
 def read_superpixels(folder: str | Path, token: str, size: tuple[int, int]) -> NDArray[np.uint16]:
@@ -93,7 +123,7 @@ def read_superpixels(folder: str | Path, token: str, size: tuple[int, int]) -> N
     Raises:
         MissingFileError, InputError: no such file; not readable; of another size than the image.
     """
-    path = Path(folder) / f"{token}.png"
+    path = map_path(folder, token)
     ids = read_ids(path)
     if ids.shape != tuple(size):
         raise InputError(
@@ -107,28 +137,20 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     """What made the regions in ``folder``; ``shared_ids`` says whether ids mean the same in all images.
 
     Raises:
-        MissingFileError, InputError: no record; one of another schema.
+        MissingFileError, InputError: no record; a damaged one or one of another schema.
     """
     path = Path(folder) / RECORD
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path}: no superpixels here; make them with "
-            "`superflow prepare superpixels --index INDEX --provider NAME`"
-        )
-    try:
-        record = json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: is no JSON ({error}); delete the folder and write it again") from error
+    missing = "make superpixels with `superflow prepare superpixels --index INDEX --provider NAME`"
+    record = read_json(path, AGAIN, missing)
     if record.get("schema") != SCHEMA:
-        raise InputError(
-            f"{path}: schema {record.get('schema')} instead of {SCHEMA}; delete the folder, write again"
-        )
+        raise InputError(f"{path}: schema {record.get('schema')} instead of {SCHEMA}; {AGAIN}")
+    if type(record.get("shared_ids")) is not bool or not isinstance(record.get("options"), dict):
+        raise InputError(f"{path}: lacks what a record of superpixels holds; {AGAIN}")
     return record
 
 
 def _run(maker: Provider, folder: Path, cameras: Sequence[Camera], workers: int) -> Iterator[None]:
     """Make and write the regions of all cameras, in this process or in ``workers`` others."""
-    folder.mkdir(parents=True, exist_ok=True)
     if workers < 1 or len(cameras) < 2:
         yield from map(partial(_write_one, maker, folder), cameras)
         return
@@ -166,18 +188,19 @@ def _write_one(maker: Provider, folder: Path, camera: Camera) -> None:
     ids = maker(camera_image(camera), camera.token)
     ok, data = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     assert ok
-    with write_atomically(folder / f"{camera.token}.png") as file:
+    with write_atomically(map_path(folder, camera.token)) as file:
         file.write(data.tobytes())
 
 
-def _check_tokens(cameras: Sequence[Camera]) -> None:
+def _check_tokens(cameras: Sequence[Camera], folder: Path) -> None:
     seen: set[str] = set()
     for camera in cameras:
         token = camera.token
-        if not token or token.startswith(".") or "/" in token or "\\" in token or token in seen:
+        if not token or token.startswith(".") or token in seen:
             raise InputError(
                 f"camera token {token!r} of {camera.path}: must be unique and fit for a file name"
             )
+        map_path(folder, token)
         seen.add(token)
 
 

@@ -42,20 +42,31 @@ def scene() -> tuple[np.ndarray, np.ndarray]:
     return draw_scene()
 
 
+def write_cameras(folder: Path, count: int, size: tuple[int, int]) -> list[Camera]:
+    """Cameras with image files of made scenes in ``folder``."""
+    folder.mkdir(exist_ok=True)
+    cameras = []
+    for i in range(count):
+        path = folder / f"image{i}.png"
+        cv2.imwrite(str(path), draw_scene(*size, seed=i)[0][:, :, ::-1])
+        cameras.append(Camera(f"token{i}", "CAM", 0, np.eye(3), IDENTITY, IDENTITY, str(path), size))
+    return cameras
+
+
 @pytest.fixture
 def make_cameras(tmp_path: Path) -> Callable[..., list[Camera]]:
     """Cameras with image files of made scenes."""
 
     def make(count: int, *, size: tuple[int, int] = (64, 96)) -> list[Camera]:
-        (tmp_path / "images").mkdir(exist_ok=True)
-        cameras = []
-        for i in range(count):
-            path = tmp_path / "images" / f"image{i}.png"
-            cv2.imwrite(str(path), draw_scene(*size, seed=i)[0][:, :, ::-1])
-            cameras.append(Camera(f"token{i}", "CAM", 0, np.eye(3), IDENTITY, IDENTITY, str(path), size))
-        return cameras
+        return write_cameras(tmp_path / "images", count, size)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def four_cameras(tmp_path_factory: pytest.TempPathFactory) -> list[Camera]:
+    """Four images of 32 x 48 that tests share; not to be changed."""
+    return write_cameras(tmp_path_factory.mktemp("cameras") / "images", 4, (32, 48))
 
 
 class Tables:

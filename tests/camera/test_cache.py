@@ -14,8 +14,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from superflow.camera import cache as cache_module
-from superflow.camera.cache import FeatureCache, build_feature_cache
+from superflow.camera import cache_build
+from superflow.camera.cache import FeatureCache
+from superflow.camera.cache_build import build_feature_cache
+from superflow.camera.crops import resize_image
 from superflow.camera.images import read_image
 from superflow.camera.reduction import Reduction, ReductionFit
 from superflow.camera.teacher import Teacher
@@ -170,7 +172,7 @@ def test_images_are_resized_with_antialiasing(make_cameras, tmp_path):
     (camera,) = make_cameras(1, size=(128, 192))
     teacher = make_small_teacher()
     cache = build_feature_cache([camera], teacher, tmp_path, size=SIZE, components=None)
-    small = cache_module.resize_image(read_image(camera.path), SIZE, antialias=True)
+    small = resize_image(read_image(camera.path), SIZE, antialias=True)
     raw = teacher(torch.from_numpy(small).permute(2, 0, 1)[None].float() / 255)
     np.testing.assert_allclose(cache.read(camera.token), cache.reduction()(raw)[0], atol=2e-3)
 
@@ -205,7 +207,7 @@ def test_bad_input_is_named(make_cameras, tmp_path):
     with pytest.raises(InputError, match=r"image1\.png: the image is 30 x 48 .* but the log says 32 x 48"):
         build_feature_cache(cameras, teacher, tmp_path / "c", size=SIZE, components=2)
     (tmp_path / "b" / "features.json").write_text("{")
-    with pytest.raises(InputError, match=r"features\.json: is no JSON"):
+    with pytest.raises(InputError, match=r"features\.json: is no valid JSON"):
         FeatureCache.open(tmp_path / "b")
 
 
@@ -215,7 +217,7 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(make_cameras, tmp_path, mon
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(cache_module.os, "posix_fallocate", full)
+    monkeypatch.setattr(cache_build.os, "posix_fallocate", full)
     with pytest.raises(InputError, match=r"done\.bin: cannot be written \(No space left on device\)"):
         build_feature_cache(
             make_cameras(2, size=SIZE), make_small_teacher(), tmp_path / "c", size=SIZE, components=2

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from superflow.camera.cache import build_feature_cache
+from superflow.camera.cache_build import build_feature_cache
 from superflow.camera.superpixels import IGNORE, PROVIDERS, make_provider, make_superpixels
 from superflow.camera.superpixels.clusters import segment_scores
 from superflow.camera.superpixels.ids import as_ids

@@ -199,7 +199,9 @@ def test_samples_of_different_length_collate(index):
 def test_options_that_do_not_fit_are_named(index):
     with pytest.raises(ValueError, match="superpixels=FOLDER"):
         dataset(index, region="superpixel")
-    with pytest.raises(ValueError, match=r"nowhere.superpixels\.json: no superpixels here"):
+    with pytest.raises(
+        ValueError, match=r"nowhere.superpixels\.json: there is no such file; make superpixels with"
+    ):
         dataset(index, region="superpixel", superpixels="nowhere")
     with pytest.raises(ValueError, match="crop needs images, and with cached features none is read"):
         dataset(index, crop={}, features="nowhere")
