@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.frame import Camera
 from ..errors import InputError, MissingFileError
+from ..files import reading
+from ..image_file import decode_image
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:
@@ -19,18 +20,13 @@ def read_image(path: str | Path) -> NDArray[np.uint8]:
         MissingFileError, InputError: no such file; not an image, or cut off.
     """
     try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except FileNotFoundError:
+        with reading(path):
+            data = Path(path).read_bytes()
+    except MissingFileError:
         raise MissingFileError(
             f"{path}: this image does not exist; copy it there or prepare the log again without it"
         ) from None
-    if data[:2].tobytes() == b"\xff\xd8" and b"\xff\xd9" not in data[-65536:].tobytes():
-        # OpenCV would fill the rest with grey and say nothing
-        raise InputError(f"{path}: the JPEG is cut off ({len(data)} bytes, no end marker); copy it again")
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION) if len(data) else None
-    if image is None:
-        raise InputError(f"{path}: cannot be read as an image ({len(data)} bytes); copy the file again")
-    return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+    return decode_image(data, path)
 
 
 def camera_image(camera: Camera) -> NDArray[np.uint8]:

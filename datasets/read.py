@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
+from ..files import reading
+from ..image_file import decode_image
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -17,17 +21,21 @@ def read_bytes(path: str | Path) -> bytes:
         MissingFileError: there is no such file.
         InputError: it cannot be read.
     """
-    try:
+    with _of_the_log(path):
         return Path(path).read_bytes()
-    except FileNotFoundError:
+
+
+@contextmanager
+def _of_the_log(path: str | Path) -> Iterator[None]:
+    """``reading`` with words for a file that the log's tables name."""
+    try:
+        with reading(path):
+            yield
+    except MissingFileError:
         raise MissingFileError(
             f"{path}: this file is named in the log's tables but is not there; complete the download, "
             "or give the folder that holds it as the log's root"
         ) from None
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot be read ({error.strerror or error}); check the disk and its rights"
-        ) from error
 
 
 def read_points(path: str | Path, columns: int) -> NDArray[np.float32]:
@@ -83,27 +91,13 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray
     Raises:
         InputError: the file is missing, cut off, no image, or of another size.
     """
-    import cv2
-
-    data = read_bytes(path)
-    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9", max(0, len(data) - 65536)) < 0:
-        raise InputError(f"{path}: the JPEG is cut off ({len(data)} bytes, no end marker); copy it again")
-    rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
-    flags = (cv2.IMREAD_COLOR if rgb is None else rgb) | cv2.IMREAD_IGNORE_ORIENTATION
-    try:
-        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags) if data else None
-    except cv2.error as error:
-        raise InputError(f"{path}: cannot be decoded ({error.err}); copy it again") from error
-    if image is None:
-        raise InputError(f"{path}: is no image that OpenCV can decode ({len(data)} bytes); copy it again")
-    if rgb is None:
-        image = image[..., ::-1].copy()
+    image = decode_image(read_bytes(path), path)
     if size is not None and image.shape[:2] != tuple(size):
         raise InputError(
             f"{path}: the image is {image.shape[1]} x {image.shape[0]} pixels but its intrinsics are for "
             f"{size[1]} x {size[0]}; prepare again with --rescale-intrinsics if the images were resized"
         )
-    return np.asarray(image, dtype=np.uint8)
+    return image
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
@@ -114,11 +108,11 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    try:
-        with Image.open(path) as image:
+    with _of_the_log(path), open(path, "rb") as file:
+        try:
+            image = Image.open(file)  # reads the header alone
             return image.height, image.width
-    except FileNotFoundError:
-        read_bytes(path)  # raises with the usual sentence
-        raise
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{path}: is no image whose header can be read ({error}); copy it again") from error
+        except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+            raise InputError(
+                f"{path}: is no image whose header can be read ({error}); copy it again"
+            ) from error

@@ -201,7 +201,7 @@ def test_bad_input_is_named(make_cameras, tmp_path):
     with pytest.raises(MissingFileError, match=r"image1\.png: this image does not exist"):
         build_feature_cache(cameras, teacher, tmp_path / "c", size=SIZE, components=2)
     Path(cameras[1].path).write_bytes(b"no image")
-    with pytest.raises(InputError, match=r"image1\.png: cannot be read as an image"):
+    with pytest.raises(InputError, match=r"image1\.png: is no image that OpenCV can decode"):
         build_feature_cache(cameras, teacher, tmp_path / "c", size=SIZE, components=2)
     cv2.imwrite(cameras[1].path, np.zeros((30, 48, 3), np.uint8))
     with pytest.raises(InputError, match=r"image1\.png: the image is 30 x 48 .* but the log says 32 x 48"):

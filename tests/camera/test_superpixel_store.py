@@ -68,7 +68,7 @@ def test_workers_make_the_same_files(make_cameras, tmp_path):
     Path(cameras[1].path).write_bytes(b"")
     (tmp_path / "two" / "token1.png").unlink()
     (tmp_path / "two" / "token2.png").unlink()
-    with pytest.raises(InputError, match=r"image1\.png: cannot be read as an image"):
+    with pytest.raises(InputError, match=r"image1\.png: is no image that OpenCV can decode"):
         write_superpixels(cameras, tmp_path / "two", segments=20, workers=2)
 
 
