@@ -222,7 +222,7 @@ def _card(record: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
     data = record.get("data") or {}
     # a dataset leaves out what its limits leave out, and a model does so again
     limits = Limits.both((data.get("train") or {}).get("limits"), record.get("limits"))
-    run = ("iter", "seed", "seconds", "world_size", "version", "commit", "config")
+    run = ("iter", "seed", "seconds", "world_size", "version", "commit", "plan", "config")
     return {
         "limits": None if limits is None else limits.record(),
         "teacher": record.get("teacher"),

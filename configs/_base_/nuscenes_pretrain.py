@@ -28,3 +28,6 @@ train_dataloader = dict(
         occlusion_cell_px=8,  # 32 beams on 1600 x 900 pixels leave gaps wider than 4
     ),
 )
+# learning rates are for 32 clips at a time, 8 GPUs x 4; with other batches they are scaled in proportion, and the log
+# says to what before the first step
+auto_scale_lr = dict(enable=True, base_batch_size=32)

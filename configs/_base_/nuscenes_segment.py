@@ -23,3 +23,6 @@ val_dataloader = dict(
     dataset=dict(type="SegmentDataset", index=data_root, selection="val", raw_intensity=True),
 )
 test_dataloader = val_dataloader
+# learning rates are for 16 scans at a time, the published 4 GPUs x 4; with other batches they are scaled in proportion,
+# and the log says to what before the first step
+auto_scale_lr = dict(enable=True, base_batch_size=16)

@@ -1,6 +1,6 @@
 # AdamW and one cycle over the whole run, stepped every iteration (not every epoch): the learning rate rises to `lr`
-# over the first `pct_start` of train_cfg.max_iters and falls by a cosine to almost nothing. Groups with lr_mult keep
-# their ratio at every iteration.
+# over the first `pct_start` of the run and falls by a cosine to almost nothing. Groups with lr_mult keep their ratio at
+# every iteration. How long a run is, train_cfg says: max_iters, or max_epochs of the data whatever the number of GPUs.
 
 optim_wrapper = dict(
     type="OptimWrapper",

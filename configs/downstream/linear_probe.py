@@ -4,6 +4,6 @@ _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_s
 
 model = dict(freeze=True)
 optim_wrapper = dict(optimizer=dict(lr=0.001))
-train_cfg = dict(max_iters=35_000, val_interval=3500)
+train_cfg = dict(_delete_=True, max_epochs=20, val_interval_epochs=2)  # published: 100 epochs
 val_cfg = dict()
 default_hooks = dict(checkpoint=dict(save_best="miou"))

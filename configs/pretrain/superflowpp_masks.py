@@ -19,4 +19,4 @@ train_dataloader = dict(
     dataset=dict(offsets=(-1, 0, 1), sweeps=2, superpixels="work_dirs/prepared/superpixels/masks")
 )
 optim_wrapper = dict(optimizer=dict(lr=0.01, eps=1e-6))
-train_cfg = dict(max_iters=37_700)  # 50 epochs of 32 samples, see superflow.py
+train_cfg = dict(_delete_=True, max_epochs=50)  # on any number of GPUs, see superflow.py

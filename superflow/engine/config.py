@@ -23,6 +23,8 @@ from .optim import AMP_ON_CPU
 from .registry import SCOPE
 from .slots import ANY, Leaf, top_slots
 
+# of each pair a config has one: a length or an interval in iterations or in epochs
+_ALTERNATIVES = (("max_iters", "max_epochs"), ("val_interval", "val_interval_epochs"))
 _TERMS = {"frames", "selection"}  # keys of frames of a log, also for datasets that do not say what they take
 
 
@@ -69,6 +71,7 @@ def load_config(
     for key in options:
         check_option(config._cfg_dict, key)
         _make_room(config, key)
+    _leave_out_alternatives(config, options)
     config.merge_from_dict(options)
     # paths in base files were made with the base's data_root, whatever this file or the caller says
     for old in assigned:
@@ -199,6 +202,15 @@ def _make_room(config: Config, key: str) -> None:
                 node.pop(step, None)
             return
         node = inside
+
+
+def _leave_out_alternatives(config: Config, options: Mapping[str, Any]) -> None:
+    """An option for one of two `_ALTERNATIVES` takes the place of the other in the config."""
+    for pair in _ALTERNATIVES:
+        for one, other in (pair, pair[::-1]):
+            given = options.get(f"train_cfg.{one}")
+            if given is not None and f"train_cfg.{other}" not in options:
+                config.train_cfg.pop(other, None)
 
 
 def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr, int]]:

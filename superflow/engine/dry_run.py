@@ -16,6 +16,7 @@ from .hooks.result import device_name, peak_memory
 from .hooks.runtime import scalars
 from .loops import seed_step
 from .runner import EngineRunner, build_runner
+from .training_plan import training_plan
 
 
 def dry_run(config: Config, show: Callable[[str], None]) -> None:
@@ -56,6 +57,7 @@ def _lines(runner: EngineRunner) -> Iterator[str]:
 def _train(runner: EngineRunner) -> Iterator[str]:
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
+    runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
     if runner.param_schedulers is not None:
         runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     runner.load_or_resume()
@@ -80,7 +82,7 @@ def _train(runner: EngineRunner) -> Iterator[str]:
     yield "learning rates: " + ", ".join(
         f"{group['lr']:.3g} ({len(group['params'])} tensors)" for group in groups
     )
-    yield f"the run: {loop.max_iters} iterations"
+    yield from (f"the run: {sentence}" for sentence in training_plan(runner).sentences())
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from ..distributed import copy_from_first, each_rank_alone
 from ..errors import InputError
 from .registry import LOOPS
 from .sampler import step_seed
+from .training_plan import training_plan
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,8 @@ class TrainLoop(BaseLoop):
 
     Args:
         max_iters: length of the run; or ``max_epochs`` passes over the data, rounded up to whole iterations.
-        val_interval: iterations between evaluations; the last iteration is always evaluated. None: only the last.
+        val_interval: iterations between evaluations; or ``val_interval_epochs``, passes over the data. The last
+            iteration is always evaluated. Neither: only the last.
         val_begin: no evaluation before this iteration.
         by_epoch: must be False, everything here counts iterations.
     """
@@ -53,6 +55,7 @@ class TrainLoop(BaseLoop):
         *,
         max_epochs: float | None = None,
         val_interval: int | None = None,
+        val_interval_epochs: float | None = None,
         val_begin: int = 1,
         by_epoch: bool = False,
     ) -> None:
@@ -64,16 +67,27 @@ class TrainLoop(BaseLoop):
             )
         if (max_iters is None) == (max_epochs is None):
             raise InputError("train_cfg: give either max_iters or max_epochs, and set the other to None")
-        per_step = self.sampler.batch_size * self.sampler.world_size
-        self._max_iters = max_iters or math.ceil(max_epochs * self.sampler.items / per_step)
-        log.info(
-            "%d iterations of %d items out of %d: %.2f epochs; schedules go by iteration",
-            *(self._max_iters, per_step, self.sampler.items, self._max_iters * per_step / self.sampler.items),
-        )
+        if val_interval is not None and val_interval_epochs is not None:
+            raise InputError(
+                "train_cfg: give either val_interval or val_interval_epochs, and set the other to None"
+            )
+        if max_epochs is not None:
+            max_iters = self._iterations(max_epochs)
+        if max_iters is None or max_iters < 1:
+            raise InputError(f"train_cfg.max_iters is {max_iters}; give a positive number")
+        self._max_iters = max_iters
+        if val_interval_epochs is not None:
+            val_interval = self._iterations(val_interval_epochs)
         self.val_interval, self.val_begin = val_interval or self._max_iters, val_begin
         self._iter = 0
         self.started, self.waited = 0.0, 0.0  # when this iteration began, seconds it waited for its batch
         self.stop_training = False  # mmengine's EarlyStoppingHook sets it
+
+    def _iterations(self, epochs: float) -> int:
+        """Iterations of all processes for so many passes over the data, rounded up."""
+        if not epochs > 0:
+            raise InputError(f"train_cfg: {epochs!r} epochs are no length; give a positive number")
+        return math.ceil(epochs * self.sampler.items / (self.sampler.batch_size * self.sampler.world_size))
 
     max_epochs, epoch = 1, 0  # the run is one epoch to mmengine's hooks
 
@@ -91,6 +105,8 @@ class TrainLoop(BaseLoop):
         """Train from the current iteration to the last one."""
         runner = self.runner
         self.sampler.start, self.sampler.stop = self._iter, self._max_iters
+        for sentence in training_plan(runner).sentences():
+            log.info(sentence)
         runner.call_hook("before_train")
         runner.call_hook("before_train_epoch")
         batches = iter(self.dataloader) if self._iter < self._max_iters else iter(())

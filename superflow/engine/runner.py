@@ -43,6 +43,7 @@ from .model import EngineModel
 from .optim import build_optim_wrapper
 from .registry import LOOPS, MODELS, SCOPE
 from .teacher_features import features_of_data
+from .training_plan import base_batch_size, training_plan
 
 _runs = itertools.count()
 
@@ -228,6 +229,16 @@ class EngineRunner(Runner):
         with _named("optim_wrapper"):
             return build_optim_wrapper(self.plain_model, optim_wrapper)
 
+    def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Mapping[str, Any] | None = None) -> None:
+        """mmengine's linear rule: learning rates grow with the batch of all processes and accumulated iterations."""
+        base = base_batch_size(auto_scale_lr)
+        if base is None:
+            return
+        sampler = self.train_loop.dataloader.batch_sampler
+        batch = sampler.batch_size * sampler.world_size * optim_wrapper._accumulative_counts
+        for group in optim_wrapper.param_groups:  # with mmengine's, which is the "base_lr" of the log
+            group["lr"] *= batch / base
+
     def build_param_scheduler(self, scheduler: Any) -> list[Any]:
         """Schedulers by iteration; one without an end goes on to the end of the run."""
         entries = scheduler if isinstance(scheduler, list | tuple) else [scheduler]
@@ -293,6 +304,7 @@ class EngineRunner(Runner):
                 "world_size": self.world_size,
                 "version": __version__,
                 "commit": self._commit,
+                "plan": training_plan(self).record(),
                 "config": self._config_text,
             },
             "superflow": {**self.engine_model.record(), "data": self.data_records()},

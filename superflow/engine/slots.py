@@ -184,6 +184,7 @@ def top_slots() -> dict[str, Any]:
             VISUALIZERS, further={"vis_backends": Slot(VISBACKENDS, further={"save_dir": TEXT}), "name": TEXT}
         ),
         "log_processor": Slot(LOG_PROCESSORS, default="LogProcessor"),
+        "auto_scale_lr": Slot(keys=dict.fromkeys(("enable", "base_batch_size"), ANY)),
         "randomness": Slot(keys={"seed": ANY, "deterministic": ANY}),
         "env_cfg": Slot(
             keys={

@@ -16,6 +16,7 @@ OPTIONS: dict[str, Any] = {
     "model.dropout": 0.0,
     "model.contrast": True,
     "train_cfg.max_iters": 8,
+    "auto_scale_lr": {"enable": True, "base_batch_size": 16},
     "default_hooks.checkpoint.interval": 4,
     "default_hooks.checkpoint.max_keep_ckpts": 2,
 }

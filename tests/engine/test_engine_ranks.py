@@ -88,6 +88,11 @@ def test_mistake_44_two_processes_train_like_one_with_the_joint_batch(
         torch.testing.assert_close(parts["state_dict"][name], value, rtol=1e-4, atol=1e-6)
     results = [json.loads((folder / "result.json").read_text()) for folder in (one, two)]
     assert results[1]["world_size"] == 2
+    # two processes with half the batch are the same plan: as many passes, as high learning rates
+    plans = [found["plan"] for found in results]
+    assert [(plan.pop("ranks"), plan.pop("batch_size")) for plan in plans] == [(1, 4), (2, 2)]
+    assert plans[0] == plans[1]
+    assert plans[0]["learning_rates"] == [pytest.approx(rate * 4 / 16) for rate in (0.01, 0.1)]
     points = [found["metrics"]["segmentation"]["points"] for found in results]
     assert points == [110, 110]  # both ranks' points are counted, each once
     assert results[0]["metrics"]["miou"] == pytest.approx(results[1]["metrics"]["miou"], abs=2.0)

@@ -15,6 +15,7 @@ from mmengine.hooks import Hook
 
 from ...errors import write_atomically
 from ..registry import HOOKS
+from ..training_plan import training_plan
 from .checkpoint import CheckpointHook
 
 
@@ -63,6 +64,7 @@ class ResultHook(Hook):
             "best": keeper.best if keeper and trains else {},
             "metrics": self.metrics,
             "train": (last_values(runner) or self.train) if trains else {},
+            "plan": training_plan(runner).record() if trains else {},
             "seed": runner.seed,
             "commit": commit(),
             "config": str(runner.cfg.filename or ""),
