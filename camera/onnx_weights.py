@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..files import reading
 
 _DTYPES = {1: np.float32, 6: np.int32, 7: np.int64, 10: np.float16, 11: np.float64}
 
@@ -34,7 +35,8 @@ def read_onnx(path: str | Path) -> tuple[dict[str, NDArray], list[Node]]:
     Raises:
         InputError: the bytes are no ONNX model.
     """
-    data = memoryview(Path(path).read_bytes())
+    with reading(path):
+        data = memoryview(Path(path).read_bytes())
     tensors: dict[str, NDArray] = {}
     nodes: list[Node] = []
     try:

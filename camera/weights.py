@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MissingFileError
+from ..files import check_readable
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
@@ -27,6 +28,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise MissingFileError(
             f"{path}: this weight file does not exist; give the path of a .safetensors or .pth file"
         )
+    check_readable(path)
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..files import reading
 from .store import Columns
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,7 @@ def whole_scenes(root: Path, frames: Columns, cameras: Columns, scenes: int) -> 
         if (
             folder not in folders
         ):  # one listing a folder: half a million single look-ups are slow on network disks
-            place = os.path.join(os.fsencode(root), folder)
-            folders[folder] = set(os.listdir(place)) if os.path.isdir(place) else set()
+            folders[folder] = _names_in(os.path.join(os.fsencode(root), folder))
         return name not in folders[folder]
 
     whole = np.ones(scenes, dtype=bool)
@@ -45,6 +45,19 @@ def whole_scenes(root: Path, frames: Columns, cameras: Columns, scenes: int) -> 
             *(root, missing, int((~whole).sum()), scenes),
         )
     return whole
+
+
+def _names_in(folder: bytes) -> set[bytes]:
+    """Names of the files in a folder; none where there is no such folder.
+
+    Raises:
+        InputError: it is there and cannot be listed, which is not what a download that is not finished looks like.
+    """
+    with reading(os.fsdecode(folder)):
+        try:
+            return set(os.listdir(folder))
+        except (FileNotFoundError, NotADirectoryError):
+            return set()
 
 
 def keep_scenes(keep: NDArray[np.bool_], frames: Columns, cameras: Columns, boxes: Columns) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
+from ..files import check_place, reading
 from ..geometry import Transform, invert, make_transform
 from .card import DatasetCard
 from .complete import keep_scenes, whole_scenes
@@ -53,12 +54,14 @@ def write_index(
         InputError: a table is missing or damaged, a chain is broken, a reference leads nowhere; nothing is written.
     """
     root, out = Path(root), Path(out)
-    version = version or find_version(root)
-    if not (root / version).is_dir():
-        raise MissingFileError(
-            f"{root / version}: there is no such folder of tables; check the log's root and --version"
-        )
-    log = read_log(root, version, progress)
+    check_place(out)
+    with reading(root):
+        version = version or find_version(root)
+        if not (root / version).is_dir():
+            raise MissingFileError(
+                f"{root / version}: there is no such folder of tables; check the log's root and --version"
+            )
+        log = read_log(root, version, progress)
     card = choose_card(root, log, card)
     frames, row_of_sample = _frame_columns(log, card)
     cameras = _camera_columns(log, row_of_sample)
@@ -105,7 +108,7 @@ def find_version(root: Path) -> str:
         raise MissingFileError(
             f"{root}: there is no such folder; give the folder that holds samples/ and v1.0-*/"
         )
-    found = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
+    found = sorted(name for name in os.listdir(root) if (root / name / "sample_data.json").is_file())
     if not found:
         raise MissingFileError(
             f"{root}: no folder in it holds sample_data.json; "

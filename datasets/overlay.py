@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import write_atomically
+from ..files import file_in
+from ..writes import write_atomically
 from .card import DatasetCard
 from .frame import IGNORE_LABEL, Frame
 from .index import LogIndex
@@ -43,7 +44,7 @@ def write_overlays(
         for (u, v), colour in zip(np.rint(seen.pixels).astype(int).tolist(), colours.tolist()):
             cv2.circle(picture, (u, v), radius, colour, -1, cv2.LINE_AA)
         picture = _with_legend(picture, legend, f"{frame.scene} {camera.channel}")
-        path = Path(folder) / f"{frame.scene}_{frame.token}_{camera.channel}.png"
+        path = file_in(folder, f"{frame.scene}_{frame.token}_{camera.channel}.png")
         encoded, data = cv2.imencode(".png", picture[..., ::-1])
         assert encoded
         with write_atomically(path) as file:

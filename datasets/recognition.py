@@ -16,7 +16,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, write_atomically
+from ..errors import InputError
+from ..writes import write_atomically
 from .card import CARDS, DatasetCard, card_names, load_card
 
 TABLE = CARDS / "recognition.json"

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingFileError, write_atomically
+from ..errors import InputError, MissingFileError
+from ..files import read_json, reading
+from ..writes import write_atomically
 
 SCHEMA = 1  # raise it when a column or key changes its meaning; older indices are then prepared again
 TABLES = ("frames", "cameras", "boxes")
@@ -72,21 +74,18 @@ def read_header(folder: Path) -> dict[str, Any]:
         InputError: there is none, it is damaged or of another schema; the message gives the command to run.
     """
     path = folder / "index.json"
+    again = f"make it again with `{PREPARE} {folder}`"
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-        schema = header["schema"]
-    except FileNotFoundError:
+        header = read_json(path, again)
+    except MissingFileError:
         raise MissingFileError(
             f"{path}: there is no index here; make one with `{PREPARE} {folder}`"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    if "schema" not in header:
+        raise InputError(f"{path}: is damaged, it has no 'schema'; {again}")
+    if header["schema"] != SCHEMA:
         raise InputError(
-            f"{path}: is damaged ({error!r}); make it again with `{PREPARE} {folder}`"
-        ) from error
-    if schema != SCHEMA:
-        raise InputError(
-            f"{path}: the index has schema {schema} but this version reads schema {SCHEMA}; "
-            f"make it again with `{PREPARE} {folder}`"
+            f"{path}: the index has schema {header['schema']} but this version reads schema {SCHEMA}; {again}"
         )
     return header
 
@@ -103,10 +102,9 @@ def read_columns(folder: Path, name: str, digest: str) -> Columns:
     path = folder / f"{name}.parquet"
     again = f"make the index again with `{PREPARE} {folder}`"
     try:
-        table = parquet.read_table(path, use_threads=False)
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: this table of the index is missing; {again}") from None
-    except (pyarrow.ArrowException, OSError) as error:
+        with reading(path, again), open(path, "rb") as file:
+            table = parquet.read_table(file, use_threads=False)
+    except pyarrow.ArrowException as error:
         raise InputError(f"{path}: is damaged ({str(error).splitlines()[0]}); {again}") from error
     if (table.schema.metadata or {}).get(b"superflow_index") != digest.encode():
         raise InputError(f"{path}: belongs to another index than index.json beside it; {again}")

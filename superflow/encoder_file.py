@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .errors import InputError, MissingFileError
+from .files import check_readable
 from .lidar.encoder import LidarEncoder
 from .limits import Limits
 
@@ -60,6 +61,7 @@ def read_encoder_file(path: str | Path) -> EncoderFile:
         raise MissingFileError(
             f"{path}: there is no such file; give an exported .safetensors or a checkpoint .pth"
         )
+    check_readable(path)
     return _read_exported(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
 
 

@@ -33,9 +33,14 @@ def refusal(error: OSError) -> str:
     return f"{names}: cannot be used ({reason(error)}); check that it exists, the rights to it and the disk"
 
 
+def _place(error: OSError, path: str | Path) -> str | Path:
+    """The file that the system refused, which may lie below ``path``."""
+    return os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else path
+
+
 @contextmanager
 def reading(path: str | Path, missing: str = "check the path") -> Iterator[None]:
-    """Turn what the system or the encoding refuses while ``path`` is read into an error that names it.
+    """Turn what the system or the encoding refuses while ``path`` is read into an error that names the file.
 
     Args:
         missing: what to do where there is no such file.
@@ -47,11 +52,11 @@ def reading(path: str | Path, missing: str = "check the path") -> Iterator[None]
         yield
     except InputError:
         raise
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: there is no such file; {missing}") from None
+    except FileNotFoundError as error:
+        raise MissingFileError(f"{_place(error, path)}: there is no such file; {missing}") from None
     except OSError as error:
         raise InputError(
-            f"{path}: cannot be read ({reason(error)}); check the disk and its rights"
+            f"{_place(error, path)}: cannot be read ({reason(error)}); check the disk and its rights"
         ) from error
     except UnicodeDecodeError as error:
         raise InputError(
@@ -75,6 +80,16 @@ def writing(path: str | Path) -> Iterator[None]:
             f"{path}: cannot be written ({reason(error)}); "
             "free some space or choose another folder, the previous file is untouched"
         ) from error
+
+
+def check_readable(path: str | Path) -> None:
+    """Open the file once: libraries that read it have words of their own for what the system refuses.
+
+    Raises:
+        MissingFileError, InputError: as ``reading``.
+    """
+    with reading(path), open(path, "rb"):
+        pass
 
 
 def read_text(path: str | Path, missing: str = "check the path") -> str:

@@ -15,6 +15,7 @@ from .coloring import FeatureColors, class_colors, map_colors, similarity
 from .datasets.frame import Camera, Frame
 from .datasets.index import LogIndex
 from .errors import InputError
+from .files import check_place, file_in
 from .picture import (
     Image,
     Key,
@@ -71,6 +72,7 @@ def write_frame_pictures(
     Raises:
         InputError: an input that a picture needs is not given, or the frame lacks it.
     """
+    check_place(folder)
     frame = index.frame(row, cameras=options.cameras)
     number = int((index.rows([frame.scene]) == row).argmax())
     wanted = list(options.what or _possible(frame, options))
@@ -89,7 +91,7 @@ def write_frame_pictures(
     )
     for what in wanted:
         for view, image in DRAWERS[what](subject):
-            path = Path(folder) / f"{frame.scene}_{number:04d}_{what}_{view}.png"
+            path = file_in(folder, f"{frame.scene}_{number:04d}_{what}_{view}.png")
             write_png(path, image)
             yield path
 

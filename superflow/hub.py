@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from . import __version__
 from .datasets.card import RAW_FULL
 from .encoder_file import CARD_KEY, FORMAT, EncoderFile, build_encoder, read_encoder_file, weights_hash
-from .errors import InputError, MissingFileError, write_atomically
+from .errors import InputError, MissingFileError
 from .lidar.encoder import LidarEncoder
 from .limits import Limits
 from .point_columns import MOST_COLUMNS, read_columns
+from .writes import write_atomically
 
 IntensityRange = Literal["0..1", "0..255"]
 _FULL = {"0..1": 1.0, "0..255": RAW_FULL}

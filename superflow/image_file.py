@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,12 +50,12 @@ def _decode(data: NDArray[np.uint8], path: str | Path) -> NDArray[np.uint8] | No
     rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
     stored = cv2.IMREAD_IGNORE_ORIENTATION
     if data[:3].tobytes() != _JPEG:  # which always has 8 bits
-        deep = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | stored)
+        deep: Any = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | stored)
         if deep is None or deep.dtype == np.uint8:
             return None if deep is None else deep[..., ::-1].copy()
         if deep.dtype == np.uint16:
             return _upper_bits(deep[..., ::-1], path)
-    image = cv2.imdecode(data, (cv2.IMREAD_COLOR if rgb is None else rgb) | stored)
+    image: Any = cv2.imdecode(data, (cv2.IMREAD_COLOR if rgb is None else rgb) | stored)
     return image[..., ::-1].copy() if image is not None and rgb is None else image
 
 

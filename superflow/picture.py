@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .coloring import map_colors, readable
-from .errors import write_atomically
+from .writes import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

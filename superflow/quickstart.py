@@ -17,10 +17,11 @@ from .benchmark.arms import run_arms
 from .benchmark.plan import Plan, load_plan
 from .benchmark.table import read_results
 from .camera.progress import Progress
-from .errors import write_atomically
+from .files import check_place, make_folder, read_json
 from .preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
 from .quickstart_frames import plan_for
 from .report import QuickstartResult, write_report
+from .writes import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ class Stages:
 
     def __init__(self, file: Path, total: int) -> None:
         self._file, self._total, self._number = file, total, 0
-        self.seconds: dict[str, float] = json.loads(file.read_text()) if file.is_file() else {}
+        self.seconds: dict[str, float] = read_json(file, "delete it") if file.is_file() else {}
 
     def run(self, name: str, work: Callable[[], Any]) -> Any:
         """The result of ``work``; stages skip by themselves what they find done."""
@@ -77,7 +78,7 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
         InputError: the log or a part of it cannot be used; what was made so far stays.
     """
     out = options.out
-    out.mkdir(parents=True, exist_ok=True)
+    check_place(make_folder(out))
     stages = Stages(out / "seconds.json", total=7)
     root = stages.run(
         "make a synthetic drive" if options.data is None else "find the log", lambda: _log(options)

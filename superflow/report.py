@@ -13,7 +13,8 @@ import numpy as np
 
 from .benchmark.plan import Plan
 from .benchmark.table import table
-from .errors import InputError, write_atomically
+from .errors import InputError
+from .writes import write_atomically
 
 log = logging.getLogger(__name__)
 

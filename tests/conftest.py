@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,3 +52,20 @@ def pandaset_root(shared_data: Path) -> Path:
             if not target.is_dir():
                 raise
     return target
+
+
+@pytest.fixture
+def ordinary_rights() -> Iterator[None]:
+    """For the test, the rights written on files and folders bind root, too, as they bind every other user."""
+    override = (1 << 1) | (1 << 2)  # CAP_DAC_OVERRIDE and CAP_DAC_READ_SEARCH, which only root has
+    library = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(0x20080522, 0)  # the third version; this thread
+    before = (ctypes.c_uint32 * 6)()  # effective, permitted, inheritable; each in two halves
+    assert library.capget(header, before) == 0
+    lowered = (ctypes.c_uint32 * 6)(*before)
+    lowered[0] &= ~override
+    assert library.capset(header, lowered) == 0
+    try:
+        yield
+    finally:
+        assert library.capset(header, before) == 0

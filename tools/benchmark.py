@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from superflow.files import check_place
 from superflow.tools.command import run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 from superflow.writes import write_atomically
@@ -73,6 +74,7 @@ def _benchmark(args: argparse.Namespace) -> int:
 
     plan = replace(load_plan(args.plan), teacher=args.teacher)
     arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]
+    check_place(args.out)
     prepared = args.prepared or _prepare(plan, args)
     tasks = [(plan, arm, seed, prepared, args.out) for seed in args.seeds for arm in arms]
     try:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError
+from superflow.files import check_place
 from superflow.tools.command import run_command
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ def _export(args: argparse.Namespace) -> int:
     out = args.out or args.checkpoint.with_name(f"{name}.safetensors")
     if args.install:
         out = registry_folder() / f"{name}.safetensors"
+    check_place(out.parent)
     encoder, card = build_encoder(file), replace(card_of(file), name=name)
     if args.recalibrate:
         encoder, card = _recalibrated(encoder, card, args)

@@ -14,8 +14,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from superflow.errors import InputError, MissingFileError, write_atomically
+from superflow.errors import InputError, MissingFileError
 from superflow.tools.train import add_common, read_config, run
+from superflow.writes import write_atomically
 
 if TYPE_CHECKING:
     from superflow.downstream.vote_run import VoteRun

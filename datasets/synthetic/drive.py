@@ -14,7 +14,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ...errors import InputError, write_atomically
+from ...errors import InputError
+from ...files import check_place, read_json
+from ...writes import write_atomically
 from .compiled import cache_folder
 from .recorder import Recorder
 from .rig import KEY_S, TURN_S, make_rig
@@ -134,9 +136,10 @@ def _identity(settings: DriveSettings) -> dict[str, Any]:
 
 def _claim(root: Path, shards: Path, settings: DriveSettings) -> None:
     """Mark the folder as this drive's, or refuse."""
+    check_place(root)
     mark = shards / "settings.json"
     if mark.exists():
-        held = json.loads(mark.read_text())
+        held = read_json(mark, f"delete {root} and make the drive again")
         if held != _identity(settings):
             differing = sorted(
                 k for k in {*held, *_identity(settings)} if held.get(k) != _identity(settings).get(k)
@@ -256,21 +259,12 @@ def _record_key(root, recorder, rig, tables, sample, t, settings) -> None:
 
 def _write(path: Path, data: bytes) -> None:
     """Write a file whole or not at all; the shard vouches for it, so it need not reach the disk at once."""
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InputError(
-            f"{path}: cannot be written ({error.strerror or error}); free some space or choose another folder, "
-            "finished scenes are kept"
-        ) from error
+    with write_atomically(path, sync=False) as file:
+        file.write(data)
 
 
 def _read_shard(path: Path) -> dict[str, list[dict[str, Any]]]:
-    return json.loads(path.read_text())
+    return read_json(path, "delete it to have the scene made again")
 
 
 def _join(root: Path, shards: Iterable[dict[str, list]], settings: DriveSettings, val_scenes: int) -> None:

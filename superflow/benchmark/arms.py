@@ -17,13 +17,16 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, write_atomically
+from ..errors import InputError
+from ..files import read_json
 from ..launchers import refuse_several
+from ..writes import write_atomically
 from .plan import Arm, Plan
 
 log = logging.getLogger(__name__)
 
 LOOKUP = "label look-up, no network"
+AGAIN = "delete its folder to have it measured again"  # what to do about a damaged result
 
 
 def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str | Path) -> dict[str, Any]:
@@ -40,7 +43,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     config: Any = None if arm.kind == "raw" else _config(plan, arm, seed, prepared, folder)
     _claim(result, _made_of(plan, index, config, prepared))
     if result.is_file():
-        return json.loads(result.read_text())
+        return read_json(result, AGAIN)
     from ..downstream.features import EncoderFeatures, RawCoordinates
     from ..lidar.encoder import LidarEncoder
 
@@ -94,11 +97,10 @@ def _claim(result: Path, made_of: Mapping[str, Any]) -> None:
     """
     claim = result.with_suffix(".made_of.json")
     if not claim.is_file():
-        claim.parent.mkdir(parents=True, exist_ok=True)
         with write_atomically(claim, "w") as file:
             json.dump(made_of, file, indent=1)
         return
-    before = json.loads(claim.read_text())
+    before = read_json(claim, AGAIN)
     for name in (*made_of, *before):
         if before.get(name) != made_of.get(name):
             raise InputError(
@@ -186,7 +188,7 @@ def _train(config: Any) -> tuple[Any, dict[str, Any]]:
 
     build_runner(config).train()
     run = Path(config.work_dir)
-    return load_encoder(run), json.loads((run / "result.json").read_text())
+    return load_encoder(run), read_json(run / "result.json", AGAIN)
 
 
 def _plain(value: Any) -> Any:
@@ -264,7 +266,7 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
     index = LogIndex.open(prepared)
     _claim(file, _made_of(plan, index, None, prepared))
     if file.is_file():
-        return json.loads(file.read_text())
+        return read_json(file, AGAIN)
     train, evaluate = index.rows(plan.train).tolist(), index.rows(plan.evaluate).tolist()
     scores = lookup_scores(index, train, evaluate, size_m=plan.new_places_m)
     renamed = {name.replace("label look-up", "linear"): value for name, value in scores.items()}

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from ..datasets.card_file import read_yaml
 from ..errors import InputError, MissingFileError
 from ..preparation import DEFAULT_TEACHER
 
@@ -80,9 +79,9 @@ def load_plan(path: str | Path) -> Plan:
         InputError: no such file, an unknown key, or an arm that cannot run.
     """
     path = _find_plan(Path(path))
-    content = yaml.safe_load(path.read_text())
+    content = read_yaml(path)
     known = {f.name for f in fields(Plan)}
-    if not isinstance(content, dict) or "arms" not in content:
+    if not isinstance(content.get("arms"), dict):
         raise InputError(f"{path}: is no benchmark plan; it needs a mapping with the key arms")
     if unknown := sorted(set(content) - known):
         raise InputError(f"{path}: {unknown[0]!r} is unknown; the keys are {', '.join(sorted(known))}")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .arms import LOOKUP
+from ..files import read_json
+from .arms import AGAIN, LOOKUP
 from .plan import Plan
 
 
 def read_results(out: str | Path) -> Iterator[dict[str, Any]]:
     """All records of a benchmark folder."""
     for path in sorted(Path(out).glob("*/seed_*/benchmark.json")):
-        yield json.loads(path.read_text())
+        yield read_json(path, AGAIN)
 
 
 # column -> where a record has it

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MissingFileError, write_atomically
+from ..errors import InputError
+from ..files import read_text
+from ..writes import write_atomically
 
 
 def scene_fraction(scenes: Sequence[str], percent: float) -> list[str]:
@@ -93,10 +95,7 @@ def read_tokens(path: str | Path) -> list[str]:
         InputError: a token occurs twice.
     """
     path = Path(path)
-    try:
-        lines = path.read_text().splitlines()
-    except FileNotFoundError:
-        raise MissingFileError(f"{path}: there is no such token list; write one token a line") from None
+    lines = read_text(path, "write a list of one token a line there").splitlines()
     tokens = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
     if len(set(tokens)) != len(tokens):
         twice = next(token for token in tokens if tokens.count(token) > 1)

@@ -17,6 +17,7 @@ from ..batch import Batch
 from ..datasets.frame import Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError
+from ..files import file_in, reading
 from ..lidar.augment import augment
 from ..lidar.viewpoint import draw_spot, thin_as_from
 from ..limits import Count, Limits, draw_count
@@ -137,7 +138,8 @@ class SegmentDataset(Dataset):
         path = None if self.pseudo_labels is None else self._pseudo_path(frame.token)
         if path is None or not path.is_file():
             return frame.labels
-        labels = np.fromfile(path, dtype=np.uint8)
+        with reading(path):
+            labels = np.fromfile(path, dtype=np.uint8)
         foreign = (labels >= len(self.class_names)) & (labels != IGNORE)
         if len(labels) != len(frame.points):
             wrong = f"{len(labels)} labels for a scan of {len(frame.points)} points"
@@ -211,8 +213,12 @@ class SegmentDataset(Dataset):
 
 
 def pseudo_label_path(folder: str | Path, token: str) -> Path:
-    """File of a frame's pseudo-labels: uint8 train ids, 255 = unsure, one a point."""
-    return Path(folder) / f"{token}_pseudo.bin"
+    """File of a frame's pseudo-labels: uint8 train ids, 255 = unsure, one a point.
+
+    Raises:
+        InputError: the token cannot be the name of a file.
+    """
+    return file_in(folder, f"{token}_pseudo.bin")
 
 
 def label_counts(dataset: SegmentDataset, *, max_frames: int | None = 200) -> Tensor:

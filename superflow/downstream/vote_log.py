@@ -17,8 +17,10 @@ from torch import Tensor
 
 from ..batch import Batch
 from ..camera.progress import track
-from ..errors import InputError, write_atomically
+from ..errors import InputError
+from ..files import check_place
 from ..protocol import token_hash
+from ..writes import write_atomically
 from .features import FeatureSource, Scan, read_scan
 from .heads import Head
 from .metrics import ConfusionMatrix, class_iou, class_predictions
@@ -160,6 +162,7 @@ def write_pseudo_labels(
             ``options.tracks`` is set.
     """
     folder, rows = Path(folder), [int(row) for row in rows]
+    check_place(folder)
     evaluated, labelled = {int(row) for row in evaluation_rows}, {int(row) for row in labelled_rows}
     for what, chosen in (("given pseudo-labels", set(rows)), ("voting with its labels", labelled)):
         if chosen & evaluated:

@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, MissingFileError, write_atomically
+from ..errors import InputError, MissingFileError
+from ..files import check_readable, read_text
+from ..writes import write_atomically
 
 POINTER = "last_checkpoint"  # text file that names the newest checkpoint of its folder
 _NUMBERED = re.compile(r"iter_(\d+)\.pth")
@@ -80,6 +82,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such checkpoint; check the path")
+    check_readable(path)
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -106,7 +109,7 @@ def find_last(work_dir: str | Path) -> Path | None:
     """The newest whole checkpoint of ``work_dir``, or None."""
     pointer = Path(work_dir) / POINTER
     if pointer.is_file():
-        named = Path(work_dir) / Path(pointer.read_text().strip()).name
+        named = Path(work_dir) / Path(read_text(pointer).strip()).name
         if named.is_file():
             return named
     numbered = list_checkpoints(work_dir)

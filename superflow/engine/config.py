@@ -14,6 +14,7 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..errors import InputError, MissingFileError, suggest
+from ..files import read_text
 from ..launchers import launcher_options
 from ..option_values import allowed_types, read_terms, read_value
 from .builders import as_plain
@@ -168,7 +169,7 @@ def _check_variables(path: Path) -> list[str]:
         InputError: a name is neither.
     """
     try:
-        tree = ast.parse(path.read_text())
+        tree = ast.parse(read_text(path))
     except SyntaxError as error:
         raise InputError(
             f"{path}:{error.lineno}: is no valid Python ({error.msg}); correct the line"

@@ -23,7 +23,9 @@ from torch.utils.data import DataLoader
 
 from .. import __version__
 from ..distributed import rank, world_size
-from ..errors import InputError, write_atomically
+from ..errors import InputError
+from ..files import check_place, make_folder
+from ..writes import write_atomically
 from .checkpoint import (
     check_intensity,
     check_teacher,
@@ -60,6 +62,7 @@ def build_runner(config: Config) -> EngineRunner:
     config.setdefault("experiment_name", f"{stem}_{next(_runs)}")
     config.setdefault("default_scope", SCOPE)
     config.setdefault("work_dir", f"work_dirs/{stem}")
+    check_place(make_folder(config.work_dir))
     config.setdefault("env_cfg", {})  # mmengine's own default asks for nccl, also on a CPU
     object.__setattr__(config, "_format_python_code", False)  # mmengine would lay it out anew for every log
     return EngineRunner.from_cfg(config)

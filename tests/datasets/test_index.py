@@ -344,8 +344,14 @@ def swap_table(folder):
             lambda f: (f / "index.json").unlink(),
             r"there is no index here; make one with `superflow prepare nuscenes",
         ),
-        (lambda f: (f / "index.json").write_text("{"), r"index.json: is damaged .*; make it again with"),
-        (lambda f: (f / "cameras.parquet").unlink(), r"cameras.parquet: this table of the index is missing"),
+        (
+            lambda f: (f / "index.json").write_text("{"),
+            r"index.json: is no valid JSON .*; make it again with",
+        ),
+        (
+            lambda f: (f / "cameras.parquet").unlink(),
+            r"cameras.parquet: there is no such file; make the index again with",
+        ),
         (lambda f: (f / "frames.parquet").write_bytes(b"PAR1 no"), r"frames.parquet: is damaged"),
         (swap_table, r"frames.parquet: belongs to another index than index.json beside it"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -212,11 +213,17 @@ def test_settings_are_checked(option, message):
 
 
 def test_full_disk_is_one_sentence_and_leaves_no_half_file(tmp_path, monkeypatch):
-    def full(self, data):
-        raise OSError(28, "No space left on device")
+    replace = os.replace
 
-    monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(InputError, match=r"scene-0001.*No space left on device.*finished scenes are kept"):
+    def full(source, target):
+        if "samples" in str(target):
+            raise OSError(28, "No space left on device")
+        replace(source, target)
+
+    monkeypatch.setattr("superflow.writes.os.replace", full)
+    with pytest.raises(
+        InputError, match=r"scene-0001.*cannot be written \(No space left on device\); free some"
+    ):
         make_drive(tmp_path / "drive", scenes=2, settings=SETTINGS)
     monkeypatch.undo()
     left = [path for path in (tmp_path / "drive").rglob("*") if path.is_file()]

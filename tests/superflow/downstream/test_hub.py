@@ -233,7 +233,7 @@ def test_a_full_disk_leaves_the_old_file(encoder, path, monkeypatch):
     def full(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("superflow.errors.os.fsync", full)
+    monkeypatch.setattr("superflow.writes.os.fsync", full)
     with pytest.raises(
         InputError, match=r"street.safetensors: cannot be written \(No space left on device\)"
     ):
