@@ -195,6 +195,7 @@ class LogIndex:
         row: int,
         *,
         cameras: Sequence[str] | None = None,
+        points: bool = True,
         images: bool = True,
         labels: bool = True,
         boxes: bool = False,
@@ -204,6 +205,7 @@ class LogIndex:
 
         Args:
             cameras: channels to include, in this order; None for all, () for none. Those the scan lacks are absent.
+            points: read the points and their labels; otherwise there are none of either.
             images: decode the images; otherwise the cameras come without pixels.
             labels: read point labels where the log has them; scans without keep None.
             boxes: include the annotated objects (None where the log has no boxes for this scan).
@@ -213,17 +215,19 @@ class LogIndex:
             InputError: a file is missing or wrong (the message names it), or the log has no such channel.
         """
         row = self._check(row)
-        points = self._points(row, raw_intensity)
+        cloud = (
+            self._points(row, raw_intensity) if points else np.empty((0, len(self.card.columns)), np.float32)
+        )
         return Frame(
             token=self._frames["token"][row].decode(),
             scene=self.scene(row),
             time_us=int(self.time_us[row]),
             is_key=bool(self.is_key[row]),
-            points=points,
+            points=cloud,
             lidar_to_ego=_matrix(self._frames["lidar_to_ego"][row]),
             ego_to_world=_matrix(self._frames["ego_to_world"][row]),
             cameras=tuple(self._camera(i, images) for i in self._camera_rows(row, cameras)),
-            labels=self._labels(row, len(points)) if labels else None,
+            labels=self._labels(row, len(cloud)) if labels and points else None,
             boxes=self.boxes(row) if boxes else None,
         )
 
@@ -286,7 +290,11 @@ class LogIndex:
 
     def ego_positions(self) -> NDArray[np.float64]:
         """(R, 3) where the vehicle is at each scan [m, world]; every scene may have a world of its own."""
-        return self._frames["ego_to_world"].reshape(-1, 3, 4)[:, :, 3].copy()
+        return self.ego_poses()[:, :, 3].copy()
+
+    def ego_poses(self) -> NDArray[np.float64]:
+        """(R, 3, 4) upper rows of ``ego_to_world`` of every scan, not to be written to."""
+        return self._frames["ego_to_world"].reshape(-1, 3, 4)
 
     def camera_delays(self) -> dict[str, NDArray[np.float64]]:
         """Channel -> (K,) seconds from the scan to the exposure of each of its images, usually negative."""

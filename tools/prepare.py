@@ -2,6 +2,7 @@
 
     superflow prepare nuscenes --root data/nuscenes --out prepared/nuscenes --version v1.0-mini
     superflow prepare nuscenes --root my_log --out prepared/my_log --check
+    superflow prepare nuscenes --root huge_log --out prepared/huge_log --check --sample 500
     superflow prepare superpixels --index prepared/my_log --provider slic --workers 8 --quality
     superflow prepare features --index prepared/my_log --frames train --teacher efficientnet_lite0
     superflow prepare tokens --index prepared/my_log --frames train --percent 10 --out ten_percent.txt
@@ -29,7 +30,6 @@ from superflow.tools.log_arguments import add_log_arguments, log_options
 from superflow.writes import write_atomically
 
 if TYPE_CHECKING:
-    from superflow.datasets.check import Report
     from superflow.datasets.index import LogIndex
     from superflow.datasets.tables import Progress
 
@@ -49,6 +49,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_log_arguments(log)
     log.add_argument(
         "--check", action="store_true", help="read everything; report and pictures go to OUT/check"
+    )
+    log.add_argument(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="with --check: read only N key frames, spread over the scenes, and the sweep before each",
     )
     log.add_argument(
         "--workers", type=int, default=_cores(), help="processes for --check (default: all cores)"
@@ -124,22 +130,27 @@ def main(argv: list[str] | None = None) -> int:
 def _nuscenes(args: argparse.Namespace) -> int:
     from superflow.datasets.nuscenes import write_index
 
+    if args.sample is not None and not args.check:
+        raise InputError("--sample says how much --check reads; give --check with it")
+    if args.sample is not None and args.sample < 1:
+        raise InputError(f"--sample {args.sample} reads nothing; give at least 1")
     reading = log_options(args)
     with _progress_bar() as progress:
         index = write_index(args.root, args.out, **reading, progress=progress)
     print(
         f"{index!r}\n{args.out / 'index.json'}: {'real data' if index.card.real else 'made data'}, hash {index.hash}"
     )
-    return _check(index, args.out / "check", args.workers) if args.check else 0
+    return _check(index, args.out / "check", args.sample, args.workers) if args.check else 0
 
 
-def _check(index: LogIndex, folder: Path, workers: int) -> int:
+def _check(index: LogIndex, folder: Path, sample: int | None, workers: int) -> int:
     from superflow.camera.projection import project
-    from superflow.datasets.check import check_log
+    from superflow.datasets.check.log import check_log
     from superflow.datasets.overlay import write_overlays
+    from superflow.tools.check_tables import show_report, verdict
 
     with _progress_bar() as progress:
-        report = check_log(index, workers=workers, progress=progress)
+        report = check_log(index, project=project, sample=sample, workers=workers, progress=progress)
     for old in folder.glob("*.png"):
         old.unlink()
     try:
@@ -148,38 +159,11 @@ def _check(index: LogIndex, folder: Path, workers: int) -> int:
         report.notes.append(f"no pictures: {error}")
     with write_atomically(folder / "report.json", "w") as file:
         json.dump(report.to_dict(), file, indent=1)
-    _show(report)
-    print(f"{folder / 'report.json'}: {'nothing is wrong' if report.ok else 'see the problems above'}")
+    show_report(report)
+    print(f"{folder / 'report.json'}: {verdict(report)}")
     for picture in report.pictures:
         print(picture)
     return 0 if report.ok else 1
-
-
-def _show(report: Report) -> None:
-    """The report as tables on the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    table = Table("", "count", title=f"{report.dataset['name']} {report.dataset['version']}")
-    for name, count in [
-        *report.counts.items(),
-        *(("WRONG: " + k, n) for k, n in report.problem_counts.items()),
-    ]:
-        table.add_row(name.replace("_", " "), f"{count:,}")
-    console.print(table)
-    if report.labels:
-        table = Table("class", "points", "share", "frames", title="labels")
-        for row in report.labels:
-            table.add_row(row["class"], f"{row['points']:,}", f"{row['share']:.2%}", f"{row['frames']:,}")
-        console.print(table)
-    for note in report.notes[:10]:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
-    for problem in report.problems[:10]:
-        console.print(f"{problem.kind}: {problem.message}", markup=False, highlight=False, soft_wrap=True)
-    hidden = sum(report.problem_counts.values()) - 10
-    if hidden > 0:
-        console.print(f"... and {hidden} more")
 
 
 def _superpixels(args: argparse.Namespace) -> int:

@@ -176,6 +176,7 @@ class SmallLog:
         )
         if channel[0] == "C":
             shade = np.full((*SIZE, 3), (10, 100, 200), dtype=np.uint8)  # BGR
+            shade[:16] = np.random.default_rng(len(self.files)).integers(0, 256, (SIZE[1], 3))  # no two alike
             self.files[name] = cv2.imencode(".jpg", shade)[1].tobytes()
         elif channel == "LIDAR_TOP":
             world = self.landmarks + [900.0, 1200.0, 0.0]

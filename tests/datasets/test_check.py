@@ -12,10 +12,16 @@ import pyarrow.parquet as parquet
 import pytest
 
 from superflow.camera.projection import project
-from superflow.datasets.check import check_log
+from superflow.datasets.check import log as check_module
+from superflow.datasets.check.report import Report
+from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
 from superflow.datasets.overlay import fastest_key, write_overlays
 from superflow.tools import prepare
+
+
+def check_log(index: LogIndex, **options) -> Report:
+    return check_module.check_log(index, project=project, **options)
 
 
 def files(log, pattern):

@@ -9,9 +9,10 @@ import re
 import numpy as np
 import pytest
 
+from superflow.camera.projection import project
 from superflow.datasets import tables
 from superflow.datasets.card import load_card
-from superflow.datasets.check import check_log
+from superflow.datasets.check.log import check_log
 from superflow.datasets.nuscenes import find_version, write_index
 from superflow.datasets.overlay import write_overlays
 from superflow.datasets.tables import read_rows
@@ -329,7 +330,7 @@ def test_a_log_without_cameras(small_log, tmp_path):
     index = write_index(small_log.write(), tmp_path / "index")
     assert index.cameras() == []
     assert index.frame(0).cameras == ()
-    report = check_log(index)
+    report = check_log(index, project=project)
     assert report.ok
     assert report.counts["images"] == 0
     assert write_overlays(index, tmp_path / "pictures", project=None) == []

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import yaml
 
+from superflow.camera.projection import project
 from superflow.datasets.card import load_card
-from superflow.datasets.check import check_log
+from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
 from superflow.datasets.merge import merge_sweeps
 from superflow.datasets.nuscenes import write_index
@@ -78,7 +79,7 @@ def test_the_card_names_labels_that_come_without_categories(page, small_log, tmp
             small_log.files[name] = points.tobytes()
     index = write_index(small_log.write(), tmp_path / "index", card=load_card(tmp_path / "my_card.yaml"))
     assert index.frame(0).labels.tolist() == [[0, 0, 1, 1, 255][i % 5] for i in range(50)]
-    report = check_log(index)
+    report = check_log(index, project=project)
     assert report.ok, report.problems
     assert report.categories == dict.fromkeys(["car", "truck", "road", "verge", "noise"], 80)
 

@@ -1,0 +1,169 @@
+"""Read the files of a prepared log once and say what is wrong with them, and with the log that they make."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..index import LogIndex
+from ..overlay import Project
+from ..store import PREPARE, TABLES, is_intact, read_columns
+from ..tables import Progress, silent
+from .calibration import judge_calibration, read_mounts
+from .cameras import IMAGE, judge_cameras
+from .cloud_problems import ground_height, judge_clouds
+from .clouds import CLOUD, SECTORS
+from .labels import describe_intensity, describe_labels
+from .motion import judge_poses, judge_times
+from .report import Problem, Report
+from .sample import sample_rows
+from .scan import Scan, inspect_scan
+
+
+def check_log(
+    index: LogIndex,
+    *,
+    project: Project,
+    sample: int | None = None,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> Report:
+    """Read clouds, labels and images of the log, and look at its times, poses and calibrations.
+
+    Args:
+        project: where points fall on an image.
+        sample: key frames to read, spread over the scenes, with the sweep before each; None reads everything.
+        workers: processes that read, one thread each; 1 reads in this process.
+        progress: called as ``progress(stage, done, total)``.
+
+    Raises:
+        InputError: ``sample`` is not positive.
+    """
+    rows = np.arange(len(index)) if sample is None else sample_rows(index, sample)
+    report = _open_report(index)
+    if sample is not None:
+        keys = int(index.is_key[rows].sum())
+        scenes = len(np.unique(index.scene_of[rows]))
+        report.sample = {"asked": sample, "key_frames": keys, "sweeps": len(rows) - keys, "scenes": scenes}
+    report.add(_changed_tables(index))
+    judge_times(index, report)
+    judge_poses(index, report)
+    found = _Found()
+    stage = "reading every scan and image" if sample is None else "reading a sample of the scans and images"
+    for done, scan in enumerate(_read_all(index, rows, workers, project), start=1):
+        report.add(scan.problems)
+        report.counts["points"] += scan.points
+        found.add(index, scan)
+        progress(stage, done, len(rows))
+    _judge_content(index, report, found)
+    return report
+
+
+@dataclass
+class _Found:
+    """What the scans hold, put together."""
+
+    raw_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    frames_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))  # by train id
+    low: float = np.inf
+    high: float = -np.inf
+    clouds: list[NDArray[np.void]] = field(default_factory=list)
+    images: list[NDArray[np.void]] = field(default_factory=list)
+
+    def add(self, index: LogIndex, scan: Scan) -> None:
+        self.low, self.high = min(self.low, scan.intensity[0]), max(self.high, scan.intensity[1])
+        if scan.cloud is not None:
+            self.clouds.append(scan.cloud)
+        self.images.append(scan.images)
+        if scan.raw_labels is not None:
+            self.raw_labels += scan.raw_labels
+            self.frames_with[np.unique(index.card.label_map[np.flatnonzero(scan.raw_labels)])] += 1
+
+
+def _judge_content(index: LogIndex, report: Report, found: _Found) -> None:
+    clouds = np.array(found.clouds, CLOUD)
+    images = np.concatenate([np.empty(0, IMAGE), *found.images])
+    mounts = read_mounts(index, images)
+    trust_points = judge_clouds(index, clouds, report)
+    sectors = clouds["sectors"].sum(axis=0) if len(clouds) else np.zeros(SECTORS, np.int64)
+    first = {channel: known[0] for channel, known in mounts.items()}
+    judge_cameras(index, images, first, sectors, report, trust_points=trust_points)
+    ground_m = ground_height(clouds) if trust_points else None
+    judge_calibration(index, mounts, None if ground_m is None or ground_m > 0 else ground_m, report)
+    describe_labels(index, report, found.raw_labels, found.frames_with)
+    describe_intensity(index, report, found.low, found.high)
+
+
+def _open_report(index: LogIndex) -> Report:
+    card = index.card
+    return Report(
+        dataset={
+            "name": card.name,
+            "real": card.real,
+            "licence": card.licence,
+            "root": str(index.root),
+            "version": index.version,
+            "hash": index.hash,
+        },
+        counts={
+            "scenes": len(index.scenes),
+            "key_frames": int(index.is_key.sum()),
+            "sweeps": int((~index.is_key).sum()),
+            "images": int(index.camera_count.sum()),
+            "labelled_frames": sum(index.has_labels(row) for row in range(len(index))),
+            "points": 0,
+        },
+        notes=list(index.warnings),
+    )
+
+
+def _changed_tables(index: LogIndex) -> Iterator[Problem]:
+    """The tables on disk are those that the hash was made of; no two files, tokens or cameras are shared."""
+    if not is_intact(index.folder):
+        message = f"{index.folder}: the tables are not those that were written; run `{PREPARE} {index.folder}` again"
+        yield Problem("index", str(index.folder), message)
+    for name in ("token", "path"):
+        for table in TABLES[:2]:
+            column = read_columns(index.folder, table, index.hash)[name].tolist()
+            twice = [value.decode() for value, count in Counter(column).items() if count > 1]
+            if twice:
+                yield Problem(
+                    f"shared {name}",
+                    twice[0],
+                    f"{index.root / index.version / 'sample_data.json'}: {len(twice)} {name}s of {table} occur "
+                    f"more than once (first: {twice[0]}); give every scan and image its own",
+                )
+
+
+def _read_all(index: LogIndex, rows: NDArray[np.int64], workers: int, project: Project) -> Iterator[Scan]:
+    if workers <= 1:
+        for row in rows.tolist():
+            yield inspect_scan(index, row, project)
+        return
+    # spawned, not forked: the parent may hold threads of OpenCV or torch
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _start_worker, (index, project)) as pool:
+        yield from pool.map(_inspect_in_worker, rows.tolist(), chunksize=8)
+
+
+_worker: tuple[LogIndex, Project] | None = None
+
+
+def _start_worker(index: LogIndex, project: Project) -> None:
+    import cv2
+
+    global _worker
+    cv2.setNumThreads(1)
+    _worker = index, project
+
+
+def _inspect_in_worker(row: int) -> Scan:
+    assert _worker is not None
+    index, project = _worker
+    return inspect_scan(index, row, project)

@@ -1,0 +1,127 @@
+"""Whether the times and poses of a log are those of a vehicle that drives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..index import LogIndex
+from .report import Problem, Report
+
+_FASTEST_M_S = 70.0  # an ego pose that moves faster than this is wrong
+_SHORTEST_S, _LONGEST_S = 1e-3, 10.0  # usual gaps outside come from time stamps of another unit
+_LAST_US = 10**17  # the year 5138
+_LATEST_S = 0.1  # cameras further from their scan than this were matched wrongly
+_STEP_M = 0.3  # steps from which the direction of travel is seen
+
+
+def judge_times(index: LogIndex, report: Report) -> None:
+    """Gaps between scans of a scene, and cameras that are far from their scan in time."""
+    for number, scene in enumerate(index.scenes):
+        rows = np.flatnonzero(index.scene_of == number)
+        keys = rows[index.is_key[rows]]
+        if len(rows) and index.time_us[rows].max() > _LAST_US:
+            report.add([_far_future(index, int(rows[-1]))])
+        gaps = {
+            name: np.diff(index.time_us[some]) * 1e-6
+            for name, some in (("key_frames", keys), ("scans", rows))
+        }
+        row: dict[str, Any] = {"name": scene, "key_frames": len(keys), "sweeps": len(rows) - len(keys)}
+        row["seconds"] = round(float(np.ptp(index.time_us[rows])) * 1e-6, 3) if len(rows) else 0.0
+        for name, gap in gaps.items():
+            if not len(gap):
+                continue
+            middle = float(np.median(gap))
+            if name == "scans" and not _SHORTEST_S <= middle <= _LONGEST_S:
+                report.notes.append(
+                    f"{scene}: the usual gap between scans is {middle:g} s; time stamps must be in microseconds"
+                )
+            row[f"{name}_gap_s"] = {"median": round(middle, 4), "largest": round(float(gap.max()), 4)}
+            if gap.max() > 1.75 * middle and (name == "key_frames" or len(keys) < len(rows)):
+                report.notes.append(
+                    f"{scene}: {int((gap > 1.75 * middle).sum())} time gaps between {name.replace('_', ' ')} are up to "
+                    f"{gap.max():.2f} s, the usual one is {middle:.2f} s"
+                )
+        report.scenes.append(row)
+    for channel, delays_s in index.camera_delays().items():
+        late = int((np.abs(delays_s) > _LATEST_S).sum())
+        if late:
+            report.notes.append(
+                f"{channel}: {late} of {len(delays_s)} images are more than {_LATEST_S} s from their scan"
+            )
+
+
+def _far_future(index: LogIndex, row: int) -> Problem:
+    token, time = index.tokens([row])[0], int(index.time_us[row])
+    return Problem(
+        "time",
+        token,
+        f"{index.root / index.version / 'sample_data.json'}: the timestamp {time} of {token} lies after the year 5000; "
+        "times are in microseconds, convert nanoseconds",
+    )
+
+
+def judge_poses(index: LogIndex, report: Report) -> None:
+    """Ego motion between scans of a scene must be one that a vehicle can make."""
+    report.add(_jumps(index))
+    report.notes += _standing(index)
+    report.notes += _sideways(index)
+
+
+def moves(index: LogIndex) -> bool:
+    """Whether the vehicle is ever more than a metre from where it was at the start of the scene."""
+    positions = index.ego_positions()
+    first = np.searchsorted(index.scene_of, index.scene_of)
+    return bool((np.linalg.norm(positions - positions[first], axis=1) > 1.0).any())
+
+
+def _jumps(index: LogIndex) -> Iterator[Problem]:
+    same = np.diff(index.scene_of) == 0
+    seconds = np.diff(index.time_us) * 1e-6
+    metres = np.linalg.norm(np.diff(index.ego_positions(), axis=0), axis=1)
+    for i in np.flatnonzero(same & (metres > _FASTEST_M_S * seconds + 0.5)).tolist():
+        scene, token = index.scene(i), index.tokens([i + 1])[0]
+        yield Problem(
+            "pose",
+            token,
+            f"{index.root / index.version / 'ego_pose.json'}: in {scene} the vehicle jumps {metres[i]:.1f} m in "
+            f"{seconds[i]:.3f} s before the scan {token}; mend the poses or cut the scene there",
+        )
+
+
+def _standing(index: LogIndex) -> Iterator[str]:
+    """Scenes in which the pose is the same to the last bit, as no localisation gives it."""
+    poses = index.ego_poses()
+    standing = []
+    for number, scene in enumerate(index.scenes):
+        mine = poses[index.scene_of == number]
+        if len(mine) > 2 and (mine == mine[0]).all():
+            standing.append(scene)
+    if standing:
+        yield (
+            f"in {len(standing)} of {len(index.scenes)} scenes (first: {standing[0]}) the pose never changes: right if "
+            "the vehicle stood; if it drove, dense clouds and votes over time will not fit, write its poses"
+        )
+
+
+def _sideways(index: LogIndex) -> Iterator[str]:
+    """A vehicle that does not travel along its own x axis, as it seems to where rotations are wrong."""
+    poses = index.ego_poses()
+    steps = np.diff(poses[:, :, 3], axis=0)
+    seen = (np.diff(index.scene_of) == 0) & (np.linalg.norm(steps, axis=1) > _STEP_M)
+    if seen.sum() < 3:
+        return
+    own = np.einsum("rji,rj->ri", poses[:-1, :, :3][seen], steps[seen])  # in the vehicle's frame
+    along = np.median(own / np.linalg.norm(own, axis=1, keepdims=True), axis=0)
+    if along[0] < 0.5:
+        way = (
+            "backward"
+            if along[0] < -0.5
+            else f"along its own {'y' if abs(along[1]) > abs(along[2]) else 'z'} axis"
+        )
+        yield (
+            f"the vehicle travels {way} most of the time: rotations of ego_pose are w, x, y, z, and take x forward, "
+            "y left, z up of the vehicle to the world"
+        )

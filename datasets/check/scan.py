@@ -1,0 +1,123 @@
+"""Read the files of one scan: its points, labels and images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError, MissingFileError
+from ..frame import Frame
+from ..index import FILE_TO_LIDAR, LogIndex
+from ..overlay import Project
+from ..read import read_image, read_labels, read_points
+from .cameras import IMAGE, measure_image, measure_points
+from .cloud_problems import scan_problems
+from .clouds import measure_cloud
+from .report import Problem
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one scan's files hold."""
+
+    row: int
+    points: int
+    intensity: tuple[float, float]  # smallest and largest raw value; infinite without points
+    cloud: NDArray[np.void] | None  # record of CLOUD; None where points are absent or cannot be coordinates
+    images: NDArray[np.void]  # (K,) of IMAGE
+    raw_labels: NDArray[np.int64] | None  # (256,) points of each raw id
+    problems: tuple[Problem, ...]
+
+
+def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
+    """Read all files of one scan.
+
+    Args:
+        project: where points fall on an image.
+    """
+    problems: list[Problem] = []
+    read = _read_cloud(index, row, problems)
+    points = np.empty((0, len(index.card.columns)), np.float32) if read is None else read
+    cloud, some = None, np.empty((0, 3), np.float32)
+    to_lidar = FILE_TO_LIDAR[index.card.axes][:3, :3]
+    low, high = np.inf, -np.inf
+    if len(points):
+        low, high = float(points[:, 3].min()), float(points[:, 3].max())
+        path = index.point_path(row)
+        if low < 0:
+            # whole points of another width put coordinates into this column, and those have both signs
+            problems.append(_wrong_columns(index, path, low, high))
+        else:
+            cloud, some = measure_cloud(row, points, to_lidar, (low, high))
+            problems += scan_problems(path, cloud)
+    raw_labels = _read_raw_labels(index, row, None if read is None else len(points), problems)
+    frame = index.frame(row, points=False, images=False, labels=False)
+    images = list(_read_images(index, frame, row, problems))
+    if len(some):
+        for facts, camera in zip(images, frame.cameras):
+            measure_points(facts, frame, camera, project, some)
+        unseen = [(facts, camera) for facts, camera in zip(images, frame.cameras) if not facts["any"]]
+        every = points[:, :3] @ to_lidar.T.astype(np.float32) if unseen else some
+        for facts, camera in unseen:  # perhaps a few of the others are
+            measure_points(facts, frame, camera, project, every)
+    return Scan(row, len(points), (low, high), cloud, np.array(images, IMAGE), raw_labels, tuple(problems))
+
+
+def _said(error: InputError, kind: str, file: str) -> Problem:
+    return Problem("missing file" if isinstance(error, MissingFileError) else kind, file, str(error))
+
+
+def _read_cloud(index: LogIndex, row: int, problems: list[Problem]) -> NDArray[np.float32] | None:
+    """(N, columns) as in the file; None where it cannot be read."""
+    path = index.point_path(row)
+    try:
+        points = read_points(path, len(index.card.columns))
+    except InputError as error:
+        problems.append(_said(error, "points", str(path)))
+        return None
+    if not len(points):
+        problems.append(
+            Problem("empty cloud", str(path), f"{path}: the scan holds no point; export it again")
+        )
+    return points
+
+
+def _read_raw_labels(
+    index: LogIndex, row: int, points: int | None, problems: list[Problem]
+) -> NDArray[np.int64] | None:
+    """(256,) points of each raw id; None without labels, or where they belong to points that cannot be read."""
+    path = index.label_path(row)
+    if path is None or (points is None and path.is_file()):
+        return None
+    try:
+        return np.bincount(read_labels(path, points or 0), minlength=256)
+    except InputError as error:
+        problems.append(_said(error, "labels", str(path)))
+        return None
+
+
+def _read_images(
+    index: LogIndex, frame: Frame, row: int, problems: list[Problem]
+) -> Iterator[NDArray[np.void]]:
+    for camera in frame.cameras:
+        image = None
+        try:
+            image = read_image(camera.path, camera.size)
+        except InputError as error:
+            problems.append(_said(error, "image", camera.path))
+        yield measure_image(row, index.channels.index(camera.channel), image)
+
+
+def _wrong_columns(index: LogIndex, path: Path, low: float, high: float) -> Problem:
+    columns = index.card.columns
+    return Problem(
+        "columns",
+        str(path),
+        f"{path}: the columns do not fit the card, since intensities run from {low:g} to {high:g}: it reads "
+        f"{len(columns)} float32 a point ({', '.join(columns)}); give the columns of the files with --card FILE.yaml, "
+        "or export intensities from 0 upwards (docs/own_data.md)",
+    )
