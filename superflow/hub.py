@@ -78,7 +78,10 @@ class Backbone(nn.Module):
         return self.encoder.out_channels
 
     def forward(self, points: Tensor, cloud: Tensor, num_clouds: int) -> Tensor:
-        """(N, C) features with gradients, for training; see ``LidarEncoder.point_features``."""
+        """(N, C) features with gradients, for training; see ``LidarEncoder.point_features``.
+
+        Takes points as they are: every one gets its feature, also outside the card's limits.
+        """
         return self.encoder.point_features(points, cloud, num_clouds)
 
     @overload
