@@ -52,5 +52,7 @@ def test_lists_are_text_and_come_back(tmp_path):
     path.write_text("a\nb\na\n")
     with pytest.raises(InputError, match="token a is listed twice"):
         read_tokens(path)
-    with pytest.raises(MissingFileError, match="there is no such file; write a list of one token a line there"):
+    with pytest.raises(
+        MissingFileError, match="there is no such file; write a list of one token a line there"
+    ):
         read_tokens(tmp_path / "none.txt")
