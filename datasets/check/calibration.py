@@ -13,7 +13,7 @@ from ...geometry import Transform, invert, make_transform, to_quaternion
 from ..index import LogIndex
 from .report import Problem, Report
 
-_REACH_M = 50.0  # sensors further from the vehicle's origin than this are not on it
+REACH_M = 50.0  # sensors further from the vehicle's origin than this are not on it
 _UPRIGHT = 0.87  # cosine of 30 degrees: a picture whose "down" is this much down stands upright
 _TURNED = 0.5  # and below this it does not
 _LOWEST_M = 0.15  # no camera is nearer to the ground
@@ -126,7 +126,7 @@ def judge_calibration(
 def _far_away(index: LogIndex, mounts: dict[str, list[Mount]]) -> Iterator[Problem]:
     for channel, known in mounts.items():
         distance = max(float(np.linalg.norm(mount.camera_to_ego[:3, 3])) for mount in known)
-        if distance > _REACH_M:
+        if distance > REACH_M:
             yield Problem(
                 "calibration",
                 channel,

@@ -20,6 +20,7 @@ from .cameras import IMAGE, judge_cameras
 from .cloud_problems import ground_height, judge_clouds
 from .clouds import CLOUD, SECTORS
 from .labels import describe_intensity, describe_labels
+from .lidar_mount import judge_lidar_mount
 from .motion import judge_poses, judge_times
 from .report import Problem, Report
 from .sample import sample_rows
@@ -95,7 +96,9 @@ def _judge_content(index: LogIndex, report: Report, found: _Found) -> None:
     first = {channel: known[0] for channel, known in mounts.items()}
     judge_cameras(index, images, first, sectors, report, trust_points=trust_points)
     ground_m = ground_height(clouds) if trust_points else None
-    judge_calibration(index, mounts, None if ground_m is None or ground_m > 0 else ground_m, report)
+    ground_m = None if ground_m is None or ground_m > 0 else ground_m
+    judge_calibration(index, mounts, ground_m, report)
+    judge_lidar_mount(index, ground_m, report)
     describe_labels(index, report, found.raw_labels, found.frames_with)
     describe_intensity(index, report, found.low, found.high)
 

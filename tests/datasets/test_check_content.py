@@ -100,6 +100,10 @@ class Street:
             if "CAM" in row["token"] and (not channels or row["token"].split("-")[1] in channels):
                 change(row)
 
+    def lidar(self, change: Callable[[dict], None]) -> None:
+        """Change the calibration of the LiDAR."""
+        change(self.log.row("calibrated_sensor", "calibrated-LIDAR_TOP"))
+
     def images(self, channel: str, make: Callable[[np.ndarray], np.ndarray]) -> None:
         for name in [name for name in self.log.files if f"/{channel}/" in name]:
             image = cv2.imdecode(np.frombuffer(self.log.files[name], np.uint8), cv2.IMREAD_COLOR)
@@ -173,6 +177,11 @@ PROBLEMS = {
         ),
         {"calibration": 1, "no points on images": 1},
         r"CAM_LEFT is mounted 2,\d\d\d m from the vehicle's origin; translation must be in metres",
+    ),
+    "the LiDAR's calibration in millimetres": (
+        lambda s: s.lidar(lambda row: row.update(translation=[v * 1000 for v in row["translation"]])),
+        {"calibration": 1, "no points on images": 4},
+        r"calibrated_sensor.json: the LiDAR is mounted 2,\d\d\d m from the vehicle's origin; translation must be in",
     ),
     "all cameras inverted": (
         lambda s: s.cameras(invert_mount),
@@ -340,6 +349,14 @@ RIGS = {
     "a camera on its side": (
         lambda s: s.cameras(lambda row: Street.mount(row, FRONT @ rotation_z(np.pi / 2)), "CAM_FRONT"),
         "CAM_FRONT: by calibration on its side or upside down: so are its images?",
+    ),
+    "an inverted LiDAR": (
+        lambda s: s.lidar(invert_mount),
+        "by calibration the vehicle's origin is 3.7 m above the ground: look at translation and rotation of the LiDAR",
+    ),
+    "a tilted LiDAR": (
+        lambda s: s.lidar(lambda row: row.update(rotation=[0.9397, 0.3420, 0, 0])),
+        "by calibration the LiDAR is tilted by 40 degrees against the vehicle",
     ),
     "z down": (
         lambda s: s.points(lambda rows: rows * np.array([-1, 1, -1, 1, 1])),
