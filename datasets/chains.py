@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .tables import Row
-
-_MEND = "the table is damaged or was edited, download or export it again"
+from .kinds import shorten
+from .typed_tables import MEND, Row
 
 
 def check_samples(folder: Path, scenes: Sequence[Row], samples: Sequence[Row]) -> dict[str, int]:
@@ -22,12 +22,12 @@ def check_samples(folder: Path, scenes: Sequence[Row], samples: Sequence[Row]) -
     """
     path = folder / "sample.json"
     by_token = {row["token"]: row for row in samples}
-    if len(by_token) < len(samples):
-        raise InputError(f"{path}: {len(samples) - len(by_token)} tokens occur twice; {_MEND}")
     position = {row["token"]: i for i, row in enumerate(scenes)}
-    names = {scene["name"] for scene in scenes}
-    if len(position) < len(scenes) or len(names) < len(scenes):
-        raise InputError(f"{folder / 'scene.json'}: two scenes share a token or a name; {_MEND}")
+    names = Counter(scene["name"] for scene in scenes)
+    if len(names) < len(scenes):
+        raise InputError(
+            f"{folder / 'scene.json'}: two scenes share the name {names.most_common(1)[0][0]!r}; rename one of them"
+        )
     scene_of: dict[str, int] = {}
     for scene in scenes:
         before, token = None, scene["first_sample_token"]
@@ -35,25 +35,25 @@ def check_samples(folder: Path, scenes: Sequence[Row], samples: Sequence[Row]) -
             row = by_token.get(token)
             if row is None:
                 raise InputError(
-                    f"{path}: broken chain in {scene['name']}: there is no sample {token!r}; {_MEND}"
+                    f"{path}: broken chain in {scene['name']}: there is no sample {shorten(token)}; {MEND}"
                 )
             if row["scene_token"] != scene["token"]:
                 raise InputError(
                     f"{path}: broken chain: the sample {token!r} is reached from {scene['name']} "
-                    f"but belongs to another scene; {_MEND}"
+                    f"but belongs to another scene; {MEND}"
                 )
             if token in scene_of:
                 raise InputError(
-                    f"{path}: broken chain in {scene['name']}: it returns to the sample {token!r}; {_MEND}"
+                    f"{path}: broken chain in {scene['name']}: it returns to the sample {token!r}; {MEND}"
                 )
             if before is not None and row["timestamp"] <= before["timestamp"]:
                 raise InputError(
-                    f"{path}: broken chain in {scene['name']}: the time of sample {token!r} does not ascend; {_MEND}"
+                    f"{path}: broken chain in {scene['name']}: the time of sample {token!r} does not ascend; {MEND}"
                 )
             if (row["prev"] or "") != (before["token"] if before is not None else ""):
                 raise InputError(
                     f"{path}: broken chain in {scene['name']}: prev of sample {token!r} is not the sample before it; "
-                    f"{_MEND}"
+                    f"{MEND}"
                 )
             scene_of[token] = position[scene["token"]]
             before, token = row, row["next"]
@@ -61,7 +61,7 @@ def check_samples(folder: Path, scenes: Sequence[Row], samples: Sequence[Row]) -
     if left:
         first = next(row["token"] for row in samples if row["token"] not in scene_of)
         raise InputError(
-            f"{path}: broken chain: {left} samples are reached from no scene's first sample (first: {first}); {_MEND}"
+            f"{path}: broken chain: {left} samples are reached from no scene's first sample (first: {first}); {MEND}"
         )
     return scene_of
 
@@ -84,8 +84,6 @@ def check_scans(
         InputError: a link leads nowhere, into another scene, against time, or is not answered by its reverse.
     """
     row_of = {name: i for i, name in enumerate(token)}
-    if len(row_of) < len(token):
-        raise InputError(f"{path}: {len(token) - len(row_of)} tokens occur twice; {_MEND}")
     for name, links, back in (("next", next, prev), ("prev", prev, next)):
         linked = [i for i, link in enumerate(links) if link]
         targets = [row_of.get(links[i], -1) for i in linked]
@@ -101,8 +99,8 @@ def check_scans(
             if wrong.any():
                 i = linked[int(np.argmax(wrong))]
                 raise InputError(
-                    f"{path}: broken chain in {scenes[scene[i]]}: {name} of {token[i]!r}, {links[i]!r}, {reason}; "
-                    f"{_MEND}"
+                    f"{path}: broken chain in {scenes[scene[i]]}: {name} of {token[i]!r}, {shorten(links[i])}, "
+                    f"{reason}; {MEND}"
                 )
     heads = np.bincount(scene[[not link for link in prev]], minlength=len(scenes))
     return [

@@ -6,7 +6,6 @@ Works for nuScenes itself and for every log exported into its schema.
 from __future__ import annotations
 
 import logging
-import math
 import os
 from array import array
 from collections.abc import Sequence
@@ -19,13 +18,15 @@ from ..errors import InputError, MissingFileError
 from ..files import check_place, reading
 from ..geometry import Transform, invert, make_transform
 from .card import DatasetCard
-from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
+from .complete import keep_scenes, whole_scenes
 from .index import FILE_TO_LIDAR, LogIndex
 from .log_card import choose_card
-from .nuscenes_tables import LIDAR, Log, dangling, read_log, read_optional
+from .nuscenes_schema import read_schema_table, table_path
+from .nuscenes_tables import LIDAR, Log, read_log
 from .read import image_size
 from .store import Columns, text_column, write_tables
-from .tables import Progress, read_rows, silent
+from .tables import Progress, silent
+from .typed_tables import dangling
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,6 @@ def write_index(
     card: DatasetCard | None = None,
     rescale_intrinsics: bool = False,
     complete_scenes: bool = False,
-    key_frames_only: bool = False,
     progress: Progress = silent,
 ) -> LogIndex:
     """Index the log under ``root`` into the folder ``out``, replacing an older index there in one step.
@@ -49,7 +49,6 @@ def write_index(
         rescale_intrinsics: take every image's size from its file and scale the intrinsics by the ratio to the size
             in the tables: for a copy of a log whose images were made smaller.
         complete_scenes: leave out scenes of which files are missing: for a log that was downloaded in part.
-        key_frames_only: leave out the sweeps between key frames: for a log that comes without their files.
         progress: called as ``progress(stage, done, total)``.
 
     Raises:
@@ -68,16 +67,13 @@ def write_index(
     frames, row_of_sample = _frame_columns(log, card)
     cameras = _camera_columns(log, row_of_sample)
     boxes, box_categories = _box_columns(root / version, row_of_sample, log.categories, progress)
-    if key_frames_only:
-        keep_frames(frames["is_key"], frames, cameras, boxes)
     whole = whole_scenes(root, frames, cameras, len(log.scenes))
     if complete_scenes:
         keep_scenes(whole, frames, cameras, boxes)
         log.scenes = [scene for scene, kept in zip(log.scenes, whole) if kept]
         if not log.scenes:
             raise InputError(
-                f"{root}: no scene has all the files that its tables name; complete the download, or leave out the "
-                f"sweeps with {KEY_FRAMES_ONLY} if only those are missing"
+                f"{root}: no scene has all the files that its tables name; complete the download"
             )
     if rescale_intrinsics or (cameras["width"] <= 0).any() or (cameras["height"] <= 0).any():
         _sizes_from_images(cameras, root, progress)
@@ -172,6 +168,7 @@ def _camera_columns(log: Log, row_of_sample: dict[str, int]) -> Columns:
     """Columns of the key frames' cameras, sorted by frame and channel."""
     scans = log.cameras
     frame = np.array([row_of_sample[sample] for sample in scans.sample], dtype=np.int64)
+    _check_codes(log.channels, table_path(log.folder, "sensor"))
     code = {channel: i for i, channel in enumerate(log.channels)}
     channel = np.array([code[name] for name in scans.channel], dtype=np.int16)
     order = np.lexsort((channel, frame))
@@ -222,28 +219,24 @@ def _box_columns(
 ) -> tuple[Columns, list[str]]:
     """Columns of all boxes, sorted by frame, and the category names that their codes mean."""
     names = sorted({name for name, _ in categories.values()})
+    _check_codes(names, table_path(folder, "category"))
     code = {token: names.index(name) for token, (name, _) in categories.items()}
-    tracks = {row["token"]: row for row in read_optional(folder, "instance")}
+    tracks = {row["token"]: row for row in read_schema_table(folder, "instance")}
     frame, category, track, numbers = array("q"), array("h"), list[str](), array("d")
-    path = folder / "sample_annotation.json"
-    for row in read_rows(path, progress) if path.is_file() else ():
+    path = table_path(folder, "sample_annotation")
+    for row in read_schema_table(folder, "sample_annotation", progress):
         if row["sample_token"] not in row_of_sample:
-            raise dangling(row, "sample_token", "sample.json")
+            raise dangling(path, row, "sample_token", "sample.json")
         instance = tracks.get(row["instance_token"])
         if instance is None:
-            raise dangling(row, "instance_token", "instance.json")
+            raise dangling(path, row, "instance_token", "instance.json")
         if instance["category_token"] not in code:
-            raise dangling(instance, "category_token", "category.json")
+            raise dangling(table_path(folder, "instance"), instance, "category_token", "category.json")
         frame.append(row_of_sample[row["sample_token"]])
         category.append(code[instance["category_token"]])
         track.append(row["instance_token"])
-        values = [*row["translation"], *row["size"], *row["rotation"]]
-        if len(values) != 10 or not all(map(math.isfinite, values)):
-            raise InputError(
-                f"{path}: the box {row['token']} needs a finite translation (3), size (3) and rotation (4); "
-                "export it again"
-            )
-        numbers.extend(values)
+        for name in ("translation", "size", "rotation"):
+            numbers.extend(row[name])
     order = np.argsort(np.asarray(frame, dtype=np.int64), kind="stable")
     table = np.asarray(numbers, dtype=np.float64).reshape(-1, 10)[order]
     columns: Columns = {
@@ -255,6 +248,14 @@ def _box_columns(
         "rotation": table[:, 6:].copy(),
     }
     return columns, names
+
+
+def _check_codes(names: Sequence[str], table: Path) -> None:
+    """Names are stored as int16."""
+    if len(names) > 2**15:
+        raise InputError(
+            f"{table}: holds {len(names)} different names; an index can tell {2**15} apart, use fewer"
+        )
 
 
 def _poses(log: Log, tokens: Sequence[str]) -> NDArray[np.float64]:

@@ -6,13 +6,10 @@ Only LIDAR_TOP and the cameras are kept; each table is read once, row by row.
 from __future__ import annotations
 
 import logging
-import math
-import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,14 +17,19 @@ from numpy.typing import NDArray
 from ..errors import InputError, MissingFileError
 from ..geometry import Transform, make_transform
 from .chains import check_samples, check_scans
-from .selection import check_scene_name
-from .tables import Progress, Row, read_rows
+from .file_names import with_slashes
+from .kinds import shorten
+from .names import check_file_names, check_picture_names, check_scene_name
+from .nuscenes_schema import REQUIRED, read_schema_table, table_path
+from .tables import Progress
+from .typed_tables import Only, Row, dangling
 
 logger = logging.getLogger(__name__)
 
 LIDAR = "LIDAR_TOP"
-_NORM_TOLERANCE = 1e-3  # of a unit quaternion: room for three decimals, not for another kind of rotation
-REQUIRED = ("scene", "sample", "sample_data", "ego_pose", "calibrated_sensor", "sensor")
+Calibration = tuple[
+    str, Transform, NDArray[np.float64]
+]  # channel, sensor_to_ego, intrinsics (9,), (0,) of the LiDAR
 
 
 @dataclass
@@ -56,7 +58,7 @@ class Log:
     scenes: list[str]
     scene_of_sample: dict[str, int]
     channels: list[str]
-    calibration: dict[str, tuple[str, Transform, NDArray[np.float64]]]  # token -> channel, to ego, intrinsics
+    calibration: dict[str, Calibration]  # of each calibrated_sensor token
     lidar: Scans
     cameras: Scans
     poses: dict[str, int]  # ego_pose token -> row of pose_values
@@ -68,198 +70,183 @@ class Log:
 
 
 def read_log(root: Path, version: str, progress: Progress) -> Log:
+    """The tables in the folder ``version`` of ``root``, joined.
+
+    Raises:
+        InputError: a table is missing or damaged, a field is wrong, a chain is broken, a reference leads nowhere.
+    """
     folder = root / version
     for name in REQUIRED:
-        if not (folder / f"{name}.json").is_file():
+        if not table_path(folder, name).is_file():
             raise MissingFileError(
-                f"{folder / name}.json: this table is missing; complete the metadata of the log "
+                f"{table_path(folder, name)}: this table is missing; complete the metadata of the log "
                 f"(needed: {', '.join(REQUIRED)}; docs/own_data.md says what they hold)"
             )
-    scenes = list(read_rows(folder / "scene.json"))
-    samples = list(read_rows(folder / "sample.json", progress))
+    scenes = list(read_schema_table(folder, "scene"))
+    samples = list(read_schema_table(folder, "sample", progress))
     if not scenes or not samples:
         raise InputError(
             f"{folder}: scene.json or sample.json is empty; export the log again, it has no frames"
         )
     for scene in scenes:
-        check_scene_name(scene["name"], folder / "scene.json")
+        check_scene_name(scene["name"], table_path(folder, "scene"))
     scene_of_sample = check_samples(folder, scenes, samples)
-    calibration = _read_calibration(folder)
-    lidar, cameras = _read_sample_data(folder, calibration, scene_of_sample, progress)
+    calibration, others = _read_calibration(folder)
+    lidar, cameras = _read_sample_data(folder, calibration, others, scene_of_sample, progress)
+    channels = sorted({channel for channel, _, _ in calibration.values() if channel != LIDAR})
+    names = [scene["name"] for scene in scenes]
+    check_picture_names(folder, names, lidar.token, channels)
     warnings = check_scans(
-        folder / "sample_data.json",
+        table_path(folder, "sample_data"),
         token=lidar.token,
         prev=lidar.prev,
         next=lidar.next,
         time_us=np.asarray(lidar.time_us, dtype=np.int64),
         scene=np.array([scene_of_sample[s] for s in lidar.sample], dtype=np.int32),
-        scenes=[scene["name"] for scene in scenes],
+        scenes=names,
     )
+    labels, about_labels = _read_label_paths(folder, lidar)
+    warnings += about_labels
+    label_paths = list(labels.values())
+    for table, paths in (
+        ("sample_data", lidar.path),
+        ("sample_data", cameras.path),
+        ("lidarseg", label_paths),
+    ):
+        warnings += with_slashes(root, table_path(folder, table), paths)
     for warning in warnings:
         logger.warning("%s", warning)
     poses, values = _read_poses(folder, lidar.pose + cameras.pose, progress)
     return Log(
         folder=folder,
-        scenes=[scene["name"] for scene in scenes],
+        scenes=names,
         scene_of_sample=scene_of_sample,
-        channels=sorted({channel for channel, _, _ in calibration.values() if channel != LIDAR}),
+        channels=channels,
         calibration=calibration,
         lidar=lidar,
         cameras=cameras,
         poses=poses,
         pose_values=values,
-        label_paths={row["sample_data_token"]: row["filename"] for row in read_optional(folder, "lidarseg")},
+        label_paths=dict(zip(labels, label_paths)),
         categories={
-            row["token"]: (row["name"], row.get("index")) for row in read_optional(folder, "category")
+            row["token"]: (row["name"], row["index"]) for row in read_schema_table(folder, "category")
         },
-        logfiles=[row["logfile"] for row in read_optional(folder, "log")],
+        logfiles=[row["logfile"] for row in read_schema_table(folder, "log")],
         warnings=warnings,
     )
 
 
-def read_optional(folder: Path, name: str) -> list[Row]:
-    """Rows of a table that a log need not have."""
-    path = folder / f"{name}.json"
-    return list(read_rows(path)) if path.is_file() else []
-
-
-def _read_calibration(folder: Path) -> dict[str, tuple[str, Transform, NDArray[np.float64]]]:
-    """calibrated_sensor token -> channel, sensor_to_ego, intrinsics (9,), for LIDAR_TOP and the cameras."""
-    sensors = {row["token"]: row for row in read_rows(folder / "sensor.json")}
-    calibration = {}
-    for row in read_rows(folder / "calibrated_sensor.json"):
+def _read_calibration(folder: Path) -> tuple[dict[str, Calibration], set[str]]:
+    """calibrated_sensor token -> its calibration, for LIDAR_TOP and the cameras, and the tokens of other sensors."""
+    path = table_path(folder, "calibrated_sensor")
+    sensors = {row["token"]: row for row in read_schema_table(folder, "sensor")}
+    calibration, others = dict[str, Calibration](), set[str]()
+    for row in read_schema_table(folder, "calibrated_sensor"):
         sensor = sensors.get(row["sensor_token"])
         if sensor is None:
-            raise dangling(row, "sensor_token", "sensor.json")
+            raise dangling(path, row, "sensor_token", "sensor.json")
         channel = sensor["channel"]
         if channel != LIDAR and sensor["modality"] != "camera":
+            others.add(row["token"])
             continue
-        intrinsics = numbers(row, "camera_intrinsic") if channel != LIDAR else np.empty(0)
-        if channel != LIDAR and intrinsics.size != 9:
+        if channel != LIDAR and not row["camera_intrinsic"]:
             raise InputError(
-                f"{row.table}: the camera {channel} ({row['token']}) needs a 3 x 3 camera_intrinsic; "
+                f"{path}: the camera {channel} ({row['token']}) needs a 3 x 3 camera_intrinsic; "
                 "export the calibration again"
             )
-        calibration[row["token"]] = (channel, _transform(row), intrinsics)
-    if not any(channel == LIDAR for channel, _, _ in calibration.values()):
+        intrinsics = np.array([] if channel == LIDAR else row["camera_intrinsic"], dtype=np.float64)
+        to_ego = make_transform(row["rotation"], row["translation"])
+        calibration[row["token"]] = (channel, to_ego, intrinsics)
+    channels = {channel for channel, _, _ in calibration.values()}
+    if LIDAR not in channels:
         raise InputError(
             f"{folder / 'sensor.json'}: no calibrated sensor has the channel {LIDAR}; rename the LiDAR so"
         )
-    return calibration
+    check_file_names(sorted(channels), "channel", table_path(folder, "sensor"))
+    return calibration, others
 
 
 def _read_sample_data(
-    folder: Path, calibration: dict[str, Any], scene_of_sample: dict[str, int], progress: Progress
+    folder: Path,
+    calibration: dict[str, Calibration],
+    others: set[str],
+    scene_of_sample: dict[str, int],
+    progress: Progress,
 ) -> tuple[Scans, Scans]:
     """All LIDAR_TOP rows and the cameras' key rows; radars and camera sweeps are passed over while reading."""
-    others = {row["token"] for row in read_rows(folder / "calibrated_sensor.json")} - set(calibration)
+    path = table_path(folder, "sample_data")
     lidar, cameras = Scans(), Scans()
-    for row in read_rows(folder / "sample_data.json", progress):
+
+    def keep(row: Row) -> bool:
         known = calibration.get(row["calibrated_sensor_token"])
-        if known is None:
-            if row["calibrated_sensor_token"] not in others:
-                raise dangling(row, "calibrated_sensor_token", "calibrated_sensor.json")
-            continue
-        if known[0] != LIDAR and not row["is_key_frame"]:
-            continue
+        if known is None and row["calibrated_sensor_token"] not in others:
+            raise dangling(path, row, "calibrated_sensor_token", "calibrated_sensor.json")
+        return known is not None and (known[0] == LIDAR or row["is_key_frame"])
+
+    only = Only(keep, ("calibrated_sensor_token", "is_key_frame"))
+    for row in read_schema_table(folder, "sample_data", progress, only):
+        channel = calibration[row["calibrated_sensor_token"]][0]
         if row["sample_token"] not in scene_of_sample:
-            raise dangling(row, "sample_token", "sample.json")
-        _check_token(row)
-        scans = lidar if known[0] == LIDAR else cameras
+            raise dangling(path, row, "sample_token", "sample.json")
+        scans = lidar if channel == LIDAR else cameras
         scans.token.append(row["token"])
         scans.sample.append(row["sample_token"])
-        scans.channel.append(known[0])
+        scans.channel.append(channel)
         scans.calibration.append(row["calibrated_sensor_token"])
         scans.pose.append(row["ego_pose_token"])
         scans.path.append(row["filename"])
-        if row["timestamp"] != int(row["timestamp"]):
-            raise InputError(
-                f"{row.table}: the timestamp {row['timestamp']} of the row {row['token']} is no whole number; "
-                "times are in microseconds, convert them"
-            )
-        scans.time_us.append(int(row["timestamp"]))
-        scans.is_key.append(bool(row["is_key_frame"]))
+        scans.time_us.append(row["timestamp"])
+        scans.is_key.append(row["is_key_frame"])
         if scans is lidar:
             scans.prev.append(row["prev"])
             scans.next.append(row["next"])
         else:
-            scans.height.append(int(row.get("height") or 0))
-            scans.width.append(int(row.get("width") or 0))
+            scans.height.append(row["height"])
+            scans.width.append(row["width"])
+    # superpixels, pseudo labels and pictures are files named by the token of their image or scan
+    check_file_names(lidar.token, "token", path)
+    check_file_names(cameras.token, "token", path)
     return lidar, cameras
 
 
-def _check_token(row: Row) -> None:
-    """Superpixels, pseudo labels and pictures are files named by the token of their image or scan."""
-    token = row["token"]
-    plain = isinstance(token, str) and token.isprintable() and token == token.strip()
-    if not plain or not re.fullmatch(r"[^./\\][^/\\]*", token):
+def _read_label_paths(folder: Path, lidar: Scans) -> tuple[dict[str, str], list[str]]:
+    """LIDAR_TOP sample_data token -> path of its label file, and a sentence where the table names other scans, too.
+
+    Raises:
+        InputError: the table has rows, and all are of other scans.
+    """
+    path = table_path(folder, "lidarseg")
+    labels = {row["sample_data_token"]: row["filename"] for row in read_schema_table(folder, "lidarseg")}
+    strangers = len(labels.keys() - set(lidar.token))
+    if strangers and strangers == len(labels):
         raise InputError(
-            f"{row.table}: the token {token!r} cannot be used; it must be text without slashes and control characters, "
-            "with no dot or blank at its beginning and no blank at its end, since files are named by it: rename it"
+            f"{path}: none of its {strangers} rows names a {LIDAR} scan of this log (first: "
+            f"{shorten(next(iter(labels)))}); take the lidarseg.json of this version of the log, or remove it "
+            "if no labels are needed"
         )
+    if not strangers:
+        return labels, []
+    return labels, [
+        f"{path.name}: {strangers} of {len(labels)} rows name no {LIDAR} scan of this log; their labels are not used"
+    ]
 
 
 def _read_poses(
     folder: Path, wanted: Sequence[str], progress: Progress
 ) -> tuple[dict[str, int], NDArray[np.float64]]:
     """Row of each wanted ego_pose token, and the poses (P, 7)."""
-    missing = set(wanted)
+    names = set(wanted)
     rows: dict[str, int] = {}
     values = array("d")
-    path = folder / "ego_pose.json"
-    for row in read_rows(path, progress):
-        if row["token"] in missing:
-            missing.discard(row["token"])
-            rows[row["token"]] = len(rows)
-            pose = [*row["rotation"], *row["translation"]]
-            if len(pose) != 7 or not all(map(math.isfinite, pose)) or not _is_unit(pose[:4]):
-                raise InputError(
-                    f"{path}: the pose {row['token']} is no unit quaternion (w, x, y, z) with a finite translation; "
-                    "export the poses again"
-                )
-            values.extend(pose)
+    only = Only(lambda row: row["token"] in names)
+    for row in read_schema_table(folder, "ego_pose", progress, only):
+        rows[row["token"]] = len(rows)
+        values.extend(row["rotation"])
+        values.extend(row["translation"])
+    missing = names - rows.keys()
     if missing:
         raise InputError(
-            f"{path}: {len(missing)} poses that sample_data.json names are not in it (first: {min(missing)}); "
-            "both tables must come from one version of the log"
+            f"{table_path(folder, 'ego_pose')}: {len(missing)} poses that sample_data.json names are not in it "
+            f"(first: {shorten(min(missing))}); both tables must come from one version of the log"
         )
     return rows, np.frombuffer(values, dtype=np.float64).reshape(-1, 7).copy()
-
-
-def numbers(row: Row, key: str) -> NDArray[np.float64]:
-    """All numbers of a field, flat.
-
-    Raises:
-        InputError: some are no finite numbers.
-    """
-    try:
-        values = np.asarray(row[key], dtype=np.float64).reshape(-1)
-    except (ValueError, TypeError):
-        values = np.array([np.nan])
-    if not np.isfinite(values).all():
-        raise InputError(
-            f"{row.table}: {key} of the row {row['token']} holds something that is no finite number; export it again"
-        )
-    return values
-
-
-def _transform(row: Row) -> Transform:
-    """sensor_to_ego of a calibrated_sensor row."""
-    rotation, translation = numbers(row, "rotation").tolist(), numbers(row, "translation").tolist()
-    if len(rotation) != 4 or len(translation) != 3 or not _is_unit(rotation):
-        raise InputError(
-            f"{row.table}: the row {row['token']} holds no rigid transform: rotation must be a unit quaternion "
-            f"(w, x, y, z), it is {rotation}, and translation three numbers, it is {translation}; export it again"
-        )
-    return make_transform(rotation, translation)
-
-
-def _is_unit(quaternion: Sequence[float]) -> bool:
-    return abs(math.hypot(*quaternion) - 1.0) <= _NORM_TOLERANCE
-
-
-def dangling(row: Row, key: str, table: str) -> InputError:
-    return InputError(
-        f"{row.table}: the row {row['token']} names {key} {row[key]!r}, which {table} does not hold; "
-        "both tables must come from one version of the log"
-    )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .card_file import nearest_name
 
-_NAME = r"[^@\[\]/\\]+"
 _TERM = re.compile(
     r"^(?P<name>[^\[\]@]*)(@(?P<percent>\d+(\.\d+)?)%)?(\[(?P<slice>-?\d*:-?\d*(:-?\d*)?)\])?$"
 )
@@ -63,25 +61,6 @@ def select_rows(
             )
         chosen |= named
     return np.flatnonzero(chosen & is_key if keys_only else chosen)
-
-
-def check_scene_name(name: object, path: Path) -> None:
-    """A name that no term can mean, or that makes no file name, is refused.
-
-    Raises:
-        InputError: it is no text, empty, begins or ends with a blank, or holds one of ``@ [ ] / \\`` or a control
-            character.
-    """
-    if (
-        not isinstance(name, str)
-        or name != name.strip()
-        or not name.isprintable()
-        or not re.fullmatch(_NAME, name)
-    ):
-        raise InputError(
-            f"{path}: the scene name {name!r} cannot be used; it must be text without @ [ ] / \\ and without "
-            "blanks at its ends, since selections and file names are made of it: rename the scene"
-        )
 
 
 def _parse(term: str, scenes: Sequence[str], splits: Mapping[str, Sequence[str]]) -> tuple[list[int], slice]:

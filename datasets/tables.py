@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MissingFileError
+from .kinds import shorten
 
 Progress = Callable[[str, int, int], None]  # what is being done, how far, out of how much
 _CHUNK = 1 << 22
@@ -18,23 +19,7 @@ def silent(stage: str, done: int, total: int) -> None:
     """A ``Progress`` that shows nothing."""
 
 
-class Row(dict[str, Any]):
-    """One row of a table. A field that is not there is an ``InputError`` that names the table and the row."""
-
-    __slots__ = ("table",)
-
-    def __init__(self, values: dict[str, Any], table: Path) -> None:
-        super().__init__(values)
-        self.table = table
-
-    def __missing__(self, key: str) -> Any:
-        raise InputError(
-            f"{self.table}: the row with token {self.get('token')!r} has no field {key!r}; "
-            "the table is of another schema or damaged, download or export it again"
-        )
-
-
-def read_rows(path: Path, progress: Progress = silent) -> Iterator[Row]:
+def read_rows(path: Path, progress: Progress = silent) -> Iterator[dict[str, Any]]:
     """The rows of a JSON file that holds a list of objects, in order, without holding the whole file.
 
     Raises:
@@ -49,9 +34,9 @@ def read_rows(path: Path, progress: Progress = silent) -> Iterator[Row]:
             ):
                 if not isinstance(values, dict):
                     raise InputError(
-                        f"{path}: must be a list of objects but holds {str(values)[:40]}; export it again"
+                        f"{path}: must be a list of objects but holds {shorten(values)}; export it again"
                     )
-                yield Row(values, path)
+                yield values
     except FileNotFoundError:
         raise MissingFileError(
             f"{path}: this table is missing; complete the metadata of the log (docs/own_data.md lists what is needed)"
@@ -65,7 +50,8 @@ def read_rows(path: Path, progress: Progress = silent) -> Iterator[Row]:
 def _objects(file: Any, path: Path, report: Callable[[int], None]) -> Iterator[Any]:
     """Elements of the JSON list in ``file``; the buffer holds one chunk and the row that crosses into it."""
     decoder = json.JSONDecoder()
-    buffer, place, read = "", 0, 0
+    buffer, place = file.read(1).removeprefix("\ufeff"), 0  # the mark that Windows puts before UTF-8
+    read = len(buffer)
     expect = "["  # then "value", ",", and "" after the closing bracket
 
     def damaged(reason: str) -> InputError:
@@ -103,6 +89,10 @@ def _objects(file: Any, path: Path, report: Callable[[int], None]) -> Iterator[A
                     if not chunk or len(buffer) - place > _LONGEST_ROW:
                         raise damaged(error.msg) from None
                     break  # the row goes on in the next chunk
+                except RecursionError:
+                    raise damaged("lists or objects too deep in each other") from None
+                except ValueError:  # Python's limit
+                    raise damaged("a number of thousands of digits") from None
                 place, expect = end, ","
                 yield value
         if not chunk:
