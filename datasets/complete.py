@@ -14,6 +14,8 @@ from .store import Columns
 
 logger = logging.getLogger(__name__)
 
+KEY_FRAMES_ONLY = "--key-frames-only"
+
 
 def whole_scenes(root: Path, frames: Columns, cameras: Columns, scenes: int) -> NDArray[np.bool_]:
     """(S,) True for scenes of which every file is there; tells the user of missing ones."""
@@ -28,23 +30,34 @@ def whole_scenes(root: Path, frames: Columns, cameras: Columns, scenes: int) -> 
         return name not in folders[folder]
 
     whole = np.ones(scenes, dtype=bool)
-    scene_of_image = frames["scene"][cameras["frame"]]
-    missing = 0
-    for paths, scene in (
-        (frames["path"], frames["scene"]),
-        (frames["label_path"], frames["scene"]),
-        (cameras["path"], scene_of_image),
+    missing, of_key_frames = 0, 0
+    for paths, frame in (
+        (frames["path"], np.arange(len(frames["scene"]))),
+        (frames["label_path"], np.arange(len(frames["scene"]))),
+        (cameras["path"], cameras["frame"]),
     ):
-        absent = np.array([bool(path) and is_missing(path) for path in paths.tolist()], dtype=bool)
-        missing += int(absent.sum())
-        whole[scene[absent]] = False
+        absent = frame[[bool(path) and is_missing(path) for path in paths.tolist()]]
+        missing += len(absent)
+        of_key_frames += int(frames["is_key"][absent].sum())
+        whole[frames["scene"][absent]] = False
     if missing:
         logger.warning(
-            "%s: %d files that the tables name are missing, of %d of %d scenes; complete the download, "
-            "or index the other scenes with --complete-scenes",
-            *(root, missing, int((~whole).sum()), scenes),
+            "%s: %d files that the tables name are missing, of %d of %d scenes; complete the download, or index %s",
+            *(root, missing, int((~whole).sum()), scenes, _rest(missing, of_key_frames)),
         )
     return whole
+
+
+def _rest(missing: int, of_key_frames: int) -> str:
+    """What can be indexed of a log that lacks files, in words with the option for it."""
+    if not of_key_frames:
+        return f"what is there with {KEY_FRAMES_ONLY} and train with sweeps=0: all of them are sweeps"
+    others = (
+        ""
+        if of_key_frames == missing
+        else f" ({missing - of_key_frames} of them are sweeps: {KEY_FRAMES_ONLY})"
+    )
+    return f"the other scenes with --complete-scenes{others}"
 
 
 def _names_in(folder: bytes) -> set[bytes]:
@@ -62,10 +75,14 @@ def _names_in(folder: bytes) -> set[bytes]:
 
 def keep_scenes(keep: NDArray[np.bool_], frames: Columns, cameras: Columns, boxes: Columns) -> None:
     """Leave only the scenes where ``keep`` (S,) is true in the columns, and renumber scenes and frames."""
-    rows = keep[frames["scene"]]
+    keep_frames(keep[frames["scene"]], frames, cameras, boxes)
+    frames["scene"] = (np.cumsum(keep) - 1)[frames["scene"]].astype(np.int32)
+
+
+def keep_frames(rows: NDArray[np.bool_], frames: Columns, cameras: Columns, boxes: Columns) -> None:
+    """Leave only the scans where ``rows`` (R,) is true in the columns, and renumber them."""
     new_row = np.cumsum(rows) - 1
     frames.update({key: column[rows] for key, column in frames.items()})
-    frames["scene"] = (np.cumsum(keep) - 1)[frames["scene"]].astype(np.int32)
     for table in (cameras, boxes):
         kept = rows[table["frame"]]
         table.update({key: column[kept] for key, column in table.items()})

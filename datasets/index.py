@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, MissingFileError
 from ..geometry import Transform, rotation_z
 from .card import DatasetCard
+from .complete import KEY_FRAMES_ONLY
 from .frame import Boxes, Camera, Clip, Frame
 from .read import read_image, read_labels, read_points
 from .selection import select_rows
@@ -324,7 +325,14 @@ class LogIndex:
     def _points(self, row: int, raw_intensity: bool) -> NDArray[np.float32]:
         """(N, columns) float32 in x forward, y left, z up."""
         path = self.point_path(row)
-        points = read_points(path, len(self.card.columns))
+        try:
+            points = read_points(path, len(self.card.columns))
+        except MissingFileError as error:
+            if self.is_key[row]:
+                raise
+            raise MissingFileError(
+                f"{error}; it is a sweep, prepare with {KEY_FRAMES_ONLY} to go without"
+            ) from None
         if not len(points):
             _warn_of_empty_scan(path)
         rotation = FILE_TO_LIDAR[self.card.axes][:3, :3].astype(np.float32)

@@ -18,7 +18,7 @@ from ..errors import InputError, MissingFileError
 from ..files import check_place, reading
 from ..geometry import Transform, invert, make_transform
 from .card import DatasetCard
-from .complete import keep_scenes, whole_scenes
+from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
 from .index import FILE_TO_LIDAR, LogIndex
 from .log_card import choose_card
 from .nuscenes_schema import read_schema_table, table_path
@@ -39,6 +39,7 @@ def write_index(
     card: DatasetCard | None = None,
     rescale_intrinsics: bool = False,
     complete_scenes: bool = False,
+    key_frames_only: bool = False,
     progress: Progress = silent,
 ) -> LogIndex:
     """Index the log under ``root`` into the folder ``out``, replacing an older index there in one step.
@@ -49,6 +50,7 @@ def write_index(
         rescale_intrinsics: take every image's size from its file and scale the intrinsics by the ratio to the size
             in the tables: for a copy of a log whose images were made smaller.
         complete_scenes: leave out scenes of which files are missing: for a log that was downloaded in part.
+        key_frames_only: leave out the sweeps between key frames: for a log that comes without their files.
         progress: called as ``progress(stage, done, total)``.
 
     Raises:
@@ -67,13 +69,16 @@ def write_index(
     frames, row_of_sample = _frame_columns(log, card)
     cameras = _camera_columns(log, row_of_sample)
     boxes, box_categories = _box_columns(root / version, row_of_sample, log.categories, progress)
+    if key_frames_only:
+        keep_frames(frames["is_key"], frames, cameras, boxes)
     whole = whole_scenes(root, frames, cameras, len(log.scenes))
     if complete_scenes:
         keep_scenes(whole, frames, cameras, boxes)
         log.scenes = [scene for scene, kept in zip(log.scenes, whole) if kept]
         if not log.scenes:
             raise InputError(
-                f"{root}: no scene has all the files that its tables name; complete the download"
+                f"{root}: no scene has all the files that its tables name; complete the download, or leave out the "
+                f"sweeps with {KEY_FRAMES_ONLY} if only those are missing"
             )
     if rescale_intrinsics or (cameras["width"] <= 0).any() or (cameras["height"] <= 0).any():
         _sizes_from_images(cameras, root, progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-NAMES = ("version", "card", "rescale_intrinsics", "complete_scenes")
+NAMES = ("version", "card", "rescale_intrinsics", "complete_scenes", "key_frames_only")
 
 
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,6 +21,9 @@ def add_log_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--complete-scenes", action="store_true", help="leave out scenes of which files are missing"
+    )
+    parser.add_argument(
+        "--key-frames-only", action="store_true", help="leave out the sweeps between key frames"
     )
 
 

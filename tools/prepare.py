@@ -238,7 +238,7 @@ def _options(pairs: list[str]) -> dict[str, Any]:
             raise InputError(f"--option {pair}: must be KEY=VALUE, as in segments=150")
         try:
             options[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that cannot be
             raise InputError(
                 f"--option {pair}: {value!r} cannot be read as YAML; put it in quotes"
             ) from error

@@ -13,6 +13,7 @@ from superflow.tools import benchmark, prepare, quickstart
 from superflow.tools.log_arguments import log_options
 
 READ = ["--version", "v1.0-mine", "--card", "pandaset", "--rescale-intrinsics", "--complete-scenes"]
+READ += ["--key-frames-only"]
 
 
 @pytest.mark.parametrize(
@@ -23,11 +24,12 @@ READ = ["--version", "v1.0-mine", "--card", "pandaset", "--rescale-intrinsics", 
         (benchmark, ["quickstart", "--data", "log", "--out", "out"]),
     ],
 )
-def test_all_take_the_four(tool, arguments):
+def test_all_take_every_one(tool, arguments):
     assert log_options(tool.parse_args(arguments)) == {}
     given = log_options(tool.parse_args([*arguments, *READ]))
     assert given.pop("card").name == "pandaset"
-    assert given == {"version": "v1.0-mine", "rescale_intrinsics": True, "complete_scenes": True}
+    assert given.pop("version") == "v1.0-mine"
+    assert given == dict.fromkeys(("rescale_intrinsics", "complete_scenes", "key_frames_only"), True)
 
 
 @pytest.mark.parametrize(
