@@ -24,6 +24,8 @@ class Batch:
     Images: I of them, all of one size; none when only clouds are asked for.
         images: (I, 3, H, W) float32 RGB in [0, 1], or (I, C, h, w) cached teacher features.
         image_clip, image_offset, image_camera: (I,) int64.
+        image_space: (I,) int64 what an image's region ids are counted in (`pairing.id_space`): equal ids of two images
+            are the same region where this is equal, also in two batches and processes. None: they always are.
         superpixels: (I, H', W') int32 ids, 65535 = ignore; None when regions are not drawn in images.
     Pairs: P of them, of all clouds and images.
         pair_point: (P,) int64 row of ``points``; pair_image: (P,) int64 row of ``images``.
@@ -42,6 +44,7 @@ class Batch:
     image_clip: Tensor | None = None
     image_offset: Tensor | None = None
     image_camera: Tensor | None = None
+    image_space: Tensor | None = None
     superpixels: Tensor | None = None
     pair_point: Tensor | None = None
     pair_image: Tensor | None = None

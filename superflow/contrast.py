@@ -8,7 +8,7 @@ from torch import Tensor
 
 from .distributed import gather_rows, world_size, world_sum
 from .matches import Matches
-from .negatives import NegativeQueue
+from .negatives import Content, NegativeQueue
 
 SAME_ID = ("negative", "ignored", "positive")
 
@@ -18,9 +18,8 @@ def info_nce(
     targets: Tensor,
     *,
     temperature: float | Tensor = 0.07,
-    ids: Tensor | None = None,
-    positives: bool = False,
-    tolerated: Tensor | None = None,
+    dropped: Tensor | None = None,
+    positives: Tensor | None = None,
     symmetric: bool = False,
     gather: bool = True,
     more: tuple[Tensor, Tensor] | None = None,
@@ -30,10 +29,11 @@ def info_nce(
     Args:
         anchors, targets: (S, C), row i of one belongs to row i of the other; any scale, not normalised here.
         temperature: softmax temperature.
-        ids: (S,) int64; columns of equal id elsewhere are no negatives (they are dropped, not set to logit 0).
-        positives: with ``ids``, those columns are positives instead: the loss of a row is its mean over all of them
-            (supervised contrast, Khosla 2020, eq. 2).
-        tolerated: (S, S) bool, further columns that are no negatives; the diagonal is ignored.
+        dropped: (S, columns) bool, columns that are no negatives of a row: they are gone, not set to logit 0. Columns
+            are the rows of all ranks, or with ``gather=False`` the own ones; a row's own column always stays. Being
+            alike is mutual, so that this holds in both directions.
+        positives: (S, columns) bool, columns that are positives like the row's own: the loss of a row is its mean
+            over all of them (supervised contrast, Khosla 2020, eq. 2). They stay, too.
         symmetric: mean of both directions.
         gather: columns from all ranks; the mean runs over the rows of all ranks, so that the averaged gradient of R
             ranks is that of one rank with the joint batch.
@@ -47,38 +47,30 @@ def info_nce(
         raise ValueError(
             f"anchors {tuple(anchors.shape)} and targets {tuple(targets.shape)} must match row by row"
         )
-    one = _one_direction(anchors, targets, temperature, ids, positives, tolerated, gather, more)
+    one = _one_direction(anchors, targets, temperature, dropped, positives, gather, more)
     if not symmetric:
         return one
-    other = None if tolerated is None else tolerated.T
-    return (one + _one_direction(targets, anchors, temperature, ids, positives, other, gather)) / 2
+    return (one + _one_direction(targets, anchors, temperature, dropped, positives, gather)) / 2
 
 
 def _one_direction(
     anchors: Tensor,
     targets: Tensor,
     temperature: float | Tensor,
-    ids: Tensor | None,
-    positives: bool,
-    tolerated: Tensor | None,
+    dropped: Tensor | None,
+    positives: Tensor | None,
     gather: bool,
     more: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     columns, start = gather_rows(targets.float()) if gather else (targets.float(), 0)
     own = torch.arange(len(anchors), device=anchors.device) + start
     logits = _products(anchors, columns) / temperature
-    alike = None
-    if ids is not None:
-        all_ids = gather_rows(ids)[0] if gather else ids
-        alike = ids[:, None] == all_ids[None, :]
-    drop = None if positives else alike
-    if tolerated is not None:
-        drop = torch.zeros_like(logits, dtype=torch.bool) if drop is None else drop.clone()
-        drop[:, start : start + len(anchors)] |= tolerated
-    wanted = alike if positives else None
-    if drop is not None and len(own):
-        keep = F.one_hot(own, len(columns)).bool() if wanted is None else wanted
-        logits = logits.masked_fill(drop & ~keep, -torch.inf)
+    wanted = None
+    if positives is not None:
+        wanted = positives.scatter(1, own[:, None], True)
+    if dropped is not None:
+        stay = torch.zeros_like(dropped).scatter(1, own[:, None], True) if wanted is None else wanted
+        logits = logits.masked_fill(dropped & ~stay, -torch.inf)
     if more is not None:
         # masked after the division: the slope of -inf / temperature would be nan
         logits = torch.cat([logits, (more[0] / temperature).masked_fill(more[1], -torch.inf)], dim=1)
@@ -119,45 +111,58 @@ def contrast(
     Args:
         q, k: (rows, C) anchors and targets; filled: (rows,) bool, both sides have members.
         temperature, symmetric, gather: see `info_nce`.
-        same_id: what rows of equal region id are, such as the same class in another clip: each other's ``negative``
-            (published), ``ignored``, or further ``positive`` ones (SupCon).
-        tolerance: nor are rows whose teacher features have a larger cosine (after ST-SLidR).
-        max_rows: random rows kept a term; the cost grows with their square.
-        queue: targets of earlier steps as further negatives, but for those of equal id where ``same_id`` is not
-            ``negative``, which needs ids that mean the same in every step, such as classes. In a config: the number
-            of rows it keeps.
+        same_id: what other rows of the same region are, such as the same class or the same place in another clip:
+            each other's ``negative`` (published), ``ignored``, or further ``positive`` ones (SupCon).
+        tolerance: nor are rows negatives whose teacher features have a larger cosine (after ST-SLidR).
+        max_rows: random rows kept a term, of each process; the cost grows with their square.
+        queue: targets of earlier steps as further negatives, but for those that are alike after ``tolerance``, and
+            those of the same region where ``same_id`` is not ``negative``. In a config: the number of rows it keeps.
     """
-    rows = drawn(torch.nonzero(filled)[:, 0], max_rows)
-    tolerated = None
-    if tolerance is not None:
-        teacher = F.normalize(matches.teacher_rows[rows], dim=1)
-        tolerated = teacher @ teacher.T > tolerance
     if same_id not in SAME_ID:
         raise ValueError(f"same_id {same_id!r} is unknown; use one of {', '.join(SAME_ID)}")
-    if same_id != "negative" and matches.table.meaning != "batch":
-        raise ValueError(
-            f"same_id {same_id!r} compares ids of different images and clips, but here they mean the same within one "
-            f'{matches.table.meaning} only; leave it at "negative", or take regions such as classes or clusters'
-        )
-    ids = None if same_id == "negative" else matches.table.ids[rows]
+    if queue is not None and not gather:
+        raise ValueError("queue holds the rows of all ranks, so it needs gather=True")
+    rows = drawn(torch.nonzero(filled)[:, 0], max_rows)
     anchors, targets = q[rows], k[rows]
-    more = None
+    own = Content(matches.table.names[rows], _teacher(matches, rows, tolerance))
+    dropped = positives = more = None
+    # with scope "batch" a region has one row; its rows on other ranks are parts of that, and no negatives of it
+    within = "ignored" if same_id == "negative" and matches.table.scope == "batch" else same_id
+    if within != "negative" or tolerance is not None:
+        columns = own.of_all_ranks() if gather else own
+        dropped = _no_negatives(own, columns, within, tolerance)
+        positives = own.same_region(columns) if same_id == "positive" else None
     if queue is not None:
-        if not gather:
-            raise ValueError("queue holds the rows of all ranks, so it needs gather=True")
-        more = _queued_products(anchors, ids, queue)
-        queue.push(targets, matches.table.ids[rows])
+        earlier, shown, filled = queue.columns()
+        more = _products(anchors, earlier), ~filled | _no_negatives(own, shown, same_id, tolerance)
+        queue.push(targets, own)
     return info_nce(
         anchors,
         targets,
         temperature=temperature,
-        ids=ids,
-        positives=same_id == "positive",
-        tolerated=tolerated,
+        dropped=dropped,
+        positives=positives,
         symmetric=symmetric,
         gather=gather,
         more=more,
     )
+
+
+def _teacher(matches: Matches, rows: Tensor, tolerance: float | None) -> Tensor:
+    """(S, T) unit teacher features of rows, (S, 0) where nothing compares them."""
+    if tolerance is None:
+        return torch.zeros(len(rows), 0, device=rows.device)
+    return F.normalize(matches.teacher_rows[rows], dim=1)
+
+
+def _no_negatives(own: Content, columns: Content, same_id: str, tolerance: float | None) -> Tensor:
+    """(S, columns) bool: what shows the same, and so would push away what it should be like."""
+    found = torch.zeros(len(own.names), len(columns.names), dtype=torch.bool, device=own.names.device)
+    if same_id != "negative":
+        found |= own.same_region(columns)
+    if tolerance is not None:
+        found |= own.alike(columns, tolerance)
+    return found
 
 
 def drawn(rows: Tensor, limit: int | None) -> Tensor:
@@ -165,15 +170,6 @@ def drawn(rows: Tensor, limit: int | None) -> Tensor:
     if limit is None or len(rows) <= limit:
         return rows
     return rows[torch.randperm(len(rows))[:limit].sort().values.to(rows.device)]
-
-
-def _queued_products(anchors: Tensor, ids: Tensor | None, queue: NegativeQueue) -> tuple[Tensor, Tensor]:
-    """Products (S, size) of ``anchors`` (S, C) with the rows of the queue, and where there is none that may count."""
-    columns, their_ids, filled = queue.columns()
-    drop = ~filled.expand(len(anchors), -1)
-    if ids is not None:
-        drop = drop | (ids[:, None] == their_ids[None, :])
-    return _products(anchors, columns), drop
 
 
 def _products(a: Tensor, b: Tensor) -> Tensor:

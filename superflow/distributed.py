@@ -52,6 +52,11 @@ def world_sum(values: Tensor) -> Tensor:
     return total
 
 
+def world_mean(values: Tensor) -> Tensor:
+    """Mean of ``values`` (any shape, equal on all ranks) over ranks. A new tensor, without gradient."""
+    return world_sum(values) / world_size()
+
+
 def copy_from_first(tensors: Iterable[Tensor]) -> None:
     """Overwrite ``tensors`` (the same ones on all ranks) with those of rank 0."""
     if world_size() > 1:

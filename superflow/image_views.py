@@ -26,6 +26,7 @@ class View:
 
     offset: int
     place: int  # in the sample's list of cameras
+    token: str  # of the image
     image: Tensor  # (3, H, W) RGB in [0, 1], or (C, h, w) cached features
     ids: NDArray[np.uint16] | None  # (H, W) superpixels of the view
     to_view: NDArray[np.float64]  # (3, 3) takes pixels of the stored image to pixels of the view
@@ -92,7 +93,7 @@ class ImageViews:
         if self.features is not None:
             image = torch.from_numpy(np.array(self.features.read(camera.token), dtype=np.float32))
             ids = None if ids is None else resize_ids(ids, self.size)
-            return View(offset, place, image, ids, resized_pixels(camera.size, self.size))
+            return View(offset, place, camera.token, image, ids, resized_pixels(camera.size, self.size))
         view = ImageView(camera_image(camera), ids, np.eye(3), pixels, np.ones(len(pixels), dtype=bool))
         if self._crop is None:
             view = resize_view(view, self.size, antialias=self._antialias)
@@ -102,4 +103,4 @@ class ImageViews:
             view = flip_view(view)
         image = torch.from_numpy(view.image).permute(2, 0, 1).float() / 255
         # the view began with unit intrinsics, so they are now what happened to its pixels
-        return View(offset, place, image, view.superpixels, view.intrinsics)
+        return View(offset, place, camera.token, image, view.superpixels, view.intrinsics)

@@ -20,7 +20,7 @@ class Matches:
     pair_voxel: (P,) int64 voxel of each pair's point; pair_pixel: (P, T) frozen teacher features at the pairs.
     voxels: (V, T) student features in the teacher's space; embedded: (V, C) in the shared embedding, where
     image_head takes teacher features (.., T) to (.., C). None where no objective reads them.
-    teacher_rows: (rows, T) frozen teacher mean of each row at time 0, for semantic tolerance.
+    teacher_rows: (rows, T) frozen teacher mean of each row over all times, for semantic tolerance.
     """
 
     table: RegionTable | None = None
@@ -40,5 +40,15 @@ class Matches:
         return self.table.slots.index((offset, dense)) if (offset, dense) in self.table.slots else None
 
     def neighbours(self) -> list[int]:
-        """Offsets other than 0 that the batch has."""
+        """Offsets other than 0 that the batch has, to compare regions over time.
+
+        Raises:
+            ValueError: regions are those of single images, so that no region is seen at two times.
+        """
+        if self.table.scope == "image":
+            raise ValueError(
+                'terms over time compare a region with itself at another time, but with region scope "image" no region '
+                'is in two images; use regions whose ids mean the same over time with scope "clip", or leave '
+                "temporal and cross_temporal out"
+            )
         return [offset for offset in self.table.offsets if offset != 0]

@@ -124,7 +124,7 @@ def point_contrast(
 
     Args:
         temperature, gather: see `info_nce`.
-        max_pairs: random pairs of the batch that are contrasted, all where there are fewer (published: 4096).
+        max_pairs: random pairs of the process's batch that are contrasted, all where there are fewer (published: 4096).
         even: one random pair of each voxel stands for it, so that near range, where voxels hold many points, does not
             fill the draw.
     """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -114,3 +115,12 @@ def world_cells(frame: Frame, points: NDArray, size_m: float) -> NDArray[np.int6
     Poses only: the keys serve as region ids and are never seen by the student.
     """
     return voxel_keys(transform_points(frame.lidar_to_world, points[:, :3].astype(np.float64)), size_m)
+
+
+def id_space(*words: str) -> int:
+    """63-bit number of what ``words`` name: the same in every process and run, and for other words another one.
+
+    Region ids that are counted anew in each image or scene are told apart by that of their image or scene.
+    """
+    digest = hashlib.blake2b("\0".join(words).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -21,7 +21,7 @@ from .errors import InputError
 from .image_views import ImageViews, View
 from .lidar.augment import augment
 from .limits import Count, Limits
-from .pairing import ids_under, nearest_of_region, world_cells
+from .pairing import id_space, ids_under, nearest_of_region, world_cells
 from .protocol import data_record
 
 _log = logging.getLogger(__name__)
@@ -115,7 +115,7 @@ class PretrainDataset:
         self.cameras_per_clip = cameras_per_clip
         self.region, self.cell_m = region, cell_m
         if region == "world_cell":
-            self.region_scope = "clip"  # cells are numbered anew in each clip
+            self.region_scope = "clip"  # the same key in another scene is another place
         elif superpixels is None:
             raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')
         else:
@@ -219,6 +219,12 @@ class PretrainDataset:
             }
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
+    def _space(self, scene: str, view: View) -> int:
+        """What the region ids of a view are counted in, see `Batch.image_space`."""
+        if self.region == "world_cell":
+            return id_space(scene, f"{float(self.cell_m)} m")
+        return 0 if self.region_scope == "batch" else id_space(view.token)
+
     def _assemble(self, clouds: list[ClipCloud], views: list[View], generator: np.random.Generator) -> Batch:
         """Pairs, then augmentation: every cloud is turned, mirrored and scaled by a draw of its own."""
         points, point_pairs, parts, first = [], [], [], 0
@@ -251,14 +257,12 @@ class PretrainDataset:
             image_clip=torch.zeros(len(views), dtype=torch.int64),
             image_offset=torch.tensor([view.offset for view in views]),
             image_camera=torch.tensor([view.place for view in views]),
+            image_space=torch.tensor([self._space(clouds[0].frame.scene, view) for view in views]),
             superpixels=torch.from_numpy(np.stack(maps).astype(np.int32)) if maps else None,
             pair_point=torch.cat(point_pairs),
             pair_image=joined["image"],
             pair_pixel=joined["pixel"],
-            # world cells are named by 63-bit keys; within the sample their order is name enough
-            pair_region=torch.unique(joined["region"], return_inverse=True)[1]
-            if self.region == "world_cell"
-            else joined["region"],
+            pair_region=joined["region"],
             view_size=self.views.size,
             region_scope=self.region_scope,
             tokens=tuple(cloud.frame.token for cloud in clouds),

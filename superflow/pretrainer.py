@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from .batch import Batch
 from .camera.cache import FeatureCache
 from .cloud_passes import PointFeatures, check_rules, encode_clouds
+from .distributed import world_mean, world_size, world_sum
 from .matches import Matches
 from .negatives import LearnedTemperature, NegativeQueue
 from .objectives import OBJECTIVES
@@ -113,10 +114,14 @@ class Pretrainer(nn.Module):
             if term.options.pop("learn_temperature", False):
                 self.temperatures[term.name] = LearnedTemperature(term.options.pop("temperature", 0.07))
             if size := term.options.pop("queue", None):
-                self.queues[term.name] = NegativeQueue(size, width)
+                seen = 0 if term.options.get("tolerance") is None else source
+                self.queues[term.name] = NegativeQueue(size, width, seen)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Weighted sum of the objectives under ``loss``, each one, and how many pairs and rows carried them."""
+        """Weighted sum of the objectives under ``loss``, each one, and how many pairs and rows carried them.
+
+        Every rank reports the joint batch, so that all log the same and stop at the same step; gradients are its own.
+        """
         voxels = encode_clouds(self.student, batch, self.batch_norm)
         images = self.image_features(batch)
         # mixed precision is for the networks: sums over thousands of points and logits need float32
@@ -125,15 +130,23 @@ class Pretrainer(nn.Module):
                 batch, PointFeatures(voxels.features.float(), voxels.inverse), images.float()
             )
             terms = {term.name: self._term(term, matches) for term in self.objectives}
-        total = sum(term.weight * terms[term.name] for term in self.objectives)
+        weighted = (term.weight * terms[term.name] for term in self.objectives)
+        total = sum(weighted, start=batch.points.new_zeros(()))
         for queue in self.queues.values():
             queue.commit()
 
         rows = 0 if matches.points is None else int((matches.points[matches.slot(0)] > 0).sum())
-        counts = {"pairs": float(len(batch.pair_point)), "rows": float(rows)}
-        logged = {name: value.detach() for name, value in terms.items()}
-        logged |= {f"{name}_temperature": self.temperatures[name]().detach() for name in self.temperatures}
-        return {"loss": total, **logged, **counts, "_features": voxels.features.detach()}
+        report = self._of_all_ranks(total, terms, pairs=len(batch.pair_point), rows=rows)
+        return report | {"_features": voxels.features.detach()}
+
+    def _of_all_ranks(self, total: Tensor, terms: dict[str, Tensor], **counts: int) -> dict[str, Any]:
+        """What `loss` returns of these values: the joint batch's, with the gradient of the own."""
+        loss, *values = world_mean(torch.stack([total, *terms.values()]))
+        sums = world_sum(total.new_tensor(list(counts.values()), dtype=torch.int64)).tolist()
+        report: dict[str, Any] = {"loss": total if world_size() == 1 else total + (loss - total.detach())}
+        report |= zip(terms, values)
+        report |= {f"{name}_temperature": self.temperatures[name]().detach() for name in self.temperatures}
+        return report | dict(zip(counts, map(float, sums)))
 
     def _term(self, term: Term, matches: Matches) -> Tensor:
         """One objective's value, with what it remembers and learns."""
@@ -169,7 +182,8 @@ class Pretrainer(nn.Module):
             points = self._normalized(embedded, "before")
             pooled, counts = pool_points(points, voxels.inverse, batch, table, **self.pooling)
             found |= {"superpoints": self._normalized(pooled, "after"), "points": counts}
-            found["teacher_rows"] = self._teacher_rows(images, batch, table)
+            if any(term.options.get("tolerance") is not None for term in self.objectives):
+                found["teacher_rows"] = self._teacher_rows(images, batch, table)
         if "superpixels" in self.reads:
             if self.pixels == "hit":
                 pooled, counts = self._pool_hits(pair_pixel, batch, table)
@@ -187,25 +201,21 @@ class Pretrainer(nn.Module):
 
     def _pool_all(self, images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
         """Superpixels from all their pixels: by one sparse matrix, or by the published per-pixel route."""
-        if batch.superpixels is None:
-            raise ValueError(
-                'pixels="all" needs superpixel maps; regions without maps have pixels="hit" only'
-            )
+        _needs_maps(batch)
         if self.normalize == "after":
             raw, counts = pool_patches(images, batch, table)
             return self.image_head(raw), counts
         embedded = self.image_head(images.movedim(1, -1)).movedim(-1, 1)
         return pool_pixels(embedded, batch, table)
 
-    def _teacher_rows(self, images: Tensor, batch: Batch, table: RegionTable) -> Tensor | None:
-        """(rows, T) teacher means at time 0, where an objective compares regions by them."""
-        if not any("tolerance" in term.options for term in self.objectives):
-            return None
+    def _teacher_rows(self, images: Tensor, batch: Batch, table: RegionTable) -> Tensor:
+        """(rows, T) teacher means over all times: a region that only a neighbour saw looks like something, too."""
         if self.pixels == "hit":
-            raw, _ = pool_hits(sample_pixels(images, batch, batch.view_size), batch, table)
+            raw, counts = pool_hits(sample_pixels(images, batch, batch.view_size), batch, table)
         else:
-            raw, _ = pool_patches(images, batch, table)
-        return raw[table.offsets.index(0)]
+            _needs_maps(batch)
+            raw, counts = pool_patches(images, batch, table)
+        return (raw * counts[:, :, None]).sum(0) / counts.sum(0).clamp(min=1)[:, None]
 
     def _normalized(self, features: Tensor, stage: str) -> Tensor:
         return F.normalize(features, dim=-1) if self.normalize in (stage, "both") else features
@@ -228,6 +238,11 @@ class Term(NamedTuple):
     options: dict[str, Any]
     reads: frozenset[str]
     function: Callable[..., Tensor]
+
+
+def _needs_maps(batch: Batch) -> None:
+    if batch.superpixels is None:
+        raise ValueError('pixels="all" needs superpixel maps; regions without maps have pixels="hit" only')
 
 
 def _terms(objectives: Sequence[Mapping[str, Any]]) -> list[Term]:

@@ -42,17 +42,18 @@ class RegionTable:
     row: (P,) int64 region row of each pair, -1 where the pair's region is ignored.
     ids: (R,) int64 region id of each row as in the files; equal in several clips for class-like ids.
     owner: (R,) int64 image, clip or 0 that the row belongs to, after ``scope``.
-    meaning: within what equal ids mean the same region, see `batch.Batch.region_scope`.
+    names: (R,) int64, equal where two rows are the same region: the same class, the same place of the same scene, the
+        same superpixel of the same image; in other clips, steps and processes too (`batch.Batch.image_space`).
     slots: list of (offset, dense), sparse clouds first, by offset; cloud_slot: (K,) int64 slot of each cloud.
     """
 
     row: Tensor
     ids: Tensor
     owner: Tensor
+    names: Tensor
     scope: str
     slots: list[tuple[int, bool]]
     cloud_slot: Tensor
-    meaning: str = "batch"
 
     @property
     def offsets(self) -> list[int]:
@@ -70,7 +71,8 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
         ignore: ids that are no region, such as the "other" class of a segmenter.
 
     Raises:
-        ValueError: an unknown scope, one that joins ids which mean different things, or a batch without pairs.
+        ValueError: an unknown scope, one that joins ids which mean different things, a batch without pairs, or one that
+            does not say in what its ids are counted.
     """
     if scope not in SCOPES:
         raise ValueError(f"region scope {scope!r} is unknown; use one of {', '.join(SCOPES)}")
@@ -80,6 +82,11 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
         raise ValueError(
             f"region scope {scope!r} would join regions that share nothing but a number: ids mean the same "
             f"within one {batch.region_scope} only; set model.region.scope={batch.region_scope!r}"
+        )
+    if batch.image_space is None and batch.region_scope != "batch":
+        raise ValueError(
+            f"ids mean the same within one {batch.region_scope} only, and the batch does not say in which: give "
+            "image_space"
         )
     # int64 throughout: ids plus offsets must not wrap in the small dtype of the files
     region = batch.pair_region.to(torch.int64)
@@ -92,16 +99,21 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
         owner = batch.image_clip[batch.pair_image]
     else:
         owner = torch.zeros_like(region)
-    span = int(region.max()) + 1 if len(region) else 1
-    unique, inverse = torch.unique(owner[valid] * span + region[valid], return_inverse=True)
+    # ranks instead of ids: those of world cells fill 63 bits and leave no room for the owner
+    known, rank = torch.unique(region[valid], return_inverse=True)
+    unique, inverse = torch.unique(owner[valid] * len(known) + rank, return_inverse=True)
     row = torch.full_like(region, -1)
     row[valid] = inverse
+    span = max(len(known), 1)
+    ids, names = known[unique % span], torch.zeros_like(unique)
+    if batch.image_space is not None:
+        names[inverse] = batch.image_space[batch.pair_image[valid]]
     keys = torch.stack([batch.cloud_dense.to(torch.int64), batch.cloud_offset], dim=1)
     # slots of all ranks: every rank then runs the same terms, and so the same collectives
     slots = torch.unique(gather_rows(keys)[0], dim=0)
     cloud_slot = (keys[:, None] == slots[None]).all(2).to(torch.int64).argmax(1)
-    names = [(int(offset), bool(dense)) for dense, offset in slots.tolist()]
-    return RegionTable(row, unique % span, unique // span, scope, names, cloud_slot, batch.region_scope)
+    kinds = [(int(offset), bool(dense)) for dense, offset in slots.tolist()]
+    return RegionTable(row, ids, unique // span, names ^ ids, scope, kinds, cloud_slot)
 
 
 def pool_points(

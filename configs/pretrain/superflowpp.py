@@ -4,10 +4,10 @@
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_pretrain.py"]
 
 model = dict(
-    objectives=[
-        dict(type="spatial", temperature=0.2, max_rows=4096),
-        dict(type="temporal", temperature=0.2, max_rows=4096),
-        dict(type="cross_temporal", temperature=0.2, max_rows=4096),
+    objectives=[  # a place that another clip of the street sees, too, is no negative of itself
+        dict(type="spatial", temperature=0.2, max_rows=4096, same_id="ignored"),
+        dict(type="temporal", temperature=0.2, max_rows=4096, same_id="ignored"),
+        dict(type="cross_temporal", temperature=0.2, max_rows=4096, same_id="ignored"),
         dict(type="dense_to_sparse", kind="cosine", weight=0.25),
     ],
     region=dict(scope="clip"),

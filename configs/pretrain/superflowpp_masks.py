@@ -7,10 +7,10 @@
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/nuscenes_pretrain.py"]
 
 model = dict(
-    objectives=[
-        dict(type="spatial"),
-        dict(type="temporal"),
-        dict(type="cross_temporal"),
+    objectives=[  # a class in other clips is no negative of itself: of 32 clips, 31 would be
+        dict(type="spatial", same_id="ignored"),
+        dict(type="temporal", same_id="ignored"),
+        dict(type="cross_temporal", same_id="ignored"),
         dict(type="dense_to_sparse", kind="cosine"),  # as the paper writes it
     ],
     region=dict(scope="clip"),

@@ -5,10 +5,10 @@
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pretrain.py"]
 
 model = dict(
-    objectives=[
-        dict(type="spatial", temperature=0.2, max_rows=1024),
-        dict(type="temporal", temperature=0.2, max_rows=1024),
-        dict(type="cross_temporal", temperature=0.2, max_rows=1024),
+    objectives=[  # same_id: in larger batches, a place that another clip sees, too, is no negative of itself
+        dict(type="spatial", temperature=0.2, max_rows=1024, same_id="ignored"),
+        dict(type="temporal", temperature=0.2, max_rows=1024, same_id="ignored"),
+        dict(type="cross_temporal", temperature=0.2, max_rows=1024, same_id="ignored"),
         dict(type="dense_to_sparse", kind="cosine", weight=0.25),
     ],
     region=dict(scope="clip"),

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from superflow.batch import Batch
+from superflow.regions import RegionTable
 
 POINTS, PAIRS, VIEW, GRID = 12, 20, (8, 12), (4, 6)
 OFFSETS, CAMERAS, CHANNELS = (-1, 0, 1), 2, 5
@@ -72,6 +73,12 @@ class Fixed(nn.Module):
         return images
 
 
+def table_of(ids: Tensor, slots: list[tuple[int, bool]], *, space: int | Tensor = 0) -> RegionTable:
+    """A table of one clip whose rows have these ids, and no pairs."""
+    nothing = torch.zeros(0, dtype=torch.int64)
+    return RegionTable(nothing, ids, torch.zeros_like(ids), ids ^ space, "clip", slots, nothing)
+
+
 def make_clip(seed: int, *, offsets: tuple[int, ...] = OFFSETS, dense: bool = True, ids: int = 6) -> Batch:
     """One clip: a cloud a time and a dense one, two images a time, random pairs with the ids under their pixels."""
     generator = torch.Generator().manual_seed(seed)
@@ -97,6 +104,7 @@ def make_clip(seed: int, *, offsets: tuple[int, ...] = OFFSETS, dense: bool = Tr
         image_clip=torch.zeros(len(images), dtype=torch.int64),
         image_offset=torch.tensor([offset for offset, _ in images]),
         image_camera=torch.tensor([camera for _, camera in images]),
+        image_space=torch.zeros(len(images), dtype=torch.int64),
         superpixels=maps,
         pair_point=torch.cat(point),
         pair_image=pair_image,

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 
-from superflow.distributed import gather_rows, rank, world_size, world_sum
+from superflow.distributed import gather_rows, rank, world_mean, world_size, world_sum
 
 ROWS = {0: 3, 1: 5}  # rows differ between ranks
 
@@ -60,6 +60,7 @@ def worker(process: int, folder: str) -> None:
             "gathered": gathered,
             "position": position,
             "sum": world_sum(torch.tensor([1.0, float(process)])),
+            "mean": world_mean(torch.tensor([1.0, float(process)])),
         },
         Path(folder) / f"{process}.pt",
     )
@@ -90,6 +91,7 @@ def test_mistake_44_two_ranks_gathered_equal_the_joint_batch(tmp_path: Path) -> 
     assert first["gathered"].tolist() == second["gathered"].tolist() == [0, 1, 2, 10, 11, 12, 13, 14]
     assert (first["position"], second["position"]) == (0, 3)
     assert first["sum"].tolist() == second["sum"].tolist() == [2.0, 1.0]
+    assert first["mean"].tolist() == second["mean"].tolist() == [1.0, 0.5]
 
 
 def test_a_single_process_gets_its_own_rows() -> None:
@@ -99,6 +101,8 @@ def test_a_single_process_gets_its_own_rows() -> None:
     assert (start, rank(), world_size()) == (0, 0, 1)
     assert world_sum(rows).tolist() == rows.tolist()
     assert not world_sum(rows).requires_grad
+    assert world_mean(rows).tolist() == rows.tolist()
+    assert not world_mean(rows).requires_grad
 
 
 if __name__ == "__main__":

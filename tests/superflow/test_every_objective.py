@@ -7,11 +7,11 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
+from small_batch import table_of
 
 from superflow.matches import Matches
 from superflow.negatives import NegativeQueue
 from superflow.objectives import OBJECTIVES
-from superflow.regions import RegionTable
 
 ROWS, CHANNELS, PAIRS = 9, 6, 40
 # two neighbours and a dense cloud; sparse slots first, by offset
@@ -25,12 +25,8 @@ def matches(seed: int = 0) -> Matches:
     points[:, :3] = 2.0
     pixels = torch.randint(0, 4, (3, ROWS), generator=draw).float()
     pixels[:, :3] = 2.0
-    nothing = torch.zeros(0, dtype=torch.int64)
-    table = RegionTable(
-        nothing, torch.arange(ROWS), torch.zeros(ROWS, dtype=torch.int64), "clip", SLOTS, nothing
-    )
     return Matches(
-        table=table,
+        table=table_of(torch.arange(ROWS), SLOTS),
         superpoints=torch.randn(len(SLOTS), ROWS, CHANNELS, generator=draw, requires_grad=True),
         points=points,
         superpixels=torch.randn(3, ROWS, CHANNELS, generator=draw, requires_grad=True),

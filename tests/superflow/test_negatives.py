@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch.nn.functional as F
 from small_batch import Fixed
 
 from superflow.batch import collate
-from superflow.negatives import LearnedTemperature, NegativeQueue
+from superflow.negatives import Content, LearnedTemperature, NegativeQueue
 from superflow.objectives import spatial
 from superflow.pretrainer import Pretrainer
 
@@ -25,6 +26,10 @@ def scene(q: torch.Tensor, k: torch.Tensor, ids: torch.Tensor):
     from test_objectives import matches
 
     return matches([(0, False)], q[None], k[None], ids=ids)
+
+
+def content(names: torch.Tensor, teacher: torch.Tensor | None = None) -> Content:
+    return Content(names, torch.zeros(len(names), 0) if teacher is None else teacher)
 
 
 def slow_loss(q, k, ids, old, old_ids, temperature, *, same_id: str) -> float:
@@ -43,6 +48,15 @@ def slow_loss(q, k, ids, old, old_ids, temperature, *, same_id: str) -> float:
     return total
 
 
+def test_what_the_teacher_saw_travels_with_the_queue_only_where_it_is_compared(student):
+    plain, tolerant = (
+        model_with(student, {"type": "spatial", "queue": 16, "tolerance": tolerance})
+        for tolerance in (None, 0.5)
+    )
+    assert "queues.spatial.teacher" not in plain.state_dict()  # files of earlier runs go on
+    assert tolerant.state_dict()["queues.spatial.teacher"].shape == (16, Fixed.channels)
+
+
 @pytest.mark.parametrize("same_id", ["negative", "ignored"])
 def test_queued_rows_are_further_negatives(same_id):
     queue, ids = NegativeQueue(7, CHANNELS), torch.tensor([3, 1, 3])
@@ -59,6 +73,30 @@ def test_queued_rows_are_further_negatives(same_id):
     assert float(found) > slow_loss(*steps[-1], ids, old[:0], old_ids[:0], 0.3, same_id=same_id) + 0.1
 
 
+def test_queued_rows_that_the_teacher_finds_alike_are_no_negatives():
+    queue, ids, tolerance = NegativeQueue(7, CHANNELS, 3), torch.arange(3), 0.3
+    old, old_teacher, dropped = torch.zeros(0, CHANNELS), torch.zeros(0, 3), 0
+    for step in range(4):
+        q, k = unit(3, 2 * step), unit(3, 2 * step + 1)
+        teacher = torch.randn(3, 3, generator=torch.Generator().manual_seed(step))
+        matches = replace(scene(q, k, ids), teacher_rows=teacher)
+        found = spatial(matches, temperature=0.3, tolerance=tolerance, queue=queue)
+        queue.commit()
+        columns, shown, total = torch.cat([k, old]), torch.cat([teacher, old_teacher]), 0.0
+        for i in range(3):
+            kept = [
+                j
+                for j in range(len(columns))
+                if j == i or float(F.cosine_similarity(teacher[i], shown[j], dim=0)) <= tolerance
+            ]
+            dropped += len(columns) - len(kept)
+            exponentials = [math.exp(float(q[i] @ columns[j]) / 0.3) for j in kept]
+            total -= math.log(math.exp(float(q[i] @ k[i]) / 0.3) / sum(exponentials)) / 3
+        assert float(found) == pytest.approx(total, rel=1e-5)
+        old, old_teacher = torch.cat([old, k])[-7:], torch.cat([old_teacher, teacher])[-7:]
+    assert dropped > 5
+
+
 def test_rows_of_a_step_wait_for_its_end():
     """Else a place would be a negative of itself at the next time of the same clip."""
     queue, ids = NegativeQueue(8, CHANNELS), torch.arange(3)
@@ -71,12 +109,12 @@ def test_rows_of_a_step_wait_for_its_end():
 
 def test_more_rows_than_the_queue_holds_leave_the_newest():
     queue = NegativeQueue(4, 1)
-    queue.push(torch.arange(9.0)[:, None], torch.arange(9))
+    queue.push(torch.arange(9.0)[:, None], content(torch.arange(9)))
     queue.commit()
     assert sorted(queue.columns()[0].flatten().tolist()) == [5, 6, 7, 8]
-    queue.push(torch.tensor([[9.0]]), torch.tensor([9]))
+    queue.push(torch.tensor([[9.0]]), content(torch.tensor([9])))
     queue.commit()
-    assert sorted(queue.columns()[1].tolist()) == [6, 7, 8, 9]
+    assert sorted(queue.columns()[1].names.tolist()) == [6, 7, 8, 9]
 
 
 def test_evaluation_leaves_the_queue_alone(student, clip):

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from small_batch import table_of
 
 from superflow.batch import collate
 from superflow.contrast import info_nce
@@ -20,7 +21,6 @@ from superflow.objectives import (
     spatial,
     temporal,
 )
-from superflow.regions import RegionTable
 
 
 def rows(count: int, channels: int, seed: int) -> torch.Tensor:
@@ -41,14 +41,7 @@ def slow_info_nce(a, b, temperature, dropped=lambda i, j: False) -> float:
 
 def matches(slots, q, k, q_count=None, k_count=None, ids=None) -> Matches:
     count = q.shape[1]
-    table = RegionTable(
-        row=torch.zeros(0, dtype=torch.int64),
-        ids=torch.arange(count) if ids is None else ids,
-        owner=torch.zeros(count, dtype=torch.int64),
-        scope="clip",
-        slots=slots,
-        cloud_slot=torch.arange(len(slots)),
-    )
+    table = table_of(torch.arange(count) if ids is None else ids, slots)
     ones = torch.ones(len(slots), count)
     return Matches(
         table=table,
@@ -73,14 +66,14 @@ def test_info_nce_is_the_definition(count, temperature):
 def test_mistake_29_a_masked_negative_is_gone_not_zero():
     a = F.normalize(rows(5, 6, 1), dim=1)
     b = F.normalize(rows(5, 6, 2), dim=1).requires_grad_()
-    tolerated = torch.zeros(5, 5, dtype=torch.bool)
-    tolerated[:, 3] = True
-    loss = info_nce(a, b, tolerated=tolerated)
+    dropped = torch.zeros(5, 5, dtype=torch.bool)
+    dropped[:, 3] = True
+    loss = info_nce(a, b, dropped=dropped)
     assert float(loss.detach()) == pytest.approx(
         slow_info_nce(a, b.detach(), 0.07, lambda i, j: j == 3), rel=1e-5
     )
     # row 3 keeps its own positive; only there may column 3 receive a gradient
-    loss_without = info_nce(a[[0, 1, 2, 4]], b[[0, 1, 2, 4]], tolerated=None)
+    loss_without = info_nce(a[[0, 1, 2, 4]], b[[0, 1, 2, 4]])
     grad = torch.autograd.grad(loss * 5 - loss_without * 4, b)[0]
     row3 = torch.autograd.grad(-torch.log_softmax((a[3] @ b.T / 0.07), dim=0)[3], b)[0]
     assert torch.allclose(grad, row3, atol=1e-4)
@@ -109,12 +102,16 @@ def test_equal_ids_can_be_further_positives():
         spatial(scene, same_id="same")
 
 
-def test_ids_that_count_anew_in_each_clip_are_not_compared():
-    scene = matches([(0, False)], rows(4, 6, 1)[None], rows(4, 6, 2)[None])
-    cells = replace(scene, table=replace(scene.table, meaning="clip"))
-    assert float(spatial(cells)) == float(spatial(scene))
-    with pytest.raises(ValueError, match=r'within one clip only; leave it at "negative"'):
-        spatial(cells, same_id="ignored")
+@pytest.mark.parametrize(("spaces", "same"), [((7, 7), True), ((7, 8), False)])
+def test_equal_ids_are_one_region_only_where_they_are_counted_together(spaces, same):
+    """Cells of one scene seen in two clips; or cells of two scenes that happen to have one number."""
+    q, k = F.normalize(rows(8, 6, 1), dim=1), F.normalize(rows(8, 6, 2), dim=1)
+    scene = matches([(0, False)], q[None], k[None])
+    space = torch.tensor(spaces).repeat_interleave(4)
+    table = table_of(torch.arange(4).repeat(2), [(0, False)], space=space)
+    wanted = slow_info_nce(q, k, 0.2, lambda i, j: same and i % 4 == j % 4)
+    found = spatial(replace(scene, table=table), same_id="ignored", temperature=0.2)
+    assert float(found) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_spatial_is_the_mean_over_times_of_filled_rows():

@@ -149,7 +149,8 @@ def test_world_cells_name_the_same_place_at_all_times(index):
             cells.setdefault(region, set()).add(tuple(np.floor(world).astype(int)))
     assert all(len(found) == 1 for found in cells.values())
     times = batch.cloud_offset[batch.cloud[batch.pair_point]]
-    shared = [len(times[batch.pair_region == region].unique()) for region in range(200)]
+    some = batch.pair_region.unique()[:200]
+    shared = [len(times[batch.pair_region == region].unique()) for region in some]
     assert max(shared) == 3
 
 

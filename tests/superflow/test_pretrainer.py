@@ -172,12 +172,40 @@ def test_a_teacher_sees_all_images_in_one_pass_without_gradient(student, clip):
 @pytest.mark.parametrize("pixels", ["all", "hit"])
 def test_tolerance_reads_the_teacher(student, clip, pixels):
     batch = clip(0)
-    plain = pretrainer(student, [{"type": "spatial"}], pixels=pixels)
+    plain = pretrainer(student, [{"type": "spatial", "tolerance": None}], pixels=pixels)
     tolerant = pretrainer(student, [{"type": "spatial", "tolerance": -1.1}], pixels=pixels)
     assert plain.match(batch, student(batch.points, batch.cloud, 4), batch.images).teacher_rows is None
     # every row is tolerated as a negative: only the positive is left
     assert float(tolerant.loss(batch)["loss"].detach()) == pytest.approx(0, abs=1e-6)
     assert float(plain.loss(batch)["loss"].detach()) > 0.1
+
+
+@pytest.mark.parametrize("pixels", ["all", "hit"])
+def test_what_the_teacher_sees_of_a_region_is_its_mean_over_all_times(student, clip, pixels):
+    """Also of a region that only a neighbour saw: it is alike or not like every other."""
+    batch = clip(0)
+    time, region = batch.image_offset[batch.pair_image], 2
+    batch = replace(
+        batch, pair_region=torch.where((time == 0) & (batch.pair_region == region), -1, batch.pair_region)
+    )
+    model = pretrainer(student, [{"type": "spatial", "tolerance": 0.5}], pixels=pixels)
+    found = model.match(batch, student(batch.points, batch.cloud, 4), batch.images)
+    full = F.interpolate(batch.images, batch.view_size, mode="bilinear", align_corners=False)
+    dense = batch.cloud_dense[batch.cloud[batch.pair_point]]
+    assert not found.points[found.slot(0), found.table.ids == region].any()
+    for row, name in enumerate(found.table.ids.tolist()):
+        if pixels == "all":
+            image, v, u = torch.nonzero(batch.superpixels == name).T
+        else:
+            mine = (batch.pair_region == name) & ~dense
+            image, (u, v) = batch.pair_image[mine], batch.pair_pixel[mine].long().T
+        assert torch.allclose(found.teacher_rows[row], full[image, :, v, u].mean(0), atol=1e-5)
+
+
+def test_tolerance_over_all_pixels_needs_maps(student, clip):
+    model = pretrainer(student, [{"type": "temporal", "tolerance": 0.5}])
+    with pytest.raises(ValueError, match='pixels="all" needs superpixel maps'):
+        model.loss(replace(clip(0), superpixels=None))
 
 
 def test_unknown_objective_names_the_known(student):

@@ -42,7 +42,7 @@ def test_mistake_23_ids_that_mean_different_things_are_not_joined(clip, scope, m
         ValueError, match=f"same within one {meaning} only; set model.region.scope='{meaning}'"
     ):
         region_table(batch, scope=scope)
-    assert region_table(batch, scope=meaning).meaning == meaning
+    region_table(batch, scope=meaning)
 
 
 @pytest.mark.parametrize("scope", ["image", "clip", "batch"])

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import torch
+from small_batch import table_of
 
 from superflow.contrast import contrast
 from superflow.matches import Matches
-from superflow.regions import RegionTable
 
 
 def made(rows: int, members: torch.Tensor) -> tuple[Matches, torch.Tensor]:
     """Matches of one time whose row i has ``members[i]`` points, and orthogonal features of all rows."""
-    nothing = torch.zeros(0, dtype=torch.int64)
-    table = RegionTable(
-        nothing, torch.arange(rows), torch.zeros(rows, dtype=torch.int64), "clip", [(0, False)], nothing
-    )
+    table = table_of(torch.arange(rows), [(0, False)])
     return Matches(table=table, points=members[None], pixels=members[None]), torch.eye(rows)
 
 
