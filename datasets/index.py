@@ -17,7 +17,7 @@ from ..geometry import Transform, rotation_z
 from .card import DatasetCard
 from .complete import KEY_FRAMES_ONLY
 from .frame import Boxes, Camera, Clip, Frame
-from .read import read_image, read_labels, read_points
+from .read import read_bytes, read_image, read_labels, read_points
 from .selection import select_rows
 from .store import PREPARE, Columns, read_columns, read_header
 
@@ -231,6 +231,15 @@ class LogIndex:
             labels=self._labels(row, len(cloud)) if labels and points else None,
             boxes=self.boxes(row) if boxes else None,
         )
+
+    def labels(self, row: int) -> NDArray[np.uint8] | None:
+        """(N,) train ids of a scan, 255 = ignore, from its label file alone; None where it has none.
+
+        Raises:
+            InputError: the file cannot be read.
+        """
+        path = self.label_path(self._check(row))
+        return None if path is None else self.card.label_map[np.frombuffer(read_bytes(path), dtype=np.uint8)]
 
     def clip(
         self,

@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, OutOfReachError
 
 Reduce = Literal["mean", "first"]
 
@@ -266,7 +266,8 @@ def voxelize(xyz: Tensor, cloud: Tensor, grid: Grid, *, num_clouds: int | None =
         num_clouds: clouds of the batch, those without points included; by default the largest ``cloud`` + 1.
 
     Raises:
-        InputError: a coordinate is not finite or outside the grid, or a cloud index is out of range.
+        OutOfReachError: a coordinate is not finite or outside the grid.
+        InputError: a cloud index is out of range.
     """
     if xyz.ndim != 2 or xyz.shape[1] < 3 or cloud.shape != xyz.shape[:1]:
         raise InputError(
@@ -280,7 +281,7 @@ def voxelize(xyz: Tensor, cloud: Tensor, grid: Grid, *, num_clouds: int | None =
     inside = (index >= low) & (index < high)  # false for NaN
     known = (cloud >= 0) & (cloud < min(num_clouds, MAX_CLOUDS))
     if not bool(inside.all() & known.all()):
-        _explain(xyz, cloud, inside.all(1) & known, num_clouds)
+        _explain(xyz, cloud, inside.all(1), known, num_clouds)
     cells = torch.cat([cloud[:, None], index.long() - low], 1)
     keys, order = pack_keys(cells, grid.shape).sort(stable=True)
     first = torch.ones_like(keys, dtype=torch.bool)
@@ -301,11 +302,13 @@ def voxelize(xyz: Tensor, cloud: Tensor, grid: Grid, *, num_clouds: int | None =
     )
 
 
-def _explain(xyz: Tensor, cloud: Tensor, inside: Tensor, num_clouds: int) -> None:
-    row = int((~inside).nonzero()[0])
+def _explain(xyz: Tensor, cloud: Tensor, inside: Tensor, known: Tensor, num_clouds: int) -> None:
+    bad = ~(inside & known)
+    row = int(bad.nonzero()[0])
     place = [round(value, 3) for value in xyz[row, :3].tolist()]
-    raise InputError(
-        f"{int((~inside).sum())} of {len(xyz)} points cannot be voxelised, the first is row {row} at {place} of "
+    kind = InputError if bool(inside.all()) else OutOfReachError
+    raise kind(
+        f"{int(bad.sum())} of {len(xyz)} points cannot be voxelised, the first is row {row} at {place} of "
         f"cloud {int(cloud[row])} of {num_clouds}; remove points that are not finite or kilometres away, and give "
         f"clouds 0 to {min(num_clouds, MAX_CLOUDS) - 1}"
     )

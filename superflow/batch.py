@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .sources import Source
+
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -56,6 +58,7 @@ class Batch:
         "batch"  # within what equal pair_region mean the same region: an image, a clip, everything
     )
     tokens: tuple[str, ...] = ()  # of the clouds' frames, for reports
+    sources: tuple[tuple[Source, ...], ...] = ()  # of each cloud, the scans whose points it holds
 
     @property
     def num_clouds(self) -> int:
@@ -120,4 +123,5 @@ def collate(samples: Sequence[Batch]) -> Batch:
         view_size=view_size,
         region_scope=region_scope,
         tokens=tuple(token for sample in samples for token in sample.tokens),
+        sources=tuple(parts for sample in samples for parts in sample.sources),
     )

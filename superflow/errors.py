@@ -20,6 +20,10 @@ class MissingFileError(InputError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+class OutOfReachError(InputError):
+    """A point that no voxel of a grid can hold: it is not finite, or far away."""
+
+
 def suggest(name: str, known: Iterable[str], *, noun: str = "known one") -> str:
     """``; the nearest known one is 'width'``, to end a clause about a wrong ``name``; empty where nothing is known."""
     near = max(

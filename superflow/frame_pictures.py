@@ -27,6 +27,7 @@ from .picture import (
     similarity_key,
     write_png,
 )
+from .sources import Source, named, source_of
 
 AROUND = ("FRONT_LEFT", "FRONT", "FRONT_RIGHT", "BACK_LEFT", "BACK", "BACK_RIGHT")
 
@@ -87,7 +88,7 @@ def write_frame_pictures(
         card.classes,
         card.palette,
         options,
-        _extract(frame, options) if {"features", "similarity"} & set(wanted) else None,
+        _extract(frame, source_of(index, row), options) if {"features", "similarity"} & set(wanted) else None,
     )
     for what in wanted:
         for view, image in DRAWERS[what](subject):
@@ -179,12 +180,13 @@ def _possible(frame: Frame, options: PictureOptions) -> Iterator[str]:
         yield "superpixels"
 
 
-def _extract(frame: Frame, options: PictureOptions) -> NDArray[np.float32]:
+def _extract(frame: Frame, source: Source, options: PictureOptions) -> NDArray[np.float32]:
     from .hub import load
 
     if options.backbone is None:
         raise InputError("features were asked for without --backbone; give an exported file or a checkpoint")
-    return load(options.backbone).extract(frame.points, intensity="0..1")
+    with named(frame.points, source):
+        return load(options.backbone).extract(frame.points, intensity="0..1")
 
 
 def _both(

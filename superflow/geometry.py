@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .errors import OutOfReachError
+
 Transform = NDArray[np.float64]
 _BITS = (24, 24, 15)  # of x, y, z of a packed voxel; 63 in all, so that a key is a non-negative int64
 
@@ -90,13 +92,13 @@ def voxel_keys(xyz: NDArray, size_m: float) -> NDArray[np.int64]:
         size_m: edge of a voxel [m].
 
     Raises:
-        ValueError: a coordinate is not finite, or the points lie further apart than that.
+        OutOfReachError: a coordinate is not finite, or the points lie further apart than that.
     """
     cells = np.floor(np.asarray(xyz, dtype=np.float64) / size_m)
     span = np.array([1 << bits for bits in _BITS], dtype=np.float64)
     extent = np.ptp(cells, axis=0) if len(cells) else np.zeros(3)
     if not bool((extent < span).all()) or not bool((np.abs(cells) < 2.0**52).all()):  # False also for NaN
-        raise ValueError(
+        raise OutOfReachError(
             f"coordinates up to {np.abs(xyz).max():g} m, {(extent * size_m).max():g} m apart, "
             f"cannot be packed into voxels of {size_m} m; look for wrong poses or units"
         )

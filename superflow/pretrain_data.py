@@ -23,6 +23,7 @@ from .lidar.augment import augment
 from .limits import Count, Limits
 from .pairing import id_space, ids_under, nearest_of_region, world_cells
 from .protocol import data_record
+from .sources import Source, named, source_of
 
 _log = logging.getLogger(__name__)
 
@@ -171,12 +172,23 @@ class PretrainDataset:
                 f"frame {frame.token} of {frame.scene} has no camera image, and pretraining needs some; "
                 "choose other frames in train_dataloader.dataset.frames"
             )
-        return self._assemble(clouds, views, generator)
+        return self._assemble(clouds, views, self._sources(clouds, rows), generator)
 
     def _draw_cameras(self, row: int, generator: np.random.Generator) -> list[str]:
         channels = self.clouds.channels(row)
         count = len(channels) if self.cameras_per_clip is None else min(self.cameras_per_clip, len(channels))
         return [channels[place] for place in generator.permutation(len(channels))[:count]]
+
+    def _sources(self, clouds: list[ClipCloud], rows: Mapping[int, int]) -> list[tuple[Source, ...]]:
+        """Of each cloud, the scans that its points are from; ``rows`` by offset."""
+        around = self.index.sweeps(rows[0], self.clouds.sweeps, after=self.clouds.sweeps_after)
+        return [
+            tuple(
+                source_of(self.index, row, seen_at=rows[cloud.offset])
+                for row in (rows[cloud.offset], *(around if cloud.dense else ()))
+            )
+            for cloud in clouds
+        ]
 
     def _views(
         self, clouds: list[ClipCloud], channels: list[str], generator: np.random.Generator
@@ -225,12 +237,19 @@ class PretrainDataset:
             return id_space(scene, f"{float(self.cell_m)} m")
         return 0 if self.region_scope == "batch" else id_space(view.token)
 
-    def _assemble(self, clouds: list[ClipCloud], views: list[View], generator: np.random.Generator) -> Batch:
+    def _assemble(
+        self,
+        clouds: list[ClipCloud],
+        views: list[View],
+        sources: list[tuple[Source, ...]],
+        generator: np.random.Generator,
+    ) -> Batch:
         """Pairs, then augmentation: every cloud is turned, mirrored and scaled by a draw of its own."""
         points, point_pairs, parts, first = [], [], [], 0
         center_seed = int(generator.integers(2**62))
-        for cloud in clouds:
-            pairs = self._pairs(cloud, views)
+        for cloud, parts_of in zip(clouds, sources, strict=True):
+            with named(cloud.points, *parts_of, age=cloud.age):
+                pairs = self._pairs(cloud, views)
             if self.shuffle_pairs:
                 pairs["point"] = generator.permutation(pairs["point"])
             own_seed = int(generator.integers(2**62))
@@ -266,4 +285,5 @@ class PretrainDataset:
             view_size=self.views.size,
             region_scope=self.region_scope,
             tokens=tuple(cloud.frame.token for cloud in clouds),
+            sources=tuple(sources),
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .benchmark.arms import run_arms
+from .benchmark.arms import labelled_frames, run_arms
 from .benchmark.plan import Plan, load_plan
 from .benchmark.table import read_results
 from .camera.progress import Progress
@@ -85,6 +85,7 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
     )
     index = stages.run("index", lambda: prepare_index(root, out / "prepared", **options.reading))
     plan = plan_for(index, replace(load_plan(options.plan), teacher=options.teacher), options.max_frames)
+    labelled_frames(plan, index)  # refuses before the work
     stages.run("superpixels", lambda: prepare_superpixels(index, plan.train, workers=options.jobs))
     stages.run("teacher features", lambda: _features(index, plan, options))
     tasks = [(plan, arm, seed, out / "prepared", out / "runs") for seed in options.seeds for arm in plan.arms]

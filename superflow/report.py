@@ -220,13 +220,14 @@ def overview(result: QuickstartResult, row: int) -> np.ndarray:
     from .hub import load
     from .lidar.encoder import LidarEncoder
     from .picture import birds_eye, class_key, sheet
+    from .sources import named, source_of
 
     frame = result.index.frame(row, cameras=())
     pretrained = load(result.backbone)
     torch.manual_seed(0)
     random = LidarEncoder(**pretrained.card.encoder).eval()
     cloud = torch.from_numpy(frame.points)
-    with torch.no_grad():
+    with torch.no_grad(), named(frame.points, source_of(result.index, row)):
         # batch statistics: a random network has no running ones
         untrained = (
             random.train().point_features(cloud, torch.zeros(len(cloud), dtype=torch.int64), 1).numpy()

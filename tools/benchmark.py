@@ -93,10 +93,12 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 
 def _prepare(plan: Plan, args: argparse.Namespace) -> Path:
+    from superflow.benchmark.arms import labelled_frames
     from superflow.preparation import prepare_features, prepare_index, prepare_superpixels
 
     prepared = args.out / "prepared"
     index = prepare_index(args.data, prepared, **log_options(args))
+    labelled_frames(plan, index)  # refuses before the work
     features = prepare_features(index, plan.train, teacher=args.teacher, threads=args.jobs)
     for provider, options in plan.superpixels.items():
         shared = {"features": str(features)} if provider == "clusters" else {}

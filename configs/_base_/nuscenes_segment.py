@@ -11,11 +11,21 @@ model = dict(
         inputs="published",
         reduce="first",
     ),
+    # how far the sensor measures, see nuscenes_pretrain.py; what lies beyond is left out of training and is an error
+    # in evaluation
+    limits=dict(range_m=(0.0, 100.0), height_m=(-30.0, 30.0)),
 )
 train_dataloader = dict(
     batch_size=4,
     num_workers=8,
-    dataset=dict(type="SegmentDataset", index=data_root, selection="train", train=True, raw_intensity=True),
+    dataset=dict(
+        type="SegmentDataset",
+        index=data_root,
+        selection="train",
+        train=True,
+        raw_intensity=True,
+        limits=dict(range_m=(0.0, 100.0), height_m=(-30.0, 30.0)),
+    ),
 )
 val_dataloader = dict(
     batch_size=1,

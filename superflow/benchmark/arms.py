@@ -44,6 +44,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     _claim(result, _made_of(plan, index, config, prepared))
     if result.is_file():
         return read_json(result, AGAIN)
+    labelled = labelled_frames(plan, index)  # refuses before the work
     from ..downstream.features import EncoderFeatures, RawCoordinates
     from ..lidar.encoder import LidarEncoder
 
@@ -66,7 +67,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
         "seed": seed,
         "config": arm.config,
         "training": training,
-        **_measure(plan, index, source, arm, seed, training, watch),
+        **_measure(plan, index, labelled, source, arm, seed, training, watch),
     }
     record |= {"seconds": watch.wall, "cpu_seconds": watch.cpu, **_provenance()}
     with write_atomically(result, "w") as file:
@@ -116,27 +117,33 @@ def _provenance() -> dict[str, Any]:
 
 
 def _measure(
-    plan: Plan, index: Any, source: Any, arm: Arm, seed: int, training: Mapping[str, Any], watch: _Stopwatch
+    plan: Plan,
+    index: Any,
+    labelled: Mapping[str, list[int]],
+    source: Any,
+    arm: Arm,
+    seed: int,
+    training: Mapping[str, Any],
+    watch: _Stopwatch,
 ) -> dict[str, Any]:
     """Probe and vote: the part that is the same for every arm."""
     from ..downstream.probe import ProbeOptions, probe
     from ..downstream.vote_log import evaluate_voting, head_predictor
     from ..downstream.voting import VotingOptions
 
-    train, evaluate = _labelled(index, plan.train), _labelled(index, plan.evaluate)
-    if not train or not evaluate:
+    if not labelled:
         log.warning(
             "%s: without labels in training and evaluation frames there is nothing to probe", index.root
         )
         return {"probe": None, "votes": None}
-    held_out = None if plan.held_out is None else _labelled(index, plan.held_out)
+    train, evaluate = labelled["train"], labelled["evaluate"]
     teacher = training.get("superflow", {}).get("teacher") or {}
     found = probe(
         source,
         index,
         train,
         evaluate,
-        held_out_rows=held_out,
+        held_out_rows=labelled.get("held_out"),
         options=ProbeOptions(place_size_m=plan.new_places_m, seed=seed),
         protocol={"pretraining": arm.name, "teacher": teacher.get("name", "none")},
     )
@@ -155,9 +162,31 @@ def _measure(
     return {"probe": found.record(), "votes": votes}
 
 
-def _labelled(index: Any, frames: Any) -> list[int]:
-    """Rows of ``frames`` that have labels: a probe neither learns from the others nor is judged on them."""
-    return [int(row) for row in index.rows(frames) if index.has_labels(row)]
+def labelled_frames(plan: Plan, index: Any) -> dict[str, list[int]]:
+    """Rows with labels of the frames ``train``, ``evaluate`` and, where the plan names some, ``held_out``.
+
+    A probe neither learns from the others nor is judged on them. Empty where the log has none to learn from or none to
+    be judged on.
+
+    Raises:
+        InputError: there are label files, but none of those to fit on, to choose by or to be judged on has a point of
+            a class.
+    """
+    from ..downstream.labelled import require_labelled_points
+    from ..downstream.probe import split_held_out
+
+    named = {"train": plan.train, "evaluate": plan.evaluate}
+    named |= {} if plan.held_out is None else {"held_out": plan.held_out}
+    labelled = {
+        name: [int(row) for row in index.rows(frames) if index.has_labels(row)]
+        for name, frames in named.items()
+    }
+    if not labelled["train"] or not labelled["evaluate"]:
+        return {}
+    fit, held_out = split_held_out(labelled["train"], labelled.get("held_out"))
+    for purpose, rows in (("training", fit), ("held-out", held_out), ("evaluation", labelled["evaluate"])):
+        require_labelled_points(index, rows, purpose)
+    return labelled
 
 
 def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path) -> Any:

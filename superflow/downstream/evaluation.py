@@ -11,8 +11,10 @@ from torch import Tensor
 
 from ..camera.progress import track
 from ..limits import Limits
+from ..sources import named
 from .features import FeatureSource, Scan, draw_points, read_scan
 from .heads import Head
+from .labelled import require_labelled_points
 from .metrics import NO_PREDICTION, ConfusionMatrix, class_predictions
 from .places import IGNORE, LabelLookup, SeenVoxels, label_lookup, seen_voxels
 
@@ -46,9 +48,10 @@ def evaluate_heads(
     matrices = {name + suffix: ConfusionMatrix(classes) for name in heads for suffix in suffixes}
     for row in track(rows, f"evaluating {' and '.join(heads)} on frames", log=_log):
         scan = read_scan(index, row)
-        features = source(scan.points)
+        with named(scan.points, scan.source):
+            features = source(scan.points)
+            new = None if seen is None else ~torch.from_numpy(seen.contains(scan.world))
         outside = None if limits is None else ~limits.mask(scan.points)
-        new = None if seen is None else ~torch.from_numpy(seen.contains(scan.world))
         labelled = (scan.labels != IGNORE).nonzero()[:, 0]
         for name, head in heads.items():
             chosen = labelled
@@ -74,7 +77,11 @@ def lookup_scores(
 
     What this reaches can be had from labels carried through world coordinates; a probe must be read against it.
     Arguments as in ``places.label_lookup``; ``seen`` as in ``probe``.
+
+    Raises:
+        InputError: no point to learn from, or none to evaluate, has a label.
     """
+    require_labelled_points(index, eval_rows, "evaluation")
     table: LabelLookup = label_lookup(index, train_rows, size_m=size_m, default=default)
     seen = seen_voxels(index, train_rows, size_m) if seen is None else seen
     name = "label look-up"
@@ -82,9 +89,9 @@ def lookup_scores(
     for row in eval_rows:
         scan = read_scan(index, row)
         world = scan.world
-        new = ~torch.from_numpy(seen.contains(world))
-        everything = torch.arange(len(world))
-        _count(matrices, name, torch.from_numpy(table.predict(world)), scan, everything, new)
+        with named(scan.points, scan.source):
+            new, predicted = ~torch.from_numpy(seen.contains(world)), torch.from_numpy(table.predict(world))
+        _count(matrices, name, predicted, scan, torch.arange(len(world)), new)
     return {key: matrix.summary(tuple(index.card.classes)) for key, matrix in matrices.items()}
 
 

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from ..camera.progress import track
 from ..datasets.card import RAW_FULL
+from ..errors import InputError
 from ..geometry import transform_points
 from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
 from ..limits import Limits
+from ..sources import Source, named, source_of
 from .places import IGNORE
 
 _log = logging.getLogger(__name__)
@@ -98,7 +100,7 @@ class RawCoordinates:
         return torch.cat([values, values.square()], dim=1)
 
 
-def recalibrate_batch_norm(encoder: LidarEncoder, clouds: Iterable[Tensor]) -> LidarEncoder:
+def recalibrate_batch_norm(encoder: LidarEncoder, clouds: Iterable[Tensor | Scan]) -> LidarEncoder:
     """A copy of ``encoder`` whose batch-norm statistics are those of ``clouds``; no labels are used.
 
     Pretraining sees augmented, thinned or merged clouds, and a random network has no statistics at all. The running
@@ -106,9 +108,11 @@ def recalibrate_batch_norm(encoder: LidarEncoder, clouds: Iterable[Tensor]) -> L
     evaluation will see them. The copy is in evaluation mode.
 
     Args:
-        clouds: (N, 4+) scans, not augmented, intensity in [0, 1]; 10 to 20 suffice.
+        clouds: (N, 4+) scans, not augmented, intensity in [0, 1]; 10 to 20 suffice. An error names those that are
+            a `Scan`.
 
     Raises:
+        InputError: a cloud has points that cannot be voxelised.
         ValueError: there is no cloud, although the encoder has batch norm.
     """
     encoder = copy.deepcopy(encoder).eval()
@@ -123,9 +127,11 @@ def recalibrate_batch_norm(encoder: LidarEncoder, clouds: Iterable[Tensor]) -> L
     device = next(encoder.parameters()).device
     seen = 0
     with torch.no_grad():
-        for points in clouds:
-            points = as_trained(encoder, points.to(device))
-            encoder(points, torch.zeros(len(points), dtype=torch.int64, device=device), 1)
+        for cloud in clouds:
+            given, sources = (cloud.points, [cloud.source]) if isinstance(cloud, Scan) else (cloud, [])
+            points = as_trained(encoder, given.to(device))
+            with named(points, *sources):
+                encoder(points, torch.zeros(len(points), dtype=torch.int64, device=device), 1)
             seen += 1
     if seen == 0:
         raise ValueError("no cloud to take batch-norm statistics from; give at least one")
@@ -170,7 +176,7 @@ def sample_features(
         seed: the draw of a frame depends on it and on the frame's row alone.
 
     Raises:
-        ValueError: no frame has a labelled point.
+        InputError: no frame has a labelled point, or a scan has points that cannot be voxelised.
     """
     quota = max(1, max_points // max(len(rows), 1))
     parts = []
@@ -187,9 +193,13 @@ def sample_features(
             own = int(np.random.default_rng([seed, int(row)]).integers(2**62))
             points = augment(points, torch.Generator().manual_seed(own), **augmentation)[0]
         if len(chosen):
-            parts.append((source(points, chosen).cpu(), labels[chosen], torch.full((len(chosen),), int(row))))
+            with named(points, scan.source):
+                features = source(points, chosen).cpu()
+            parts.append((features, labels[chosen], torch.full((len(chosen),), int(row))))
     if not parts:
-        raise ValueError(f"none of the {len(rows)} frames has a labelled point; choose labelled frames")
+        raise InputError(
+            f"none of the {len(rows)} frames has a labelled point within the limits; choose labelled frames"
+        )
     features, labels, row_of = (torch.cat(column) for column in zip(*parts))
     return FeatureSample(features, labels, row_of)
 
@@ -213,12 +223,14 @@ def draw_points(
 class Scan:
     """One scan as tensors.
 
-    points: (N, 4+) float32; labels: (N,) int64, all ``IGNORE`` where the scan has none; lidar_to_world: (4, 4).
+    points: (N, 4+) float32; labels: (N,) int64, all ``IGNORE`` where the scan has none; lidar_to_world: (4, 4);
+    source: its token and file.
     """
 
     points: Tensor
     labels: Tensor
     lidar_to_world: NDArray[np.float64]
+    source: Source
 
     @property
     def world(self) -> NDArray[np.float64]:
@@ -239,4 +251,4 @@ def read_scan(index: Any, row: int, *, labels: bool = True) -> Scan:
         of_points = torch.full((len(points),), IGNORE, dtype=torch.int64)
     else:
         of_points = torch.from_numpy(frame.labels.astype(np.int64))
-    return Scan(points, of_points, frame.lidar_to_world)
+    return Scan(points, of_points, frame.lidar_to_world, source_of(index, row))

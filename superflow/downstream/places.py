@@ -5,14 +5,16 @@ World coordinates serve evaluation only; they never enter a network.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..geometry import transform_points, voxel_keys
+from ..sources import named, source_of
 
 IGNORE = 255
 
@@ -37,9 +39,7 @@ def seen_voxels(index: Any, rows: Iterable[int], size_m: float = 0.5) -> SeenVox
 
     All rows must share one world frame; scenes of unrelated places whose coordinates overlap hide one another.
     """
-    parts = [
-        np.unique(voxel_keys(world_points(frame), size_m)) for frame in _scans(index, rows, labels=False)
-    ]
+    parts = [np.unique(keys) for _, keys in _scans(index, rows, size_m, labels=False)]
     keys = np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.int64)
     return SeenVoxels(keys, size_m)
 
@@ -75,16 +75,16 @@ def label_lookup(
         default: class where no label was seen; the most frequent one when None. Ties go to the lower id.
 
     Raises:
-        ValueError: no point of ``rows`` has a label.
+        InputError: no point of ``rows`` has a label.
     """
     keys, labels, totals = [], [], np.zeros(256, dtype=np.int64)
-    for frame in _scans(index, rows, labels=True):
+    for frame, of_points in _scans(index, rows, size_m, labels=True):
         chosen = frame.labels != IGNORE
         totals += np.bincount(frame.labels[chosen], minlength=256)
-        keys.append(voxel_keys(world_points(frame)[chosen], size_m))
+        keys.append(of_points[chosen])
         labels.append(frame.labels[chosen])
     if totals.sum() == 0:
-        raise ValueError(
+        raise InputError(
             f"none of the {len(rows)} frames has a labelled point; choose labelled training frames"
         )
     voxels, majority = majority_by_key(np.concatenate(keys), np.concatenate(labels))
@@ -114,6 +114,12 @@ def world_points(frame: Any) -> NDArray[np.float64]:
     return transform_points(frame.lidar_to_world, frame.points[:, :3].astype(np.float64))
 
 
-def _scans(index: Any, rows: Iterable[int], *, labels: bool) -> Iterable[Any]:
+def _scans(
+    index: Any, rows: Iterable[int], size_m: float, *, labels: bool
+) -> Iterator[tuple[Any, NDArray[np.int64]]]:
+    """Each frame, and the world voxel of each of its points."""
     for row in rows:
-        yield index.frame(int(row), cameras=(), images=False, labels=labels)
+        frame = index.frame(int(row), cameras=(), images=False, labels=labels)
+        with named(frame.points, source_of(index, int(row))):
+            keys = voxel_keys(world_points(frame), size_m)
+        yield frame, keys

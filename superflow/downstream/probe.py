@@ -10,11 +10,10 @@ import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..camera.progress import Progress
 from ..limits import Limits
@@ -24,11 +23,13 @@ from .features import (
     EncoderFeatures,
     FeatureSample,
     FeatureSource,
+    Scan,
     read_scan,
     recalibrate_batch_norm,
     sample_features,
 )
 from .heads import CLASS_WEIGHTS, Head, LinearProbe, fit_knn_probe, fit_linear_probe
+from .labelled import require_labelled_points
 from .metrics import ConfusionMatrix, class_predictions
 from .places import SeenVoxels, seen_voxels
 
@@ -119,18 +120,19 @@ def probe(
         protocol: further fields of the record (pretraining, teacher, seed of the run, ...).
 
     Raises:
-        InputError: ``protocol`` takes a field away that results are compared by (its value is None).
+        InputError: no frame to fit on, to choose by or to evaluate has a labelled point; or ``protocol`` takes a field
+            away that results are compared by (its value is None).
         ValueError: training and evaluation frames overlap, or no frame is left to fit on.
     """
     options = options or ProbeOptions()
     train_rows, eval_rows = [int(row) for row in train_rows], [int(row) for row in eval_rows]
-    if held_out_rows is None:
-        held_out_rows = train_rows[-max(1, len(train_rows) // 4) :]
-    fit_rows = [row for row in train_rows if row not in set(held_out_rows)]
+    fit_rows, held_out_rows = split_held_out(train_rows, held_out_rows)
     if set(train_rows) & set(eval_rows):
         raise ValueError(f"row {min(set(train_rows) & set(eval_rows))} is a training and an evaluation frame")
     if not fit_rows or not set(held_out_rows) <= set(train_rows):
         raise ValueError("held_out_rows must be a part of train_rows and leave frames to fit on")
+    for rows, purpose in ((fit_rows, "training"), (held_out_rows, "held-out"), (eval_rows, "evaluation")):
+        require_labelled_points(index, rows, purpose)
 
     # with any choice of the grid, to refuse before the work and not after it
     any_choice = {"weight_decay": 0.0, "class_weights": "none"}
@@ -184,6 +186,14 @@ def probe(
         head=head,
         source=source,
     )
+
+
+def split_held_out(
+    train_rows: Sequence[int], held_out_rows: Sequence[int] | None = None
+) -> tuple[list[int], list[int]]:
+    """Rows to fit on and rows that choose the options: the last quarter of ``train_rows`` when they are not given."""
+    held_out = list(train_rows[-max(1, len(train_rows) // 4) :] if held_out_rows is None else held_out_rows)
+    return [row for row in train_rows if row not in set(held_out)], held_out
 
 
 def _fit(
@@ -242,16 +252,18 @@ def _recalibrated(
         return source
     step = max(1, len(train_rows) // options.recalibrate_frames)
     rows = train_rows[::step][: options.recalibrate_frames]
-    clouds = (read_scan(index, row, labels=False).points for row in rows)
+    clouds = (read_scan(index, row, labels=False) for row in rows)
     if source.chunk_points is not None:
-        clouds = (_thinned(points, source.chunk_points, options.seed) for points in clouds)
+        clouds = (_thinned(scan, source.chunk_points, options.seed) for scan in clouds)
     encoder = recalibrate_batch_norm(source.encoder, clouds)
     return EncoderFeatures(encoder, chunk_points=source.chunk_points, seed=source.seed)
 
 
-def _thinned(points: Tensor, count: int, seed: int) -> Tensor:
-    kept = torch.randperm(len(points), generator=torch.Generator().manual_seed(seed))[:count]
-    return points[kept.sort().values]
+def _thinned(scan: Scan, count: int, seed: int) -> Scan:
+    kept = (
+        torch.randperm(len(scan.points), generator=torch.Generator().manual_seed(seed))[:count].sort().values
+    )
+    return replace(scan, points=scan.points[kept], labels=scan.labels[kept])
 
 
 def _fit_options(trial: Mapping[str, Any], options: ProbeOptions) -> dict[str, Any]:

@@ -7,16 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from ..errors import InputError
 from ..hub import BackboneCard
 from ..lidar.encoder import LidarEncoder
 from ..limits import Limits
 from ..protocol import data_record
-from .features import recalibrate_batch_norm
+from .features import Scan, read_scan, recalibrate_batch_norm
 
 SCANS = 20
 
@@ -47,16 +45,17 @@ def recalibrate_on_log(
     return encoder, replace(card, training={**card.training, "batch_norm": record})
 
 
-def _clouds(index: Any, rows: Sequence[int], limits: Limits | None) -> Iterator[Tensor]:
-    """(N, 4+) float32 points within the limits of each scan that has some, intensity in [0, 1]."""
+def _clouds(index: Any, rows: Sequence[int], limits: Limits | None) -> Iterator[Scan]:
+    """Each scan that has some points within the limits, with these alone; intensity in [0, 1]."""
     empty = True
     for row in rows:
-        frame = index.frame(row, cameras=(), images=False, labels=False)
-        points = torch.from_numpy(np.array(frame.points, dtype=np.float32))
-        points = points if limits is None else points[limits.mask(points)]
-        if len(points):
+        scan = read_scan(index, row, labels=False)
+        if limits is not None:
+            inside = limits.mask(scan.points)
+            scan = replace(scan, points=scan.points[inside], labels=scan.labels[inside])
+        if len(scan.points):
             empty = False
-            yield points
+            yield scan
     if empty:
         region = "" if limits is None else f" within the backbone's limits, {limits.record()}"
         raise InputError(

@@ -22,7 +22,9 @@ from ..lidar.augment import augment
 from ..lidar.viewpoint import draw_spot, thin_as_from
 from ..limits import Count, Limits, draw_count
 from ..protocol import data_record
+from ..sources import source_of
 from .fractions import read_tokens
+from .labelled import require_labelled_points
 from .places import IGNORE
 
 _log = logging.getLogger(__name__)
@@ -149,6 +151,23 @@ class SegmentDataset(Dataset):
             return labels
         raise InputError(f"{path}: {wrong}; write it again with `superflow test --pseudo-labels` on this log")
 
+    def require_labelled_points(self, purpose: str) -> None:
+        """Make sure that there is something to learn or to judge; see `labelled.require_labelled_points`.
+
+        Raises:
+            InputError: no frame has a point of a class.
+        """
+        require_labelled_points(self.index, self.rows, purpose, labels=self._label_file)
+
+    def _label_file(self, row: int) -> NDArray[np.uint8] | None:
+        """(N,) train ids of a scan as in its file, which is not compared with the scan."""
+        path = None if self.pseudo_labels is None else self._pseudo_path(self.index.tokens([row])[0])
+        return (
+            np.fromfile(path, dtype=np.uint8)
+            if path is not None and path.is_file()
+            else self.index.labels(row)
+        )
+
     def __getitem__(self, key: int | tuple[int, int]) -> Batch:
         """Sample ``item`` or ``(item, seed)``; everything random comes from ``seed`` alone."""
         item, seed = key if isinstance(key, tuple) else (key, 0)
@@ -174,6 +193,7 @@ class SegmentDataset(Dataset):
             cloud_dense=torch.zeros(1, dtype=torch.bool),
             labels=labels,
             tokens=(frame.token,),
+            sources=((source_of(self.index, int(self.rows[item])),),),
         )
 
     def _pseudo_path(self, token: str) -> Path:

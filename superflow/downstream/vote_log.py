@@ -20,9 +20,11 @@ from ..camera.progress import track
 from ..errors import InputError
 from ..files import check_place
 from ..protocol import token_hash
+from ..sources import named
 from ..writes import write_atomically
 from .features import FeatureSource, Scan, read_scan
 from .heads import Head
+from .labelled import require_labelled_points
 from .metrics import ConfusionMatrix, class_iou, class_predictions
 from .places import IGNORE, label_lookup
 from .segment_data import pseudo_label_path
@@ -95,7 +97,7 @@ def evaluate_voting(
         "left_out": how often such a scan would have voted.
 
     Raises:
-        InputError: a variant uses ``tracks`` and the log has no boxes.
+        InputError: a variant uses ``tracks`` and the log has no boxes, or no point of ``rows`` has a label.
         ValueError: an evaluated row is also among ``labelled_rows``.
     """
     rows, banned = [int(row) for row in rows], {int(row) for row in labelled_rows}
@@ -103,6 +105,7 @@ def evaluate_voting(
         raise ValueError(
             f"row {min(banned & set(rows))} is evaluated although the model was trained on its labels"
         )
+    require_labelled_points(index, rows, "evaluation")
     classes = tuple(index.card.classes)
     plain = ConfusionMatrix(len(classes))
     results = {name: _VariantCount(len(classes), options) for name, options in variants.items()}
@@ -181,7 +184,8 @@ def write_pseudo_labels(
             for offset, other in around.items()
             if not is_beside(index, other, evaluated)
         }
-        own = Ballot(scan.points[:, :3], predict(scan), scan.lidar_to_world)
+        with named(scan.points, scan.source):
+            own = Ballot(scan.points[:, :3], predict(scan), scan.lidar_to_world, source=scan.source)
         still = _still(index, row, others, scan, options)
         voted = vote(own, others, options, still=still, labels_may_vote=True, label_weight=label_weight)
         sure, best = voted.probabilities.max(dim=1)
@@ -242,8 +246,15 @@ class _Ballots:
         if from_labels:
             probabilities = _one_hot(scan.labels, len(self._index.card.classes))
         else:
-            probabilities = self._predict(scan)
-        ballot = Ballot(scan.points[:, :3], probabilities, scan.lidar_to_world, from_labels)
+            with named(scan.points, scan.source):
+                probabilities = self._predict(scan)
+        ballot = Ballot(
+            scan.points[:, :3],
+            probabilities,
+            scan.lidar_to_world,
+            from_labels=from_labels,
+            source=scan.source,
+        )
         self._held[row] = ballot
         while len(self._held) > self._keep:
             self._held.popitem(last=False)

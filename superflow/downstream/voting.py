@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..geometry import invert, voxel_keys
+from ..sources import Source, named
 
 Confidence = Literal["one", "max", "entropy"]
 
@@ -33,7 +34,8 @@ class VotingOptions:
     confidence: weight of a voting point: "one", its "max" probability, or 1 - normalised "entropy".
     min_votes: foreign points that a voxel needs, else its points keep their own.
     thing_classes: classes that can move. A vote is heeded only where point and vote agree that there is a thing, or
-        none: what drove away must not colour the road behind it. Empty switches this guard off.
+        none: what drove away must not colour the road behind it. A point without a prediction heeds every vote.
+        Empty switches this guard off.
     tracks: lift the guard for points in boxes that moved less than ``voxel_m`` from t to the frames that vote; needs
         ``thing_classes`` and a log with boxes. A log's boxes are annotation, where a vehicle has those of a tracker: a
         figure that was made with them has to say so.
@@ -85,17 +87,23 @@ class Ballot:
     """What one scan brings to a vote.
 
     xyz: (N, 3) float32 [m, lidar frame]; probabilities: (N, C) float32; lidar_to_world: (4, 4) at its time;
-    from_labels: the probabilities are annotations (one-hot), not predictions.
+    from_labels: the probabilities are annotations (one-hot), not predictions. source: the scan, for errors.
     """
 
     xyz: Tensor
     probabilities: Tensor
     lidar_to_world: NDArray[np.float64]
     from_labels: bool = False
+    source: Source | None = None
 
     def __post_init__(self) -> None:
         if len(self.xyz) != len(self.probabilities):
             raise ValueError(f"{len(self.probabilities)} rows of probabilities for {len(self.xyz)} points")
+
+    def keys(self, xyz: NDArray, size_m: float) -> Tensor:
+        """(N,) int64 voxels of its points, where they lie at ``xyz`` (N, 3) [m]."""
+        with named(self.xyz, *([] if self.source is None else [self.source])):
+            return torch.from_numpy(voxel_keys(xyz, size_m))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,9 +154,8 @@ def vote(
             f"the scan at offset {labelled[0]} carries labels; labelled frames may not vote for frames that are "
             "evaluated, since the labels would travel through world coordinates"
         )
-    voxels, voxel_of = torch.from_numpy(
-        voxel_keys(own.xyz.double().numpy(force=True), options.voxel_m)
-    ).unique(return_inverse=True)
+    keys = own.keys(own.xyz.double().numpy(force=True), options.voxel_m)
+    voxels, voxel_of = keys.unique(return_inverse=True)
     voxel_of = voxel_of.to(own.probabilities.device)
     total = own.probabilities.new_zeros(len(voxels), own.probabilities.shape[1])
     weight = own.probabilities.new_zeros(len(voxels))
@@ -191,7 +198,7 @@ def _hits(
     # the scan's own points stay untouched: rounding must not push them over a voxel border
     same = np.array_equal(ballot.lidar_to_world, lidar_to_world)
     moved = xyz if same else xyz @ a_to_b[:3, :3].T + a_to_b[:3, 3]
-    keys = torch.from_numpy(voxel_keys(moved, size_m))
+    keys = ballot.keys(moved, size_m)
     place = torch.searchsorted(voxels, keys).clamp(max=max(len(voxels) - 1, 0))
     if len(voxels) == 0:
         return keys.new_zeros(0).to(device), keys.new_zeros(0).to(device)
@@ -218,6 +225,7 @@ def _mix(
         things = torch.zeros(own.shape[1], dtype=torch.bool, device=own.device)
         things[list(options.thing_classes)] = True
         agreed = things[own.argmax(dim=1)] == things[mean.argmax(dim=1)]
+        agreed |= (own == 0).all(dim=1)  # a point without a prediction has no class that could disagree
         heeded &= agreed if still is None else agreed | still.to(agreed.device)
     mixed = options.alpha * own + (1 - options.alpha) * mean
     mixed = mixed / mixed.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mixed.dtype).tiny)

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from ..batch import Batch
+from ..sources import named_in
 
 
 class EngineModel(BaseModel):
@@ -18,6 +19,7 @@ class EngineModel(BaseModel):
     Args:
         model: ``loss(batch) -> dict`` with the scalar ``loss`` to step on; further scalars are logged, keys that
             start with ``_`` are for hooks only. ``predict(batch) -> (N, C)`` probabilities, where the model has it.
+            ``needs`` and ``parts``, where it has them, say which outputs must not stay 0, see `hooks.FirstBatchesHook`.
     """
 
     model: Any  # a module with these methods; nn.Module alone promises none
@@ -31,11 +33,12 @@ class EngineModel(BaseModel):
 
     def forward(self, batch: Batch, mode: str = "loss") -> Any:
         """Losses of a batch, or (batch, result) for the evaluation."""
-        if mode == "loss":
-            return self.model.loss(batch)
-        if hasattr(self.model, "predict"):
-            return batch, self.model.predict(batch)
-        return batch, self.model.loss(batch)
+        with named_in(batch):
+            if mode == "loss":
+                return self.model.loss(batch)
+            if hasattr(self.model, "predict"):
+                return batch, self.model.predict(batch)
+            return batch, self.model.loss(batch)
 
     def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The scalar to step on and everything else for the log, detached."""

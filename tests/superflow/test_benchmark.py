@@ -125,7 +125,7 @@ def test_a_finished_arm_is_not_run_again_and_not_taken_for_another(prepared, tmp
 
 def test_a_stopped_run_is_not_continued_with_another_config(prepared, tmp_path):
     arm = Arm("regression", "pretrained", "pretrain/regression_small.py")
-    plan = Plan(arms=(arm,))
+    plan = Plan(arms=(arm,), train=["scene-9002[0:4]"], evaluate=["scene-9002[50:51]"])
     for _ in range(2):  # it stops at once, since nothing is prepared but the index
         with pytest.raises(InputError, match="neither a split nor a scene"):
             run_arm(plan, arm, 0, prepared=prepared, out=tmp_path)

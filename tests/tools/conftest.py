@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -40,3 +42,13 @@ def prepared_log(write_small_log, tmp_path_factory) -> Path:
     options = ["--teacher", "filter_bank", "--size", "32", "64", "--components", "8"]
     assert main(["features", *images, *options]) == 0
     return folder
+
+
+@pytest.fixture
+def log_copy(prepared_log: Path, tmp_path: Path) -> Path:
+    """A copy of the prepared log that a test may break: ``log`` and ``prepared``."""
+    place = tmp_path / "case"
+    shutil.copytree(prepared_log, place)
+    header = place / "prepared" / "index.json"
+    header.write_text(json.dumps({**json.loads(header.read_text()), "root": str(place / "log")}))
+    return place

@@ -64,6 +64,14 @@ class MadeLog:
     def has_labels(self, row: int) -> bool:
         return True
 
+    root = Path("made")
+
+    def labels(self, row):
+        return self.frame(row).labels
+
+    def point_path(self, row: int) -> Path:
+        return Path(f"scans/{int(row)}.bin")
+
     def scene(self, row: int) -> str:
         return self.scenes[self.scene_of[row]]
 

@@ -394,6 +394,33 @@ def test_points_outside_the_limits_count_as_errors(log):
     assert result.scores["linear"]["points"] == int((scan.labels != 255).sum())
 
 
+@pytest.mark.parametrize(
+    ("bare", "purpose"), [([0, 1, 2], "training"), ([3], "held-out"), ([4, 5], "evaluation")]
+)
+def test_frames_without_a_labelled_point_are_refused_before_the_work(log, monkeypatch, bare, purpose):
+    whole = log.frame
+
+    def frame(row, **options):
+        found = whole(row, **options)
+        if found.labels is None or row not in bare:
+            return found
+        return dataclasses.replace(found, labels=np.full_like(found.labels, 255))
+
+    def never(points, rows=None):
+        raise AssertionError("features were extracted before the labels were looked at")
+
+    monkeypatch.setattr(log, "frame", frame)
+    source = RawCoordinates()
+    monkeypatch.setattr(RawCoordinates, "__call__", never)
+    with pytest.raises(
+        InputError, match=rf"none of the {len(bare)} {purpose} frames has a point of a class \(road"
+    ):
+        probe(source, log, [0, 1, 2, 3], [4, 5], options=FAST)
+    if purpose == "evaluation":
+        with pytest.raises(InputError, match="none of the 2 evaluation frames"):
+            lookup_scores(log, [0, 1], [4, 5])
+
+
 def test_training_frames_are_never_evaluated(log):
     with pytest.raises(ValueError, match="row 2 is a training and an evaluation frame"):
         probe(RawCoordinates(), log, [0, 1, 2], [2, 3], options=FAST)

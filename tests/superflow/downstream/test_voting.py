@@ -35,11 +35,13 @@ from superflow.geometry import invert, make_transform
 CLASSES = 4
 
 
-def noisy_ballot(log, row, seed=0, sharpness=3.0) -> Ballot:
+def noisy_ballot(log, row, seed=0, sharpness=3.0, unseen=0.0) -> Ballot:
+    """Random predictions; a share ``unseen`` of the points has none."""
     scan = read_scan(log, row)
     generator = torch.Generator().manual_seed(seed + row)
     logits = torch.randn(len(scan.points), CLASSES, generator=generator) * sharpness
-    return Ballot(scan.points[:, :3], logits.softmax(1), scan.lidar_to_world)
+    seen = torch.rand(len(logits), generator=generator) >= unseen
+    return Ballot(scan.points[:, :3], logits.softmax(1) * seen[:, None], scan.lidar_to_world)
 
 
 def slow_vote(own, others, options):
@@ -48,6 +50,8 @@ def slow_vote(own, others, options):
     boxes: dict[tuple, list] = {}
     for offset, ballot in voters.items():
         for xyz, p in zip(ballot.xyz.double().numpy(), ballot.probabilities.double().numpy()):
+            if not p.any():
+                continue
             if offset != 0:
                 world = ballot.lidar_to_world @ np.append(xyz, 1.0)
                 xyz = (invert(own.lidar_to_world) @ world)[:3]
@@ -67,8 +71,10 @@ def slow_vote(own, others, options):
         if heeded:
             mean = sum(weight * q for weight, q in here) / total
             things = options.thing_classes
-            heeded = not things or (int(p.argmax()) in things) == (int(mean.argmax()) in things)
-        rows.append(options.alpha * p + (1 - options.alpha) * mean if heeded else p)
+            agreed = not p.any() or (int(p.argmax()) in things) == (int(mean.argmax()) in things)
+            heeded = not things or agreed
+        mixed = options.alpha * p + (1 - options.alpha) * mean if heeded else p
+        rows.append(mixed / mixed.sum() if heeded else p)
     return np.array(rows), votes
 
 
@@ -82,10 +88,12 @@ def slow_vote(own, others, options):
         VotingOptions(voxel_m=0.5).control(),
     ],
 )
-def test_matches_a_dictionary_loop(log, options):
-    own = noisy_ballot(log, 2)
+@pytest.mark.parametrize("unseen", [0.0, 0.3])
+def test_matches_a_dictionary_loop(log, options, unseen):
+    own = noisy_ballot(log, 2, unseen=unseen)
     others = {
-        offset: noisy_ballot(log, row) for offset, row in neighbour_rows(log, 2, options.offsets).items()
+        offset: noisy_ballot(log, row, unseen=unseen)
+        for offset, row in neighbour_rows(log, 2, options.offsets).items()
     }
     got = vote(own, others, options)
     rows, votes = slow_vote(own, others, options)
@@ -224,6 +232,19 @@ def test_moving_things_do_not_colour_the_road_behind_them():
     assert free.probabilities.argmax(1).tolist() == [1] * 4
     assert torch.equal(guarded.probabilities, road.probabilities)
     assert not guarded.heeded.any()
+
+
+@pytest.mark.parametrize("things", [(0,), (1,), (0, 1), ()])
+@pytest.mark.parametrize("winner", [0, 1])
+@pytest.mark.parametrize("same_frame", [False, True])
+def test_a_point_without_a_prediction_heeds_any_vote(things, winner, same_frame):
+    """Its row of zeros is no vote for class 0, which the guard could hold against the others."""
+    seen = torch.eye(2)[[winner] * 3]
+    own = Ballot(torch.zeros(4, 3), torch.cat([torch.zeros(1, 2), seen]), np.eye(4))
+    others = {-1: Ballot(torch.zeros(3, 3), seen, np.eye(4))}
+    voted = vote(own, others, VotingOptions(thing_classes=things, same_frame=same_frame))
+    assert voted.heeded.all()
+    assert torch.equal(voted.probabilities, torch.eye(2)[[winner] * 4])
 
 
 def test_the_control_hears_its_own_points_only(log):

@@ -1,0 +1,43 @@
+"""Whether labelled frames hold anything to learn from, or to be judged on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .places import IGNORE
+
+Labels = Callable[[int], NDArray[np.uint8] | None]
+
+
+def require_labelled_points(
+    index: Any, rows: Iterable[int], purpose: str, *, labels: Labels | None = None
+) -> None:
+    """Make sure that one of some frames has a point of a class; files are read up to the first such frame.
+
+    Args:
+        index: a ``LogIndex``. rows: of it.
+        purpose: what the frames are for, such as "validation".
+        labels: gives the (N,) train ids of a row, or None; ``index.labels`` by default, which reads no points.
+
+    Raises:
+        InputError: none has.
+    """
+    rows = [int(row) for row in rows]
+    for row in rows:
+        found = (labels or index.labels)(row)
+        if found is not None and bool((found != IGNORE).any()):
+            return
+    raise InputError(
+        f"{index.root}: none of the {len(rows)} {purpose} frames has a point of a class "
+        f"({_shorten(index.card.classes)}); look at their label files and at the ids of the classes in the card and in "
+        "category.json, or choose other frames"
+    )
+
+
+def _shorten(names: tuple[str, ...]) -> str:
+    return ", ".join(names if len(names) <= 4 else (*names[:3], "...", names[-1]))
