@@ -31,6 +31,13 @@ if TYPE_CHECKING:
     from .camera.teacher import Teacher
     from .lidar.encoder import LidarEncoder
 
+# output of `Pretrainer.loss` -> what it means when it stays 0, and what to do
+NEEDS = {
+    "pairs": "no LiDAR point falls on an image; look at calibration, poses and units (metres, microseconds) with "
+    "`superflow prepare nuscenes --check` and its overlays, and at limits and crop of train_dataloader.dataset",
+    "loss": "no pair lies in a region that the objectives can compare; look at the regions with "
+    "`superflow visualize --superpixels`, and at offsets and region of the config",
+}
 NORMALIZATIONS = ("before", "after", "both")
 PIXELS = ("all", "hit")
 
@@ -57,6 +64,8 @@ class Pretrainer(nn.Module):
     Raises:
         ValueError: an unknown objective, or options that exclude each other.
     """
+
+    needs = NEEDS
 
     def __init__(
         self,
@@ -89,6 +98,7 @@ class Pretrainer(nn.Module):
             "normalize": normalize,
         }
         self.objectives = _terms(objectives)
+        self.parts = tuple(term.name for term in self.objectives)
         self.batch_norm = check_rules(batch_norm or {})
         self.pixels, self.normalize = pixels, normalize
         region = dict(region or {})

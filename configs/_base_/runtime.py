@@ -11,6 +11,8 @@ default_hooks = dict(
     checkpoint=dict(type="CheckpointHook", interval=500, max_keep_ckpts=1),
     # loss / ln(rows), effective rank of the features, share of time spent waiting for data; stops on nan
     health=dict(type="HealthHook", interval=50),
+    # stops a run none of whose first batches holds a pair, or a labelled point
+    first_batches=dict(type="FirstBatchesHook", batches=20),
     result=dict(type="ResultHook"),  # result.json
 )
 # an average of the weights, used for evaluation and kept as the checkpoint's weights:

@@ -15,6 +15,12 @@ from ..lidar.encoder import LidarEncoder
 from ..limits import Limits
 from .losses import IGNORE, cross_entropy, lovasz_softmax
 
+# output of `Segmentor.loss` -> what it means when it stays 0, and what to do
+NEEDS = {
+    "labelled_points": "no point has a label of a class; look at the label files and the classes of the card with "
+    "`superflow prepare nuscenes --check`, and at the limits of the training set and of the model"
+}
+
 
 class Segmentor(nn.Module):
     """Class scores for every point of a batch.
@@ -33,6 +39,7 @@ class Segmentor(nn.Module):
         limits: region that the encoder is given; points outside get a row of zeros, which counts as an error.
     """
 
+    needs = NEEDS
     encoder: LidarEncoder
     class_weights: Tensor | None  # (C,), a buffer
 
@@ -91,7 +98,7 @@ class Segmentor(nn.Module):
         return {name: parameters for name, parameters in trainable.items() if parameters}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """Loss of a labelled batch: "loss" (the sum to step on), "cross_entropy", "lovasz".
+        """Loss of a labelled batch: "loss" (the sum to step on), "cross_entropy", "lovasz", and "labelled_points".
 
         With ``loss_on="voxels"`` also "label_noise", the share of points whose label their voxel does not have [%].
 
@@ -104,6 +111,7 @@ class Segmentor(nn.Module):
         if self.limits is not None:
             inside = self.limits.mask(points)
             points, cloud, labels = points[inside], cloud[inside], labels[inside]
+        labelled_points = (labels != IGNORE).sum()
         logits, inverse = self._voxel_logits(points, cloud, batch.num_clouds)
         noise: dict[str, Tensor] = {}
         if self.loss_on == "points":
@@ -115,7 +123,8 @@ class Segmentor(nn.Module):
         entropy = cross_entropy(logits, labels, class_weights=self.class_weights)
         lovasz = lovasz_softmax(logits, labels)
         total = self.cross_entropy_weight * entropy + self.lovasz_weight * lovasz
-        return {"loss": total, "cross_entropy": entropy.detach(), "lovasz": lovasz.detach(), **noise}
+        parts = {"cross_entropy": entropy.detach(), "lovasz": lovasz.detach()}
+        return {"loss": total, **parts, **noise, "labelled_points": labelled_points}
 
     @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:

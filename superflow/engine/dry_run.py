@@ -12,6 +12,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
+from .hooks.first_batches import needs_of
 from .hooks.result import device_name, peak_memory
 from .hooks.runtime import scalars
 from .loops import seed_step
@@ -77,6 +78,11 @@ def _train(runner: EngineRunner) -> Iterator[str]:
         yield f"{attempt} step: {time.perf_counter() - began:.3f} s, " + ", ".join(
             f"{name} {value:.4g}" for name, value in numbers.items()
         )
+    yield from (
+        f"caution: {name} is 0 in this batch: {meaning}"
+        for name, meaning in needs_of(runner.plain_model).items()
+        if not numbers[name]
+    )
     yield from (f"output {name}: {_shape(value)}" for name, value in outputs.items() if name.startswith("_"))
     groups = runner.optim_wrapper.optimizer.param_groups
     yield "learning rates: " + ", ".join(

@@ -37,7 +37,7 @@ from .checkpoint import (
 )
 from .classes import number_of_classes
 from .config import config_text
-from .hooks import DEFAULT_HOOKS
+from .hooks import DEFAULT_HOOKS, FirstBatchesHook
 from .hooks.result import commit
 from .launch import start_distributed
 from .loader import build_dataset, build_loader
@@ -48,6 +48,7 @@ from .teacher_features import features_of_data
 from .training_plan import base_batch_size, training_plan
 
 _runs = itertools.count()
+_PURPOSES = {"TrainLoop": "training", "ValLoop": "validation", "TestLoop": "test"}  # of a loop's data
 
 
 def build_runner(config: Config) -> EngineRunner:
@@ -104,6 +105,11 @@ class EngineRunner(Runner):
     def seconds(self) -> float:
         """Time of the run so far, earlier parts of a resumed run included."""
         return self._seconds_before + time.monotonic() - self._begun
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether a batch so far taught something; True where nobody watches for that."""
+        return all(hook.has_learned for hook in self.hooks if isinstance(hook, FirstBatchesHook))
 
     def data_records(self) -> dict[str, Any]:
         """What each dataset in use says about itself (name, real or made, hash)."""
@@ -279,6 +285,10 @@ class EngineRunner(Runner):
         if not isinstance(parts["dataloader"], DataLoader):
             training = name == "TrainLoop"
             parts["dataloader"] = build_loader(parts["dataloader"], seed=self.seed, training=training)
+        # a dataset that can be of no use says so before the first step, not after the last one
+        require = getattr(parts["dataloader"].dataset, "require_labelled_points", None)
+        if require is not None:
+            require(_PURPOSES[name])
         return LOOPS.build({"type": name, **loop, "runner": self, **parts})
 
     def register_default_hooks(self, hooks: Mapping[str, Any] | None = None) -> None:

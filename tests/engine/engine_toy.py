@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from superflow.batch import Batch
-from superflow.distributed import gather_rows, world_size, world_sum
+from superflow.distributed import gather_rows, rank, world_size, world_sum
 from superflow.engine import DATASETS, MODELS
 
 CLASSES = 3
@@ -117,3 +118,40 @@ class ToyModel(nn.Module):
 
     def record(self) -> dict[str, Any]:
         return {"kind": "toy", "encoder": {"width": self.head.in_features}}
+
+
+@MODELS.register_module()
+class NeedyModel(ToyModel):
+    """The toy, which says that it needs pairs.
+
+    Args:
+        empty: so many first batches hold none. ranks: on other ranks no batch does. silent: partial losses that are 0.
+    """
+
+    needs: ClassVar[dict[str, str]] = {
+        "pairs": "nothing is seen; look at the eyes",
+        "loss": "nothing differs",
+    }
+    parts = ("near", "far")
+
+    def __init__(
+        self, width: int = 8, *, empty: int = 0, ranks: Sequence[int] = (0, 1), silent: Sequence[str] = ()
+    ) -> None:
+        super().__init__(width)
+        self.empty, self.ranks, self.silent = empty, ranks, silent
+
+    def loss(self, batch: Batch) -> dict[str, Any]:
+        self.empty -= 1
+        there = self.empty < 0 and rank() in self.ranks
+        found = super().loss(batch)
+        parts = {part: float(there and part not in self.silent) for part in self.parts}
+        return {**found, "loss": found["loss"] * there, "pairs": 5.0 * there, **parts}
+
+
+@MODELS.register_module()
+class DullModel(NeedyModel):
+    """Has pairs, and a loss of 0."""
+
+    def loss(self, batch: Batch) -> dict[str, Any]:
+        found = super().loss(batch)
+        return {**found, "loss": 0.0 * found["loss"]}

@@ -4,6 +4,7 @@ from typing import Any
 
 from .average import EMAHook
 from .checkpoint import CheckpointHook
+from .first_batches import FirstBatchesHook
 from .health import DivergedError, HealthHook
 from .result import ResultHook
 from .runtime import LoggerHook, RuntimeInfoHook
@@ -13,6 +14,7 @@ DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
     "runtime_info": {"type": "RuntimeInfoHook"},
     "timer": {"type": "IterTimerHook"},
     "health": {"type": "HealthHook"},
+    "first_batches": {"type": "FirstBatchesHook"},
     "logger": {"type": "LoggerHook", "interval": 50},
     "param_scheduler": {"type": "ParamSchedulerHook"},
     "checkpoint": {"type": "CheckpointHook"},
@@ -24,6 +26,7 @@ __all__ = [
     "CheckpointHook",
     "DivergedError",
     "EMAHook",
+    "FirstBatchesHook",
     "HealthHook",
     "LoggerHook",
     "ResultHook",

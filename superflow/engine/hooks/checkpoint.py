@@ -9,6 +9,7 @@ from typing import Any
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
+from ...errors import InputError
 from ...writes import remove_leftovers
 from ..checkpoint import find_last, list_checkpoints, point_to, write_checkpoint
 from ..registry import HOOKS
@@ -79,17 +80,23 @@ class CheckpointHook(Hook):
         value = (metrics or {}).get(self.save_best)
         if value is None:
             known = ", ".join(name for name, item in (metrics or {}).items() if isinstance(item, float))
-            raise KeyError(f"save_best: the evaluation gave no {self.save_best!r}; it gave {known}")
+            raise InputError(
+                f"default_hooks.checkpoint.save_best: the evaluation gave no {self.save_best!r}; choose one of what it "
+                f"gave ({known})"
+            )
         self.last = {"name": self.save_best, "value": float(value), "iteration": runner.iter}
-        if not math.isnan(value) and self._better(value):
+        if not math.isnan(value) and runner.has_learned and self._better(value):
             self.best = dict(self.last)
             self._write_best(runner)
 
     def after_step(self, runner: Any) -> None:
-        """Save when due; with accumulated gradients only at a step of the optimizer, where nothing is pending."""
+        """Save when due, once something was learned.
+
+        With accumulated gradients only at a step of the optimizer, where nothing is pending.
+        """
         last = runner.iter == runner.max_iters
         self._due = self._due or last or runner.iter % self.interval == 0
-        if self._due and (last or runner.optim_wrapper.should_update()):
+        if self._due and runner.has_learned and (last or runner.optim_wrapper.should_update()):
             self._due = False
             self._write(runner)
 
