@@ -60,7 +60,8 @@ def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
     try:
         with write_atomically(path) as file:
             torch.save(content, file)
-    except RuntimeError as error:  # torch's zip writer hides the system's reason behind one of its own
+    # torch's zip writer hides the system's reason behind one of its own; closing the file may then fail as well
+    except (RuntimeError, InputError) as error:
         reason: BaseException | None = error
         while reason is not None and not isinstance(reason, OSError):
             reason = reason.__context__

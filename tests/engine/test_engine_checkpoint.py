@@ -48,8 +48,8 @@ def test_a_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
 class FullDisk:
     """A file whose disk is full after some bytes."""
 
-    def __init__(self, file: Any, room: int) -> None:
-        self.file, self.room = file, room
+    def __init__(self, file: Any, room: int, fails_again: bool) -> None:
+        self.file, self.room, self.fails_again = file, room, fails_again
 
     def write(self, data: Any) -> int:
         self.room -= len(data)
@@ -65,11 +65,14 @@ class FullDisk:
 
     def __exit__(self, *error: object) -> None:
         self.file.close()
+        if self.fails_again:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+@pytest.mark.parametrize("fails_again", [False, True], ids=["once", "also when closed"])
 @pytest.mark.parametrize("room", [0, 300, 1200])
 def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_else(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: int, fails_again: bool
 ) -> None:
     path = tmp_path / "iter_1.pth"
     write_checkpoint(path, CONTENT)
@@ -78,11 +81,11 @@ def test_a_full_disk_leaves_the_previous_checkpoint_and_nothing_else(
 
     def small(file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
         opened = real_open(file, mode, *args, **options)
-        return FullDisk(opened, room) if "x" in mode and str(file).endswith(".part") else opened
+        return FullDisk(opened, room, fails_again) if "x" in mode and str(file).endswith(".part") else opened
 
     monkeypatch.setattr(builtins, "open", small)
     with pytest.raises(
-        InputError, match=r"iter_1\.pth: cannot be written \(No space left on device\); free some"
+        InputError, match=r"iter_1\.pth: cannot be written \(No space left on device\); .* with --resume"
     ):
         write_checkpoint(path, {**CONTENT, "state_dict": {"weight": torch.zeros(1000)}})
     monkeypatch.undo()

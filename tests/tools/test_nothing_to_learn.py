@@ -83,9 +83,10 @@ def pretrain(place: Path, config: str, *options: str) -> int:
         "train_cfg.max_iters=3",
         *options,
     )
-    if "superflow_" in config:  # its clusters would mean the same in all images
-        slic = f"train_dataloader.dataset.superpixels={place}/prepared/superpixels/slic"
-        options += (slic, "model.region.scope=image")
+    if "superflow_" in config:
+        images = ["--index", str(place / "prepared"), "--workers", "1", "--option", f"features={cache}"]
+        made = ["--provider", "clusters", "--option", "clusters=3"]
+        assert main(["prepare", "superpixels", *images, *made]) == 0
     run = ["--data-root", str(place / "prepared"), "--work-dir", str(place / "work"), "--cfg-options"]
     return main(["train", f"pretrain/{config}.py", *run, *options])
 
