@@ -6,6 +6,7 @@ millions of rows cheap: a column that is plain needs no look at its values.
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import reprlib
@@ -44,8 +45,8 @@ _repr.maxlevel = 3
 
 
 def shorten(value: Any) -> str:
-    """``repr`` of any JSON value on one line, with dots where it is long or deep."""
-    return _repr.repr(value)
+    """Any JSON value on one line, with dots where it is long or deep."""
+    return json.dumps(value) if value is None or type(value) is bool else _repr.repr(value)
 
 
 @dataclass(frozen=True)

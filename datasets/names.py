@@ -1,7 +1,8 @@
-"""Names of a log that become names of files: of scenes, scans, images and cameras."""
+"""Names in the tables of a log that become paths: those of files that are read, and of files that are written."""
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -70,6 +71,23 @@ def check_picture_names(
             f"{shorten(longest[2])} have names of {together - _AROUND_PICTURE} bytes together; pictures are named by "
             f"all three, and {_LONGEST_FILE_NAME - _AROUND_PICTURE} bytes fit: shorten them"
         )
+
+
+def with_slashes(root: Path, table: Path, paths: list[str]) -> list[str]:
+    r"""Turn the backslashes of ``paths`` into slashes, in place, and say so in a sentence; none if nothing was turned.
+
+    Names from Windows are meant so. On other systems a backslash may be part of a name: the names are left alone if
+    the first of them is that of a file.
+    """
+    turned = [i for i, path in enumerate(paths) if "\\" in path]
+    if not turned or os.path.isfile(root / paths[turned[0]]):
+        return []
+    for i in turned:
+        paths[i] = paths[i].replace("\\", "/")
+    first = paths[turned[0]]
+    return [
+        f"{table.name}: {len(turned)} file names have backslashes, which are read as slashes (first: {first})"
+    ]
 
 
 def _is_file_name(name: str) -> bool:

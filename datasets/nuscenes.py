@@ -225,7 +225,8 @@ def _box_columns(
     """Columns of all boxes, sorted by frame, and the category names that their codes mean."""
     names = sorted({name for name, _ in categories.values()})
     _check_codes(names, table_path(folder, "category"))
-    code = {token: names.index(name) for token, (name, _) in categories.items()}
+    place = {name: i for i, name in enumerate(names)}
+    code = {token: place[name] for token, (name, _) in categories.items()}
     tracks = {row["token"]: row for row in read_schema_table(folder, "instance")}
     frame, category, track, numbers = array("q"), array("h"), list[str](), array("d")
     path = table_path(folder, "sample_annotation")

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 from ..errors import InputError, MissingFileError
 from ..geometry import Transform, make_transform
 from .chains import check_samples, check_scans
-from .file_names import with_slashes
 from .kinds import shorten
-from .names import check_file_names, check_picture_names, check_scene_name
+from .names import check_file_names, check_picture_names, check_scene_name, with_slashes
 from .nuscenes_schema import REQUIRED, read_schema_table, table_path
 from .tables import Progress
 from .typed_tables import Only, Row, dangling
@@ -76,26 +75,11 @@ def read_log(root: Path, version: str, progress: Progress) -> Log:
         InputError: a table is missing or damaged, a field is wrong, a chain is broken, a reference leads nowhere.
     """
     folder = root / version
-    for name in REQUIRED:
-        if not table_path(folder, name).is_file():
-            raise MissingFileError(
-                f"{table_path(folder, name)}: this table is missing; complete the metadata of the log "
-                f"(needed: {', '.join(REQUIRED)}; docs/own_data.md says what they hold)"
-            )
-    scenes = list(read_schema_table(folder, "scene"))
-    samples = list(read_schema_table(folder, "sample", progress))
-    if not scenes or not samples:
-        raise InputError(
-            f"{folder}: scene.json or sample.json is empty; export the log again, it has no frames"
-        )
-    for scene in scenes:
-        check_scene_name(scene["name"], table_path(folder, "scene"))
-    scene_of_sample = check_samples(folder, scenes, samples)
+    scenes, scene_of_sample = _read_scenes(folder, progress)
     calibration, others = _read_calibration(folder)
     lidar, cameras = _read_sample_data(folder, calibration, others, scene_of_sample, progress)
     channels = sorted({channel for channel, _, _ in calibration.values() if channel != LIDAR})
-    names = [scene["name"] for scene in scenes]
-    check_picture_names(folder, names, lidar.token, channels)
+    check_picture_names(folder, scenes, lidar.token, channels)
     warnings = check_scans(
         table_path(folder, "sample_data"),
         token=lidar.token,
@@ -103,23 +87,20 @@ def read_log(root: Path, version: str, progress: Progress) -> Log:
         next=lidar.next,
         time_us=np.asarray(lidar.time_us, dtype=np.int64),
         scene=np.array([scene_of_sample[s] for s in lidar.sample], dtype=np.int32),
-        scenes=names,
+        scenes=scenes,
     )
     labels, about_labels = _read_label_paths(folder, lidar)
-    warnings += about_labels
     label_paths = list(labels.values())
-    for table, paths in (
-        ("sample_data", lidar.path),
-        ("sample_data", cameras.path),
-        ("lidarseg", label_paths),
-    ):
-        warnings += with_slashes(root, table_path(folder, table), paths)
+    warnings += about_labels
+    warnings += with_slashes(root, table_path(folder, "sample_data"), lidar.path)
+    warnings += with_slashes(root, table_path(folder, "sample_data"), cameras.path)
+    warnings += with_slashes(root, table_path(folder, "lidarseg"), label_paths)
     for warning in warnings:
         logger.warning("%s", warning)
     poses, values = _read_poses(folder, lidar.pose + cameras.pose, progress)
     return Log(
         folder=folder,
-        scenes=names,
+        scenes=scenes,
         scene_of_sample=scene_of_sample,
         channels=channels,
         calibration=calibration,
@@ -134,6 +115,25 @@ def read_log(root: Path, version: str, progress: Progress) -> Log:
         logfiles=[row["logfile"] for row in read_schema_table(folder, "log")],
         warnings=warnings,
     )
+
+
+def _read_scenes(folder: Path, progress: Progress) -> tuple[list[str], dict[str, int]]:
+    """Names of the scenes, and of each sample token the position of its scene."""
+    for name in REQUIRED:
+        if not table_path(folder, name).is_file():
+            raise MissingFileError(
+                f"{table_path(folder, name)}: this table is missing; complete the metadata of the log "
+                f"(needed: {', '.join(REQUIRED)}; docs/own_data.md says what they hold)"
+            )
+    scenes = list(read_schema_table(folder, "scene"))
+    samples = list(read_schema_table(folder, "sample", progress))
+    if not scenes or not samples:
+        raise InputError(
+            f"{folder}: scene.json or sample.json is empty; export the log again, it has no frames"
+        )
+    for scene in scenes:
+        check_scene_name(scene["name"], table_path(folder, "scene"))
+    return [scene["name"] for scene in scenes], check_samples(folder, scenes, samples)
 
 
 def _read_calibration(folder: Path) -> tuple[dict[str, Calibration], set[str]]:

@@ -32,7 +32,7 @@ def fuzz(log, seed: int) -> tuple[str | None, list[str]]:
 def reason(sentence: str) -> str:
     """The sentence without what differs from log to log."""
     after_path = re.sub(r"^\S*/", "", sentence)
-    fault = re.sub(r" is .*; it must be.*|holds .*|is no valid JSON.*", " ...", after_path)
+    fault = re.sub(r"(?<=no valid JSON).*|(?<=holds).*| is .*; it must be.*", " ...", after_path)
     return re.sub(r"'[^']*'|\d+", "_", fault)[:70]
 
 
