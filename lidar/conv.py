@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .selftest import TOLERANCE, largest_error
 from .sparse import KernelMap, SparseTensor
 
 logger = logging.getLogger(__name__)
@@ -158,10 +159,8 @@ def _default(device_type: str, repeatable: bool) -> ModuleType:
 
 def _passes(name: str, device: torch.device) -> bool:
     """Whether compiled kernels are right on this very device; some builds lack those of newer GPUs."""
-    from .selftest import TOLERANCE, largest_error
-
     try:
-        error = largest_error(name, device)
+        error = largest_error(load_backend(name), device)
     except Exception as failure:  # whatever a foreign extension raises, it is not usable here
         logger.warning("convolution back end %s fails on %s and is left out: %s", name, device, failure)
         return False
@@ -181,7 +180,25 @@ def load_backend(name: str) -> ModuleType:
     return import_module(f".backends.{BACKENDS[name]}", __package__)
 
 
-if __name__ == "__main__":
-    from .selftest import main
+def main() -> int:
+    """Print each back end on each device; 1 if the one in use there is wrong."""
+    failed = False
+    print(f"{'back end':10}{'device':8}{'version':28}self-test")
+    for kind in [kind for kind in PREFERRED if kind == "cpu" or torch.cuda.is_available()]:
+        device = torch.device(kind)
+        used = backend_for(kind)
+        for name in BACKENDS:
+            module = load_backend(name)
+            if problem := module.problem(device):
+                print(f"{name:10}{kind:8}{'-':28}{problem}")
+                continue
+            error = largest_error(module, device)
+            state = "ok" if error < TOLERANCE else "WRONG"
+            mark = ", in use" if module is used else ""
+            failed |= state == "WRONG" and module is used
+            print(f"{name:10}{kind:8}{module.version():28}{state}, largest relative error {error:.1e}{mark}")
+    return int(failed)
 
+
+if __name__ == "__main__":
     raise SystemExit(main())
