@@ -34,13 +34,7 @@ import torch
 from torch import Tensor, nn
 
 from superflow.batch import Batch
-from superflow.errors import InputError
-from superflow.files import check_place
-from superflow.lidar.conv import load_backend
-from superflow.lidar.encoder import LidarEncoder
-from superflow.lidar.minkunet import MINKUNET, MinkUNet
-from superflow.lidar.sparse import Pyramid
-from superflow.lidar.speed import (
+from superflow.benchmark.speed import (
     ceilings,
     exactly,
     made_street,
@@ -50,6 +44,12 @@ from superflow.lidar.speed import (
     timed,
     usable_backends,
 )
+from superflow.errors import InputError
+from superflow.files import check_place
+from superflow.lidar.conv import load_backend
+from superflow.lidar.encoder import LidarEncoder
+from superflow.lidar.minkunet import MINKUNET, MinkUNet
+from superflow.lidar.sparse import Pyramid
 from superflow.lidar.voxelize import Voxels, voxelize
 from superflow.tools.command import run_command
 from superflow.writes import write_atomically

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from superflow.lidar import speed
+from superflow.benchmark import speed
 from superflow.lidar.minkunet import MinkUNet
 from superflow.lidar.sparse import Pyramid
 from superflow.tools import benchmark_speed

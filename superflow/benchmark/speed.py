@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from .conv import BACKENDS, load_backend, use_backend
-from .minkunet import MinkUNet
-from .sparse import Pyramid, SparseTensor
-from .voxelize import CubicGrid, Voxels, voxelize
+from ..lidar.conv import BACKENDS, load_backend, use_backend
+from ..lidar.minkunet import MinkUNet
+from ..lidar.sparse import Pyramid, SparseTensor
+from ..lidar.voxelize import CubicGrid, Voxels, voxelize
 
 Seconds = dict[str, float]  # by clock: thread, process, wall
 
