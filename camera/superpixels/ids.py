@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ...compiled import compiled
+from skimage.measure import label
 
 IGNORE = 65535
 
@@ -25,38 +24,16 @@ def as_ids(regions: NDArray, source: str) -> NDArray[np.uint16]:
     return regions.astype(np.uint16)
 
 
-@compiled()
 def connected_components(regions: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """Number 4-connected areas of equal value 0, 1, ... in raster order of their first pixel.
 
     Returns:
         (H, W) int64 numbers, and how many there are.
     """
-    height, width = regions.shape
-    number = np.full((height, width), -1, np.int64)
-    stack = np.empty(height * width, np.int64)
-    count = 0
-    for start in range(height * width):
-        if number[start // width, start % width] >= 0:
-            continue
-        value = regions[start // width, start % width]
-        number[start // width, start % width] = count
-        stack[0] = start
-        filled = 1
-        while filled > 0:
-            filled -= 1
-            y, x = stack[filled] // width, stack[filled] % width
-            for dy, dx in ((-1, 0), (1, 0), (0, -1), (0, 1)):
-                ny, nx = y + dy, x + dx
-                if 0 <= ny < height and 0 <= nx < width and number[ny, nx] < 0 and regions[ny, nx] == value:
-                    number[ny, nx] = count
-                    stack[filled] = ny * width + nx
-                    filled += 1
-        count += 1
-    return number, count
+    number, count = label(regions, background=regions.min() - 1, connectivity=1, return_num=True)
+    return number.astype(np.int64) - 1, count
 
 
-@compiled()
 def merge_small(regions: NDArray[np.int64], smallest: int) -> NDArray[np.int64]:
     """Give every 4-connected area of fewer than ``smallest`` pixels the value of a neighbour.
 
@@ -64,25 +41,10 @@ def merge_small(regions: NDArray[np.int64], smallest: int) -> NDArray[np.int64]:
     by then; the very first area of an image has none and stays.
     """
     number, count = connected_components(regions)
-    height, width = regions.shape
-    area = np.zeros(count, np.int64)
-    first = np.full(count, -1, np.int64)
-    for y in range(height):
-        for x in range(width):
-            area[number[y, x]] += 1
-            if first[number[y, x]] < 0:
-                first[number[y, x]] = y * width + x
-    value = np.empty(count, np.int64)
-    for n in range(count):
-        y, x = first[n] // width, first[n] % width
-        value[n] = regions[y, x]
-        if area[n] < smallest:
-            if x > 0:
-                value[n] = value[number[y, x - 1]]
-            elif y > 0:
-                value[n] = value[number[y - 1, x]]
-    merged = np.empty((height, width), np.int64)
-    for y in range(height):
-        for x in range(width):
-            merged[y, x] = value[number[y, x]]
-    return merged
+    flat, width = number.ravel(), regions.shape[1]
+    first = np.searchsorted(np.maximum.accumulate(flat), np.arange(count))  # numbers rise in raster order
+    before = np.where(first % width > 0, first - 1, np.maximum(first - width, 0))
+    source = np.where(np.bincount(flat) < smallest, flat[before], np.arange(count))
+    while not np.array_equal(source, source[source]):  # follow small areas to one that keeps its value
+        source = source[source]
+    return regions.ravel()[first[source]][number]

@@ -142,9 +142,9 @@ def test_without_a_place_nothing_is_kept_and_the_code_works(package, places, cap
 def test_superpixels_and_the_drive_keep_their_code_there(tmp_path):
     script = """
 import sys, pathlib
-from superflow.camera.superpixels import ids, slic
+from superflow.camera.superpixels import slic
 from superflow.datasets.synthetic import noise
-for function in (ids.connected_components, ids.merge_small, slic._assign, noise.hash01):
+for function in (slic._assign, noise.hash01):
     print(function.stats.cache_path)
 """
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
@@ -152,4 +152,4 @@ for function in (ids.connected_components, ids.merge_small, slic._assign, noise.
         [sys.executable, "-c", script], env=environment, check=True, capture_output=True, text=True
     )
     paths = [Path(line).relative_to(tmp_path / "superflow" / "numba").parts[0] for line in out.stdout.split()]
-    assert paths[0] == paths[1] == paths[2] != paths[3]
+    assert len(set(paths)) == 2
