@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .camera.occlusion import ScanSurface, scan_surface
 from .datasets.frame import Camera, Clip, Frame
 from .datasets.index import LogIndex
 from .datasets.merge import merge_sweeps
 from .lidar.viewpoint import draw_spot, thin_as_from
 from .limits import Count, Limits, draw_count
-from .pairing import FramePairs, pair
+from .pairing import FramePairs, join, pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,14 @@ class ClipCloud:
         return [self.frame.cameras[place] for place in _places(self.frame, channels)]
 
 
+class _Scan(NamedTuple):
+    """A frame with the points within the limits, and what was found with all of them."""
+
+    frame: Frame
+    pairs: FramePairs  # with all its cameras
+    surface: ScanSurface | None  # None where nothing is hidden
+
+
 class ClipClouds:
     """Reads, pairs, crops and thins the clouds of a clip.
 
@@ -44,14 +53,15 @@ class ClipClouds:
         sweeps, sweeps_after: scans before and after the centre that are merged into a dense cloud; both 0 for none.
         max_sweep_age_s: leave out scans further away in time than this.
         drop_moving: leave out points of sweeps where the centre's scan looks through, see `datasets.moving`.
-        occlusion, occlusion_cell_px: leave out points that the image does not show, see `pairing.pair`.
+        occlusion: leave out points that the image does not show, see `pairing.pair`; sweeps are judged by what the
+            whole scan of the frame hides.
         limits: region of points kept.
         max_points, sweep_points: random points kept of each cloud, and of each sweep: a number, or a pair between
             which it is drawn anew for each (`limits.draw_count`).
         viewpoint_m: each time's scan is thinned, and gets an origin, as if its scanner had stood at a random spot up to
             so many metres away, see `lidar.viewpoint`; needs ``max_points``. 0 leaves it where it was.
         raw_intensity: see `LogIndex.frame`.
-        keep_frames: prepared frames kept in memory; for small logs, about 4 MB each.
+        keep_frames: prepared frames kept in memory; for small logs, about 5 MB each.
 
     Raises:
         ValueError: ``viewpoint_m`` without ``max_points``.
@@ -66,7 +76,6 @@ class ClipClouds:
         max_sweep_age_s: float | None,
         drop_moving: bool,
         occlusion: bool,
-        occlusion_cell_px: int,
         limits: Limits | None,
         max_points: Count,
         sweep_points: Count,
@@ -79,17 +88,19 @@ class ClipClouds:
         self.index = index
         self.sweeps, self.sweeps_after = sweeps, sweeps_after
         self.merging: dict[str, Any] = {"max_age_s": max_sweep_age_s, "drop_moving": drop_moving}
-        self.hiding: dict[str, Any] = {"occlusion": occlusion, "cell_px": occlusion_cell_px}
+        self.occlusion = occlusion
         self.limits = limits
         self.max_points, self.sweep_points = max_points, sweep_points
         self.viewpoint_m = viewpoint_m
         self.raw_intensity = raw_intensity
-        self.keep_frames = keep_frames
-        self._kept: OrderedDict[int, tuple[Frame, FramePairs]] = OrderedDict()
+        self.keep_frames = max(
+            keep_frames, 1
+        )  # the centre is asked for its cameras before its clouds are drawn
+        self._kept: OrderedDict[int, _Scan] = OrderedDict()
 
     def channels(self, row: int) -> list[str]:
         """Names of the cameras that saw a frame."""
-        return [camera.channel for camera in self._frame(row)[0].cameras]
+        return [camera.channel for camera in self._scan(row).frame.cameras]
 
     def draw(
         self, rows: dict[int, int], channels: Sequence[str], generator: np.random.Generator
@@ -98,26 +109,31 @@ class ClipClouds:
 
         Pairs number the cameras as `ClipCloud.cameras` of ``channels`` has them.
         """
-        clouds = [self._sparse(row, offset, channels, generator) for offset, row in sorted(rows.items())]
+        scans = {row: self._scan(row) for row in {rows[0], *rows.values()}}
+        clouds = [
+            self._sparse(scans[row], offset, channels, generator) for offset, row in sorted(rows.items())
+        ]
         if self.sweeps or self.sweeps_after:
-            clouds.append(self._dense(rows[0], channels, generator))
+            clouds.append(self._dense(rows[0], scans[rows[0]], channels, generator))
         return clouds
 
-    def _frame(self, row: int) -> tuple[Frame, FramePairs]:
-        """A frame with the points of the chosen range, and the pairs of all its cameras."""
+    def _scan(self, row: int) -> _Scan:
+        """A frame, its pairs and its surface."""
         if row in self._kept:
             self._kept.move_to_end(row)
             return self._kept[row]
         frame = self.index.frame(row, images=False, labels=False, raw_intensity=self.raw_intensity)
-        # occlusion is judged with the whole cloud: a point left out still hides what is behind it
-        pairs = pair(frame, frame.points, frame.cameras, **self.hiding)
+        # with the whole cloud: a point left out still hides what is behind it
+        surface = scan_surface(frame.points) if self.occlusion else None
+        pairs = pair(frame, frame.points, frame.cameras, surface=surface)
         kept = self._in_limits(frame.points)
-        prepared = (replace(frame, points=frame.points[kept]), pairs.of(kept, range(len(frame.cameras))))
-        if self.keep_frames:
-            self._kept[row] = prepared
-            if len(self._kept) > self.keep_frames:
-                self._kept.popitem(last=False)
-        return prepared
+        scan = _Scan(
+            replace(frame, points=frame.points[kept]), pairs.of(kept, range(len(frame.cameras))), surface
+        )
+        self._kept[row] = scan
+        if len(self._kept) > self.keep_frames:
+            self._kept.popitem(last=False)
+        return scan
 
     def _in_limits(self, points: NDArray[np.float32]) -> NDArray[np.int64]:
         """Rows of the points that the student sees."""
@@ -126,15 +142,15 @@ class ClipClouds:
         return np.flatnonzero(self.limits.mask(torch.from_numpy(points)).numpy())
 
     def _sparse(
-        self, row: int, offset: int, channels: Sequence[str], generator: np.random.Generator
+        self, scan: _Scan, offset: int, channels: Sequence[str], generator: np.random.Generator
     ) -> ClipCloud:
-        frame, pairs = self._frame(row)
+        frame = scan.frame
         spot = np.zeros(2, dtype=np.float32)
         if self.viewpoint_m:
             chosen, spot = self._seen_from_elsewhere(frame.points, generator)
         else:
             chosen = _subset(len(frame.points), self.max_points, generator)
-        pairs = pairs.of(chosen, _places(frame, channels))
+        pairs = scan.pairs.of(chosen, _places(frame, channels))
         age = np.zeros(len(chosen), dtype=np.float32)
         return ClipCloud(frame.points[chosen], pairs, frame, offset, dense=False, age=age, spot=spot)
 
@@ -147,9 +163,11 @@ class ClipClouds:
         count = draw_count(len(points), self.max_points, generator.random)
         return thin_as_from(torch.from_numpy(points), spot, count, draw).numpy(), spot.numpy()
 
-    def _dense(self, row: int, channels: Sequence[str], generator: np.random.Generator) -> ClipCloud:
+    def _dense(
+        self, row: int, scan: _Scan, channels: Sequence[str], generator: np.random.Generator
+    ) -> ClipCloud:
         """The frame's cloud and the sweeps around it, in its LiDAR frame, seen by its cameras."""
-        frame = self._frame(row)[0]
+        frame = scan.frame
         kept = _subset(len(frame.points), self.max_points, generator)
         sweeps = []
         for other in self.index.sweeps(row, self.sweeps, after=self.sweeps_after):
@@ -160,11 +178,15 @@ class ClipClouds:
         if self.merging["drop_moving"]:  # points left out or thinned away still close a view
             whole = self.index.frame(row, cameras=(), labels=False, raw_intensity=self.raw_intensity)
         around = merge_sweeps(Clip({0: whole}, tuple(sweeps)), **self.merging)[len(whole.points) :]
+        places = _places(frame, channels)
+        cameras = [frame.cameras[place] for place in places]
+        pairs = join(
+            scan.pairs.of(kept, places), pair(frame, around, cameras, surface=scan.surface), first=len(kept)
+        )
         points = np.concatenate([frame.points[kept], around[:, :-1]])
         age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])
-        cameras = [frame.cameras[place] for place in _places(frame, channels)]
-        pairs, origin = pair(frame, points, cameras, **self.hiding), np.zeros(2, dtype=np.float32)
-        return ClipCloud(points, pairs, frame, 0, dense=True, age=age, spot=origin)
+        spot = np.zeros(2, dtype=np.float32)
+        return ClipCloud(points, pairs, frame, 0, dense=True, age=age, spot=spot)
 
 
 def _subset(count: int, limit: Count, generator: np.random.Generator) -> NDArray[np.int64]:

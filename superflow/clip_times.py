@@ -14,6 +14,7 @@ _log = logging.getLogger(__name__)
 UNITS = ("frames", "seconds")
 BORDERS = ("absent", "repeat", "other")
 JITTER = 1.25  # times of scans vary; without it half of a jittering log would just miss its neighbours
+ENOUGH = 4  # key frames of a scene: with fewer, half of the times between them can be holes
 
 
 class ClipTimes:
@@ -24,8 +25,10 @@ class ClipTimes:
         chosen: rows that clips may use.
         offsets: times around the centre, 0 among them: in key frames, or in seconds.
         unit: ``frames``, or ``seconds``: then the nearest key frame on that side of the centre is taken.
-        tolerance_s: how far from the asked second it may lie; None: what the usual time between the chosen frames
-            needs, so that frames slower than the asked time still have neighbours, and some more for jitter.
+        tolerance_s: how far from the asked second it may lie, or from the time that so many key frames usually take.
+            None: of seconds, what the usual time between the chosen frames needs, so that frames slower than the asked
+            time still have neighbours, and some more for jitter; of frames, half of what one takes, so that a frame
+            that lies behind a hole in the log is no neighbour.
         border: a time that does not exist, or was not chosen, is ``absent``; or ``repeat`` takes the centre itself
             (published), and ``other`` the time on the other side of the centre, where that exists.
 
@@ -47,14 +50,13 @@ class ClipTimes:
             raise ValueError(f"offset_unit {unit!r} is unknown; use one of {', '.join(UNITS)}")
         if border not in BORDERS:
             raise ValueError(f"border {border!r} is unknown; use one of {', '.join(BORDERS)}")
-        if unit == "frames" and tolerance_s is not None:
-            raise ValueError('offset_tolerance_s is for offset_unit="seconds"; leave it out for key frames')
         self._index, self._border = index, border
         self._rows = np.unique(np.asarray(list(chosen), dtype=np.int64))
         self._chosen = frozenset(self._rows.tolist())
         self._asked = _numbered(offsets, unit)
         self._unit, self._tolerance_s = unit, tolerance_s
-        self._interval_s = index.key_interval_s(self._rows) if unit == "seconds" else 0.0
+        self._interval_s = index.key_interval_s(self._rows if unit == "seconds" else None)
+        self._interval_of_scene: dict[int, float] = {}
         self._warn_if_alone()
 
     def rows(self, row: int) -> dict[int, int]:
@@ -82,8 +84,21 @@ class ClipTimes:
             if tolerance_s is None:
                 tolerance_s = JITTER * max(0.5 * self._interval_s, self._interval_s - abs(asked))
             return self._index.neighbour_at(row, asked, tolerance_s=tolerance_s, among=self._rows)
-        other = self._index.neighbour(row, int(asked))
+        usual_s = self._usual_s(row)
+        tolerance_s = 0.5 * usual_s if self._tolerance_s is None else self._tolerance_s
+        other = self._index.neighbour(row, int(asked), max_gap_s=abs(asked) * usual_s + tolerance_s)
         return other if other in self._chosen else None
+
+    def _usual_s(self, row: int) -> float:
+        """Usual time between key frames in the row's scene, or in the log where the scene is too short to tell."""
+        scene = int(self._index.scene_of[row])
+        if scene not in self._interval_of_scene:
+            keys = self._index.rows()
+            keys = keys[self._index.scene_of[keys] == scene]
+            self._interval_of_scene[scene] = (
+                self._index.key_interval_s(keys) if len(keys) >= ENOUGH else self._interval_s
+            )
+        return self._interval_of_scene[scene]
 
     def _warn_if_alone(self) -> None:
         """Say it when no frame has a neighbour at any asked time: terms over time would be 0 without a word."""

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .camera.projection import project, unoccluded
+from .camera.occlusion import scan_surface
+from .camera.projection import project
 from .camera.superpixels import read_superpixels
 from .coloring import FeatureColors, class_colors, map_colors, similarity
 from .datasets.frame import Camera, Frame
@@ -208,9 +209,11 @@ def _on_images(
 ) -> Image:
     """Visible points on each camera, in one sheet."""
     cameras, views = _in_order(frame.cameras), []
+    surface = scan_surface(frame.points)
     for camera in cameras:
-        seen = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
-        seen = seen.select(unoccluded(seen, camera.size))
+        view = (frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        seen = project(frame.points, *view)
+        seen = seen.select(~surface.hides(seen, *view))
         there = np.flatnonzero(seen.rows == (-1 if picked is None else picked))
         marked = int(there[0]) if len(there) else None
         views.append(draw_points(_image(camera), seen.pixels, colors[seen.rows], seen.depth, picked=marked))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .camera.projection import nearest_pixels, project, unoccluded
+from .camera.occlusion import ScanSurface
+from .camera.projection import nearest_pixels, project
 from .datasets.frame import Camera, Frame
 from .geometry import transform_points, voxel_keys
 
@@ -22,6 +23,12 @@ class FramePairs:
     camera: NDArray[np.int64]  # (P,) place in the list of cameras
     pixel: NDArray[np.float32]  # (P, 2) u, v in the image as stored
     depth: NDArray[np.float32]  # (P,) z in the camera frame [m]
+
+    @classmethod
+    def none(cls) -> FramePairs:
+        """No pairs."""
+        nothing = np.zeros(0, np.int64)
+        return cls(nothing, nothing, np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
 
     def of(self, points: NDArray[np.int64], cameras: Sequence[int]) -> FramePairs:
         """The pairs whose point and camera were chosen, counted from 0 within the choice.
@@ -45,30 +52,39 @@ def pair(
     points: NDArray,
     cameras: Sequence[Camera],
     *,
-    occlusion: bool = True,
-    cell_px: int = 4,
+    surface: ScanSurface | None,
 ) -> FramePairs:
     """Pairs of ``points`` (N, 3+), given in the LiDAR frame of ``frame``, with its cameras.
 
     Args:
-        occlusion: leave out points that something nearer hides in the image; the published code keeps them.
-        cell_px: side of the cells in which points hide each other: about the gap between two beams on the image.
+        surface: of the whole scan of ``frame``: points that it hides are left out. None keeps them, as published.
     """
-    found: list[FramePairs] = []
+    found = [FramePairs.none()]
     for place, camera in enumerate(cameras):
-        projection = project(points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
-        if occlusion:
-            projection = projection.select(unoccluded(projection, camera.size, cell_px=cell_px))
+        view = (frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        projection = project(points, *view)
+        if surface is not None:
+            projection = projection.select(~surface.hides(projection, *view))
         camera_of = np.full(len(projection), place)
         found.append(FramePairs(projection.rows, camera_of, projection.pixels, projection.depth))
-    if not found:
-        nothing = np.zeros(0, np.int64)
-        return FramePairs(nothing, nothing, np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
+    return _concatenate(found)
+
+
+def join(pairs: FramePairs, further: FramePairs, *, first: int) -> FramePairs:
+    """The pairs of two clouds with the same cameras as those of one cloud.
+
+    Args:
+        first: row of the joint cloud at which the second one begins.
+    """
+    return _concatenate([pairs, replace(further, point=further.point + first)])
+
+
+def _concatenate(parts: Sequence[FramePairs]) -> FramePairs:
     return FramePairs(
-        np.concatenate([part.point for part in found]),
-        np.concatenate([part.camera for part in found]),
-        np.concatenate([part.pixel for part in found]),
-        np.concatenate([part.depth for part in found]),
+        np.concatenate([part.point for part in parts]),
+        np.concatenate([part.camera for part in parts]),
+        np.concatenate([part.pixel for part in parts]),
+        np.concatenate([part.depth for part in parts]),
     )
 
 
@@ -83,7 +99,8 @@ def nearest_of_region(
     Args:
         region: (P,) superpixel id of each pair of one image, -1 for none; those pairs stay.
         depth: (P,) depth of its point [m].
-        slack_ratio, slack_m: as in `camera.projection.unoccluded`, with the nearest depth of the superpixel.
+        slack_ratio, slack_m: a pair stays if its depth is at most nearest * (1 + ratio) + slack, with the nearest
+            depth of its superpixel, so that slanted surfaces such as the road stay whole.
     """
     nearest = np.full(int(region.max(initial=-1)) + 1, np.inf, dtype=np.float32)
     named = region >= 0

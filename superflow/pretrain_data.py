@@ -39,8 +39,8 @@ class PretrainDataset:
         index: a prepared log (`LogIndex` or its folder).
         frames: which key frames are centres, see `LogIndex.rows`; neighbours come only from these frames too.
         offsets, offset_unit, offset_tolerance_s, border: the times of a clip, see `clip_times.ClipTimes`.
-        sweeps, sweeps_after, max_sweep_age_s, drop_moving, occlusion, occlusion_cell_px, limits, max_points,
-            sweep_points, viewpoint_m, raw_intensity, keep_frames: how clouds are read, paired and thinned, see
+        sweeps, sweeps_after, max_sweep_age_s, drop_moving, occlusion, limits, max_points, sweep_points, viewpoint_m,
+            raw_intensity, keep_frames: how clouds are read, paired and thinned, see
             `clip_clouds.ClipClouds`; ``limits`` may be a dict of the fields.
         cameras_per_clip: cameras drawn a clip, the same for all its times (published: 3); None for all.
         view_size, crop, flip, antialias, features: how the teacher sees an image, see `image_views.ImageViews`.
@@ -75,7 +75,6 @@ class PretrainDataset:
         region: str = "superpixel",
         cell_m: float = 1.0,
         occlusion: bool = True,
-        occlusion_cell_px: int = 4,
         one_depth_per_superpixel: bool = False,
         limits: Limits | dict[str, Any] | None = None,
         max_points: Count = None,
@@ -105,7 +104,6 @@ class PretrainDataset:
             max_sweep_age_s=max_sweep_age_s,
             drop_moving=drop_moving,
             occlusion=occlusion,
-            occlusion_cell_px=occlusion_cell_px,
             limits=self.limits,
             max_points=max_points,
             sweep_points=sweep_points,

@@ -17,11 +17,10 @@ log = logging.getLogger(__name__)
 
 # of consecutive key frames: the small configs ask for the frames 0.5 s before and after, which half of such a run has
 RUN_S = 2.0
-CELL_PX = 4  # of the occlusion test in the small configs
 
 
 def plan_for(index: Any, plan: Plan, max_frames: int) -> Plan:
-    """The plan with the frames of this log, and with what depends on the size of its images.
+    """The plan with the frames of this log.
 
     Raises:
         InputError: too few key frames to hold any out, or none with images to train on.
@@ -34,9 +33,6 @@ def plan_for(index: Any, plan: Plan, max_frames: int) -> Plan:
     train = limit_frames(index, frames_with_images(index, train), max_frames, purpose="training")
     evaluate = limit_frames(index, evaluate, max_frames // 2, purpose="evaluation")
     options = {**plan.options.get("pretrained", {}), "train_dataloader.dataset.frames": train}
-    cell_px = occlusion_cell_px([camera.size for camera in index.cameras(index.rows(train))])
-    if cell_px != CELL_PX:
-        options = {"train_dataloader.dataset.occlusion_cell_px": cell_px, **options}
     return replace(plan, train=train, evaluate=evaluate, options={**plan.options, "pretrained": options})
 
 
@@ -156,11 +152,3 @@ def frame_terms(index: Any, rows: NDArray[np.integer]) -> list[str]:
             stop = "" if run[-1] == len(keys) - 1 else str(run[-1] + 1)
             terms.append(f"{name}[{first}:{stop}]" if first or stop else name)
     return terms
-
-
-def occlusion_cell_px(sizes: Sequence[tuple[int, int]]) -> int:
-    """Side of the cells in which points hide each other, for images of these sizes (height, width) [pixel].
-
-    About the gap between two beams on the image, which grows with the image: 4 up to 704 columns, 8 at 1600.
-    """
-    return max(CELL_PX, round(float(np.median([width for _, width in sizes])) / 200))

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...datasets.frame import IGNORE_LABEL, Frame
-from ..projection import nearest_pixels, project, unoccluded
+from ..occlusion import scan_surface
+from ..projection import nearest_pixels, project
 from .ids import IGNORE
 from .store import read_record, read_superpixels
 
@@ -69,12 +70,14 @@ def quality_report(frames: Iterable[Frame], folder: str | Path, *, hide: bool = 
     counts = _Counts(shared)
     for frame in frames:
         labels = np.full(len(frame.points), IGNORE_LABEL, np.uint8) if frame.labels is None else frame.labels
+        surface = scan_surface(frame.points) if hide else None
         views = []
         for camera in frame.cameras:
             ids = read_superpixels(folder, camera.token, camera.size).astype(np.int64)
-            seen = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
-            if hide:
-                seen = seen.select(unoccluded(seen, camera.size))
+            view = (frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+            seen = project(frame.points, *view)
+            if surface is not None:
+                seen = seen.select(~surface.hides(seen, *view))
             column, row = nearest_pixels(seen.pixels, camera.size).T
             views.append(counts.add_image(ids, ids[row, column], seen.rows, labels[seen.rows]))
         for first, second in combinations(views, 2):

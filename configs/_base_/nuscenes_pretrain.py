@@ -28,7 +28,6 @@ train_dataloader = dict(
         # how far the sensor of nuScenes measures (HDL-32E: 100 m, from 31 degrees below to 11 above the horizon), with
         # room for slopes. The published code crops nothing; the 50 m of Cylinder3D's grid would cost far pairs
         limits=dict(range_m=(0.0, 100.0), height_m=(-30.0, 30.0)),
-        occlusion_cell_px=8,  # 32 beams on 1600 x 900 pixels leave gaps wider than 4
     ),
 )
 # learning rates are for 32 clips at a time, 8 GPUs x 4; with other batches they are scaled in proportion, and the log

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...geometry import Transform, invert, to_quaternion
-from .render import develop, render
+from .render import VIEW_RANGE, develop, render
 from .rig import ELEVATIONS, TURN_S, Sensor, as_stored, column_azimuths, column_times
 from .scanner import add_noise, scan
 from .scene import Scene
@@ -89,6 +89,18 @@ class Recorder:
         light = self.scene.light
         image, labels, distances = render(self._caster(t), light, pose, sensor.intrinsics, height, width)
         return Exposure(develop(image, light.exposure, self._rng(2, t)), labels, distances)
+
+    def sight(self, sensor: Sensor, t: float, points: NDArray) -> NDArray[np.float64]:
+        """(N,) distance from a camera at its own time ``t`` to what it sees in the directions of points [m].
+
+        Args:
+            points: (N, 3) x, y, z [m, world]. Where a distance is less than that of the point, something hides it.
+        """
+        pose = self.ego_to_world(t) @ sensor.sensor_to_ego
+        rays = np.asarray(points, dtype=np.float64) - pose[:3, 3]
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        caster = self._caster(t)
+        return caster.cast(pose[None, :3, 3], rays, skip=0, t_min=0.05, t_max=VIEW_RANGE)[0]
 
     def annotations(self, sweep: Sweep, t: float, size: tuple[int, int]) -> list[Annotation]:
         """Boxes of the things with points in ``sweep``, which ended at ``t`` [s]; ``size`` of the images."""

@@ -42,6 +42,11 @@ SUPPLIED: dict[str, tuple[str, ...]] = {
     "superflow.lidar.minkunet:MinkUNet": ("in_channels",),
 }
 
+# keys that configs had -> what became of them
+GONE: dict[str, str] = {
+    "occlusion_cell_px": "leave it out: how far beams lie apart is now measured on each scan, for any size of image",
+}
+
 
 def find(target: str) -> Callable[..., Any]:
     """The callable that ``package.module:name`` stands for."""

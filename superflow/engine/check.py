@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..errors import InputError, suggest
+from .builders import GONE
 from .slots import ANY, Leaf, Slot, top_slots
 
 
@@ -59,11 +60,16 @@ def check_option(config: Mapping[str, Any], key: str) -> Leaf | Slot:
             )
         if step not in known:
             raise InputError(
-                f"--cfg-options {key}: {where} has no {step!r}{suggest(step, known, noun='known key')}"
+                f"--cfg-options {key}: {where} has no {step!r}{_instead(step, known, noun='known key')}"
             )
         slot = (accepted or {}).get(step, ANY)
         node = node.get(step, {})
     return slot
+
+
+def _instead(key: str, known: Iterable[str], **words: str) -> str:
+    """What to write instead of a key that nothing reads."""
+    return f"; {GONE[key]}" if key in GONE else suggest(key, known, **words)
 
 
 def _check(node: Any, slot: Slot, where: str) -> None:
@@ -80,7 +86,7 @@ def _check(node: Any, slot: Slot, where: str) -> None:
         return
     for key in node:
         if key not in accepted:
-            raise InputError(f"{where}.{key}: nothing reads this key{suggest(key, accepted)}")
+            raise InputError(f"{where}.{key}: nothing reads this key{_instead(key, accepted)}")
     for key in slot.required(node, where):
         if key not in node:
             raise InputError(f"{where}: has no {key!r}, which it needs")

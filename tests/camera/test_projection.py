@@ -1,4 +1,4 @@
-"""Projection, occlusion and the one rounding rule."""
+"""Projection and the one rounding rule."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from superflow.camera.projection import Projection, nearest_pixels, project, unoccluded
+from superflow.camera.projection import nearest_pixels, project
 from superflow.datasets.frame import Camera, Frame
 from superflow.geometry import invert, rotation_z
 
@@ -66,7 +66,6 @@ def test_points_that_are_not_finite_are_left_out_and_empty_clouds_are_fine():
     empty = project(points[:0], LIDAR_TO_CAMERA, INTRINSICS, SIZE)
     assert len(empty) == 0
     assert empty.pixels.shape == (0, 2)
-    assert unoccluded(empty, SIZE).shape == (0,)
 
 
 def test_equals_the_devkit_on_real_frames(pandaset, pandaset_root):
@@ -106,54 +105,6 @@ def test_mistake_12_both_ego_poses():
     one_pose = invert(camera_to_ego) @ lidar_to_ego
     mistaken = project(frame.points, one_pose, INTRINSICS, SIZE)
     assert np.abs(mistaken.pixels[0] - got.pixels[0]).max() > 1.5
-
-
-def two_planes() -> tuple[Projection, np.ndarray]:
-    """A wall at 20 m behind a board at 5 m that covers the middle of the image; which points are on the wall."""
-    v, u = np.mgrid[2:58:1.5, 2:78:1.5]
-    wall = np.c_[u.ravel(), v.ravel()].astype(np.float32)
-    board = wall[(np.abs(wall - (39.5, 29.5)) < (20, 12)).all(axis=1)] + np.float32(0.4)
-    pixels = np.concatenate([wall, board])
-    depth = np.r_[np.full(len(wall), 20.0), np.full(len(board), 5.0)].astype(np.float32)
-    return Projection(np.arange(len(pixels)), pixels, depth), np.arange(len(pixels)) < len(wall)
-
-
-def test_mistake_13_hidden_points_make_no_pairs():
-    projection, on_wall = two_planes()
-    behind = on_wall & (np.abs(projection.pixels - (39.5, 29.5)) < (17, 9)).all(axis=1)
-    beside = on_wall & (np.abs(projection.pixels - (39.5, 29.5)) > (26, 18)).any(axis=1)
-    assert behind.sum() > 100
-    assert beside.sum() > 100
-    seen = unoccluded(projection, SIZE)
-    assert not seen[behind].any()
-    assert seen[beside].all()
-    assert seen[~on_wall].all()
-
-
-def test_occlusion_matches_a_loop_over_pairs_and_forgets_their_order():
-    generator = np.random.default_rng(1)
-    pixels = (generator.uniform(0, 1, (300, 2)) * (78, 58) + 0.5).astype(np.float32)
-    projection = Projection(np.arange(300), pixels, generator.uniform(2, 40, 300).astype(np.float32))
-    got = unoccluded(projection, SIZE, cell_px=5, slack_ratio=0.1, slack_m=1.0)
-    cells = np.floor(pixels + 0.5).astype(int) // 5
-    for i in range(300):
-        rivals = [projection.depth[j] for j in range(300) if (cells[i] == cells[j]).all()]
-        assert got[i] == (projection.depth[i] <= min(rivals) * 1.1 + 1.0)
-    assert 0 < got.sum() < 300
-    order = generator.permutation(300)
-    np.testing.assert_array_equal(
-        unoccluded(projection.select(order), SIZE, cell_px=5, slack_ratio=0.1, slack_m=1.0), got[order]
-    )
-
-
-def test_slanted_road_is_not_hidden_by_itself(pandaset):
-    frame = pandaset.frame(0)
-    front = next(camera for camera in frame.cameras if camera.channel == "CAM_FRONT")
-    seen = project(frame.points, frame.lidar_to_camera(front), front.intrinsics, front.size)
-    visible = unoccluded(seen, front.size)
-    road = frame.labels[seen.rows] == 24  # flat.driveable_surface
-    assert visible[road].mean() > 0.97
-    assert 0.5 < visible.mean() < 0.98
 
 
 def test_mistake_17_one_rounding_rule():

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from superflow.camera.projection import nearest_pixels, project, unoccluded
+from superflow.camera.occlusion import scan_surface
+from superflow.camera.projection import nearest_pixels, project
 from superflow.camera.superpixels import IGNORE, quality_report, read_superpixels, write_superpixels
 from superflow.camera.superpixels.quality import adjusted_rand
 from superflow.datasets.frame import Camera, Frame
@@ -41,7 +42,9 @@ def write_maps(frames: list[Frame], folder, *, shared: bool) -> None:
     """Random blocks of ids, some of them ignored, and the record that quality_report asks for."""
     generator = np.random.default_rng(1)
     folder.mkdir()
-    (folder / "superpixels.json").write_text(f'{{"schema": 1, "shared_ids": {str(shared).lower()}}}')
+    (folder / "superpixels.json").write_text(
+        f'{{"schema": 1, "options": {{}}, "shared_ids": {str(shared).lower()}}}'
+    )
     for frame in frames:
         for camera in frame.cameras:
             blocks = generator.choice([0, 1, 2, 500, IGNORE], (4, 6)).astype(np.uint16)
@@ -54,8 +57,9 @@ def pair_table(frames: list[Frame], folder, *, hide: bool) -> list[dict]:
     for frame in frames:
         for camera in frame.cameras:
             ids = read_superpixels(folder, camera.token, SIZE)
-            seen = project(frame.points, frame.lidar_to_camera(camera), INTRINSICS, SIZE)
-            visible = unoccluded(seen, SIZE) if hide else np.ones(len(seen), bool)
+            view = (frame.lidar_to_camera(camera), INTRINSICS, SIZE)
+            seen = project(frame.points, *view)
+            visible = ~scan_surface(frame.points).hides(seen, *view) if hide else np.ones(len(seen), bool)
             for row, (u, v) in zip(seen.rows[visible], nearest_pixels(seen.pixels[visible], SIZE)):
                 entry = {"frame": frame.token, "image": camera.token, "point": row}
                 pairs.append(entry | {"id": int(ids[v, u]), "label": int(frame.labels[row])})
@@ -180,7 +184,7 @@ def test_slic_on_a_real_frame(pandaset, tmp_path):
     good = quality_report([frame], tmp_path / "slic")
     assert good.coverage == 1
     (tmp_path / "blocks").mkdir()
-    (tmp_path / "blocks" / "superpixels.json").write_text('{"schema": 1, "shared_ids": false}')
+    (tmp_path / "blocks" / "superpixels.json").write_text('{"schema": 1, "options": {}, "shared_ids": false}')
     for camera in frame.cameras:
         row, column = np.mgrid[: camera.size[0], : camera.size[1]]
         cv2.imwrite(

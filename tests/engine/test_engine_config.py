@@ -33,6 +33,11 @@ def written(folder: Path, text: str) -> Path:
         ("width=8", "widht=8", r"model\.widht: nothing reads this key; the nearest known one is 'width'"),
         ("items=7", "itmes=7", r"train_dataloader\.dataset\.itmes: .* 'items'"),
         ("batch_size=2, num", "batchsize=2, num", r"train_dataloader\.batchsize: .* 'batch_size'"),
+        (
+            "items=7",
+            "items=7, occlusion_cell_px=8",
+            r"dataset\.occlusion_cell_px: nothing .*; leave it out: how far beams",
+        ),
         ("lr=0.01", "learning_rate=0.01", r"optim_wrapper\.optimizer\.learning_rate: nothing reads"),
         ("clip_grad", "grad_clip", r"optim_wrapper\.grad_clip: .* 'clip_grad'"),
         ('type="OneCycleLR"', 'type="OneCycleLR", max_lr=1', r"param_scheduler\.max_lr: .* 'eta_max'"),
@@ -90,6 +95,10 @@ def test_knobs_of_an_objective_are_those_of_its_own_and_of_the_contrast_behind_i
         ),
         ("modle.width", r"the config has no 'modle'; the nearest known key is 'model'"),
         ("train_cfg.iterations", r"train_cfg has no 'iterations'"),
+        (
+            "train_dataloader.dataset.occlusion_cell_px",
+            r"has no 'occlusion_cell_px'; leave it out: how far beams",
+        ),
         ("optim_wrapper.optimizer.learnrate", r"optim_wrapper\.optimizer has no 'learnrate'"),
         ("custom_hooks.1.momentum", r"custom_hooks is a list of 1, '1' is none of it"),
         ("model.width.depth", r"model\.width is 8 and has no keys"),

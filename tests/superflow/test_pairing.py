@@ -7,9 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from superflow.camera.occlusion import scan_surface
 from superflow.datasets.frame import Camera, Frame
 from superflow.geometry import invert, make_transform
-from superflow.pairing import FramePairs, ids_under, nearest_of_region, pair, resized_pixels, world_cells
+from superflow.pairing import (
+    FramePairs,
+    ids_under,
+    join,
+    nearest_of_region,
+    pair,
+    resized_pixels,
+    world_cells,
+)
 
 # camera axes (x right, y down, z forward) of a camera that looks along the vehicle's x
 FORWARD = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]], dtype=np.float64)
@@ -38,7 +47,7 @@ def frame(points: np.ndarray, cameras: tuple[Camera, ...] = (), **poses) -> Fram
 
 
 def test_a_point_ahead_falls_on_the_principal_point():
-    found = pair(frame(np.zeros((0, 4))), np.array([[10.0, 0, -0.3, 0]]), [camera()])
+    found = pair(frame(np.zeros((0, 4))), np.array([[10.0, 0, -0.3, 0]]), [camera()], surface=None)
     assert found.point.tolist() == [0]
     assert found.pixel[0] == pytest.approx([99.5, 49.5], abs=1e-4)
 
@@ -46,8 +55,8 @@ def test_a_point_ahead_falls_on_the_principal_point():
 def test_mistake_12_the_vehicle_moves_between_scan_and_exposure():
     moved = make_transform((1, 0, 0, 0), (2.0, 0, 0))
     point = np.array([[12.0, 3.0, -0.3, 0]])
-    at_rest = pair(frame(point), point, [camera()]).pixel[0]
-    moving = pair(frame(point), point, [camera(ego_to_world=moved)]).pixel[0]
+    at_rest = pair(frame(point), point, [camera()], surface=None).pixel[0]
+    moving = pair(frame(point), point, [camera(ego_to_world=moved)], surface=None).pixel[0]
     assert at_rest == pytest.approx([99.5 - 100 * 3 / 12, 49.5], abs=1e-4)
     assert moving == pytest.approx([99.5 - 100 * 3 / 10, 49.5], abs=1e-4)
 
@@ -57,8 +66,8 @@ def test_mistake_13_a_hidden_point_has_no_pixel():
     near = np.column_stack([np.full(441, 8.0), side.ravel(), up.ravel() - 0.3, np.zeros(441)])
     behind = near * [2.0, 2.0, 1.0, 1.0] + [0, 0, 0, 0]
     points = np.concatenate([near, behind])
-    with_test = pair(frame(points), points, [camera()])
-    without = pair(frame(points), points, [camera()], occlusion=False)
+    with_test = pair(frame(points), points, [camera()], surface=scan_surface(points))
+    without = pair(frame(points), points, [camera()], surface=None)
     inside = np.abs(behind[:, 2] + 0.3) < 0.5  # those whose line of sight the near wall crosses
     assert not set(441 + np.flatnonzero(inside & (np.abs(behind[:, 1]) < 1.5))) & set(with_test.point)
     assert set(range(441, 882)) <= set(without.point)
@@ -78,6 +87,22 @@ def test_a_choice_of_points_and_cameras_is_counted_anew():
     assert chosen.depth.tolist() == [2, 3]
     nothing = pairs.of(np.zeros(0, np.int64), [])
     assert len(nothing.point) == 0
+
+
+def test_the_pairs_of_two_clouds_become_those_of_one():
+    near, far = (
+        np.array([[10.0, 0, 0, 0], [12, 1, 0, 0]]),
+        np.array([[20.0, 0, 0, 0], [30, 2, 0, 0], [-5, 0, 0, 0]]),
+    )
+    cameras, here = [camera(), camera(height_m=1.0)], frame(np.zeros((0, 4)))
+    joint = join(
+        pair(here, near, cameras, surface=None), pair(here, far, cameras, surface=None), first=len(near)
+    )
+    whole = pair(here, np.concatenate([near, far]), cameras, surface=None)
+    order, expected = (np.lexsort((pairs.camera, pairs.point)) for pairs in (joint, whole))
+    for name in ("point", "camera", "pixel", "depth"):
+        np.testing.assert_array_equal(getattr(joint, name)[order], getattr(whole, name)[expected])
+    assert sorted(set(joint.point)) == [0, 1, 2, 3]
 
 
 def test_points_behind_the_nearest_of_their_superpixel_go():

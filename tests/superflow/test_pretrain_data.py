@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from superflow.batch import Batch, collate
+from superflow.camera.occlusion import scan_surface
+from superflow.camera.projection import project
 from superflow.camera.superpixels import write_superpixels
 from superflow.clip_times import ClipTimes
 from superflow.datasets.index import LogIndex
@@ -273,8 +275,48 @@ def test_frames_without_images_are_left_out_and_counted(index, caplog):
 def test_two_seconds_that_are_one_frame_count_once(index):
     times = ClipTimes(index, index.rows(), (0, 0.48, 0.52), unit="seconds")
     assert times.rows(10) == {0: 10, 1: 15}
-    with pytest.raises(ValueError, match='offset_tolerance_s is for offset_unit="seconds"'):
-        ClipTimes(index, index.rows(), (0, 1), tolerance_s=0.1)
+
+
+def with_hole(index: LogIndex, place: int, hole_s: float) -> tuple[LogIndex, np.ndarray]:
+    """The log with so many seconds more before a frame of its first scene, and the rows of that scene."""
+    broken = LogIndex.open(index.folder)
+    rows = broken.rows(["scene-9002"])
+    broken.time_us = index.time_us.copy()
+    broken.time_us[rows[place:]] += round(hole_s * 1e6)
+    return broken, rows
+
+
+@pytest.mark.parametrize(("hole_s", "is_hole"), [(0.03, False), (0.06, True), (0.1, True), (2.0, True)])
+@pytest.mark.parametrize("border", ["absent", "other", "repeat"])
+def test_a_frame_behind_a_hole_is_no_neighbour(index, hole_s, is_hole, border):
+    broken, rows = with_hole(index, 10, hole_s)  # scans come every 0.1 s
+    times = ClipTimes(broken, broken.rows(), (-2, -1, 0, 1), border=border)
+    instead = {"absent": {}, "other": {1: rows[8]}, "repeat": {1: rows[9]}}[border]
+    assert times.rows(rows[9]) == {-2: rows[7], -1: rows[8], 0: rows[9]} | (
+        instead if is_hole else {1: rows[10]}
+    )
+    assert times.rows(rows[8])[1] == rows[9]
+    assert (times.rows(rows[11]).get(-2) == rows[9]) is not is_hole
+    assert times.rows(rows[11])[-1] == rows[10]
+
+
+def test_the_hole_that_is_allowed_can_be_said(index):
+    broken, rows = with_hole(index, 10, 2.0)
+    assert 1 in ClipTimes(broken, broken.rows(), (0, 1), tolerance_s=2.1).rows(rows[9])
+    assert 1 not in ClipTimes(broken, broken.rows(), (0, 1), tolerance_s=1.9).rows(rows[9])
+    assert 1 not in ClipTimes(index, index.rows(), (0, 1), tolerance_s=-0.05).rows(rows[9])
+
+
+def test_scenes_of_different_rates_each_have_their_usual_time(index):
+    mixed = LogIndex.open(index.folder)
+    rows = mixed.rows(["scene-9102"])
+    mixed.time_us = index.time_us.copy()
+    mixed.time_us[rows] += 9 * (
+        index.time_us[rows] - index.time_us[rows[0]]
+    )  # a frame a second, the others ten
+    assert ClipTimes(mixed, mixed.rows(), (-1, 0, 1)).rows(rows[4]) == {-1: rows[3], 0: rows[4], 1: rows[5]}
+    mixed.time_us[rows[5:]] += 700_000
+    assert ClipTimes(mixed, mixed.rows(), (-1, 0, 1)).rows(rows[4]) == {-1: rows[3], 0: rows[4]}
 
 
 def test_a_border_can_take_the_other_side(index):
@@ -302,6 +344,33 @@ def test_the_age_of_a_point_is_that_of_its_scan(index):
     assert counts.tolist() == [300, 500, 300, 300]
     _, near = dense_part(dataset(index, max_sweep_age_s=0.15, **options)[3, 0])
     assert (near * 10).round().unique().tolist() == [-1, 0, 1]
+
+
+@pytest.mark.parametrize("drop_moving", [False, True])
+@pytest.mark.parametrize("occlusion", [False, True])
+def test_hidden_points_of_a_dense_cloud_are_those_that_the_whole_scan_hides(index, occlusion, drop_moving):
+    options = {"occlusion": occlusion, "drop_moving": drop_moving, "max_points": 3000, "sweep_points": 2000}
+    data = dataset(index, **options, limits={"range_m": (2.0, 40.0)})
+    row = int(data.rows[3])
+    channels = data.clouds.channels(row)[::-1]
+    dense = data.clouds.draw({0: row}, channels, np.random.default_rng(0))[-1]
+    assert dense.dense
+    assert len(dense.points) > 6500
+    whole = scan_surface(index.frame(row, images=False).points)
+    thinned = scan_surface(dense.points)
+    hidden = differently = 0
+    for place, camera in enumerate(dense.cameras(channels)):
+        view = (dense.frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        seen = project(dense.points, *view)
+        gone = whole.hides(seen, *view) if occlusion else np.zeros(len(seen), bool)
+        mine = dense.pairs.camera == place
+        np.testing.assert_array_equal(dense.pairs.point[mine], seen.rows[~gone])
+        np.testing.assert_array_equal(dense.pairs.pixel[mine], seen.pixels[~gone])
+        hidden += gone.sum()
+        differently += (gone & ~thinned.hides(seen, *view)).sum()
+    assert len(dense.pairs.point) > 3000
+    assert bool(hidden > 100) is occlusion
+    assert bool(differently > 0.2 * hidden) is occlusion
 
 
 def test_what_moved_away_can_be_left_out_of_the_dense_cloud(pandaset_root, tmp_path):

@@ -10,16 +10,15 @@ import pytest
 
 from superflow.benchmark.plan import load_plan
 from superflow.clip_times import ClipTimes
-from superflow.datasets.frame import Camera
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
 from superflow.datasets.selection import select_rows
 from superflow.errors import InputError
-from superflow.quickstart_frames import frame_terms, limit_frames, occlusion_cell_px, plan_for, split_scenes
+from superflow.quickstart_frames import frame_terms, limit_frames, plan_for, split_scenes
 
 
 class MadeIndex:
-    """The times of a log without files: key frames of each scene at ``rate_hz``, one camera of ``width`` columns."""
+    """The times of a log without files: key frames of each scene at ``rate_hz``."""
 
     root = "made"
     neighbour_at, _scene_rows, key_interval_s = (
@@ -28,7 +27,7 @@ class MadeIndex:
         LogIndex.key_interval_s,
     )
 
-    def __init__(self, frames, *, rate_hz=10.0, splits=None, width=448, without_image=()):
+    def __init__(self, frames, *, rate_hz=10.0, splits=None, without_image=()):
         self.scenes = tuple(frames)
         self.card = SimpleNamespace(splits=splits or {})
         self.scene_of = np.repeat(np.arange(len(frames)), list(frames.values())).astype(np.int32)
@@ -39,7 +38,6 @@ class MadeIndex:
         self._keys = np.arange(len(self.scene_of))
         self.camera_count = np.ones(len(self.scene_of), dtype=np.int64)
         self.camera_count[list(without_image)] = 0
-        self._width = width
 
     def _check(self, row):
         return int(row)
@@ -47,14 +45,6 @@ class MadeIndex:
     def rows(self, terms):
         told = {"scenes": self.scenes, "splits": self.card.splits, "scene_of": self.scene_of}
         return select_rows(terms, **told, is_key=self.is_key)
-
-    def cameras(self, rows):
-        size, pose = (900, self._width), np.eye(4)
-        return [
-            Camera(str(row), "CAM_FRONT", 0, np.eye(3), pose, pose, "", size)
-            for row in rows
-            if self.camera_count[row]
-        ]
 
 
 def complete(index, terms) -> int:
@@ -135,14 +125,6 @@ def test_a_log_without_images_is_refused():
     index = MadeIndex({"a": 10, "b": 10}, without_image=range(20))
     with pytest.raises(InputError, match="its key frames have no images; pretraining needs cameras"):
         plan_for(index, load_plan("quickstart"), 120)
-
-
-@pytest.mark.parametrize(("width", "cell_px"), [(448, None), (704, None), (1600, 8), (1920, 10)])
-def test_large_images_get_larger_cells_of_occlusion(width, cell_px):
-    plan = plan_for(MadeIndex({"a": 10, "b": 10}, width=width), load_plan("quickstart"), 120)
-    # an option that says what the configs say would name another result
-    assert plan.options["pretrained"].get("train_dataloader.dataset.occlusion_cell_px") == cell_px
-    assert occlusion_cell_px([(900, width)]) == (cell_px or 4)
 
 
 def test_too_few_frames_are_refused():

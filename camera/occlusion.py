@@ -1,0 +1,164 @@
+"""What a scan hides from a camera: its returns as pieces of surface, drawn into the depth that the camera sees.
+
+A LiDAR sits elsewhere than a camera and sees over and past things that hide what lies behind them; such a point would
+be paired with the pixel of the thing before it. Returns lie too far apart to stand before one another on the image, so
+each is taken for the surface around it, half-way to the next returns above, below and beside. How far that is comes
+from the scan, so one rule serves every sensor, camera and size of image.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..compiled import compiled
+from .beams import scan_columns
+from .projection import MIN_DEPTH_M, Projection
+
+_JOINED_RATIO = 1.5  # of the ranges of two neighbours on one surface; beams meet the far road this far apart
+_JOINED_GAP = 2.5  # of the usual gap between beams: as far as where one return is missing
+_ONE_BEAM = 0.3  # of that gap: no further apart, returns are of the same beam
+_CELLS = 2  # of the depth map in the gap between columns
+_SMALLEST_CELL_PX = 0.25  # so that no camera, however wide, makes a map of many times its image
+_SLACK_RATIO, _SLACK_M = 0.1, 0.2  # a point this little behind a surface lies on it
+
+
+@dataclass(frozen=True, eq=False)
+class ScanSurface:
+    """A scan (N returns) as upright pieces of surface, from `scan_surface`."""
+
+    points: NDArray[np.float32]  # (N, 3) the returns, in the order of their columns [m, lidar frame]
+    ends: NDArray[np.float32]  # (N, 2, 3) where the piece ends, below and above its return
+    column_gap: float  # between columns [rad]
+
+    def hides(
+        self,
+        projection: Projection,
+        lidar_to_camera: ArrayLike,
+        intrinsics: ArrayLike,
+        size: tuple[int, int],
+    ) -> NDArray[np.bool_]:
+        """(P,) true where the surface lies clearly before the point, seen from the camera.
+
+        Args:
+            projection: points on the image, of this scan or of any other in its LiDAR frame.
+            lidar_to_camera, intrinsics, size: as for `camera.projection.project`.
+        """
+        if not len(projection):
+            return np.zeros(0, dtype=np.bool_)
+        intrinsics = np.asarray(intrinsics, dtype=np.float64)
+        cell_px = np.maximum(intrinsics[[0, 1], [0, 1]] * (self.column_gap / _CELLS), _SMALLEST_CELL_PX)
+        to_cells = np.diag([1 / cell_px[0], 1 / cell_px[1], 1.0])
+        to_cells[:2, 2] = 0.5 / cell_px  # pixel i begins at i - 0.5
+        depth = np.full(np.ceil(np.array(size) / cell_px[::-1]).astype(np.int64), np.inf, dtype=np.float32)
+        to_map = to_cells @ intrinsics @ np.asarray(lidar_to_camera, dtype=np.float64)[:3]
+        _draw(self.points, self.ends, 0.5 * self.column_gap, to_map, depth)
+        columns, rows = ((projection.pixels + np.float32(0.5)) / cell_px).astype(np.int64).T
+        return projection.depth > depth[rows, columns] * (1 + _SLACK_RATIO) + _SLACK_M
+
+
+def scan_surface(points: NDArray) -> ScanSurface:
+    """What a scan saw as a surface.
+
+    A piece runs towards the next return of its column where that is at about the same range; where it is not, or
+    where there is none, the edge of the thing lies anywhere between the two, and the piece goes on upright at its own
+    range for half the gap.
+
+    Args:
+        points: (N, 3+) x, y, z [m, lidar frame], the whole scan: what is left out hides nothing.
+    """
+    scan = scan_columns(points)
+    ends = np.empty((len(scan.points), 2, 3), dtype=np.float32)
+    _find_ends(scan.points, scan.elevation, scan.range_m, scan.column, scan.beam_gap, ends)
+    return ScanSurface(scan.points.astype(np.float32), ends, scan.column_gap)
+
+
+@compiled()
+def _find_ends(points, elevation, range_m, column, beam_gap, ends):
+    """Write the two ends of each piece."""
+    count = len(points)
+    for n in range(count):
+        for side in range(2):
+            step = 1 if side else -1
+            other = n + step
+            # two columns of the scan can share one of ours: their returns of one beam are no neighbours
+            while (
+                0 <= other < count
+                and column[other] == column[n]
+                and abs(elevation[other] - elevation[n]) < _ONE_BEAM * beam_gap[n]
+            ):
+                other += step
+            usual = beam_gap[n]
+            gap = usual
+            joined = False
+            if 0 <= other < count and column[other] == column[n]:
+                usual = beam_gap[min(n, other)]
+                gap = abs(elevation[other] - elevation[n])
+                ratio = range_m[other] / range_m[n]
+                joined = gap < _JOINED_GAP * usual and 1 / _JOINED_RATIO < ratio < _JOINED_RATIO
+            if joined:
+                for k in range(3):
+                    ends[n, side, k] = 0.5 * (points[n, k] + points[other, k])
+                continue
+            turn = 0.5 * step * min(gap, usual)
+            flat, height = math.hypot(points[n, 0], points[n, 1]), points[n, 2]
+            shrink = math.cos(turn) - height / flat * math.sin(turn)
+            ends[n, side, 0] = points[n, 0] * shrink
+            ends[n, side, 1] = points[n, 1] * shrink
+            ends[n, side, 2] = flat * math.sin(turn) + height * math.cos(turn)
+
+
+@compiled()
+def _draw(points, ends, half_width, to_map, depth):
+    """Write the nearest depth of the pieces into the cells of a map that they cover."""
+    rows, columns = depth.shape
+    m = to_map
+    for n in range(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        w0 = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
+        if w0 < MIN_DEPTH_M:
+            continue
+        u0 = (m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]) / w0
+        v0 = (m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]) / w0
+        # from the return to the side of its piece, times depth
+        x, y = -half_width * y, half_width * x
+        turned = m[2, 0] * x + m[2, 1] * y
+        side_u, side_v = m[0, 0] * x + m[0, 1] * y - turned * u0, m[1, 0] * x + m[1, 1] * y - turned * v0
+        reach_u, reach_v = abs(side_u) / MIN_DEPTH_M, abs(side_v) / MIN_DEPTH_M
+        for side in range(2):
+            x, y, z = ends[n, side, 0], ends[n, side, 1], ends[n, side, 2]
+            w1 = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
+            if w1 < MIN_DEPTH_M:
+                continue
+            u1 = (m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]) / w1
+            v1 = (m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]) / w1
+            if max(u0, u1) + reach_u < 0 or min(u0, u1) - reach_u > columns:
+                continue
+            if max(v0, v1) + reach_v < 0 or min(v0, v1) - reach_v > rows:
+                continue
+            _draw_half(u0, v0, 1 / w0, u1, v1, 1 / w1, side_u, side_v, depth)
+
+
+@compiled()
+def _draw_half(u0, v0, near0, u1, v1, near1, side_u, side_v, depth):
+    """Draw a piece from its return to one of its ends; ``near`` is 1 / depth, which runs evenly over the image."""
+    rows, columns = depth.shape
+    longest = max(abs(u1 - u0), abs(v1 - v0))
+    widest = 2 * max(abs(side_u), abs(side_v)) * max(near0, near1)
+    if not (longest < rows + columns and widest < rows + columns):
+        return  # what covers the whole image is no return, but a number gone wrong
+    along = int(longest) + 1
+    for i in range(along + 1):
+        share = i / along
+        near = near0 + share * (near1 - near0)
+        far, du, dv = 1 / near, side_u * near, side_v * near
+        across = math.ceil(2 * max(abs(du), abs(dv)))
+        u, v = u0 + share * (u1 - u0), v0 + share * (v1 - v0)
+        for j in range(across):
+            shift = (2 * j + 1) / across - 1
+            at_u, at_v = u + shift * du, v + shift * dv
+            if 0 <= at_u < columns and 0 <= at_v < rows and far < depth[int(at_v), int(at_u)]:
+                depth[int(at_v), int(at_u)] = far

@@ -1,0 +1,63 @@
+"""The gaps between beams and columns, found again on scans of known sensors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from superflow.camera.beams import scan_columns
+
+EVEN = np.linspace(-30.67, 10.67, 32)  # as the HDL-32E
+UNEVEN = np.r_[np.arange(-25, -7, 3.0), np.arange(-6, 2, 0.25), np.arange(3, 15, 3.0)]
+
+
+def scan(beams_deg, columns: int, *, staggered: bool = False, kept: float = 1.0, seed: int = 0) -> np.ndarray:
+    """(N, 3) shuffled returns of one turn in a room of uneven walls; staggered beams fire at azimuths of their own."""
+    generator = np.random.default_rng(seed)
+    beams_deg = np.asarray(beams_deg, dtype=float)
+    phase = generator.uniform(0, 1, len(beams_deg)) if staggered else np.zeros(len(beams_deg))
+    turn = (np.arange(columns)[:, None] + 0.3 + phase) / columns * 2 * np.pi
+    elevation = np.broadcast_to(np.radians(beams_deg), turn.shape)
+    flat = np.cos(elevation)
+    rays = np.stack([flat * np.cos(turn), flat * np.sin(turn), np.sin(elevation)], axis=-1).reshape(-1, 3)
+    points = rays * (12 + 5 * np.sin(3 * turn) + generator.normal(0, 0.02, turn.shape)).reshape(-1, 1)
+    return generator.permutation(points)[: int(kept * len(points))].astype(np.float32)
+
+
+@pytest.mark.parametrize("staggered", [False, True])
+@pytest.mark.parametrize(
+    ("beams_deg", "columns"), [(EVEN, 1085), (EVEN, 360), (UNEVEN, 1800), (UNEVEN, 2048)]
+)
+def test_gaps_are_found_whatever_the_sensor_and_the_order_of_its_points(beams_deg, columns, staggered):
+    found = scan_columns(scan(beams_deg, columns, staggered=staggered, kept=0.95))
+    assert np.degrees(found.column_gap) == pytest.approx(360 / columns, rel=0.06)
+    at = np.degrees(found.elevation)
+    inner = (at > beams_deg[1]) & (at < beams_deg[-2])
+    beam = np.abs(at[inner, None] - beams_deg).argmin(axis=1)
+    true = np.diff(beams_deg)[beam]
+    assert (np.abs(np.degrees(found.beam_gap[inner]) / true - 1) < 0.15).mean() > 0.9
+
+
+def test_returns_are_sorted_by_column_and_elevation_and_rows_without_one_are_left_out():
+    points = scan(EVEN, 360)
+    rubbish = np.array([[0, 0, 0], [np.nan, 1, 0], [1, np.inf, 0]], dtype=np.float32)
+    found = scan_columns(np.concatenate([rubbish, points]))
+    assert sorted(map(tuple, found.points)) == sorted(map(tuple, points.astype(np.float64)))
+    step = np.diff(found.column)
+    assert (step >= 0).all()
+    assert (np.diff(found.elevation)[step == 0] >= 0).all()
+    np.testing.assert_allclose(found.range_m, np.linalg.norm(found.points, axis=1))
+
+
+@pytest.mark.parametrize("kept", [0.9, 0.5])
+def test_returns_that_are_missing_do_not_widen_the_columns(kept):
+    found = scan_columns(scan(EVEN, 1085, kept=kept))
+    assert np.degrees(found.column_gap) == pytest.approx(360 / 1085, rel=0.02)
+
+
+def test_a_single_beam_and_a_single_return_are_fine():
+    for points in (scan([0.0], 360), scan([0.0], 360)[:1], np.zeros((0, 4), np.float32)):
+        found = scan_columns(points)
+        assert len(found.beam_gap) == len(points)
+        assert np.isfinite(found.beam_gap).all()
+        assert found.column_gap > 0
