@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from ..errors import InputError
+from .checkpoint import with_tuples
 from .registry import OPTIM_WRAPPERS, OPTIMIZERS
 
 PARAMWISE = ("custom_keys", "norm_decay_mult", "bias_decay_mult")
@@ -83,6 +85,28 @@ def _norm_parameters(model: nn.Module) -> Iterator[str]:
                 yield f"{prefix}.{name}"
 
 
+def load_moments(wrapper: OptimWrapper, state: Mapping[str, Any], *, keep_rates: bool) -> None:
+    """Give an optimizer what a checkpoint knows of its past: moments, steps, the gradient scaler.
+
+    Args:
+        wrapper: with the groups of this run, and with the learning rates that are due.
+        state: of a wrapper; lists stand where groups have tuples.
+        keep_rates: leave what the optimizer takes as arguments (learning rates, weight decay, betas) as it is; else
+            that comes from ``state``, too.
+
+    Raises:
+        KeyError, ValueError: ``state`` is of another optimizer, of other groups or of another precision.
+    """
+    taken = inspect.signature(type(wrapper.optimizer).__init__).parameters
+    own = [
+        {key: group[key] for key in group if key != "params" and key.removeprefix("initial_") in taken}
+        for group in wrapper.param_groups
+    ]
+    wrapper.load_state_dict(with_tuples(state))
+    for group, kept in zip(wrapper.param_groups, own, strict=True):
+        group.update(kept if keep_rates else {})
+
+
 @OPTIM_WRAPPERS.register_module()
 class AmpOptimWrapper(OptimWrapper):
     """Autocast around the forward pass on CUDA; float16 with a gradient scaler, bfloat16 without.
@@ -137,6 +161,17 @@ class AmpOptimWrapper(OptimWrapper):
         return {**super().state_dict(), "scaler": self.scaler.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave."""
-        self.scaler.load_state_dict(state_dict.pop("scaler", {}) or self.scaler.state_dict())
+        """Restore what `state_dict` gave.
+
+        Raises:
+            ValueError: it is of the other precision: only float16 has a scaler.
+        """
+        scaler = state_dict.pop("scaler", {})
+        if bool(scaler) != self.scaler.is_enabled():
+            before = "float16" if scaler else "bfloat16"
+            now = str(self.dtype).removeprefix("torch.")
+            raise ValueError(
+                f"optim_wrapper.dtype was {before} and is {now}; give optim_wrapper.dtype={before}"
+            )
+        self.scaler.load_state_dict(scaler)
         super().load_state_dict(state_dict)

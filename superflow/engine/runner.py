@@ -26,6 +26,7 @@ from ..distributed import rank, world_size
 from ..errors import InputError
 from ..files import check_place, make_folder
 from ..writes import write_atomically
+from .changes import Change
 from .checkpoint import (
     check_intensity,
     check_teacher,
@@ -33,10 +34,10 @@ from .checkpoint import (
     load_weights,
     not_finite,
     read_checkpoint,
-    with_tuples,
 )
 from .classes import number_of_classes
 from .config import config_text
+from .continuation import find_changes
 from .hooks import DEFAULT_HOOKS, FirstBatchesHook
 from .hooks.result import commit
 from .launch import start_distributed
@@ -44,6 +45,7 @@ from .loader import build_dataset, build_loader
 from .model import EngineModel
 from .optim import build_optim_wrapper
 from .registry import LOOPS, MODELS, SCOPE
+from .resume import go_on
 from .teacher_features import features_of_data
 from .training_plan import base_batch_size, training_plan
 
@@ -78,6 +80,7 @@ class EngineRunner(Runner):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.is_resuming = False
+        self.changes: list[Change] = []  # against the run that is resumed
         self._has_loaded = False
         self.loaded_from: Path | None = None
         self.loaded_iteration = 0
@@ -256,7 +259,11 @@ class EngineRunner(Runner):
             if isinstance(entry, dict):
                 entry.setdefault("by_epoch", False)
         with _named("param_scheduler"):
-            return super().build_param_scheduler(entries)
+            built = super().build_param_scheduler(entries)
+            for scheduler in built:
+                if scheduler.by_epoch and not getattr(scheduler, "need_val_args", False):
+                    raise ValueError("by_epoch must be False: a run is counted in iterations")
+        return built
 
     def register_hook(self, hook: Any, priority: Any = None) -> None:
         """mmengine's, which says which hook was refused."""
@@ -365,7 +372,9 @@ class EngineRunner(Runner):
         Raises:
             InputError: the file is damaged or not finite, of another architecture, teacher or scale of intensity.
         """
-        checkpoint = read_checkpoint(filename)
+        return self._take(read_checkpoint(filename), filename)
+
+    def _take(self, checkpoint: dict[str, Any], filename: str | Path) -> dict[str, Any]:
         check_teacher(checkpoint, self.engine_model.record(), str(filename))
         trained_on = checkpoint.get("superflow", {}).get("data", {}).get("train", {})
         check_intensity(trained_on.get("raw_intensity"), self.data_records(), str(filename))
@@ -388,34 +397,21 @@ class EngineRunner(Runner):
     def resume(self, filename: str | Path, **unused: Any) -> None:
         """Everything of a checkpoint, so that the run goes on as if it had never stopped.
 
+        Learning rates are those of this config, whose length or peak may be another one.
+
         Raises:
-            InputError: another seed, another architecture, or a damaged file.
+            InputError: another seed, data, model or optimizer, an end that is behind it, or a damaged file.
         """
         self.is_resuming = True
-        checkpoint = self.load_checkpoint(filename)
-        meta = checkpoint["meta"]
-        if meta["seed"] != self.seed:
-            raise InputError(
-                f"{filename}: was trained with seed {meta['seed']}, this run has {self.seed}; "
-                f"give --seed {meta['seed']}, or another --work-dir for a new run"
-            )
-        if meta["world_size"] != self.world_size:
-            self.logger.warning(
-                f"{meta['world_size']} processes before, {self.world_size} now: another order of data"
-            )
-        try:
-            self.optim_wrapper.load_state_dict(with_tuples(checkpoint["optimizer"]))
-            for scheduler, state in zip(
-                self.param_schedulers or [], checkpoint["param_schedulers"], strict=True
-            ):
-                scheduler.load_state_dict(state)
-        except (KeyError, ValueError) as error:
-            raise InputError(
-                f"{filename}: its optimizer and schedules are not those of this config ({error}); resume with "
-                "the config it was trained with (config.py beside it), or take its weights by load_from"
-            ) from error
-        self.train_loop._iter = meta["iter"]
-        self._seconds_before = meta["seconds"]
+        checkpoint = read_checkpoint(filename)
+        record = {**self.engine_model.record(), "data": self.data_records()}
+        self.changes = find_changes(
+            checkpoint, config=self._config_text, record=record, processes=self.world_size
+        )
+        self._take(checkpoint, filename)
+        go_on(self, checkpoint, str(filename))
+        self.train_loop._iter = checkpoint["meta"]["iter"]
+        self._seconds_before = checkpoint["meta"]["seconds"]
 
 
 def _join_batch_norm(model: nn.Module, implementation: str) -> None:

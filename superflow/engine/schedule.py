@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
@@ -78,14 +79,18 @@ class OneCycleLR(_ParamScheduler):
         factor = self.factor(self.last_step)
         return [peak * factor for peak in self.peaks]
 
-    def state_dict(self) -> dict[str, Any]:
-        """Only the position: the shape comes from the config."""
-        return {"last_step": self.last_step, "global_step": self._global_step}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restore the position."""
-        self.last_step, self._global_step = state_dict["last_step"], state_dict["global_step"]
-        self._last_value = [group["lr"] for group in self.optimizer.param_groups]
+def replay(schedulers: Sequence[Any], iterations: int) -> None:
+    """Bring new schedules to where they are after ``iterations``, and the optimizer's groups to their values there.
+
+    Schedules may build on the value before, so each iteration is gone through; bit by bit, the end is that of a run.
+    """
+    for scheduler in schedulers:
+        scheduler.optimizer._global_step = 0  # mmengine would warn that no optimizer step came before
+    for _ in range(iterations):
+        for scheduler in schedulers:
+            if not scheduler.by_epoch:
+                scheduler.step()
 
 
 def _anneal(start: float, end: float, share: float, strategy: str) -> float:

@@ -128,10 +128,10 @@ def same(left: Any, right: Any) -> bool:
 
 
 def end(work_dir: Path) -> dict[str, Any]:
-    """The last and the best checkpoint, without what may differ (seconds, learning curves, the folder's name)."""
+    """The last and the best checkpoint, without what may differ (times, curves, folder, state of the checkout)."""
     found = {name: read_checkpoint(work_dir / name) for name in ("iter_12.pth", "best_miou.pth")}
     for checkpoint in found.values():
-        for key in ("seconds", "train", "config"):
+        for key in ("seconds", "train", "config", "commit"):
             checkpoint["meta"].pop(key)
     return found
 

@@ -11,6 +11,7 @@ from mmengine.hooks import Hook
 
 from ...errors import InputError
 from ...writes import remove_leftovers
+from ..changes import EVALUATION
 from ..checkpoint import find_last, list_checkpoints, point_to, write_checkpoint
 from ..registry import HOOKS
 from .health import stop_if_broken
@@ -108,6 +109,10 @@ class CheckpointHook(Hook):
         """Go on from the values so far."""
         if runner.is_resuming:
             self.best, self.last = checkpoint["meta"].get("best", {}), checkpoint["meta"].get("last", {})
+            changes = [change for change in runner.changes if change.effect == EVALUATION]
+            if self.best and changes:
+                runner.logger.warning(f"the best checkpoint is chosen anew: {'; '.join(map(str, changes))}")
+                self.best = {}
 
     def _better(self, value: float) -> bool:
         if not self.best:

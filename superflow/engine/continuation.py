@@ -1,0 +1,177 @@
+"""What differs between the run that a checkpoint belongs to and the run that is to go on from it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..option_values import allowed_types
+from .changes import BY_DATA, FREE, REFUSED, TOLD, Change, effect_of
+from .slots import ANY, Leaf, Slot, top_slots
+
+_ASSIGNED = re.compile(r"^(\w+) = ", re.MULTILINE)
+_HERE = "<data_root>"
+
+
+def find_changes(
+    checkpoint: Mapping[str, Any], *, config: str, record: Mapping[str, Any], processes: int
+) -> list[Change]:
+    """What differs between the run that wrote ``checkpoint`` and this one, but for its seed.
+
+    Args:
+        config: of this run, as `config.config_text` writes it.
+        record: of this run, as checkpoints hold it under ``superflow``: of the model, and under ``data`` of the data.
+        processes: of this run.
+    """
+    meta = checkpoint["meta"]
+    before, now = (_with_hooks(read_settings(text)) for text in (meta["config"], config))
+    found = list(_differences(before, now, Slot(keys=top_slots()), ""))
+    was = dict(checkpoint.get("superflow", {}))
+    data = list(_common_differences(was.pop("data", {}), record.get("data", {}), "data"))
+    if not any(key.startswith("model.") and effect_of(key) == REFUSED for key, *_ in found):
+        is_now = {key: value for key, value in record.items() if key != "data"}
+        found += _common_differences(was, is_now, "record")
+    same_data = not any(effect_of(key) == REFUSED for key, *_ in data)
+    changes = [*_items_a_step(before, now, meta["world_size"], processes)]
+    for key, old, new, leaf in [*found, *data]:
+        effect = effect_of(key)
+        if effect == BY_DATA:
+            effect = FREE if same_data and _tells_frames(checkpoint) else REFUSED
+        if effect == REFUSED and _moved(old, new, leaf):
+            effect = TOLD
+        if effect != FREE:
+            changes.append(Change(key, old, new, effect))
+    return changes
+
+
+def read_settings(text: str) -> dict[str, Any]:
+    """The keys of a config's text; paths under its ``data_root`` without it, so that the folder may have moved.
+
+    What is no plain value, such as a class, stays text.
+    """
+    places = [*_ASSIGNED.finditer(text)]
+    ends = [*(match.start() for match in places[1:]), len(text)]
+    settings = {match[1]: _value(text[match.end() : end].strip()) for match, end in zip(places, ends)}
+    root = settings.get("data_root")
+    return _without_root(settings, root.rstrip("/")) if isinstance(root, str) else settings
+
+
+def _value(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _without_root(value: Any, root: str) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_root(item, root) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_root(item, root) for item in value]
+    if isinstance(value, str) and (value.rstrip("/") == root or value.startswith(f"{root}/")):
+        return _HERE + value[len(root) :].rstrip("/")
+    return value
+
+
+def _with_hooks(settings: dict[str, Any]) -> dict[str, Any]:
+    """With the one default hook that training sees, which a config need not name."""
+    hooks = settings.get("default_hooks") or {}
+    return {**settings, "default_hooks": {"param_scheduler": {}, **hooks}}
+
+
+def _differences(before: Any, now: Any, slot: Any, key: str) -> Iterator[tuple[str, Any, Any, Leaf]]:
+    """Key, value before and now, and leaf of everything that differs; what is left out has its default."""
+    before, now = _by_type(before, now, key)
+    if isinstance(now, _Typed):
+        for name in dict.fromkeys((*before, *now)):
+            yield from _differences(before.get(name), now.get(name), slot, f"{key}.{name}")
+        return
+    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        if _plain(before) != _plain(now):
+            yield key, before, now, slot if isinstance(slot, Leaf) else ANY
+        return
+    types = [side.get("type", getattr(slot, "default", None)) for side in (before, now)]
+    if types[0] != types[1]:
+        yield f"{key}.type", types[0], types[1], ANY
+        return
+    accepted = {} if isinstance(slot, Leaf) else slot.accepted(now, key) or {}
+    for name in dict.fromkeys((*before, *now)):
+        if name != "type":
+            inner = accepted.get(name, ANY)
+            default = inner.default if isinstance(inner, Leaf) and inner.default is not ANY.default else None
+            old, new = before.get(name, default), now.get(name, default)
+            yield from _differences(old, new, inner, f"{key}.{name}" if key else name)
+
+
+class _Typed(dict[str, Any]):
+    """Things of a list by their types: one more of them is one difference, wherever it stands."""
+
+
+def _by_type(before: Any, now: Any, key: str) -> tuple[Any, Any]:
+    """Both as `_Typed` where they are lists of things with types (a single schedule may stand for a list)."""
+    sides = [
+        [side] if key == "param_scheduler" and isinstance(side, Mapping) else side for side in (before, now)
+    ]
+    lists = [[] if side is None else side for side in sides]
+    if not all(isinstance(side, list | tuple) for side in lists) or not any(lists):
+        return before, now
+    if not all(isinstance(item, Mapping) and "type" in item for side in lists for item in side):
+        return before, now
+    first, second = (_Typed(), _Typed())
+    for named, things in zip((first, second), lists):
+        for thing in things:
+            name = str(thing["type"])
+            named[name if name not in named else f"{name}#{len(named)}"] = thing
+    return first, second
+
+
+def _common_differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any, Leaf]]:
+    """As `_differences`, for records: what only one of them holds was not recorded then."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        names = [name for name in before if name in now] if key.count(".") < 2 else {**before, **now}
+        for name in names:
+            yield from _common_differences(before.get(name), now.get(name), f"{key}.{name}")
+    elif _plain(before) != _plain(now):
+        yield key, before, now, ANY
+
+
+def _items_a_step(
+    before: Mapping[str, Any], now: Mapping[str, Any], processes: int, processes_now: int
+) -> Iterator[Change]:
+    """A step of all processes together decides which items are drawn when; that of each one, its batch norm."""
+    key = "train_dataloader.batch_size"
+    sizes = [(settings.get("train_dataloader") or {}).get("batch_size", 1) for settings in (before, now)]
+    effect = TOLD if sizes[0] * processes == sizes[1] * processes_now else REFUSED
+    if processes != processes_now:
+        old, new = f"{sizes[0]} x {processes}", f"{sizes[1]} x {processes_now}"
+        yield Change(f"{key} x processes", old, new, effect)
+    elif sizes[0] != sizes[1]:
+        yield Change(key, sizes[0], sizes[1], effect)
+
+
+def _tells_frames(checkpoint: Mapping[str, Any]) -> bool:
+    return {"hash", "tokens_hash"} <= checkpoint.get("superflow", {}).get("data", {}).get("train", {}).keys()
+
+
+def _moved(before: Any, now: Any, leaf: Leaf) -> bool:
+    """Whether a folder or file of the same name lies elsewhere now; what is in it is not known."""
+    if (
+        "Path" not in allowed_types(leaf.annotation)
+        or not isinstance(before, str)
+        or not isinstance(now, str)
+    ):
+        return False
+    return Path(before).name == Path(now).name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return (
+        [_plain(item) for item in value]
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else value
+    )

@@ -1,0 +1,64 @@
+"""What a run takes from the checkpoint that it goes on from, beside the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InputError
+from .changes import check_changes
+from .optim import load_moments
+from .schedule import replay
+
+
+def go_on(runner: Any, checkpoint: Mapping[str, Any], source: str) -> None:
+    """Check that ``runner`` is the run of ``checkpoint``, and give it the optimizer's past and the rates of now.
+
+    Args:
+        runner: with its weights, and with its ``changes`` against that run.
+        source: name of the checkpoint, for messages.
+
+    Raises:
+        InputError: another seed, data, model or optimizer, or an end that is behind it.
+    """
+    done, seed = checkpoint["meta"]["iter"], checkpoint["meta"]["seed"]
+    if seed != runner.seed:
+        raise InputError(
+            f"{source}: was trained with seed {seed}, this run has {runner.seed}; "
+            f"give --seed {seed}, or another --work-dir for a new run"
+        )
+    if told := check_changes(runner.changes, source):
+        runner.logger.warning(told)
+    if done > runner.max_iters:
+        raise InputError(
+            f"{source}: is at iteration {done}, and this run ends at {runner.max_iters}; give "
+            f"train_cfg.max_iters={done} or more, or an earlier checkpoint by --resume"
+        )
+    if done == runner.max_iters:
+        runner.logger.warning(
+            f"{source}: all {done} iterations are done and nothing is left to train; give a larger "
+            "train_cfg.max_iters to go on, or another --work-dir for a new run"
+        )
+    try:
+        _restore(runner, checkpoint)
+    except (KeyError, ValueError) as error:
+        raise InputError(
+            f"{source}: its optimizer and schedules are not those of this config ({error}); resume with "
+            "the config it was trained with (config.py beside it), or take its weights by load_from"
+        ) from error
+
+
+def _restore(runner: Any, checkpoint: Mapping[str, Any]) -> None:
+    """The optimizer's past from the checkpoint; its rates from the schedules, gone through up to here."""
+    schedulers = runner.param_schedulers or []
+    if not any(getattr(scheduler, "need_val_args", False) for scheduler in schedulers):
+        replay(schedulers, checkpoint["meta"]["iter"])
+        load_moments(runner.optim_wrapper, checkpoint["optimizer"], keep_rates=True)
+        return
+    # what these did hangs on evaluations, which cannot be gone through again
+    for change in runner.changes:
+        if "param_scheduler" in change.key or change.key.endswith(".lr") or "auto_scale_lr" in change.key:
+            raise ValueError(f"{change}, which a schedule by evaluations cannot follow")
+    load_moments(runner.optim_wrapper, checkpoint["optimizer"], keep_rates=False)
+    for scheduler, state in zip(schedulers, checkpoint["param_schedulers"], strict=True):
+        scheduler.load_state_dict(state)
