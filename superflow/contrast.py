@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .distributed import gather_rows, world_size, world_sum
+from .errors import InputError
 from .matches import Matches
 from .negatives import Content, NegativeQueue
 
@@ -119,9 +120,9 @@ def contrast(
             those of the same region where ``same_id`` is not ``negative``. In a config: the number of rows it keeps.
     """
     if same_id not in SAME_ID:
-        raise ValueError(f"same_id {same_id!r} is unknown; use one of {', '.join(SAME_ID)}")
+        raise InputError(f"same_id {same_id!r} is unknown; use one of {', '.join(SAME_ID)}")
     if queue is not None and not gather:
-        raise ValueError("queue holds the rows of all ranks, so it needs gather=True")
+        raise InputError("queue holds the rows of all ranks, so it needs gather=True")
     rows = drawn(torch.nonzero(filled)[:, 0], max_rows)
     anchors, targets = q[rows], k[rows]
     own = Content(matches.table.names[rows], _teacher(matches, rows, tolerance))

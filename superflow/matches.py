@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .errors import InputError
 from .regions import RegionTable
 
 
@@ -43,10 +44,10 @@ class Matches:
         """Offsets other than 0 that the batch has, to compare regions over time.
 
         Raises:
-            ValueError: regions are those of single images, so that no region is seen at two times.
+            InputError: regions are those of single images, so that no region is seen at two times.
         """
         if self.table.scope == "image":
-            raise ValueError(
+            raise InputError(
                 'terms over time compare a region with itself at another time, but with region scope "image" no region '
                 'is in two images; use regions whose ids mean the same over time with scope "clip", or leave '
                 "temporal and cross_temporal out"

@@ -12,7 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .contrast import contrast, drawn, info_nce, mean_of_rows
+from .errors import InputError
 from .matches import Matches
+
+DISTANCES = ("info_nce", "cosine", "l2")
+SIDES = ("none", "dense", "sparse")
 
 
 def _mean(terms: list[Tensor], like: Tensor) -> Tensor:
@@ -67,10 +71,11 @@ def dense_to_sparse(matches: Matches, *, kind: str = "info_nce", stop: str = "no
         kind: ``info_nce`` (published code), ``cosine`` (published text: mean 1 - cos), ``l2``.
         stop: side without gradient: ``none`` (published code), ``dense``, ``sparse``.
     """
-    if kind not in ("info_nce", "cosine", "l2") or stop not in ("none", "dense", "sparse"):
-        raise ValueError(f"dense_to_sparse: kind {kind!r} or stop {stop!r} is unknown")
+    for key, value, known in (("kind", kind, DISTANCES), ("stop", stop, SIDES)):
+        if value not in known:
+            raise InputError(f"dense_to_sparse: {key} {value!r} is unknown; use one of {', '.join(known)}")
     if kind != "info_nce" and options:
-        raise ValueError(
+        raise InputError(
             f"dense_to_sparse: kind {kind!r} is no contrast and has no {min(options)!r}; leave that out"
         )
     sparse_slot, dense_slot = matches.slot(0), matches.slot(0, dense=True)
@@ -109,7 +114,7 @@ def point_regression(matches: Matches, *, kind: str = "cosine", even: bool = Fal
         if members is not None:
             distance = distance / members[matches.pair_voxel]
         return mean_of_rows(distance.sum(), rows)
-    raise ValueError(f"point_regression: kind {kind!r} is unknown; use cosine or l2")
+    raise InputError(f"point_regression: kind {kind!r} is unknown; use cosine or l2")
 
 
 def point_contrast(

@@ -14,6 +14,7 @@ from .batch import Batch
 from .camera.cache import FeatureCache
 from .cloud_passes import PointFeatures, check_rules, encode_clouds
 from .distributed import world_mean, world_size, world_sum
+from .errors import InputError
 from .matches import Matches
 from .negatives import LearnedTemperature, NegativeQueue
 from .objectives import OBJECTIVES
@@ -252,7 +253,7 @@ class Term(NamedTuple):
 
 def _needs_maps(batch: Batch) -> None:
     if batch.superpixels is None:
-        raise ValueError('pixels="all" needs superpixel maps; regions without maps have pixels="hit" only')
+        raise InputError('pixels="all" needs superpixel maps; regions without maps have pixels="hit" only')
 
 
 def _terms(objectives: Sequence[Mapping[str, Any]]) -> list[Term]:

@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from .batch import Batch
 from .distributed import gather_rows
+from .errors import InputError
 
 SCOPES = ("image", "clip", "batch")
 WEIGHTINGS = ("pair", "point", "voxel")
@@ -71,15 +72,15 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
         ignore: ids that are no region, such as the "other" class of a segmenter.
 
     Raises:
-        ValueError: an unknown scope, one that joins ids which mean different things, a batch without pairs, or one that
-            does not say in what its ids are counted.
+        InputError: an unknown scope, or one that joins ids which mean different things.
+        ValueError: a batch without pairs, or one that does not say in what its ids are counted.
     """
     if scope not in SCOPES:
-        raise ValueError(f"region scope {scope!r} is unknown; use one of {', '.join(SCOPES)}")
+        raise InputError(f"region scope {scope!r} is unknown; use one of {', '.join(SCOPES)}")
     if batch.pair_region is None or batch.pair_image is None or batch.image_clip is None:
         raise ValueError("the batch has no pairs; build it from a dataset with cameras")
     if SCOPES.index(scope) > SCOPES.index(batch.region_scope):
-        raise ValueError(
+        raise InputError(
             f"region scope {scope!r} would join regions that share nothing but a number: ids mean the same "
             f"within one {batch.region_scope} only; set model.region.scope={batch.region_scope!r}"
         )
@@ -140,10 +141,10 @@ def pool_points(
         means (slots, rows, C) and counts (slots, rows).
 
     Raises:
-        ValueError: an unknown weighting.
+        InputError: an unknown weighting.
     """
     if weighting not in WEIGHTINGS:
-        raise ValueError(f"pool weighting {weighting!r} is unknown; use one of {', '.join(WEIGHTINGS)}")
+        raise InputError(f"pool weighting {weighting!r} is unknown; use one of {', '.join(WEIGHTINGS)}")
     rows, slots = len(table.ids), len(table.slots)
     valid = table.row >= 0
     point = batch.pair_point[valid]

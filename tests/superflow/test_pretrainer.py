@@ -11,6 +11,7 @@ from small_batch import Fixed
 from torch import Tensor, nn
 
 from superflow.batch import Batch, collate
+from superflow.errors import InputError
 from superflow.pretrainer import Pretrainer, effective_rank
 from superflow.regions import pool_patches, pool_pixels
 
@@ -208,14 +209,52 @@ def test_tolerance_over_all_pixels_needs_maps(student, clip):
         model.loss(replace(clip(0), superpixels=None))
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            {"objectives": [{"type": "spatial", "same_id": "no"}]},
+            "same_id 'no' is unknown; use one of negative, ",
+        ),
+        ({"objectives": [{"type": "spatial", "queue": 8, "gather": False}]}, "so it needs gather=True"),
+        (
+            {"objectives": [{"type": "dense_to_sparse", "kind": "l1"}]},
+            "kind 'l1' is unknown; use one of info_nce, ",
+        ),
+        (
+            {"objectives": [{"type": "dense_to_sparse", "stop": "both"}]},
+            "stop 'both' is unknown; use one of none, ",
+        ),
+        (
+            {"objectives": [{"type": "dense_to_sparse", "kind": "l2", "queue": 8}]},
+            "is no contrast and has no 'queue'",
+        ),
+        (
+            {"objectives": [{"type": "point_regression", "kind": "l1"}]},
+            "kind 'l1' is unknown; use cosine or l2",
+        ),
+        ({"region": {"scope": "scene"}}, "region scope 'scene' is unknown; use one of image, clip, batch"),
+        (
+            {"region": {"weighting": "mean"}},
+            "pool weighting 'mean' is unknown; use one of pair, point, voxel",
+        ),
+        ({"region": {"scope": "image"}}, 'with region scope "image" no region is in two images'),
+    ],
+)
+def test_options_that_cannot_be_used_are_one_sentence(student, clip, options, message):
+    """An InputError is what commands print instead of a traceback."""
+    with pytest.raises(InputError, match=message):
+        pretrainer(student, **options).loss(clip(0))
+
+
+def test_regions_without_maps_are_one_sentence(student, clip):
+    with pytest.raises(InputError, match='regions without maps have pixels="hit" only'):
+        pretrainer(student).loss(replace(clip(0), superpixels=None))
+
+
 def test_unknown_objective_names_the_known(student):
     with pytest.raises(ValueError, match=r"'spatail' is unknown; known: spatial"):
         pretrainer(student, [{"type": "spatail"}])
-
-
-def test_all_pixels_of_a_region_need_maps(student, clip):
-    with pytest.raises(ValueError, match='pixels="all" needs superpixel maps'):
-        pretrainer(student).loss(replace(clip(0), superpixels=None))
 
 
 def test_an_objective_listed_twice_is_refused(student):
