@@ -267,9 +267,9 @@ def _check_codes(names: Sequence[str], table: Path) -> None:
 def _poses(log: Log, tokens: Sequence[str]) -> NDArray[np.float64]:
     """(R, 12) ego_to_world of the named poses."""
     values = log.pose_values[[log.poses[token] for token in tokens]]
-    return _flat([make_transform(value[:4], value[4:]) for value in values])
+    return _flat(make_transform(values[:, :4], values[:, 4:]))
 
 
-def _flat(transforms: Sequence[Transform]) -> NDArray[np.float64]:
-    """(R, 12) upper rows of the transforms."""
-    return np.array([transform[:3].reshape(-1) for transform in transforms], dtype=np.float64).reshape(-1, 12)
+def _flat(transforms: Sequence[Transform] | Transform) -> NDArray[np.float64]:
+    """(R, 12) upper rows of the transforms, R of (4, 4) or (R, 4, 4)."""
+    return np.asarray(transforms, dtype=np.float64).reshape(-1, 16)[:, :12].copy()

@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.spatial.transform import Rotation
 
 from .errors import OutOfReachError
 
@@ -16,41 +15,30 @@ Transform = NDArray[np.float64]
 _BITS = (24, 24, 15)  # of x, y, z of a packed voxel; 63 in all, so that a key is a non-negative int64
 
 
-def make_transform(rotation: Sequence[float], translation: Sequence[float]) -> Transform:
-    """(4, 4) from a unit quaternion (w, x, y, z) and a translation [m].
+def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Transform:
+    """(4, 4) from a unit quaternion (w, x, y, z) and a translation [m]; (N, 4, 4) from (N, 4) and (N, 3).
 
     Raises:
-        ValueError: the quaternion is zero or not finite.
+        ValueError: a quaternion is zero or not finite.
     """
-    w, x, y, z = (float(value) for value in rotation)
-    norm = w * w + x * x + y * y + z * z
-    if not np.isfinite(norm) or norm < 1e-12:
-        raise ValueError(f"rotation {list(rotation)} is no quaternion: its norm is {norm}")
-    s = 2.0 / norm
-    a_to_b = np.eye(4)
-    a_to_b[:3, :3] = [
-        [1 - s * (y * y + z * z), s * (x * y - z * w), s * (x * z + y * w)],
-        [s * (x * y + z * w), 1 - s * (x * x + z * z), s * (y * z - x * w)],
-        [s * (x * z - y * w), s * (y * z + x * w), 1 - s * (x * x + y * y)],
-    ]
-    a_to_b[:3, 3] = translation
+    wxyz = np.asarray(rotation, dtype=np.float64)
+    norm = np.linalg.norm(wxyz, axis=-1)
+    if (wrong := ~(np.isfinite(norm) & (norm > 1e-6))).any():
+        raise ValueError(
+            f"rotation {wxyz[wrong].ravel()[:4].tolist()} is no quaternion: it is zero or not finite"
+        )
+    a_to_b = np.zeros((*wxyz.shape[:-1], 4, 4))
+    if wxyz.size:  # scipy before 1.15 takes no empty list
+        a_to_b[..., :3, :3] = Rotation.from_quat(np.roll(wxyz, -1, axis=-1)).as_matrix()
+    a_to_b[..., :3, 3] = translation
+    a_to_b[..., 3, 3] = 1
     return a_to_b
 
 
 def to_quaternion(a_to_b: ArrayLike) -> NDArray[np.float64]:
-    """(4,) unit quaternion (w, x, y, z), w >= 0, of the rotation part of ``a_to_b``."""
-    r = np.asarray(a_to_b, dtype=np.float64)[:3, :3]
-    # Bar-Itzhack 2000: the eigenvector of the largest eigenvalue; no case distinction, stable everywhere
-    k = np.array(
-        [
-            [r[0, 0] + r[1, 1] + r[2, 2], r[2, 1] - r[1, 2], r[0, 2] - r[2, 0], r[1, 0] - r[0, 1]],
-            [r[2, 1] - r[1, 2], r[0, 0] - r[1, 1] - r[2, 2], r[0, 1] + r[1, 0], r[0, 2] + r[2, 0]],
-            [r[0, 2] - r[2, 0], r[0, 1] + r[1, 0], r[1, 1] - r[0, 0] - r[2, 2], r[1, 2] + r[2, 1]],
-            [r[1, 0] - r[0, 1], r[0, 2] + r[2, 0], r[1, 2] + r[2, 1], r[2, 2] - r[0, 0] - r[1, 1]],
-        ]
-    )
-    quaternion = np.linalg.eigh(k)[1][:, -1]
-    return quaternion if quaternion[0] >= 0 else -quaternion
+    """(4,) unit quaternion (w, x, y, z), w >= 0, of the rotation part of ``a_to_b``; (N, 4) of (N, 4, 4)."""
+    rotation = Rotation.from_matrix(np.asarray(a_to_b, dtype=np.float64)[..., :3, :3])
+    return np.roll(rotation.as_quat(canonical=True), 1, axis=-1)
 
 
 def invert(a_to_b: ArrayLike) -> Transform:

@@ -49,12 +49,13 @@ def points_in_boxes(boxes: Boxes, world: NDArray[np.float64]) -> list[NDArray[np
     order = np.argsort(world[:, 0])
     x = world[order, 0]
     found = []
-    for center, size, rotation in zip(boxes.centers, boxes.sizes, boxes.rotations):
+    boxes_to_world = make_transform(boxes.rotations, boxes.centers)
+    for center, size, box_to_world in zip(boxes.centers, boxes.sizes, boxes_to_world):
         reach = np.linalg.norm(size) / 2  # no corner is further away, however the box is turned
         first = np.searchsorted(x, center[0] - reach, side="left")
         last = np.searchsorted(x, center[0] + reach, side="right")
         near = order[first:last]
-        in_box = transform_points(invert(make_transform(rotation, center)), world[near])
+        in_box = transform_points(invert(box_to_world), world[near])
         found.append(near[(np.abs(in_box) <= size / 2).all(axis=1)])
     return found
 

@@ -1,0 +1,76 @@
+"""Rotations as quaternions: against the formula, one by one and many at once."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from superflow.geometry import invert, make_transform, to_quaternion, transform_points
+
+
+def drawn(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(N, 4) quaternions of any length, and (N, 3) translations."""
+    generator = np.random.default_rng(0)
+    return generator.normal(size=(count, 4)), generator.normal(size=(count, 3)) * 1e4
+
+
+def turned(rotation: np.ndarray, xyz: np.ndarray) -> np.ndarray:
+    """q p / q by Hamilton's product."""
+
+    def product(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.array(
+            [a[0] * b[0] - a[1:] @ b[1:], *(a[0] * b[1:] + b[0] * a[1:] + np.cross(a[1:], b[1:]))]
+        )
+
+    inverse = rotation * [1, -1, -1, -1] / (rotation @ rotation)
+    return product(product(rotation, np.array([0, *xyz])), inverse)[1:]
+
+
+def test_a_transform_turns_as_the_quaternion_says():
+    for rotation, translation in zip(*drawn(50)):
+        a_to_b = make_transform(rotation, translation)
+        np.testing.assert_allclose(
+            a_to_b[:3, :3] @ [1.0, 2.0, 3.0], turned(rotation, np.array([1.0, 2.0, 3.0]))
+        )
+        np.testing.assert_array_equal(a_to_b[:3, 3], translation)
+        np.testing.assert_array_equal(a_to_b[3], [0, 0, 0, 1])
+
+
+def test_the_order_is_w_x_y_z_and_the_sense_is_right_handed():
+    quarter_about_z = make_transform([0.5**0.5, 0, 0, 0.5**0.5], [0, 0, 0])
+    np.testing.assert_allclose(
+        transform_points(quarter_about_z, np.array([[1.0, 0, 0]])), [[0, 1, 0]], atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1, 20])
+def test_many_at_once_are_what_they_are_one_by_one(count):
+    rotations, translations = drawn(count)
+    together = make_transform(rotations, translations)
+    assert together.shape == (count, 4, 4)
+    for a_to_b, rotation, translation in zip(together, rotations, translations):
+        np.testing.assert_array_equal(a_to_b, make_transform(rotation, translation))
+
+
+def test_the_way_back_has_a_positive_w():
+    rotations, translations = drawn(200)
+    unit = rotations / np.linalg.norm(rotations, axis=1, keepdims=True)
+    back = to_quaternion(make_transform(rotations, translations))
+    np.testing.assert_allclose(back, np.where(unit[:, :1] < 0, -unit, unit), atol=1e-12)
+    np.testing.assert_array_equal(back[3], to_quaternion(make_transform(rotations[3], translations[3])))
+    half_turn = to_quaternion(np.diag([-1.0, -1.0, 1.0, 1.0]))
+    np.testing.assert_allclose(np.abs(half_turn), [0, 0, 0, 1], atol=1e-12)
+
+
+def test_an_inverse_undoes_it():
+    for a_to_b in make_transform(*drawn(5)):
+        np.testing.assert_allclose(invert(a_to_b) @ a_to_b, np.eye(4), atol=1e-11)
+
+
+@pytest.mark.parametrize("wrong", [[0, 0, 0, 0], [np.nan, 0, 0, 1], [1e-7, 0, 0, 0], [np.inf, 0, 0, 0]])
+def test_what_is_no_rotation_is_named_among_many(wrong):
+    rotations = np.array([[1.0, 0, 0, 0], wrong, [0, 1.0, 0, 0]])
+    with pytest.raises(ValueError, match=r"rotation \[.*\] is no quaternion: it is zero or not finite"):
+        make_transform(rotations, np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="is no quaternion"):
+        make_transform(wrong, [0, 0, 0])
