@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-IGNORE = 255
 IGNORED_COLOR = (70, 74, 84)  # of points without a label or a feature: there, but not in the way
 
 

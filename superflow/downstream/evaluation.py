@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 
 from ..camera.progress import track
+from ..datasets.frame import IGNORE_LABEL
 from ..limits import Limits
 from ..sources import named
 from .features import FeatureSource, Scan, draw_points, read_scan
 from .heads import Head
 from .labelled import require_labelled_points
 from .metrics import NO_PREDICTION, ConfusionMatrix, class_predictions
-from .places import IGNORE, LabelLookup, SeenVoxels, label_lookup, seen_voxels
+from .places import LabelLookup, SeenVoxels, label_lookup, seen_voxels
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def evaluate_heads(
             features = source(scan.points)
             new = None if seen is None else ~torch.from_numpy(seen.contains(scan.world))
         outside = None if limits is None else ~limits.mask(scan.points)
-        labelled = (scan.labels != IGNORE).nonzero()[:, 0]
+        labelled = (scan.labels != IGNORE_LABEL).nonzero()[:, 0]
         for name, head in heads.items():
             chosen = labelled
             if head.max_points is not None:

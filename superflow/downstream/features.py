@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 from ..camera.progress import track
 from ..datasets.card import RAW_FULL
+from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from ..geometry import transform_points
 from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
 from ..limits import Limits
 from ..sources import Source, named, source_of
-from .places import IGNORE
 
 _log = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ def sample_features(
     for row in track(rows, "features of frames", log=_log):
         scan = read_scan(index, row)
         points, labels = scan.points, scan.labels
-        candidates = labels != IGNORE
+        candidates = labels != IGNORE_LABEL
         if limits is not None:
             candidates &= limits.mask(points)
         chosen = draw_points(
@@ -223,7 +223,7 @@ def draw_points(
 class Scan:
     """One scan as tensors.
 
-    points: (N, 4+) float32; labels: (N,) int64, all ``IGNORE`` where the scan has none; lidar_to_world: (4, 4);
+    points: (N, 4+) float32; labels: (N,) int64, all ``IGNORE_LABEL`` where the scan has none; lidar_to_world: (4, 4);
     source: its token and file.
     """
 
@@ -248,7 +248,7 @@ def read_scan(index: Any, row: int, *, labels: bool = True) -> Scan:
     frame = index.frame(int(row), cameras=(), images=False, labels=labels)
     points = torch.from_numpy(np.ascontiguousarray(frame.points, dtype=np.float32))
     if frame.labels is None:
-        of_points = torch.full((len(points),), IGNORE, dtype=torch.int64)
+        of_points = torch.full((len(points),), IGNORE_LABEL, dtype=torch.int64)
     else:
         of_points = torch.from_numpy(frame.labels.astype(np.int64))
     return Scan(points, of_points, frame.lidar_to_world, source_of(index, row))

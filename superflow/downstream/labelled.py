@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
-from .places import IGNORE
 
 Labels = Callable[[int], NDArray[np.uint8] | None]
 
@@ -30,7 +30,7 @@ def require_labelled_points(
     rows = [int(row) for row in rows]
     for row in rows:
         found = (labels or index.labels)(row)
-        if found is not None and bool((found != IGNORE).any()):
+        if found is not None and bool((found != IGNORE_LABEL).any()):
             return
     raise InputError(
         f"{index.root}: none of the {len(rows)} {purpose} frames has a point of a class "

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORE = 255
+from ..datasets.frame import IGNORE_LABEL
 
 
 def inverse_root_weights(counts: Tensor) -> Tensor:
@@ -24,7 +24,7 @@ def inverse_root_weights(counts: Tensor) -> Tensor:
 
 
 def cross_entropy(
-    logits: Tensor, labels: Tensor, *, class_weights: Tensor | None = None, ignore: int = IGNORE
+    logits: Tensor, labels: Tensor, *, class_weights: Tensor | None = None, ignore: int = IGNORE_LABEL
 ) -> Tensor:
     """Cross-entropy, averaged over labelled rows (weighted by their class weights).
 
@@ -46,7 +46,7 @@ def cross_entropy(
 
 
 def lovasz_softmax(
-    logits: Tensor, labels: Tensor, *, present_only: bool = True, ignore: int = IGNORE
+    logits: Tensor, labels: Tensor, *, present_only: bool = True, ignore: int = IGNORE_LABEL
 ) -> Tensor:
     """Lovasz extension of 1 - IoU, averaged over classes (Berman, Rannen Triki and Blaschko, CVPR 2018).
 

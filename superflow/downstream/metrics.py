@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-IGNORE = 255
+from ..datasets.frame import IGNORE_LABEL
+
 NO_PREDICTION = -1  # a labelled point that the model never saw, e.g. beyond its range: an error of its class
 RANGE_EDGES_M = (0.0, 10.0, 20.0, 30.0, 50.0, math.inf)
 
@@ -55,7 +56,11 @@ class ConfusionMatrix:
     """
 
     def __init__(
-        self, num_classes: int, *, ignore: int | None = IGNORE, range_edges_m: Sequence[float] = RANGE_EDGES_M
+        self,
+        num_classes: int,
+        *,
+        ignore: int | None = IGNORE_LABEL,
+        range_edges_m: Sequence[float] = RANGE_EDGES_M,
     ) -> None:
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; at least one class is needed")

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from ..geometry import transform_points, voxel_keys
 from ..sources import named, source_of
-
-IGNORE = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,7 @@ def label_lookup(
     """
     keys, labels, totals = [], [], np.zeros(256, dtype=np.int64)
     for frame, of_points in _scans(index, rows, size_m, labels=True):
-        chosen = frame.labels != IGNORE
+        chosen = frame.labels != IGNORE_LABEL
         totals += np.bincount(frame.labels[chosen], minlength=256)
         keys.append(of_points[chosen])
         labels.append(frame.labels[chosen])

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from ..batch import Batch
-from ..datasets.frame import Frame
+from ..datasets.frame import IGNORE_LABEL, Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError
 from ..files import file_in, reading
@@ -25,7 +25,6 @@ from ..protocol import data_record
 from ..sources import source_of
 from .fractions import read_tokens
 from .labelled import require_labelled_points
-from .places import IGNORE
 
 _log = logging.getLogger(__name__)
 
@@ -142,7 +141,7 @@ class SegmentDataset(Dataset):
             return frame.labels
         with reading(path):
             labels = np.fromfile(path, dtype=np.uint8)
-        foreign = (labels >= len(self.class_names)) & (labels != IGNORE)
+        foreign = (labels >= len(self.class_names)) & (labels != IGNORE_LABEL)
         if len(labels) != len(frame.points):
             wrong = f"{len(labels)} labels for a scan of {len(frame.points)} points"
         elif foreign.any():

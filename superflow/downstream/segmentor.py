@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..batch import Batch
+from ..datasets.frame import IGNORE_LABEL
 from ..encoder_file import fill_encoder
 from ..lidar.encoder import LidarEncoder
 from ..limits import Limits
-from .losses import IGNORE, cross_entropy, lovasz_softmax
+from .losses import cross_entropy, lovasz_softmax
 
 # output of `Segmentor.loss` -> what it means when it stays 0, and what to do
 NEEDS = {
@@ -111,7 +112,7 @@ class Segmentor(nn.Module):
         if self.limits is not None:
             inside = self.limits.mask(points)
             points, cloud, labels = points[inside], cloud[inside], labels[inside]
-        labelled_points = (labels != IGNORE).sum()
+        labelled_points = (labels != IGNORE_LABEL).sum()
         logits, inverse = self._voxel_logits(points, cloud, batch.num_clouds)
         noise: dict[str, Tensor] = {}
         if self.loss_on == "points":
@@ -177,7 +178,7 @@ def voxel_labels(
     num_classes: int,
     *,
     rule: str = "majority",
-    ignore: int = IGNORE,
+    ignore: int = IGNORE_LABEL,
 ) -> Tensor:
     """(V,) int64 label of each voxel from the ``labels`` (N,) of its points; ``ignore`` where no point has one.
 
@@ -195,7 +196,7 @@ def voxel_labels(
     return torch.where(votes.sum(dim=1) > 0, votes.argmax(dim=1), ignore)
 
 
-def label_noise(labels: Tensor, of_voxel: Tensor, *, ignore: int = IGNORE) -> Tensor:
+def label_noise(labels: Tensor, of_voxel: Tensor, *, ignore: int = IGNORE_LABEL) -> Tensor:
     """() float32 share [%] of labelled points that have another label than their voxel, ``of_voxel`` (N,).
 
     The "majority" keeps it as low as any label per voxel can; under "first" it also counts points whose voxel got

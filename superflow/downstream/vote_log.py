@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..batch import Batch
 from ..camera.progress import track
+from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from ..files import check_place
 from ..protocol import token_hash
@@ -26,7 +27,7 @@ from .features import FeatureSource, Scan, read_scan
 from .heads import Head
 from .labelled import require_labelled_points
 from .metrics import ConfusionMatrix, class_iou, class_predictions
-from .places import IGNORE, label_lookup
+from .places import label_lookup
 from .segment_data import pseudo_label_path
 from .segmentor import Segmentor
 from .tracks import standing_points
@@ -189,14 +190,14 @@ def write_pseudo_labels(
         still = _still(index, row, others, scan, options)
         voted = vote(own, others, options, still=still, labels_may_vote=True, label_weight=label_weight)
         sure, best = voted.probabilities.max(dim=1)
-        labels = torch.where(sure >= threshold, best, IGNORE).to(torch.uint8).numpy()
+        labels = torch.where(sure >= threshold, best, IGNORE_LABEL).to(torch.uint8).numpy()
         with write_atomically(pseudo_label_path(folder, index.tokens([row])[0])) as file:
             file.write(labels.tobytes())
         truth = scan.labels.numpy()
         quality.add(labels, truth)
         nearest = _nearest(index, row, labelled)
         if nearest is not None:
-            table = label_lookup(index, [nearest], size_m=options.voxel_m, default=IGNORE)
+            table = label_lookup(index, [nearest], size_m=options.voxel_m, default=IGNORE_LABEL)
             naive.add(table.predict(scan.world), truth)
     result = {
         "options": asdict(options),
@@ -307,8 +308,8 @@ class _Quality:
         self.points = self.kept = self.known = self.right = 0
 
     def add(self, labels: np.ndarray, truth: np.ndarray) -> None:
-        kept = labels != IGNORE
-        known = kept & (truth != IGNORE)
+        kept = labels != IGNORE_LABEL
+        known = kept & (truth != IGNORE_LABEL)
         self.points += len(labels)
         self.kept += int(kept.sum())
         self.known += int(known.sum())
@@ -330,7 +331,7 @@ def _mean_iou(table: Tensor, classes: Sequence[int]) -> float | None:
 
 def _one_hot(labels: Tensor, num_classes: int) -> Tensor:
     """(N, C) float32; rows of ignored points are zero and so carry no weight."""
-    known = labels != IGNORE
+    known = labels != IGNORE_LABEL
     return F.one_hot(torch.where(known, labels, 0), num_classes).float() * known[:, None]
 
 

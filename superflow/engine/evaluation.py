@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..batch import Batch
+from ..datasets.frame import IGNORE_LABEL
 from ..distributed import world_sum
-from ..downstream.metrics import IGNORE, RANGE_EDGES_M, ConfusionMatrix, class_predictions
+from ..downstream.metrics import RANGE_EDGES_M, ConfusionMatrix, class_predictions
 from ..errors import InputError
 from .registry import METRICS
 
@@ -28,7 +29,7 @@ class SegmentationMetric:
     def __init__(
         self,
         *,
-        ignore: int = IGNORE,
+        ignore: int = IGNORE_LABEL,
         range_edges_m: Sequence[float] = RANGE_EDGES_M,
         suppress: Sequence[int] = (),
     ) -> None:
