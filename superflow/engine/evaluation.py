@@ -87,9 +87,18 @@ class LossMetric:
                 self._sums[name] = self._sums.get(name, 0.0) + float(value)
 
     def evaluate(self, size: int) -> dict[str, float]:
-        """The means, over the batches of all ranks."""
+        """The means, over the batches of all ranks.
+
+        Raises:
+            InputError: the model counts its pairs, and no batch has any: a loss of 0 would be the best of all.
+        """
         names = sorted(self._sums)
         values = [self._sums[name] for name in names]
         *totals, batches = world_sum(torch.tensor([*values, self._batches], dtype=torch.float64)).tolist()
         self._sums, self._batches = {}, 0
+        if dict(zip(names, totals)).get("pairs") == 0:
+            raise InputError(
+                f"none of the {size} held-out frames has a LiDAR point on an image; look at them with "
+                "`superflow prepare nuscenes --check`, or choose others in val_dataloader.dataset.frames"
+            )
         return {self.prefix + name: total / max(batches, 1) for name, total in zip(names, totals)}

@@ -13,20 +13,30 @@ import torch
 import torch.distributed as dist
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "superflow"))
-import pretrainer_rank
-from small_batch import make_clip
+from small_batch import EveryPointAVoxel, Fixed, make_clip
 
 from superflow.engine.evaluation import LossMetric
 from superflow.engine.loader import build_loader
 from superflow.engine.loops import ValLoop
 from superflow.engine.model import EngineModel
+from superflow.errors import InputError
+from superflow.pretrainer import Pretrainer
 
 CLIPS = 3
+OBJECTIVES = [
+    {"type": "spatial", "same_id": "ignored", "queue": 64, "learn_temperature": True},
+    {"type": "temporal", "same_id": "positive"},
+    {"type": "cross_temporal", "symmetric": True},
+    {"type": "dense_to_sparse", "kind": "cosine"},
+    {"type": "point_regression"},
+    {"type": "point_contrast", "learn_temperature": True},
+]
 
 
 def evaluate(rank: int) -> dict[str, float]:
     """What an evaluation during pretraining says."""
-    model = EngineModel(pretrainer_rank.model())
+    torch.manual_seed(0)
+    model = EngineModel(Pretrainer(EveryPointAVoxel(), Fixed(), objectives=OBJECTIVES, channels=6))
     runner = SimpleNamespace(
         model=model,
         engine_model=model,
@@ -48,6 +58,30 @@ def test_ranks_with_unequally_many_batches_evaluate_like_one_process(tmp_path: P
     assert one["loss"] > 0
     for rank in (0, 1):
         assert torch.load(tmp_path / f"{rank}.pt") == pytest.approx(one, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("batches", "judged"),
+    [
+        ([{"loss": 0.0, "pairs": 0.0}] * 2, False),
+        ([{"loss": 0.0, "pairs": 0.0}, {"loss": 2.0, "pairs": 7.0}], True),
+        ([{"loss": 0.0}], True),
+    ],
+    ids=["no pair", "one batch without pairs", "a model that counts none"],
+)
+def test_held_out_frames_without_a_pair_are_not_judged(batches: list[dict[str, float]], judged: bool) -> None:
+    metric = LossMetric()
+    for losses in batches:
+        metric.process(data_batch=None, data_samples=(None, losses))
+    if judged:
+        assert metric.evaluate(len(batches))["loss"] == sum(losses["loss"] for losses in batches) / len(
+            batches
+        )
+        return
+    with pytest.raises(
+        InputError, match=r"none of the 2 held-out frames has a LiDAR point on an image; .* --check"
+    ):
+        metric.evaluate(len(batches))
 
 
 if __name__ == "__main__":
