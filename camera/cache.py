@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
-from ..files import read_json, read_text, reading
+from ..files.access import read_json, read_text, reading
 from .reduction import AGAIN, Reduction
 
 log = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from torch import Tensor
 from .. import __version__
 from ..datasets.frame import Camera
 from ..errors import InputError
-from ..writes import building, write_atomically
+from ..files.writes import building, write_atomically
 from .cache import DONE, RECORD, REDUCTION, SCHEMA, TOKENS, VALUES, FeatureCache, hash_of_tokens, read_record
 from .crops import resize_image
 from .images import camera_image

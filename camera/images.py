@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..datasets.frame import Camera
 from ..errors import InputError, MissingFileError
-from ..files import reading
-from ..image_file import decode_image
+from ..files.access import reading
+from ..files.images import decode_image
 
 
 def read_image(path: str | Path) -> NDArray[np.uint8]:

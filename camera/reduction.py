@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import reading
-from ..writes import write_atomically
+from ..files.access import reading
+from ..files.writes import write_atomically
 
 AGAIN = (
     "delete its folder and prepare it again"  # what to do about a part of a cache that is missing or damaged

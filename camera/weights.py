@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MissingFileError
-from ..files import check_readable
+from ..files.access import check_readable
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
-from ..files import file_in
+from ..files.access import file_in
 from .card_file import (
     check_card,
     check_splits,

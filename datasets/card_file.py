@@ -15,7 +15,7 @@ import yaml
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files import is_text, read_text
+from ..files.access import is_text, read_text
 from .frame import IGNORE_LABEL
 
 CARD_WORDS = "the name of a packaged card, or a .yaml file below the log's root"

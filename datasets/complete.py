@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import reading
+from ..files.access import reading
 from .store import Columns
 
 logger = logging.getLogger(__name__)

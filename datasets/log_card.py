@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import read_json
+from ..files.access import read_json
 from .card import DatasetCard, load_card
 from .card_file import CARD_WORDS, check_stated, read_raw_max
 from .nuscenes_tables import Log

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
-from ..files import check_place, reading
+from ..files.access import check_place, reading
 from ..geometry import Transform, invert, make_transform
 from .card import DatasetCard
 from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files import file_in
-from ..writes import write_atomically
+from ..files.access import file_in
+from ..files.writes import write_atomically
 from .card import DatasetCard
 from .frame import IGNORE_LABEL, Frame
 from .index import LogIndex

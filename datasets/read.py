@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
-from ..files import reading
-from ..image_file import decode_image
+from ..files.access import reading
+from ..files.images import decode_image
 
 
 def read_bytes(path: str | Path) -> bytes:

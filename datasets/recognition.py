@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..writes import write_atomically
+from ..files.writes import write_atomically
 from .card import CARDS, DatasetCard, card_names, load_card
 
 TABLE = CARDS / "recognition.json"

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
-from ..files import read_json, reading
-from ..writes import write_atomically
+from ..files.access import read_json, reading
+from ..files.writes import write_atomically
 
 SCHEMA = 1  # raise it when a column or key changes its meaning; older indices are then prepared again
 TABLES = ("frames", "cameras", "boxes")

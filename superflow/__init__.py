@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .hub import load as load
+    from .hub.backbone import load as load
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
@@ -23,7 +23,7 @@ if not (_here / "lidar").is_dir():
 def __getattr__(name: str) -> Any:
     # `load` pulls in torch; importing the package alone must stay fast
     if name == "load":
-        from .hub import load
+        from .hub.backbone import load
 
         return load
     raise AttributeError(f"module 'superflow' has no attribute {name!r}")

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from difflib import SequenceMatcher
 from importlib import import_module
 from types import ModuleType
-from typing import Any
 
 
 class InputError(ValueError):
@@ -42,11 +41,3 @@ def require(module: str, extra: str) -> ModuleType:
         raise ImportError(
             f'{module} is not installed ({error}); run: pip install "superflow-lidar[{extra}]"'
         ) from error
-
-
-def __getattr__(name: str) -> Any:
-    if name == "write_atomically":  # moved
-        from .writes import write_atomically
-
-        return write_atomically
-    raise AttributeError(name)

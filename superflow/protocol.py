@@ -50,7 +50,7 @@ def index_protocol(index: Any, train_rows: Sequence[int], eval_rows: Sequence[in
 def data_record(index: Any, rows: Any, *, limits: Any, raw_intensity: bool) -> dict[str, Any]:
     """What a training dataset says of itself in checkpoints and cards.
 
-    ``rows``: (R,) of the index. ``limits``: a `limits.Limits`, or None.
+    ``rows``: (R,) of the index. ``limits``: a `lidar.limits.Limits`, or None.
     """
     return {
         "dataset": index.card.name,

@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -69,3 +71,10 @@ def ordinary_rights() -> Iterator[None]:
         yield
     finally:
         assert library.capset(header, before) == 0
+
+
+@pytest.fixture(scope="session")
+def devkit() -> Callable[[Path, str], Any]:
+    """``devkit(root, version)``: the official reader's tables."""
+    module = import_module("nuscenes.nuscenes")
+    return lambda root, version: module.NuScenes(version=version, dataroot=str(root), verbose=False)

@@ -19,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from superflow.files import check_place
+from superflow.files.access import check_place
+from superflow.files.writes import write_atomically
 from superflow.tools.command import run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
-from superflow.writes import write_atomically
 
 if TYPE_CHECKING:
     from superflow.benchmark.plan import Plan
@@ -94,7 +94,7 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 def _prepare(plan: Plan, args: argparse.Namespace) -> Path:
     from superflow.benchmark.arms import labelled_frames
-    from superflow.preparation import prepare_features, prepare_index, prepare_superpixels
+    from superflow.benchmark.preparation import prepare_features, prepare_index, prepare_superpixels
 
     prepared = args.out / "prepared"
     index = prepare_index(args.data, prepared, **log_options(args))

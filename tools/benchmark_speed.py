@@ -33,7 +33,6 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is import
 import torch
 from torch import Tensor, nn
 
-from superflow.batch import Batch
 from superflow.benchmark.speed import (
     ceilings,
     exactly,
@@ -44,15 +43,16 @@ from superflow.benchmark.speed import (
     timed,
     usable_backends,
 )
+from superflow.clips.batch import Batch
 from superflow.errors import InputError
-from superflow.files import check_place
+from superflow.files.access import check_place
+from superflow.files.writes import write_atomically
 from superflow.lidar.conv import load_backend
 from superflow.lidar.encoder import LidarEncoder
 from superflow.lidar.minkunet import MINKUNET, MinkUNet
 from superflow.lidar.sparse import Pyramid
 from superflow.lidar.voxelize import Voxels, voxelize
 from superflow.tools.command import run_command
-from superflow.writes import write_atomically
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -238,7 +238,7 @@ def measure_parts(args: argparse.Namespace) -> dict[str, float]:
 
 def training_parts(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
     """The parts of a step by name, to be called in this order: each takes what the one before has left."""
-    from superflow.pretrainer import Pretrainer
+    from superflow.method.pretrainer import Pretrainer
 
     student = LidarEncoder(
         {"type": "cubic", "size_m": args.size or 0.25},

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 
 from superflow.errors import InputError
-from superflow.files import refusal
+from superflow.files.access import refusal
 
 
 def run_command(program: str, work: Callable[[], int]) -> int:

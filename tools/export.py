@@ -1,7 +1,8 @@
 """Write the backbone of a training checkpoint as one .safetensors file with its card.
 
 The card holds all that is known of the training: limits, objectives, teacher, data, and the resolved config with the
-paths that stand in it. Points outside the limits get no feature from the file, see `superflow.hub.Backbone.extract`.
+paths that stand in it. Points outside the limits get no feature from the file, see
+`superflow.hub.backbone.Backbone.extract`.
 
 superflow export work_dirs/superflowpp_small --out backbone.safetensors
 superflow export work_dirs/superflowpp_small --out backbone.safetensors --recalibrate prepared/my_log --frames train
@@ -19,11 +20,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError
-from superflow.files import check_place
+from superflow.files.access import check_place
 from superflow.tools.command import run_command
 
 if TYPE_CHECKING:
-    from superflow.hub import BackboneCard
+    from superflow.hub.backbone import BackboneCard
     from superflow.lidar.encoder import LidarEncoder
 
 
@@ -59,8 +60,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from superflow.encoder_file import build_encoder, read_encoder_file
-    from superflow.hub import card_of, registry_folder, save_backbone
+    from superflow.hub.backbone import card_of, registry_folder, save_backbone
+    from superflow.hub.encoder_file import build_encoder, read_encoder_file
 
     if args.frames and not args.recalibrate:
         raise InputError("--frames chooses the scans of --recalibrate; give that index too")

@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
 def _make_drive(args: argparse.Namespace) -> int:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from superflow.datasets.synthetic.drive import DriveSettings, make_drive
+    from superflow.street.drive import DriveSettings, make_drive
 
     start, counts = time.perf_counter(), []
 

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from superflow.errors import InputError
+from superflow.files.writes import write_atomically
 from superflow.tools.command import run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options
-from superflow.writes import write_atomically
 
 if TYPE_CHECKING:
     from superflow.datasets.index import LogIndex
@@ -167,8 +167,8 @@ def _check(index: LogIndex, folder: Path, sample: int | None, workers: int) -> i
 
 
 def _superpixels(args: argparse.Namespace) -> int:
+    from superflow.benchmark.preparation import prepare_superpixels
     from superflow.datasets.index import LogIndex
-    from superflow.preparation import prepare_superpixels
 
     index = LogIndex.open(args.index)
     folder = prepare_superpixels(
@@ -197,8 +197,8 @@ def _quality(index: LogIndex, rows: Any, channels: list[str] | None, folder: Pat
 
 
 def _features(args: argparse.Namespace) -> int:
+    from superflow.benchmark.preparation import prepare_features
     from superflow.datasets.index import LogIndex
-    from superflow.preparation import prepare_features
 
     index = LogIndex.open(args.index)
     folder = prepare_features(

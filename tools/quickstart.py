@@ -70,8 +70,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _quickstart(args: argparse.Namespace) -> int:
-    from superflow.quickstart import QuickstartOptions, run_quickstart
-    from superflow.report import summary_table
+    from superflow.quickstart.report import summary_table
+    from superflow.quickstart.run import QuickstartOptions, run_quickstart
 
     options = QuickstartOptions(
         out=args.out,

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError, MissingFileError
+from superflow.files.writes import write_atomically
 from superflow.tools.train import add_common, read_config, run
-from superflow.writes import write_atomically
 
 if TYPE_CHECKING:
     from superflow.downstream.vote_run import VoteRun
@@ -55,9 +55,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _test(args: argparse.Namespace) -> int:
-    from superflow.distributed import rank
     from superflow.engine import build_runner
-    from superflow.engine.checkpoint import find_last
+    from superflow.hub.checkpoint import find_last
+    from superflow.method.distributed import rank
 
     if (args.pseudo_labels is None) != (args.pseudo_frames is None):
         raise InputError(
@@ -93,8 +93,8 @@ def _test(args: argparse.Namespace) -> int:
 def _training_set(config: Any, checkpoint: Path) -> Any:
     """The labelled frames that the checkpoint was trained on, which may not vote."""
     from superflow.downstream.vote_run import check_trained_on
-    from superflow.engine.checkpoint import read_checkpoint
     from superflow.engine.loader import build_dataset
+    from superflow.hub.checkpoint import read_checkpoint
 
     if config.model.type != "Segmentor" or config.get("train_dataloader") is None:
         raise InputError(

@@ -57,7 +57,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _visualize(args: argparse.Namespace) -> int:
     from superflow.datasets.index import LogIndex
-    from superflow.frame_pictures import PictureOptions, write_frame_pictures
+    from superflow.pictures.frame_pictures import PictureOptions, write_frame_pictures
 
     index = LogIndex.open(args.index)
     options = PictureOptions(

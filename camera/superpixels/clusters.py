@@ -23,7 +23,7 @@ from scipy.sparse import coo_array
 
 from ...datasets.frame import Camera
 from ...errors import InputError
-from ...writes import write_atomically
+from ...files.writes import write_atomically
 from ..cache import FeatureCache
 from ..crops import resize_ids, resize_image
 from ..images import camera_image

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ...errors import InputError, MissingFileError
-from ...files import file_in
+from ...files.access import file_in
 from .ids import IGNORE, as_ids
 from .provider import Provider
 

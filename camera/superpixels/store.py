@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from ... import __version__
 from ...datasets.frame import Camera
 from ...errors import InputError
-from ...files import file_in, read_json
-from ...writes import building, write_atomically
+from ...files.access import file_in, read_json
+from ...files.writes import building, write_atomically
 from ..images import camera_image
 from ..progress import Progress
 from ..reduction import AGAIN

@@ -17,10 +17,10 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
+from ..engine.launchers import refuse_several
 from ..errors import InputError
-from ..files import read_json
-from ..launchers import refuse_several
-from ..writes import write_atomically
+from ..files.access import read_json
+from ..files.writes import write_atomically
 from .plan import Arm, Plan
 
 log = logging.getLogger(__name__)
@@ -212,8 +212,8 @@ def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path)
 
 def _train(config: Any) -> tuple[Any, dict[str, Any]]:
     """The trained encoder and the run's own record."""
-    from ..encoder_file import load_encoder
     from ..engine.runner import build_runner
+    from ..hub.encoder_file import load_encoder
 
     build_runner(config).train()
     run = Path(config.work_dir)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..writes import write_atomically
+from ..files.writes import write_atomically
 
 # column of the table -> colour of its bars
 COLUMNS = {"mIoU": "#7fa6d1", "new places": "#cfdfef"}

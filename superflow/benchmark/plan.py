@@ -9,7 +9,7 @@ from typing import Any
 
 from ..datasets.card_file import read_yaml
 from ..errors import InputError, MissingFileError
-from ..preparation import DEFAULT_TEACHER
+from .preparation import DEFAULT_TEACHER
 
 KINDS = ("raw", "random", "pretrained", "supervised")
 

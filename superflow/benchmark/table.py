@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files import read_json
+from ..files.access import read_json
 from .arms import AGAIN, LOOKUP
 from .plan import Plan
 

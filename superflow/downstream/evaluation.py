@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..camera.progress import track
+from ..clips.sources import named
 from ..datasets.frame import IGNORE_LABEL
-from ..limits import Limits
-from ..sources import named
+from ..lidar.limits import Limits
 from .features import FeatureSource, Scan, draw_points, read_scan
 from .heads import Head
 from .labelled import require_labelled_points

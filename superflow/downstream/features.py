@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..camera.progress import track
+from ..clips.sources import Source, named, source_of
 from ..datasets.card import RAW_FULL
 from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from ..geometry import transform_points
 from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
-from ..limits import Limits
-from ..sources import Source, named, source_of
+from ..lidar.limits import Limits
 
 _log = logging.getLogger(__name__)
 

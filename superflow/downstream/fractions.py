@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files import read_text
-from ..writes import write_atomically
+from ..files.access import read_text
+from ..files.writes import write_atomically
 
 
 def scene_fraction(scenes: Sequence[str], percent: float) -> list[str]:

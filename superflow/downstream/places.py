@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..clips.sources import named, source_of
 from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from ..geometry import transform_points, voxel_keys
-from ..sources import named, source_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ..camera.progress import Progress
-from ..limits import Limits
+from ..lidar.limits import Limits
 from ..protocol import check_protocol, index_protocol
 from .evaluation import evaluate_heads
 from .features import (

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..hub import BackboneCard
+from ..hub.backbone import BackboneCard
 from ..lidar.encoder import LidarEncoder
-from ..limits import Limits
+from ..lidar.limits import Limits
 from ..protocol import data_record
 from .features import Scan, read_scan, recalibrate_batch_norm
 

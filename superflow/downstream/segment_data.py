@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from ..batch import Batch
+from ..clips.batch import Batch
+from ..clips.sources import source_of
 from ..datasets.frame import IGNORE_LABEL, Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError
-from ..files import file_in, reading
+from ..files.access import file_in, reading
 from ..lidar.augment import augment
+from ..lidar.limits import Count, Limits, draw_count
 from ..lidar.viewpoint import draw_spot, thin_as_from
-from ..limits import Count, Limits, draw_count
 from ..protocol import data_record
-from ..sources import source_of
 from .fractions import read_tokens
 from .labelled import require_labelled_points
 
@@ -42,7 +42,7 @@ class SegmentDataset(Dataset):
         tokens: path of a token list (k % experiments), or the tokens; keeps only these of the chosen rows.
         train: augment, crop and thin.
         max_points: points kept in training, drawn anew for each seed: a number, a pair between which it is drawn
-            too (`limits.draw_count`), or None for all.
+            too (`lidar.limits.draw_count`), or None for all.
         limits: region kept in training, ``Limits`` or a dict of its fields.
         augmentation: options of ``lidar.augment.augment``, such as ``dict(flip=0.5)``.
         viewpoint_m: in training a scan is thinned, and its coordinates shifted, as if its scanner had stood at a random

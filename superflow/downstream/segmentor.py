@@ -9,11 +9,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..batch import Batch
+from ..clips.batch import Batch
 from ..datasets.frame import IGNORE_LABEL
-from ..encoder_file import fill_encoder
+from ..hub.encoder_file import fill_encoder
 from ..lidar.encoder import LidarEncoder
-from ..limits import Limits
+from ..lidar.limits import Limits
 from .losses import cross_entropy, lovasz_softmax
 
 # output of `Segmentor.loss` -> what it means when it stays 0, and what to do

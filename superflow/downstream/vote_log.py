@@ -15,14 +15,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..batch import Batch
 from ..camera.progress import track
+from ..clips.batch import Batch
+from ..clips.sources import named
 from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
-from ..files import check_place
+from ..files.access import check_place
+from ..files.writes import write_atomically
 from ..protocol import token_hash
-from ..sources import named
-from ..writes import write_atomically
 from .features import FeatureSource, Scan, read_scan
 from .heads import Head
 from .labelled import require_labelled_points

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..clips.sources import Source, named
 from ..geometry import invert, voxel_keys
-from ..sources import Source, named
 
 Confidence = Literal["one", "max", "entropy"]
 

@@ -1,6 +1,6 @@
 """Everything mmengine: configs, runner, hooks, checkpoints. No other room imports it."""
 
-from .checkpoint import read_checkpoint
+from ..hub.checkpoint import read_checkpoint
 from .config import load_config
 from .registry import DATASETS, HOOKS, METRICS, MODELS
 from .runner import build_runner

@@ -11,16 +11,16 @@ from .registry import DATASETS, MODELS
 
 ENCODER = "superflow.lidar.encoder:LidarEncoder"
 TEACHER = "superflow.camera.teacher:make_teacher"
-LIMITS = "superflow.limits:Limits"
+LIMITS = "superflow.lidar.limits:Limits"
 AUGMENT = "superflow.lidar.augment:augment"
 
 # type in a config -> what it stands for
 _MODELS = {
-    "Pretrainer": "superflow.pretrainer:Pretrainer",
+    "Pretrainer": "superflow.method.pretrainer:Pretrainer",
     "Segmentor": "superflow.downstream.segmentor:Segmentor",
 }
 _DATASETS = {
-    "PretrainDataset": "superflow.pretrain_data:PretrainDataset",
+    "PretrainDataset": "superflow.clips.dataset:PretrainDataset",
     "SegmentDataset": "superflow.downstream.segment_data:SegmentDataset",
 }
 # callable -> its arguments that are dicts of another callable's arguments
@@ -89,7 +89,7 @@ def make_segmentor(
     if num_classes is None:
         raise InputError("model.num_classes: no dataset of the config names its classes; give their number")
     if encoder is None and isinstance(pretrained, str):
-        encoder = find("superflow.encoder_file:read_encoder_file")(pretrained).config
+        encoder = find("superflow.hub.encoder_file:read_encoder_file")(pretrained).config
     return find(_MODELS["Segmentor"])(
         as_plain(encoder), num_classes, pretrained=as_plain(pretrained), **as_plain(options)
     )

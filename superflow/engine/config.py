@@ -14,13 +14,13 @@ import torch
 from mmengine.config import Config, ConfigDict
 
 from ..errors import InputError, MissingFileError, suggest
-from ..files import read_text
-from ..launchers import launcher_options
-from ..option_values import allowed_types, read_terms, read_value
+from ..files.access import read_text
+from ..hub.checkpoint import find_last
 from .builders import as_plain
 from .check import check_config, check_option
-from .checkpoint import find_last
+from .launchers import launcher_options
 from .optim import AMP_ON_CPU
+from .option_values import allowed_types, read_terms, read_value
 from .registry import SCOPE
 from .slots import ANY, Leaf, top_slots
 

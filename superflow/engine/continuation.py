@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..option_values import allowed_types
 from .changes import BY_DATA, FREE, REFUSED, TOLD, Change, effect_of
+from .option_values import allowed_types
 from .slots import ANY, Leaf, Slot, top_slots
 
 _ASSIGNED = re.compile(r"^(\w+) = ", re.MULTILINE)

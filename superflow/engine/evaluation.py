@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..batch import Batch
+from ..clips.batch import Batch
 from ..datasets.frame import IGNORE_LABEL
-from ..distributed import world_sum
 from ..downstream.metrics import RANGE_EDGES_M, ConfusionMatrix, class_predictions
 from ..errors import InputError
+from ..method.distributed import world_sum
 from .registry import METRICS
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from ..batch import collate
-from ..distributed import rank, world_size
+from ..clips.batch import collate
 from ..errors import InputError
+from ..method.distributed import rank, world_size
 from .registry import DATASETS
 from .sampler import DrawBatches, EveryItem
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from mmengine.runner import BaseLoop
 
-from ..distributed import copy_from_first, each_rank_alone
 from ..errors import InputError
+from ..method.distributed import copy_from_first, each_rank_alone
 from .registry import LOOPS
 from .sampler import step_seed
 from .training_plan import training_plan

@@ -9,8 +9,8 @@ import torch
 from mmengine.model import BaseModel
 from torch import Tensor, nn
 
-from ..batch import Batch
-from ..sources import named_in
+from ..clips.batch import Batch
+from ..clips.sources import named_in
 
 
 class EngineModel(BaseModel):

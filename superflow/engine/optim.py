@@ -13,7 +13,7 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from ..errors import InputError
-from .checkpoint import with_tuples
+from ..hub.checkpoint import with_tuples
 from .registry import OPTIM_WRAPPERS, OPTIMIZERS
 
 PARAMWISE = ("custom_keys", "norm_decay_mult", "bias_decay_mult")

@@ -22,12 +22,10 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from .. import __version__
-from ..distributed import rank, world_size
 from ..errors import InputError
-from ..files import check_place, make_folder
-from ..writes import write_atomically
-from .changes import Change
-from .checkpoint import (
+from ..files.access import check_place, make_folder
+from ..files.writes import write_atomically
+from ..hub.checkpoint import (
     check_intensity,
     check_teacher,
     find_last,
@@ -35,6 +33,8 @@ from .checkpoint import (
     not_finite,
     read_checkpoint,
 )
+from ..method.distributed import rank, world_size
+from .changes import Change
 from .classes import number_of_classes
 from .config import config_text
 from .continuation import find_changes

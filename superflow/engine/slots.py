@@ -106,8 +106,8 @@ class ObjectiveSlot:
 
     def accepted(self, node: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Key -> slot of all that ``node`` may hold."""
-        from ..contrast import contrast
-        from ..objectives import OBJECTIVES
+        from ..method.contrast import contrast
+        from ..method.objectives import OBJECTIVES
 
         name = node.get("type")
         if name not in OBJECTIVES:

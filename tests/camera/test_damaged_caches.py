@@ -21,7 +21,7 @@ from superflow.camera.cache_build import build_feature_cache
 from superflow.camera.superpixels import read_record, read_superpixels, write_superpixels
 from superflow.camera.teacher import Teacher
 from superflow.errors import InputError
-from superflow.writes import building
+from superflow.files.writes import building
 
 SIZE = (32, 48)
 WAY_OUT = "; (delete its folder and prepare it again|check the disk and its rights)$"

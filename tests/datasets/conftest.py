@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -281,10 +279,3 @@ def small_index(tmp_path_factory: pytest.TempPathFactory) -> LogIndex:
 def pandaset_index(pandaset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> LogIndex:
     """Index of the real PandaSet scene with nuScenes names."""
     return write_index(pandaset_root, tmp_path_factory.mktemp("pandaset"), version="v1.0-mini")
-
-
-@pytest.fixture(scope="session")
-def devkit() -> Callable[[Path, str], Any]:
-    """``devkit(root, version)``: the official reader's tables."""
-    module = import_module("nuscenes.nuscenes")
-    return lambda root, version: module.NuScenes(version=version, dataroot=str(root), verbose=False)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from superflow.batch import Batch
-from superflow.distributed import gather_rows, rank, world_size, world_sum
+from superflow.clips.batch import Batch
 from superflow.engine import DATASETS, MODELS
+from superflow.method.distributed import gather_rows, rank, world_size, world_sum
 
 CLASSES = 3
 

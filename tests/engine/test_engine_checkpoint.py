@@ -11,7 +11,8 @@ import pytest
 import torch
 from engine_toy import ToyModel
 
-from superflow.engine.checkpoint import (
+from superflow.errors import InputError, MissingFileError
+from superflow.hub.checkpoint import (
     find_last,
     list_checkpoints,
     load_weights,
@@ -20,7 +21,6 @@ from superflow.engine.checkpoint import (
     read_checkpoint,
     write_checkpoint,
 )
-from superflow.errors import InputError, MissingFileError
 
 CONTENT = {"meta": {"iter": 1}, "state_dict": {"weight": torch.arange(5.0)}}
 

@@ -15,11 +15,11 @@ from engine_toy import ToyDataset
 
 from superflow.engine import DATASETS, HOOKS, read_checkpoint
 from superflow.engine.changes import CHANGES, REFUSED, TOLD, check_changes, effect_of
-from superflow.engine.checkpoint import write_checkpoint
 from superflow.engine.continuation import find_changes, read_settings
 from superflow.engine.optim import AmpOptimWrapper, load_moments
 from superflow.engine.slots import top_slots
 from superflow.errors import InputError
+from superflow.hub.checkpoint import write_checkpoint
 from superflow.tools.train import main as train_main
 
 Train = Callable[..., Any]

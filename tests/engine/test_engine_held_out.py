@@ -20,7 +20,7 @@ from superflow.engine.loader import build_loader
 from superflow.engine.loops import ValLoop
 from superflow.engine.model import EngineModel
 from superflow.errors import InputError
-from superflow.pretrainer import Pretrainer
+from superflow.method.pretrainer import Pretrainer
 
 CLIPS = 3
 OBJECTIVES = [

@@ -16,7 +16,7 @@ import torch
 from engine_toy import ToyDataset, ToyModel
 from torch import nn
 
-from superflow.batch import Batch, collate
+from superflow.clips.batch import Batch, collate
 from superflow.engine import DATASETS, HOOKS, MODELS, load_config, read_checkpoint
 from superflow.engine.dry_run import dry_run
 from superflow.engine.hooks import DivergedError, LoggerHook

@@ -13,11 +13,11 @@ import pytest
 import torch
 from engine_toy import ToyModel
 
-from superflow.batch import Batch
+from superflow.clips.batch import Batch
 from superflow.engine import MODELS, read_checkpoint
-from superflow.engine.checkpoint import find_last, list_checkpoints, not_finite, write_checkpoint
 from superflow.engine.hooks import DivergedError
 from superflow.errors import InputError
+from superflow.hub.checkpoint import find_last, list_checkpoints, not_finite, write_checkpoint
 
 Train = Callable[..., Any]
 NO_CLIP = {"optim_wrapper.clip_grad": None}

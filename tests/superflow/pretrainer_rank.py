@@ -18,8 +18,8 @@ import torch.distributed as dist
 from small_batch import EVERY, EveryPointAVoxel, Fixed, make_clip
 from torch import Tensor
 
-from superflow.batch import Batch
-from superflow.pretrainer import Pretrainer
+from superflow.clips.batch import Batch
+from superflow.method.pretrainer import Pretrainer
 
 CONTRAST: dict[str, list[Any]] = {
     "temperature": [0.3],

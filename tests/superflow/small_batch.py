@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from superflow.batch import Batch
-from superflow.regions import RegionTable
+from superflow.clips.batch import Batch
+from superflow.method.regions import RegionTable
 
 POINTS, PAIRS, VIEW, GRID = 12, 20, (8, 12), (4, 6)
 OFFSETS, CAMERAS, CHANNELS = (-1, 0, 1), 2, 5

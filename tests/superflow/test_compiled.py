@@ -143,7 +143,7 @@ def test_superpixels_and_the_drive_keep_their_code_there(tmp_path):
     script = """
 import sys, pathlib
 from superflow.camera.superpixels import slic
-from superflow.datasets.synthetic import noise
+from superflow.street import noise
 for function in (slic._assign, noise.hash01):
     print(function.stats.cache_path)
 """

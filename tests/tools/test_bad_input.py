@@ -191,7 +191,7 @@ def no_camera_at_all(place: Place) -> None:
 
 
 def other_student(place: Place) -> None:
-    from superflow.hub import BackboneCard, save_backbone
+    from superflow.hub.backbone import BackboneCard, save_backbone
     from superflow.lidar.encoder import LidarEncoder
 
     encoder = LidarEncoder(grid={"type": "cubic", "size_m": 0.5}, backbone={"depth": 18, "width": 0.25})

@@ -12,10 +12,10 @@ import torch
 import superflow
 from superflow.datasets.index import LogIndex
 from superflow.downstream.features import recalibrate_batch_norm
-from superflow.encoder_file import build_encoder, read_encoder_file
 from superflow.engine import load_config
 from superflow.engine.hooks.result import commit
-from superflow.hub import BackboneCard, save_backbone
+from superflow.hub.backbone import BackboneCard, save_backbone
+from superflow.hub.encoder_file import build_encoder, read_encoder_file
 from superflow.protocol import token_hash
 from superflow.tools.main import main
 

@@ -14,7 +14,7 @@ from superflow.benchmark.arms import run_arm
 from superflow.benchmark.plan import Arm, Plan, load_plan
 from superflow.datasets.index import LogIndex
 from superflow.errors import InputError
-from superflow.quickstart import QuickstartOptions, run_quickstart
+from superflow.quickstart.run import QuickstartOptions, run_quickstart
 from superflow.tools.main import main
 
 TRAIN, VAL = "scene-0001", "scene-0003"

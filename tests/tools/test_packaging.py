@@ -230,41 +230,12 @@ def test_only_the_engine_imports_mmengine(repository):
 
 
 # what a room may import of superflow beside itself
-SHARED = tuple(
-    f"superflow.{name}"
-    for name in ("geometry", "errors", "files", "writes", "compiled", "image_file", "__version__")
-)
+SHARED = tuple(f"superflow.{name}" for name in ("geometry", "errors", "files", "compiled", "__version__"))
 ALLOWED = {
     "datasets": SHARED,
     "lidar": SHARED,
     "camera": (*SHARED, "superflow.datasets.frame"),
 }
-
-
-# modules of superflow/ that pretraining is made of; what is done with the backbone afterwards is none of their business
-METHOD = (
-    "batch",
-    "clip_times",
-    "cloud_passes",
-    "contrast",
-    "negatives",
-    "objectives",
-    "pairing",
-    "pretrain_data",
-)
-METHOD += ("pretrainer", "regions")
-
-
-def test_pretraining_knows_nothing_of_what_comes_after(repository):
-    found = {module: imports(path, module) for path, module in python_files(repository)}
-    assert {f"superflow.{name}" for name in METHOD} <= set(found)
-    wrong = [
-        f"{module} imports {name}"
-        for module, names in found.items()
-        for name in names
-        if module.removeprefix("superflow.") in METHOD and name.startswith("superflow.downstream")
-    ]
-    assert wrong == []
 
 
 def test_rooms_do_not_import_each_others_insides(repository):

@@ -8,9 +8,9 @@ import shutil
 import pytest
 import torch
 
-from superflow.encoder_file import weights_hash
 from superflow.engine import load_config
-from superflow.hub import BackboneCard, save_backbone
+from superflow.hub.backbone import BackboneCard, save_backbone
+from superflow.hub.encoder_file import weights_hash
 from superflow.lidar.encoder import LidarEncoder
 from superflow.tools.main import main
 

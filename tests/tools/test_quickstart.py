@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superflow.datasets.synthetic.drive import DriveSettings, make_drive
 from superflow.errors import InputError
-from superflow.hub import load
-from superflow.quickstart import QuickstartOptions, run_quickstart, teacher_size
-from superflow.report import summary_table
+from superflow.hub.backbone import load
+from superflow.quickstart.report import summary_table
+from superflow.quickstart.run import QuickstartOptions, run_quickstart, teacher_size
+from superflow.street.drive import DriveSettings, make_drive
 
 PLAN = """
 vote_frames: 1

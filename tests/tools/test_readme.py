@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from superflow.engine.config import find_config, load_config, parse_options
-from superflow.hub import BackboneCard, save_backbone
+from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder
 from superflow.tools.main import COMMANDS
 

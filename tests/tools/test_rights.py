@@ -104,7 +104,7 @@ COMMANDS = (
 @pytest.fixture(scope="module")
 def shared_case(prepared_log, tmp_path_factory) -> Path:
     """The prepared log with an exported backbone; commands here end before they write into it."""
-    from superflow.hub import BackboneCard, save_backbone
+    from superflow.hub.backbone import BackboneCard, save_backbone
     from superflow.lidar.encoder import LidarEncoder
 
     case = tmp_path_factory.mktemp("rights") / "case"

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 
+from superflow.benchmark.preparation import prepare_features
 from superflow.datasets.nuscenes import write_index
-from superflow.preparation import prepare_features
 
 CONFIG = """
 _base_ = ["{bases}/runtime.py", "{bases}/onecycle.py", "{bases}/small_pretrain.py"]

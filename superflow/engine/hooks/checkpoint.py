@@ -10,9 +10,9 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
 from ...errors import InputError
-from ...writes import remove_leftovers
+from ...files.writes import remove_leftovers
+from ...hub.checkpoint import find_last, list_checkpoints, point_to, write_checkpoint
 from ..changes import EVALUATION
-from ..checkpoint import find_last, list_checkpoints, point_to, write_checkpoint
 from ..registry import HOOKS
 from .health import stop_if_broken
 

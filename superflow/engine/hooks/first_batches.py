@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from mmengine.hooks import Hook
 
-from ...distributed import world_sum
 from ...errors import InputError
+from ...method.distributed import world_sum
 from ..registry import HOOKS
 
 

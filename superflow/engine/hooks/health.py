@@ -14,9 +14,9 @@ import torch
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from ...pretrainer import effective_rank
-from ...writes import write_atomically
-from ..checkpoint import list_checkpoints, not_finite, point_to, saved_iteration
+from ...files.writes import write_atomically
+from ...hub.checkpoint import list_checkpoints, not_finite, point_to, saved_iteration
+from ...method.pretrainer import effective_rank
 from ..registry import HOOKS
 
 

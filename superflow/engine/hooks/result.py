@@ -13,7 +13,7 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
-from ...writes import write_atomically
+from ...files.writes import write_atomically
 from ..registry import HOOKS
 from ..training_plan import training_plan
 from .checkpoint import CheckpointHook

@@ -23,11 +23,11 @@ from superflow.downstream.features import (
 from superflow.downstream.heads import KnnProbe, fit_knn_probe, fit_linear_probe
 from superflow.downstream.places import label_lookup, majority_by_key, seen_voxels
 from superflow.downstream.probe import ProbeOptions, probe
-from superflow.encoder_file import load_encoder
 from superflow.errors import InputError
 from superflow.geometry import voxel_keys
-from superflow.hub import BackboneCard, save_backbone
-from superflow.limits import Limits
+from superflow.hub.backbone import BackboneCard, save_backbone
+from superflow.hub.encoder_file import load_encoder
+from superflow.lidar.limits import Limits
 from superflow.protocol import PROTOCOL_FIELDS, check_protocol, token_hash
 
 FAST = ProbeOptions(max_points=1500, iterations=30, recalibrate_frames=3, knn_points=100)

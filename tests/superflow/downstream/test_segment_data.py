@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from superflow.batch import collate
+from superflow.clips.batch import collate
 from superflow.downstream.fractions import write_tokens
 from superflow.downstream.metrics import ConfusionMatrix, class_predictions
 from superflow.downstream.segment_data import SegmentDataset, label_counts
 from superflow.downstream.segmentor import Segmentor
 from superflow.errors import InputError
-from superflow.limits import Limits
+from superflow.lidar.limits import Limits
 
 NEAR = {"range_m": [0.0, 12.0]}
 

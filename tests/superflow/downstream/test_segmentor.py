@@ -7,13 +7,13 @@ import hashlib
 import pytest
 import torch
 
-from superflow.batch import collate
+from superflow.clips.batch import collate
 from superflow.downstream.losses import cross_entropy, lovasz_softmax
 from superflow.downstream.segment_data import SegmentDataset
 from superflow.downstream.segmentor import Segmentor, label_noise, voxel_labels
-from superflow.encoder_file import load_encoder
 from superflow.errors import InputError
-from superflow.hub import BackboneCard, load, save_backbone
+from superflow.hub.backbone import BackboneCard, load, save_backbone
+from superflow.hub.encoder_file import load_encoder
 
 
 def state_hash(module) -> str:

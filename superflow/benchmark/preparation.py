@@ -1,0 +1,109 @@
+"""Everything that training reads, made from a log once: index, teacher features, superpixels, under one folder.
+
+PREPARED/                        the index (index.json, frames.parquet, ...)
+PREPARED/features/TEACHER/       cached teacher features
+PREPARED/superpixels/PROVIDER/   superpixel maps
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TEACHER = "efficientnet_lite0"
+
+
+def prepare_index(root: str | Path, prepared: str | Path, **reading: Any) -> Any:
+    """The index of the log under ``root`` (nuScenes schema) in ``prepared``, made anew: it is cheap, logs change.
+
+    Args:
+        reading: options of `datasets.nuscenes.write_index`, such as ``version`` and ``card``.
+
+    Raises:
+        InputError: the log cannot be read, or ``prepared`` belongs to another log.
+    """
+    from ..datasets.index import LogIndex
+    from ..datasets.nuscenes import write_index
+
+    root, prepared = Path(root), Path(prepared)
+    if (prepared / "index.json").is_file():
+        before = LogIndex.open(prepared).root
+        if before.resolve() != root.resolve():
+            raise InputError(
+                f"{prepared}: is the preparation of {before}, not of {root}; choose another folder for this log"
+            )
+    return write_index(root, prepared, **reading)
+
+
+def prepare_features(
+    index: Any,
+    frames: str | Sequence[str] | None,
+    *,
+    folder: str | Path | None = None,
+    fit_frames: str | Sequence[str] | None = None,
+    teacher: str = DEFAULT_TEACHER,
+    weights: str | Path | None = None,
+    size: tuple[int, int] = (448, 832),
+    components: int | None = 64,
+    threads: int | None = None,
+    device: str = "cpu",
+) -> Path:
+    """Folder of the teacher's features of all images of ``frames``; what is there already is kept.
+
+    The projection to ``components`` is fitted on ``fit_frames``, some of ``frames``, else on all of these: training
+    frames only.
+
+    Raises:
+        InputError: the frames have no images, ``fit_frames`` are not among them, or an input cannot be used.
+    """
+    from ..camera.cache_build import build_feature_cache
+    from ..camera.teacher import make_teacher
+
+    folder = Path(folder or Path(index.folder) / "features" / teacher)
+    rows, fit_rows = index.rows(frames), index.rows(fit_frames or frames)
+    outside = sorted(set(fit_rows.tolist()) - set(rows.tolist()))
+    if outside:
+        raise InputError(
+            f"--fit-frames: {len(outside)} of {len(fit_rows)} frames are not among --frames (first: "
+            f"{index.tokens(outside)[0]} of {index.scene(outside[0])}); choose them among those that get features"
+        )
+    build_feature_cache(
+        index.cameras(rows),
+        make_teacher(teacher, path=weights),
+        folder,
+        size=size,
+        components=components,
+        fit_tokens=[camera.token for camera in index.cameras(fit_rows)],
+        threads=threads,
+        device=device,
+    )
+    return folder
+
+
+def prepare_superpixels(
+    index: Any,
+    frames: str | Sequence[str] | None,
+    *,
+    folder: str | Path | None = None,
+    channels: Sequence[str] | None = None,
+    provider: str = "slic",
+    workers: int = 0,
+    **options: Any,
+) -> Path:
+    """Folder of the superpixel maps of all images of ``frames``; maps that are there already are kept.
+
+    Args:
+        channels: only these cameras. workers: processes, 0 for none beside this one. options: of the provider.
+    """
+    from ..camera.superpixels import write_superpixels
+
+    folder = Path(folder or Path(index.folder) / "superpixels" / provider)
+    cameras = index.cameras(index.rows(frames), channels=channels)
+    write_superpixels(cameras, folder, provider=provider, workers=workers, index_hash=index.hash, **options)
+    return folder

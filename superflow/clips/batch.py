@@ -1,0 +1,127 @@
+"""What one training step sees: a list of clouds, a list of images and one table of pairs for all times."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .sources import Source
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Clouds, images and pairs of all clips and all times of a step. Times are values in columns, not fields.
+
+    Clouds: K of them, their points concatenated.
+        points: (N, 4+) float32 x, y, z [m, augmented lidar frame], intensity [0, 1], ...
+        cloud: (N,) int64 row of the cloud a point belongs to, ascending.
+        age: (N,) float32 seconds from a point's scan to the cloud's time, below 0 for later scans; None means 0.
+        cloud_clip: (K,) int64; cloud_offset: (K,) int64 number of the time around the clip's centre (0, -1, 1, ...):
+            key frames, or ranks of seconds, see `times.ClipTimes`.
+        cloud_dense: (K,) bool, True for a cloud merged from several scans.
+    Images: I of them, all of one size; none when only clouds are asked for.
+        images: (I, 3, H, W) float32 RGB in [0, 1], or (I, C, h, w) cached teacher features.
+        image_clip, image_offset, image_camera: (I,) int64.
+        image_space: (I,) int64 what an image's region ids are counted in (`pairing.id_space`): equal ids of two images
+            are the same region where this is equal, also in two batches and processes. None: they always are.
+        superpixels: (I, H', W') int32 ids, 65535 = ignore; None when regions are not drawn in images.
+    Pairs: P of them, of all clouds and images.
+        pair_point: (P,) int64 row of ``points``; pair_image: (P,) int64 row of ``images``.
+        pair_pixel: (P, 2) float32 u, v [pixel of a view of ``view_size``, column first, centres at whole numbers].
+        pair_region: (P,) int64 superpixel id under the pixel (or another region id), -1 where none.
+    Labels: (N,) int64 train ids with 255 = ignore, or None.
+    """
+
+    points: Tensor
+    cloud: Tensor
+    cloud_clip: Tensor
+    cloud_offset: Tensor
+    cloud_dense: Tensor
+    age: Tensor | None = None
+    images: Tensor | None = None
+    image_clip: Tensor | None = None
+    image_offset: Tensor | None = None
+    image_camera: Tensor | None = None
+    image_space: Tensor | None = None
+    superpixels: Tensor | None = None
+    pair_point: Tensor | None = None
+    pair_image: Tensor | None = None
+    pair_pixel: Tensor | None = None
+    pair_region: Tensor | None = None
+    labels: Tensor | None = None
+    view_size: tuple[int, int] = (0, 0)  # height, width of the view that pair_pixel refers to
+    region_scope: str = (
+        "batch"  # within what equal pair_region mean the same region: an image, a clip, everything
+    )
+    tokens: tuple[str, ...] = ()  # of the clouds' frames, for reports
+    sources: tuple[tuple[Source, ...], ...] = ()  # of each cloud, the scans whose points it holds
+
+    @property
+    def num_clouds(self) -> int:
+        return len(self.cloud_clip)
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch with every tensor on ``device``."""
+        # values on their way to the CPU would be read before they are there
+        away = torch.device(device).type != "cpu"
+        return self._each(lambda value: value.to(device, non_blocking=away))
+
+    def pin_memory(self) -> Batch:
+        """The batch in memory that a GPU reads by itself; torch's loader calls this where ``pin_memory`` is set."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        changed: dict[str, Any] = {
+            f.name: change(value) for f in fields(self) if isinstance(value := getattr(self, f.name), Tensor)
+        }
+        return replace(self, **changed)
+
+
+# field -> (what its values count, so that collate knows by how much to shift them)
+_SHIFTED = {
+    "cloud": "clouds",
+    "cloud_clip": "clips",
+    "image_clip": "clips",
+    "pair_point": "points",
+    "pair_image": "images",
+}
+
+
+def collate(samples: Sequence[Batch]) -> Batch:
+    """One batch from several; rows that point into other tables are shifted, the samples stay unchanged.
+
+    Raises:
+        ValueError: some samples have a field (images, labels, ...) that others lack.
+    """
+    shift = {"clouds": 0, "clips": 0, "points": 0, "images": 0}
+    parts: dict[str, list[Tensor]] = {}
+    for sample in samples:
+        for f in fields(sample):
+            value = getattr(sample, f.name)
+            if isinstance(value, Tensor):
+                parts.setdefault(f.name, []).append(
+                    value + shift[_SHIFTED[f.name]] if f.name in _SHIFTED else value
+                )
+        shift["clouds"] += sample.num_clouds
+        shift["clips"] += int(sample.cloud_clip.max()) + 1 if sample.num_clouds else 0
+        shift["points"] += len(sample.points)
+        shift["images"] += 0 if sample.images is None else len(sample.images)
+    for name, tensors in parts.items():
+        if len(tensors) != len(samples):
+            raise ValueError(f"{name}: {len(tensors)} of {len(samples)} samples have it; all must or none")
+    views = {(sample.view_size, sample.region_scope) for sample in samples}
+    if len(views) > 1:
+        raise ValueError(f"samples of different view sizes or regions {sorted(views)} cannot share a batch")
+    view_size, region_scope = views.pop() if views else ((0, 0), "batch")
+    joined = {name: torch.cat(tensors) for name, tensors in parts.items()}
+    return Batch(
+        **joined,
+        view_size=view_size,
+        region_scope=region_scope,
+        tokens=tuple(token for sample in samples for token in sample.tokens),
+        sources=tuple(parts for sample in samples for parts in sample.sources),
+    )

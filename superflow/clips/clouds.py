@@ -1,0 +1,203 @@
+"""The clouds of a clip: a scan at each time, and at its centre a dense one of several sweeps, with their pairs."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..camera.occlusion import ScanSurface, scan_surface
+from ..datasets.frame import Camera, Clip, Frame
+from ..datasets.index import LogIndex
+from ..datasets.merge import merge_sweeps
+from ..lidar.limits import Count, Limits, draw_count
+from ..lidar.viewpoint import draw_spot, thin_as_from
+from .pairing import FramePairs, join, pair
+
+
+@dataclass(frozen=True, slots=True)
+class ClipCloud:
+    """One cloud of a clip before augmentation, in the LiDAR frame of its scan."""
+
+    points: NDArray[np.float32]
+    pairs: FramePairs
+    frame: Frame
+    offset: int
+    dense: bool
+    age: NDArray[np.float32]  # (N,) seconds before the frame
+    spot: NDArray[np.float32]  # (2,) x, y that become the origin
+
+    def cameras(self, channels: Sequence[str]) -> list[Camera]:
+        """The frame's cameras of these names, in their order."""
+        return [self.frame.cameras[place] for place in _places(self.frame, channels)]
+
+
+class _Scan(NamedTuple):
+    """A frame with the points within the limits, and what was found with all of them."""
+
+    frame: Frame
+    pairs: FramePairs  # with all its cameras
+    surface: ScanSurface | None  # None where nothing is hidden
+
+
+class ClipClouds:
+    """Reads, pairs, crops and thins the clouds of a clip.
+
+    Args:
+        index: a prepared log.
+        sweeps, sweeps_after: scans before and after the centre that are merged into a dense cloud; both 0 for none.
+        max_sweep_age_s: leave out scans further away in time than this.
+        drop_moving: leave out points of sweeps where the centre's scan looks through, see `datasets.moving`.
+        occlusion: leave out points that the image does not show, see `pairing.pair`; sweeps are judged by what the
+            whole scan of the frame hides.
+        limits: region of points kept.
+        max_points, sweep_points: random points kept of each cloud, and of each sweep: a number, or a pair between
+            which it is drawn anew for each (`lidar.limits.draw_count`).
+        viewpoint_m: each time's scan is thinned, and gets an origin, as if its scanner had stood at a random spot up to
+            so many metres away, see `lidar.viewpoint`; needs ``max_points``. 0 leaves it where it was.
+        raw_intensity: see `LogIndex.frame`.
+        keep_frames: prepared frames kept in memory; for small logs, about 5 MB each.
+
+    Raises:
+        ValueError: ``viewpoint_m`` without ``max_points``.
+    """
+
+    def __init__(
+        self,
+        index: LogIndex,
+        *,
+        sweeps: int,
+        sweeps_after: int,
+        max_sweep_age_s: float | None,
+        drop_moving: bool,
+        occlusion: bool,
+        limits: Limits | None,
+        max_points: Count,
+        sweep_points: Count,
+        viewpoint_m: float,
+        raw_intensity: bool,
+        keep_frames: int,
+    ) -> None:
+        if viewpoint_m and max_points is None:
+            raise ValueError("viewpoint_m thins clouds; say to how many points with max_points")
+        self.index = index
+        self.sweeps, self.sweeps_after = sweeps, sweeps_after
+        self.merging: dict[str, Any] = {"max_age_s": max_sweep_age_s, "drop_moving": drop_moving}
+        self.occlusion = occlusion
+        self.limits = limits
+        self.max_points, self.sweep_points = max_points, sweep_points
+        self.viewpoint_m = viewpoint_m
+        self.raw_intensity = raw_intensity
+        self.keep_frames = max(
+            keep_frames, 1
+        )  # the centre is asked for its cameras before its clouds are drawn
+        self._kept: OrderedDict[int, _Scan] = OrderedDict()
+
+    def channels(self, row: int) -> list[str]:
+        """Names of the cameras that saw a frame."""
+        return [camera.channel for camera in self._scan(row).frame.cameras]
+
+    def draw(
+        self, rows: dict[int, int], channels: Sequence[str], generator: np.random.Generator
+    ) -> list[ClipCloud]:
+        """The clouds of a clip, by time, the dense one last; ``rows`` by offset, the centre's is 0.
+
+        Pairs number the cameras as `ClipCloud.cameras` of ``channels`` has them.
+        """
+        scans = {row: self._scan(row) for row in {rows[0], *rows.values()}}
+        clouds = [
+            self._sparse(scans[row], offset, channels, generator) for offset, row in sorted(rows.items())
+        ]
+        if self.sweeps or self.sweeps_after:
+            clouds.append(self._dense(rows[0], scans[rows[0]], channels, generator))
+        return clouds
+
+    def _scan(self, row: int) -> _Scan:
+        """A frame, its pairs and its surface."""
+        if row in self._kept:
+            self._kept.move_to_end(row)
+            return self._kept[row]
+        frame = self.index.frame(row, images=False, labels=False, raw_intensity=self.raw_intensity)
+        # with the whole cloud: a point left out still hides what is behind it
+        surface = scan_surface(frame.points) if self.occlusion else None
+        pairs = pair(frame, frame.points, frame.cameras, surface=surface)
+        kept = self._in_limits(frame.points)
+        scan = _Scan(
+            replace(frame, points=frame.points[kept]), pairs.of(kept, range(len(frame.cameras))), surface
+        )
+        self._kept[row] = scan
+        if len(self._kept) > self.keep_frames:
+            self._kept.popitem(last=False)
+        return scan
+
+    def _in_limits(self, points: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Rows of the points that the student sees."""
+        if self.limits is None:
+            return np.arange(len(points))
+        return np.flatnonzero(self.limits.mask(torch.from_numpy(points)).numpy())
+
+    def _sparse(
+        self, scan: _Scan, offset: int, channels: Sequence[str], generator: np.random.Generator
+    ) -> ClipCloud:
+        frame = scan.frame
+        spot = np.zeros(2, dtype=np.float32)
+        if self.viewpoint_m:
+            chosen, spot = self._seen_from_elsewhere(frame.points, generator)
+        else:
+            chosen = _subset(len(frame.points), self.max_points, generator)
+        pairs = scan.pairs.of(chosen, _places(frame, channels))
+        age = np.zeros(len(chosen), dtype=np.float32)
+        return ClipCloud(frame.points[chosen], pairs, frame, offset, dense=False, age=age, spot=spot)
+
+    def _seen_from_elsewhere(
+        self, points: NDArray[np.float32], generator: np.random.Generator
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows of the points that stay, and the spot (x, y) from which the scan is seen."""
+        draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
+        spot = draw_spot(self.viewpoint_m, draw)
+        count = draw_count(len(points), self.max_points, generator.random)
+        return thin_as_from(torch.from_numpy(points), spot, count, draw).numpy(), spot.numpy()
+
+    def _dense(
+        self, row: int, scan: _Scan, channels: Sequence[str], generator: np.random.Generator
+    ) -> ClipCloud:
+        """The frame's cloud and the sweeps around it, in its LiDAR frame, seen by its cameras."""
+        frame = scan.frame
+        kept = _subset(len(frame.points), self.max_points, generator)
+        sweeps = []
+        for other in self.index.sweeps(row, self.sweeps, after=self.sweeps_after):
+            sweep = self.index.frame(other, cameras=(), labels=False, raw_intensity=self.raw_intensity)
+            points = sweep.points[self._in_limits(sweep.points)]
+            sweeps.append(replace(sweep, points=points[_subset(len(points), self.sweep_points, generator)]))
+        whole = frame
+        if self.merging["drop_moving"]:  # points left out or thinned away still close a view
+            whole = self.index.frame(row, cameras=(), labels=False, raw_intensity=self.raw_intensity)
+        around = merge_sweeps(Clip({0: whole}, tuple(sweeps)), **self.merging)[len(whole.points) :]
+        places = _places(frame, channels)
+        cameras = [frame.cameras[place] for place in places]
+        pairs = join(
+            scan.pairs.of(kept, places), pair(frame, around, cameras, surface=scan.surface), first=len(kept)
+        )
+        points = np.concatenate([frame.points[kept], around[:, :-1]])
+        age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])
+        spot = np.zeros(2, dtype=np.float32)
+        return ClipCloud(points, pairs, frame, 0, dense=True, age=age, spot=spot)
+
+
+def _subset(count: int, limit: Count, generator: np.random.Generator) -> NDArray[np.int64]:
+    """Ascending random rows, as many of ``count`` as ``limit`` says."""
+    kept = draw_count(count, limit, generator.random)
+    if kept == count:
+        return np.arange(count)
+    return np.sort(generator.choice(count, kept, replace=False))
+
+
+def _places(frame: Frame, channels: Sequence[str]) -> list[int]:
+    """Where the named cameras stand in the frame; a camera that misses an image at this time is left out."""
+    found = {camera.channel: place for place, camera in enumerate(frame.cameras)}
+    return [found[channel] for channel in channels if channel in found]

@@ -1,0 +1,287 @@
+"""From a prepared log to pretraining samples: clouds of several times, their images, and who sees what."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ..camera.cache import FeatureCache
+from ..camera.superpixels import read_record
+from ..datasets.index import LogIndex
+from ..errors import InputError
+from ..lidar.augment import augment
+from ..lidar.limits import Count, Limits
+from ..protocol import data_record
+from .batch import Batch
+from .clouds import ClipCloud, ClipClouds
+from .pairing import id_space, ids_under, nearest_of_region, world_cells
+from .sources import Source, named, source_of
+from .times import ClipTimes
+from .views import ImageViews, View
+
+_log = logging.getLogger(__name__)
+
+REGIONS = ("superpixel", "world_cell")
+
+
+class PretrainDataset:
+    """Samples of one clip each; item i is the i-th chosen key frame with its neighbours.
+
+    ``dataset[(item, seed)]`` draws everything random from ``seed`` alone, so a resumed run sees the same data.
+
+    Args:
+        index: a prepared log (`LogIndex` or its folder).
+        frames: which key frames are centres, see `LogIndex.rows`; neighbours come only from these frames too.
+        offsets, offset_unit, offset_tolerance_s, border: the times of a clip, see `times.ClipTimes`.
+        sweeps, sweeps_after, max_sweep_age_s, drop_moving, occlusion, limits, max_points, sweep_points, viewpoint_m,
+            raw_intensity, keep_frames: how clouds are read, paired and thinned, see
+            `clouds.ClipClouds`; ``limits`` may be a dict of the fields.
+        cameras_per_clip: cameras drawn a clip, the same for all its times (published: 3); None for all.
+        view_size, crop, flip, antialias, features: how the teacher sees an image, see `views.ImageViews`.
+        superpixels: folder of superpixel maps; needed for region ``superpixel``.
+        region: what a region is: a ``superpixel``, or a ``world_cell`` of ``cell_m`` metres.
+        one_depth_per_superpixel: leave out points clearly behind the nearest one of their superpixel, see
+            `pairing.nearest_of_region`; only for superpixels that are things, not classes.
+        augmentation: options of `lidar.augment.augment`; ``share_dense`` gives the dense cloud the sparse one's draw.
+        shuffle_pairs: permute the points of the pairs within each cloud: the null experiment.
+    """
+
+    def __init__(
+        self,
+        index: LogIndex | str | Path,
+        *,
+        frames: str | Sequence[str] | None = None,
+        offsets: Sequence[float] = (-1, 0, 1),
+        offset_unit: str = "frames",
+        offset_tolerance_s: float | None = None,
+        border: str = "absent",
+        sweeps: int = 2,
+        sweeps_after: int = 0,
+        max_sweep_age_s: float | None = None,
+        drop_moving: bool = False,
+        cameras_per_clip: int | None = 3,
+        view_size: tuple[int, int] = (224, 448),
+        crop: Mapping[str, Any] | None = None,
+        flip: float = 0.5,
+        antialias: bool = True,
+        features: str | Path | None = None,
+        superpixels: str | Path | None = None,
+        region: str = "superpixel",
+        cell_m: float = 1.0,
+        occlusion: bool = True,
+        one_depth_per_superpixel: bool = False,
+        limits: Limits | dict[str, Any] | None = None,
+        max_points: Count = None,
+        sweep_points: Count = None,
+        augmentation: Mapping[str, Any] | None = None,
+        share_dense: bool = False,
+        shuffle_pairs: bool = False,
+        raw_intensity: bool = False,
+        viewpoint_m: float = 0.0,
+        keep_frames: int = 0,
+    ) -> None:
+        self.index = index if isinstance(index, LogIndex) else LogIndex.open(index)
+        self.rows = self.index.rows(frames)
+        if not len(self.rows):
+            raise ValueError(f"frames {frames!r} select no key frame of {self.index.folder}")
+        self.rows = self._with_images(self.rows)
+        if region not in REGIONS:
+            raise ValueError(f"region {region!r} is unknown; use one of {', '.join(REGIONS)}")
+        self.times = ClipTimes(
+            self.index, self.rows, offsets, unit=offset_unit, tolerance_s=offset_tolerance_s, border=border
+        )
+        self.limits, self.raw_intensity = Limits.from_record(limits), raw_intensity
+        self.clouds = ClipClouds(
+            self.index,
+            sweeps=sweeps,
+            sweeps_after=sweeps_after,
+            max_sweep_age_s=max_sweep_age_s,
+            drop_moving=drop_moving,
+            occlusion=occlusion,
+            limits=self.limits,
+            max_points=max_points,
+            sweep_points=sweep_points,
+            viewpoint_m=viewpoint_m,
+            raw_intensity=raw_intensity,
+            keep_frames=keep_frames,
+        )
+        self.cameras_per_clip = cameras_per_clip
+        self.region, self.cell_m = region, cell_m
+        if region == "world_cell":
+            self.region_scope = "clip"  # the same key in another scene is another place
+        elif superpixels is None:
+            raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')
+        else:
+            self.region_scope = "batch" if read_record(Path(superpixels))["shared_ids"] else "image"
+        self.views = ImageViews(
+            view_size,
+            crop=crop,
+            flip=flip,
+            antialias=antialias,
+            features=features,
+            superpixels=Path(superpixels) if region == "superpixel" and superpixels is not None else None,
+        )
+        self.one_depth_per_superpixel = one_depth_per_superpixel
+        self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
+        self.shuffle_pairs = shuffle_pairs
+
+    def _with_images(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Those of ``rows`` that a camera saw; a dropped picture leaves out its frame, not the run."""
+        kept = self.index.camera_count[rows] > 0
+        if not kept.any():
+            raise InputError(
+                f"{self.index.root}: none of the {len(rows)} chosen frames has a camera image, and pretraining needs "
+                "some; choose other frames in train_dataloader.dataset.frames"
+            )
+        if not kept.all():
+            _log.info(
+                "%d of %d chosen frames have no camera image and are left out", (~kept).sum(), len(rows)
+            )
+        return rows[kept]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def features(self) -> FeatureCache | None:
+        """The cached teacher features that are read; None where images are."""
+        return self.views.features
+
+    def record(self) -> dict[str, Any]:
+        """What the run's record says of its data."""
+        return data_record(self.index, self.rows, limits=self.limits, raw_intensity=self.raw_intensity)
+
+    def __getitem__(self, key: tuple[int, int] | int) -> Batch:
+        item, seed = key if isinstance(key, tuple) else (key, 0)
+        generator = np.random.default_rng([seed, item])
+        rows = self.times.rows(int(self.rows[item]))
+        channels = self._draw_cameras(rows[0], generator)
+        clouds = self.clouds.draw(rows, channels, generator)
+        views = self._views(clouds, channels, generator)
+        if not views:
+            frame = clouds[0].frame
+            raise InputError(
+                f"frame {frame.token} of {frame.scene} has no camera image, and pretraining needs some; "
+                "choose other frames in train_dataloader.dataset.frames"
+            )
+        return self._assemble(clouds, views, self._sources(clouds, rows), generator)
+
+    def _draw_cameras(self, row: int, generator: np.random.Generator) -> list[str]:
+        channels = self.clouds.channels(row)
+        count = len(channels) if self.cameras_per_clip is None else min(self.cameras_per_clip, len(channels))
+        return [channels[place] for place in generator.permutation(len(channels))[:count]]
+
+    def _sources(self, clouds: list[ClipCloud], rows: Mapping[int, int]) -> list[tuple[Source, ...]]:
+        """Of each cloud, the scans that its points are from; ``rows`` by offset."""
+        around = self.index.sweeps(rows[0], self.clouds.sweeps, after=self.clouds.sweeps_after)
+        return [
+            tuple(
+                source_of(self.index, row, seen_at=rows[cloud.offset])
+                for row in (rows[cloud.offset], *(around if cloud.dense else ()))
+            )
+            for cloud in clouds
+        ]
+
+    def _views(
+        self, clouds: list[ClipCloud], channels: list[str], generator: np.random.Generator
+    ) -> list[View]:
+        """One view an image, by time and camera; the dense cloud looks at the centre's."""
+        views = []
+        for cloud in clouds:
+            if not cloud.dense:
+                for place, camera in enumerate(cloud.cameras(channels)):
+                    pixels = cloud.pairs.pixel[cloud.pairs.camera == place]
+                    views.append(self.views.view(camera, cloud.offset, place, pixels, generator))
+        return views
+
+    def _pairs(self, cloud: ClipCloud, views: list[View]) -> dict[str, NDArray]:
+        """Pairs of one cloud in pixels of the views, with their regions; those outside a crop are gone."""
+        parts: dict[str, list[NDArray]] = {"point": [], "image": [], "pixel": [], "region": []}
+        for row, view in enumerate(views):
+            if view.offset != cloud.offset:
+                continue
+            mine, pixel = view.pairs(cloud.pairs, self.views.size)
+            region = (
+                world_cells(cloud.frame, cloud.points[cloud.pairs.point[mine]], self.cell_m)
+                if view.ids is None
+                else ids_under(view.ids, pixel)
+            )
+            if self.one_depth_per_superpixel and view.ids is not None:
+                near = nearest_of_region(region, cloud.pairs.depth[mine])
+                mine, pixel, region = mine[near], pixel[near], region[near]
+            parts["point"].append(cloud.pairs.point[mine])
+            parts["image"].append(np.full(len(mine), row))
+            parts["pixel"].append(pixel)
+            parts["region"].append(region)
+        if not parts["point"]:  # none of the clip's cameras has an image at this time
+            nothing = np.zeros(0, dtype=np.int64)
+            return {
+                "point": nothing,
+                "image": nothing,
+                "pixel": np.zeros((0, 2), np.float32),
+                "region": nothing,
+            }
+        return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+    def _space(self, scene: str, view: View) -> int:
+        """What the region ids of a view are counted in, see `Batch.image_space`."""
+        if self.region == "world_cell":
+            return id_space(scene, f"{float(self.cell_m)} m")
+        return 0 if self.region_scope == "batch" else id_space(view.token)
+
+    def _assemble(
+        self,
+        clouds: list[ClipCloud],
+        views: list[View],
+        sources: list[tuple[Source, ...]],
+        generator: np.random.Generator,
+    ) -> Batch:
+        """Pairs, then augmentation: every cloud is turned, mirrored and scaled by a draw of its own."""
+        points, point_pairs, parts, first = [], [], [], 0
+        center_seed = int(generator.integers(2**62))
+        for cloud, parts_of in zip(clouds, sources, strict=True):
+            with named(cloud.points, *parts_of, age=cloud.age):
+                pairs = self._pairs(cloud, views)
+            if self.shuffle_pairs:
+                pairs["point"] = generator.permutation(pairs["point"])
+            own_seed = int(generator.integers(2**62))
+            shared = self.share_dense and cloud.offset == 0
+            draw = torch.Generator().manual_seed(center_seed if shared else own_seed)
+            moved = torch.from_numpy(cloud.points)
+            if cloud.spot.any():
+                moved = moved - torch.from_numpy(np.pad(cloud.spot, (0, cloud.points.shape[1] - 2)))
+            points.append(augment(moved, draw, **self.augmentation)[0])
+            point_pairs.append(torch.from_numpy(pairs.pop("point") + first))
+            parts.append(pairs)
+            first += len(cloud.points)
+        joined = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
+        lengths = torch.tensor([len(cloud.points) for cloud in clouds])
+        maps = [view.ids for view in views if view.ids is not None]
+        return Batch(
+            points=torch.cat(points),
+            cloud=torch.repeat_interleave(torch.arange(len(clouds)), lengths),
+            cloud_clip=torch.zeros(len(clouds), dtype=torch.int64),
+            cloud_offset=torch.tensor([cloud.offset for cloud in clouds]),
+            cloud_dense=torch.tensor([cloud.dense for cloud in clouds]),
+            age=torch.from_numpy(np.concatenate([cloud.age for cloud in clouds])),
+            images=torch.stack([view.image for view in views]),
+            image_clip=torch.zeros(len(views), dtype=torch.int64),
+            image_offset=torch.tensor([view.offset for view in views]),
+            image_camera=torch.tensor([view.place for view in views]),
+            image_space=torch.tensor([self._space(clouds[0].frame.scene, view) for view in views]),
+            superpixels=torch.from_numpy(np.stack(maps).astype(np.int32)) if maps else None,
+            pair_point=torch.cat(point_pairs),
+            pair_image=joined["image"],
+            pair_pixel=joined["pixel"],
+            pair_region=joined["region"],
+            view_size=self.views.size,
+            region_scope=self.region_scope,
+            tokens=tuple(cloud.frame.token for cloud in clouds),
+            sources=tuple(sources),
+        )

@@ -1,0 +1,143 @@
+"""Which point lies on which pixel: the geometric half of a pretraining sample, before any augmentation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..camera.occlusion import ScanSurface
+from ..camera.projection import nearest_pixels, project
+from ..datasets.frame import Camera, Frame
+from ..geometry import transform_points, voxel_keys
+
+
+@dataclass(frozen=True, slots=True)
+class FramePairs:
+    """Pairs of one cloud with the images of one frame. A point seen by two cameras has two."""
+
+    point: NDArray[np.int64]  # (P,) row of the cloud
+    camera: NDArray[np.int64]  # (P,) place in the list of cameras
+    pixel: NDArray[np.float32]  # (P, 2) u, v in the image as stored
+    depth: NDArray[np.float32]  # (P,) z in the camera frame [m]
+
+    @classmethod
+    def none(cls) -> FramePairs:
+        """No pairs."""
+        nothing = np.zeros(0, np.int64)
+        return cls(nothing, nothing, np.zeros((0, 2), np.float32), np.zeros(0, np.float32))
+
+    def of(self, points: NDArray[np.int64], cameras: Sequence[int]) -> FramePairs:
+        """The pairs whose point and camera were chosen, counted from 0 within the choice.
+
+        Args:
+            points: (M,) rows of the cloud that stay, in their new order; cameras: places that stay.
+        """
+        new_point = np.full(int(max(points.max(initial=-1), self.point.max(initial=-1))) + 1, -1)
+        new_point[points] = np.arange(len(points))
+        new_camera = np.full(int(self.camera.max(initial=-1)) + 1 + len(cameras), -1)
+        new_camera[[c for c in cameras if c < len(new_camera)]] = [
+            place for place, c in enumerate(cameras) if c < len(new_camera)
+        ]
+        point, camera = new_point[self.point], new_camera[self.camera]
+        kept = (point >= 0) & (camera >= 0)
+        return FramePairs(point[kept], camera[kept], self.pixel[kept], self.depth[kept])
+
+
+def pair(
+    frame: Frame,
+    points: NDArray,
+    cameras: Sequence[Camera],
+    *,
+    surface: ScanSurface | None,
+) -> FramePairs:
+    """Pairs of ``points`` (N, 3+), given in the LiDAR frame of ``frame``, with its cameras.
+
+    Args:
+        surface: of the whole scan of ``frame``: points that it hides are left out. None keeps them, as published.
+    """
+    found = [FramePairs.none()]
+    for place, camera in enumerate(cameras):
+        view = (frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        projection = project(points, *view)
+        if surface is not None:
+            projection = projection.select(~surface.hides(projection, *view))
+        camera_of = np.full(len(projection), place)
+        found.append(FramePairs(projection.rows, camera_of, projection.pixels, projection.depth))
+    return _concatenate(found)
+
+
+def join(pairs: FramePairs, further: FramePairs, *, first: int) -> FramePairs:
+    """The pairs of two clouds with the same cameras as those of one cloud.
+
+    Args:
+        first: row of the joint cloud at which the second one begins.
+    """
+    return _concatenate([pairs, replace(further, point=further.point + first)])
+
+
+def _concatenate(parts: Sequence[FramePairs]) -> FramePairs:
+    return FramePairs(
+        np.concatenate([part.point for part in parts]),
+        np.concatenate([part.camera for part in parts]),
+        np.concatenate([part.pixel for part in parts]),
+        np.concatenate([part.depth for part in parts]),
+    )
+
+
+def nearest_of_region(
+    region: NDArray[np.int64], depth: NDArray[np.float32], *, slack_ratio: float = 0.2, slack_m: float = 0.5
+) -> NDArray[np.bool_]:
+    """(P,) true where no point of the same superpixel of the image is clearly nearer to the camera.
+
+    A superpixel that is one thing has one depth; what lies behind it was seen over it or through it. Regions that
+    reach far into the image, such as the road, lose their far points.
+
+    Args:
+        region: (P,) superpixel id of each pair of one image, -1 for none; those pairs stay.
+        depth: (P,) depth of its point [m].
+        slack_ratio, slack_m: a pair stays if its depth is at most nearest * (1 + ratio) + slack, with the nearest
+            depth of its superpixel, so that slanted surfaces such as the road stay whole.
+    """
+    nearest = np.full(int(region.max(initial=-1)) + 1, np.inf, dtype=np.float32)
+    named = region >= 0
+    np.minimum.at(nearest, region[named], depth[named])
+    kept = ~named
+    kept[named] = depth[named] <= nearest[region[named]] * (1 + slack_ratio) + slack_m
+    return kept
+
+
+def resized_pixels(size: tuple[int, int], view_size: tuple[int, int]) -> NDArray[np.float64]:
+    """(3, 3) that takes pixels of an image of ``size`` to those of its copy at ``view_size`` (both height, width)."""
+    scale = np.array([view_size[1] / size[1], view_size[0] / size[0]])
+    to_view = np.diag([*scale, 1.0])
+    to_view[:2, 2] = (scale - 1) / 2
+    return to_view
+
+
+def ids_under(ids: NDArray, pixels: NDArray) -> NDArray[np.int64]:
+    """(P,) int64 superpixel id under each position, -1 for the ignore id of the files."""
+    columns, rows = nearest_pixels(pixels, ids.shape).T
+    found = ids[rows, columns].astype(np.int64)
+    found[found == np.iinfo(np.uint16).max] = -1
+    return found
+
+
+def world_cells(frame: Frame, points: NDArray, size_m: float) -> NDArray[np.int64]:
+    """(N,) int64 key of the cubic world cell of each point: the same cell at all times and in all views.
+
+    Poses only: the keys serve as region ids and are never seen by the student.
+    """
+    return voxel_keys(transform_points(frame.lidar_to_world, points[:, :3].astype(np.float64)), size_m)
+
+
+def id_space(*words: str) -> int:
+    """63-bit number of what ``words`` name: the same in every process and run, and for other words another one.
+
+    Region ids that are counted anew in each image or scene are told apart by that of their image or scene.
+    """
+    digest = hashlib.blake2b("\0".join(words).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

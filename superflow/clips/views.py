@@ -1,0 +1,106 @@
+"""What the teacher sees of an image: a resized or cropped view, or features that were computed before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..camera.cache import FeatureCache
+from ..camera.crops import ImageView, flip_view, random_crop_view, resize_ids, resize_view
+from ..camera.images import camera_image
+from ..camera.superpixels import read_superpixels
+from ..datasets.frame import Camera
+from .pairing import FramePairs, resized_pixels
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the teacher sees of one camera at one time."""
+
+    offset: int
+    place: int  # in the sample's list of cameras
+    token: str  # of the image
+    image: Tensor  # (3, H, W) RGB in [0, 1], or (C, h, w) cached features
+    ids: NDArray[np.uint16] | None  # (H, W) superpixels of the view
+    to_view: NDArray[np.float64]  # (3, 3) takes pixels of the stored image to pixels of the view
+
+    def pairs(
+        self, pairs: FramePairs, size: tuple[int, int]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Rows of this camera's pairs that lie in the view, and their (M, 2) pixels; ``size`` is height, width."""
+        mine = np.flatnonzero(pairs.camera == self.place)
+        pixel = (pairs.pixel[mine] @ self.to_view[:2, :2].T + self.to_view[:2, 2]).astype(np.float32)
+        kept = ((pixel >= -0.5) & (pixel < np.array(size[::-1]) - 0.5)).all(axis=1)
+        return mine[kept], pixel[kept]
+
+
+class ImageViews:
+    """Makes views; image, superpixels and the way of pixels into the view always belong together.
+
+    Args:
+        size: height, width of a view; the teacher's input unless features are cached.
+        crop: options of `camera.crops.random_crop_view`, or None to resize the whole image (published).
+        flip: probability to mirror an image.
+        features: folder of cached teacher features; images are then neither read nor cropped nor mirrored.
+        superpixels: folder of superpixel maps, None for views without.
+
+    Attributes:
+        features: the opened cache, None where images are read.
+
+    Raises:
+        ValueError: a crop of images that are not read.
+    """
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        *,
+        crop: Mapping[str, Any] | None = None,
+        flip: float = 0.5,
+        antialias: bool = True,
+        features: str | Path | None = None,
+        superpixels: Path | None = None,
+    ) -> None:
+        if crop is not None and features is not None:
+            raise ValueError(
+                "crop needs images, and with cached features none is read; leave out one of the two"
+            )
+        self.size = (size[0], size[1])
+        self._crop, self._flip, self._antialias = crop, flip, antialias
+        self.features = None if features is None else FeatureCache.open(features)
+        self._superpixels = superpixels
+
+    def view(
+        self, camera: Camera, offset: int, place: int, pixels: NDArray, generator: np.random.Generator
+    ) -> View:
+        """The view of one image.
+
+        Args:
+            offset, place: time and camera that it will be known by.
+            pixels: (P, 2) of the image's points, which a random crop has to hold.
+            generator: draws the crop and the flip.
+        """
+        ids = None
+        if self._superpixels is not None:
+            ids = read_superpixels(self._superpixels, camera.token, camera.size)
+        if self.features is not None:
+            image = torch.from_numpy(np.array(self.features.read(camera.token), dtype=np.float32))
+            ids = None if ids is None else resize_ids(ids, self.size)
+            return View(offset, place, camera.token, image, ids, resized_pixels(camera.size, self.size))
+        view = ImageView(camera_image(camera), ids, np.eye(3), pixels, np.ones(len(pixels), dtype=bool))
+        if self._crop is None:
+            view = resize_view(view, self.size, antialias=self._antialias)
+        else:
+            view = random_crop_view(view, self.size, generator, antialias=self._antialias, **self._crop)
+        if generator.random() < self._flip:
+            view = flip_view(view)
+        image = torch.from_numpy(view.image).permute(2, 0, 1).float() / 255
+        # the view began with unit intrinsics, so they are now what happened to its pixels
+        return View(offset, place, camera.token, image, view.superpixels, view.intrinsics)

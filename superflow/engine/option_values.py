@@ -1,0 +1,171 @@
+"""What the text of an option means, by the type of the place that it is for: text stays text where text is due."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from ..errors import InputError
+
+_TEXT = {"str", "Path"}
+_NUMBERS = {"int", "float", "bool", "complex"}
+_LISTS = {"Sequence", "list", "List", "tuple", "Tuple", "Iterable", "Collection"}
+_CLOSING = {"(": ")", "[": "]"}
+_SLICE = re.compile(r"\[-?\d*:-?\d*(:-?\d*)?\]")
+
+
+def allowed_types(annotation: Any, default: Any = inspect.Parameter.empty) -> frozenset[str]:
+    """Names of the types that a parameter takes, such as ``{"str", "None"}``; a list of text is ``"texts"``.
+
+    Args:
+        annotation: of the parameter, as it is or as text. What it does not say is not among the names.
+        default: of the parameter; None means that None is taken.
+    """
+    if annotation is inspect.Parameter.empty:
+        return frozenset()
+    if isinstance(annotation, type) and not hasattr(annotation, "__args__"):
+        annotation = annotation.__name__
+    try:
+        names = set(_names(ast.parse(str(annotation), mode="eval").body))
+    except SyntaxError:  # an object that is no type
+        return frozenset()
+    return frozenset(names | ({"None"} if default is None else set()))
+
+
+def read_value(text: str, allowed: frozenset[str] = frozenset()) -> Any:
+    """The value that ``text`` stands for.
+
+    Where only text is taken it stays as it is, whatever it looks like. Where lists of text are taken, too, it is cut
+    at its commas. Elsewhere numbers, true, false and None are such, and brackets and commas make lists. Quotes at both
+    ends keep what is between them as text, everywhere.
+
+    Args:
+        allowed: of `allowed_types`; empty where nothing is known of the place.
+
+    Raises:
+        InputError: a bracket is not closed.
+    """
+    text = text.strip()
+    if text == "None" and (not allowed or "None" in allowed):
+        return None
+    if "texts" in allowed and not allowed & _NUMBERS:
+        return read_terms(text, always_list=not allowed & _TEXT)
+    if allowed & _TEXT and not allowed & _NUMBERS:
+        return _unquoted(text)
+    value = _read(text)
+    if allowed - {"None"} == {"int"} and isinstance(value, float) and value.is_integer():
+        return int(value)  # 1e5 iterations
+    return value
+
+
+def read_terms(text: str, *, always_list: bool = False) -> str | list[str]:
+    """``[a,b[0:2]]`` and ``a,b`` as lists of text, one term as text. ``[::2]`` is a term, not a list of one.
+
+    Raises:
+        InputError: a bracket is not closed.
+    """
+    text = text.strip()
+    enclosed = _is_enclosed(text) and not _SLICE.fullmatch(text)
+    parts = list(_split(text[1:-1] if enclosed else text))
+    terms = [term for term in map(_unquoted, parts) if term]
+    return terms if enclosed or always_list or len(parts) > 1 else "".join(terms)
+
+
+def _read(text: str) -> Any:
+    """A value where numbers and lists are taken."""
+    text = text.strip()
+    if _closing_quote(text, 0) == len(text) - 1:
+        return text[1:-1]
+    enclosed = _is_enclosed(text)
+    parts = list(_split(text[1:-1] if enclosed else text))
+    if not enclosed and len(parts) == 1:
+        return _scalar(text)
+    if not parts[-1].strip():  # [], and a comma at the end
+        parts.pop()
+    values = [_read(part) for part in parts]
+    return tuple(values) if enclosed and text[0] == "(" else values
+
+
+def _scalar(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"true": True, "false": False}.get(text.lower(), None if text == "None" else text)
+
+
+def _unquoted(text: str) -> str:
+    text = text.strip()
+    return text[1:-1] if _closing_quote(text, 0) == len(text) - 1 else text
+
+
+def _split(text: str) -> Iterator[str]:
+    """The parts between the commas that are in no quotes and no brackets."""
+    start, closing = 0, []
+    place = 0
+    while place < len(text):
+        char = text[place]
+        if not text[start:place].strip(" [(") and (end := _closing_quote(text, place)) > 0:
+            place = end
+        elif char in _CLOSING:
+            closing.append(_CLOSING[char])
+        elif char in _CLOSING.values() and (not closing or closing.pop() != char):
+            break
+        elif char == "," and not closing:
+            yield text[start:place]
+            start = place + 1
+        place += 1
+    if closing or place < len(text):
+        raise InputError(
+            "a bracket is not closed; write [a,b] or (a,b), and put text with brackets in quotes"
+        )
+    yield text[start:]
+
+
+def _is_enclosed(text: str) -> bool:
+    """Whether one pair of brackets goes around all of it."""
+    if text[:1] not in _CLOSING or text[-1:] != _CLOSING[text[0]]:
+        return False
+    try:
+        list(_split(text[1:-1]))
+    except InputError:
+        return False
+    return True
+
+
+def _closing_quote(text: str, place: int) -> int:
+    """Where the quote that opens at ``place`` ends a term; -1 where none opens, or it does not."""
+    if text[place : place + 1] not in ("'", '"'):
+        return -1
+    end = text.find(text[place], place + 1)
+    return end if end > 0 and text[end + 1 :].lstrip()[:1] in ("", ",", "]", ")") else -1
+
+
+def _names(node: ast.expr) -> Iterator[str]:
+    if isinstance(node, ast.BinOp):
+        yield from _names(node.left)
+        yield from _names(node.right)
+    elif isinstance(node, ast.Constant):
+        if isinstance(node.value, str):  # a name that was not known when the annotation was written
+            yield from _names(ast.parse(node.value, mode="eval").body)
+        elif node.value is None:
+            yield "None"
+    elif isinstance(node, ast.Subscript):
+        base = next(_names(node.value), "")
+        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+        names = {name for item in inner for name in _names(item)}
+        if base in ("Optional", "Union"):
+            yield from names | ({"None"} if base == "Optional" else set())
+        elif base == "Literal":
+            yield from {type(item.value).__name__ for item in inner if isinstance(item, ast.Constant)}
+        elif base in _LISTS and names and names <= _TEXT:
+            yield "texts"
+        else:
+            yield base
+    elif isinstance(node, ast.Name | ast.Attribute):
+        name = node.id if isinstance(node, ast.Name) else node.attr
+        yield "None" if name == "NoneType" else name

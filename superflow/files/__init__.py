@@ -1,0 +1,1 @@
+"""Files and folders: what the system refuses in one sentence, whole writes, locks, images."""

@@ -1,0 +1,79 @@
+"""Bytes of an image file to pixels, the same for every reader."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+
+log = logging.getLogger(__name__)
+
+_JPEG = b"\xff\xd8\xff"
+_TAIL = 65536  # bytes in which a JPEG has its end mark
+
+
+def decode_image(data: bytes, path: str | Path) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB, pixels as stored (a rotation noted in EXIF is not applied: intrinsics know the stored ones).
+
+    Of 16-bit images the upper 8 bits in use are taken: cameras of 10, 12 or 14 bits leave the highest ones empty, and
+    their images would come out black.
+
+    Args:
+        data: content of the file ``path``.
+
+    Raises:
+        InputError: it is cut off or no image.
+    """
+    import cv2
+
+    if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9", max(0, len(data) - _TAIL)) < 0:
+        # OpenCV would fill the rest with grey and say nothing
+        raise InputError(f"{path}: the JPEG is cut off ({len(data)} bytes, no end marker); copy it again")
+    try:
+        image = _decode(np.frombuffer(data, dtype=np.uint8), path) if data else None
+    except cv2.error as error:
+        raise InputError(f"{path}: cannot be decoded ({error.err}); copy it again") from error
+    if image is None:
+        raise InputError(f"{path}: is no image that OpenCV can decode ({len(data)} bytes); copy it again")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _decode(data: NDArray[np.uint8], path: str | Path) -> NDArray[np.uint8] | None:
+    """(H, W, 3) RGB of a file's bytes, or None."""
+    import cv2
+
+    rgb = getattr(cv2, "IMREAD_COLOR_RGB", None)  # since OpenCV 4.11
+    stored = cv2.IMREAD_IGNORE_ORIENTATION
+    if data[:3].tobytes() != _JPEG:  # which always has 8 bits
+        deep: Any = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_ANYDEPTH | stored)
+        if deep is None or deep.dtype == np.uint8:
+            return None if deep is None else deep[..., ::-1].copy()
+        if deep.dtype == np.uint16:
+            return _upper_bits(deep[..., ::-1], path)
+    image: Any = cv2.imdecode(data, (cv2.IMREAD_COLOR if rgb is None else rgb) | stored)
+    return image[..., ::-1].copy() if image is not None and rgb is None else image
+
+
+def _upper_bits(image: NDArray[np.uint16], path: str | Path) -> NDArray[np.uint8]:
+    """The upper 8 of the 8, 10, 12, 14 or 16 bits that the image uses."""
+    bits = max(8, (int(image.max()).bit_length() + 1) // 2 * 2)
+    if 8 < bits < 16:
+        _say_bits(bits, str(path))
+    return (image >> np.uint16(bits - 8)).astype(np.uint8)
+
+
+_said: set[int] = set()
+
+
+def _say_bits(bits: int, path: str) -> None:
+    """Say it once a process and number of bits."""
+    if bits not in _said:
+        _said.add(bits)
+        log.warning(
+            "%s: a 16-bit image whose values use %d bits; such images are read as %d bits", path, bits, bits
+        )

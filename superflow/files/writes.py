@@ -1,0 +1,115 @@
+"""Writes that leave nothing half-written, by however many writers at a time."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import secrets
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+from .access import make_folder, writing
+from .locks import Lock, has_name, lock
+
+log = logging.getLogger(__name__)
+
+# what a writer that was killed leaves; an older version named it by the number of its process
+_PART = re.compile(r"\..+\.([0-9a-f]{16}|\d+)\.part")
+_BUILDING = ".building"
+
+
+@contextmanager
+def write_atomically(path: str | Path, mode: str = "wb", *, sync: bool = True) -> Iterator[IO[Any]]:
+    """Open a temporary file beside ``path`` that takes its name only when the block ends without an error.
+
+    A reader sees the old file or the whole new one, also after a kill or on a full disk; of several writers at the same
+    time one wins, whole. Text is UTF-8. What killed writers have left in the folder is cleared.
+
+    Args:
+        sync: wait until the bytes have reached the disk, so that this holds after a power failure too.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written; the temporary file is removed.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    with writing(path):
+        _clear_once(path.parent)
+        file, part = _open_part(path, mode)
+        try:
+            with file:  # locked until it has its name: a file that nobody locks was left by a dead writer
+                yield file
+                file.flush()
+                if sync:
+                    os.fsync(file.fileno())
+                os.replace(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def _open_part(path: Path, mode: str) -> tuple[IO[Any], Path]:
+    """A new locked file beside ``path`` with the rights that the umask gives, and its name."""
+    while True:
+        part = path.with_name(f".{path.name[:40]}.{secrets.token_hex(8)}.part")
+        encoding = None if "b" in mode else "utf-8"
+        file = open(part, mode.replace("w", "x"), encoding=encoding)  # noqa: SIM115  (closed by the caller)
+        lock(file, wait=True)
+        if has_name(file, part):
+            return file, part
+        file.close()  # cleared by another process before it was locked
+
+
+def remove_leftovers(folder: str | Path) -> None:
+    """Delete the temporary files of writers that were killed; those of living ones are locked and stay."""
+    with os.scandir(folder) as entries:
+        parts = [Path(entry.path) for entry in entries if _PART.fullmatch(entry.name)]
+    for part in parts:
+        # gone already, or not ours to clear
+        with suppress(FileNotFoundError, PermissionError), open(part, "rb+") as file:
+            if lock(file) is Lock.HELD and has_name(file, part):
+                part.unlink(missing_ok=True)
+
+
+_cleared: set[str] = set()
+_clearing = threading.Lock()
+
+
+def _clear_once(folder: Path) -> None:
+    """``remove_leftovers`` before this process first writes into ``folder``: each time would cost too much."""
+    key = os.path.abspath(folder)
+    with _clearing:
+        if key in _cleared:
+            return
+        _cleared.add(key)
+    remove_leftovers(folder)
+
+
+@contextmanager
+def building(folder: str | Path) -> Iterator[None]:
+    """Let one builder at a time work in ``folder``, which is made; a second one says that it waits, and waits.
+
+    Raises:
+        InputError: the folder cannot be made or written.
+    """
+    path = make_folder(folder) / _BUILDING
+    while True:
+        with ExitStack() as stack:
+            with writing(path):
+                file = stack.enter_context(open(path, "ab"))
+            held = lock(file)
+            if held is Lock.UNKNOWN:
+                log.warning("%s: there are no locks on this disk; let no other process build here", folder)
+            if held is Lock.BUSY:
+                log.warning("%s: another process is building here; waiting until it has finished", folder)
+                lock(file, wait=True)
+            if not has_name(file, path):
+                continue  # its last holder has removed it
+            try:
+                yield
+                return
+            finally:
+                path.unlink(missing_ok=True)

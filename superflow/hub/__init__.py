@@ -1,0 +1,1 @@
+"""Backbones on disk: checkpoints, exported files with their cards, and `load`."""

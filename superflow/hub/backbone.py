@@ -1,0 +1,269 @@
+"""Pretrained backbones as files: save, find, load, extract features."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from .. import __version__
+from ..datasets.card import RAW_FULL
+from ..errors import InputError, MissingFileError
+from ..files.writes import write_atomically
+from ..lidar.encoder import LidarEncoder
+from ..lidar.limits import Limits
+from .encoder_file import CARD_KEY, FORMAT, EncoderFile, build_encoder, read_encoder_file, weights_hash
+from .point_columns import MOST_COLUMNS, read_columns
+
+IntensityRange = Literal["0..1", "0..255"]
+_FULL = {"0..1": 1.0, "0..255": RAW_FULL}
+
+
+@dataclass(frozen=True, slots=True)
+class BackboneCard:
+    """What has to be known about a backbone file.
+
+    name: for people. encoder: arguments of ``LidarEncoder`` (architecture, voxel grid, inputs), filled in when
+    saved. intensity: range that the encoder was trained on. limits: region it was trained on, or None for everywhere.
+    teacher: record of the image model, or None. method: what trained it, as the model says it: of pretraining its
+    objectives, regions and pooling; of a fine-tuned one its classes, losses and pretraining. data: of each dataset
+    name, hash of the index and of the frames, licence, real or stand-in. training: the run: resolved config, commit,
+    seed, steps, seconds, processes. weights_sha256, channels, version: filled in when saved.
+    """
+
+    name: str
+    encoder: dict[str, Any] = field(default_factory=dict)
+    intensity: IntensityRange = "0..1"
+    limits: dict[str, Any] | None = None
+    teacher: dict[str, Any] | None = None
+    method: dict[str, Any] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    channels: int = 0
+    weights_sha256: str = ""
+    version: str = __version__
+    format: int = FORMAT
+
+    def __post_init__(self) -> None:
+        if self.intensity not in _FULL:
+            raise InputError(f'card: intensity is {self.intensity!r}; it must be "0..1" or "0..255"')
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> BackboneCard:
+        """A card from its JSON; keys of later versions with the same format number are left out."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{"name": "unnamed", **{key: value for key, value in record.items() if key in known}})
+
+
+class Backbone(nn.Module):
+    """A LiDAR encoder with the preprocessing it was trained with. ``card`` says where it comes from."""
+
+    def __init__(self, encoder: LidarEncoder, card: BackboneCard) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.card = card
+        self._limits = Limits.from_record(card.limits)
+        self.eval()
+
+    @property
+    def out_channels(self) -> int:
+        """C, the width of a feature row."""
+        return self.encoder.out_channels
+
+    def forward(self, points: Tensor, cloud: Tensor, num_clouds: int) -> Tensor:
+        """(N, C) features with gradients, for training; see ``LidarEncoder.point_features``.
+
+        Takes points as they are: every one gets its feature, also outside the card's limits.
+        """
+        return self.encoder.point_features(points, cloud, num_clouds)
+
+    @overload
+    def extract(
+        self, points: Tensor, *, intensity: IntensityRange = ..., everywhere: bool = ...
+    ) -> Tensor: ...
+
+    @overload
+    def extract(
+        self, points: ArrayLike, *, intensity: IntensityRange = ..., everywhere: bool = ...
+    ) -> NDArray[np.float32]: ...
+
+    @torch.no_grad()
+    def extract(
+        self,
+        points: Tensor | ArrayLike,
+        *,
+        intensity: IntensityRange = "0..1",
+        everywhere: bool = False,
+    ) -> Tensor | NDArray[np.float32]:
+        """Features of one scan: (N, C) float32, one row per input point in input order.
+
+        Points outside ``card.limits``, the region that training saw, get a row of zeros and are not shown to the
+        network; `within_limits` says which they are.
+
+        Args:
+            points: (N, 4+) x, y, z [m, lidar frame: x forward, y left, z up], intensity; any N including 0. An array of
+                any numbers, byte order and strides, a structured array with the fields x, y, z, intensity, a tensor,
+                or lists; columns that the encoder does not read do not matter.
+            intensity: range of the intensity that is handed in; it is converted to what the encoder expects.
+            everywhere: give points outside the limits their features too, as the network makes them out of what it
+                never saw. Those of points near the border change a little with it: they have more neighbours.
+
+        Returns:
+            A tensor (on the device it came from) for a tensor, else an array.
+
+        Raises:
+            InputError: another shape, NaN or infinity in a column that is read, intensity outside the stated range.
+        """
+        cloud = read_columns(points, self.encoder.columns)
+        self._check_intensity(cloud, intensity)
+        cloud = cloud.to(next(self.encoder.parameters()).device)
+        cloud[:, 3] *= _FULL[self.card.intensity] / _FULL[intensity]
+        inside = self._mask(cloud) if not everywhere else cloud.new_ones(len(cloud), dtype=torch.bool)
+        rows = cloud.new_zeros(len(cloud), self.out_channels)
+        if bool(inside.any()):
+            was_training = self.training
+            self.eval()
+            seen = cloud[inside]
+            rows[inside] = self.encoder.point_features(
+                seen, seen.new_zeros(len(seen), dtype=torch.int64), 1
+            ).float()
+            self.train(was_training)
+        return _like(points, rows)
+
+    @overload
+    def within_limits(self, points: Tensor) -> Tensor: ...
+
+    @overload
+    def within_limits(self, points: ArrayLike) -> NDArray[np.bool_]: ...
+
+    def within_limits(self, points: Tensor | ArrayLike) -> Tensor | NDArray[np.bool_]:
+        """(N,) bool, True for points that training could have seen: the others' rows of `extract` are zero.
+
+        Takes what `extract` takes. All are True where the card has no limits.
+        """
+        return _like(points, self._mask(read_columns(points, self.encoder.columns)))
+
+    def _mask(self, cloud: Tensor) -> Tensor:
+        if self._limits is None:
+            return cloud.new_ones(len(cloud), dtype=torch.bool)
+        return self._limits.mask(cloud)
+
+    @staticmethod
+    def _check_intensity(cloud: Tensor, intensity: str) -> None:
+        if intensity not in _FULL:
+            raise InputError(f'intensity={intensity!r} must be "0..1" or "0..255"')
+        if not len(cloud):
+            return
+        low, high = float(cloud[:, 3].min()), float(cloud[:, 3].max())
+        if not -1e-3 <= low <= high <= 1.001 * _FULL[intensity]:
+            few = (
+                f"; if these {len(cloud)} rows are columns, give points.T"
+                if len(cloud) <= MOST_COLUMNS
+                else ""
+            )
+            raise InputError(
+                f"points: intensity runs from {low:g} to {high:g}, not {intensity}; "
+                f'pass intensity="0..255" for raw values, or scale them to 0..1{few}'
+            )
+
+
+def _like(points: Any, values: Tensor) -> Any:
+    """``values`` as what ``points`` are: a tensor of their device, or an array."""
+    return values.to(points.device) if isinstance(points, Tensor) else values.numpy(force=True)
+
+
+def save_backbone(encoder: LidarEncoder, path: str | Path, card: BackboneCard) -> BackboneCard:
+    """Write ``path`` (.safetensors, card inside) and a copy of the card for readers beside it (.json).
+
+    Returns:
+        The card as written, with architecture, width, hash and version filled in.
+
+    Raises:
+        InputError: another suffix, or the disk is full; nothing half-written stays.
+    """
+    from safetensors.torch import save
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: a backbone is saved as .safetensors; rename it to {path.stem}.safetensors")
+    weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+    card = replace(
+        card,
+        encoder=encoder.config(),
+        channels=encoder.out_channels,
+        weights_sha256=weights_hash(weights),
+        version=__version__,
+        format=FORMAT,
+    )
+    text = json.dumps(asdict(card), sort_keys=True)
+    with write_atomically(path) as file:
+        file.write(save(weights, metadata={CARD_KEY: text}))
+    with write_atomically(path.with_suffix(".json"), "w") as file:
+        file.write(json.dumps(asdict(card), indent=2) + "\n")
+    return card
+
+
+def load(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Backbone:
+    """A pretrained backbone, in evaluation mode on ``device``.
+
+    Args:
+        name_or_path: an exported .safetensors, a checkpoint .pth of ``superflow train``, or the name of a file in the
+            registry folder (``$SUPERFLOW_HOME``, else ``~/.cache/superflow``).
+
+    Raises:
+        MissingFileError: neither such a file nor such a name.
+        InputError: the file is damaged, of an unknown format or of another architecture.
+    """
+    file = read_encoder_file(find(name_or_path))
+    return Backbone(build_encoder(file), card_of(file)).to(device)
+
+
+def card_of(file: EncoderFile) -> BackboneCard:
+    """The card of a file that was read."""
+    card = BackboneCard.from_record({**file.card, "encoder": file.config})
+    if file.raw_intensity:
+        card = replace(card, intensity="0..255")
+    return replace(
+        card,
+        name=file.path.stem if card.name == "unnamed" else card.name,
+        weights_sha256=weights_hash(file.weights),
+    )
+
+
+def registry_folder() -> Path:
+    """Where named backbones lie: ``$SUPERFLOW_HOME``, else ``~/.cache/superflow``."""
+    chosen = os.environ.get("SUPERFLOW_HOME")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "superflow"
+
+
+def registered() -> list[str]:
+    """Names of the backbones in the registry folder."""
+    return sorted(path.stem for path in registry_folder().glob("*.safetensors"))
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The file that a path or a registered name means.
+
+    Raises:
+        MissingFileError: none; the message lists the names that exist.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix in (".safetensors", ".pth") or len(path.parts) > 1:
+        raise MissingFileError(f"{path}: there is no such file; check the path")
+    named = registry_folder() / f"{path.name}.safetensors"
+    if named.is_file():
+        return named
+    known = ", ".join(registered()) or "none yet"
+    raise MissingFileError(
+        f'"{path}" is no file and no backbone in {registry_folder()} (there: {known}); '
+        "give the path of an exported file, or put it there with `superflow export --install`"
+    )

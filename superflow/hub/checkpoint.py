@@ -1,0 +1,247 @@
+"""Checkpoints of plain types: tensors, numbers, strings, lists and dicts, so that loading them runs no code.
+
+A checkpoint is a dict with ``meta`` (iteration, seed, config text, best value, what rebuilds the model),
+``state_dict`` (the weights to use: averaged ones where an average is kept) and what resuming needs:
+``training_state_dict`` (only beside averaged weights), ``optimizer``, ``param_schedulers``.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, MissingFileError
+from ..files.access import check_readable, read_text
+from ..files.writes import write_atomically
+
+POINTER = "last_checkpoint"  # text file that names the newest checkpoint of its folder
+_NUMBERED = re.compile(r"iter_(\d+)\.pth")
+
+
+def plain(value: Any, where: str = "checkpoint") -> Any:
+    """``value`` with tuples as lists, NumPy numbers and arrays as numbers and tensors, tensors detached on CPU.
+
+    Raises:
+        TypeError: something else is inside; the message says where.
+    """
+    if value is None or (
+        isinstance(value, bool | int | float | str) and type(value).__module__ == "builtins"
+    ):
+        return value
+    if isinstance(value, Tensor):
+        return value.detach().cpu()
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value.copy())
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {_key(key, where): plain(item, f"{where}.{key}") for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, f"{where}[{row}]") for row, item in enumerate(value)]
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{where} is a {type(value).__name__}; checkpoints hold plain types only")
+
+
+def write_checkpoint(path: Path, checkpoint: Mapping[str, Any]) -> None:
+    """Write atomically: after a kill or on a full disk the previous files are whole and no partial one has a name.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written.
+    """
+    content = plain(checkpoint)
+    try:
+        with write_atomically(path) as file:
+            torch.save(content, file)
+    # torch's zip writer hides the system's reason behind one of its own; closing the file may then fail as well
+    except (RuntimeError, InputError) as error:
+        reason: BaseException | None = error
+        while reason is not None and not isinstance(reason, OSError):
+            reason = reason.__context__
+        if reason is None:
+            raise
+        raise InputError(
+            f"{path}: cannot be written ({reason.strerror or reason}); "
+            "free some space and start again with --resume, earlier checkpoints are untouched"
+        ) from error
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """The dict in a checkpoint file, on CPU.
+
+    Raises:
+        MissingFileError: no such file.
+        InputError: the file is damaged, or holds more than plain types.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there is no such checkpoint; check the path")
+    check_readable(path)
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: holds more than plain tensors and numbers, so loading it could run code; "
+            "use a checkpoint that superflow wrote"
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise InputError(
+            f"{path}: is no readable checkpoint ({str(error).splitlines()[0]}); delete it and use an earlier one"
+        ) from error
+    if not isinstance(checkpoint, dict) or not {"meta", "state_dict"} <= checkpoint.keys():
+        raise InputError(f"{path}: is no checkpoint of superflow, it lacks 'meta' or 'state_dict'")
+    return checkpoint
+
+
+def point_to(path: Path) -> None:
+    """Make ``path`` the newest checkpoint of its folder. The name alone is stored: folders may be moved."""
+    with write_atomically(path.parent / POINTER, "w") as file:
+        file.write(path.name)
+
+
+def find_last(work_dir: str | Path) -> Path | None:
+    """The newest whole checkpoint of ``work_dir``, or None."""
+    pointer = Path(work_dir) / POINTER
+    if pointer.is_file():
+        named = Path(work_dir) / Path(read_text(pointer).strip()).name
+        if named.is_file():
+            return named
+    numbered = list_checkpoints(work_dir)
+    return numbered[-1] if numbered else None
+
+
+def list_checkpoints(work_dir: str | Path) -> list[Path]:
+    """Regular checkpoints of a folder by iteration; the best one is not among them."""
+    named = [path for path in Path(work_dir).glob("iter_*.pth") if _NUMBERED.fullmatch(path.name)]
+    return sorted(named, key=saved_iteration)
+
+
+def saved_iteration(path: Path) -> int:
+    """Iterations done at a regular checkpoint, by its name."""
+    match = _NUMBERED.fullmatch(path.name)
+    assert match is not None, f"{path} is no regular checkpoint"
+    return int(match[1])
+
+
+def not_finite(checkpoint: Mapping[str, Any], parameters: Collection[str]) -> list[str]:
+    """Names of the tensors of a checkpoint that hold what no training goes on from.
+
+    That is a nan anywhere, and in weights, their averages and the optimizer's state an infinite number, too. Buffers
+    may hold one: masks do.
+
+    Args:
+        parameters: names of the weights among the model's tensors.
+    """
+    found = []
+    for part in ("state_dict", "training_state_dict", "optimizer"):
+        for name, value in _tensors(checkpoint.get(part, {}), part):
+            strict = part == "optimizer" or name.removeprefix(f"{part}.") in parameters
+            broken = ~torch.isfinite(value) if strict else torch.isnan(value)
+            if broken.any():
+                found.append(name)
+    return found
+
+
+def _tensors(value: Any, where: str) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex()):
+        yield where, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _tensors(item, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for row, item in enumerate(value):
+            yield from _tensors(item, f"{where}[{row}]")
+
+
+def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, optional: str = "") -> None:
+    """Copy ``state`` into ``model``: every name and shape must fit, or nothing is copied.
+
+    Args:
+        source: file name, for the message.
+        optional: names that start with this may be missing (a teacher is named, not stored).
+
+    Raises:
+        InputError: the file belongs to another architecture; the first differences are named.
+    """
+    own = model.state_dict()
+    differences = list(_differences(own, state, optional))
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise InputError(
+            f"{source}: does not fit this model: {'; '.join(differences[:3])}{more}; "
+            "use the config that it was trained with (config.py beside it), or another file"
+        )
+    model.load_state_dict({name: state[name] for name in own if name in state}, strict=not optional)
+
+
+def check_teacher(checkpoint: Mapping[str, Any], record: Mapping[str, Any], source: str) -> None:
+    """Compare the teacher that a checkpoint names with that of a model's ``record``.
+
+    Raises:
+        InputError: they differ; the student was made for the other one's features.
+    """
+    before, now = checkpoint.get("superflow", {}).get("teacher"), record.get("teacher")
+    for key in ("name", "sha256"):
+        if before and now and before.get(key) != now.get(key):
+            raise InputError(
+                f"{source}: was trained with the teacher {before.get('name')} ({key} {before.get(key)}), "
+                f"this run has {now.get('name')} ({now.get(key)}); use the same teacher"
+            )
+
+
+def check_intensity(raw: bool | None, data: Mapping[str, Mapping[str, Any]], source: str) -> None:
+    """Compare the scale of intensity that weights were trained on with what the datasets of a run give.
+
+    Args:
+        raw: whether it was 0..255; None where that is not known.
+        data: record of each dataset by its stage.
+
+    Raises:
+        InputError: they differ; to the weights every point would look dark, or far too bright.
+    """
+    scale = {True: "0..255", False: "0..1"}
+    for stage, record in data.items():
+        given = record.get("raw_intensity")
+        if raw is not None and given is not None and given != raw:
+            key = f"{stage}_dataloader.dataset"
+            raise InputError(
+                f"{source}: was trained on intensity {scale[raw]}, but {key} gives {scale[given]}; "
+                f"set {key}.raw_intensity={raw}"
+            )
+
+
+def with_tuples(state: Mapping[str, Any]) -> dict[str, Any]:
+    """State of an optimizer with the tuples of its groups back (betas), where the checkpoint has lists."""
+    groups = [
+        {
+            key: tuple(value) if isinstance(value, list) and key != "params" else value
+            for key, value in group.items()
+        }
+        for group in state["param_groups"]
+    ]
+    return {**state, "param_groups": groups}
+
+
+def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor], optional: str) -> Iterator[str]:
+    for name, tensor in own.items():
+        if name in state and state[name].shape != tensor.shape:
+            yield f"{name} is {tuple(state[name].shape)} in the file and {tuple(tensor.shape)} in the model"
+    for name in own:
+        if name not in state and not (optional and name.startswith(optional)):
+            yield f"the file has no {name}"
+    for name in state:
+        if name not in own:
+            yield f"the model has no {name}"
+
+
+def _key(key: Any, where: str) -> Any:
+    if not isinstance(key, str | int):
+        raise TypeError(f"{where} has the key {key!r}; keys are strings or numbers")
+    return key

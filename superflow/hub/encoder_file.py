@@ -1,0 +1,249 @@
+"""Reads a LiDAR encoder from disk: an exported backbone (.safetensors) or a checkpoint of training (.pth)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, MissingFileError
+from ..files.access import check_readable
+from ..lidar.encoder import LidarEncoder
+from ..lidar.limits import Limits
+
+FORMAT = 1  # of the card inside an exported file; raised when an older reader would misread a newer file
+CARD_KEY = "superflow_card"
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderFile:
+    """What a file says about an encoder.
+
+    config: arguments of ``LidarEncoder``. weights: its state by name. card: everything else that is recorded, under
+    the names of a ``BackboneCard`` (of an exported file its card, of a checkpoint what one will say).
+    """
+
+    path: Path
+    config: dict[str, Any]
+    weights: dict[str, Tensor]
+    card: dict[str, Any]
+
+    @property
+    def raw_intensity(self) -> bool | None:
+        """Whether it was trained on intensity 0..255 instead of [0, 1]; None where the file does not say."""
+        if "intensity" in self.card:
+            return self.card["intensity"] == "0..255"
+        trained_on = (self.card.get("data") or {}).get("train") or {}
+        return trained_on.get("raw_intensity")
+
+
+def read_encoder_file(path: str | Path) -> EncoderFile:
+    """Config and weights of the encoder in ``path``, on the CPU; of a run's folder, in its newest checkpoint.
+
+    Raises:
+        MissingFileError: there is no such file.
+        InputError: it is damaged, of an unknown format, or holds no encoder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = _newest_checkpoint(path)
+    if not path.is_file():
+        raise MissingFileError(
+            f"{path}: there is no such file; give an exported .safetensors or a checkpoint .pth"
+        )
+    check_readable(path)
+    return _read_exported(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
+
+
+def load_encoder(path: str | Path) -> LidarEncoder:
+    """The encoder in ``path``, built from the config that the file carries.
+
+    Raises:
+        InputError: see ``read_encoder_file``; or config and weights do not belong together.
+    """
+    return build_encoder(read_encoder_file(path))
+
+
+def build_encoder(file: EncoderFile) -> LidarEncoder:
+    """The encoder that ``file`` describes, with its weights."""
+    try:
+        encoder = LidarEncoder(**file.config)
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{file.path}: its encoder config is not understood ({error}); "
+            "it was written by another version, export it again with this one"
+        ) from error
+    _fill(encoder, file)
+    encoder.raw_intensity = bool(file.raw_intensity)
+    return encoder
+
+
+def fill_encoder(encoder: LidarEncoder, path: str | Path) -> dict[str, Any]:
+    """Give ``encoder`` the weights of ``path``; returns where they came from, for the record and its checks.
+
+    A voxel size or input that differs from the file's is allowed, and logged.
+
+    Raises:
+        InputError: the file holds another architecture.
+    """
+    file = read_encoder_file(path)
+    _fill(encoder, file)
+    encoder.raw_intensity = bool(file.raw_intensity)
+    config = encoder.config()
+    differing = sorted(key for key in config if config[key] != file.config.get(key, config[key]))
+    if differing:
+        _log.warning("%s was trained with other settings of %s", file.path, ", ".join(differing))
+    return {
+        "file": file.path.name,
+        "weights_sha256": weights_hash(file.weights),
+        "raw_intensity": file.raw_intensity,
+    }
+
+
+def weights_hash(weights: Mapping[str, Tensor]) -> str:
+    """sha256 over names, types, shapes and bytes of ``weights``, in the order of their names."""
+    digest = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _fill(encoder: LidarEncoder, file: EncoderFile) -> None:
+    expected = encoder.state_dict()
+    missing = [key for key in expected if key not in file.weights]
+    surplus = [key for key in file.weights if key not in expected]
+    unlike = [
+        key for key in expected if key in file.weights and expected[key].shape != file.weights[key].shape
+    ]
+    if unlike:
+        had, wanted = tuple(file.weights[unlike[0]].shape), tuple(expected[unlike[0]].shape)
+        what = f"{unlike[0]} has shape {had} instead of {wanted}"
+    elif missing:
+        what = f"it has no {missing[0]} ({len(missing)} of {len(expected)} are missing)"
+    elif surplus:
+        what = f"it also has {surplus[0]} ({len(surplus)} such)"
+    else:
+        encoder.load_state_dict(file.weights)
+        return
+    raise InputError(
+        f"{file.path}: holds the weights of another architecture: {what}; "
+        "configure the encoder that was pretrained, or choose its file"
+    )
+
+
+def _newest_checkpoint(folder: Path) -> Path:
+    from .checkpoint import find_last
+
+    newest = find_last(folder)
+    if newest is None:
+        raise MissingFileError(
+            f"{folder}: holds no checkpoint; give the folder of a run, a .pth or a .safetensors file"
+        )
+    return newest
+
+
+def _read_exported(path: Path) -> EncoderFile:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  (no mapping)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputError(
+            f"{path}: is truncated or no safetensors file ({error}); copy it anew or export it again"
+        ) from error
+    if CARD_KEY not in metadata:
+        raise InputError(
+            f"{path}: has no card and so no known architecture; write it with `superflow export`"
+        )
+    try:
+        card = json.loads(metadata[CARD_KEY])
+        version, config = card["format"], card["encoder"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: its card cannot be read ({error!r}); export it again") from error
+    if version != FORMAT:
+        raise InputError(
+            f"{path}: is of format {version}, this version reads format {FORMAT}; "
+            "update superflow-lidar or export the file again"
+        )
+    if card.get("weights_sha256") not in (None, weights_hash(weights)):
+        raise InputError(
+            f"{path}: its weights do not match the hash in its card; copy it anew or export it again"
+        )
+    return EncoderFile(path, config, weights, card)
+
+
+def _read_checkpoint(path: Path) -> EncoderFile:
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path}: is no checkpoint of plain tensors and cannot be loaded safely; "
+            "give one that `superflow train` wrote"
+        ) from error
+    except Exception as error:  # torch reads foreign bytes as a pickle and then raises whatever they lead to
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{path}: is truncated or no checkpoint ({reason}); choose an earlier one"
+        ) from error
+    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
+    record = checkpoint.get("superflow") if isinstance(checkpoint, dict) else None
+    if not isinstance(state, dict) or not isinstance(record, dict) or "encoder" not in record:
+        raise InputError(
+            f"{path}: holds no record of a LiDAR encoder; give a checkpoint that `superflow train` wrote"
+        )
+    try:
+        names = list(LidarEncoder(**record["encoder"]).state_dict())
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(
+            f"{path}: its encoder config is not understood ({error}); it was written by another version"
+        ) from error
+    prefix = _encoder_prefix(path, state, names)
+    weights = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+    if not prefix:
+        weights = {name: weights[name] for name in names if name in weights}
+    return EncoderFile(path, dict(record["encoder"]), weights, _card(record, checkpoint.get("meta", {})))
+
+
+def _card(record: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
+    """What the card of a checkpoint's encoder says, from what the model, the data and the run said of themselves."""
+    parts = ("encoder", "teacher", "data")
+    data = record.get("data") or {}
+    # a dataset leaves out what its limits leave out, and a model does so again
+    limits = Limits.both((data.get("train") or {}).get("limits"), record.get("limits"))
+    run = ("iter", "seed", "seconds", "world_size", "version", "commit", "plan", "config")
+    return {
+        "limits": None if limits is None else limits.record(),
+        "teacher": record.get("teacher"),
+        "data": data,
+        "method": {key: value for key, value in record.items() if key not in parts},
+        "training": {key: meta[key] for key in run if key in meta},
+    }
+
+
+def _encoder_prefix(path: Path, state: Mapping[str, Tensor], names: list[str]) -> str:
+    """What stands before the encoder's names in ``state``, such as "student." or "encoder."."""
+    found = {key.removesuffix(names[0]) for key in state if key.endswith(names[0])}
+    found = {prefix for prefix in found if prefix == "" or prefix.endswith(".")}
+    whole = [prefix for prefix in found if all(prefix + name in state for name in names)]
+    for ending in ("student.", "encoder.", ""):
+        fitting = sorted((prefix for prefix in whole if prefix.endswith(ending)), key=len)
+        if fitting:
+            return fitting[0]
+    raise InputError(
+        f"{path}: holds the weights of another architecture: no part of it has all {len(names)} tensors of its "
+        f"encoder, {names[0]} for one; choose the checkpoint that belongs to its record"
+    )

@@ -1,0 +1,1 @@
+"""SuperFlow++: from a batch to its loss. `pretrainer.py` is the algorithm."""

@@ -1,0 +1,1 @@
+"""Scans as pictures: from above and over the camera images, coloured by class or feature."""

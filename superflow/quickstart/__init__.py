@@ -1,0 +1,1 @@
+"""The main job in one run: choose frames, prepare, pretrain, probe, report."""

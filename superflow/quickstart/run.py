@@ -1,0 +1,162 @@
+"""The main job from end to end on one log: prepare, pretrain, probe, vote, export, report.
+
+Every stage leaves a file that says it is done, so a run that was stopped goes on with the stage it was in.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..benchmark.arms import labelled_frames, run_arms
+from ..benchmark.plan import Plan, load_plan
+from ..benchmark.preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
+from ..benchmark.table import read_results
+from ..camera.progress import Progress
+from ..files.access import check_place, make_folder, read_json
+from ..files.writes import write_atomically
+from .frames import plan_for
+from .report import QuickstartResult, write_report
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class QuickstartOptions:
+    """What a user may choose.
+
+    data: a log in nuScenes schema; None makes a synthetic drive. reading: how that log is read, options of
+    `datasets.nuscenes.write_index`. out: folder of everything that is made. teacher: of the pretraining. seeds: each
+    trains and probes once. max_frames: key frames of a large log that are used for training, and half as many for
+    evaluation. jobs: processes at a time. plan: benchmark plan with the arms.
+    """
+
+    out: Path
+    data: Path | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+    teacher: str = DEFAULT_TEACHER
+    seeds: tuple[int, ...] = (0,)
+    max_frames: int = 120
+    jobs: int = 2
+    plan: str = "quickstart"
+
+
+class Stages:
+    """Names the stage on the log, and remembers over restarts how long each took.
+
+    Args:
+        file: JSON that keeps the seconds. total: number of stages, for the log.
+    """
+
+    def __init__(self, file: Path, total: int) -> None:
+        self._file, self._total, self._number = file, total, 0
+        self.seconds: dict[str, float] = read_json(file, "delete it") if file.is_file() else {}
+
+    def run(self, name: str, work: Callable[[], Any]) -> Any:
+        """The result of ``work``; stages skip by themselves what they find done."""
+        self._number += 1
+        log.info("[%d/%d] %s", self._number, self._total, name)
+        begun = time.monotonic()
+        result = work()
+        taken = time.monotonic() - begun
+        # a repeated call that finds all done must not hide what the work took
+        self.seconds[name] = round(max(taken, self.seconds.get(name, 0.0)), 1)
+        with write_atomically(self._file, "w") as file:
+            json.dump(self.seconds, file, indent=1)
+        return result
+
+
+def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
+    """All stages; what is done already is not done again.
+
+    Raises:
+        InputError: the log or a part of it cannot be used; what was made so far stays.
+    """
+    out = options.out
+    check_place(make_folder(out))
+    stages = Stages(out / "seconds.json", total=7)
+    root = stages.run(
+        "make a synthetic drive" if options.data is None else "find the log", lambda: _log(options)
+    )
+    index = stages.run("index", lambda: prepare_index(root, out / "prepared", **options.reading))
+    plan = plan_for(index, replace(load_plan(options.plan), teacher=options.teacher), options.max_frames)
+    labelled_frames(plan, index)  # refuses before the work
+    stages.run("superpixels", lambda: prepare_superpixels(index, plan.train, workers=options.jobs))
+    stages.run("teacher features", lambda: _features(index, plan, options))
+    tasks = [(plan, arm, seed, out / "prepared", out / "runs") for seed in options.seeds for arm in plan.arms]
+    stages.run("pretrain, probe and vote", lambda: _run(tasks, options.jobs))
+    backbone = stages.run("export", lambda: _export(index, plan, options))
+    result = QuickstartResult(index, plan, list(read_results(out / "runs")), stages.seconds, backbone)
+    stages.run(
+        "pictures and report", lambda: write_report(result, out / "report.html", pictures=out / "pictures")
+    )
+    return result
+
+
+def _log(options: QuickstartOptions) -> Path:
+    if options.data is not None:
+        return options.data
+    from ..street.drive import DriveSettings, make_drive
+
+    root = options.out / "drive"
+    bar: Progress | None = None
+    before = 0
+
+    def show(done: int, total: int) -> None:
+        nonlocal bar, before
+        if bar is None:  # scenes that an earlier call has made do not count as speed
+            bar, before = Progress("key frames", total, done=done, log=log), done
+        bar.advance(done - before)
+        before = done
+
+    make_drive(root, scenes=11, val_scenes=3, settings=DriveSettings(), workers=options.jobs, progress=show)
+    return root
+
+
+def _features(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
+    cameras = index.cameras(index.rows(plan.train)[:1])  # plan_for left out frames without images
+    return prepare_features(
+        index, plan.train, teacher=options.teacher, size=teacher_size(cameras[0].size), threads=options.jobs
+    )
+
+
+def teacher_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Height, width of the teacher's input: about the image's own, at most 448 x 832.
+
+    `camera.cache_build.build_feature_cache` takes the nearest size that the teacher can see.
+    """
+    factor = min(1.0, 832 / size[1], 448 / size[0]) if size[0] * size[1] > 448 * 832 else 1.0
+    height, width = (max(32, round(side * factor / 32) * 32) for side in size)
+    return height, width
+
+
+def _run(tasks: list[tuple[Any, ...]], jobs: int) -> None:
+    for record in run_arms(tasks, jobs=jobs):
+        log.info("%s, seed %d: %s", record["arm"], record["seed"], _score(record))
+
+
+def _score(record: dict[str, Any]) -> str:
+    probe = record.get("probe")
+    return "no labels to measure with" if not probe else f"mIoU {probe['scores']['linear']['miou']:.1f}"
+
+
+def _export(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
+    """The pretrained encoder of the first seed as a file, its batch-norm statistics those of whole scans."""
+    from ..downstream.recalibration import recalibrate_on_log
+    from ..hub.backbone import card_of, save_backbone
+    from ..hub.encoder_file import build_encoder, read_encoder_file
+
+    target = options.out / "backbone.safetensors"
+    if target.is_file():
+        return target
+    arm = next(arm for arm in plan.arms if arm.kind == "pretrained")
+    file = read_encoder_file(options.out / "runs" / arm.slug / f"seed_{options.seeds[0]}")
+    card = replace(card_of(file), name="quickstart")
+    encoder, card = recalibrate_on_log(build_encoder(file), card, index, index.rows(plan.train))
+    save_backbone(encoder, target, card)
+    return target

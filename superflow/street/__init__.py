@@ -1,0 +1,1 @@
+"""A made street that is driven through: the scene, its sensors, and the log in nuScenes schema."""

@@ -1,0 +1,135 @@
+"""What the sensors record of a scene: sweeps with labels, images, annotations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import Transform, invert, to_quaternion
+from .render import VIEW_RANGE, develop, render
+from .rig import ELEVATIONS, TURN_S, Sensor, as_stored, column_azimuths, column_times
+from .scanner import add_noise, scan
+from .scene import Scene
+from .trace import Caster
+from .tracks import track_poses
+from .visibility import seen_share
+from .world import Stage, make_stage
+
+ANNOTATION_RANGE = 75.0  # m
+BOX_MARGIN = 0.03  # m between an object's surface and its box, a side: range noise stays inside
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One turn of the LiDAR, moved to the pose at its end (the vehicle's motion is compensated, others' is not)."""
+
+    points: NDArray[np.float32]  # (N, 5) x right, y forward, z up [m], intensity 0..255, ring
+    labels: NDArray[np.uint8]  # (N,) raw class
+    prims: NDArray[np.int32]  # (N,) row of the world's primitives, or trace.GROUND
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """One image and what each pixel shows."""
+
+    image: NDArray[np.uint8]  # (H, W, 3) RGB
+    labels: NDArray[np.uint8]  # (H, W) raw class, 255 = sky
+    distances: NDArray[np.float64]  # (H, W) along the ray [m], inf = sky
+
+
+@dataclass(frozen=True, slots=True)
+class Annotation:
+    """One box at one time."""
+
+    placed: int  # row of scene.placed
+    center: NDArray[np.float64]  # (3,) world
+    size: NDArray[np.float64]  # (3,) width, length, height
+    rotation: NDArray[np.float64]  # (4,) w, x, y, z
+    points: int
+    visibility: int  # 1 .. 4: up to 40, 60, 80, 100 % of it seen by the cameras
+
+
+class Recorder:
+    """Casts scene ``number`` of the drive with this ``seed``; a recording's noise depends on its time alone."""
+
+    def __init__(self, scene: Scene, rig: list[Sensor], *, seed: int, number: int) -> None:
+        self.scene, self.rig = scene, rig
+        self.seed, self.number = seed, number
+        self.stage: Stage = make_stage(scene)
+        self._seen = self.stage.scratch
+
+    def ego_to_world(self, t: float) -> Transform:
+        """(4, 4) as a reader of the tables gets it."""
+        return as_stored(self.scene.ego.pose(self.scene.street, t))
+
+    def sweep(self, t: float) -> Sweep:
+        """The turn that ends at time ``t`` [s]."""
+        times = t + column_times()
+        lidar_to_ego = self.rig[0].sensor_to_ego
+        poses = track_poses(self.scene.street, [self.scene.ego], times)[:, 0] @ lidar_to_ego
+        echoes = scan(self._caster(float(times[0]), t), poses, column_azimuths(), ELEVATIONS)
+        measured, intensity, back = add_noise(echoes, self._rng(1, t))
+        to_end = invert(self.ego_to_world(t) @ lidar_to_ego) @ poses
+        local = echoes.directions * measured[..., None]
+        moved = np.einsum("aij,abj->abi", to_end[:, :3, :3], local) + to_end[:, None, :3, 3]
+        ring = np.broadcast_to(np.arange(len(ELEVATIONS), dtype=np.float32), measured.shape)
+        points = np.concatenate([moved, intensity[..., None], ring[..., None]], axis=-1).astype(np.float32)
+        return Sweep(points[back], echoes.labels[back], echoes.prims[back])
+
+    def exposure_time(self, sensor: Sensor, t: float) -> float:
+        """When a camera fires during the turn that ends at ``t`` [s]."""
+        return t - TURN_S + sensor.delay_s
+
+    def exposure(self, sensor: Sensor, t: float, height: int, width: int) -> Exposure:
+        """The image that a camera takes at its own time ``t`` [s]."""
+        assert sensor.intrinsics is not None, "the LiDAR takes no images"
+        pose = self.ego_to_world(t) @ sensor.sensor_to_ego
+        light = self.scene.light
+        image, labels, distances = render(self._caster(t), light, pose, sensor.intrinsics, height, width)
+        return Exposure(develop(image, light.exposure, self._rng(2, t)), labels, distances)
+
+    def sight(self, sensor: Sensor, t: float, points: NDArray) -> NDArray[np.float64]:
+        """(N,) distance from a camera at its own time ``t`` to what it sees in the directions of points [m].
+
+        Args:
+            points: (N, 3) x, y, z [m, world]. Where a distance is less than that of the point, something hides it.
+        """
+        pose = self.ego_to_world(t) @ sensor.sensor_to_ego
+        rays = np.asarray(points, dtype=np.float64) - pose[:3, 3]
+        rays /= np.linalg.norm(rays, axis=1, keepdims=True)
+        caster = self._caster(t)
+        return caster.cast(pose[None, :3, 3], rays, skip=0, t_min=0.05, t_max=VIEW_RANGE)[0]
+
+    def annotations(self, sweep: Sweep, t: float, size: tuple[int, int]) -> list[Annotation]:
+        """Boxes of the things with points in ``sweep``, which ended at ``t`` [s]; ``size`` of the images."""
+        instances = self.stage.world.instance[sweep.prims[sweep.prims >= 0]]
+        counts = np.bincount(instances[instances >= 0], minlength=len(self.scene.placed))
+        ego = self.ego_to_world(t)
+        caster = self._caster(t)
+        cameras = [
+            (self.ego_to_world(self.exposure_time(sensor, t)) @ sensor.sensor_to_ego, sensor.intrinsics)
+            for sensor in self.rig
+            if sensor.intrinsics is not None
+        ]
+        found = []
+        for row in np.flatnonzero(counts).tolist():
+            thing = self.scene.placed[row]
+            pose = thing.pose_at(self.scene.street, t)
+            middle, half = (thing.low + thing.high) / 2, (thing.high - thing.low) / 2 + BOX_MARGIN
+            center = pose[:3, :3] @ middle + pose[:3, 3]
+            if row == 0 or np.hypot(*(center - ego[:3, 3])[:2]) > ANNOTATION_RANGE:
+                continue
+            share = seen_share(caster, pose, middle, half, row, cameras, size)
+            level = 1 + int(np.searchsorted((0.4, 0.6, 0.8), share))
+            found.append(
+                Annotation(row, center, 2 * half[[1, 0, 2]], to_quaternion(pose), int(counts[row]), level)
+            )
+        return found
+
+    def _caster(self, start: float, stop: float | None = None) -> Caster:
+        return Caster(self.stage.world, self.stage.movers_at(start, stop), self._seen)
+
+    def _rng(self, purpose: int, t: float) -> np.random.Generator:
+        return np.random.default_rng([self.seed, self.number, purpose, round(t * 1e6)])

@@ -1,0 +1,249 @@
+"""Saving, finding, loading, extracting; and what damaged files say."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+import superflow
+from superflow.errors import InputError, MissingFileError
+from superflow.hub.backbone import Backbone, BackboneCard, load, registered, save_backbone
+
+CARD = BackboneCard(
+    "street",
+    teacher={"name": "some teacher", "sha256": "ab"},
+    data={"name": "made", "licence": "none", "hash": "0123"},
+    training={"iter": 10},
+)
+
+
+@pytest.fixture
+def path(encoder, tmp_path):
+    save_backbone(encoder, tmp_path / "street.safetensors", CARD)
+    return tmp_path / "street.safetensors"
+
+
+@pytest.fixture
+def points(log):
+    return log.frame(2).points
+
+
+def test_a_saved_backbone_is_the_same_backbone(encoder, path, points):
+    backbone = superflow.load(path)
+    assert isinstance(backbone, Backbone)
+    got = backbone.extract(points)
+    tensor = torch.from_numpy(points)
+    want = encoder.eval().point_features(tensor, torch.zeros(len(points), dtype=torch.int64), 1)
+    assert got.shape == (len(points), encoder.out_channels)
+    assert got.dtype == np.float32
+    assert np.array_equal(got, want.detach().numpy())
+    assert isinstance(backbone.extract(tensor), torch.Tensor)
+    assert not backbone.extract(tensor).requires_grad
+
+
+def test_the_card_says_everything_and_lies_beside_the_file(encoder, path):
+    card = load(path).card
+    assert (card.name, card.teacher, card.data, card.training) == (
+        CARD.name,
+        CARD.teacher,
+        CARD.data,
+        CARD.training,
+    )
+    assert card.encoder == encoder.config()
+    assert card.channels == encoder.out_channels
+    assert card.version == superflow.__version__
+    beside = json.loads(path.with_suffix(".json").read_text())
+    assert BackboneCard.from_record(beside) == card
+    with safe_open(path, framework="pt") as file:
+        assert json.loads(file.metadata()["superflow_card"]) == beside
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 7])
+def test_any_number_of_points(path, points, count):
+    backbone = load(path)
+    assert backbone.extract(points[:count]).shape == (count, backbone.out_channels)
+    assert backbone.extract(torch.from_numpy(points[:count])).shape == (count, backbone.out_channels)
+
+
+def test_rows_follow_the_points(path, points):
+    backbone = load(path)
+    order = np.random.default_rng(0).permutation(len(points))
+    straight, permuted = backbone.extract(points), backbone.extract(points[order])
+    np.testing.assert_allclose(permuted, straight[order], rtol=1e-4, atol=1e-5)
+    twice = backbone.extract(np.concatenate([points, points]))
+    np.testing.assert_allclose(twice[: len(points)], twice[len(points) :])
+
+
+def test_extract_changes_neither_points_nor_mode(path, points):
+    backbone = load(path).train()
+    before, statistics = points.copy(), [b.clone() for b in backbone.buffers()]
+    backbone.extract(points, intensity="0..255")
+    assert np.array_equal(points, before)
+    assert backbone.training
+    assert all(torch.equal(a, b) for a, b in zip(statistics, backbone.buffers()))
+
+
+def test_further_columns_and_float64_are_welcome(path, points):
+    backbone = load(path)
+    wide = np.column_stack([points, np.arange(len(points))]).astype(np.float64)
+    assert np.array_equal(backbone.extract(wide), backbone.extract(points))
+
+
+def test_intensity_is_brought_to_what_the_encoder_was_trained_on(encoder, path, points, tmp_path):
+    raw = points.copy()
+    raw[:, 3] *= 255
+    backbone = load(path)
+    np.testing.assert_allclose(
+        backbone.extract(raw, intensity="0..255"), backbone.extract(points), rtol=1e-3, atol=1e-4
+    )
+    with pytest.raises(InputError, match=r'intensity runs from .*; pass intensity="0..255"'):
+        backbone.extract(raw)
+    save_backbone(encoder, tmp_path / "raw.safetensors", BackboneCard("raw", intensity="0..255"))
+    published = load(tmp_path / "raw.safetensors")
+    np.testing.assert_allclose(
+        published.extract(points), published.extract(raw, intensity="0..255"), rtol=1e-3, atol=1e-3
+    )
+    assert not np.allclose(published.extract(points), backbone.extract(points))
+
+
+def test_limits_of_the_card_give_zero_rows(encoder, tmp_path, points):
+    card = BackboneCard("near", limits={"range_m": [0, 10]})
+    save_backbone(encoder, tmp_path / "near.safetensors", card)
+    rows = load(tmp_path / "near.safetensors").extract(points)
+    far = np.linalg.norm(points[:, :2], axis=1) > 10
+    assert not rows[far].any()
+    assert rows[~far].any(axis=1).all()
+
+
+def test_names_resolve_in_the_registry_folder(encoder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SUPERFLOW_HOME", str(tmp_path / "home"))
+    with pytest.raises(
+        MissingFileError, match=r'"street" is no file and no backbone in .*home \(there: none yet\)'
+    ):
+        load("street")
+    save_backbone(encoder, tmp_path / "home" / "avenue.safetensors", CARD)
+    assert registered() == ["avenue"]
+    assert load("avenue").card.name == "street"
+    with pytest.raises(MissingFileError, match=r"\(there: avenue\)"):
+        load("street")
+    with pytest.raises(MissingFileError, match=r"street.pth: there is no such file"):
+        load("street.pth")
+
+
+def test_a_checkpoint_loads_too(encoder, tmp_path, points):
+    state = {"model.encoder." + name: value for name, value in encoder.state_dict().items()}
+    record = {"encoder": encoder.config(), "teacher": {"name": "t"}, "data": {"train": {"dataset": "made"}}}
+    torch.save(
+        {"meta": {"iter": 7, "seed": 1}, "state_dict": state, "superflow": record}, tmp_path / "iter_7.pth"
+    )
+    backbone = load(tmp_path / "iter_7.pth")
+    assert backbone.card.training["iter"] == 7
+    assert backbone.card.teacher == {"name": "t"}
+    assert backbone.card.name == "iter_7"
+    assert backbone.extract(points).shape[0] == len(points)
+
+
+def rewrite(path, change):
+    with safe_open(path, framework="pt") as file:
+        weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        card = json.loads(file.metadata()["superflow_card"])
+    change(card, weights)
+    save_file(weights, path, metadata={"superflow_card": json.dumps(card)})
+
+
+def test_truncated_files(path):
+    whole = path.read_bytes()
+    for size in (0, 5, 1000, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(InputError, match=r"street.safetensors: is truncated or no safetensors file"):
+            load(path)
+
+
+def test_unknown_formats_and_cards(path):
+    rewrite(path, lambda card, weights: card.update(format=99))
+    with pytest.raises(InputError, match="is of format 99, this version reads format 1"):
+        load(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(InputError, match="has no card"):
+        load(path)
+    save_file({"a": torch.zeros(1)}, path, metadata={"superflow_card": "[]"})
+    with pytest.raises(InputError, match="its card cannot be read"):
+        load(path)
+
+
+def test_weights_of_another_architecture(path):
+    def widen(card, weights):
+        card["encoder"]["backbone"]["width"] = 1.0
+
+    rewrite(path, widen)
+    with pytest.raises(InputError, match=r"holds the weights of another architecture: .* has shape"):
+        load(path)
+
+    def mistype(card, weights):
+        card["encoder"]["backbone"]["width"] = 0.5
+        card["encoder"]["bakbone"] = {}
+
+    rewrite(path, mistype)
+    with pytest.raises(InputError, match="encoder config is not understood"):
+        load(path)
+
+
+def test_changed_weights_are_noticed(path):
+    def poke(card, weights):
+        name = sorted(weights)[0]
+        weights[name] = weights[name] + 1
+
+    rewrite(path, poke)
+    with pytest.raises(InputError, match="do not match the hash in its card"):
+        load(path)
+
+
+def test_damaged_and_foreign_checkpoints(encoder, tmp_path):
+    path = tmp_path / "last.pth"
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(InputError, match=r"last.pth: is"):
+        load(path)
+    torch.save({"state_dict": {}, "code": pathlib.PurePosixPath("x")}, path)
+    with pytest.raises(InputError, match="no checkpoint of plain tensors"):
+        load(path)
+    torch.save({"state_dict": {}, "meta": {}}, path)
+    with pytest.raises(InputError, match="holds no record of a LiDAR encoder"):
+        load(path)
+    torch.save(
+        {"state_dict": {"student.x": torch.zeros(1)}, "superflow": {"encoder": encoder.config()}}, path
+    )
+    with pytest.raises(InputError, match="weights of another architecture"):
+        load(path)
+    whole = {"state_dict": encoder.state_dict(), "superflow": {"encoder": encoder.config()}}
+    torch.save(whole, path)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(InputError, match=r"last.pth: is truncated or no checkpoint"):
+        load(path)
+
+
+def test_a_full_disk_leaves_the_old_file(encoder, path, monkeypatch):
+    before = path.read_bytes()
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("superflow.files.writes.os.fsync", full)
+    with pytest.raises(
+        InputError, match=r"street.safetensors: cannot be written \(No space left on device\)"
+    ):
+        save_backbone(encoder, path, CARD)
+    assert path.read_bytes() == before
+    assert sorted(p.name for p in path.parent.iterdir()) == ["street.json", "street.safetensors"]
+
+
+def test_other_suffixes_and_intensities_are_refused(encoder, tmp_path):
+    with pytest.raises(InputError, match=r"rename it to a.safetensors"):
+        save_backbone(encoder, tmp_path / "a.pth", CARD)
+    with pytest.raises(InputError, match="it must be"):
+        BackboneCard("a", intensity="raw")

@@ -1,0 +1,44 @@
+"""A step whose clouds no camera sees, or that have no points: zero loss, zero gradients, no crash."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from small_batch import Fixed
+
+from superflow.method.objectives import OBJECTIVES
+from superflow.method.pretrainer import Pretrainer
+
+PAIR_FIELDS = ("pair_point", "pair_image", "pair_pixel", "pair_region")
+
+
+@pytest.mark.parametrize("points", ["points", "no points"])
+@pytest.mark.parametrize("scope", ["image", "clip", "batch"])
+@pytest.mark.parametrize("pixels", ["all", "hit"])
+@pytest.mark.parametrize("normalize", ["before", "after", "both"])
+def test_a_step_without_pairs(student, clip, normalize, pixels, scope, points):
+    batch = clip(0)
+    batch = replace(batch, **{name: getattr(batch, name)[:0] for name in PAIR_FIELDS})
+    if points == "no points":
+        batch = replace(batch, points=batch.points[:0], cloud=batch.cloud[:0])
+    torch.manual_seed(0)
+    model = Pretrainer(
+        student,
+        Fixed(),
+        objectives=[
+            {"type": name} for name in OBJECTIVES if scope != "image" or not name.endswith("temporal")
+        ],
+        channels=6,
+        region={"scope": scope},
+        pixels=pixels,
+        normalize=normalize,
+    )
+    out = model.loss(batch)
+    assert out["loss"].item() == 0
+    out["loss"].backward()
+    # zero, not absent: with several ranks, gradients are averaged by name, and a rank without one would hang the others
+    without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert without == []
+    assert not any(parameter.grad.any() for parameter in model.parameters())

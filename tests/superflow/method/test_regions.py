@@ -1,0 +1,264 @@
+"""Pooling against loops over pairs and pixels."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from live_memory import LiveMemory
+
+from superflow.clips.batch import collate
+from superflow.method.regions import (
+    pool_hits,
+    pool_patches,
+    pool_pixels,
+    pool_points,
+    region_table,
+    sample_pixels,
+    segment_mean,
+)
+
+
+def owner_of(batch, pair, scope):
+    image = int(batch.pair_image[pair])
+    return {"image": image, "clip": int(batch.image_clip[image]), "batch": 0}[scope]
+
+
+def test_segment_mean_is_a_mean():
+    values, index = torch.randn(9, 3), torch.tensor([0, 2, 2, 0, 4, 4, 4, 2, 0])
+    means, counts = segment_mean(values, index, 5)
+    for segment in range(5):
+        mine = values[index == segment]
+        assert counts[segment] == len(mine)
+        assert torch.allclose(means[segment], mine.mean(0) if len(mine) else torch.zeros(3), atol=1e-6)
+
+
+@pytest.mark.parametrize(("scope", "meaning"), [("clip", "image"), ("batch", "image"), ("batch", "clip")])
+def test_mistake_23_ids_that_mean_different_things_are_not_joined(clip, scope, meaning):
+    batch = replace(clip(0), region_scope=meaning)
+    with pytest.raises(
+        ValueError, match=f"same within one {meaning} only; set model.region.scope='{meaning}'"
+    ):
+        region_table(batch, scope=scope)
+    region_table(batch, scope=meaning)
+
+
+@pytest.mark.parametrize("scope", ["image", "clip", "batch"])
+def test_mistake_23_rows_follow_the_scope_of_ids(clip, scope):
+    batch = collate([clip(0), clip(1)])
+    table = region_table(batch, scope=scope)
+    names = {}
+    for pair in range(len(batch.pair_point)):
+        name = (owner_of(batch, pair, scope), int(batch.pair_region[pair]))
+        assert names.setdefault(name, int(table.row[pair])) == int(table.row[pair])
+    assert len(names) == len(table.ids) == len(set(names.values()))
+
+
+def test_mistake_22_ignored_ids_change_nothing(clip):
+    batch = clip(0)
+    ignored = replace(batch, pair_region=torch.where(batch.pair_region == 3, -1, batch.pair_region))
+    by_id = region_table(batch, scope="clip", ignore=(3,))
+    assert torch.equal(by_id.row, region_table(ignored, scope="clip").row)
+    assert not (by_id.ids == 3).any()
+
+
+def test_mistake_19_ids_do_not_wrap(clip):
+    batch = collate([clip(seed) for seed in range(16)])
+    large = replace(batch, pair_region=batch.pair_region + 65000)
+    assert torch.equal(region_table(large, scope="image").row, region_table(batch, scope="image").row)
+
+
+@pytest.mark.parametrize("weighting", ["pair", "point", "voxel"])
+def test_superpoints_are_means_of_their_members(clip, weighting):
+    batch = collate([clip(0), clip(1)])
+    inverse = torch.arange(len(batch.points)) // 2
+    features = torch.randn(len(inverse) // 2, 3)
+    table = region_table(batch, scope="clip", ignore=(5,))
+    means, counts = pool_points(features, inverse, batch, table, weighting=weighting)
+    for slot, (offset, dense) in enumerate(table.slots):
+        for row in range(len(table.ids)):
+            members = []
+            for pair, point in enumerate(batch.pair_point.tolist()):
+                cloud = int(batch.cloud[point])
+                here = (int(batch.cloud_offset[cloud]), bool(batch.cloud_dense[cloud])) == (offset, dense)
+                if here and int(table.row[pair]) == row:
+                    members.append(point)
+            if weighting == "point":
+                members = sorted(set(members))
+            voxels = [int(inverse[m]) for m in members]
+            voxels = sorted(set(voxels)) if weighting == "voxel" else voxels
+            assert counts[slot, row] == len(voxels)
+            if voxels:
+                assert torch.allclose(means[slot, row], features[voxels].mean(0), atol=1e-5)
+
+
+@pytest.mark.parametrize("weighting", ["pair", "point", "voxel"])
+@pytest.mark.parametrize("power", [-1.0, 2.0])
+def test_members_weigh_by_their_distance(clip, weighting, power):
+    batch = clip(0)
+    batch = replace(batch, points=batch.points * 20)
+    inverse = torch.arange(len(batch.points)) // 2
+    features = torch.randn(len(inverse) // 2, 3)
+    table = region_table(batch)
+    means, counts = pool_points(features, inverse, batch, table, weighting=weighting, range_power=power)
+    plain_means, plain_counts = pool_points(features, inverse, batch, table, weighting=weighting)
+    assert torch.equal(counts, plain_counts)
+    assert not torch.allclose(means, plain_means, atol=1e-2)
+    distance = batch.points[:, :2].norm(dim=1).view(-1, 2).mean(1).clamp(min=1.0)  # of a voxel's two points
+    slot, row = 1, 2
+    members = []
+    for pair, point in enumerate(batch.pair_point.tolist()):
+        if int(table.cloud_slot[batch.cloud[point]]) == slot and int(table.row[pair]) == row:
+            members.append(int(inverse[point]) if weighting == "voxel" else point)
+    members = members if weighting == "pair" else sorted(set(members))
+    voxels = members if weighting == "voxel" else [int(inverse[point]) for point in members]
+    weights = distance[voxels] ** power
+    wanted = (features[voxels] * weights[:, None]).sum(0) / weights.sum()
+    assert torch.allclose(means[slot, row], wanted, atol=1e-5)
+
+
+def test_mistake_28_a_point_seen_a_hundred_times_weighs_once(clip):
+    batch = clip(0)
+    repeat = torch.cat([torch.arange(len(batch.pair_point)), torch.zeros(100, dtype=torch.int64)])
+    many = replace(
+        batch,
+        **{
+            name: getattr(batch, name)[repeat]
+            for name in ("pair_point", "pair_image", "pair_pixel", "pair_region")
+        },
+    )
+    inverse, features = torch.arange(len(batch.points)), torch.randn(len(batch.points), 3)
+    table, larger = region_table(batch), region_table(many)
+    one, _ = pool_points(features, inverse, batch, table, weighting="voxel")
+    two, _ = pool_points(features, inverse, many, larger, weighting="voxel")
+    assert torch.allclose(one, two)
+    assert not torch.allclose(
+        pool_points(features, inverse, batch, table)[0], pool_points(features, inverse, many, larger)[0]
+    )
+
+
+def test_a_superpoint_of_too_few_points_is_empty(clip):
+    batch = clip(0)
+    inverse, features = torch.arange(len(batch.points)), torch.randn(len(batch.points), 3)
+    table = region_table(batch)
+    _, every = pool_points(features, inverse, batch, table)
+    _, large = pool_points(features, inverse, batch, table, min_points=4)
+    assert ((every > 0) & (every < 4)).any()
+    assert torch.equal(large, torch.where(every >= 4, every, 0.0))
+
+
+def test_mistake_25_a_zero_first_channel_is_a_feature(clip):
+    batch = clip(0)
+    features = torch.randn(len(batch.points), 3)
+    features[:, 0] = 0
+    table = region_table(batch)
+    _, counts = pool_points(features, torch.arange(len(batch.points)), batch, table)
+    assert int((counts.sum(0) > 0).sum()) == len(table.ids)
+
+
+def slow_superpixels(maps, batch, table, *, normalized):
+    """Loop over images and pixels of the maps enlarged to the view."""
+    full = F.interpolate(maps, batch.view_size, mode="bilinear", align_corners=False)
+    full = F.normalize(full, dim=1) if normalized else full
+    rows = {(int(o), int(i)): r for r, (o, i) in enumerate(zip(table.owner, table.ids))}
+    found = {}
+    for image in range(len(maps)):
+        owner = {"image": image, "clip": int(batch.image_clip[image]), "batch": 0}[table.scope]
+        time = table.offsets.index(int(batch.image_offset[image]))
+        for v in range(batch.view_size[0]):
+            for u in range(batch.view_size[1]):
+                row = rows.get((owner, int(batch.superpixels[image, v, u])))
+                if row is not None:
+                    found.setdefault((time, row), []).append(full[image, :, v, u])
+    return found
+
+
+@pytest.mark.parametrize("scope", ["image", "clip", "batch"])
+@pytest.mark.parametrize("normalized", [False, True])
+def test_mistake_27_superpixels_without_full_maps_equal_the_full_maps(clip, scope, normalized):
+    batch = collate([clip(0), clip(1)])
+    table = region_table(batch, scope=scope)
+    pool = pool_pixels if normalized else pool_patches
+    means, counts = pool(batch.images, batch, table)
+    slow = slow_superpixels(batch.images, batch, table, normalized=normalized)
+    for time in range(len(table.offsets)):
+        for row in range(len(table.ids)):
+            members = slow.get((time, row), [])
+            assert counts[time, row] == len(members)
+            if members:
+                assert torch.allclose(means[time, row], torch.stack(members).mean(0), atol=1e-5)
+
+
+def large_views(clip, channels=64, view=(96, 128)):
+    """The small clip with many channels and large images; one full map of one image is channels * H * W * 4 bytes."""
+    batch = clip(0)
+    maps = torch.randint(6, (len(batch.images), *view), dtype=torch.int32)
+    images = torch.randn(len(batch.images), channels, 6, 8)
+    return replace(batch, images=images, superpixels=maps, view_size=view), channels * view[0] * view[1] * 4
+
+
+def test_mistake_27_superpixels_of_patches_never_hold_a_full_map(clip):
+    batch, full_map = large_views(clip)
+    table = region_table(batch)
+    with LiveMemory() as memory:
+        pool_patches(batch.images, batch, table)
+    assert memory.peak < full_map
+    with LiveMemory() as plain:  # the mistake, which the budget has to tell from what it allows
+        F.interpolate(batch.images, batch.view_size, mode="bilinear", align_corners=False)
+    assert plain.peak == len(batch.images) * full_map
+
+
+def test_mistake_27_the_published_route_holds_the_maps_of_one_image_at_a_time(clip):
+    batch, full_map = large_views(clip)
+    images = batch.images.clone().requires_grad_()
+
+    def step(taken):
+        part = replace(batch, superpixels=batch.superpixels[:taken])
+        with LiveMemory() as memory:
+            pool_pixels(images[:taken], part, region_table(batch))[0].square().sum().backward()
+        return memory.peak
+
+    one, all_of_them = step(1), step(len(images))
+    assert one >= full_map
+    assert all_of_them < one + full_map
+
+
+def test_the_published_route_has_the_gradient_of_the_plain_one(clip):
+    batch = clip(3)
+    table = region_table(batch)
+    images = batch.images.clone().requires_grad_()
+    pool_pixels(images, batch, table)[0].square().sum().backward()
+    plain = batch.images.clone().requires_grad_()
+    slow = slow_superpixels(plain, batch, table, normalized=True)
+    sum(torch.stack(members).mean(0).square().sum() for members in slow.values()).backward()
+    assert torch.allclose(images.grad, plain.grad, atol=1e-5)
+
+
+def test_pixels_are_sampled_where_the_enlarged_map_has_them(clip):
+    batch = clip(0)
+    full = F.interpolate(batch.images, batch.view_size, mode="bilinear", align_corners=False)
+    sampled = sample_pixels(batch.images, batch, batch.view_size)
+    for pair in range(len(sampled)):
+        u, v = batch.pair_pixel[pair].long()
+        assert torch.allclose(sampled[pair], full[batch.pair_image[pair], :, v, u], atol=1e-5)
+
+
+def test_hit_pixels_are_those_of_sparse_clouds(clip):
+    batch = clip(0)
+    table = region_table(batch)
+    features = torch.randn(len(batch.pair_point), 3)
+    means, counts = pool_hits(features, batch, table)
+    for time, offset in enumerate(table.offsets):
+        for row in range(len(table.ids)):
+            cloud = batch.cloud[batch.pair_point]
+            mine = (batch.cloud_offset[cloud] == offset) & ~batch.cloud_dense[cloud] & (table.row == row)
+            assert counts[time, row] == mine.sum()
+            if mine.any():
+                assert torch.allclose(means[time, row], features[mine].mean(0), atol=1e-6)
+
+
+def test_unknown_scope_names_the_known():
+    with pytest.raises(ValueError, match="image, clip, batch"):
+        region_table(None, scope="scene")
