@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from superflow import image_file
 from superflow.camera.images import read_image as read_camera_image
 from superflow.datasets.read import read_image as read_log_image
 from superflow.errors import InputError
+from superflow.files import images as image_file
 from superflow.files.images import decode_image
 
 
