@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import InputError
 from .distributed import gather_rows, world_size, world_sum
-from .errors import InputError
 from .matches import Matches
 from .negatives import Content, NegativeQueue
 

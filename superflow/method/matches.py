@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from .errors import InputError
+from ..errors import InputError
 from .regions import RegionTable
 
 

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..errors import InputError
 from .contrast import contrast, drawn, info_nce, mean_of_rows
-from .errors import InputError
 from .matches import Matches
 
 DISTANCES = ("info_nce", "cosine", "l2")

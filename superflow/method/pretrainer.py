@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..camera.cache import FeatureCache
 from ..clips.batch import Batch
+from ..errors import InputError
 from .distributed import world_mean, world_size, world_sum
-from .errors import InputError
 from .matches import Matches
 from .negatives import LearnedTemperature, NegativeQueue
 from .objectives import OBJECTIVES

@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from ..clips.batch import Batch
+from ..errors import InputError
 from .distributed import gather_rows
-from .errors import InputError
 
 SCOPES = ("image", "clip", "batch")
 WEIGHTINGS = ("pair", "point", "voxel")
