@@ -21,7 +21,7 @@ from .projection import MIN_DEPTH_M, Projection
 _JOINED_RATIO = 1.5  # of the ranges of two neighbours on one surface; beams meet the far road this far apart
 _JOINED_GAP = 2.5  # of the usual gap between beams: as far as where one return is missing
 _ONE_BEAM = 0.3  # of that gap: no further apart, returns are of the same beam
-_CELLS = 2  # of the depth map in the gap between columns
+_CELLS = 1.5  # of the depth map in the gap between columns; in larger ones the far road hides itself
 _SMALLEST_CELL_PX = 0.25  # so that no camera, however wide, makes a map of many times its image
 _SLACK_RATIO, _SLACK_M = 0.1, 0.2  # a point this little behind a surface lies on it
 
@@ -99,16 +99,18 @@ def _find_ends(points, elevation, range_m, column, beam_gap, ends):
                 gap = abs(elevation[other] - elevation[n])
                 ratio = range_m[other] / range_m[n]
                 joined = gap < _JOINED_GAP * usual and 1 / _JOINED_RATIO < ratio < _JOINED_RATIO
-            if joined:
-                for k in range(3):
-                    ends[n, side, k] = 0.5 * (points[n, k] + points[other, k])
-                continue
-            turn = 0.5 * step * min(gap, usual)
             flat, height = math.hypot(points[n, 0], points[n, 1]), points[n, 2]
-            shrink = math.cos(turn) - height / flat * math.sin(turn)
-            ends[n, side, 0] = points[n, 0] * shrink
-            ends[n, side, 1] = points[n, 1] * shrink
-            ends[n, side, 2] = flat * math.sin(turn) + height * math.cos(turn)
+            if joined:
+                out = 0.5 * (flat + math.hypot(points[other, 0], points[other, 1]))
+                up = 0.5 * (height + points[other, 2])
+            else:
+                turn = 0.5 * step * min(gap, usual)
+                out = flat * math.cos(turn) - height * math.sin(turn)
+                up = flat * math.sin(turn) + height * math.cos(turn)
+            # upright: neighbours can be from two columns of the scan, and slanted pieces would leave slits
+            ends[n, side, 0] = points[n, 0] * out / flat
+            ends[n, side, 1] = points[n, 1] * out / flat
+            ends[n, side, 2] = up
 
 
 @compiled()
@@ -123,6 +125,8 @@ def _draw(points, ends, half_width, to_map, depth):
             continue
         u0 = (m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]) / w0
         v0 = (m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]) / w0
+        if not (-columns < u0 < 2 * columns and -rows < v0 < 2 * rows):
+            continue  # no piece is as long as the image
         # from the return to the side of its piece, times depth
         x, y = -half_width * y, half_width * x
         turned = m[2, 0] * x + m[2, 1] * y
@@ -150,9 +154,9 @@ def _draw_half(u0, v0, near0, u1, v1, near1, side_u, side_v, depth):
     widest = 2 * max(abs(side_u), abs(side_v)) * max(near0, near1)
     if not (longest < rows + columns and widest < rows + columns):
         return  # what covers the whole image is no return, but a number gone wrong
-    along = int(longest) + 1
-    for i in range(along + 1):
-        share = i / along
+    along = max(math.ceil(longest), 1)
+    for i in range(along):
+        share = (i + 0.5) / along
         near = near0 + share * (near1 - near0)
         far, du, dv = 1 / near, side_u * near, side_v * near
         across = math.ceil(2 * max(abs(du), abs(dv)))

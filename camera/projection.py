@@ -57,15 +57,17 @@ def project(
     xyz = np.asarray(points)[:, :3].astype(np.float64)
     finite = np.isfinite(xyz)
     rows = np.flatnonzero(finite[:, 0] & finite[:, 1] & finite[:, 2])  # .all(axis=1) takes 15 times as long
-    in_camera = transform_points(lidar_to_camera, xyz[rows])
-    front = in_camera[:, 2] > min_depth
-    rows, in_camera = rows[front], in_camera[front]
+    in_camera = transform_points(lidar_to_camera, np.take(xyz, rows, axis=0))  # as xyz[rows], which is slower
+    front = np.flatnonzero(in_camera[:, 2] > min_depth)
+    rows, in_camera = rows[front], np.take(in_camera, front, axis=0)
     homogeneous = in_camera @ np.asarray(intrinsics, dtype=np.float64).T
     pixels = homogeneous[:, :2] / homogeneous[:, 2:]
     u, v = pixels.T
-    inside = (u > 0) & (v > 0) & (u < width - 1) & (v < height - 1)
+    inside = np.flatnonzero((u > 0) & (v > 0) & (u < width - 1) & (v < height - 1))
     return Projection(
-        rows[inside], pixels[inside].astype(np.float32), in_camera[inside, 2].astype(np.float32)
+        rows[inside],
+        np.take(pixels, inside, axis=0).astype(np.float32),
+        in_camera[inside, 2].astype(np.float32),
     )
 
 

@@ -119,4 +119,4 @@ def table(seeds: Iterable[int]) -> str:
 
 
 if __name__ == "__main__":
-    print(table(range(10, 14)))
+    print(table(range(40, 44)))
