@@ -23,14 +23,14 @@ class OutOfReachError(InputError):
     """A point that no voxel of a grid can hold: it is not finite, or far away."""
 
 
-def suggest(name: str, known: Iterable[str], *, noun: str = "known one") -> str:
+def suggest(name: str, known: Iterable[str], *, words: str = "the nearest known one is") -> str:
     """``; the nearest known one is 'width'``, to end a clause about a wrong ``name``; empty where nothing is known."""
     near = max(
         sorted(known),
         key=lambda other: SequenceMatcher(None, name.lower(), other.lower()).ratio(),
         default=None,
     )
-    return "" if near is None else f"; the nearest {noun} is {near!r}"
+    return "" if near is None else f"; {words} {near!r}"
 
 
 def require(module: str, extra: str) -> ModuleType:

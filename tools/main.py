@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from difflib import get_close_matches
 from importlib import import_module
+
+from superflow.errors import suggest
 
 # subcommand -> (module of superflow.tools, one line)
 COMMANDS = {
@@ -32,11 +33,8 @@ def main(argv: list[str] | None = None) -> int:
         print(__version__)
         return 0
     if argv[0] not in COMMANDS:
-        near = get_close_matches(argv[0], COMMANDS, n=1, cutoff=0.0)[0]
-        print(
-            f"superflow: there is no command {argv[0]!r}; the nearest is {near!r}\n\n{usage()}",
-            file=sys.stderr,
-        )
+        near = suggest(argv[0], COMMANDS, words="the nearest is")
+        print(f"superflow: there is no command {argv[0]!r}{near}\n\n{usage()}", file=sys.stderr)
         return 2
     return import_module(f"superflow.tools.{COMMANDS[argv[0]][0]}").main(argv[1:])
 

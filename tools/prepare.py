@@ -13,6 +13,7 @@ Each command can be run again: the index is replaced in one step; finished super
 from __future__ import annotations
 
 import argparse
+import inspect
 import json
 import logging
 import os
@@ -178,7 +179,7 @@ def _superpixels(args: argparse.Namespace) -> int:
         channels=args.channels,
         provider=args.provider,
         workers=args.workers,
-        **_options(args.option),
+        **_options(args.option, args.provider),
     )
     count = len(index.cameras(index.rows(args.frames), channels=args.channels))
     print(f"{folder}: superpixels of {count} images by {args.provider}")
@@ -229,13 +230,23 @@ def _tokens(args: argparse.Namespace) -> int:
 _JOBS = {"nuscenes": _nuscenes, "superpixels": _superpixels, "features": _features, "tokens": _tokens}
 
 
-def _options(pairs: list[str]) -> dict[str, Any]:
-    """``["segments=150"]`` as ``{"segments": 150}``, values read as YAML."""
-    options = {}
+def _options(pairs: list[str], provider: str) -> dict[str, Any]:
+    """``["segments=150"]`` as ``{"segments": 150}``: text where the provider takes text, else read as YAML."""
+    if not pairs:
+        return {}
+    from superflow.camera.superpixels.provider import provider_class
+    from superflow.engine.option_values import allowed_types, read_value, takes_text
+
+    taken = inspect.signature(provider_class(provider)).parameters
+    options: dict[str, Any] = {}
     for pair in pairs:
         key, sign, value = pair.partition("=")
         if not sign or not key.isidentifier():
             raise InputError(f"--option {pair}: must be KEY=VALUE, as in segments=150")
+        allowed = allowed_types(taken[key].annotation, taken[key].default) if key in taken else frozenset()
+        if takes_text(allowed):
+            options[key] = read_value(value, allowed)
+            continue
         try:
             options[key] = yaml.safe_load(value)
         except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that cannot be

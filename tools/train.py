@@ -107,7 +107,7 @@ def _train(args: argparse.Namespace) -> int:
     from superflow.engine.dry_run import dry_run
     from superflow.engine.hooks import DivergedError
 
-    config = read_config(args, amp=args.amp, resume=args.resume or False)
+    config = read_config(args, amp=args.amp, resume=False if args.resume is None else args.resume)
     if config.get("train_cfg") is None:
         raise InputError(f"{args.config}: has no train_cfg, so there is nothing to train; try superflow test")
     if args.dry_run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -50,17 +50,27 @@ class Provider(ABC):
         return {}
 
 
+def provider_class(name: str) -> Callable[..., Provider]:
+    """What makes the provider of this name, with its options as arguments; only its module is imported.
+
+    Raises:
+        InputError: unknown name.
+    """
+    if name not in PROVIDERS:
+        raise InputError(f"superpixel provider {name!r} is unknown; choose one of {', '.join(PROVIDERS)}")
+    module, _, cls = PROVIDERS[name].partition(":")
+    return getattr(import_module(f".{module}", __package__), cls)
+
+
 def make_provider(name: str, **options: Any) -> Provider:
     """Provider by name; only its module is imported.
 
     Raises:
         InputError: unknown name; an option that the provider does not have, or a value that it cannot take.
     """
-    if name not in PROVIDERS:
-        raise InputError(f"superpixel provider {name!r} is unknown; choose one of {', '.join(PROVIDERS)}")
-    module, _, cls = PROVIDERS[name].partition(":")
+    made = provider_class(name)
     try:
-        return getattr(import_module(f".{module}", __package__), cls)(**options)
+        return made(**options)
     except InputError:
         raise
     except (TypeError, ValueError) as error:

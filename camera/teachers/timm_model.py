@@ -75,9 +75,10 @@ def build(
         raise ValueError(f"output must be one of {OUTPUTS}, not {output!r}")
     if not timm.is_model(name):
         near = get_close_matches(name, timm.list_models(), n=3)
-        raise InputError(
-            f"teacher {name!r} is unknown to superflow and timm; did you mean {', '.join(near) or '?'}"
+        meant = (
+            f"did you mean {', '.join(near)}?" if near else "timm.list_models() names those that there are"
         )
+        raise InputError(f"teacher {name!r} is unknown to superflow and timm; {meant}")
     file = Path(path) if path is not None else cached_file(name)
     weights = read_weights(file) if file is not None else None
     plain: Any = timm.create_model(name, pretrained=False)

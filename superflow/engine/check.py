@@ -60,7 +60,7 @@ def check_option(config: Mapping[str, Any], key: str) -> Leaf | Slot:
             )
         if step not in known:
             raise InputError(
-                f"--cfg-options {key}: {where} has no {step!r}{_instead(step, known, noun='known key')}"
+                f"--cfg-options {key}: {where} has no {step!r}{_instead(step, known, words='the nearest known key is')}"
             )
         slot = (accepted or {}).get(step, ANY)
         node = node.get(step, {})

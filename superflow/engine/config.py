@@ -57,6 +57,7 @@ def load_config(
     Raises:
         InputError: no such file, a key that nothing reads, or options that cannot be used here.
     """
+    _refuse_empty(work_dir=work_dir, data_root=data_root, load_from=load_from, resume=resume)
     path = find_config(path)
     assigned = _check_variables(path)
     try:
@@ -69,6 +70,7 @@ def load_config(
         options = parse_options(options or (), config._cfg_dict)
     options = copy.deepcopy(dict(options))  # merging takes keys such as _delete_ out of it
     data_root = options.pop("data_root", data_root) if data_root is None else data_root
+    _refuse_empty(data_root=data_root)
     for key in options:
         check_option(config._cfg_dict, key)
         _make_room(config, key)
@@ -96,6 +98,7 @@ def load_config(
         _use_amp(config)
     if load_from is not None:
         config.load_from = str(load_from)
+    _refuse_empty(work_dir=config.work_dir, load_from=config.get("load_from"))
     if resume:
         _resume(config, resume)
     return config
@@ -139,7 +142,7 @@ def find_config(name: str | Path) -> Path:
     for candidate in (path.as_posix(), f"{path.as_posix()}.py"):
         if candidate.removeprefix("configs/") in shipped:
             return shipped[candidate.removeprefix("configs/")]
-    near = suggest(path.as_posix(), shipped, noun="that comes with superflow")
+    near = suggest(path.as_posix(), shipped, words="the nearest that comes with superflow is")
     raise MissingFileError(f"{path}: there is no such config{near or '; check the path'}")
 
 
@@ -181,7 +184,9 @@ def _check_variables(path: Path) -> list[str]:
     roots: list[str] = []
     for name, value, line in _assignments(tree):
         if name not in keys | used:
-            raise InputError(f"{path}:{line}: nothing reads {name!r}{suggest(name, keys, noun='known key')}")
+            raise InputError(
+                f"{path}:{line}: nothing reads {name!r}{suggest(name, keys, words='the nearest known key is')}"
+            )
         if name == "data_root" and isinstance(value, ast.Constant):
             roots.append(str(value.value))
         if name == "_base_":
@@ -190,6 +195,13 @@ def _check_variables(path: Path) -> list[str]:
                 if (path.parent / base).is_file():  # mmengine says it of a missing one
                     roots += _check_variables(path.parent / base)
     return list(dict.fromkeys(roots))
+
+
+def _refuse_empty(**paths: Any) -> None:
+    """A path without a letter is most often a variable of a shell that is not set."""
+    for name, path in paths.items():
+        if path is not None and not str(path).strip():
+            raise InputError(f"{name}: is empty; give a path, or leave it out")
 
 
 def _make_room(config: Config, key: str) -> None:

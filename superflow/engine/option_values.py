@@ -35,6 +35,11 @@ def allowed_types(annotation: Any, default: Any = inspect.Parameter.empty) -> fr
     return frozenset(names | ({"None"} if default is None else set()))
 
 
+def takes_text(allowed: frozenset[str]) -> bool:
+    """Whether text, or a list of it, is taken and no number, so that what looks like a number is none."""
+    return bool(allowed & {*_TEXT, "texts"}) and not allowed & _NUMBERS
+
+
 def read_value(text: str, allowed: frozenset[str] = frozenset()) -> Any:
     """The value that ``text`` stands for.
 
@@ -51,10 +56,10 @@ def read_value(text: str, allowed: frozenset[str] = frozenset()) -> Any:
     text = text.strip()
     if text == "None" and (not allowed or "None" in allowed):
         return None
-    if "texts" in allowed and not allowed & _NUMBERS:
-        return read_terms(text, always_list=not allowed & _TEXT)
-    if allowed & _TEXT and not allowed & _NUMBERS:
-        return _unquoted(text)
+    if takes_text(allowed):
+        if "texts" in allowed:
+            return read_terms(text, always_list=not allowed & _TEXT)
+        return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
     value = _read(text)
     if allowed - {"None"} == {"int"} and isinstance(value, float) and value.is_integer():
         return int(value)  # 1e5 iterations

@@ -12,6 +12,7 @@ from superflow.engine.check import check_config
 from superflow.engine.config import find_config, parse_options, shipped_configs
 from superflow.engine.slots import top_slots
 from superflow.errors import InputError, MissingFileError
+from superflow.tools.train import main as train_main
 
 PRETRAINER = {
     "type": "Pretrainer",
@@ -134,10 +135,98 @@ def test_frames_of_an_option_are_terms_as_they_are_written(key: str, text: str, 
     assert parse_options([f"{key}={text}"]) == {key: terms}
 
 
-def test_other_options_are_read_as_mmengine_does() -> None:
+def test_without_a_config_options_are_what_they_look_like() -> None:
     assert parse_options(["a.width=0001", "b=[1,(x,2.5)]"]) == {"a.width": 1, "b": [1, ("x", 2.5)]}
     with pytest.raises(InputError, match=r"--cfg-options b=\[1,2: a bracket is not closed"):
         parse_options(["b=[1,2"])
+
+
+PATHS = ["my wd", "a,b", "007", "1e5", "true", "[x]", "x (old", "a=b", "it's", "None such"]
+TEXT_KEYS = [
+    *("work_dir", "load_from", "experiment_name", "data_root", "default_hooks.checkpoint.save_best"),
+    *("visualizer.vis_backends.0.save_dir", "param_scheduler.anneal_strategy"),
+]
+
+
+def value_at(config: Any, key: str) -> Any:
+    for step in key.split("."):
+        config = config[int(step) if step.isdigit() else step]
+    return config
+
+
+@pytest.mark.parametrize("quote", ["", "'", '"'])
+@pytest.mark.parametrize("text", PATHS)
+def test_text_stays_text_for_keys_that_take_text(tmp_path: Path, text: str, quote: str) -> None:
+    backends = CONFIG.replace("vis_backends=[]", 'vis_backends=[dict(type="LocalVisBackend")]')
+    file = written(tmp_path, backends + 'data_root = "data"\n')
+    config = load_config(file, options=[f"{key}={quote}{text}{quote}" for key in TEXT_KEYS])
+    assert {key: value_at(config, key) for key in TEXT_KEYS} == dict.fromkeys(TEXT_KEYS, text)
+
+
+@pytest.mark.parametrize("text", PATHS)
+@pytest.mark.parametrize("key", ["index", "features", "superpixels", "frames", "region", "border"])
+def test_text_stays_text_for_keys_of_shipped_configs(key: str, text: str) -> None:
+    key = f"train_dataloader.dataset.{key}"
+    config = load_config("pretrain/superflowpp_small.py", options=[f'{key}="{text}"'])
+    assert value_at(config, key) == text
+
+
+def test_lists_of_names_are_lists_of_text() -> None:
+    key = "model.student.inputs"
+    config = load_config("pretrain/superflowpp_small.py", options=[f"{key}=[height,1]"])
+    assert value_at(config, key) == ["height", "1"]
+
+
+def test_paths_of_the_command_line_are_as_they_are_written(
+    toy_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toy_config.parent)
+    quick = ["--cfg-options", "train_cfg.max_iters=1", "custom_hooks=[]"]
+    for name in ("my wd", "a,b", "007"):
+        assert train_main([str(toy_config), "--work-dir", name, *quick]) == 0
+        assert (toy_config.parent / name / "iter_1.pth").is_file()
+        assert train_main([str(toy_config), *quick, f"work_dir={name} option"]) == 0
+        assert (toy_config.parent / f"{name} option" / "iter_1.pth").is_file()
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+@pytest.mark.parametrize("name", ["work_dir", "data_root", "load_from", "resume"])
+def test_an_empty_path_is_refused(tmp_path: Path, name: str, empty: str) -> None:
+    file = written(tmp_path, CONFIG + 'data_root = "data"\n')
+    with pytest.raises(InputError, match=f"^{name}: is empty; give a path, or leave it out$"):
+        load_config(file, **{name: empty})
+    if name != "resume":
+        with pytest.raises(InputError, match=f"^{name}: is empty"):
+            load_config(file, options=[f"{name}={empty}"])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("", ".", "model.", ".width", "model..width", "model.width.depth", "default_hooks.logger."),
+        *("optim_wrapper.optimizer.betas.x", "randomness.seed.x", "train_dataloader.pin_memory.x"),
+        *("find_unused_parameters.x", "load_from.x", "custom_imports.y", "env_cfg.dist_cfg.z"),
+        "optim_wrapper.clip_grad.max_nrom",
+    ],
+)
+def test_no_suggestion_is_empty(tmp_path: Path, key: str) -> None:
+    with pytest.raises(InputError, match=r"^--cfg-options ") as caught:
+        load_config(written(tmp_path, CONFIG), options=[f"{key}=1"])
+    assert "is ''" not in str(caught.value)
+    assert "has no ''" not in str(caught.value)
+
+
+def test_options_reach_into_what_is_none_or_free(tmp_path: Path) -> None:
+    file = written(tmp_path, CONFIG.replace("clip_grad=dict(max_norm=5.0)", "clip_grad=None"))
+    custom = "optim_wrapper.paramwise_cfg.custom_keys"
+    options = ["optim_wrapper.clip_grad.max_norm=1.5", f"{custom}.backbone.lr_mult=0.5"]
+    config = load_config(file, options=options)
+    assert config.optim_wrapper.clip_grad == {"max_norm": 1.5}
+    assert value_at(config, custom) == {"head": {"lr_mult": 10.0}, "backbone": {"lr_mult": 0.5}}
+    with pytest.raises(
+        InputError, match=r"custom_keys\.head has no 'lr_mlut'; the nearest known key is 'lr_mult'"
+    ):
+        load_config(file, options=[f"{custom}.head.lr_mlut=1"])
 
 
 def test_options_reach_what_the_file_does_not_name(tmp_path: Path) -> None:
