@@ -19,10 +19,10 @@ from .. import __version__
 from ..datasets.frame import Camera
 from ..errors import InputError
 from ..files.writes import building, write_atomically
+from ..progress import LogLines, Progress
 from .cache import DONE, RECORD, REDUCTION, SCHEMA, TOKENS, VALUES, FeatureCache, hash_of_tokens, read_record
 from .crops import resize_image
 from .images import camera_image
-from .progress import Progress
 from .reduction import ReductionFit
 from .teacher import Teacher
 
@@ -43,7 +43,7 @@ def build_feature_cache(
     batch: int = 1,
     threads: int | None = None,
     device: str | torch.device = "cpu",
-    progress: bool = True,
+    progress: Progress | None = None,
 ) -> FeatureCache:
     """Features of all ``cameras``' images in ``folder``. A build that was stopped goes on where it was.
 
@@ -56,6 +56,7 @@ def build_feature_cache(
         fit_images: at most so many of them, evenly spaced.
         batch: images a forward pass; 1 is fastest on a CPU.
         threads: torch threads during the build; None leaves the setting.
+        progress: told how far the work is; None logs it.
 
     Raises:
         InputError: the folder holds features of another teacher, size or set of images, or damaged ones; an image is
@@ -79,6 +80,7 @@ def build_feature_cache(
     begun = _begun(folder, key)
     if begun is not None and begun.map_done("r").all():  # also where this user may not write
         return FeatureCache.open(folder)
+    progress = progress or LogLines(log)
     with _threads(threads), building(folder):
         teacher = teacher.to(device)
         begun = _begun(folder, key)
@@ -108,16 +110,18 @@ def _start(
     key: dict[str, Any],
     *,
     batch: int,
-    progress: bool,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Fit the reduction and lay out the empty files; the record is written last, so it vouches for the others."""
     size = (key["size"][0], key["size"][1])
-    bar = Progress("feature statistics", len(fit), log=log, enabled=progress)
+    what, seen = "feature statistics", 0
+    progress(what, seen, len(fit))
     sums = ReductionFit(teacher.channels)
     for _, features in _features(fit, range(len(fit)), teacher, size, batch):
         for one in features:
             sums.add(one[None])
-        bar.advance(len(features))
+        seen += len(features)
+        progress(what, seen, len(fit))
     reduction = sums.finish(teacher.scale_channels, key["components"])
     grid = teacher.grid(size)
     record = {
@@ -146,12 +150,12 @@ def _start(
 
 
 def _fill(
-    cache: FeatureCache, cameras: Sequence[Camera], teacher: Teacher, *, batch: int, progress: bool
+    cache: FeatureCache, cameras: Sequence[Camera], teacher: Teacher, *, batch: int, progress: Progress
 ) -> None:
     """Compute what is missing; an image counts as done only after its features have reached the file."""
     done = cache.map_done("r+")
     todo = np.flatnonzero(done == 0).tolist()
-    bar = Progress("features", len(cameras), done=len(cameras) - len(todo), log=log, enabled=progress)
+    progress("features", len(cameras) - len(todo), len(cameras))
     if not todo:
         return
     values = cache.map_values("r+")
@@ -162,7 +166,7 @@ def _fill(
         values.flush()
         done[rows] = 1
         done.flush()
-        bar.advance(len(rows))
+        progress("features", int(np.count_nonzero(done)), len(cameras))
 
 
 def _features(

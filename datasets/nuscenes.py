@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, MissingFileError
 from ..files.access import check_place, reading
 from ..geometry import Transform, invert, make_transform
+from ..progress import Progress, silent
 from .card import DatasetCard
 from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
 from .index import FILE_TO_LIDAR, LogIndex
@@ -25,7 +26,6 @@ from .nuscenes_schema import read_schema_table, table_path
 from .nuscenes_tables import LIDAR, Log, read_log
 from .read import image_size
 from .store import Columns, text_column, write_tables
-from .tables import Progress, silent
 from .typed_tables import dangling
 
 logger = logging.getLogger(__name__)
@@ -203,6 +203,7 @@ def _camera_columns(log: Log, row_of_sample: dict[str, int]) -> Columns:
 def _sizes_from_images(cameras: Columns, root: Path, progress: Progress) -> None:
     """Put each image's own size into the columns; intrinsics follow where the table stated another size."""
     total = len(cameras["frame"])
+    progress("reading image sizes", 0, total)
     for i in range(total):
         height, width = image_size(root / cameras["path"][i].decode())
         stated_height, stated_width = cameras["height"][i], cameras["width"][i]

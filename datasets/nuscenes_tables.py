@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
 from ..geometry import Transform, make_transform
+from ..progress import Progress
 from .chains import check_samples, check_scans
 from .kinds import shorten
 from .names import check_file_names, check_picture_names, check_scene_name, with_slashes
 from .nuscenes_schema import REQUIRED, read_schema_table, table_path
-from .tables import Progress
 from .typed_tables import Only, Row, dangling
 
 logger = logging.getLogger(__name__)

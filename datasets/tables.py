@@ -8,15 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MissingFileError
+from ..progress import Progress, silent
 from .kinds import shorten
 
-Progress = Callable[[str, int, int], None]  # what is being done, how far, out of how much
 _CHUNK = 1 << 22
 _LONGEST_ROW = 1 << 26  # characters; a row longer than this is damage, not data
-
-
-def silent(stage: str, done: int, total: int) -> None:
-    """A ``Progress`` that shows nothing."""
 
 
 def read_rows(path: Path, progress: Progress = silent) -> Iterator[dict[str, Any]]:
@@ -28,6 +24,7 @@ def read_rows(path: Path, progress: Progress = silent) -> Iterator[dict[str, Any
     """
     try:
         total = path.stat().st_size
+        progress(f"reading {path.name}", 0, total)
         with path.open(encoding="utf-8") as file:
             for values in _objects(
                 file, path, lambda done: progress(f"reading {path.name}", min(done, total), total)

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..progress import Progress, silent
 from .kinds import Kind, shorten
-from .tables import Progress, read_rows, silent
+from .tables import read_rows
 
 Fields = Mapping[str, Kind]
 Row = dict[str, Any]

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from superflow.tools.command import run_command
+from superflow.tools.progress_bar import progress_bar
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,32 +50,29 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _make_drive(args: argparse.Namespace) -> int:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from superflow.street.drive import DriveSettings, make_drive
 
-    start, counts = time.perf_counter(), []
-
-    def show(done: int, total: int) -> None:
-        counts.append(done)
-        bar.update(task, completed=done, total=total)
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    start = time.perf_counter()
+    told: list[int] = []  # first what was there already
     settings = DriveSettings(
         seconds=args.seconds, seed=args.seed, image_size=tuple(args.image_size), lidar_hz=args.lidar_hz
     )
-    with Progress(*columns) as bar:
-        task = bar.add_task("key frames", total=None)
+    with progress_bar(counts=True) as show:
+
+        def count(what: str, done: int, total: int) -> None:
+            told.append(done)
+            show(what, done, total)
+
         make_drive(
             args.out,
             scenes=args.scenes,
             val_scenes=args.val_scenes,
             settings=settings,
             workers=args.workers,
-            progress=show,
+            progress=count,
         )
     seconds = time.perf_counter() - start
-    made = counts[-1] - counts[0] + 1 if counts else 0
+    made = told[-1] - told[0] if told else 0
     print(
         f"{args.scenes} scenes in {args.out} after {seconds:.0f} s, {made / seconds:.2f} key frames a second"
     )

@@ -18,8 +18,6 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +27,10 @@ from superflow.errors import InputError
 from superflow.files.writes import write_atomically
 from superflow.tools.command import run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options
+from superflow.tools.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from superflow.datasets.index import LogIndex
-    from superflow.datasets.tables import Progress
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -136,7 +134,7 @@ def _nuscenes(args: argparse.Namespace) -> int:
     if args.sample is not None and args.sample < 1:
         raise InputError(f"--sample {args.sample} reads nothing; give at least 1")
     reading = log_options(args)
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         index = write_index(args.root, args.out, **reading, progress=progress)
     print(
         f"{index!r}\n{args.out / 'index.json'}: {'real data' if index.card.real else 'made data'}, hash {index.hash}"
@@ -150,7 +148,7 @@ def _check(index: LogIndex, folder: Path, sample: int | None, workers: int) -> i
     from superflow.datasets.overlay import write_overlays
     from superflow.tools.check_tables import show_report, verdict
 
-    with _progress_bar() as progress:
+    with progress_bar() as progress:
         report = check_log(index, project=project, sample=sample, workers=workers, progress=progress)
     for old in folder.glob("*.png"):
         old.unlink()
@@ -254,24 +252,6 @@ def _options(pairs: list[str], provider: str) -> dict[str, Any]:
                 f"--option {pair}: {value!r} cannot be read as YAML; put it in quotes"
             ) from error
     return options
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """A bar with the time left, one line a stage."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        tasks: dict[str, Any] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=done, total=total)
-
-        yield show
 
 
 def _cores() -> int:

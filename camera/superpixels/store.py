@@ -22,8 +22,8 @@ from ...datasets.frame import Camera
 from ...errors import InputError
 from ...files.access import file_in, read_json
 from ...files.writes import building, write_atomically
+from ...progress import LogLines, Progress
 from ..images import camera_image
-from ..progress import Progress
 from ..reduction import AGAIN
 from .ids import IGNORE
 from .masks import read_ids
@@ -42,7 +42,7 @@ def write_superpixels(
     provider: str = "slic",
     workers: int = 0,
     index_hash: str = "",
-    progress: bool = True,
+    progress: Progress | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Write ``folder/<token>.png`` of every camera that has none yet, and the record ``superpixels.json``.
@@ -53,6 +53,7 @@ def write_superpixels(
         workers: processes, each with one thread; 0 works in this one. They are spawned, so a script that calls
             this needs its ``if __name__ == "__main__"``.
         index_hash: of the log's index, for the record.
+        progress: told how far the work is; None logs it.
 
     Returns:
         The record.
@@ -89,11 +90,11 @@ def write_superpixels(
             with write_atomically(folder / RECORD, "w") as file:
                 json.dump(record, file, indent=1)
         todo = _without_file(cameras, folder)
-        bar = Progress(
-            f"superpixels {provider}", len(cameras), done=len(cameras) - len(todo), log=log, enabled=progress
-        )
-        for _ in _run(maker, folder, todo, workers):
-            bar.advance()
+        progress, what = progress or LogLines(log), f"superpixels {provider}"
+        ready = len(cameras) - len(todo)
+        progress(what, ready, len(cameras))
+        for made, _ in enumerate(_run(maker, folder, todo, workers), start=1):
+            progress(what, ready + made, len(cameras))
     return before or record
 
 

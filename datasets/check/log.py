@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ...progress import Progress, silent
 from ..index import LogIndex
 from ..overlay import Project
 from ..store import PREPARE, TABLES, is_intact, read_columns
-from ..tables import Progress, silent
 from .calibration import judge_calibration, read_mounts
 from .cameras import IMAGE, judge_cameras
 from .cloud_problems import ground_height, judge_clouds
@@ -57,6 +57,7 @@ def check_log(
     judge_poses(index, report)
     found = _Found()
     stage = "reading every scan and image" if sample is None else "reading a sample of the scans and images"
+    progress(stage, 0, len(rows))
     for done, scan in enumerate(_read_all(index, rows, workers, project), start=1):
         report.add(scan.problems)
         report.counts["points"] += scan.points

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..camera.progress import track
 from ..clips.sources import named
 from ..datasets.frame import IGNORE_LABEL
 from ..lidar.limits import Limits
+from ..progress import LogLines, track
 from .features import FeatureSource, Scan, draw_points, read_scan
 from .heads import Head
 from .labelled import require_labelled_points
@@ -47,7 +47,7 @@ def evaluate_heads(
     classes = len(index.card.classes)
     suffixes = ("",) if seen is None else ("", NEW_PLACES)
     matrices = {name + suffix: ConfusionMatrix(classes) for name in heads for suffix in suffixes}
-    for row in track(rows, f"evaluating {' and '.join(heads)} on frames", log=_log):
+    for row in track(rows, f"evaluating {' and '.join(heads)} on frames", LogLines(_log, quiet=True)):
         scan = read_scan(index, row)
         with named(scan.points, scan.source):
             features = source(scan.points)

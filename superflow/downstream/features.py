@@ -13,7 +13,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..camera.progress import track
 from ..clips.sources import Source, named, source_of
 from ..datasets.card import RAW_FULL
 from ..datasets.frame import IGNORE_LABEL
@@ -22,6 +21,7 @@ from ..geometry import transform_points
 from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
+from ..progress import LogLines, track
 
 _log = logging.getLogger(__name__)
 
@@ -180,7 +180,7 @@ def sample_features(
     """
     quota = max(1, max_points // max(len(rows), 1))
     parts = []
-    for row in track(rows, "features of frames", log=_log):
+    for row in track(rows, "features of frames", LogLines(_log, quiet=True)):
         scan = read_scan(index, row)
         points, labels = scan.points, scan.labels
         candidates = labels != IGNORE_LABEL

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
-from ..camera.progress import Progress
 from ..lidar.limits import Limits
+from ..progress import LogLines
 from ..protocol import check_protocol, index_protocol
 from .evaluation import evaluate_heads
 from .features import (
@@ -225,7 +225,8 @@ def choose_linear_probe(
     tried: list[dict[str, Any]] = []
     best: tuple[float, LinearProbe] | None = None
     trials = len(options.class_weights) * len(options.weight_decays)
-    progress = Progress("options of the linear probe", trials, log=_log, quiet=True)
+    progress, what = LogLines(_log, quiet=True), "options of the linear probe"
+    progress(what, 0, trials)
     for weights in options.class_weights:
         head = None
         for decay in sorted(options.weight_decays, reverse=True):
@@ -237,7 +238,7 @@ def choose_linear_probe(
             matrix.update(class_predictions(head.probabilities(held_out.features)), held_out.labels)
             miou = matrix.summary(classes)["miou"] or 0.0
             tried.append({**trial, "miou": miou})
-            progress.advance()
+            progress(what, len(tried), trials)
             if best is None or miou > best[0]:
                 best = (miou, head)
     if best is None:

@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..camera.progress import track
 from ..clips.batch import Batch
 from ..clips.sources import named
 from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from ..files.access import check_place
 from ..files.writes import write_atomically
+from ..progress import LogLines, track
 from ..protocol import token_hash
 from .features import FeatureSource, Scan, read_scan
 from .heads import Head
@@ -113,7 +113,7 @@ def evaluate_voting(
     windows = {(offset, options.sweeps) for options in variants.values() for offset in options.offsets}
     ballots = _Ballots(index, predict, keep=2 * len(windows) + 1)
     left_out = 0
-    for row in track(rows, "voting on frames", log=_log):
+    for row in track(rows, "voting on frames", LogLines(_log, quiet=True)):
         scan = read_scan(index, row)
         own = ballots.of(row)
         refused: set[int] = set()
@@ -177,7 +177,7 @@ def write_pseudo_labels(
     ballots = _Ballots(index, predict, keep=len(options.offsets) + 1, labelled=labelled)
     classes = len(index.card.classes)
     quality, naive = _Quality(), _Quality()
-    for row in track(rows, "pseudo-labels of frames", log=_log):
+    for row in track(rows, "pseudo-labels of frames", LogLines(_log, quiet=True)):
         scan = read_scan(index, row)
         around = neighbour_rows(index, row, options.offsets, sweeps=options.sweeps)
         others = {

@@ -17,9 +17,9 @@ from ..benchmark.arms import labelled_frames, run_arms
 from ..benchmark.plan import Plan, load_plan
 from ..benchmark.preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
 from ..benchmark.table import read_results
-from ..camera.progress import Progress
 from ..files.access import check_place, make_folder, read_json
 from ..files.writes import write_atomically
+from ..progress import LogLines
 from .frames import plan_for
 from .report import QuickstartResult, write_report
 
@@ -104,17 +104,8 @@ def _log(options: QuickstartOptions) -> Path:
     from ..street.drive import DriveSettings, make_drive
 
     root = options.out / "drive"
-    bar: Progress | None = None
-    before = 0
-
-    def show(done: int, total: int) -> None:
-        nonlocal bar, before
-        if bar is None:  # scenes that an earlier call has made do not count as speed
-            bar, before = Progress("key frames", total, done=done, log=log), done
-        bar.advance(done - before)
-        before = done
-
-    make_drive(root, scenes=11, val_scenes=3, settings=DriveSettings(), workers=options.jobs, progress=show)
+    settings, progress = DriveSettings(), LogLines(log)
+    make_drive(root, scenes=11, val_scenes=3, settings=settings, workers=options.jobs, progress=progress)
     return root
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import multiprocessing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ import numpy as np
 from ..errors import InputError
 from ..files.access import check_place, read_json
 from ..files.writes import write_atomically
+from ..progress import Progress, silent
 from .compiled import cache_folder
 from .recorder import Recorder
 from .rig import KEY_S, TURN_S, make_rig
@@ -26,7 +27,6 @@ from .schema import TABLES, VERSION, SceneTables, fixed_tables, nearest_key
 logger = logging.getLogger(__name__)
 FORMAT = 1  # raised whenever the same settings give other bytes
 LIDAR_RATES = (2, 4, 10, 20)
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +81,14 @@ def make_drive(
     val_scenes: int | None = None,
     settings: DriveSettings | None = None,
     workers: int = 1,
-    progress: Progress | None = None,
+    progress: Progress = silent,
 ) -> Path:
     """Write a drive in nuScenes schema under ``root`` and return that folder. Finished scenes are kept.
 
     Args:
         scenes: how many; the last ``val_scenes`` (a quarter, at least one) are the split "val".
         workers: processes; the files do not depend on it.
-        progress: called with key frames done and in total.
+        progress: told of the key frames of all scenes.
 
     Raises:
         InputError: ``root`` holds a drive with other settings, or cannot be written.
@@ -111,12 +111,12 @@ def make_drive(
             f"{root}: holds more than {scenes} scenes already; choose another folder or more scenes"
         )
     missing = [k for k in range(scenes) if not _shard_path(shards, k).exists()]
+    keys = len(settings.key_times)
     if missing:
         (root / "dataset.json").unlink(missing_ok=True)  # not valid while scenes are being added
-    keys = len(settings.key_times)
+        progress("key frames", (scenes - len(missing)) * keys, scenes * keys)
     for count in _record_scenes(root, missing, settings, workers):
-        if progress:
-            progress((scenes - len(missing)) * keys + count, scenes * keys)
+        progress("key frames", (scenes - len(missing)) * keys + count, scenes * keys)
     _join(root, [_read_shard(_shard_path(shards, k)) for k in range(scenes)], settings, val_scenes)
     return root
 

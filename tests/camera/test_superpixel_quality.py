@@ -14,6 +14,7 @@ from superflow.camera.projection import nearest_pixels, project
 from superflow.camera.superpixels import IGNORE, quality_report, read_superpixels, write_superpixels
 from superflow.camera.superpixels.quality import adjusted_rand
 from superflow.datasets.frame import Camera, Frame
+from superflow.progress import silent
 
 SIZE = (40, 60)
 INTRINSICS = np.array([[40.0, 0, 29.5], [0, 40.0, 19.5], [0, 0, 1]])
@@ -180,7 +181,7 @@ def test_slic_on_a_real_frame(pandaset, tmp_path):
     """Regions of a street follow its objects: purer than blocks of the same number, and cover every point."""
     frame = pandaset.frame(50)
     frame = replace(frame, labels=np.where(frame.labels == 0, 255, frame.labels).astype(np.uint8))
-    write_superpixels(frame.cameras, tmp_path / "slic", progress=False)
+    write_superpixels(frame.cameras, tmp_path / "slic", progress=silent)
     good = quality_report([frame], tmp_path / "slic")
     assert good.coverage == 1
     (tmp_path / "blocks").mkdir()

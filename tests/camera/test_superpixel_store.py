@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from superflow.camera.images import read_image
-from superflow.camera.progress import Progress, duration, track
 from superflow.camera.superpixels import (
     IGNORE,
     make_superpixels,
@@ -129,29 +128,3 @@ def test_tokens_must_be_file_names(make_cameras, tmp_path):
             write_superpixels([replace(camera, token=token)], tmp_path)
     with pytest.raises(InputError, match="must be unique"):
         write_superpixels([camera, camera], tmp_path)
-
-
-def test_progress_counts_only_this_run_as_speed(caplog, monkeypatch):
-    clock = iter([0.0, 10.0, 20.0])
-    monkeypatch.setattr("superflow.camera.progress.time.monotonic", lambda: next(clock))
-    with caplog.at_level(logging.INFO):
-        bar = Progress("maps", 10, done=6, log=logging.getLogger("test"), every_s=5)
-        bar.advance(1)
-        bar.advance(3)
-    assert caplog.messages == [
-        "maps: 6 of 10 are there already",
-        "maps: 7/10, 30 s left",
-        "maps: 10/10, took 20 s",
-    ]
-    assert [duration(s) for s in (0.4, 59.4, 200, 7500)] == ["0 s", "59 s", "3 min 20 s", "2 h 5 min"]
-
-
-def test_a_tracked_loop_speaks_when_it_is_long_and_says_what_is_left(caplog, monkeypatch):
-    clock = iter([0.0, 4.0, 12.0, 16.0, 0.0, 4.0, 8.0])
-    monkeypatch.setattr("superflow.camera.progress.time.monotonic", lambda: next(clock))
-    with caplog.at_level(logging.INFO):
-        assert list(track("abc", "letters", log=logging.getLogger("test"))) == ["a", "b", "c"]
-        assert caplog.messages == ["letters: 2/3, 6 s left", "letters: 3/3, took 16 s"]
-        caplog.clear()
-        assert list(track("ab", "letters", log=logging.getLogger("test"))) == ["a", "b"]
-    assert caplog.messages == []

@@ -20,7 +20,7 @@ from superflow.downstream.voting import VotingOptions
 def slow_clock(monkeypatch):
     """Eleven seconds between any two looks at the clock."""
     clock = itertools.count(0, 11.0)
-    monkeypatch.setattr("superflow.camera.progress.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("superflow.progress.time.monotonic", lambda: next(clock))
 
 
 def test_every_long_loop_logs_what_is_left(log, slow_clock, caplog, tmp_path):
