@@ -18,7 +18,7 @@ from superflow.camera.cache_build import build_feature_cache
 from superflow.camera.superpixels import IGNORE, PROVIDERS, make_provider, make_superpixels
 from superflow.camera.superpixels.clusters import segment_scores
 from superflow.camera.superpixels.ids import as_ids
-from superflow.camera.superpixels.kmeans import assign, kmeans
+from superflow.camera.superpixels.kmeans import _starts, kmeans
 from superflow.camera.teacher import make_teacher
 from superflow.errors import InputError, MissingFileError
 
@@ -255,20 +255,39 @@ def test_clusters_from_a_feature_cache(make_cameras, tmp_path):
         make_provider("clusters", features=tmp_path / "cache", fit_tokens=["other"]).fit(cameras)
 
 
-def test_kmeans_finds_separate_groups_and_refills_empty_centres():
+def slow_kmeans(rows: np.ndarray, centres: np.ndarray, iterations: int) -> np.ndarray:
+    """Lloyd's rounds, one centre at a time; one without rows stays."""
+    for _ in range(iterations):
+        nearest = ((rows[:, None] - centres) ** 2).sum(axis=2).argmin(axis=1)
+        centres = np.stack(
+            [rows[nearest == k].mean(axis=0) if k in nearest else centre for k, centre in enumerate(centres)]
+        )
+    return centres
+
+
+def test_kmeans_finds_separate_groups_and_leaves_empty_centres():
     generator = np.random.default_rng(0)
     truth = generator.normal(size=(6, 4)) * 20
     group = generator.integers(0, 6, 600)
     rows = (truth[group] + generator.normal(size=(600, 4))).astype(np.float32)
-    nearest, distance = assign(rows, kmeans(rows, 6, np.random.default_rng(1)))
-    assert all(len(np.unique(group[nearest == k])) == 1 for k in range(6))
-    assert distance.max() < 40
-    slow = ((rows[:, None] - truth[None]) ** 2).sum(axis=2)
-    np.testing.assert_array_equal(assign(rows, truth.astype(np.float32))[0], slow.argmin(axis=1))
+    centres = kmeans(rows, 6, np.random.default_rng(1))
+    assert centres.dtype == np.float32
+    squared = ((rows[:, None] - centres) ** 2).sum(axis=2)
+    assert all(len(np.unique(group[squared.argmin(axis=1) == k])) == 1 for k in range(6))
+    assert squared.min(axis=1).max() < 40
     same = np.ones((5, 2), np.float32)
     assert np.isfinite(kmeans(same, 3, np.random.default_rng(0))).all()
     with pytest.raises(ValueError, match="5 rows cannot make 6 clusters"):
         kmeans(same, 6, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("iterations", [1, 4])
+def test_kmeans_equals_its_slow_twin(iterations):
+    rows = np.random.default_rng(2).normal(size=(300, 5)).astype(np.float32)
+    starts = _starts(rows, 7, np.random.default_rng(3))
+    assert len(np.unique(starts, axis=0)) == 7
+    got = kmeans(rows, 7, np.random.default_rng(3), iterations=iterations)
+    np.testing.assert_allclose(got, slow_kmeans(rows.astype(float), starts, iterations), atol=1e-5)
 
 
 @pytest.fixture(scope="module")
