@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from ..errors import InputError
+
 NEAREST_M = 1.0  # a scanner sees nothing nearer, so density stops growing there
 
 
@@ -15,6 +17,24 @@ def draw_spot(radius_m: float, generator: torch.Generator) -> Tensor:
     turn, area = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
     reach = radius_m * math.sqrt(area)
     return torch.tensor([reach * math.cos(2 * math.pi * turn), reach * math.sin(2 * math.pi * turn)])
+
+
+def check_viewpoint(radius_m: float, count: object) -> None:
+    """A cloud can be seen from elsewhere only if it is thinned.
+
+    Raises:
+        InputError: ``count``, the number of points to keep, is None although ``radius_m`` is not 0.
+    """
+    if radius_m and count is None:
+        raise InputError("viewpoint_m thins clouds; say to how many points with max_points")
+
+
+def thin_as_from_elsewhere(
+    points: Tensor, radius_m: float, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """``thin_as_from`` a spot that is drawn: (M,) int64 rows, and the spot (2,) x, y [m]."""
+    spot = draw_spot(radius_m, generator)
+    return thin_as_from(points, spot, count, generator), spot
 
 
 def thin_as_from(points: Tensor, spot: Tensor, count: int, generator: torch.Generator) -> Tensor:

@@ -16,7 +16,7 @@ from ..datasets.frame import Camera, Clip, Frame
 from ..datasets.index import LogIndex
 from ..datasets.merge import merge_sweeps
 from ..lidar.limits import Count, Limits, draw_count
-from ..lidar.viewpoint import draw_spot, thin_as_from
+from ..lidar.viewpoint import check_viewpoint, thin_as_from_elsewhere
 from .pairing import FramePairs, join, pair
 
 
@@ -64,7 +64,7 @@ class ClipClouds:
         keep_frames: prepared frames kept in memory; for small logs, about 5 MB each.
 
     Raises:
-        ValueError: ``viewpoint_m`` without ``max_points``.
+        InputError: ``viewpoint_m`` without ``max_points``.
     """
 
     def __init__(
@@ -83,8 +83,7 @@ class ClipClouds:
         raw_intensity: bool,
         keep_frames: int,
     ) -> None:
-        if viewpoint_m and max_points is None:
-            raise ValueError("viewpoint_m thins clouds; say to how many points with max_points")
+        check_viewpoint(viewpoint_m, max_points)
         self.index = index
         self.sweeps, self.sweeps_after = sweeps, sweeps_after
         self.merging: dict[str, Any] = {"max_age_s": max_sweep_age_s, "drop_moving": drop_moving}
@@ -159,9 +158,9 @@ class ClipClouds:
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Rows of the points that stay, and the spot (x, y) from which the scan is seen."""
         draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        spot = draw_spot(self.viewpoint_m, draw)
         count = draw_count(len(points), self.max_points, generator.random)
-        return thin_as_from(torch.from_numpy(points), spot, count, draw).numpy(), spot.numpy()
+        rows, spot = thin_as_from_elsewhere(torch.from_numpy(points), self.viewpoint_m, count, draw)
+        return rows.numpy(), spot.numpy()
 
     def _dense(
         self, row: int, scan: _Scan, channels: Sequence[str], generator: np.random.Generator

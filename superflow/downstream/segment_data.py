@@ -21,7 +21,7 @@ from ..errors import InputError
 from ..files.access import file_in, reading
 from ..lidar.augment import augment
 from ..lidar.limits import Count, Limits, draw_count
-from ..lidar.viewpoint import draw_spot, thin_as_from
+from ..lidar.viewpoint import check_viewpoint, thin_as_from_elsewhere
 from ..protocol import data_record
 from .fractions import read_tokens
 from .labelled import require_labelled_points
@@ -90,8 +90,7 @@ class SegmentDataset(Dataset):
         self.max_points = max_points
         self.limits = Limits.from_record(limits)
         self.augmentation = dict(augmentation or {})
-        if viewpoint_m and max_points is None:
-            raise InputError("viewpoint_m thins clouds; say to how many points with max_points")
+        check_viewpoint(viewpoint_m, max_points)
         self.viewpoint_m = viewpoint_m
         self.raw_intensity = raw_intensity
 
@@ -220,8 +219,7 @@ class SegmentDataset(Dataset):
             lambda: float(torch.rand((), generator=generator, dtype=torch.float64)),
         )
         if self.viewpoint_m:
-            spot = draw_spot(self.viewpoint_m, generator)
-            kept = thin_as_from(points, spot, count, generator)
+            kept, spot = thin_as_from_elsewhere(points, self.viewpoint_m, count, generator)
             points, labels = points[kept], labels[kept]
             points[:, :2] -= spot
         elif count < len(points):

@@ -7,7 +7,14 @@ import itertools
 import pytest
 import torch
 
-from superflow.lidar.viewpoint import draw_spot, inclusion_probabilities, thin_as_from
+from superflow.errors import InputError
+from superflow.lidar.viewpoint import (
+    check_viewpoint,
+    draw_spot,
+    inclusion_probabilities,
+    thin_as_from,
+    thin_as_from_elsewhere,
+)
 
 
 def plane(count: int = 400_000) -> torch.Tensor:
@@ -65,3 +72,18 @@ def test_nothing_is_left_out_of_a_cloud_that_is_small_enough():
     generator = torch.Generator().manual_seed(0)
     assert thin_as_from(points, torch.zeros(2), 100, generator).tolist() == list(range(100))
     assert thin_as_from(points[:0], torch.zeros(2), 5, generator).tolist() == []
+
+
+def test_a_spot_is_drawn_and_the_cloud_is_seen_from_it():
+    points = plane(1000)
+    rows, spot = thin_as_from_elsewhere(points, 10.0, 300, torch.Generator().manual_seed(4))
+    again = torch.Generator().manual_seed(4)
+    assert torch.equal(spot, draw_spot(10.0, again))
+    assert torch.equal(rows, thin_as_from(points, spot, 300, again))
+
+
+def test_a_viewpoint_needs_a_number_of_points():
+    with pytest.raises(InputError, match="viewpoint_m thins clouds; say to how many points with max_points"):
+        check_viewpoint(5.0, None)
+    check_viewpoint(5.0, 100)
+    check_viewpoint(0.0, None)
