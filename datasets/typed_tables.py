@@ -27,7 +27,10 @@ _BATCH = 128  # rows looked at together: more leave the processor's cache and wa
 
 @dataclass(frozen=True)
 class Only:
-    """Which rows of a table are wanted: ``keep(row)`` decides, when only keys and ``fields`` have been looked at."""
+    """Which rows of a table are wanted: ``keep(row)`` decides, when only keys and ``fields`` have been looked at.
+
+    Every row of the table needs a key, since rows are no longer numbered afterwards.
+    """
 
     keep: Callable[[Row], bool]
     fields: Sequence[str] = ()
@@ -48,22 +51,29 @@ def read_table(
         InputError: it is no valid JSON or no list of objects, a field is missing or of another kind, or a key occurs
             in two rows.
     """
-    keys = [name for name, kind in fields.items() if kind.is_key]
-    first = [name for name in fields if name in keys or (only is not None and name in only.fields)]
-    others = [name for name in fields if name not in first]
-    hashes = {name: array("q") for name in keys}
-    rows, start = read_rows(path, progress), 0
+    hashes = {name: array("q") for name, kind in fields.items() if kind.is_key}
+    first = [name for name in fields if only is None or name in hashes or name in only.fields]
+    rows = _in_batches(path, fields, first, read_rows(path, progress), hashes)
+    if only is not None:
+        others = [name for name in fields if name not in first]
+        rows = _in_batches(path, fields, others, filter(only.keep, rows), {})
+    yield from rows
+    for name, found in hashes.items():
+        _check_unique(path, name, np.frombuffer(found, dtype=np.int64))
+
+
+def _in_batches(
+    path: Path, fields: Fields, names: Sequence[str], rows: Iterator[Row], hashes: Mapping[str, array]
+) -> Iterator[Row]:
+    """``rows``, the fields ``names`` of each brought to the form of its kind; the keys' hashes go into ``hashes``."""
+    start = 0
     while batch := _Batch(path, fields, list(islice(rows, _BATCH)), start):
-        batch.read(first, batch.rows)
-        for name in keys:
-            hashes[name].extend(map(hash, filter(None, map(itemgetter(name), batch.rows))))
-        kept = batch.rows if only is None else list(filter(only.keep, batch.rows))
-        if kept:
-            batch.read(others, kept)
-        yield from kept
-        start += len(batch)
-    for name in keys:
-        _check_unique(path, name, np.frombuffer(hashes[name], dtype=np.int64))
+        for name in names:
+            batch.read(name)
+        for name, found in hashes.items():
+            found.extend(map(hash, filter(None, map(itemgetter(name), batch.rows))))
+        yield from batch.rows
+        start += len(batch.rows)
 
 
 @dataclass(frozen=True)
@@ -78,20 +88,19 @@ class _Batch:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def read(self, names: Sequence[str], rows: Sequence[Row]) -> None:
-        """Bring the fields ``names`` of ``rows``, some of the batch, to the form of their kinds.
+    def read(self, name: str) -> None:
+        """Bring the field ``name`` of all rows to the form of its kind.
 
         Raises:
-            InputError: a field is missing or of another kind.
+            InputError: it is missing or of another kind.
         """
-        for name in names:
-            try:
-                if self.fields[name].is_plain(list(map(itemgetter(name), rows))):
-                    continue
-            except KeyError:  # left out, which may be right
-                pass
-            for row in rows:
-                row[name] = self._value(row, name)
+        try:
+            if self.fields[name].is_plain(list(map(itemgetter(name), self.rows))):
+                return
+        except KeyError:  # left out, which may be right
+            pass
+        for row in self.rows:
+            row[name] = self._value(row, name)
 
     def _value(self, row: Row, name: str) -> Any:
         kind = self.fields[name]
