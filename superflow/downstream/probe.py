@@ -25,13 +25,13 @@ from .features import (
     FeatureSource,
     Scan,
     read_scan,
-    recalibrate_batch_norm,
     sample_features,
 )
 from .heads import CLASS_WEIGHTS, Head, LinearProbe, fit_knn_probe, fit_linear_probe
 from .labelled import require_labelled_points
 from .metrics import ConfusionMatrix, class_predictions
 from .places import SeenVoxels, seen_voxels
+from .recalibration import recalibrate_batch_norm
 
 _log = logging.getLogger(__name__)
 

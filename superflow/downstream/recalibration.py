@@ -1,22 +1,66 @@
-"""Batch-norm statistics of an exported backbone, taken from scans as its user will hand them in."""
+"""Batch-norm statistics taken anew, from scans as a frozen backbone will see them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from ..clips.sources import named
 from ..errors import InputError
 from ..hub.backbone import BackboneCard
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
 from ..protocol import data_record
-from .features import Scan, read_scan, recalibrate_batch_norm
+from .features import Scan, as_trained, read_scan
 
 SCANS = 20
+
+
+def recalibrate_batch_norm(encoder: LidarEncoder, clouds: Iterable[Tensor | Scan]) -> LidarEncoder:
+    """A copy of ``encoder`` whose batch-norm statistics are those of ``clouds``; no labels are used.
+
+    Pretraining sees augmented, thinned or merged clouds, and a random network has no statistics at all. The running
+    mean and variance are replaced by their plain averages over the clouds (one forward pass each, equal weights), as
+    evaluation will see them. The copy is in evaluation mode.
+
+    Args:
+        clouds: (N, 4+) scans, not augmented, intensity in [0, 1]; 10 to 20 suffice. An error names those that are
+            a `Scan`.
+
+    Raises:
+        InputError: a cloud has points that cannot be voxelised.
+        ValueError: there is no cloud, although the encoder has batch norm.
+    """
+    encoder = copy.deepcopy(encoder).eval()
+    norms = [module for module in encoder.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    if not norms:
+        return encoder
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # torch then keeps the cumulative average
+        norm.train()
+    device = next(encoder.parameters()).device
+    seen = 0
+    with torch.no_grad():
+        for cloud in clouds:
+            given, sources = (cloud.points, [cloud.source]) if isinstance(cloud, Scan) else (cloud, [])
+            points = as_trained(encoder, given.to(device))
+            with named(points, *sources):
+                encoder(points, torch.zeros(len(points), dtype=torch.int64, device=device), 1)
+            seen += 1
+    if seen == 0:
+        raise ValueError("no cloud to take batch-norm statistics from; give at least one")
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
+    return encoder.eval()
 
 
 def recalibrate_on_log(

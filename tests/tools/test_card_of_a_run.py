@@ -11,7 +11,7 @@ import torch
 
 import superflow
 from superflow.datasets.index import LogIndex
-from superflow.downstream.features import recalibrate_batch_norm
+from superflow.downstream.recalibration import recalibrate_batch_norm
 from superflow.engine import load_config
 from superflow.engine.hooks.result import commit
 from superflow.hub.backbone import BackboneCard, save_backbone

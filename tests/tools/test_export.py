@@ -11,8 +11,7 @@ import torch
 
 import superflow
 from superflow.datasets.index import LogIndex
-from superflow.downstream.features import recalibrate_batch_norm
-from superflow.downstream.recalibration import recalibrate_on_log
+from superflow.downstream.recalibration import recalibrate_batch_norm, recalibrate_on_log
 from superflow.hub.backbone import BackboneCard
 from superflow.lidar.encoder import LidarEncoder
 from superflow.protocol import token_hash

@@ -17,12 +17,12 @@ from superflow.downstream.features import (
     RawCoordinates,
     draw_points,
     read_scan,
-    recalibrate_batch_norm,
     sample_features,
 )
 from superflow.downstream.heads import KnnProbe, fit_knn_probe, fit_linear_probe
 from superflow.downstream.places import label_lookup, majority_by_key, seen_voxels
 from superflow.downstream.probe import ProbeOptions, probe
+from superflow.downstream.recalibration import recalibrate_batch_norm
 from superflow.errors import InputError
 from superflow.geometry import voxel_keys
 from superflow.hub.backbone import BackboneCard, save_backbone

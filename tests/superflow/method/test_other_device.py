@@ -10,9 +10,10 @@ from small_batch import PRETRAINERS, Fixed, make_clip
 
 from superflow.camera.teachers.filter_bank import build as filter_bank
 from superflow.clips.batch import Batch, collate
-from superflow.downstream.features import EncoderFeatures, recalibrate_batch_norm
+from superflow.downstream.features import EncoderFeatures
 from superflow.downstream.heads import fit_knn_probe, fit_linear_probe
 from superflow.downstream.metrics import ConfusionMatrix, class_predictions
+from superflow.downstream.recalibration import recalibrate_batch_norm
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.voting import Ballot, VotingOptions, vote
 from superflow.hub.backbone import Backbone, BackboneCard
