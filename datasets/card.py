@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache, cached_property
@@ -13,14 +15,16 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
 from ..files.access import file_in
+from ..geometry import Transform, rotation_z
 from .card_file import (
     check_card,
     check_splits,
     nearest_name,
     read_categories,
     read_classes,
+    read_intensity,
+    read_numbers,
     read_points,
-    read_raw_max,
     read_yaml,
 )
 from .frame import IGNORE_LABEL
@@ -28,6 +32,8 @@ from .frame import IGNORE_LABEL
 _HERE = Path(__file__).resolve().parent
 CARDS = _HERE / "cards"
 RAW_FULL = 255.0  # what an intensity of 1 is on the published scale
+_FILE_TO_LIDAR = {"forward-left-up": np.eye(4), "right-forward-up": rotation_z(-np.pi / 2).round(15)}
+_FIRST = ("x", "y", "z", "intensity")  # columns of every cloud
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +49,18 @@ class DatasetCard:
     class_of: Mapping[str, int]  # category name -> train id
     categories: Mapping[int, str]  # raw id in the label files -> category name
     columns: tuple[str, ...] = ("x", "y", "z", "intensity")  # of a point row on disk
-    axes: str = "right-forward-up"  # of the point files; readers turn them to forward-left-up
+    # of the point files, or (4, 4) from theirs to forward-left-up, to which readers turn them
+    axes: str | tuple[tuple[float, ...], ...] = "right-forward-up"
     intensity_max: float = 255.0  # raw value that becomes 1
+    intensity_rule: str = "linear"  # how; none: what the files have is no intensity
+    point_format: str = "f4"  # see `formats.READERS`
+    labels: Mapping[str, Any] = field(default_factory=lambda: {"format": "u1"})  # format, mask, shift
+    instances: Mapping[str, Any] = field(default_factory=dict)  # the same
+    label_set: str = ""  # which of the card's the classes are
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # split -> scene names
+    split_files: Mapping[str, str] = field(
+        default_factory=dict
+    )  # split -> list of scans, below the log's root
     sensor: Mapping[str, Any] = field(default_factory=dict)
     recognise: str = ""  # regular expression of log file names that belong to this dataset
 
@@ -57,18 +72,78 @@ class DatasetCard:
             table[raw] = self.class_of.get(name, IGNORE_LABEL)
         return table
 
+    @cached_property
+    def hash(self) -> str:
+        """sha256 of all that the card says."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def file_to_lidar(self) -> Transform:
+        """(4, 4) from the axes of the point files to x forward, y left, z up."""
+        if isinstance(self.axes, str):
+            return _FILE_TO_LIDAR[self.axes]
+        return np.array(self.axes, dtype=np.float64)
+
+    @property
+    def has_intensity(self) -> bool:
+        """Whether the point files give one."""
+        return "intensity" in self.columns and self.intensity_rule != "none"
+
+    @property
+    def cloud_columns(self) -> tuple[str, ...]:
+        """Names of the columns of ``to_cloud``: x, y, z, intensity, then the files' others in their order."""
+        return (*_FIRST, *(name for name in self.columns if name not in _FIRST))
+
+    def ordered(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(N, ``cloud_columns``) copy of the (N, ``columns``) rows of a file; intensity 0 where it has none."""
+        if self.cloud_columns == self.columns:
+            return rows.copy()
+        ordered = np.zeros((len(rows), len(self.cloud_columns)), np.float32)
+        for place, name in enumerate(self.cloud_columns):
+            if name in self.columns:
+                ordered[:, place] = rows[:, self.columns.index(name)]
+        return ordered
+
+    def to_cloud(self, rows: NDArray[np.float32], *, raw_intensity: bool = False) -> NDArray[np.float32]:
+        """(N, ``cloud_columns``) of the (N, ``columns``) rows of a file; without intensity that column is 0.
+
+        Args:
+            raw_intensity: see ``normalise_intensity``.
+        """
+        cloud = self.ordered(rows)
+        turn = self.file_to_lidar.astype(np.float32)
+        cloud[:, :3] = cloud[:, :3] @ turn[:3, :3].T
+        if turn[:3, 3].any():
+            cloud[:, :3] += turn[:3, 3]
+        if self.has_intensity:
+            cloud[:, 3] = self.normalise_intensity(cloud[:, 3], keep_raw=raw_intensity)
+        else:
+            cloud[:, 3] = 0
+        return cloud
+
     def normalise_intensity(
         self, raw: NDArray[np.floating], *, keep_raw: bool = False
     ) -> NDArray[np.float32]:
         """``raw`` intensities of any shape in [0, 1] (clipped).
 
+        By the card's rule: ``linear`` raw / max; ``log`` ln(1 + raw) / ln(1 + max); ``tanh`` of raw / max, for heavy
+        tails.
+
         With ``keep_raw`` in 0..255, not clipped, as published code uses them: nuScenes' own values, and those of other
         sensors brought to that scale, so that weights mean the same on both.
         """
-        if keep_raw:
-            scale = np.float32(RAW_FULL / self.intensity_max)
-            return np.asarray(raw, dtype=np.float32) * scale
-        return np.clip(np.asarray(raw, dtype=np.float32) / np.float32(self.intensity_max), 0.0, 1.0)
+        raw = np.asarray(raw, dtype=np.float32)
+        if self.intensity_rule == "linear":
+            if keep_raw:
+                return raw * np.float32(RAW_FULL / self.intensity_max)
+            return np.clip(raw / np.float32(self.intensity_max), 0.0, 1.0)
+        positive = np.maximum(raw, 0)
+        if self.intensity_rule == "log":
+            full = np.float32(np.log1p(self.intensity_max))
+            scaled = np.minimum(np.log1p(positive) / full, np.float32(1))
+        else:
+            scaled = np.tanh(positive / np.float32(self.intensity_max))
+        return scaled * np.float32(RAW_FULL) if keep_raw else scaled
 
     def to_dict(self) -> dict[str, Any]:
         """The card as plain JSON types; ``from_dict`` reads it back."""
@@ -78,6 +153,7 @@ class DatasetCard:
         values["columns"] = list(self.columns)
         values["categories"] = {str(raw): name for raw, name in sorted(self.categories.items())}
         values["splits"] = {name: list(scenes) for name, scenes in self.splits.items()}
+        values["axes"] = self.axes if isinstance(self.axes, str) else [list(row) for row in self.axes]
         return values
 
     @classmethod
@@ -89,6 +165,8 @@ class DatasetCard:
         values["columns"] = tuple(values["columns"])
         values["categories"] = {int(raw): name for raw, name in values["categories"].items()}
         values["splits"] = {name: tuple(scenes) for name, scenes in values["splits"].items()}
+        if not isinstance(values["axes"], str):
+            values["axes"] = tuple(map(tuple, values["axes"]))
         return cls(**values)
 
 
@@ -97,25 +175,26 @@ def card_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in CARDS.glob("*.yaml")))
 
 
-def load_card(name_or_path: str | Path, *, splits: bool = True) -> DatasetCard:
+def load_card(name_or_path: str | Path, *, splits: bool = True, label_set: str = "") -> DatasetCard:
     """The card ``name`` of this package, or one's own YAML file of the same form.
 
     Args:
         splits: False leaves out the scenes of a packaged card, for a log to which they do not belong.
+        label_set: which of the card's ``label_sets`` makes the classes; "" takes its ``classes``.
 
     Raises:
         InputError: no such card or file, or the file lacks something; the message names it.
     """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
-        return _parse(path, read_yaml(path))
+        return _parse(path, read_yaml(path), label_set)
     path = CARDS / f"{name_or_path}.yaml"
     if str(name_or_path) not in card_names():
         raise MissingFileError(
             f"{name_or_path}: no dataset card has this name; choose one of {', '.join(card_names())} "
             "or give the path of a .yaml file"
         )
-    return _parse(path, _packaged(path) if splits else {**_packaged(path), "splits": {}})
+    return _parse(path, _packaged(path) if splits else {**_packaged(path), "splits": {}}, label_set)
 
 
 @cache
@@ -124,36 +203,26 @@ def _packaged(path: Path) -> dict[str, Any]:
     return read_yaml(path)
 
 
-def _parse(path: Path, values: dict[str, Any]) -> DatasetCard:
+def _parse(path: Path, values: dict[str, Any], label_set: str) -> DatasetCard:
     """The card in ``values`` of the file ``path``."""
     check_card(path, values)
-    columns, axes = read_points(path, values["points"])
-    intensity_max = read_raw_max(path, values["intensity"])
+    columns, axes, point_format = read_points(path, values["points"])
+    rule, intensity_max = read_intensity(path, values["intensity"])
+    if ("intensity" in columns) == (rule == "none"):
+        raise InputError(
+            f"{path}: points has columns {', '.join(columns)} but the rule of intensity is {rule}; name the column "
+            "intensity, or write intensity: {rule: none} for files without"
+        )
     splits = values.get("splits") or {}
     if isinstance(splits, str):  # a list that comes with the package
         path_of_splits = file_in(_HERE / "splits", splits)
         splits = check_splits(_packaged(path_of_splits), path_of_splits)
     else:
         splits = check_splits(splits, path)
-    categories: Mapping[int, str]
-    class_of: Mapping[str, int]
-    if values.get("labels_of"):
-        if values["labels_of"] not in card_names():
-            raise InputError(
-                f"{path}: labels_of is {values['labels_of']!r}, which is no packaged card; "
-                f"{nearest_name(values['labels_of'], card_names())}"
-            )
-        labels = load_card(values["labels_of"], splits=False)
-        classes, palette = labels.classes, labels.palette
-        class_of, categories = labels.class_of, labels.categories
-    else:
-        classes, palette, class_of = read_classes(path, values.get("classes"))
-        categories = read_categories(path, values.get("categories"))
-        for unknown in sorted(set(class_of) - set(categories.values())) if categories else ():
-            raise InputError(
-                f"{path}: class {classes[class_of[unknown]]!r} lists the category {unknown!r}, which categories "
-                f"lacks; {nearest_name(unknown, categories.values())}"
-            )
+    sets = values.get("label_sets") or {}
+    if label_set and label_set not in sets:
+        raise InputError(f"{path}: has no label set {label_set!r}; {nearest_name(label_set, sets)}")
+    classes, palette, class_of, categories = _labels(path, {**values, **sets.get(label_set, {})})
     return DatasetCard(
         name=values["name"],
         real=values["real"],
@@ -166,7 +235,35 @@ def _parse(path: Path, values: dict[str, Any]) -> DatasetCard:
         columns=columns,
         axes=axes,
         intensity_max=intensity_max,
-        splits=splits,
+        intensity_rule=rule,
+        point_format=point_format,
+        labels=read_numbers(path, "labels", values.get("labels") or {"format": "u1"}),
+        instances=read_numbers(path, "instances", values["instances"]) if values.get("instances") else {},
+        label_set=label_set,
+        splits={name: scenes for name, scenes in splits.items() if not isinstance(scenes, str)},
+        split_files={name: scenes for name, scenes in splits.items() if isinstance(scenes, str)},
         sensor=values.get("sensor") or {},
         recognise=values.get("recognise") or "",
     )
+
+
+def _labels(
+    path: Path, values: Mapping[str, Any]
+) -> tuple[tuple[str, ...], NDArray[np.uint8], Mapping[str, int], Mapping[int, str]]:
+    """Classes, palette, class of each category, and category of each raw id."""
+    if values.get("labels_of"):
+        if values["labels_of"] not in card_names():
+            raise InputError(
+                f"{path}: labels_of is {values['labels_of']!r}, which is no packaged card; "
+                f"{nearest_name(values['labels_of'], card_names())}"
+            )
+        card = load_card(values["labels_of"], splits=False)
+        return card.classes, card.palette, card.class_of, card.categories
+    classes, palette, class_of = read_classes(path, values.get("classes"))
+    categories = read_categories(path, values.get("categories"))
+    for unknown in sorted(set(class_of) - set(categories.values())) if categories else ():
+        raise InputError(
+            f"{path}: class {classes[class_of[unknown]]!r} lists the category {unknown!r}, which categories "
+            f"lacks; {nearest_name(unknown, categories.values())}"
+        )
+    return classes, palette, class_of, categories

@@ -16,20 +16,43 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files.access import is_text, read_text
+from .formats import READERS
 from .frame import IGNORE_LABEL
 
 CARD_WORDS = "the name of a packaged card, or a .yaml file below the log's root"
 AXES = ("forward-left-up", "right-forward-up")  # of the point files
+RULES = ("linear", "log", "tanh", "none")  # of intensity
 _REQUIRED = ("name", "real", "licence", "source", "points", "intensity")
-_OPTIONAL = ("recognise", "sensor", "splits", "classes", "categories", "labels_of")
+_OPTIONAL = (
+    *(
+        "recognise",
+        "sensor",
+        "splits",
+        "classes",
+        "categories",
+        "labels_of",
+        "label_sets",
+        "labels",
+        "instances",
+    ),
+    *("cameras", "ask", "tree", "disk_gb", "unverified"),
+)
 _STATED = ("name", "real", "licence", "source", "sensor", "splits", "intensity", "card")  # in dataset.json
-_KINDS: dict[str, tuple[type, str]] = {  # key -> its type, and in words
+_KINDS: dict[str, tuple[Any, str]] = {  # key -> its type, and in words
     "name": (str, "text"),
     "real": (bool, "true or false"),
     "licence": (str, "text"),
     "source": (str, "text"),
     "points": (dict, "keys and values, as in {columns: [x, y, z, intensity], axes: forward-left-up}"),
     "intensity": (dict, "keys and values, as in {raw_max: 255}"),
+    "labels": (dict, "keys and values, as in {format: u4, mask: 0xffff}"),
+    "instances": (dict, "keys and values, as in {format: u4, shift: 16}"),
+    "label_sets": (dict, "named sets of classes, as in {moving: {classes: [...]}}"),
+    "cameras": (list, "a list of channels"),
+    "ask": (str, "text, where to get the data"),
+    "tree": (str, "text, the expected folders and files"),
+    "disk_gb": ((int, float), "a number"),
+    "unverified": (list, "a list of sentences"),
     "recognise": (str, "text"),
     "sensor": (dict, "keys and values"),
     "classes": (list, "a list, as in [{name: vehicle, colour: [0, 150, 245], categories: [car, truck]}]"),
@@ -101,7 +124,7 @@ def check_stated(path: Path, values: Mapping[str, Any]) -> None:
     if stated.get("splits") is not None:
         check_splits(stated["splits"], path)
     if "intensity" in stated:
-        read_raw_max(path, stated["intensity"])
+        read_intensity(path, stated["intensity"])
 
 
 def _check_types(path: Path, values: Mapping[Any, Any]) -> None:
@@ -125,32 +148,104 @@ def _check_types(path: Path, values: Mapping[Any, Any]) -> None:
         raise InputError(f"{path}: recognise is no regular expression ({error}); mend it") from error
 
 
-def check_splits(splits: Any, path: Path) -> dict[str, tuple[str, ...]]:
-    """``splits`` with its lists as tuples, or ``InputError`` where it is not split -> [scene, ...]."""
+def check_splits(splits: Any, path: Path) -> dict[str, Any]:
+    """``splits`` with its lists as tuples, or ``InputError`` where it is not split -> [scene, ...] or a .txt file."""
     if not isinstance(splits, dict) or not all(
-        is_text(str(name)) and isinstance(scenes, list) and all(map(is_text, scenes))
+        is_text(str(name))
+        and (_is_list_file(scenes) or (isinstance(scenes, list) and all(map(is_text, scenes))))
         for name, scenes in splits.items()
     ):
         raise InputError(
-            f"{path}: splits must give a list of scene names for each split, as in train: [scene-0001]; "
-            "put names that are numbers in quotes"
+            f"{path}: splits must give a list of scene names for each split, as in train: [scene-0001], or a .txt file "
+            "below the log's root that names a scan a line; put names that are numbers in quotes"
         )
-    return {str(name): tuple(scenes) for name, scenes in splits.items()}
+    return {
+        str(name): scenes if isinstance(scenes, str) else tuple(scenes) for name, scenes in splits.items()
+    }
 
 
-def read_points(path: Path, points: dict[str, Any]) -> tuple[tuple[str, ...], str]:
-    """Columns and axes of the point files."""
+def _is_list_file(value: Any) -> bool:
+    return is_text(value) and value.endswith(".txt") and ".." not in value and not Path(value).is_absolute()
+
+
+def read_points(path: Path, points: dict[str, Any]) -> tuple[tuple[str, ...], Any, str]:
+    """Columns, axes and format of the point files."""
+    _only_keys(path, "points", points, ("columns", "axes", "format"))
     columns = points.get("columns")
+    axes = points.get("axes")
+    if isinstance(axes, list):
+        axes = _rigid(axes)
     if (
-        points.get("axes") not in AXES
+        (axes not in AXES if isinstance(axes, str) else axes is None)
         or not isinstance(columns, list)
-        or columns[:4] != ["x", "y", "z", "intensity"]
         or not all(is_text(column) or isinstance(column, int | float) for column in columns)
+        or len(set(map(str, columns))) < len(columns)
+        or not {"x", "y", "z"} <= set(map(str, columns))
     ):
         raise InputError(
-            f"{path}: points needs columns that start with x, y, z, intensity and axes, one of {', '.join(AXES)}"
+            f"{path}: points needs columns that hold x, y, z (and intensity, if the files do), each once, and axes, "
+            f"one of {', '.join(AXES)} or four rows of a rigid 4 x 4 from theirs to the first of these"
         )
-    return tuple(str(column) for column in columns), points["axes"]
+    return (
+        tuple(str(column) for column in columns),
+        axes,
+        _read_format(path, "points", points.get("format", "f4")),
+    )
+
+
+def _rigid(rows: list[Any]) -> tuple[tuple[float, ...], ...] | None:
+    """The rows of a rigid transform, or None where it is none."""
+    try:
+        matrix = np.array(rows, dtype=np.float64)
+    except (TypeError, ValueError):
+        return None
+    if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or matrix[3].tolist() != [0, 0, 0, 1]:
+        return None
+    turn = matrix[:3, :3]
+    if not np.allclose(turn @ turn.T, np.eye(3), atol=1e-6) or np.linalg.det(turn) < 0:
+        return None
+    return tuple(map(tuple, matrix.tolist()))
+
+
+def _read_format(path: Path, key: str, name: Any) -> str:
+    if name not in READERS:
+        raise InputError(
+            f"{path}: the format of {key} is {_repr.repr(name)}; choose one of {', '.join(READERS)}"
+        )
+    return str(name)
+
+
+def read_numbers(path: Path, key: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Format, mask and shift of ``labels`` or ``instances``, those that are stated."""
+    _only_keys(path, key, values, ("format", "mask", "shift"))
+    read: dict[str, Any] = {"format": _read_format(path, key, values.get("format"))}
+    for name, most in (("mask", 0xFFFFFFFF), ("shift", 31)):
+        value = values.get(name)
+        if value is None:
+            continue
+        if type(value) is not int or not 0 <= value <= most:
+            raise InputError(
+                f"{path}: {name} of {key} is {_repr.repr(value)}; it must be a whole number, 0 to {most}"
+            )
+        read[name] = value
+    return read
+
+
+def _only_keys(path: Path, key: str, values: dict[str, Any], known: tuple[str, ...]) -> None:
+    for name in values:
+        if name not in known:
+            raise InputError(f"{path}: unknown key {name!r} in {key}; {nearest_name(str(name), known)}")
+
+
+def read_intensity(path: Path, intensity: dict[str, Any]) -> tuple[str, float]:
+    """The rule that brings intensities to [0, 1], and the raw value that becomes 1."""
+    _only_keys(path, "intensity", intensity, ("rule", "raw_max"))
+    rule = intensity.get("rule", "linear")
+    if rule not in RULES:
+        raise InputError(
+            f"{path}: the rule of intensity is {_repr.repr(rule)}; choose one of {', '.join(RULES)}"
+        )
+    return rule, 1.0 if rule == "none" else read_raw_max(path, intensity)
 
 
 def read_raw_max(path: Path, intensity: dict[str, Any]) -> float:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..geometry import Transform, invert
+from .records import PINHOLE, Boxes
 
 IGNORE_LABEL = 255  # train id of points that are neither trained on nor evaluated
 
@@ -21,27 +23,15 @@ class Camera:
 
     token: str  # unique in the log; file name of superpixels and cached features
     channel: str  # CAM_FRONT, ...
-    time_us: int  # of the exposure; not the scan's time
+    time_us: int | None  # of the exposure; not the scan's time; None where it is not known
     intrinsics: NDArray[np.float64]  # (3, 3), in pixels of the image as stored
     camera_to_ego: Transform  # (4, 4)
-    ego_to_world: Transform  # (4, 4) at time_us
+    ego_to_world: Transform | None  # (4, 4) at time_us
     path: str  # absolute path of the image file
     size: tuple[int, int]  # height, width [pixel]
     image: NDArray[np.uint8] | None = None  # (H, W, 3) RGB; None when it was not asked for
-
-
-@dataclass(frozen=True, slots=True)
-class Boxes:
-    """Annotated objects of one scan, in the world frame."""
-
-    centers: NDArray[np.float64]  # (B, 3) [m]
-    sizes: NDArray[np.float64]  # (B, 3) length, width, height [m]
-    rotations: NDArray[np.float64]  # (B, 4) quaternion w, x, y, z: box to world
-    categories: tuple[str, ...]  # B names as in the dataset
-    tracks: tuple[str, ...]  # B instance tokens, equal over time
-
-    def __len__(self) -> int:
-        return len(self.centers)
+    model: str = PINHOLE  # how rays become pixels, see `camera.projection`
+    distortion: tuple[float, ...] = ()  # parameters of the model
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,24 +43,42 @@ class Frame:
 
     token: str
     scene: str
-    time_us: int  # int64 microseconds
+    time_us: int | None  # int64 microseconds; None where it is not known
     is_key: bool  # key frame, or sweep between key frames
     points: NDArray[
         np.float32
     ]  # (N, 4+) x, y, z [m, lidar], intensity [0, 1], then columns named in the card
     lidar_to_ego: Transform  # (4, 4)
-    ego_to_world: Transform  # (4, 4) at time_us
+    ego_to_world: Transform | None  # (4, 4) at time_us; None where it is not known
     cameras: tuple[Camera, ...] = ()
     labels: NDArray[np.uint8] | None = None  # (N,) train ids, 255 = ignore; None without annotation
     boxes: Boxes | None = None
+    dataset: str = ""  # name of the card
+    variant: str = "clean"  # or how a copy was corrupted
+    columns: tuple[str, ...] = ("x", "y", "z", "intensity")  # of points
+    has_intensity: bool = True  # False: the files have none, and its column is 0
 
     @property
     def lidar_to_world(self) -> Transform:
-        """(4, 4) at the time of the scan."""
+        """(4, 4) at the time of the scan.
+
+        Raises:
+            InputError: the pose is not known.
+        """
+        if self.ego_to_world is None:
+            raise InputError(
+                f"the scan {self.token} of {self.scene} has no pose, and bringing its points into the world needs one; "
+                "use single scans, or prepare the log with poses"
+            )
         return self.ego_to_world @ self.lidar_to_ego
 
     def lidar_to_camera(self, camera: Camera) -> Transform:
-        """(4, 4) through both ego poses: the vehicle moves between the scan and the exposure."""
+        """(4, 4) through both ego poses: the vehicle moves between the scan and the exposure.
+
+        Where one of them is not known, scan and image are taken to be of one instant.
+        """
+        if self.ego_to_world is None or camera.ego_to_world is None:
+            return invert(camera.camera_to_ego) @ self.lidar_to_ego
         return invert(camera.camera_to_ego) @ invert(camera.ego_to_world) @ self.lidar_to_world
 
 

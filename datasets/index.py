@@ -13,18 +13,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
-from ..geometry import Transform, rotation_z
+from ..geometry import Transform
 from .card import DatasetCard
 from .complete import KEY_FRAMES_ONLY
-from .frame import Boxes, Camera, Clip, Frame
-from .read import read_bytes, read_image, read_labels, read_points
+from .formats import look_up, read_labels, read_points
+from .frame import Camera, Clip, Frame
+from .read import read_bytes, read_image
+from .records import Boxes, Place
 from .selection import select_rows
-from .store import PREPARE, Columns, read_columns, read_header
+from .store import Columns, prepare_command, read_columns, read_header
+from .write import NO_TIME
 
 log = logging.getLogger(__name__)
-
-# file axes -> x forward, y left, z up
-FILE_TO_LIDAR = {"forward-left-up": np.eye(4), "right-forward-up": rotation_z(-np.pi / 2).round(15)}
 
 
 class LogIndex:
@@ -32,10 +32,13 @@ class LogIndex:
 
     Attributes:
         folder, root: where the index and the data lie. card: what is known about the dataset.
-        hash: sha256 of the content, equal on every machine. version: of the log's tables.
+        hash: sha256 of the rows, equal on every machine; that of the card is ``card.hash``.
+        dataset: whose reader listed the log. version: of its tables. variant: ``clean``, or how a copy was corrupted.
         scenes: names in the log's order. channels: camera channels of the log.
-        scene_of (R,) int32, time_us (R,) int64, is_key (R,) bool: of every scan (key frames and sweeps),
-            sorted by scene, then time. camera_count (R,) int64: images of every scan.
+        scene_of (R,) int32, order (R,) int64, time_us (R,) int64, is_key (R,) bool: of every scan (key frames and
+            sweeps), sorted by scene, then order; ``NO_TIME`` where a time is not known.
+        camera_count (R,) int64: images of every scan.
+        has_times, has_poses: whether they are known of every scan.
     """
 
     def __init__(self, folder: str | Path, *, root: str | Path | None = None) -> None:
@@ -43,7 +46,10 @@ class LogIndex:
         header = read_header(self.folder)
         self.root = _find_root(self.folder, header, root)
         self.hash: str = header["hash"]
+        self.dataset: str = header["dataset"]
         self.version: str = header["version"]
+        self.variant: str = header["variant"]
+        self.sources: dict[str, str] = header["sources"]
         self.card = DatasetCard.from_dict(header["card"])
         self.scenes: tuple[str, ...] = tuple(header["scenes"])
         self.channels: tuple[str, ...] = tuple(header["channels"])
@@ -53,11 +59,14 @@ class LogIndex:
         self._cameras = read_columns(self.folder, "cameras", self.hash)
         self._boxes: Columns | None = None  # read when first asked for: most jobs never do
         self.scene_of: NDArray[np.int32] = self._frames["scene"]
+        self.order: NDArray[np.int64] = self._frames["order"]
         self.time_us: NDArray[np.int64] = self._frames["time_us"]
         self.is_key: NDArray[np.bool_] = self._frames["is_key"]
         self._keys = np.flatnonzero(self.is_key)
         self._camera_start = np.searchsorted(self._cameras["frame"], np.arange(len(self) + 1))
         self.camera_count: NDArray[np.int64] = np.diff(self._camera_start)
+        self.has_times = bool((self.time_us != NO_TIME).all())
+        self.has_poses = not np.isnan(self._frames["ego_to_world"]).any()
 
     @classmethod
     def open(cls, folder: str | Path, *, root: str | Path | None = None) -> LogIndex:
@@ -74,13 +83,14 @@ class LogIndex:
 
     def __repr__(self) -> str:
         return (
-            f"LogIndex({str(self.folder)!r}: {self.card.name} {self.version}, {len(self.scenes)} scenes, "
+            f"LogIndex({str(self.folder)!r}: {' '.join(filter(None, (self.card.name, self.version)))}, "
+            f"{len(self.scenes)} scenes, "
             f"{len(self._keys)} key frames, {len(self) - len(self._keys)} sweeps)"
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # loader processes read the tables themselves: a spawned worker receives three strings
-        return _reopen, (str(self.folder.absolute()), str(self.root.absolute()), self.hash)
+        return _reopen, (str(self.folder.absolute()), str(self.root.absolute()), self.hash, self.card.hash)
 
     # ---- which scans ------------------------------------------------------------------------------------------
 
@@ -98,6 +108,7 @@ class LogIndex:
             splits=self.card.splits,
             scene_of=self.scene_of,
             is_key=self.is_key,
+            split_of=self._frames["split"],
             keys_only=keys_only,
         )
 
@@ -117,6 +128,30 @@ class LogIndex:
         """Whether a label file belongs to the scan."""
         return bool(self._frames["label_path"][row])
 
+    def require(self, what: str, purpose: str, *, times: bool = False, poses: bool = False) -> None:
+        """Make sure that the log knows what a job needs; nothing is made up for it.
+
+        Args:
+            what: the job, in words that begin a sentence. purpose: what else can be done, in words that end it.
+            times, poses: whether it needs those of every scan.
+
+        Raises:
+            InputError: the log lacks one of them.
+        """
+        lacking = " and ".join(
+            name
+            for name, needed in (
+                ("times", times and not self.has_times),
+                ("poses", poses and not self.has_poses),
+            )
+            if needed
+        )
+        if lacking:
+            raise InputError(
+                f"{self.folder}: {what} needs {lacking} of every scan, and this log ({self.card.name}) lacks some; "
+                f"{purpose}"
+            )
+
     def neighbour(self, row: int, offset: int, *, max_gap_s: float | None = None) -> int | None:
         """Row of the key frame ``offset`` key frames later (earlier if negative) in the same scene, or None.
 
@@ -125,6 +160,9 @@ class LogIndex:
 
         Args:
             max_gap_s: None too if the two scans are further apart in time than this [s].
+
+        Raises:
+            InputError: ``max_gap_s`` of a log that does not know its times.
         """
         row = self._check(row)
         if offset == 0:
@@ -137,8 +175,11 @@ class LogIndex:
         other = int(self._keys[position])
         if self.scene_of[other] != self.scene_of[row]:
             return None
+        if max_gap_s is None:
+            return other
+        self.require("a neighbour within so many seconds", "ask for one by its number alone", times=True)
         gap_us = abs(int(self.time_us[other]) - int(self.time_us[row]))
-        return None if max_gap_s is not None and gap_us > max_gap_s * 1e6 else other
+        return None if gap_us > max_gap_s * 1e6 else other
 
     def neighbour_at(
         self, row: int, seconds: float, *, tolerance_s: float, among: NDArray[np.int64] | None = None
@@ -153,7 +194,11 @@ class LogIndex:
                 that side of ``row`` are neighbours.
             tolerance_s: None if the nearest is further than this from the asked time [s].
             among: (K,) ascending rows of key frames to choose from; all of the log when None.
+
+        Raises:
+            InputError: the log does not know its times.
         """
+        self.require("a neighbour in seconds", 'count key frames instead: offset_unit="frames"', times=True)
         row = self._check(row)
         if seconds == 0:
             return row
@@ -170,14 +215,21 @@ class LogIndex:
         return None if gap_us > tolerance_s * 1e6 else int(other)
 
     def key_interval_s(self, among: NDArray[np.int64] | None = None) -> float:
-        """Usual time between key frames of a scene [s], the median; 0 where no scene has two.
+        """Usual time between key frames of a scene [s], the median; 0 where no scene has two, or no time is known.
 
         Args:
             among: (K,) ascending rows of key frames to look at; all of the log when None.
         """
+        if not self.has_times:
+            return 0.0
         keys = self._keys if among is None else among
         gaps_us = np.diff(self.time_us[keys])[np.diff(self.scene_of[keys]) == 0]
         return float(np.median(gaps_us)) * 1e-6 if len(gaps_us) else 0.0
+
+    def key_step(self) -> float:
+        """Usual step between the places of key frames in their scene, the median; 1 where no scene has two."""
+        steps = np.diff(self.order[self._keys])[np.diff(self.scene_of[self._keys]) == 0]
+        return float(np.median(steps)) if len(steps) else 1.0
 
     def sweeps(self, row: int, count: int, *, after: int = 0) -> list[int]:
         """Rows of scans (key frames or not) around ``row`` in its scene.
@@ -217,16 +269,22 @@ class LogIndex:
         """
         row = self._check(row)
         cloud = (
-            self._points(row, raw_intensity) if points else np.empty((0, len(self.card.columns)), np.float32)
+            self._points(row, raw_intensity)
+            if points
+            else np.empty((0, len(self.card.cloud_columns)), np.float32)
         )
         return Frame(
             token=self._frames["token"][row].decode(),
             scene=self.scene(row),
-            time_us=int(self.time_us[row]),
+            time_us=_time(self.time_us[row]),
             is_key=bool(self.is_key[row]),
             points=cloud,
             lidar_to_ego=_matrix(self._frames["lidar_to_ego"][row]),
-            ego_to_world=_matrix(self._frames["ego_to_world"][row]),
+            ego_to_world=_pose(self._frames["ego_to_world"][row]),
+            dataset=self.card.name,
+            variant=self.variant,
+            columns=self.card.cloud_columns,
+            has_intensity=self.card.has_intensity,
             cameras=tuple(self._camera(i, images) for i in self._camera_rows(row, cameras)),
             labels=self._labels(row, len(cloud)) if labels and points else None,
             boxes=self.boxes(row) if boxes else None,
@@ -284,11 +342,11 @@ class LogIndex:
 
     def boxes(self, row: int) -> Boxes | None:
         """Annotated objects of a scan; None for sweeps and for logs without annotation."""
+        if not self._frames["has_boxes"][row]:
+            return None
         if self._boxes is None:
             self._boxes = read_columns(self.folder, "boxes", self.hash)
         table = self._boxes
-        if not len(table["frame"]) or not self.is_key[row]:
-            return None
         start, stop = np.searchsorted(table["frame"], [row, row + 1])
         return Boxes(
             centers=table["center"][start:stop].copy(),
@@ -296,20 +354,35 @@ class LogIndex:
             rotations=table["rotation"][start:stop].copy(),
             categories=tuple(self._box_categories[i] for i in table["category"][start:stop]),
             tracks=tuple(value.decode() for value in table["track"][start:stop].tolist()),
+            velocities=table["velocity"][start:stop].copy(),
+            status=tuple(value.decode() for value in table["status"][start:stop].tolist()),
+            points=table["points"][start:stop].copy(),
         )
 
     def ego_positions(self) -> NDArray[np.float64]:
-        """(R, 3) where the vehicle is at each scan [m, world]; every scene may have a world of its own."""
+        """(R, 3) where the vehicle is at each scan [m, world], NaN where that is not known.
+
+        Every scene may have a world of its own.
+        """
         return self.ego_poses()[:, :, 3].copy()
 
     def ego_poses(self) -> NDArray[np.float64]:
-        """(R, 3, 4) upper rows of ``ego_to_world`` of every scan, not to be written to."""
+        """(R, 3, 4) upper rows of ``ego_to_world`` of every scan, NaN where it is not known; not to be written to."""
         return self._frames["ego_to_world"].reshape(-1, 3, 4)
 
     def camera_delays(self) -> dict[str, NDArray[np.float64]]:
-        """Channel -> (K,) seconds from the scan to the exposure of each of its images, usually negative."""
-        delay_s = (self._cameras["time_us"] - self.time_us[self._cameras["frame"]]) * 1e-6
-        return {name: delay_s[self._cameras["channel"] == i] for i, name in enumerate(self.channels)}
+        """Channel -> (K,) seconds from the scan to the exposure of each of its images, usually negative.
+
+        Images and scans whose time is not known are left out.
+        """
+        scan_us, image_us = self.time_us[self._cameras["frame"]], self._cameras["time_us"]
+        known = (scan_us != NO_TIME) & (image_us != NO_TIME)
+        delay_s, channel = ((image_us - scan_us) * 1e-6)[known], self._cameras["channel"][known]
+        return {name: delay_s[channel == i] for i, name in enumerate(self.channels)}
+
+    def source(self, what: str) -> Path:
+        """The file that gives the log's ``times``, ``poses`` or ``calibration``, for messages; else its root."""
+        return self.root / self.sources[what] if what in self.sources else self.root
 
     def point_path(self, row: int) -> Path:
         """File of the scan's points."""
@@ -331,27 +404,52 @@ class LogIndex:
         scene = self.scene_of[row]
         return int(np.searchsorted(self.scene_of, scene)), int(np.searchsorted(self.scene_of, scene, "right"))
 
-    def _points(self, row: int, raw_intensity: bool) -> NDArray[np.float32]:
-        """(N, columns) float32 in x forward, y left, z up."""
-        path = self.point_path(row)
+    def file_points(self, row: int) -> NDArray[np.float32]:
+        """(N, columns of the card) float32 of a scan, as they stand in its file.
+
+        Raises:
+            InputError: the file is missing or wrong; the message names it.
+        """
+        card, key = self.card, self._frames["key"][row].decode()
         try:
-            points = read_points(path, len(self.card.columns))
+            return read_points(self.point_path(row), len(card.columns), format=card.point_format, key=key)
         except MissingFileError as error:
             if self.is_key[row]:
                 raise
             raise MissingFileError(
                 f"{error}; it is a sweep, prepare with {KEY_FRAMES_ONLY} to go without"
             ) from None
+
+    def file_labels(self, row: int, points: int) -> NDArray[np.uint32] | None:
+        """(N,) uint32 raw ids of a scan of so many points; None where it has no labels.
+
+        Raises:
+            InputError: the file is missing, wrong, or of another number of points.
+        """
+        path, key = self.label_path(row), self._frames["label_key"][row].decode()
+        return None if path is None else read_labels(path, points, key=key, **self.card.labels)
+
+    def instances(self, row: int, points: int) -> NDArray[np.uint32] | None:
+        """(N,) uint32 instance of each of so many points, 0 for none; None where the scan has no such file.
+
+        Raises:
+            InputError: the file is missing, wrong, or of another number of points.
+        """
+        place = Place(self._frames["instance_path"][row].decode(), self._frames["instance_key"][row].decode())
+        if not place.path:
+            return None
+        return read_labels(self.root / place.path, points, key=place.key, **self.card.instances)
+
+    def _points(self, row: int, raw_intensity: bool) -> NDArray[np.float32]:
+        """(N, columns) float32 in x forward, y left, z up."""
+        points = self.file_points(row)
         if not len(points):
-            _warn_of_empty_scan(path)
-        rotation = FILE_TO_LIDAR[self.card.axes][:3, :3].astype(np.float32)
-        points[:, :3] = points[:, :3] @ rotation.T
-        points[:, 3] = self.card.normalise_intensity(points[:, 3], keep_raw=raw_intensity)
-        return points
+            _warn_of_empty_scan(self.point_path(row))
+        return self.card.to_cloud(points, raw_intensity=raw_intensity)
 
     def _labels(self, row: int, points: int) -> NDArray[np.uint8] | None:
-        path = self.label_path(row)
-        return None if path is None else self.card.label_map[read_labels(path, points)]
+        raw = self.file_labels(row, points)
+        return None if raw is None else look_up(self.card.label_map, raw)
 
     def _camera_rows(self, row: int, channels: Sequence[str] | None) -> list[int]:
         """Rows of the camera table for one scan, in the asked order."""
@@ -373,12 +471,14 @@ class LogIndex:
         return Camera(
             token=table["token"][i].decode(),
             channel=self.channels[table["channel"][i]],
-            time_us=int(table["time_us"][i]),
+            time_us=_time(table["time_us"][i]),
             intrinsics=table["intrinsics"][i].reshape(3, 3).copy(),
             camera_to_ego=_matrix(table["camera_to_ego"][i]),
-            ego_to_world=_matrix(table["ego_to_world"][i]),
+            ego_to_world=_pose(table["ego_to_world"][i]),
             path=str(path),
             size=size,
+            model=table["model"][i].decode(),
+            distortion=tuple(table["distortion"][i].tolist()),
             image=read_image(path, size) if image else None,
         )
 
@@ -396,6 +496,14 @@ def _matrix(values: NDArray[np.float64]) -> Transform:
     return a_to_b
 
 
+def _pose(values: NDArray[np.float64]) -> Transform | None:
+    return None if np.isnan(values[0]) else _matrix(values)
+
+
+def _time(value: np.int64) -> int | None:
+    return None if value == NO_TIME else int(value)
+
+
 def _find_root(folder: Path, header: dict[str, Any], root: str | Path | None) -> Path:
     """The data folder: the given one, the recorded one, or the one at the same place relative to the index."""
     if root is not None:
@@ -409,13 +517,14 @@ def _find_root(folder: Path, header: dict[str, Any], root: str | Path | None) ->
             return place
     raise MissingFileError(
         f"{recorded}: the data folder of the index {folder} is no longer there; "
-        f"open the index with its new root, or prepare again with `{PREPARE} {folder}`"
+        f"open the index with its new root, or prepare again with "
+        f"`{prepare_command(folder, header['dataset'])}`"
     )
 
 
-def _reopen(folder: str, root: str, digest: str) -> LogIndex:
+def _reopen(folder: str, root: str, digest: str, card_digest: str) -> LogIndex:
     """What a loader process does to receive an index."""
     index = LogIndex(folder, root=root)
-    if index.hash != digest:
+    if (index.hash, index.card.hash) != (digest, card_digest):
         raise InputError(f"{folder}: the index was prepared anew while it was in use; start the run again")
     return index

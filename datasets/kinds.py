@@ -209,6 +209,7 @@ TIME_US = _whole(
 PIXELS = _whole(
     "a whole number of pixels that fits into 32 bits", -(2**31), 2**31 - 1, needed=False, absent=0
 )
+COUNT = _whole("a whole number of points, or null", -1, 2**31 - 1, needed=False, absent=-1)  # -1: not counted
 LABEL = _whole(
     "a whole number of 0 to 255, since labels of this schema are one byte, or left out", 0, 255, needed=False
 )

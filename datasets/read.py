@@ -1,4 +1,4 @@
-"""Point, label and image files into arrays; a file that cannot be right is one clear error."""
+"""Bytes and images of a log's files; a file that cannot be right is one clear error. Points: see ``formats``."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def read_bytes(path: str | Path) -> bytes:
         MissingFileError: there is no such file.
         InputError: it cannot be read.
     """
-    with _of_the_log(path):
+    with of_the_log(path):
         return Path(path).read_bytes()
 
 
 @contextmanager
-def _of_the_log(path: str | Path) -> Iterator[None]:
+def of_the_log(path: str | Path) -> Iterator[None]:
     """``reading`` with words for a file that the log's tables name."""
     try:
         with reading(path):
@@ -36,50 +36,6 @@ def _of_the_log(path: str | Path) -> Iterator[None]:
             f"{path}: this file is named in the log's tables but is not there; complete the download, "
             "or give the folder that holds it as the log's root"
         ) from None
-
-
-def read_points(path: str | Path, columns: int) -> NDArray[np.float32]:
-    """(N, columns) float32 rows of a headerless little-endian point file, in the file's axes; N may be 0.
-
-    Raises:
-        InputError: the file is missing, cut off, of another format, or holds NaN or infinity.
-    """
-    data = read_bytes(path)
-    if data.startswith((b"# .PCD", b"VERSION")):
-        raise InputError(
-            f"{path}: is a PCD file with a header; the schema's .pcd.bin holds bare float32 rows, convert it"
-        )
-    if len(data) % (4 * columns):
-        raise InputError(
-            f"{path}: {len(data)} bytes are not whole points of {columns} float32 ({4 * columns} bytes); "
-            "the file is cut off (copy it again) or has other columns than its card says (docs/own_data.md)"
-        )
-    points = np.frombuffer(data, dtype="<f4").reshape(-1, columns).astype(np.float32)
-    broken = int((~np.isfinite(points)).any(axis=1).sum())
-    if broken:
-        raise InputError(
-            f"{path}: {broken} of {len(points)} points hold NaN or infinity; "
-            "remove these rows (and their labels) or export the scan again"
-        )
-    return points
-
-
-def read_labels(path: str | Path, points: int) -> NDArray[np.uint8]:
-    """(N,) uint8 raw ids from a file of one unsigned byte a point; a card's ``label_map`` gives the train ids.
-
-    Args:
-        points: number of points of the scan.
-
-    Raises:
-        InputError: the file is missing or has another number of labels than ``points``.
-    """
-    raw = np.frombuffer(read_bytes(path), dtype=np.uint8)
-    if len(raw) != points:
-        raise InputError(
-            f"{path}: {len(raw)} labels for a scan of {points} points; one of the two files is cut off or belongs "
-            "to another version of the log, copy both again"
-        )
-    return raw
 
 
 def read_image(path: str | Path, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
@@ -108,7 +64,7 @@ def image_size(path: str | Path) -> tuple[int, int]:
     """
     from PIL import Image, UnidentifiedImageError
 
-    with _of_the_log(path), open(path, "rb") as file:
+    with of_the_log(path), open(path, "rb") as file:
         try:
             image = Image.open(file)  # reads the header alone
             return image.height, image.width

@@ -23,6 +23,7 @@ def select_rows(
     splits: Mapping[str, Sequence[str]],
     scene_of: NDArray[np.integer],
     is_key: NDArray[np.bool_],
+    split_of: NDArray[np.bytes_] | None = None,
     keys_only: bool = True,
 ) -> NDArray[np.int64]:
     """(R,) int64 rows, ascending and each once, of the scans that the terms of ``selection`` name together.
@@ -35,6 +36,7 @@ def select_rows(
         scenes: names in the log's order; ``scene_of`` (N,) holds positions in it, ascending.
         splits: split -> scene names; scenes that are not in the log are passed over.
         is_key: (N,) True for key frames.
+        split_of: (N,) split of each scan where the log gives one; these splits take the place of those of scenes.
         keys_only: leave out sweeps. A sweep belongs to the key frame after it (the last one's followers to the last).
 
     Raises:
@@ -50,10 +52,19 @@ def select_rows(
     chosen = np.zeros(len(scene_of), dtype=bool)
     for term in terms:
         named = np.zeros_like(chosen)
-        names, keys = _parse(term, scenes, splits)
-        for scene in names:
+        name, percent, keys = _parse(term)
+        mine = None if split_of is None or not name else split_of == name.encode()
+        if mine is not None and mine.any():
+            names = np.unique(scene_of[mine]).tolist()
+        else:
+            mine, names = None, _scenes_of(name, scenes, splits)
+        for scene in _thinned(names, percent, term):
             start, stop = np.searchsorted(scene_of, [scene, scene + 1])
-            named[start:stop] = _within_scene(is_key[start:stop], keys)
+            if mine is None:
+                named[start:stop] = _within_scene(is_key[start:stop], keys)
+            else:
+                among = mine[start:stop]
+                named[start:stop] = among & _within_scene(is_key[start:stop] & among, keys)
         if not named.any():
             raise InputError(
                 f"{term!r} selects no key frame of this log (scenes: {_shorten(scenes)}); "
@@ -63,35 +74,42 @@ def select_rows(
     return np.flatnonzero(chosen & is_key if keys_only else chosen)
 
 
-def _parse(term: str, scenes: Sequence[str], splits: Mapping[str, Sequence[str]]) -> tuple[list[int], slice]:
-    """Positions of the scenes and the slice of key frames that ``term`` means."""
+def _parse(term: str) -> tuple[str, str | None, slice]:
+    """Name, percentage, and slice of key frames of ``term``."""
     match = _TERM.match(term.strip())
-    if match is None:
+    if match is None or not (match["name"] or match["slice"]):
         raise InputError(
             f"{term!r} is no selection; write scene-0061, scene-0061[0:40:2], train or train@10%"
         )
-    name, percent = match["name"], match["percent"]
-    if name in splits:
-        wanted = set(splits[name])
-        names = [i for i, scene in enumerate(scenes) if scene in wanted]
-    elif name in scenes:
-        names = [scenes.index(name)]
-    elif not name and match["slice"]:
-        names = list(range(len(scenes)))
-    else:
-        raise InputError(
-            f"{name!r} is neither a split nor a scene of this log ({_shorten(scenes)}); "
-            f"{nearest_name(name, [*splits, *scenes] if len(scenes) < 50 else list(splits))}"
-        )
-    if percent is not None:
-        if not 0 < float(percent) <= 100:
-            raise InputError(f"{term!r}: the percentage must be above 0 and at most 100")
-        step = max(1, round(100 / float(percent)))
-        names = names[step - 1 :: step]  # the published rule counts scenes from 1
     bounds = [int(part) if part else None for part in (match["slice"] or ":").split(":")]
     if len(bounds) == 3 and bounds[2] == 0:
         raise InputError(f"{term!r}: the step of a slice cannot be 0; leave it out")
-    return names, slice(*bounds)
+    return match["name"], match["percent"], slice(*bounds)
+
+
+def _scenes_of(name: str, scenes: Sequence[str], splits: Mapping[str, Sequence[str]]) -> list[int]:
+    """Positions of the scenes that ``name`` means; all where it is empty."""
+    if name in splits:
+        wanted = set(splits[name])
+        return [i for i, scene in enumerate(scenes) if scene in wanted]
+    if name in scenes:
+        return [scenes.index(name)]
+    if not name:
+        return list(range(len(scenes)))
+    raise InputError(
+        f"{name!r} is neither a split nor a scene of this log ({_shorten(scenes)}); "
+        f"{nearest_name(name, [*splits, *scenes] if len(scenes) < 50 else list(splits))}"
+    )
+
+
+def _thinned(names: list[int], percent: str | None, term: str) -> list[int]:
+    """Every (100/P)-th of the scenes."""
+    if percent is None:
+        return names
+    if not 0 < float(percent) <= 100:
+        raise InputError(f"{term!r}: the percentage must be above 0 and at most 100")
+    step = max(1, round(100 / float(percent)))
+    return names[step - 1 :: step]  # the published rule counts scenes from 1
 
 
 def _within_scene(is_key: NDArray[np.bool_], keys: slice) -> NDArray[np.bool_]:

@@ -1,4 +1,4 @@
-"""The files of an index: numpy columns in Parquet tables beside a small ``index.json``."""
+"""The files of an index: numpy columns in Arrow files, mapped into memory, beside a small ``index.json``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,17 @@ from ..errors import InputError, MissingFileError
 from ..files.access import read_json, reading
 from ..files.writes import write_atomically
 
-SCHEMA = 1  # raise it when a column or key changes its meaning; older indices are then prepared again
+SCHEMA = 2  # raise it when a column or key changes its meaning; older indices are then prepared again
 TABLES = ("frames", "cameras", "boxes")
-PREPARE = "superflow prepare nuscenes --root ROOT --out"
-
-_PLACE = (
-    "schema",
-    "hash",
-    "root",
-    "root_from_index",
-)  # keys of index.json that say nothing about the content
+_FLAG = {b"superflow": b"bool"}  # of columns of bytes that are true or false
+_PLACE = ("schema", "hash", "root", "root_from_index")  # keys of index.json that are not of the content
 
 Columns = dict[str, NDArray[Any]]  # equally long; text as bytes (dtype S), matrices as (R, n) float64
+
+
+def prepare_command(folder: Path, dataset: str = "nuscenes") -> str:
+    """The command that makes the index in ``folder``, for messages."""
+    return f"superflow prepare {dataset} --root ROOT --out {folder}"
 
 
 def text_column(values: list[str]) -> NDArray[np.bytes_]:
@@ -36,8 +35,9 @@ def text_column(values: list[str]) -> NDArray[np.bytes_]:
 
 
 def content_hash(header: Mapping[str, Any], tables: Mapping[str, Columns]) -> str:
-    """sha256 over the header and every column; the Parquet version and the place of the data do not enter."""
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    """sha256 of the rows: every column, and what their codes mean; neither the card nor the place of the data enter."""
+    content = {key: value for key, value in header.items() if key not in (*_PLACE, "card", "card_hash")}
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tables):
         for key, column in sorted(tables[name].items()):
             digest.update(f"{name}.{key} {column.dtype.str} {column.shape}".encode())
@@ -51,18 +51,21 @@ def write_tables(
     """Write the index and return its hash. The old index stays until all new files are complete.
 
     Args:
-        header: what belongs to the content and enters the hash.
+        header: what the codes of the columns mean, and the card.
         place: where the data lie on this machine; written beside the header but not hashed.
         tables: columns of each of ``TABLES``.
     """
-    import pyarrow.parquet as parquet
+    from pyarrow import ipc
 
     digest = content_hash(header, tables)
     with ExitStack() as stack:  # files take their names in reverse order, index.json last
         index_file = stack.enter_context(write_atomically(folder / "index.json", "w"))
         for name in TABLES:
-            file = stack.enter_context(write_atomically(folder / f"{name}.parquet"))
-            parquet.write_table(_to_arrow(tables[name], digest), file, compression="zstd")
+            file = stack.enter_context(write_atomically(folder / f"{name}.arrow"))
+            batch = _to_arrow(tables[name], digest)
+            # uncompressed, and one batch: what is mapped into memory is the column itself
+            with ipc.new_file(file, batch.schema) as writer:
+                writer.write_batch(batch)
         json.dump({"schema": SCHEMA, "hash": digest, **place, **header}, index_file, indent=1)
     return digest
 
@@ -74,12 +77,12 @@ def read_header(folder: Path) -> dict[str, Any]:
         InputError: there is none, it is damaged or of another schema; the message gives the command to run.
     """
     path = folder / "index.json"
-    again = f"make it again with `{PREPARE} {folder}`"
+    again = f"make it again with `{prepare_command(folder)}`"
     try:
         header = read_json(path, again)
     except MissingFileError:
         raise MissingFileError(
-            f"{path}: there is no index here; make one with `{PREPARE} {folder}`"
+            f"{path}: there is no index here; make one with `{prepare_command(folder)}`"
         ) from None
     if "schema" not in header:
         raise InputError(f"{path}: is damaged, it has no 'schema'; {again}")
@@ -91,59 +94,74 @@ def read_header(folder: Path) -> dict[str, Any]:
 
 
 def read_columns(folder: Path, name: str, digest: str) -> Columns:
-    """Columns of one table of the index whose hash is ``digest``.
+    """Columns of one table of the index whose hash is ``digest``: views of the file, not to be written to.
+
+    Processes that open the same index share its pages, and only those that are looked at are read.
 
     Raises:
         InputError: the table is missing, damaged, or belongs to another index.
     """
     import pyarrow
-    import pyarrow.parquet as parquet
+    from pyarrow import ipc
 
-    path = folder / f"{name}.parquet"
-    again = f"make the index again with `{PREPARE} {folder}`"
+    path = folder / f"{name}.arrow"
+    again = f"make the index again with `{prepare_command(folder)}`"
     try:
-        with reading(path, again), open(path, "rb") as file:
-            table = parquet.read_table(file, use_threads=False)
+        with reading(path, again):
+            source = pyarrow.memory_map(str(path))
+        file = ipc.open_file(source)
+        if file.num_record_batches != 1:
+            raise pyarrow.ArrowInvalid(f"{file.num_record_batches} batches instead of 1")
+        batch = file.get_batch(0)
+        batch.validate(full=False)
     except pyarrow.ArrowException as error:
         raise InputError(f"{path}: is damaged ({str(error).splitlines()[0]}); {again}") from error
-    if (table.schema.metadata or {}).get(b"superflow_index") != digest.encode():
+    if (batch.schema.metadata or {}).get(b"superflow_index") != digest.encode():
         raise InputError(f"{path}: belongs to another index than index.json beside it; {again}")
-    return {key: _to_numpy(table.column(key)) for key in table.column_names}
+    return {field.name: _to_numpy(field, column) for field, column in zip(batch.schema, batch.columns)}
 
 
 def is_intact(folder: Path) -> bool:
     """Whether the content of the index on disk is the one that its hash was made of."""
     header = read_header(folder)
-    content = {key: value for key, value in header.items() if key not in _PLACE}
     tables = {name: read_columns(folder, name, header["hash"]) for name in TABLES}
-    return content_hash(content, tables) == header["hash"]
+    return content_hash(header, tables) == header["hash"]
 
 
 def _to_arrow(columns: Columns, digest: str) -> Any:
     import pyarrow
 
-    arrays = {}
-    for key, column in columns.items():
+    arrays = []
+    for column in columns.values():
+        column = np.ascontiguousarray(column)
         if column.dtype.kind == "S":
-            arrays[key] = pyarrow.array([value.decode() for value in column.tolist()], type=pyarrow.string())
+            kind = pyarrow.binary(column.dtype.itemsize)
+            arrays.append(pyarrow.Array.from_buffers(kind, len(column), [None, pyarrow.py_buffer(column)]))
+        elif column.dtype.kind == "b":  # Arrow packs bits, which no array can look at
+            arrays.append(pyarrow.array(column.view(np.uint8)))
         elif column.ndim == 2:
-            flat = pyarrow.array(np.ascontiguousarray(column).reshape(-1))
-            arrays[key] = pyarrow.FixedSizeListArray.from_arrays(flat, column.shape[1])
+            flat = pyarrow.array(column.reshape(-1))
+            arrays.append(pyarrow.FixedSizeListArray.from_arrays(flat, column.shape[1]))
         else:
-            arrays[key] = pyarrow.array(column)
-    return pyarrow.table(arrays).replace_schema_metadata({b"superflow_index": digest.encode()})
+            arrays.append(pyarrow.array(column))
+    metadata = {b"superflow_index": digest.encode()}
+    fields = [
+        pyarrow.field(name, array.type, metadata=_FLAG if columns[name].dtype.kind == "b" else None)
+        for name, array in zip(columns, arrays)
+    ]
+    return pyarrow.RecordBatch.from_arrays(arrays, schema=pyarrow.schema(fields, metadata))
 
 
-def _to_numpy(column: Any) -> NDArray[Any]:
+def _to_numpy(field: Any, column: Any) -> NDArray[Any]:
+    """The column as a view of its file."""
     import pyarrow
 
-    array = column.combine_chunks()
-    if isinstance(array, pyarrow.ChunkedArray):  # a table without rows
-        array = (
-            pyarrow.concat_arrays(array.chunks) if array.num_chunks else pyarrow.array([], type=column.type)
-        )
-    if pyarrow.types.is_string(array.type):
-        return text_column(array.to_pylist())
-    if pyarrow.types.is_fixed_size_list(array.type):
-        return array.flatten().to_numpy(zero_copy_only=False).reshape(-1, array.type.list_size).copy()
-    return array.to_numpy(zero_copy_only=False).copy()
+    if pyarrow.types.is_fixed_size_binary(column.type):
+        width = column.type.byte_width
+        data = column.buffers()[1]
+        return np.frombuffer(data if len(column) else b"", dtype=f"S{width}", count=len(column))
+    if pyarrow.types.is_fixed_size_list(column.type):
+        values = column.flatten().to_numpy(zero_copy_only=True)
+        return values.reshape(-1, column.type.list_size)
+    values = column.to_numpy(zero_copy_only=True)
+    return values.view(np.bool_) if _FLAG.items() <= (field.metadata or {}).items() else values

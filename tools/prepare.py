@@ -1,6 +1,7 @@
 """Prepare a driving log: its index, the regions of its images, and what a teacher sees in them.
 
     superflow prepare nuscenes --root data/nuscenes --out prepared/nuscenes --version v1.0-mini
+    superflow prepare semantickitti --root data/kitti --out prepared/kitti --check
     superflow prepare nuscenes --root my_log --out prepared/my_log --check
     superflow prepare nuscenes --root huge_log --out prepared/huge_log --check --sample 500
     superflow prepare superpixels --index prepared/my_log --provider slic --workers 8 --quality
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from superflow.datasets.sets import DATASETS
 from superflow.errors import InputError
 from superflow.files.writes import write_atomically
 from superflow.tools.command import run_command
@@ -40,27 +42,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     kinds = parser.add_subparsers(dest="kind", required=True)
 
-    log = kinds.add_parser("nuscenes", help="index a log in nuScenes schema (docs/own_data.md)")
-    log.add_argument(
-        "--root", type=Path, required=True, help="folder that holds samples/, sweeps/ and v1.0-*/"
-    )
-    log.add_argument("--out", type=Path, required=True, help="folder of the index")
-    add_log_arguments(log)
-    log.add_argument(
-        "--check", action="store_true", help="read everything; report and pictures go to OUT/check"
-    )
-    log.add_argument(
-        "--sample",
-        type=int,
-        metavar="N",
-        help="with --check: read only N key frames, spread over the scenes, and the sweep before each",
-    )
-    log.add_argument(
-        "--workers", type=int, default=_cores(), help="processes for --check (default: all cores)"
-    )
+    for name in DATASETS:
+        _add_dataset(kinds, name)
 
     maps = kinds.add_parser("superpixels", help="cut the images of an index into regions")
-    maps.add_argument("--index", type=Path, required=True, help="folder that `prepare nuscenes` wrote")
+    maps.add_argument(
+        "--index", type=Path, required=True, help="folder that `superflow prepare DATASET` wrote"
+    )
     maps.add_argument("--out", type=Path, help="folder of the maps; default: INDEX/superpixels/PROVIDER")
     maps.add_argument("--provider", default="slic", help="how regions are made (default: slic)")
     maps.add_argument("--frames", nargs="+", metavar="TERM", help="only these splits, scenes or scene[a:b]")
@@ -80,7 +68,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     features = kinds.add_parser(
         "features", help="cache a frozen teacher's features of the images of an index"
     )
-    features.add_argument("--index", type=Path, required=True, help="folder that `prepare nuscenes` wrote")
+    features.add_argument(
+        "--index", type=Path, required=True, help="folder that `superflow prepare DATASET` wrote"
+    )
     features.add_argument("--out", type=Path, help="folder of the cache; default: INDEX/features/TEACHER")
     features.add_argument(
         "--teacher", default="efficientnet_lite0", help="a teacher's name (default: %(default)s)"
@@ -104,7 +94,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     features.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
 
     tokens = kinds.add_parser("tokens", help="list the labelled frames of a k %% experiment")
-    tokens.add_argument("--index", type=Path, required=True, help="folder that `prepare nuscenes` wrote")
+    tokens.add_argument(
+        "--index", type=Path, required=True, help="folder that `superflow prepare DATASET` wrote"
+    )
     tokens.add_argument("--out", type=Path, required=True, help="text file to write, one token a line")
     tokens.add_argument("--percent", type=float, required=True, help="k; 100 / k must be a whole number")
     tokens.add_argument(
@@ -119,15 +111,38 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
+def _add_dataset(kinds: Any, name: str) -> None:
+    what = (
+        "a log in nuScenes schema (docs/own_data.md)" if name == "nuscenes" else f"{name} (docs/datasets.md)"
+    )
+    log = kinds.add_parser(name, help=f"index {what}")
+    log.add_argument("--root", type=Path, required=True, help="folder of the data")
+    log.add_argument("--out", type=Path, required=True, help="folder of the index")
+    add_log_arguments(log)
+    log.add_argument("--label-set", default="", metavar="NAME", help="classes: one of the card's label sets")
+    log.add_argument(
+        "--check", action="store_true", help="read everything; report and pictures go to OUT/check"
+    )
+    log.add_argument(
+        "--sample",
+        type=int,
+        metavar="N",
+        help="with --check: read only N key frames, spread over the scenes, and the sweep before each",
+    )
+    log.add_argument(
+        "--workers", type=int, default=_cores(), help="processes for --check (default: all cores)"
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """0 when all is well, 1 when --check found something wrong, 2 when the input cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     args = parse_args(argv)
-    return run_command("superflow prepare", lambda: _JOBS[args.kind](args))
+    return run_command("superflow prepare", lambda: _JOBS.get(args.kind, _dataset)(args))
 
 
-def _nuscenes(args: argparse.Namespace) -> int:
-    from superflow.datasets.nuscenes import write_index
+def _dataset(args: argparse.Namespace) -> int:
+    from superflow.datasets.sets import prepare
 
     if args.sample is not None and not args.check:
         raise InputError("--sample says how much --check reads; give --check with it")
@@ -135,7 +150,9 @@ def _nuscenes(args: argparse.Namespace) -> int:
         raise InputError(f"--sample {args.sample} reads nothing; give at least 1")
     reading = log_options(args)
     with progress_bar() as progress:
-        index = write_index(args.root, args.out, **reading, progress=progress)
+        index = prepare(
+            args.kind, args.root, args.out, label_set=args.label_set, **reading, progress=progress
+        )
     print(
         f"{index!r}\n{args.out / 'index.json'}: {'real data' if index.card.real else 'made data'}, hash {index.hash}"
     )
@@ -225,7 +242,7 @@ def _tokens(args: argparse.Namespace) -> int:
     return 0
 
 
-_JOBS = {"nuscenes": _nuscenes, "superpixels": _superpixels, "features": _features, "tokens": _tokens}
+_JOBS = {"superpixels": _superpixels, "features": _features, "tokens": _tokens}
 
 
 def _options(pairs: list[str], provider: str) -> dict[str, Any]:

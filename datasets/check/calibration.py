@@ -227,7 +227,7 @@ def _is_identity(mount: Mount) -> bool:
 
 
 def _table(index: LogIndex) -> str:
-    return str(index.root / index.version / "calibrated_sensor.json")
+    return str(index.source("calibration"))
 
 
 _REMARKS: tuple[tuple[Callable[[Mount], bool], str], ...] = (  # may be right, so they are told and no more

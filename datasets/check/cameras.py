@@ -126,7 +126,7 @@ def _without_points(
             yield Problem(
                 "no points on images",
                 channel,
-                f"{index.root / index.version / 'calibrated_sensor.json'}: no LiDAR point falls on any image of "
+                f"{index.source('calibration')}: no LiDAR point falls on any image of "
                 f"{channel} ({len(judged[channel])} were read); {describe_mount(mounts[channel])}; look at its "
                 "rotation and translation (camera to vehicle, w x y z; camera frame x right, y down, z forward), "
                 "camera_intrinsic and poses",
@@ -191,4 +191,4 @@ def _two_alike(index: LogIndex, images: dict[str, NDArray[np.void]]) -> Iterator
 
 
 def _files(index: LogIndex) -> str:
-    return str(index.root / index.version / "sample_data.json")
+    return str(index.source("times"))

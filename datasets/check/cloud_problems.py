@@ -64,7 +64,7 @@ def judge_clouds(index: LogIndex, clouds: NDArray[np.void], report: Report) -> b
     if not wrong:
         report.add(_one_for_all(index, clouds), first=True)
         report.add(_far_points(index, clouds))
-        report.notes += _notes(clouds)
+        report.notes += _notes(clouds, index.card.has_intensity)
     return not wrong
 
 
@@ -150,7 +150,7 @@ def _far_points(index: LogIndex, clouds: NDArray[np.void]) -> Iterator[Problem]:
         )
 
 
-def _notes(clouds: NDArray[np.void]) -> Iterator[str]:
+def _notes(clouds: NDArray[np.void], has_intensity: bool) -> Iterator[str]:
     share = clouds["origin"].mean()
     if share > _NOTED:
         yield (
@@ -170,5 +170,5 @@ def _notes(clouds: NDArray[np.void]) -> Iterator[str]:
     if abs(height) > 20:
         yield f"half of the points lie {'above' if height > 0 else 'below'} {height:.0f} m: z must point up, [m]"
     low, high = clouds["intensity"][:, 0].min(), clouds["intensity"][:, 4].max()
-    if low == high:
+    if low == high and has_intensity:
         yield f"every point has intensity {low:g}: nothing can be learned from that column"

@@ -20,7 +20,7 @@ def describe_labels(
     if not total:
         return
     card = index.card
-    train = card.label_map[:256]
+    train = card.label_map
     for train_id, name in [*enumerate(card.classes), (IGNORE_LABEL, "(ignored)")]:
         mine = train == train_id
         points = int(raw_labels[mine].sum())
@@ -29,7 +29,8 @@ def describe_labels(
             {"class": name, "points": points, "share": round(points / total, 6), "frames": frames}
         )
     report.categories = {
-        card.categories.get(raw, f"id {raw}"): int(count) for raw, count in enumerate(raw_labels) if count
+        card.categories.get(raw, f"id {raw}"): int(raw_labels[raw])
+        for raw in np.flatnonzero(raw_labels).tolist()
     }
     unknown = [raw for raw in np.flatnonzero(raw_labels).tolist() if raw not in card.categories]
     if unknown:
@@ -39,6 +40,9 @@ def describe_labels(
 def describe_intensity(index: LogIndex, report: Report, low: float, high: float) -> None:
     """The range of the file's intensities, and a note where the card's rule does not fit it."""
     if not np.isfinite([low, high]).all():
+        return
+    if index.card.intensity_rule != "linear":
+        report.intensity = {"smallest": low, "largest": high, "rule": index.card.intensity_rule}
         return
     scale = index.card.intensity_max
     report.intensity = {"smallest": low, "largest": high, "becomes_1": scale}

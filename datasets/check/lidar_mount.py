@@ -22,7 +22,7 @@ def judge_lidar_mount(index: LogIndex, ground_m: float | None, report: Report) -
     mounts = [index.frame(row, points=False, cameras=()).lidar_to_ego for row in rows.tolist()]
     distance = max((float(np.linalg.norm(mount[:3, 3])) for mount in mounts), default=0.0)
     if distance > REACH_M:
-        table = index.root / index.version / "calibrated_sensor.json"
+        table = index.source("calibration")
         message = (
             f"{table}: the LiDAR is mounted {distance:,.0f} m from the vehicle's origin; translation must be in "
             "metres, from the sensor to the vehicle"

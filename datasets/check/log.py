@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...progress import Progress, silent
+from ..formats import UNKNOWN_ID
 from ..index import LogIndex
 from ..overlay import Project
-from ..store import PREPARE, TABLES, is_intact, read_columns
+from ...progress import Progress, silent
+from ..store import TABLES, is_intact, prepare_command, read_columns
 from .calibration import judge_calibration, read_mounts
 from .cameras import IMAGE, judge_cameras
 from .cloud_problems import ground_height, judge_clouds
@@ -71,7 +72,7 @@ def check_log(
 class _Found:
     """What the scans hold, put together."""
 
-    raw_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))
+    raw_labels: NDArray[np.int64] = field(default_factory=lambda: np.zeros(UNKNOWN_ID + 1, np.int64))
     frames_with: NDArray[np.int64] = field(default_factory=lambda: np.zeros(256, np.int64))  # by train id
     low: float = np.inf
     high: float = -np.inf
@@ -84,8 +85,9 @@ class _Found:
             self.clouds.append(scan.cloud)
         self.images.append(scan.images)
         if scan.raw_labels is not None:
-            self.raw_labels += scan.raw_labels
-            self.frames_with[np.unique(index.card.label_map[np.flatnonzero(scan.raw_labels)])] += 1
+            ids, counts = scan.raw_labels.T
+            self.raw_labels[ids] += counts
+            self.frames_with[np.unique(index.card.label_map[ids])] += 1
 
 
 def _judge_content(index: LogIndex, report: Report, found: _Found) -> None:
@@ -114,6 +116,8 @@ def _open_report(index: LogIndex) -> Report:
             "root": str(index.root),
             "version": index.version,
             "hash": index.hash,
+            "card_hash": index.card.hash,
+            "variant": index.variant,
         },
         counts={
             "scenes": len(index.scenes),
@@ -130,19 +134,27 @@ def _open_report(index: LogIndex) -> Report:
 def _changed_tables(index: LogIndex) -> Iterator[Problem]:
     """The tables on disk are those that the hash was made of; no two files, tokens or cameras are shared."""
     if not is_intact(index.folder):
-        message = f"{index.folder}: the tables are not those that were written; run `{PREPARE} {index.folder}` again"
+        message = f"{index.folder}: the tables are not those that were written; run "
+        message += f"`{prepare_command(index.folder, index.dataset)}` again"
         yield Problem("index", str(index.folder), message)
     for name in ("token", "path"):
         for table in TABLES[:2]:
-            column = read_columns(index.folder, table, index.hash)[name].tolist()
-            twice = [value.decode() for value, count in Counter(column).items() if count > 1]
+            columns = read_columns(index.folder, table, index.hash)
+            column = columns[name].tolist()
+            if name == "path" and columns["key"].any():  # parts of a file share its path
+                column = list(zip(column, columns["key"].tolist()))
+            twice = [_text(value) for value, count in Counter(column).items() if count > 1]
             if twice:
                 yield Problem(
                     f"shared {name}",
                     twice[0],
-                    f"{index.root / index.version / 'sample_data.json'}: {len(twice)} {name}s of {table} occur "
+                    f"{index.source('times')}: {len(twice)} {name}s of {table} occur "
                     f"more than once (first: {twice[0]}); give every scan and image its own",
                 )
+
+
+def _text(value: bytes | tuple[bytes, bytes]) -> str:
+    return value.decode() if isinstance(value, bytes) else b" ".join(value).decode()
 
 
 def _read_all(index: LogIndex, rows: NDArray[np.int64], workers: int, project: Project) -> Iterator[Scan]:

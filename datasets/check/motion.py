@@ -19,6 +19,12 @@ _STEP_M = 0.3  # steps from which the direction of travel is seen
 
 def judge_times(index: LogIndex, report: Report) -> None:
     """Gaps between scans of a scene, and cameras that are far from their scan in time."""
+    if not index.has_times:
+        report.notes.append(
+            "the log does not know the times of all scans: neighbours are counted, not "
+            "timed, and there are no dense clouds"
+        )
+        return
     for number, scene in enumerate(index.scenes):
         rows = np.flatnonzero(index.scene_of == number)
         keys = rows[index.is_key[rows]]
@@ -58,20 +64,28 @@ def _far_future(index: LogIndex, row: int) -> Problem:
     return Problem(
         "time",
         token,
-        f"{index.root / index.version / 'sample_data.json'}: the timestamp {time} of {token} lies after the year 5000; "
+        f"{index.source('times')}: the timestamp {time} of {token} lies after the year 5000; "
         "times are in microseconds, convert nanoseconds",
     )
 
 
 def judge_poses(index: LogIndex, report: Report) -> None:
     """Ego motion between scans of a scene must be one that a vehicle can make."""
-    report.add(_jumps(index))
+    if not index.has_poses:
+        report.notes.append(
+            "the log does not know the poses of all scans: no dense clouds, world cells or votes over time"
+        )
+        return
+    if index.has_times:
+        report.add(_jumps(index))
     report.notes += _standing(index)
     report.notes += _sideways(index)
 
 
 def moves(index: LogIndex) -> bool:
-    """Whether the vehicle is ever more than a metre from where it was at the start of the scene."""
+    """Whether the vehicle is ever more than a metre from where it was at the start of the scene; no if nobody knows."""
+    if not index.has_poses:
+        return False
     positions = index.ego_positions()
     first = np.searchsorted(index.scene_of, index.scene_of)
     return bool((np.linalg.norm(positions - positions[first], axis=1) > 1.0).any())
@@ -86,7 +100,7 @@ def _jumps(index: LogIndex) -> Iterator[Problem]:
         yield Problem(
             "pose",
             token,
-            f"{index.root / index.version / 'ego_pose.json'}: in {scene} the vehicle jumps {metres[i]:.1f} m in "
+            f"{index.source('poses')}: in {scene} the vehicle jumps {metres[i]:.1f} m in "
             f"{seconds[i]:.3f} s before the scan {token}; mend the poses or cut the scene there",
         )
 

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, MissingFileError
+from ..formats import UNKNOWN_ID
 from ..frame import Frame
-from ..index import FILE_TO_LIDAR, LogIndex
+from ..index import LogIndex
 from ..overlay import Project
-from ..read import read_image, read_labels, read_points
+from ..read import read_image
 from .cameras import IMAGE, measure_image, measure_points
 from .cloud_problems import scan_problems
 from .clouds import measure_cloud
@@ -29,7 +30,7 @@ class Scan:
     intensity: tuple[float, float]  # smallest and largest raw value; infinite without points
     cloud: NDArray[np.void] | None  # record of CLOUD; None where points are absent or cannot be coordinates
     images: NDArray[np.void]  # (K,) of IMAGE
-    raw_labels: NDArray[np.int64] | None  # (256,) points of each raw id
+    raw_labels: NDArray[np.int64] | None  # (K, 2) raw ids that occur, and points of each
     problems: tuple[Problem, ...]
 
 
@@ -43,16 +44,20 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
     read = _read_cloud(index, row, problems)
     points = np.empty((0, len(index.card.columns)), np.float32) if read is None else read
     cloud, some = None, np.empty((0, 3), np.float32)
-    to_lidar = FILE_TO_LIDAR[index.card.axes][:3, :3]
+    to_lidar = index.card.file_to_lidar[:3, :3]
     low, high = np.inf, -np.inf
     if len(points):
-        low, high = float(points[:, 3].min()), float(points[:, 3].max())
+        points = index.card.ordered(points)
+        points[:, :3] += (index.card.file_to_lidar[:3, 3] @ to_lidar).astype(np.float32)
         path = index.point_path(row)
+        if index.card.has_intensity:
+            low, high = float(points[:, 3].min()), float(points[:, 3].max())
         if low < 0:
             # whole points of another width put coordinates into this column, and those have both signs
             problems.append(_wrong_columns(index, path, low, high))
         else:
-            cloud, some = measure_cloud(row, points, to_lidar, (low, high))
+            spread = (low, high) if index.card.has_intensity else (0.0, 0.0)
+            cloud, some = measure_cloud(row, points, to_lidar, spread)
             problems += scan_problems(path, cloud)
     raw_labels = _read_raw_labels(index, row, None if read is None else len(points), problems)
     frame = index.frame(row, points=False, images=False, labels=False)
@@ -75,7 +80,7 @@ def _read_cloud(index: LogIndex, row: int, problems: list[Problem]) -> NDArray[n
     """(N, columns) as in the file; None where it cannot be read."""
     path = index.point_path(row)
     try:
-        points = read_points(path, len(index.card.columns))
+        points = index.file_points(row)
     except InputError as error:
         problems.append(_said(error, "points", str(path)))
         return None
@@ -89,15 +94,22 @@ def _read_cloud(index: LogIndex, row: int, problems: list[Problem]) -> NDArray[n
 def _read_raw_labels(
     index: LogIndex, row: int, points: int | None, problems: list[Problem]
 ) -> NDArray[np.int64] | None:
-    """(256,) points of each raw id; None without labels, or where they belong to points that cannot be read."""
+    """(K, 2) raw ids and points of each; None without labels, or where they belong to points that cannot be read."""
     path = index.label_path(row)
     if path is None or (points is None and path.is_file()):
         return None
     try:
-        return np.bincount(read_labels(path, points or 0), minlength=256)
+        raw = index.file_labels(row, points or 0)
     except InputError as error:
         problems.append(_said(error, "labels", str(path)))
         return None
+    if raw is None:
+        return None
+    if len(raw) and raw.max() > UNKNOWN_ID:
+        raw = np.minimum(raw, UNKNOWN_ID)
+    counts = np.bincount(raw)
+    ids = np.flatnonzero(counts)
+    return np.column_stack([ids, counts[ids]])
 
 
 def _read_images(

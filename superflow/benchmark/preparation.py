@@ -1,6 +1,6 @@
 """Everything that training reads, made from a log once: index, teacher features, superpixels, under one folder.
 
-PREPARED/                        the index (index.json, frames.parquet, ...)
+PREPARED/                        the index (index.json, frames.arrow, ...)
 PREPARED/features/TEACHER/       cached teacher features
 PREPARED/superpixels/PROVIDER/   superpixel maps
 """

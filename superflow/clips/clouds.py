@@ -84,6 +84,8 @@ class ClipClouds:
         keep_frames: int,
     ) -> None:
         check_viewpoint(viewpoint_m, max_points)
+        if sweeps or sweeps_after:
+            index.require("a dense cloud of several scans", "set sweeps=0", times=True, poses=True)
         self.index = index
         self.sweeps, self.sweeps_after = sweeps, sweeps_after
         self.merging: dict[str, Any] = {"max_age_s": max_sweep_age_s, "drop_moving": drop_moving}

@@ -114,6 +114,7 @@ class PretrainDataset:
         self.cameras_per_clip = cameras_per_clip
         self.region, self.cell_m = region, cell_m
         if region == "world_cell":
+            self.index.require("a region of the world", 'set region="superpixel"', poses=True)
             self.region_scope = "clip"  # the same key in another scene is another place
         elif superpixels is None:
             raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')

@@ -57,6 +57,7 @@ class ClipTimes:
         self._unit, self._tolerance_s = unit, tolerance_s
         self._interval_s = index.key_interval_s(self._rows if unit == "seconds" else None)
         self._interval_of_scene: dict[int, float] = {}
+        self._step = 1.0 if index.has_times else index.key_step()
         self._warn_if_alone()
 
     def rows(self, row: int) -> dict[int, int]:
@@ -84,10 +85,20 @@ class ClipTimes:
             if tolerance_s is None:
                 tolerance_s = JITTER * max(0.5 * self._interval_s, self._interval_s - abs(asked))
             return self._index.neighbour_at(row, asked, tolerance_s=tolerance_s, among=self._rows)
+        if not self._index.has_times:
+            return self._counted(row, int(asked))
         usual_s = self._usual_s(row)
         tolerance_s = 0.5 * usual_s if self._tolerance_s is None else self._tolerance_s
         other = self._index.neighbour(row, int(asked), max_gap_s=abs(asked) * usual_s + tolerance_s)
         return other if other in self._chosen else None
+
+    def _counted(self, row: int, asked: int) -> int | None:
+        """``_at`` where only the order of the scans is known: one that lies behind a hole in it is no neighbour."""
+        other = self._index.neighbour(row, asked)
+        if other is None or other not in self._chosen:
+            return None
+        steps = abs(int(self._index.order[other] - self._index.order[row]))
+        return other if steps <= (abs(asked) + 0.5) * self._step else None
 
     def _usual_s(self, row: int) -> float:
         """Usual time between key frames in the row's scene, or in the log where the scene is too short to tell."""

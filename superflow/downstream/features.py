@@ -210,4 +210,5 @@ def read_scan(index: Any, row: int, *, labels: bool = True) -> Scan:
         of_points = torch.full((len(points),), IGNORE_LABEL, dtype=torch.int64)
     else:
         of_points = torch.from_numpy(frame.labels.astype(np.int64))
-    return Scan(points, of_points, frame.lidar_to_world, source_of(index, row))
+    lidar_to_world = None if frame.ego_to_world is None else frame.lidar_to_world
+    return Scan(points, of_points, lidar_to_world, source_of(index, row))

@@ -101,6 +101,7 @@ def evaluate_voting(
         InputError: a variant uses ``tracks`` and the log has no boxes, or no point of ``rows`` has a label.
         ValueError: an evaluated row is also among ``labelled_rows``.
     """
+    index.require("voting over time", "test without --vote", poses=True)
     rows, banned = [int(row) for row in rows], {int(row) for row in labelled_rows}
     if banned & set(rows):
         raise ValueError(
@@ -165,6 +166,7 @@ def write_pseudo_labels(
         InputError: one of ``rows`` or of ``labelled_rows`` is an evaluation frame, or the log has no boxes although
             ``options.tracks`` is set.
     """
+    index.require("voting over time", "train without pseudo-labels", poses=True)
     folder, rows = Path(folder), [int(row) for row in rows]
     check_place(folder)
     evaluated, labelled = {int(row) for row in evaluation_rows}, {int(row) for row in labelled_rows}

@@ -119,7 +119,11 @@ def test_own_card(tmp_path):
         ("licence: ours", "", "farm.yaml: the key 'licence' is missing"),
         ("licence: ours", "licence: ours\nlicense: x", "unknown key 'license'; did you mean 'licence'"),
         ("forward-left-up", "upside-down", "axes, one of forward-left-up, right-forward-up"),
-        ("[x, y, z, intensity]", "[x, y, z]", "columns that start with x, y, z, intensity"),
+        (
+            "[x, y, z, intensity]",
+            "[x, y, z]",
+            "points has columns x, y, z but the rule of intensity is linear",
+        ),
         (
             "categories: [cow, sheep]",
             "categories: [cow, seep]",
@@ -136,14 +140,14 @@ def test_own_card(tmp_path):
         ("categories: [cow, sheep]", "categories: cow", "categories of class 'animal' are 'cow'; .* a list"),
         ("name: animal, ", "", "entry 0 of classes is .* and has no name"),
         ("{raw_max: 1}", "255", "intensity is 255; it must be keys and values, as in {raw_max: 255}"),
-        ("{raw_max: 1}", "{max: 255}", "intensity needs raw_max, .* it is {'max': 255}"),
+        ("{raw_max: 1}", "{max: 255}", "unknown key 'max' in intensity; did you mean 'raw_max'"),
         ("{raw_max: 1}", "{raw_max: 0}", "intensity needs raw_max, the value above 0"),
         (
             "{columns: [x, y, z, intensity], axes: forward-left-up}",
             "[x, y, z]",
             "points is .* as in {columns",
         ),
-        ("[x, y, z, intensity]", "4", "columns that start with x, y, z, intensity"),
+        ("[x, y, z, intensity]", "4", "points needs columns that hold x, y, z"),
         (
             "{3: cow, 700: sheep, 5: tree}",
             "{cow: 3, sheep: 700}",

@@ -8,8 +8,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as parquet
+import pyarrow
 import pytest
+from pyarrow import feather
 
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
@@ -327,10 +328,10 @@ def set_schema(folder):
 
 
 def swap_table(folder):
-    table = parquet.read_table(folder / "frames.parquet")
-    parquet.write_table(
-        table.replace_schema_metadata({b"superflow_index": b"other"}), folder / "frames.parquet"
-    )
+    table = feather.read_table(folder / "frames.arrow", memory_map=False)
+    table = table.replace_schema_metadata({b"superflow_index": b"other"})
+    with pyarrow.ipc.new_file(str(folder / "frames.arrow"), table.schema) as writer:
+        writer.write_table(table)
 
 
 @pytest.mark.parametrize(
@@ -338,7 +339,7 @@ def swap_table(folder):
     [
         (
             set_schema,
-            r"index.json: the index has schema 99 but this version reads schema 1; make it again with `superflow",
+            r"index.json: the index has schema 99 but this version reads schema 2; make it again with `superflow",
         ),
         (
             lambda f: (f / "index.json").unlink(),
@@ -349,11 +350,11 @@ def swap_table(folder):
             r"index.json: is no valid JSON .*; make it again with",
         ),
         (
-            lambda f: (f / "cameras.parquet").unlink(),
-            r"cameras.parquet: there is no such file; make the index again with",
+            lambda f: (f / "cameras.arrow").unlink(),
+            r"cameras.arrow: there is no such file; make the index again with",
         ),
-        (lambda f: (f / "frames.parquet").write_bytes(b"PAR1 no"), r"frames.parquet: is damaged"),
-        (swap_table, r"frames.parquet: belongs to another index than index.json beside it"),
+        (lambda f: (f / "frames.arrow").write_bytes(b"ARROW1 no"), r"frames.arrow: is damaged"),
+        (swap_table, r"frames.arrow: belongs to another index than index.json beside it"),
     ],
 )
 def test_damaged_indices_are_named(small_index, tmp_path, change, message):

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superflow.datasets.card import DatasetCard
-from superflow.datasets.log_card import choose_card
 from superflow.datasets.nuscenes import write_index
-from superflow.datasets.nuscenes_tables import read_log
-from superflow.datasets.tables import silent
+from superflow.datasets.nuscenes.log import read_log
+from superflow.datasets.nuscenes.log_card import choose_card
+from superflow.progress import silent
 from superflow.errors import InputError
 
 KEYS = ("name", "real", "licence", "source", "sensor", "splits", "intensity", "card")

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from superflow.datasets import read
-from superflow.datasets.read import image_size, read_image, read_labels, read_points
+from superflow.datasets.formats import read_labels, read_points
+from superflow.datasets.read import image_size, read_image
 from superflow.errors import InputError, MissingFileError
 
 

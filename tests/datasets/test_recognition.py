@@ -7,10 +7,15 @@ import json
 import pytest
 
 from superflow.datasets import card as card_module
-from superflow.datasets import recognition
 from superflow.datasets.card import card_names, load_card
-from superflow.datasets.nuscenes import write_index
-from superflow.datasets.recognition import TABLE, card_facts, read_card_facts, recognise_card, write_table
+from superflow.datasets.nuscenes import recognition, write_index
+from superflow.datasets.nuscenes.recognition import (
+    TABLE,
+    card_facts,
+    read_card_facts,
+    recognise_card,
+    write_table,
+)
 from superflow.errors import InputError
 
 NUSCENES_LOG = "n015-2018-07-24-11-22-45+0800"
@@ -61,7 +66,7 @@ def test_the_table_is_that_of_the_cards():
         facts.name: {"recognise": facts.recognise, "categories": sorted(facts.categories)}
         for facts in read_card_facts()
     }
-    assert stored == from_cards, "run: python -m superflow.datasets.recognition"
+    assert stored == from_cards, "run: python -m superflow.datasets.nuscenes.recognition"
 
 
 @pytest.fixture
@@ -109,7 +114,7 @@ def test_a_table_that_is_out_of_date_is_not_believed(tmp_path, parsed):
     current = tmp_path / "current.json"
     write_table(current)
     assert json.loads(current.read_text()) == json.loads(TABLE.read_text()), (
-        "run: python -m superflow.datasets.recognition"
+        "run: python -m superflow.datasets.nuscenes.recognition"
     )
     parsed.clear()
     assert card_facts(current) == card_facts(tmp_path / "none.json") == read_card_facts()

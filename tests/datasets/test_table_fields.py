@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_fuzz import ODD_TEXT, ODD_VALUES, attempt
 
-from superflow.datasets import kinds, typed_tables
+from superflow.datasets import kinds
 from superflow.datasets.kinds import Kind, shorten
-from superflow.datasets.nuscenes import write_index
-from superflow.datasets.nuscenes_schema import TABLES
-from superflow.datasets.typed_tables import Only, read_table
+from superflow.datasets.nuscenes import typed_tables, write_index
+from superflow.datasets.nuscenes.schema import TABLES
+from superflow.datasets.nuscenes.typed_tables import Only, read_table
 from superflow.errors import InputError
 
 KINDS = {name: kind for name, kind in vars(kinds).items() if isinstance(kind, Kind) and name[0] != "_"}
@@ -77,6 +77,7 @@ USUAL = {
     "TIME_US": 1_532_402_927_647_951,
     "PIXELS": 900,
     "LABEL": 24,
+    "COUNT": 12,
     "FLAG": False,
     "POSITION": [411.25, 1180, 0.0],
     "SIZE": [0.6, 0.7, 1.6],

@@ -61,6 +61,9 @@ class MadeLog:
         names = [selection] if isinstance(selection, str) else selection
         return np.flatnonzero(np.isin(np.array(self.scenes)[self.scene_of], names))
 
+    def require(self, what: str, purpose: str, **needed: bool) -> None:
+        """Times and poses are known."""
+
     def has_labels(self, row: int) -> bool:
         return True
 

@@ -235,7 +235,9 @@ class Case:
 
 # what a run that did not start leaves: its log and the config as it was understood
 LOGS = r"work/(config\.py|\d+_\d+/.*|.*\.log|vis_data/.*|events\..*|.*/events\..*)"
-REPORT = r"new/(index\.json|frames\.parquet|cameras\.parquet|boxes\.parquet|check/.*)"  # complete, and says the faults
+REPORT = (
+    r"new/(index\.json|frames\.arrow|cameras\.arrow|boxes\.arrow|check/.*)"  # complete, and says the faults
+)
 
 CASES = {
     "truncated scan, training": Case(

@@ -168,7 +168,7 @@ INPUTS = {
     "a folder of images": ("log/samples/CAM_FRONT", prepare),
     "the folder of all scans and images": ("log/samples", prepare),
     "index.json": ("prepared/index.json", superpixels),
-    "a table of the index": ("prepared/frames.parquet", superpixels),
+    "a table of the index": ("prepared/frames.arrow", superpixels),
     "the prepared folder": ("prepared", visualize),
     "a folder of images, superpixels": ("log/samples/CAM_FRONT", superpixels),
     "a folder of images, features": ("log/samples/CAM_FRONT", features),

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from ..progress import Progress, silent
-from .kinds import Kind, shorten
+from ...errors import InputError
+from ..kinds import Kind, shorten
+from ...progress import Progress, silent
 from .tables import read_rows
 
 Fields = Mapping[str, Kind]

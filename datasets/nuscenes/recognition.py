@@ -1,8 +1,8 @@
 """Which packaged card fits a log in nuScenes schema, found without parsing the cards.
 
 What recognition needs of each card stands in ``cards/recognition.json``, with the hash of the cards that it was made
-of. ``python -m superflow.datasets.recognition`` makes it anew when a card has changed; until then the cards themselves
-are read, so a table that is out of date costs time and is never believed.
+of. ``python -m superflow.datasets.nuscenes.recognition`` makes it anew when a card has changed; until then the cards
+themselves are read, so a table that is out of date costs time and is never believed.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files.writes import write_atomically
-from .card import CARDS, DatasetCard, card_names, load_card
+from ...errors import InputError
+from ...files.writes import write_atomically
+from ..card import CARDS, DatasetCard, card_names, load_card
 
 TABLE = CARDS / "recognition.json"
 
@@ -80,7 +80,7 @@ def card_facts(table: Path = TABLE) -> tuple[CardFacts, ...]:
 
 def read_card_facts() -> tuple[CardFacts, ...]:
     """The facts of all packaged cards by name, from the cards themselves."""
-    cards = [load_card(name, splits=False) for name in card_names()]
+    cards = [card for name in card_names() if (card := load_card(name, splits=False)).recognise]
     return tuple(CardFacts(card.name, card.recognise, frozenset(card.class_of)) for card in cards)
 
 

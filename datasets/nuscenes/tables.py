@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MissingFileError
-from ..progress import Progress, silent
-from .kinds import shorten
+from ...errors import InputError, MissingFileError
+from ..kinds import shorten
+from ...progress import Progress, silent
 
 _CHUNK = 1 << 22
 _LONGEST_ROW = 1 << 26  # characters; a row longer than this is damage, not data

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..progress import Progress, silent
-from .kinds import (
+from ..kinds import (
+    COUNT,
     FLAG,
     INTRINSICS,
     KEY,
@@ -24,6 +24,7 @@ from .kinds import (
     TIME_US,
     UNIT_ROTATION,
 )
+from ...progress import Progress, silent
 from .typed_tables import Fields, Only, Row, read_table
 
 TABLES: dict[str, Fields] = {
@@ -61,6 +62,7 @@ TABLES: dict[str, Fields] = {
         "translation": POSITION,
         "size": SIZE,
         "rotation": ROTATION,
+        "num_lidar_pts": COUNT,
     },
     "log": {"token": OPTIONAL_KEY, "logfile": TEXT},
 }

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from .kinds import shorten
+from ...errors import InputError
+from ..kinds import shorten
 from .typed_tables import MEND, Row
 
 

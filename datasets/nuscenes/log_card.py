@@ -8,11 +8,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files.access import read_json
-from .card import DatasetCard, load_card
-from .card_file import CARD_WORDS, check_stated, read_raw_max
-from .nuscenes_tables import Log
+from ...errors import InputError
+from ...files.access import read_json
+from ..card import DatasetCard, load_card
+from ..card_file import CARD_WORDS, check_stated, read_intensity
+from .log import Log
 from .recognition import recognise_card
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,9 @@ def choose_card(root: Path, log: Log, card: DatasetCard | None) -> DatasetCard:
         if key in stated:
             values[key] = stated[key]
     if "intensity" in stated:
-        values["intensity_max"] = read_raw_max(root / "dataset.json", stated["intensity"])
+        values["intensity_rule"], values["intensity_max"] = read_intensity(
+            root / "dataset.json", stated["intensity"]
+        )
     return DatasetCard.from_dict(values)
 
 

@@ -1,0 +1,86 @@
+"""What a dataset's reader lists: the scans of a log, where their files lie, and what is known of them beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..geometry import Transform
+
+PINHOLE = "pinhole"  # model of a camera whose images are undistorted
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an array lies: a file, or a part of one."""
+
+    path: str  # from the log's root, with slashes
+    key: str = ""  # which row, message or member of the file; "" for the whole file
+
+
+@dataclass(frozen=True, slots=True)
+class CameraRow:
+    """An image of a scan and where it was taken from; frames as in `frame.Camera`."""
+
+    channel: str
+    token: str  # unique in the log
+    image: Place
+    intrinsics: NDArray[np.float64]  # (3, 3) [pixel]
+    camera_to_ego: Transform  # (4, 4)
+    size: tuple[int, int] = (0, 0)  # height, width; (0, 0) is taken from the file
+    time_us: int | None = None  # of the exposure
+    ego_to_world: Transform | None = None  # (4, 4) at the exposure
+    model: str = PINHOLE  # how rays become pixels, see `camera.projection`
+    distortion: tuple[float, ...] = ()  # parameters of the model, at most 8
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """Annotated objects of one scan, in the world frame."""
+
+    centers: NDArray[np.float64]  # (B, 3) [m]
+    sizes: NDArray[np.float64]  # (B, 3) length, width, height [m]
+    rotations: NDArray[np.float64]  # (B, 4) quaternion w, x, y, z: box to world
+    categories: tuple[str, ...]  # B names as in the dataset
+    tracks: tuple[str, ...]  # B instance tokens, equal over time
+    velocities: NDArray[np.float64]  # (B, 3) [m/s, world]; NaN where it is not known
+    status: tuple[str, ...]  # B words of the dataset, as vehicle.parked; "" where it has none
+    points: NDArray[np.int32]  # (B,) LiDAR points inside; -1 where they were not counted
+
+    def __len__(self) -> int:
+        return len(self.centers)
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRow:
+    """One scan of a log. What the log does not know is None; nothing is made up for it.
+
+    Attributes:
+        scene: name of the drive; scans of one scene share a world, if they have poses.
+        token: unique in the log; pictures and pseudo labels are files of this name.
+        order: place within the scene, ascending with time; gaps are gaps in the recording.
+        points, labels, instances: in the formats that the card states.
+        lidar_to_ego: (4, 4) from x forward, y left, z up of the LiDAR, whatever axes the files have.
+        time_us: of the scan [microseconds]. ego_to_world: (4, 4) at that time.
+        boxes: None without annotation; with none inside it is empty.
+        is_key: key frame, or sweep between key frames.
+        split: of the scan, where splits are not those of whole scenes.
+        sample: the log's own name of a key frame, where that is another one than the scan's.
+    """
+
+    scene: str
+    token: str
+    order: int
+    points: Place
+    lidar_to_ego: Transform
+    labels: Place | None = None
+    instances: Place | None = None
+    boxes: Boxes | None = None
+    time_us: int | None = None
+    ego_to_world: Transform | None = None
+    is_key: bool = True
+    split: str = ""
+    cameras: tuple[CameraRow, ...] = ()
+    sample: str = ""
