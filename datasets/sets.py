@@ -1,0 +1,80 @@
+"""The datasets that can be prepared: a name, and the module that lists its scans.
+
+A module has ``scans(root, card, report) -> Iterator[ScanRow]`` and a card of the same name; ``SOURCES`` may say which
+files give times, poses and calibration. One whose logs say themselves what they are has ``open_log`` instead.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, MissingFileError
+from .progress import Progress, silent
+
+if TYPE_CHECKING:  # the table of names must not wait for numpy
+    from .card import DatasetCard
+    from .index import LogIndex
+
+DATASETS = {
+    "nuscenes": "superflow.datasets.nuscenes",
+    "semantickitti": "superflow.datasets.semantickitti",
+}
+
+
+def prepare(
+    name: str,
+    root: str | Path,
+    out: str | Path,
+    *,
+    card: DatasetCard | None = None,
+    label_set: str = "",
+    version: str | None = None,
+    progress: Progress = silent,
+    **options: Any,
+) -> LogIndex:
+    """Index the log of the dataset ``name`` under ``root`` into the folder ``out``, replacing an older index there.
+
+    Args:
+        card: what is known about the dataset instead of what the packaged card says.
+        label_set: which of the card's label sets makes the classes; "" takes its ``classes``.
+        version: which tables of a log in nuScenes schema.
+        options: of `write.write_rows`.
+
+    Raises:
+        InputError: there is no such dataset, or its files are not as they must be; nothing is written.
+    """
+    from .card import load_card
+    from .card_file import nearest_name
+    from .index import LogIndex
+    from .write import ListedLog, write_rows
+
+    if name not in DATASETS:
+        raise InputError(f"{name}: no dataset has this name; {nearest_name(name, DATASETS)}")
+    root, out = Path(root), Path(out)
+    if not root.is_dir():
+        raise MissingFileError(f"{root}: there is no such folder; give the folder of the data with --root")
+    module = import_module(DATASETS[name])
+    if hasattr(module, "open_log"):
+        if label_set:
+            raise InputError(
+                "--label-set belongs to packaged cards; give a log in nuScenes schema its own --card"
+            )
+        listed = module.open_log(root, card, version=version, progress=progress)
+    else:
+        if version:
+            raise InputError(
+                f"--version chooses tables of a log in nuScenes schema; {name} has none, leave it out"
+            )
+        card = card or load_card(name, label_set=label_set)
+        warnings: list[str] = []
+        listed = ListedLog(
+            dataset=name,
+            card=card,
+            scans=module.scans(root, card, warnings),
+            warnings=warnings,
+            sources=getattr(module, "SOURCES", {}),
+        )
+    write_rows(root, out, listed, progress=progress, **options)
+    return LogIndex.open(out, root=root)
