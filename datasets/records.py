@@ -52,6 +52,25 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.centers)
 
+    @classmethod
+    def placed(
+        cls,
+        centers: NDArray[np.float64],
+        sizes: NDArray[np.float64],
+        rotations: NDArray[np.float64],
+        categories: tuple[str, ...],
+        tracks: tuple[str, ...],
+        points: NDArray[np.int32] | None = None,
+    ) -> Boxes:
+        """Boxes of which only these things are known."""
+        count = len(centers)
+        return cls(
+            *(centers, sizes, rotations, categories, tracks),
+            velocities=np.full((count, 3), np.nan),
+            status=("",) * count,
+            points=np.full(count, -1, np.int32) if points is None else points,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ScanRow:

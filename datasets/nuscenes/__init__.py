@@ -247,14 +247,12 @@ def _boxes_of_samples(log: Log, progress: Progress) -> dict[str, _BoxParts]:
 def _boxes(
     numbers: NDArray[np.float64], points: NDArray[np.int32], categories: Sequence[str], tracks: Sequence[str]
 ) -> Boxes:
-    return Boxes(
+    return Boxes.placed(
         centers=numbers[:, :3],
         sizes=numbers[:, [4, 3, 5]],  # stored as width, length, height
         rotations=numbers[:, 6:],
         categories=tuple(categories),
         tracks=tuple(tracks),
-        velocities=np.full((len(numbers), 3), np.nan),
-        status=("",) * len(numbers),
         points=points,
     )
 

@@ -97,7 +97,7 @@ class MadeLog:
     def boxes(self, row) -> Boxes:
         time, origin = int(row) % FRAMES, [1000.0 * self.scene_of[int(row)], 0.0, 0.0]
         half = np.sqrt(0.5)
-        return Boxes(
+        return Boxes.placed(
             centers=np.array([[3.0 * time + 7.0, -2.6, 0.9], [10.0, 6.0, 1.5]]) + origin,
             sizes=np.array([[4.2, 2.0, 1.6], [0.4, 6.0, 3.2]]),
             rotations=np.array(

@@ -45,7 +45,7 @@ class Drive:
 def cubes(**places) -> Boxes:
     """Cubes of 2 m, track -> centre."""
     count = len(places)
-    return Boxes(
+    return Boxes.placed(
         centers=np.array(list(places.values()), dtype=np.float64).reshape(count, 3),
         sizes=np.full((count, 3), 2.0),
         rotations=np.tile([1.0, 0, 0, 0], (count, 1)),
@@ -56,7 +56,7 @@ def cubes(**places) -> Boxes:
 
 def random_boxes(generator, tracks) -> Boxes:
     count = len(tracks)
-    return Boxes(
+    return Boxes.placed(
         centers=generator.uniform(-6, 6, (count, 3)),
         sizes=generator.uniform(2, 6, (count, 3)),
         rotations=Rotation.random(count, random_state=generator).as_quat()[:, [3, 0, 1, 2]],

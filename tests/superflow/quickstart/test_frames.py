@@ -21,7 +21,9 @@ class MadeIndex:
     """The times of a log without files: key frames of each scene at ``rate_hz``."""
 
     root = "made"
-    neighbour_at, _scene_rows, key_interval_s = (
+    has_times = True
+    require, neighbour_at, _scene_rows, key_interval_s = (
+        LogIndex.require,
         LogIndex.neighbour_at,
         LogIndex._scene_rows,
         LogIndex.key_interval_s,
