@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MissingFileError
-from .progress import Progress, silent
+from ..progress import Progress, silent
 
 if TYPE_CHECKING:  # the table of names must not wait for numpy
     from .card import DatasetCard

@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files.access import check_place
 from ..geometry import Transform
+from ..progress import Progress, silent
 from .card import DatasetCard
 from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
 from .names import check_file_names, check_picture_names
-from ..progress import Progress, silent
 from .read import image_size
 from .records import Boxes, CameraRow, ScanRow
 from .store import Columns, text_column, write_tables

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ...progress import Progress, silent
 from ..formats import UNKNOWN_ID
 from ..index import LogIndex
 from ..overlay import Project
-from ...progress import Progress, silent
 from ..store import TABLES, is_intact, prepare_command, read_columns
 from .calibration import judge_calibration, read_mounts
 from .cameras import IMAGE, judge_cameras

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from ...errors import InputError, MissingFileError
 from ...files.access import check_place, reading
 from ...geometry import Transform, invert, make_transform
+from ...progress import Progress, silent
 from ..card import DatasetCard
 from ..index import LogIndex
-from ...progress import Progress, silent
 from ..records import Boxes, CameraRow, Place, ScanRow
 from ..write import ListedLog, write_rows
 from .log import LIDAR, Log, read_log

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from ...errors import InputError, MissingFileError
 from ...geometry import Transform, make_transform
+from ...progress import Progress
 from ..kinds import shorten
 from ..names import check_file_names, check_picture_names, check_scene_name, with_slashes
-from ...progress import Progress
 from .chains import check_samples, check_scans
 from .schema import REQUIRED, read_schema_table, table_path
 from .typed_tables import Only, Row, dangling

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...progress import Progress, silent
 from ..kinds import (
     COUNT,
     FLAG,
@@ -24,7 +25,6 @@ from ..kinds import (
     TIME_US,
     UNIT_ROTATION,
 )
-from ...progress import Progress, silent
 from .typed_tables import Fields, Only, Row, read_table
 
 TABLES: dict[str, Fields] = {

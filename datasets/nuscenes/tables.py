@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, MissingFileError
-from ..kinds import shorten
 from ...progress import Progress, silent
+from ..kinds import shorten
 
 _CHUNK = 1 << 22
 _LONGEST_ROW = 1 << 26  # characters; a row longer than this is damage, not data

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ..kinds import Kind, shorten
 from ...progress import Progress, silent
+from ..kinds import Kind, shorten
 from .tables import read_rows
 
 Fields = Mapping[str, Kind]

@@ -16,8 +16,8 @@ from superflow.datasets.card import DatasetCard
 from superflow.datasets.nuscenes import write_index
 from superflow.datasets.nuscenes.log import read_log
 from superflow.datasets.nuscenes.log_card import choose_card
-from superflow.progress import silent
 from superflow.errors import InputError
+from superflow.progress import silent
 
 KEYS = ("name", "real", "licence", "source", "sensor", "splits", "intensity", "card")
 
