@@ -1,7 +1,8 @@
-"""How a command ends: with its own code, or with 2 and one sentence where what it was given cannot be used."""
+"""What commands share: how they end, with their own code or with 2 and one sentence, and the cores they may use."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 
@@ -25,3 +26,8 @@ def run_command(program: str, work: Callable[[], int]) -> int:
         said = refusal(error)
     print(f"{program}: {said}", file=sys.stderr)
     return 2
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, which in a container or a job of a cluster are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -9,11 +9,10 @@ Run again with the same settings, it goes on where it stopped; with more scenes,
 from __future__ import annotations
 
 import argparse
-import os
 import time
 from pathlib import Path
 
-from superflow.tools.command import run_command
+from superflow.tools.command import run_command, usable_cores
 from superflow.tools.progress_bar import progress_bar
 
 
@@ -37,9 +36,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--image-size", type=int, nargs=2, default=(256, 448), metavar=("H", "W"), help="256 448"
     )
     parser.add_argument("--lidar-hz", type=int, default=20, help="sweeps recorded a second: 2, 4, 10 or 20")
-    parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes; default: all cores"
-    )
+    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes; default: all cores")
     return parser.parse_args(argv)
 
 

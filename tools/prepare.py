@@ -17,7 +17,6 @@ import argparse
 import inspect
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +26,7 @@ import yaml
 from superflow.datasets.sets import DATASETS
 from superflow.errors import InputError
 from superflow.files.writes import write_atomically
-from superflow.tools.command import run_command
+from superflow.tools.command import run_command, usable_cores
 from superflow.tools.log_arguments import add_log_arguments, log_options
 from superflow.tools.progress_bar import progress_bar
 
@@ -53,7 +52,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     maps.add_argument("--provider", default="slic", help="how regions are made (default: slic)")
     maps.add_argument("--frames", nargs="+", metavar="TERM", help="only these splits, scenes or scene[a:b]")
     maps.add_argument("--channels", nargs="+", metavar="CAM", help="only these cameras")
-    maps.add_argument("--workers", type=int, default=_cores(), help="processes (default: all cores)")
+    maps.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: all cores)")
     maps.add_argument(
         "--quality", action="store_true", help="then measure the regions against points and labels"
     )
@@ -130,7 +129,7 @@ def _add_dataset(kinds: Any, name: str) -> None:
         help="with --check: read only N key frames, spread over the scenes, and the sweep before each",
     )
     log.add_argument(
-        "--workers", type=int, default=_cores(), help="processes for --check (default: all cores)"
+        "--workers", type=int, default=usable_cores(), help="processes for --check (default: all cores)"
     )
 
 
@@ -269,10 +268,6 @@ def _options(pairs: list[str], provider: str) -> dict[str, Any]:
                 f"--option {pair}: {value!r} cannot be read as YAML; put it in quotes"
             ) from error
     return options
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from superflow.tools.command import run_command
+from superflow.tools.command import run_command, usable_cores
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 
@@ -39,7 +39,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="training key frames of a large log, spread over its scenes (120)",
     )
     parser.add_argument(
-        "--jobs", type=int, default=_cores(), help="processes at a time (default: cores, at most 4)"
+        "--jobs",
+        type=int,
+        default=min(4, usable_cores()),
+        help="processes at a time (default: cores, at most 4)",
     )
     parser.add_argument("--cwd", type=Path, help=argparse.SUPPRESS)  # where the shell script was called
     args = parser.parse_args(argv)
@@ -92,10 +95,6 @@ def _quickstart(args: argparse.Namespace) -> int:
     ):
         print(f"{what}: {path}")
     return 0
-
-
-def _cores() -> int:
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 if __name__ == "__main__":
