@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from superflow.datasets import read
-from superflow.datasets.formats import read_labels, read_points
+from superflow.datasets.formats import OpenFiles, look_up, read_labels, read_points
 from superflow.datasets.read import image_size, read_image
 from superflow.errors import InputError, MissingFileError
 
@@ -111,3 +111,41 @@ def test_wrong_images_are_named(tmp_path, picture):
 def test_files_that_may_not_be_read_are_named(tmp_path):
     with pytest.raises(InputError, match=r"cannot be read \(Is a directory\)"):
         read.read_bytes(tmp_path)
+
+
+def test_labels_of_any_width_are_masked_and_unknown_ids_ignored(tmp_path):
+    raw = np.array([10 | 7 << 16, 252, -1], "<i4")
+    path = write(tmp_path / "l.label", raw.tobytes())
+    assert read_labels(path, 3, format="u4", mask=0xFFFF).tolist() == [10, 252, 65535]
+    assert read_labels(path, 3, format="u4", shift=16).tolist() == [7, 0, 65535]
+    table = np.arange(65536).astype(np.uint8)
+    table[-1] = 255
+    assert look_up(table, read_labels(path, 3, format="i4")).tolist() == [255, 252, 255]
+    with pytest.raises(InputError, match=r"l.label: holds float32 where labels are whole numbers"):
+        read_labels(path, 3, format="f4")
+    with pytest.raises(InputError, match=r"l.label: 12 labels for a scan of 3 points"):
+        read_labels(path, 3)
+
+
+def test_scans_of_one_numpy_file_are_read_by_their_number(tmp_path):
+    stack = np.random.default_rng(0).normal(size=(3, 5, 4))
+    np.save(tmp_path / "a.npy", stack)
+    read = read_points(tmp_path / "a.npy", 4, format="npy", key="2")
+    np.testing.assert_array_equal(read, stack[2].astype(np.float32))
+    with pytest.raises(InputError, match=r"a.npy: holds 3 entries, and '3' is none of them"):
+        read_points(tmp_path / "a.npy", 4, format="npy", key="3")
+    with pytest.raises(InputError, match=r"shape \(5, 4\) where its card says 5 columns"):
+        read_points(tmp_path / "a.npy", 5, format="npy", key="2")
+    with pytest.raises(InputError, match=r"a file of bare numbers has no part '2'"):
+        read_points(tmp_path / "a.npy", 4, key="2")
+    np.save(tmp_path / "o.npy", np.array([{}], dtype=object), allow_pickle=True)
+    with pytest.raises(InputError, match=r"o.npy: is no NumPy file of plain numbers"):
+        read_points(tmp_path / "o.npy", 4, format="npy")
+
+
+def test_the_longest_unused_file_is_let_go(tmp_path):
+    opened = []
+    files = OpenFiles(most=2)
+    for name in ("a", "b", "a", "c", "a", "b"):
+        files.get(tmp_path / name, lambda path: opened.append(path.name))
+    assert opened == ["a", "b", "c", "b"]

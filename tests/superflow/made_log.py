@@ -30,10 +30,12 @@ class MadeLog:
     """
 
     hash = "0123abcd"
+    variant = "clean"
     version = "v1.0-made"
 
     def __init__(self) -> None:
         self.card = SimpleNamespace(
+            hash="4567cdef",
             name="made",
             real=False,
             licence="none",

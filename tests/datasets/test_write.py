@@ -1,0 +1,83 @@
+"""The one writer of indices: any order in, the log's order out; what contradicts itself is one sentence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from superflow.datasets.card import load_card
+from superflow.datasets.index import LogIndex
+from superflow.datasets.records import Boxes, CameraRow, Place, ScanRow
+from superflow.datasets.write import ListedLog, write_rows
+from superflow.errors import InputError
+
+CARD = load_card("semantickitti")
+
+
+def scan(number: int, **facts) -> ScanRow:
+    np.full((2, 4), number, "<f4").tofile(f"{number}.bin")
+    return ScanRow("street", f"scan{number}", number, Place(f"{number}.bin"), np.eye(4), **facts)
+
+
+@pytest.fixture(autouse=True)
+def _folder(tmp_path, monkeypatch):
+    (tmp_path / "log").mkdir()
+    monkeypatch.chdir(tmp_path / "log")
+
+
+def write(tmp_path, rows, card=CARD) -> LogIndex:
+    write_rows(tmp_path / "log", tmp_path / "out", ListedLog("semantickitti", card, rows))
+    return LogIndex.open(tmp_path / "out")
+
+
+def test_scans_are_sorted_and_what_is_not_known_stays_so(tmp_path):
+    boxes = Boxes.placed(np.zeros((1, 3)), np.ones((1, 3)), np.eye(4)[:1], ("car",), ("7",))
+    camera = CameraRow("right", "r2", Place("2.png"), np.eye(3), np.eye(4), size=(4, 6), distortion=(0.5,))
+    rows = [scan(2, cameras=(camera,)), scan(0, time_us=5), scan(1, ego_to_world=np.eye(4), boxes=boxes)]
+    index = write(tmp_path, rows)
+    assert index.tokens([0, 1, 2]) == ["scan0", "scan1", "scan2"]
+    frames = [index.frame(row, images=False, boxes=True) for row in range(3)]
+    assert [frame.time_us for frame in frames] == [5, None, None]
+    assert [frame.ego_to_world is None for frame in frames] == [True, False, True]
+    assert [frame.points[0, 0] for frame in frames] == [0, 1, 2]
+    assert [frame.boxes is None for frame in frames] == [True, False, True]
+    assert np.isnan(frames[1].boxes.velocities).all()
+    assert frames[2].cameras[0].distortion[:2] == (0.5, 0.0)
+    assert not index.has_times
+    assert not index.has_poses
+
+
+def test_the_rows_have_a_hash_of_their_own(tmp_path):
+    before = write(tmp_path, [scan(0)])
+    after = write(tmp_path, [scan(0)], replace(CARD, licence="another"))
+    assert before.hash == after.hash
+    assert before.card.hash != after.card.hash
+    assert write(tmp_path, [scan(1)]).hash != before.hash
+
+
+def test_columns_are_views_of_the_file(tmp_path):
+    index = write(tmp_path, [scan(0, time_us=1)])
+    for column in (index.time_us, index.is_key, index.ego_poses()):
+        assert not column.flags.writeable
+        assert not column.flags.owndata
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (lambda: [], "holds no scan of semantickitti"),
+        (lambda: [scan(0), replace(scan(1), token="scan0")], "two scans have the name scan0; list each once"),
+        (lambda: [scan(0), replace(scan(1), order=0)], "scan0 and scan1 have the same place in street"),
+        (
+            lambda: [scan(0, time_us=9), scan(1, time_us=3)],
+            "time of the scan scan1 lies before that of scan0",
+        ),
+        (lambda: [replace(scan(0), token="../up")], "cannot be used"),
+    ],
+)
+def test_what_contradicts_itself_is_named(tmp_path, rows, message):
+    with pytest.raises(InputError, match=message):
+        write(tmp_path, rows())
+    assert not (tmp_path / "out").exists()
