@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..geometry import invert, transform_points
 from .frame import Clip, Frame
 from .moving import seen_through
@@ -27,11 +28,14 @@ def merge_sweeps(
         (N, C + 1) float32: the scan's columns, then the age of the point [s; 0 for the centre's own points, > 0 for
         earlier sweeps, < 0 for later ones]. The first ``len(clip.center.points)`` rows are the centre's, in their
         order.
+
+    Raises:
+        InputError: a scan has no time, or no pose.
     """
     center = clip.center
     parts = [_with_age(center.points, 0.0)]
     for sweep in clip.sweeps:
-        age_s = (center.time_us - sweep.time_us) * 1e-6
+        age_s = _age_s(center, sweep)
         if max_age_s is not None and abs(age_s) > max_age_s:
             continue
         points = transform_points(sweep_to_center(center, sweep), sweep.points)
@@ -44,6 +48,16 @@ def merge_sweeps(
 def sweep_to_center(center: Frame, sweep: Frame) -> NDArray[np.float64]:
     """(4, 4) from the LiDAR frame of ``sweep`` at its time to that of ``center`` at its time, through the world."""
     return invert(center.lidar_to_world) @ sweep.lidar_to_world
+
+
+def _age_s(center: Frame, sweep: Frame) -> float:
+    """Seconds from ``sweep`` to ``center``."""
+    if center.time_us is None or sweep.time_us is None:
+        raise InputError(
+            f"the scans {center.token} and {sweep.token} of {center.scene} cannot be merged, since one of them has no "
+            "time; leave out sweeps, or prepare the log with its times"
+        )
+    return (center.time_us - sweep.time_us) * 1e-6
 
 
 def _with_age(points: NDArray[np.float32], age_s: float) -> NDArray[np.float32]:

@@ -59,8 +59,8 @@ def fastest_key(index: LogIndex) -> int:
     speed = np.zeros(len(index))
     same = np.diff(index.scene_of) == 0
     if not (index.has_times and index.has_poses):
-        rank = [(index.camera_count[row], index.has_labels(row)) for row in keys.tolist()]
-        return int(keys[max(range(len(keys)), key=rank.__getitem__)])
+        known = [(index.camera_count[row], index.has_labels(row)) for row in keys.tolist()]
+        return int(keys[max(range(len(keys)), key=known.__getitem__)])
     metres = np.linalg.norm(np.diff(index.ego_positions(), axis=0), axis=1)
     speed[1:][same] = (metres / np.maximum(np.diff(index.time_us) * 1e-6, 1e-6))[same]
     rank = [(index.camera_count[row], index.has_labels(row), speed[row]) for row in keys.tolist()]

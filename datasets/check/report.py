@@ -33,7 +33,7 @@ class Report:
     cameras: list[dict[str, Any]] = field(default_factory=list)  # one row a camera
     labels: list[dict[str, Any]] = field(default_factory=list)  # one row a class, then ignored
     categories: dict[str, int] = field(default_factory=dict)  # points of each name in category.json
-    intensity: dict[str, float] = field(default_factory=dict)
+    intensity: dict[str, float | str] = field(default_factory=dict)
     pictures: list[str] = field(default_factory=list)
 
     @property

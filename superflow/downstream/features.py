@@ -182,14 +182,28 @@ def draw_points(
 class Scan:
     """One scan as tensors.
 
-    points: (N, 4+) float32; labels: (N,) int64, all ``IGNORE_LABEL`` where the scan has none; lidar_to_world: (4, 4);
-    source: its token and file.
+    points: (N, 4+) float32; labels: (N,) int64, all ``IGNORE_LABEL`` where the scan has none; pose: (4, 4) LiDAR to
+    world, None where the log does not know it; source: its token and file.
     """
 
     points: Tensor
     labels: Tensor
-    lidar_to_world: NDArray[np.float64]
+    pose: NDArray[np.float64] | None
     source: Source
+
+    @property
+    def lidar_to_world(self) -> NDArray[np.float64]:
+        """(4, 4) at the time of the scan.
+
+        Raises:
+            InputError: the pose is not known.
+        """
+        if self.pose is None:
+            raise InputError(
+                f"{self.source.file}: this scan has no pose, and comparing places over time needs one; "
+                "prepare the log with poses"
+            )
+        return self.pose
 
     @property
     def world(self) -> NDArray[np.float64]:
@@ -210,5 +224,5 @@ def read_scan(index: Any, row: int, *, labels: bool = True) -> Scan:
         of_points = torch.full((len(points),), IGNORE_LABEL, dtype=torch.int64)
     else:
         of_points = torch.from_numpy(frame.labels.astype(np.int64))
-    lidar_to_world = None if frame.ego_to_world is None else frame.lidar_to_world
-    return Scan(points, of_points, lidar_to_world, source_of(index, row))
+    pose = None if frame.ego_to_world is None else frame.lidar_to_world
+    return Scan(points, of_points, pose, source_of(index, row))
