@@ -21,6 +21,7 @@ _MODELS = {
 }
 _DATASETS = {
     "PretrainDataset": "superflow.clips.dataset:PretrainDataset",
+    "MixtureDataset": "superflow.clips.mixture:MixtureDataset",
     "SegmentDataset": "superflow.downstream.segment_data:SegmentDataset",
 }
 # callable -> its arguments that are dicts of another callable's arguments

@@ -1,0 +1,104 @@
+"""Clips of several logs in one training set: other sensors, other columns, other numbers of cameras."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..camera.cache import FeatureCache
+from ..datasets.read import read_bytes
+from ..errors import InputError
+from .batch import Batch
+from .dataset import PretrainDataset
+from .pairing import id_space
+
+_SHARED_COLUMNS = 4  # x, y, z, intensity; what further columns mean differs between logs
+
+
+class MixtureDataset:
+    """Each item is a clip of one of several logs, drawn by their weights.
+
+    ``dataset[(item, seed)]`` draws the log, its clip and all that is random in it from ``seed`` alone. Points have the
+    columns x, y, z, intensity; tokens are dataset/variant/token; regions of two logs are never the same.
+
+    Args:
+        parts: for each log the options of `dataset.PretrainDataset`, and ``weight``: how often it is drawn in relation
+            to the others; 1 where it is left out.
+
+    Raises:
+        InputError: no log, a weight that is not above 0, or views and regions that cannot share a batch.
+    """
+
+    def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
+        if not parts:
+            raise InputError("parts is empty; give the options of one dataset for each log")
+        weights = [part.get("weight", 1.0) for part in parts]
+        if not all(isinstance(w, int | float) and np.isfinite(w) and w > 0 for w in weights):
+            raise InputError(f"the weights of the parts are {weights}; each must be a number above 0")
+        self._share = np.array(weights, dtype=np.float64) / sum(weights)
+        self.parts = [
+            PretrainDataset(**{key: value for key, value in part.items() if key != "weight"})
+            for part in parts
+        ]
+        kinds = {(part.views.size, part.region_scope, part.features is None) for part in self.parts}
+        if len(kinds) > 1:
+            raise InputError(
+                "the parts differ in view_size, in the kind of their regions, or in whether they have features; give "
+                "all of them the same"
+            )
+
+    def __len__(self) -> int:
+        """Clips of all logs together."""
+        return sum(map(len, self.parts))
+
+        if len({_basis(part.features) for part in self.parts}) > 1:
+            raise InputError(
+                "the features of the parts were made by different teachers or reduced to different directions; make "
+                "all with `superflow prepare features --components 0`, or train with model.teacher on the images"
+            )
+
+    @property
+    def features(self) -> FeatureCache | None:
+        """The cached teacher features of the first log; None where images are read."""
+        return self.parts[0].features
+
+    def record(self) -> dict[str, Any]:
+        """What the run's record says of its data."""
+        return {"parts": [{**part.record(), "share": float(s)} for part, s in zip(self.parts, self._share)]}
+
+    def __getitem__(self, key: tuple[int, int] | int) -> Batch:
+        item, seed = key if isinstance(key, tuple) else (key, 0)
+        generator = np.random.default_rng([seed, item])
+        part = self.parts[int(generator.choice(len(self.parts), p=self._share))]
+        clip = part[(int(generator.integers(len(part))), seed)]
+        index = part.index
+        name = f"{index.card.name}/{index.variant}"
+        return replace(
+            clip,
+            points=clip.points[:, :_SHARED_COLUMNS],
+            image_space=clip.image_space
+            if clip.image_space is None
+            else _of_log(clip.image_space, index.hash),
+            tokens=tuple(f"{name}/{token}" for token in clip.tokens),
+        )
+
+
+def _basis(cache: FeatureCache | None) -> tuple[str, bytes]:
+    """What the channels of cached features mean: how they were made, and the directions that they were reduced to."""
+    if cache is None:
+        return "", b""
+    made = {name: value for name, value in cache.record["key"].items() if not name.endswith("_sha256")}
+    reduction = cache.folder / "reduction.safetensors"
+    return json.dumps(made, sort_keys=True, default=str), read_bytes(
+        reduction
+    ) if reduction.is_file() else b""
+
+
+def _of_log(space: torch.Tensor, log: str) -> torch.Tensor:
+    """Spaces of region ids as those of one log: two logs may have scenes of one name. 0 is shared by all."""
+    return torch.where(space == 0, space, space ^ id_space(log))

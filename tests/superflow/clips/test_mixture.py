@@ -1,0 +1,107 @@
+"""Two logs in one training set: five columns and two cameras beside four columns and one."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from superflow.clips.batch import collate
+from superflow.clips.mixture import MixtureDataset
+from superflow.datasets.card import load_card
+from superflow.datasets.index import LogIndex
+from superflow.datasets.records import CameraRow, Place, ScanRow
+from superflow.datasets.write import ListedLog, write_rows
+from superflow.errors import InputError
+
+FORWARD = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # camera to ego
+CARDS = {"one": "semantickitti", "two": "nuscenes"}
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory) -> dict[str, LogIndex]:
+    """Three scans each of points before a camera; both call their scene by one name."""
+    made = {}
+    for name, card_name in CARDS.items():
+        card, folder = load_card(card_name), tmp_path_factory.mktemp(name)
+        rng = np.random.default_rng(len(name))
+        rows = []
+        for number in range(3):
+            xyz = rng.uniform([5, -3, -1], [30, 3, 2], (200, 3))
+            if name == "two":
+                xyz = np.column_stack([-xyz[:, 1], xyz[:, 0], xyz[:, 2]])
+            columns = np.full((200, len(card.columns)), 0.5)
+            columns[:, :3] = xyz
+            columns.astype("<f4").tofile(folder / f"{number}.bin")
+            image = rng.integers(0, 256, (40, 80, 3), dtype=np.uint8)
+            cv2.imwrite(str(folder / f"{number}.png"), image)
+            intrinsics = np.array([[40.0, 0, 40], [0, 40, 20], [0, 0, 1]])
+            pose = np.eye(4)
+            cameras = tuple(
+                CameraRow(
+                    f"c{i}", f"{number}_{i}", Place(f"{number}.png"), intrinsics, FORWARD, (40, 80), 0, pose
+                )
+                for i in range(1 if name == "one" else 2)
+            )
+            points = Place(f"{number}.bin")
+            rows.append(
+                ScanRow(
+                    "street",
+                    f"s{number}",
+                    number,
+                    points,
+                    pose,
+                    time_us=number * 10**5,
+                    ego_to_world=pose,
+                    cameras=cameras,
+                )
+            )
+        write_rows(folder, folder / "index", ListedLog(name, card, rows))
+        made[name] = LogIndex.open(folder / "index")
+    return made
+
+
+def options(index: LogIndex, **more) -> dict:
+    return {"index": index, "region": "world_cell", "sweeps": 0, "view_size": (20, 40), "flip": 0.0, **more}
+
+
+def test_clips_of_both_logs_share_a_batch(logs):
+    mixture = MixtureDataset([options(logs["one"]), options(logs["two"])])
+    clips = [mixture[(item, 5)] for item in range(6)]
+    kinds = Counter(clip.tokens[0].rsplit("/", 1)[0] for clip in clips)
+    assert kinds.keys() == {"semantickitti/clean", "nuscenes/clean"}
+    batch = collate(clips)
+    assert batch.points.shape[1] == 4
+    spaces = {kind: set() for kind in kinds}
+    for clip in clips:
+        assert len(clip.pair_point) > 0
+        spaces[clip.tokens[0].rsplit("/", 1)[0]] |= set(clip.image_space.tolist())
+    assert not set.intersection(*spaces.values())  # "street" of one log is not that of the other
+    assert [part["dataset"] for part in mixture.record()["parts"]] == ["semantickitti", "nuscenes"]
+
+
+def test_weights_say_how_often_a_log_is_drawn(logs):
+    mixture = MixtureDataset([options(logs["one"], weight=3), options(logs["two"])])
+    assert len(mixture) == 6
+    drawn = Counter(mixture[(0, seed)].tokens[0].split("/")[0] for seed in range(200))
+    assert 130 <= drawn["semantickitti"] <= 170
+
+
+def test_an_item_is_its_seed(logs):
+    mixture = MixtureDataset([options(logs["one"]), options(logs["two"])])
+    again = MixtureDataset([options(logs["one"]), options(logs["two"])])
+    one, other = mixture[(1, 9)], again[(1, 9)]
+    assert one.tokens == other.tokens
+    assert torch.equal(one.points, other.points)
+
+
+def test_what_cannot_be_mixed_is_named(logs):
+    with pytest.raises(InputError, match="parts is empty"):
+        MixtureDataset([])
+    with pytest.raises(InputError, match=r"weights of the parts are \[0\]"):
+        MixtureDataset([options(logs["one"], weight=0)])
+    with pytest.raises(InputError, match="the parts differ in view_size"):
+        MixtureDataset([options(logs["one"]), options(logs["two"], view_size=(10, 40))])
