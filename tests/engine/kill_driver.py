@@ -19,7 +19,7 @@ from engine_toy import CONFIG
 
 import superflow.engine.hooks.checkpoint as hook_module
 from superflow.engine import HOOKS, build_runner, load_config, read_checkpoint
-from superflow.engine import checkpoint as checkpoint_module
+from superflow.hub import checkpoint as checkpoint_module
 
 OPTIONS: dict[str, Any] = {"custom_hooks": [{"type": "EMAHook", "momentum": 0.1}, {"type": "KillHook"}]}
 KILL_AT: dict[str, int] = {}  # stage -> iteration, of this process
