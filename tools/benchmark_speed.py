@@ -238,6 +238,7 @@ def measure_parts(args: argparse.Namespace) -> dict[str, float]:
 
 def training_parts(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
     """The parts of a step by name, to be called in this order: each takes what the one before has left."""
+    from superflow.method.pixels import ImageFeatures
     from superflow.method.pretrainer import Pretrainer
 
     student = LidarEncoder(
@@ -261,7 +262,8 @@ def training_parts(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
         return lambda: held.__setitem__(name, work())
 
     def losses() -> Tensor:
-        terms = [weight * f(held["matches"], **options) for _, weight, options, _, f in model.objectives]
+        found = held["matches"]
+        terms = [o.weight * o(*(found[kind] for kind in o.reads)) for o in model.objectives.values()]
         return torch.stack(terms).sum()
 
     def backward() -> None:
@@ -273,7 +275,7 @@ def training_parts(args: argparse.Namespace) -> dict[str, Callable[[], Any]]:
         "voxelise": keep("voxels", lambda: voxelize(batch.points, cloud, student.grid, num_clouds=count)),
         "kernel maps": lambda: prepare(Pyramid.from_voxels(held["voxels"]), levels, "torch"),
         "student, the two above included": keep("student", lambda: student(batch.points, cloud, count)),
-        "pooling": keep("matches", lambda: model.match(batch, held["student"], images)),
+        "pooling": keep("matches", lambda: model.match(batch, held["student"], ImageFeatures(images, batch))),
         "losses": keep("loss", losses),
         "backward": backward,
         "optimiser": optimizer.step,

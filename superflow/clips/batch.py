@@ -4,12 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .sources import Source
+
+
+class Images(NamedTuple):
+    """The columns of a batch's table of images, see `Batch`."""
+
+    values: Tensor
+    clip: Tensor
+    offset: Tensor
+
+
+class Pairs(NamedTuple):
+    """The columns of a batch's table of pairs, see `Batch`."""
+
+    point: Tensor
+    image: Tensor
+    pixel: Tensor
+    region: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,30 @@ class Batch:
     def num_clouds(self) -> int:
         return len(self.cloud_clip)
 
+    @property
+    def image_table(self) -> Images:
+        """The table of images.
+
+        Raises:
+            ValueError: the batch has none.
+        """
+        if self.images is None or self.image_clip is None or self.image_offset is None:
+            raise ValueError(_NO_IMAGES)
+        return Images(self.images, self.image_clip, self.image_offset)
+
+    @property
+    def pairs(self) -> Pairs:
+        """The table of pairs.
+
+        Raises:
+            ValueError: the batch has none.
+        """
+        columns = (self.pair_point, self.pair_image, self.pair_pixel, self.pair_region)
+        given = [column for column in columns if column is not None]
+        if len(given) < len(columns):
+            raise ValueError(_NO_IMAGES)
+        return Pairs(*given)
+
     def to(self, device: torch.device | str) -> Batch:
         """The batch with every tensor on ``device``."""
         # values on their way to the CPU would be read before they are there
@@ -80,6 +121,8 @@ class Batch:
         }
         return replace(self, **changed)
 
+
+_NO_IMAGES = "the batch has no images with pairs; build it from a dataset with cameras"
 
 # field -> (what its values count, so that collate knows by how much to shift them)
 _SHIFTED = {

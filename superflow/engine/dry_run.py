@@ -43,7 +43,7 @@ def _lines(runner: EngineRunner) -> Iterator[str]:
     model = runner.plain_model
     yield f"device: {device_name()}, {runner.world_size} process(es)"
     for name, child in model.named_children():
-        if not child.state_dict():  # a place for what this config does not have, such as queues
+        if not child.state_dict():  # a place for what this config does not have, such as heads
             continue
         yield f"model.{name}: {_parameters(child)}"
     yield f"model: {_parameters(model)}"

@@ -100,26 +100,20 @@ class Slot:
 
 
 class ObjectiveSlot:
-    """An objective: its ``type`` is a key of `objectives.OBJECTIVES`; region objectives pass options to `contrast`."""
+    """An objective: its ``type`` is a key of `objectives.OBJECTIVES`, and the rest its arguments."""
 
     keys = registry = None
 
     def accepted(self, node: Mapping[str, Any], where: str) -> dict[str, Any]:
         """Key -> slot of all that ``node`` may hold."""
-        from ..method.contrast import contrast
         from ..method.objectives import OBJECTIVES
 
         name = node.get("type")
         if name not in OBJECTIVES:
             raise InputError(f"{where}.type: there is no {name!r}{suggest(str(name), OBJECTIVES)}")
-        function = OBJECTIVES[name][0]
-        known = dict(_arguments(function, own=True) or {})
-        if _arguments(function) is None:  # it takes **options
-            known = {**(_arguments(contrast) or {}), **known}
-        slots = _leaves({name: known[name] for name in known if name not in ("matches", "q", "k", "filled")})
-        if "temperature" in known:
-            slots["learn_temperature"] = ANY  # read by the pretrainer, which holds what is learned
-        return {**slots, "type": TEXT, "weight": ANY}
+        known = _arguments(OBJECTIVES[name]) or {}
+        sizes = ("channels", "teacher_channels")  # the pretrainer says them
+        return {**_leaves({key: known[key] for key in known if key not in sizes}), "type": TEXT}
 
     def required(self, node: Mapping[str, Any], where: str) -> list[str]:
         """Nothing but the type."""

@@ -168,8 +168,13 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, opt
         optional: names that start with this may be missing (a teacher is named, not stored).
 
     Raises:
-        InputError: the file belongs to another architecture; the first differences are named.
+        InputError: the file belongs to another architecture, whose first differences are named, or is of an old form.
     """
+    if any(name.startswith(("queues.", "temperatures.")) for name in state):
+        raise InputError(
+            f"{source}: is of an earlier version, whose queues and learned temperatures have other names; end that run "
+            "with its version, or export its backbone and begin a new one"
+        )
     own = model.state_dict()
     differences = list(_differences(own, state, optional))
     if differences:

@@ -1,4 +1,4 @@
-"""Contrast: rows against rows, with all that may count as a negative and all that may not."""
+"""Contrast: rows against columns, with all that may count as a negative and all that may not."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
 from .distributed import gather_rows, world_size, world_sum
-from .matches import Matches
-from .negatives import Content, NegativeQueue
-
-SAME_ID = ("negative", "ignored", "positive")
 
 
 def info_nce(
@@ -65,7 +60,7 @@ def _one_direction(
 ) -> Tensor:
     columns, start = gather_rows(targets.float()) if gather else (targets.float(), 0)
     own = torch.arange(len(anchors), device=anchors.device) + start
-    logits = _products(anchors, columns) / temperature
+    logits = products(anchors, columns) / temperature
     wanted = None
     if positives is not None:
         wanted = positives.scatter(1, own[:, None], True)
@@ -93,79 +88,6 @@ def mean_of_rows(total: Tensor, rows: int, *, gather: bool = True) -> Tensor:
     return total * world_size() / world_sum(count).clamp(min=1)
 
 
-def contrast(
-    matches: Matches,
-    q: Tensor,
-    k: Tensor,
-    filled: Tensor,
-    *,
-    temperature: float | Tensor = 0.07,
-    symmetric: bool = False,
-    gather: bool = True,
-    same_id: str = "negative",
-    tolerance: float | None = None,
-    max_rows: int | None = None,
-    queue: NegativeQueue | None = None,
-) -> Tensor:
-    """`info_nce` over the filled rows of a region table; its options are those of every region objective.
-
-    Args:
-        q, k: (rows, C) anchors and targets; filled: (rows,) bool, both sides have members.
-        temperature, symmetric, gather: see `info_nce`.
-        same_id: what other rows of the same region are, such as the same class or the same place in another clip:
-            each other's ``negative`` (published), ``ignored``, or further ``positive`` ones (SupCon).
-        tolerance: nor are rows negatives whose teacher features have a larger cosine (after ST-SLidR).
-        max_rows: random rows kept a term, of each process; the cost grows with their square.
-        queue: targets of earlier steps as further negatives, but for those that are alike after ``tolerance``, and
-            those of the same region where ``same_id`` is not ``negative``. In a config: the number of rows it keeps.
-    """
-    if same_id not in SAME_ID:
-        raise InputError(f"same_id {same_id!r} is unknown; use one of {', '.join(SAME_ID)}")
-    if queue is not None and not gather:
-        raise InputError("queue holds the rows of all ranks, so it needs gather=True")
-    rows = drawn(torch.nonzero(filled)[:, 0], max_rows)
-    anchors, targets = q[rows], k[rows]
-    own = Content(matches.table.names[rows], _teacher(matches, rows, tolerance))
-    dropped = positives = more = None
-    # with scope "batch" a region has one row; its rows on other ranks are parts of that, and no negatives of it
-    within = "ignored" if same_id == "negative" and matches.table.scope == "batch" else same_id
-    if within != "negative" or tolerance is not None:
-        columns = own.of_all_ranks() if gather else own
-        dropped = _no_negatives(own, columns, within, tolerance)
-        positives = own.same_region(columns) if same_id == "positive" else None
-    if queue is not None:
-        earlier, shown, filled = queue.columns()
-        more = _products(anchors, earlier), ~filled | _no_negatives(own, shown, same_id, tolerance)
-        queue.push(targets, own)
-    return info_nce(
-        anchors,
-        targets,
-        temperature=temperature,
-        dropped=dropped,
-        positives=positives,
-        symmetric=symmetric,
-        gather=gather,
-        more=more,
-    )
-
-
-def _teacher(matches: Matches, rows: Tensor, tolerance: float | None) -> Tensor:
-    """(S, T) unit teacher features of rows, (S, 0) where nothing compares them."""
-    if tolerance is None:
-        return torch.zeros(len(rows), 0, device=rows.device)
-    return F.normalize(matches.teacher_rows[rows], dim=1)
-
-
-def _no_negatives(own: Content, columns: Content, same_id: str, tolerance: float | None) -> Tensor:
-    """(S, columns) bool: what shows the same, and so would push away what it should be like."""
-    found = torch.zeros(len(own.names), len(columns.names), dtype=torch.bool, device=own.names.device)
-    if same_id != "negative":
-        found |= own.same_region(columns)
-    if tolerance is not None:
-        found |= own.alike(columns, tolerance)
-    return found
-
-
 def drawn(rows: Tensor, limit: int | None) -> Tensor:
     """At most ``limit`` random ones of ``rows`` (R,), in their order."""
     if limit is None or len(rows) <= limit:
@@ -173,7 +95,7 @@ def drawn(rows: Tensor, limit: int | None) -> Tensor:
     return rows[torch.randperm(len(rows))[:limit].sort().values.to(rows.device)]
 
 
-def _products(a: Tensor, b: Tensor) -> Tensor:
+def products(a: Tensor, b: Tensor) -> Tensor:
     """(S, T) float32, also under autocast: half logits over a small temperature are off in the first decimal."""
     with torch.autocast(a.device.type, enabled=False):
         return a.float() @ b.float().T

@@ -1,4 +1,4 @@
-"""What a batch gives the objectives: features of points and pixels, matched."""
+"""What a batch gives the objectives: features of points and pixels, matched by region or by pair."""
 
 from __future__ import annotations
 
@@ -7,49 +7,70 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ..errors import InputError
 from .regions import RegionTable
 
 
 @dataclass(frozen=True, slots=True)
-class Matches:
-    """The features of a batch, matched. Superpoints q, superpixels k; slot s = (time, dense or not).
+class Superpoints:
+    """The student's means over regions, q.
 
-    table: rows and slots (`regions.RegionTable`); None without region objectives.
-    superpoints: (slots, rows, C); points: (slots, rows) how many members each has.
-    superpixels: (times, rows, C); pixels: (times, rows).
-    pair_voxel: (P,) int64 voxel of each pair's point; pair_pixel: (P, T) frozen teacher features at the pairs.
-    voxels: (V, T) student features in the teacher's space; embedded: (V, C) in the shared embedding, where
-    image_head takes teacher features (.., T) to (.., C). None where no objective reads them.
-    teacher_rows: (rows, T) frozen teacher mean of each row over all times, for semantic tolerance.
+    features: (groups, regions, C); counts: (groups, regions) members of each, 0 where it is empty.
+    teacher: (regions, T) frozen teacher mean of each region over all times; T is 0 where nothing compares them.
     """
 
-    table: RegionTable | None = None
-    superpoints: Tensor | None = None
-    points: Tensor | None = None
-    superpixels: Tensor | None = None
-    pixels: Tensor | None = None
-    pair_voxel: Tensor | None = None
-    pair_pixel: Tensor | None = None
-    voxels: Tensor | None = None
-    embedded: Tensor | None = None
-    image_head: Callable[[Tensor], Tensor] | None = None
-    teacher_rows: Tensor | None = None
+    table: RegionTable
+    features: Tensor
+    counts: Tensor
+    teacher: Tensor
 
-    def slot(self, offset: int, *, dense: bool = False) -> int | None:
-        """Row of the slot table, None when this batch has no such cloud."""
-        return self.table.slots.index((offset, dense)) if (offset, dense) in self.table.slots else None
+    def of(self, offset: int, *, dense: bool = False) -> tuple[Tensor, Tensor]:
+        """(regions, C) of one group, and which of them have points. Raises ValueError where the batch has none."""
+        group = self.table.groups.index((offset, dense))
+        return self.features[group], self.counts[group] > 0
 
-    def neighbours(self) -> list[int]:
-        """Offsets other than 0 that the batch has, to compare regions over time.
+    def has_dense(self) -> bool:
+        """Whether the batch has a dense cloud at the centre of a clip."""
+        return (0, True) in self.table.groups
 
-        Raises:
-            InputError: regions are those of single images, so that no region is seen at two times.
-        """
-        if self.table.scope == "image":
-            raise InputError(
-                'terms over time compare a region with itself at another time, but with region scope "image" no region '
-                'is in two images; use regions whose ids mean the same over time with scope "clip", or leave '
-                "temporal and cross_temporal out"
-            )
-        return [offset for offset in self.table.offsets if offset != 0]
+
+@dataclass(frozen=True, slots=True)
+class Superpixels:
+    """The teacher's means over regions in the shared embedding, k.
+
+    features: (times, regions, C), in the order of ``table.offsets``; counts: (times, regions) pixels of each.
+    """
+
+    table: RegionTable
+    features: Tensor
+    counts: Tensor
+
+    def of(self, offset: int) -> tuple[Tensor, Tensor]:
+        """(regions, C) of one time, and which of them have pixels."""
+        time = self.table.offsets.index(offset)
+        return self.features[time], self.counts[time] > 0
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPairs:
+    """Points and the teacher's features at their pixels, in the teacher's space.
+
+    voxels: (V, T) what the student says; voxel: (P,) int64 that of each pair's point; pixel: (P, T) frozen.
+    """
+
+    voxels: Tensor
+    voxel: Tensor
+    pixel: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedPairs:
+    """Points and pixels, pair by pair, on their way into the shared embedding.
+
+    voxels: (V, C) embedded; voxel: (P,) int64 that of each pair's point; pixel: (P, T) frozen, which ``image_head``
+    takes to (.., C).
+    """
+
+    voxels: Tensor
+    voxel: Tensor
+    pixel: Tensor
+    image_head: Callable[[Tensor], Tensor]

@@ -123,6 +123,15 @@ def test_another_architecture_is_one_sentence_and_loads_nothing() -> None:
         load_weights(ToyModel(norm=False), model.state_dict(), "best.pth")
 
 
+def test_queues_and_temperatures_beside_the_objectives_are_of_an_earlier_version() -> None:
+    model = ToyModel()
+    for name in ("queues.spatial.rows", "temperatures.spatial.log_inverse"):
+        with pytest.raises(
+            InputError, match=r"^iter_5\.pth: is of an earlier version, .*or export its backbone"
+        ):
+            load_weights(model, {**model.state_dict(), name: torch.zeros(1)}, "iter_5.pth")
+
+
 def test_the_newest_checkpoint_is_found_also_without_its_pointer(tmp_path: Path) -> None:
     assert find_last(tmp_path) is None
     for iteration in (9, 10, 100):

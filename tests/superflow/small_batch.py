@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from superflow.clips.batch import Batch
+from superflow.method.matches import Superpoints
+from superflow.method.objective import Objective
+from superflow.method.objectives import OBJECTIVES
 from superflow.method.regions import RegionTable
 
 POINTS, PAIRS, VIEW, GRID = 12, 20, (8, 12), (4, 6)
@@ -73,10 +77,35 @@ class Fixed(nn.Module):
         return images
 
 
-def table_of(ids: Tensor, slots: list[tuple[int, bool]], *, space: int | Tensor = 0) -> RegionTable:
-    """A table of one clip whose rows have these ids, and no pairs."""
+def table_of(ids: Tensor, groups: list[tuple[int, bool]], *, space: int | Tensor = 0) -> RegionTable:
+    """A table of one clip whose regions have these ids, and no pairs."""
     nothing = torch.zeros(0, dtype=torch.int64)
-    return RegionTable(nothing, ids, torch.zeros_like(ids), ids ^ space, "clip", slots, nothing)
+    return RegionTable(nothing, ids, torch.zeros_like(ids), ids ^ space, "clip", groups, nothing)
+
+
+def with_table(found: dict[type, Any], **changes: Any) -> dict[type, Any]:
+    """Matched features with other values of their table."""
+    table = replace(found[Superpoints].table, **changes)
+    return {
+        kind: replace(part, table=table) if hasattr(part, "table") else part for kind, part in found.items()
+    }
+
+
+def make_objective(name: str, found: dict[type, Any], **options: Any) -> Objective:
+    """An objective for features of these sizes."""
+    q = found.get(Superpoints)
+    channels, teacher_channels = (0, 0) if q is None else (q.features.shape[-1], q.teacher.shape[-1])
+    return OBJECTIVES[name](channels=channels, teacher_channels=teacher_channels, **options)
+
+
+def value(name: str, found: dict[type, Any], **options: Any) -> Tensor:
+    """What a new objective says of matched features."""
+    return of(make_objective(name, found, **options), found)
+
+
+def of(objective: Objective, found: dict[type, Any]) -> Tensor:
+    """What an objective says of those of the matched features that it reads."""
+    return objective(*(found[kind] for kind in objective.reads))
 
 
 def make_clip(seed: int, *, offsets: tuple[int, ...] = OFFSETS, dense: bool = True, ids: int = 6) -> Batch:

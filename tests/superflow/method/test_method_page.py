@@ -13,10 +13,10 @@ import torch
 from superflow.clips.dataset import PretrainDataset
 from superflow.engine.config import load_config, shipped_configs
 from superflow.engine.schedule import OneCycleLR
-from superflow.method.contrast import contrast
 from superflow.method.objectives import OBJECTIVES
+from superflow.method.pooling import pool_points
 from superflow.method.pretrainer import Pretrainer
-from superflow.method.regions import pool_points, region_table
+from superflow.method.regions import region_table
 
 # Keys whose "default" the page leaves open: they must be given.
 REQUIRED = {"model.objectives", "model.student"}
@@ -40,16 +40,15 @@ def parameters(prefix: str) -> dict[str, inspect.Parameter]:
         "model": [Pretrainer.__init__],
         "data": [PretrainDataset.__init__],
         "model.region": [region_table, pool_points],
-        "term": [contrast, *(function for function, _ in OBJECTIVES.values())],
+        "term": [base.__init__ for made in OBJECTIVES.values() for base in made.__mro__],
     }
     found: dict[str, inspect.Parameter] = {}
     for function in functions[prefix]:
         for name, parameter in inspect.signature(function).parameters.items():
             if parameter.kind is parameter.KEYWORD_ONLY or name in ("student", "teacher"):
                 found.setdefault(name, parameter)
-    if prefix == "term":  # what the pretrainer itself reads of an entry
-        for name, default in (("weight", 1.0), ("learn_temperature", False)):
-            found[name] = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default)
+    if prefix == "term":  # sizes that the pretrainer says
+        found = {name: found[name] for name in found if not name.endswith("channels")}
     return found
 
 

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from small_batch import Fixed
+from small_batch import Fixed, make_objective, of, value
 
 from superflow.clips.batch import collate
+from superflow.method.matches import Superpoints
 from superflow.method.negatives import Content, LearnedTemperature, NegativeQueue
-from superflow.method.objectives import spatial
 from superflow.method.pretrainer import Pretrainer
 
 CHANNELS = 4
@@ -53,18 +53,19 @@ def test_what_the_teacher_saw_travels_with_the_queue_only_where_it_is_compared(s
         model_with(student, {"type": "spatial", "queue": 16, "tolerance": tolerance})
         for tolerance in (None, 0.5)
     )
-    assert "queues.spatial.teacher" not in plain.state_dict()  # files of earlier runs go on
-    assert tolerant.state_dict()["queues.spatial.teacher"].shape == (16, Fixed.channels)
+    assert "objectives.spatial.queue.teacher" not in plain.state_dict()  # files of earlier runs go on
+    assert tolerant.state_dict()["objectives.spatial.queue.teacher"].shape == (16, Fixed.channels)
 
 
 @pytest.mark.parametrize("same_id", ["negative", "ignored"])
 def test_queued_rows_are_further_negatives(same_id):
-    queue, ids = NegativeQueue(7, CHANNELS), torch.tensor([3, 1, 3])
+    ids = torch.tensor([3, 1, 3])
     steps = [(unit(3, 2 * step), unit(3, 2 * step + 1)) for step in range(4)]
     old, old_ids = torch.zeros(0, CHANNELS), torch.zeros(0, dtype=torch.int64)
+    spatial = make_objective("spatial", scene(*steps[0], ids), temperature=0.3, same_id=same_id, queue=7)
     for q, k in steps:
-        found = spatial(scene(q, k, ids), temperature=0.3, same_id=same_id, queue=queue)
-        queue.commit()
+        found = of(spatial, scene(q, k, ids))
+        spatial.end_step()
         wanted = slow_loss(q, k, ids, old, old_ids, 0.3, same_id=same_id)
         assert float(found) == pytest.approx(wanted, rel=1e-5)
         # seven rows fit: the oldest leave first
@@ -74,14 +75,17 @@ def test_queued_rows_are_further_negatives(same_id):
 
 
 def test_queued_rows_that_the_teacher_finds_alike_are_no_negatives():
-    queue, ids, tolerance = NegativeQueue(7, CHANNELS, 3), torch.arange(3), 0.3
+    ids, tolerance, spatial = torch.arange(3), 0.3, None
     old, old_teacher, dropped = torch.zeros(0, CHANNELS), torch.zeros(0, 3), 0
     for step in range(4):
         q, k = unit(3, 2 * step), unit(3, 2 * step + 1)
         teacher = torch.randn(3, 3, generator=torch.Generator().manual_seed(step))
-        matches = replace(scene(q, k, ids), teacher_rows=teacher)
-        found = spatial(matches, temperature=0.3, tolerance=tolerance, queue=queue)
-        queue.commit()
+        matches = scene(q, k, ids)
+        matches[Superpoints] = replace(matches[Superpoints], teacher=teacher)
+        options = {"temperature": 0.3, "tolerance": tolerance, "queue": 7}
+        spatial = spatial or make_objective("spatial", matches, **options)
+        found = of(spatial, matches)
+        spatial.end_step()
         columns, shown, total = torch.cat([k, old]), torch.cat([teacher, old_teacher]), 0.0
         for i in range(3):
             kept = [
@@ -99,12 +103,12 @@ def test_queued_rows_that_the_teacher_finds_alike_are_no_negatives():
 
 def test_rows_of_a_step_wait_for_its_end():
     """Else a place would be a negative of itself at the next time of the same clip."""
-    queue, ids = NegativeQueue(8, CHANNELS), torch.arange(3)
-    q, k = unit(3, 0), unit(3, 1)
-    first, second = (float(spatial(scene(q, k, ids), queue=queue)) for _ in range(2))
+    matches = scene(unit(3, 0), unit(3, 1), torch.arange(3))
+    spatial = make_objective("spatial", matches, queue=8)
+    first, second = (float(of(spatial, matches)) for _ in range(2))
     assert first == second
-    queue.commit()
-    assert float(spatial(scene(q, k, ids), queue=queue)) > first
+    spatial.end_step()
+    assert float(of(spatial, matches)) > first
 
 
 def test_more_rows_than_the_queue_holds_leave_the_newest():
@@ -120,9 +124,9 @@ def test_more_rows_than_the_queue_holds_leave_the_newest():
 def test_evaluation_leaves_the_queue_alone(student, clip):
     model = model_with(student, {"type": "spatial", "queue": 16})
     model.eval().loss(clip(0))
-    assert not model.queues["spatial"].filled.any()
+    assert not model.objectives["spatial"].queue.filled.any()
     model.train().loss(clip(0))["loss"].backward()  # the queue is written before the gradient is taken
-    assert model.queues["spatial"].filled.any()
+    assert model.objectives["spatial"].queue.filled.any()
 
 
 def test_the_queue_travels_with_the_weights(student, clip):
@@ -134,9 +138,7 @@ def test_the_queue_travels_with_the_weights(student, clip):
 
 def test_a_queue_needs_the_rows_of_all_ranks():
     with pytest.raises(ValueError, match="needs gather=True"):
-        spatial(
-            scene(unit(2, 0), unit(2, 1), torch.arange(2)), gather=False, queue=NegativeQueue(4, CHANNELS)
-        )
+        value("spatial", scene(unit(2, 0), unit(2, 1), torch.arange(2)), gather=False, queue=4)
     with pytest.raises(ValueError, match="queue is -1"):
         NegativeQueue(-1, CHANNELS)
 
@@ -154,7 +156,7 @@ def test_a_learned_temperature_starts_where_it_was_told_and_follows_its_gradient
     assert float(out["loss"].detach()) == pytest.approx(float(fixed.loss(batch)["loss"].detach()), rel=1e-5)
     assert float(out["spatial_temperature"]) == pytest.approx(0.3, rel=1e-5)
     out["loss"].backward()
-    parameter = learned.temperatures["spatial"].log_inverse
+    parameter = learned.objectives["spatial"].learned_temperature.log_inverse
     step, slopes = 1e-3, []
     for sign in (1, -1):
         moved = math.exp(-(float(parameter.detach()) + sign * step))
@@ -180,11 +182,13 @@ def test_an_empty_queue_takes_nothing_from_a_learned_temperature(student, clip):
     model.loss(clip(0))["loss"].backward()
     plain = model_with(student, {"type": "spatial", "learn_temperature": True})
     plain.loss(clip(0))["loss"].backward()
-    slope, wanted = (float(m.temperatures["spatial"].log_inverse.grad) for m in (model, plain))
+    slope, wanted = (
+        float(m.objectives["spatial"].learned_temperature.log_inverse.grad) for m in (model, plain)
+    )
     assert slope == pytest.approx(wanted, rel=1e-5)
 
 
 def test_a_term_without_rows_still_gives_the_temperature_a_gradient(student, clip):
     model = model_with(student, {"type": "temporal", "learn_temperature": True})
     model.loss(clip(0, offsets=(0,)))["loss"].backward()
-    assert float(model.temperatures["temporal"].log_inverse.grad) == 0
+    assert float(model.objectives["temporal"].learned_temperature.log_inverse.grad) == 0

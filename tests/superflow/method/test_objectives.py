@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from small_batch import table_of
+from small_batch import table_of, value, with_table
 
 from superflow.clips.batch import collate
 from superflow.method.contrast import info_nce
-from superflow.method.matches import Matches
-from superflow.method.objectives import (
-    cross_temporal,
-    dense_to_sparse,
-    point_contrast,
-    point_regression,
-    spatial,
-    temporal,
+from superflow.method.matches import EmbeddedPairs, Superpixels, Superpoints, TargetPairs
+
+spatial, temporal, cross_temporal = (
+    partial(value, name) for name in ("spatial", "temporal", "cross_temporal")
 )
+dense_to_sparse, point_regression = partial(value, "dense_to_sparse"), partial(value, "point_regression")
+point_contrast = partial(value, "point_contrast")
 
 
 def rows(count: int, channels: int, seed: int) -> torch.Tensor:
@@ -39,17 +39,15 @@ def slow_info_nce(a, b, temperature, dropped=lambda i, j: False) -> float:
     return total / len(a)
 
 
-def matches(slots, q, k, q_count=None, k_count=None, ids=None) -> Matches:
+def matches(groups, q, k, q_count=None, k_count=None, ids=None) -> dict[type, Any]:
     count = q.shape[1]
-    table = table_of(torch.arange(count) if ids is None else ids, slots)
-    ones = torch.ones(len(slots), count)
-    return Matches(
-        table=table,
-        superpoints=q,
-        points=ones if q_count is None else q_count,
-        superpixels=k,
-        pixels=torch.ones(len(k), count) if k_count is None else k_count,
-    )
+    table = table_of(torch.arange(count) if ids is None else ids, groups)
+    q_count = torch.ones(len(groups), count) if q_count is None else q_count
+    k_count = torch.ones(len(k), count) if k_count is None else k_count
+    return {
+        Superpoints: Superpoints(table, q, q_count, torch.zeros(count, 0)),
+        Superpixels: Superpixels(table, k, k_count),
+    }
 
 
 @pytest.mark.parametrize("temperature", [0.07, 0.5])
@@ -108,9 +106,9 @@ def test_equal_ids_are_one_region_only_where_they_are_counted_together(spaces, s
     q, k = F.normalize(rows(8, 6, 1), dim=1), F.normalize(rows(8, 6, 2), dim=1)
     scene = matches([(0, False)], q[None], k[None])
     space = torch.tensor(spaces).repeat_interleave(4)
-    table = table_of(torch.arange(4).repeat(2), [(0, False)], space=space)
+    names = table_of(torch.arange(4).repeat(2), [(0, False)], space=space).names
     wanted = slow_info_nce(q, k, 0.2, lambda i, j: same and i % 4 == j % 4)
-    found = spatial(replace(scene, table=table), same_id="ignored", temperature=0.2)
+    found = spatial(with_table(scene, names=names), same_id="ignored", temperature=0.2)
     assert float(found) == pytest.approx(wanted, rel=1e-5)
 
 
@@ -170,7 +168,7 @@ def test_point_regression_is_a_mean_over_pairs(kind):
     """Also where points share a voxel, and so do its gradients."""
     voxels, pixel = rows(5, 6, 5).requires_grad_(), rows(9, 6, 6)
     voxel_of = torch.tensor([0, 3, 3, 1, 0, 3, 2, 1, 1])  # nothing looks at voxel 4
-    found = point_regression(Matches(voxels=voxels, pair_voxel=voxel_of, pair_pixel=pixel), kind=kind)
+    found = point_regression({TargetPairs: TargetPairs(voxels, voxel_of, pixel)}, kind=kind)
     cosines = [F.cosine_similarity(voxels[voxel_of[i]], pixel[i], dim=0) for i in range(9)]
     terms = [1 - c if kind == "cosine" else (2 - 2 * c).sqrt() for c in cosines]
     wanted = torch.stack(terms).mean()
@@ -184,9 +182,7 @@ def test_point_regression_is_a_mean_over_pairs(kind):
 def test_even_point_regression_is_a_mean_over_voxels_of_the_means_over_their_pairs(kind):
     voxels, pixel = rows(5, 6, 5), rows(9, 6, 6)
     voxel_of = torch.tensor([0, 3, 3, 1, 0, 3, 2, 1, 1])  # nothing looks at voxel 4
-    found = point_regression(
-        Matches(voxels=voxels, pair_voxel=voxel_of, pair_pixel=pixel), kind=kind, even=True
-    )
+    found = point_regression({TargetPairs: TargetPairs(voxels, voxel_of, pixel)}, kind=kind, even=True)
     means = []
     for voxel in range(4):
         cosines = torch.stack(
@@ -212,7 +208,7 @@ def test_semantic_tolerance_drops_columns_that_the_teacher_finds_alike():
     teacher = torch.eye(4)
     teacher[3] = teacher[0]
     scene = matches([(0, False)], q[None], k[None])
-    scene = Matches(**{name: getattr(scene, name) for name in scene.__slots__} | {"teacher_rows": teacher})
+    scene[Superpoints] = replace(scene[Superpoints], teacher=teacher)
     alike = {(0, 3), (3, 0)}
     wanted = slow_info_nce(q, k, 0.07, lambda i, j: (i, j) in alike)
     assert float(spatial(scene, tolerance=0.7)) == pytest.approx(wanted, rel=1e-5)
@@ -231,7 +227,7 @@ def test_points_against_pixels_is_info_nce_over_pairs():
     q, k = rows(8, 6, 1), rows(8, 6, 2)
     voxel_of = torch.tensor([0, 3, 3, 1, 7, 7, 2, 1])
     head = torch.nn.Linear(6, 6)
-    found = Matches(embedded=q * 3, pair_voxel=voxel_of, pair_pixel=k, image_head=head)  # the cosine counts
+    found = {EmbeddedPairs: EmbeddedPairs(q * 3, voxel_of, k, head)}  # the cosine counts
     wanted = slow_info_nce(F.normalize(q, dim=1)[voxel_of], F.normalize(head(k), dim=1).detach(), 0.2)
     assert float(point_contrast(found, temperature=0.2).detach()) == pytest.approx(wanted, rel=1e-5)
 
@@ -239,7 +235,7 @@ def test_points_against_pixels_is_info_nce_over_pairs():
 def test_points_against_pixels_draws_so_many_pairs():
     q = rows(50, 6, 1)
     torch.manual_seed(0)
-    found = Matches(embedded=q, pair_voxel=torch.arange(50), pair_pixel=q, image_head=torch.nn.Identity())
+    found = {EmbeddedPairs: EmbeddedPairs(q, torch.arange(50), q, torch.nn.Identity())}
     losses = {round(float(point_contrast(found, max_pairs=5)), 6) for _ in range(4)}
     assert len(losses) == 4
     assert max(losses) < float(point_contrast(found))
@@ -256,7 +252,7 @@ def test_mistake_35_pairs_can_be_drawn_evenly_over_voxels():
         return pixels
 
     pixels = torch.arange(1000.0)[:, None].expand(-1, 6)
-    found = Matches(embedded=rows(101, 6, 1), pair_voxel=near, pair_pixel=pixels, image_head=watch)
+    found = {EmbeddedPairs: EmbeddedPairs(rows(101, 6, 1), near, pixels, watch)}
     torch.manual_seed(0)
     shares = {}
     for even in (False, True):

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from superflow.clips.batch import Batch, collate
 from superflow.errors import InputError
+from superflow.method.matches import Superpixels, Superpoints
+from superflow.method.pixels import ImageFeatures, pool_patches, pool_pixels
 from superflow.method.pretrainer import Pretrainer, effective_rank
-from superflow.method.regions import pool_patches, pool_pixels
 
 SUPERFLOW = [
     {"type": "spatial"},
@@ -27,6 +28,12 @@ def pretrainer(student, objectives=SUPERFLOW, **options) -> Pretrainer:
     torch.manual_seed(1)
     options = {"channels": 6} | options
     return Pretrainer(student, Fixed(), objectives=objectives, **options)
+
+
+def match(model: Pretrainer, batch: Batch) -> tuple[Superpoints, Superpixels]:
+    points = model.student(batch.points, batch.cloud, batch.num_clouds)
+    found = model.match(batch, points, ImageFeatures(batch.images, batch))
+    return found[Superpoints], found[Superpixels]
 
 
 @pytest.mark.parametrize("channels", [6, None])
@@ -65,12 +72,10 @@ def test_mistake_41_a_second_pass_over_the_batch_is_the_same(student, clip):
 
 
 def test_mistake_26_pooled_means_are_renormalised_only_when_asked(student, clip):
-    batch = clip(0)
-    voxels = student(batch.points, batch.cloud, batch.num_clouds)
     norms = {}
     for normalize in ("before", "both"):
-        found = pretrainer(student, normalize=normalize).match(batch, voxels, batch.images)
-        norms[normalize] = found.superpoints[found.points > 1].norm(dim=1)
+        found, _ = match(pretrainer(student, normalize=normalize), clip(0))
+        norms[normalize] = found.features[found.counts > 1].norm(dim=1)
     assert (norms["before"] < 0.999).any()
     assert torch.allclose(norms["both"], torch.ones_like(norms["both"]), atol=1e-5)
 
@@ -79,14 +84,13 @@ def test_mistake_26_pooled_means_are_renormalised_only_when_asked(student, clip)
 def test_without_channels_superpixels_are_the_teachers_features(student, clip, normalize):
     batch = clip(0)
     model = pretrainer(student, channels=None, normalize=normalize)
-    voxels = student(batch.points, batch.cloud, batch.num_clouds)
-    found = model.match(batch, voxels, batch.images)
+    q, k = match(model, batch)
     pool = pool_pixels if normalize == "before" else pool_patches  # pool_pixels normalises each pixel
-    means, counts = pool(batch.images, batch, found.table)
+    means, counts = pool(batch.images, batch, k.table)
     wanted = means if normalize == "before" else F.normalize(means, dim=-1)
-    assert torch.allclose(found.superpixels, wanted, atol=1e-6)
-    assert torch.equal(found.pixels, counts)
-    assert found.superpoints.shape[-1] == Fixed.channels
+    assert torch.allclose(k.features, wanted, atol=1e-6)
+    assert torch.equal(k.counts, counts)
+    assert q.features.shape[-1] == Fixed.channels
     assert [name for name, _ in model.named_parameters() if name.startswith("image_head")] == []
 
 
@@ -94,17 +98,17 @@ def test_patches_by_matrix_equal_the_upsampled_head(student, clip):
     """normalize='after': the head on pooled patches is the pooled, upsampled head (linear)."""
     batch = clip(0)
     model = pretrainer(student, normalize="after")
-    found = model.match(batch, student(batch.points, batch.cloud, batch.num_clouds), batch.images)
+    _, k = match(model, batch)
     embedded = model.image_head(batch.images.movedim(1, -1)).movedim(-1, 1)
     full = F.interpolate(embedded, batch.view_size, mode="bilinear", align_corners=False)
     time, row = 1, 0
     mine = [
-        full[i].flatten(1).T[batch.superpixels[i].flatten() == found.table.ids[row]]
+        full[i].flatten(1).T[batch.superpixels[i].flatten() == k.table.ids[row]]
         for i in range(len(full))
-        if int(batch.image_offset[i]) == found.table.offsets[time]
+        if int(batch.image_offset[i]) == k.table.offsets[time]
     ]
     wanted = F.normalize(torch.cat(mine).mean(0), dim=0)
-    assert torch.allclose(found.superpixels[time, row], wanted, atol=1e-5)
+    assert torch.allclose(k.features[time, row], wanted, atol=1e-5)
 
 
 def test_order_of_pairs_does_not_matter(student, clip):
@@ -125,8 +129,8 @@ def test_order_of_pairs_does_not_matter(student, clip):
 
 def test_regression_alone_has_no_region_heads(student, clip):
     model = pretrainer(student, [{"type": "point_regression"}])
-    assert model.point_head is None
-    assert model.image_head is None
+    assert not list(model.point_head.parameters())
+    assert not list(model.image_head.parameters())
     batch = replace(clip(0), superpixels=None)
     model.loss(batch)["loss"].backward()
     assert all(p.grad is not None for p in model.parameters())
@@ -175,7 +179,7 @@ def test_tolerance_reads_the_teacher(student, clip, pixels):
     batch = clip(0)
     plain = pretrainer(student, [{"type": "spatial", "tolerance": None}], pixels=pixels)
     tolerant = pretrainer(student, [{"type": "spatial", "tolerance": -1.1}], pixels=pixels)
-    assert plain.match(batch, student(batch.points, batch.cloud, 4), batch.images).teacher_rows is None
+    assert match(plain, batch)[0].teacher.shape[1] == 0
     # every row is tolerated as a negative: only the positive is left
     assert float(tolerant.loss(batch)["loss"].detach()) == pytest.approx(0, abs=1e-6)
     assert float(plain.loss(batch)["loss"].detach()) > 0.1
@@ -190,17 +194,17 @@ def test_what_the_teacher_sees_of_a_region_is_its_mean_over_all_times(student, c
         batch, pair_region=torch.where((time == 0) & (batch.pair_region == region), -1, batch.pair_region)
     )
     model = pretrainer(student, [{"type": "spatial", "tolerance": 0.5}], pixels=pixels)
-    found = model.match(batch, student(batch.points, batch.cloud, 4), batch.images)
+    found, _ = match(model, batch)
     full = F.interpolate(batch.images, batch.view_size, mode="bilinear", align_corners=False)
     dense = batch.cloud_dense[batch.cloud[batch.pair_point]]
-    assert not found.points[found.slot(0), found.table.ids == region].any()
+    assert not found.of(0)[1][found.table.ids == region].any()
     for row, name in enumerate(found.table.ids.tolist()):
         if pixels == "all":
             image, v, u = torch.nonzero(batch.superpixels == name).T
         else:
             mine = (batch.pair_region == name) & ~dense
             image, (u, v) = batch.pair_image[mine], batch.pair_pixel[mine].long().T
-        assert torch.allclose(found.teacher_rows[row], full[image, :, v, u].mean(0), atol=1e-5)
+        assert torch.allclose(found.teacher[row], full[image, :, v, u].mean(0), atol=1e-5)
 
 
 def test_tolerance_over_all_pixels_needs_maps(student, clip):
@@ -247,14 +251,14 @@ def test_options_that_cannot_be_used_are_one_sentence(student, clip, options, me
         pretrainer(student, **options).loss(clip(0))
 
 
-def test_regions_without_maps_are_one_sentence(student, clip):
-    with pytest.raises(InputError, match='regions without maps have pixels="hit" only'):
-        pretrainer(student).loss(replace(clip(0), superpixels=None))
-
-
 def test_unknown_objective_names_the_known(student):
     with pytest.raises(ValueError, match=r"'spatail' is unknown; known: spatial"):
         pretrainer(student, [{"type": "spatail"}])
+
+
+def test_regions_without_maps_are_one_sentence(student, clip):
+    with pytest.raises(InputError, match='pixels="all" needs superpixel maps'):
+        pretrainer(student).loss(replace(clip(0), superpixels=None))
 
 
 def test_an_objective_listed_twice_is_refused(student):

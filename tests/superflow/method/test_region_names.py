@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from small_batch import make_clip, table_of
+from small_batch import make_clip, table_of, value, with_table
 
 from superflow.camera.superpixels import write_superpixels
 from superflow.clips.batch import Batch, collate
@@ -18,9 +18,7 @@ from superflow.clips.pairing import id_space
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
 from superflow.engine.config import load_config
-from superflow.method.contrast import contrast
-from superflow.method.matches import Matches
-from superflow.method.objectives import OBJECTIVES
+from superflow.method.matches import Superpixels, Superpoints
 from superflow.method.regions import region_table
 from superflow.street.drive import DriveSettings, make_drive
 
@@ -61,7 +59,7 @@ def names_of(batch: Batch, scope: str, truths: list) -> dict[int, set[int]]:
     named: dict = {}
     clips: dict[int, set[int]] = {}
     for pair, truth in enumerate(truths):
-        row = int(table.row[pair])
+        row = int(table.region[pair])
         if row >= 0 and truth is not None:
             name = int(table.names[row])
             shown.setdefault(name, set()).add(truth)
@@ -129,8 +127,8 @@ def test_ids_of_63_bits_have_rows_of_their_own():
     batch = collate([make_clip(0), make_clip(1)])
     large = torch.tensor([2**63 - 1, 5, 2**62, 2**40, 0, 2**63 - 2])[batch.pair_region]
     table = region_table(replace(batch, pair_region=large))
-    assert torch.equal(table.ids[table.row], large)
-    assert torch.equal(table.owner[table.row], batch.image_clip[batch.pair_image])
+    assert torch.equal(table.ids[table.region], large)
+    assert torch.equal(table.owner[table.region], batch.image_clip[batch.pair_image])
     assert len(table.ids) == 12
     order = list(zip(table.owner.tolist(), table.ids.tolist()))
     assert order == sorted(order)
@@ -147,13 +145,16 @@ CONFIGS = {
 }
 
 
-def perfect(clips: int) -> Matches:
-    """Rows of all classes in all clips, with the same feature for a class everywhere: nothing is left to learn."""
-    slots = [(-1, False), (0, False), (1, False), (0, True)]
+def perfect(clips: int) -> dict:
+    """Regions of all classes in all clips, with the same feature for a class everywhere: nothing is left to learn."""
+    groups = [(-1, False), (0, False), (1, False), (0, True)]
     features = torch.eye(CLASSES).repeat(clips, 1)
     ones = torch.ones(4, len(features))
-    table = table_of(torch.arange(CLASSES).repeat(clips), slots)
-    return Matches(table, features.expand(4, -1, -1), ones, features.expand(3, -1, -1), ones[:3])
+    table = table_of(torch.arange(CLASSES).repeat(clips), groups)
+    return {
+        Superpoints: Superpoints(table, features.expand(4, -1, -1), ones, features[:, :0]),
+        Superpixels: Superpixels(table, features.expand(3, -1, -1), ones[:3]),
+    }
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -161,21 +162,17 @@ def test_mistake_24_perfect_features_have_no_loss_unless_published_so(name):
     contrasts = [dict(entry) for entry in load_config(name).model.objectives if entry.get("kind") != "cosine"]
     assert {entry.get("same_id", "negative") for entry in contrasts} == {CONFIGS[name]}
     for entry in contrasts:
-        function, _ = OBJECTIVES[entry.pop("type")]
         clips = CLIPS if entry.get("gather", True) else 4  # published: only those of the same GPU
         options = entry | {"temperature": 0.05, "max_rows": None}
-        loss = float(function(perfect(clips), **options))
+        loss = float(value(options.pop("type"), perfect(clips), **options))
         assert loss == pytest.approx(0 if CONFIGS[name] == "ignored" else math.log(clips), abs=1e-3)
 
 
 def test_rows_of_a_batchwide_region_on_other_ranks_are_no_negatives():
     """Within a process such a region has one row; gathered, each rank brings one."""
-    matches = perfect(4)
-    loss = {}
-    for scope in ("clip", "batch"):
-        scene = replace(matches, table=replace(matches.table, scope=scope))
-        filled = torch.ones(4 * CLASSES, dtype=torch.bool)
-        loss[scope] = float(contrast(scene, scene.superpoints[1], scene.superpixels[1], filled))
+    loss = {
+        scope: float(value("spatial", with_table(perfect(4), scope=scope))) for scope in ("clip", "batch")
+    }
     assert loss["clip"] == pytest.approx(math.log(4), abs=1e-3)
     assert loss["batch"] == pytest.approx(0, abs=1e-3)
 
@@ -183,6 +180,5 @@ def test_rows_of_a_batchwide_region_on_other_ranks_are_no_negatives():
 @pytest.mark.parametrize("name", ["temporal", "cross_temporal"])
 def test_regions_of_single_images_have_no_terms_over_time(name):
     """They would be 0 in every step, and nothing would be learned without a word."""
-    matches = perfect(1)
     with pytest.raises(ValueError, match='with region scope "image" no region is in two images'):
-        OBJECTIVES[name][0](replace(matches, table=replace(matches.table, scope="image")))
+        value(name, with_table(perfect(1), scope="image"))

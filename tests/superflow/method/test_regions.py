@@ -10,15 +10,9 @@ import torch.nn.functional as F
 from live_memory import LiveMemory
 
 from superflow.clips.batch import collate
-from superflow.method.regions import (
-    pool_hits,
-    pool_patches,
-    pool_pixels,
-    pool_points,
-    region_table,
-    sample_pixels,
-    segment_mean,
-)
+from superflow.method.pixels import pool_hits, pool_patches, pool_pixels, sample_pixels
+from superflow.method.pooling import pool_points, segment_mean
+from superflow.method.regions import region_table
 
 
 def owner_of(batch, pair, scope):
@@ -52,7 +46,7 @@ def test_mistake_23_rows_follow_the_scope_of_ids(clip, scope):
     names = {}
     for pair in range(len(batch.pair_point)):
         name = (owner_of(batch, pair, scope), int(batch.pair_region[pair]))
-        assert names.setdefault(name, int(table.row[pair])) == int(table.row[pair])
+        assert names.setdefault(name, int(table.region[pair])) == int(table.region[pair])
     assert len(names) == len(table.ids) == len(set(names.values()))
 
 
@@ -60,14 +54,14 @@ def test_mistake_22_ignored_ids_change_nothing(clip):
     batch = clip(0)
     ignored = replace(batch, pair_region=torch.where(batch.pair_region == 3, -1, batch.pair_region))
     by_id = region_table(batch, scope="clip", ignore=(3,))
-    assert torch.equal(by_id.row, region_table(ignored, scope="clip").row)
+    assert torch.equal(by_id.region, region_table(ignored, scope="clip").region)
     assert not (by_id.ids == 3).any()
 
 
 def test_mistake_19_ids_do_not_wrap(clip):
     batch = collate([clip(seed) for seed in range(16)])
     large = replace(batch, pair_region=batch.pair_region + 65000)
-    assert torch.equal(region_table(large, scope="image").row, region_table(batch, scope="image").row)
+    assert torch.equal(region_table(large, scope="image").region, region_table(batch, scope="image").region)
 
 
 @pytest.mark.parametrize("weighting", ["pair", "point", "voxel"])
@@ -77,21 +71,21 @@ def test_superpoints_are_means_of_their_members(clip, weighting):
     features = torch.randn(len(inverse) // 2, 3)
     table = region_table(batch, scope="clip", ignore=(5,))
     means, counts = pool_points(features, inverse, batch, table, weighting=weighting)
-    for slot, (offset, dense) in enumerate(table.slots):
+    for group, (offset, dense) in enumerate(table.groups):
         for row in range(len(table.ids)):
             members = []
             for pair, point in enumerate(batch.pair_point.tolist()):
                 cloud = int(batch.cloud[point])
                 here = (int(batch.cloud_offset[cloud]), bool(batch.cloud_dense[cloud])) == (offset, dense)
-                if here and int(table.row[pair]) == row:
+                if here and int(table.region[pair]) == row:
                     members.append(point)
             if weighting == "point":
                 members = sorted(set(members))
             voxels = [int(inverse[m]) for m in members]
             voxels = sorted(set(voxels)) if weighting == "voxel" else voxels
-            assert counts[slot, row] == len(voxels)
+            assert counts[group, row] == len(voxels)
             if voxels:
-                assert torch.allclose(means[slot, row], features[voxels].mean(0), atol=1e-5)
+                assert torch.allclose(means[group, row], features[voxels].mean(0), atol=1e-5)
 
 
 @pytest.mark.parametrize("weighting", ["pair", "point", "voxel"])
@@ -107,16 +101,16 @@ def test_members_weigh_by_their_distance(clip, weighting, power):
     assert torch.equal(counts, plain_counts)
     assert not torch.allclose(means, plain_means, atol=1e-2)
     distance = batch.points[:, :2].norm(dim=1).view(-1, 2).mean(1).clamp(min=1.0)  # of a voxel's two points
-    slot, row = 1, 2
+    group, row = 1, 2
     members = []
     for pair, point in enumerate(batch.pair_point.tolist()):
-        if int(table.cloud_slot[batch.cloud[point]]) == slot and int(table.row[pair]) == row:
+        if int(table.cloud_group[batch.cloud[point]]) == group and int(table.region[pair]) == row:
             members.append(int(inverse[point]) if weighting == "voxel" else point)
     members = members if weighting == "pair" else sorted(set(members))
     voxels = members if weighting == "voxel" else [int(inverse[point]) for point in members]
     weights = distance[voxels] ** power
     wanted = (features[voxels] * weights[:, None]).sum(0) / weights.sum()
-    assert torch.allclose(means[slot, row], wanted, atol=1e-5)
+    assert torch.allclose(means[group, row], wanted, atol=1e-5)
 
 
 def test_mistake_28_a_point_seen_a_hundred_times_weighs_once(clip):
@@ -239,7 +233,7 @@ def test_the_published_route_has_the_gradient_of_the_plain_one(clip):
 def test_pixels_are_sampled_where_the_enlarged_map_has_them(clip):
     batch = clip(0)
     full = F.interpolate(batch.images, batch.view_size, mode="bilinear", align_corners=False)
-    sampled = sample_pixels(batch.images, batch, batch.view_size)
+    sampled = sample_pixels(batch.images, batch)
     for pair in range(len(sampled)):
         u, v = batch.pair_pixel[pair].long()
         assert torch.allclose(sampled[pair], full[batch.pair_image[pair], :, v, u], atol=1e-5)
@@ -253,7 +247,7 @@ def test_hit_pixels_are_those_of_sparse_clouds(clip):
     for time, offset in enumerate(table.offsets):
         for row in range(len(table.ids)):
             cloud = batch.cloud[batch.pair_point]
-            mine = (batch.cloud_offset[cloud] == offset) & ~batch.cloud_dense[cloud] & (table.row == row)
+            mine = (batch.cloud_offset[cloud] == offset) & ~batch.cloud_dense[cloud] & (table.region == row)
             assert counts[time, row] == mine.sum()
             if mine.any():
                 assert torch.allclose(means[time, row], features[mine].mean(0), atol=1e-6)
