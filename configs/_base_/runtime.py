@@ -9,7 +9,7 @@ default_hooks = dict(
     # last_checkpoint names the newest; --resume continues it. save_best="miou" also keeps the best one. For large
     # models, whose files take a second to write; the small configs save more often
     checkpoint=dict(type="CheckpointHook", interval=500, max_keep_ckpts=1),
-    # loss / ln(rows), effective rank of the features, share of time spent waiting for data; stops on nan
+    # effective rank of the features, share of time spent waiting for data; stops on nan
     health=dict(type="HealthHook", interval=50),
     # stops a run none of whose first batches holds a pair, or a labelled point
     first_batches=dict(type="FirstBatchesHook", batches=20),

@@ -19,6 +19,7 @@ def info_nce(
     symmetric: bool = False,
     gather: bool = True,
     more: tuple[Tensor, Tensor] | None = None,
+    counts: list[Tensor] | None = None,
 ) -> Tensor:
     """Mean of -log softmax of the matching row (van den Oord 2018; SLidR eq. 2).
 
@@ -35,6 +36,7 @@ def info_nce(
             ranks is that of one rank with the joint batch.
         more: products (S, Q) of the anchors with further negatives, and (S, Q) bool, those that do not count; in the
             direction from anchors to targets only.
+        counts: is given what `top_1` counts in the direction from anchors to targets.
 
     Returns:
         Scalar float32; 0 with a graph when no rank has a row.
@@ -43,7 +45,7 @@ def info_nce(
         raise ValueError(
             f"anchors {tuple(anchors.shape)} and targets {tuple(targets.shape)} must match row by row"
         )
-    one = _one_direction(anchors, targets, temperature, dropped, positives, gather, more)
+    one = _one_direction(anchors, targets, temperature, dropped, positives, gather, more, counts)
     if not symmetric:
         return one
     return (one + _one_direction(targets, anchors, temperature, dropped, positives, gather)) / 2
@@ -57,6 +59,7 @@ def _one_direction(
     positives: Tensor | None,
     gather: bool,
     more: tuple[Tensor, Tensor] | None = None,
+    counts: list[Tensor] | None = None,
 ) -> Tensor:
     columns, start = gather_rows(targets.float()) if gather else (targets.float(), 0)
     own = torch.arange(len(anchors), device=anchors.device) + start
@@ -70,6 +73,8 @@ def _one_direction(
     if more is not None:
         # masked after the division: the slope of -inf / temperature would be nan
         logits = torch.cat([logits, (more[0] / temperature).masked_fill(more[1], -torch.inf)], dim=1)
+    if counts is not None:
+        counts.append(top_1(logits.detach(), own, wanted))
     if len(own) == 0:
         loss = logits.sum()
     elif wanted is None:
@@ -78,6 +83,23 @@ def _one_direction(
         log_share = logits.log_softmax(dim=1)[:, : len(columns)]
         loss = -(log_share.masked_fill(~wanted, 0.0).sum(dim=1) / wanted.sum(dim=1)).sum()
     return mean_of_rows(loss + 0.0 * columns.sum(), len(anchors), gather=gather)
+
+
+def top_1(logits: Tensor, own: Tensor, positives: Tensor | None) -> Tensor:
+    """(3,) int64: rows, the columns that count for them, and rows of which a positive column has the largest logit.
+
+    Args:
+        logits: (S, columns), -inf where a column does not count; own: (S,) each row's column.
+        positives: (S, first columns) bool, or None where only the own ones are.
+    """
+    if not len(own):
+        return torch.zeros(3, dtype=torch.int64, device=logits.device)
+    best = logits.argmax(dim=1)
+    right = best == own
+    if positives is not None:  # further columns are negatives of earlier steps
+        within = best.clamp(max=positives.shape[1] - 1)
+        right = positives.gather(1, within[:, None])[:, 0] & (best == within)
+    return torch.stack([torch.ones_like(own).sum(), (logits > -torch.inf).sum(), right.sum()])
 
 
 def mean_of_rows(total: Tensor, rows: int, *, gather: bool = True) -> Tensor:

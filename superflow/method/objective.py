@@ -33,6 +33,7 @@ class Objective(nn.Module):
         super().__init__()
         self.channels, self.teacher_channels = channels, teacher_channels
         self.weight = float(weight)
+        self.counts: list[Tensor] = []  # of the contrasts of a step, see `contrast.top_1`
 
     @property
     def compares_teacher(self) -> bool:
@@ -44,7 +45,8 @@ class Objective(nn.Module):
         return {}
 
     def end_step(self) -> None:
-        """Called once all objectives have seen the batch."""
+        """Called once all objectives have seen the batch, and their counts were read."""
+        self.counts.clear()
 
 
 class Contrast(Objective):
@@ -117,6 +119,7 @@ class RegionContrast(Contrast):
 
     def end_step(self) -> None:
         """The queue takes in what waits."""
+        super().end_step()
         if self.queue is not None:
             self.queue.commit()
 
@@ -154,6 +157,7 @@ class RegionContrast(Contrast):
             symmetric=self.symmetric,
             gather=self.gather,
             more=more,
+            counts=self.counts,
         )
 
     def _no_negatives(self, own: Content, columns: Content, same_id: str) -> Tensor:

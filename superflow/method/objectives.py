@@ -155,7 +155,7 @@ class PointContrast(Contrast):
         chosen = drawn(_one_each(pairs.voxel) if self.even else every, self.max_pairs)
         q = F.normalize(pairs.voxels[pairs.voxel[chosen]], dim=1)
         k = F.normalize(pairs.image_head(pairs.pixel[chosen]), dim=1)
-        return info_nce(q, k, temperature=self.temperature(), gather=self.gather)
+        return info_nce(q, k, temperature=self.temperature(), gather=self.gather, counts=self.counts)
 
 
 def _one_each(group: Tensor) -> Tensor:

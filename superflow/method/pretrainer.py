@@ -97,18 +97,19 @@ class Pretrainer(nn.Module):
         width = source if channels is None else channels
         built = build_objectives(objectives, channels=width, teacher_channels=source)
         self.reads = {kind for objective in built.values() for kind in objective.reads}
-        # heads have weights only for what the objectives read: every trainable parameter gets a gradient
+        # heads have weights only for what the objectives read: every trainable parameter gets a gradient;
+        # that of the images is drawn in any case, so that the others begin with the same weights without it
+        image_head = nn.Identity() if channels is None else nn.Linear(source, channels)
         point = self.reads & {Superpoints, EmbeddedPairs}
-        image = self.reads & {Superpixels, EmbeddedPairs} and channels is not None
         self.point_head = nn.Linear(student.out_channels, width) if point else nn.Identity()
-        self.image_head = nn.Linear(source, width) if image else nn.Identity()
+        self.image_head = image_head if self.reads & {Superpixels, EmbeddedPairs} else nn.Identity()
         regression = TargetPairs in self.reads
         self.regression_head = nn.Linear(student.out_channels, source) if regression else nn.Identity()
         self.objectives: Any = nn.ModuleDict(built)  # by name; of type Objective, which ModuleDict cannot say
         self.parts = tuple(built)
 
     def loss(self, batch: Batch) -> dict[str, Any]:
-        """Weighted sum of the objectives under ``loss``, each one, and how many pairs and regions carried them.
+        """Weighted sum of the objectives under ``loss``, each one and its health, and numbers of pairs and regions.
 
         Every rank reports the joint batch, so that all log the same and stop at the same step; gradients are its own.
         """
@@ -124,11 +125,10 @@ class Pretrainer(nn.Module):
             }
         weighted = (self.objectives[name].weight * value for name, value in terms.items())
         total = sum(weighted, start=batch.points.new_zeros(()))
+        regions = int(found[Superpoints].of(0)[1].sum()) if Superpoints in found else 0
+        report = self._of_all_ranks(total, terms, pairs=len(batch.pairs.point), regions=regions)
         for objective in self.objectives.values():
             objective.end_step()
-
-        rows = int(found[Superpoints].of(0)[1].sum()) if Superpoints in found else 0
-        report = self._of_all_ranks(total, terms, pairs=len(batch.pairs.point), rows=rows)
         return report | {"_features": voxels.features.detach()}
 
     def image_features(self, batch: Batch) -> Tensor:
@@ -178,15 +178,24 @@ class Pretrainer(nn.Module):
     def _normalized(self, features: Tensor, stage: str) -> Tensor:
         return F.normalize(features, dim=-1) if self.normalize in (stage, "both") else features
 
-    def _of_all_ranks(self, total: Tensor, terms: dict[str, Tensor], **counts: int) -> dict[str, Any]:
-        """What `loss` returns of these values: the joint batch's, with the gradient of the own."""
+    def _of_all_ranks(self, total: Tensor, terms: dict[str, Tensor], **numbers: int) -> dict[str, Any]:
+        """What `loss` returns of these values: the joint batch's, with the gradient of the own.
+
+        Of each contrast also ``_columns``, the mean number of columns that a row was held against, and ``_top1``, the
+        share of rows whose own column was the closest.
+        """
         loss, *values = world_mean(torch.stack([total, *terms.values()]))
-        sums = world_sum(total.new_tensor(list(counts.values()), dtype=torch.int64)).tolist()
         report: dict[str, Any] = {"loss": total if world_size() == 1 else total + (loss - total.detach())}
         report |= zip(terms, values)
-        for name, objective in self.objectives.items():
+        own = [torch.tensor(list(numbers.values()), device=total.device)]
+        own += [sum(part.counts, start=own[0].new_zeros(3)) for part in self.objectives.values()]
+        sums = torch.split(world_sum(torch.cat(own)), [len(part) for part in own])
+        for (name, objective), counts in zip(self.objectives.items(), sums[1:]):
+            rows, columns, right = counts.tolist()
+            if rows:
+                report |= {f"{name}_columns": columns / rows, f"{name}_top1": right / rows}
             report |= {f"{name}_{key}": value for key, value in objective.state_report().items()}
-        return report | dict(zip(counts, map(float, sums)))
+        return report | dict(zip(numbers, map(float, sums[0].tolist())))
 
     def record(self) -> dict[str, Any]:
         """Plain data that rebuilds the student, names the teacher and says what was trained; in every checkpoint."""

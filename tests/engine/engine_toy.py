@@ -111,7 +111,7 @@ class ToyModel(nn.Module):
                 loss
                 + nn.functional.cross_entropy(features[:, :CLASSES] @ columns.T, own, reduction="sum") * share
             )
-        return {"loss": loss, "rows": float(len(batch.points)), "_features": features.detach()}
+        return {"loss": loss, "points": float(len(batch.points)), "_features": features.detach()}
 
     def predict(self, batch: Batch) -> Tensor:
         return self.head(self.backbone(batch.points)).softmax(1)

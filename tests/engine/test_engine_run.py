@@ -371,9 +371,6 @@ def test_a_loss_that_is_no_number_stops_the_run_with_a_report(train: Train, toy_
 
 def test_health_figures_of_a_step(train: Train) -> None:
     hub = train({"default_hooks.health.interval": 5, "custom_hooks": []}).message_hub
-    loss, rows = hub.get_scalar("train/loss").data[0], hub.get_scalar("train/rows").data[0]
-    level = hub.get_scalar("train/loss_per_ln_rows").data[0]
-    assert level.tolist() == pytest.approx([a / math.log(b) for a, b in zip(loss, rows)])
     ranks = hub.get_scalar("train/effective_rank").data[0]
     assert len(ranks) == 3
     assert ((ranks > 1) & (ranks <= 8)).all()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from superflow.clips.batch import Batch
-from superflow.method.matches import Superpoints
+from superflow.method.matches import Superpixels, Superpoints
 from superflow.method.objective import Objective
 from superflow.method.objectives import OBJECTIVES
 from superflow.method.regions import RegionTable
@@ -81,6 +81,18 @@ def table_of(ids: Tensor, groups: list[tuple[int, bool]], *, space: int | Tensor
     """A table of one clip whose regions have these ids, and no pairs."""
     nothing = torch.zeros(0, dtype=torch.int64)
     return RegionTable(nothing, ids, torch.zeros_like(ids), ids ^ space, "clip", groups, nothing)
+
+
+def matches(groups, q, k, q_count=None, k_count=None, ids=None) -> dict[type, Any]:
+    """Superpoints (groups, regions, C) and superpixels (times, regions, C), all of them filled unless counts say so."""
+    count = q.shape[1]
+    table = table_of(torch.arange(count) if ids is None else ids, groups)
+    q_count = torch.ones(len(groups), count) if q_count is None else q_count
+    k_count = torch.ones(len(k), count) if k_count is None else k_count
+    return {
+        Superpoints: Superpoints(table, q, q_count, torch.zeros(count, 0)),
+        Superpixels: Superpixels(table, k, k_count),
+    }
 
 
 def with_table(found: dict[type, Any], **changes: Any) -> dict[type, Any]:

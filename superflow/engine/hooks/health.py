@@ -28,9 +28,8 @@ class DivergedError(RuntimeError):
 class HealthHook(Hook):
     """Logs what tells a healthy run from a broken one, and stops at the first loss that is not finite.
 
-    ``loss_per_ln_rows``: loss / ln(rows), when the model reports ``rows``; 1 is the level of guessing for one
-    contrastive term without a queue. ``effective_rank`` of the features that the model reports as ``_features``; near
-    1 they have collapsed. ``data_share``: share of the iteration spent waiting for its batch.
+    ``effective_rank`` of the features that the model reports as ``_features``; near 1 they have collapsed.
+    ``data_share``: share of the iteration spent waiting for its batch. What else tells it, a model reports itself.
 
     Args:
         interval: iterations between two effective ranks.
@@ -52,8 +51,6 @@ class HealthHook(Hook):
         if not math.isfinite(values["loss"]) or not self._gradient_is_finite(runner):
             what = f"loss {values['loss']} or its gradient is not finite"
             raise diverged(runner, what, batch=data_batch, values=values)
-        if values.get("rows", 0) > 1:
-            hub.update_scalar("train/loss_per_ln_rows", values["loss"] / math.log(values["rows"]))
         hub.update_scalar("train/data_share", loop.waited / max(time.perf_counter() - loop.started, 1e-9))
         features = outputs.get("_features", ())
         if len(features) > 1 and runner.iter % self.interval == 0:

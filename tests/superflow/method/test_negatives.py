@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
-from small_batch import Fixed, make_objective, of, value
+from small_batch import Fixed, make_objective, matches, of, value
 
 from superflow.clips.batch import collate
 from superflow.method.matches import Superpoints
@@ -23,8 +23,6 @@ def unit(count: int, seed: int) -> torch.Tensor:
 
 
 def scene(q: torch.Tensor, k: torch.Tensor, ids: torch.Tensor):
-    from test_objectives import matches
-
     return matches([(0, False)], q[None], k[None], ids=ids)
 
 
@@ -103,12 +101,12 @@ def test_queued_rows_that_the_teacher_finds_alike_are_no_negatives():
 
 def test_rows_of_a_step_wait_for_its_end():
     """Else a place would be a negative of itself at the next time of the same clip."""
-    matches = scene(unit(3, 0), unit(3, 1), torch.arange(3))
-    spatial = make_objective("spatial", matches, queue=8)
-    first, second = (float(of(spatial, matches)) for _ in range(2))
+    shown = scene(unit(3, 0), unit(3, 1), torch.arange(3))
+    spatial = make_objective("spatial", shown, queue=8)
+    first, second = (float(of(spatial, shown)) for _ in range(2))
     assert first == second
     spatial.end_step()
-    assert float(of(spatial, matches)) > first
+    assert float(of(spatial, shown)) > first
 
 
 def test_more_rows_than_the_queue_holds_leave_the_newest():

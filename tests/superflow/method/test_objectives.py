@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from small_batch import table_of, value, with_table
+from small_batch import make_objective, matches, of, table_of, value, with_table
 
 from superflow.clips.batch import collate
 from superflow.method.contrast import info_nce
-from superflow.method.matches import EmbeddedPairs, Superpixels, Superpoints, TargetPairs
+from superflow.method.matches import EmbeddedPairs, Superpoints, TargetPairs
 
 spatial, temporal, cross_temporal = (
     partial(value, name) for name in ("spatial", "temporal", "cross_temporal")
@@ -37,17 +36,6 @@ def slow_info_nce(a, b, temperature, dropped=lambda i, j: False) -> float:
         ]
         total -= math.log(math.exp(float(a[i] @ b[i]) / temperature) / sum(terms))
     return total / len(a)
-
-
-def matches(groups, q, k, q_count=None, k_count=None, ids=None) -> dict[type, Any]:
-    count = q.shape[1]
-    table = table_of(torch.arange(count) if ids is None else ids, groups)
-    q_count = torch.ones(len(groups), count) if q_count is None else q_count
-    k_count = torch.ones(len(k), count) if k_count is None else k_count
-    return {
-        Superpoints: Superpoints(table, q, q_count, torch.zeros(count, 0)),
-        Superpixels: Superpixels(table, k, k_count),
-    }
 
 
 @pytest.mark.parametrize("temperature", [0.07, 0.5])
@@ -190,6 +178,33 @@ def test_even_point_regression_is_a_mean_over_voxels_of_the_means_over_their_pai
         )
         means.append((1 - cosines if kind == "cosine" else (2 - 2 * cosines).sqrt()).mean())
     assert float(found) == pytest.approx(float(torch.stack(means).mean()), rel=1e-5)
+
+
+@pytest.mark.parametrize("same_id", ["negative", "ignored", "positive"])
+def test_rows_whose_positive_is_the_closest_are_counted(same_id):
+    """Over columns of this step and of the queue, by loops."""
+    q, k = F.normalize(rows(12, 3, 1), dim=1), F.normalize(rows(12, 3, 2), dim=1)
+    ids = torch.arange(12) % 5
+    scene = matches([(0, False)], q[None], k[None], ids=ids)
+    spatial = make_objective("spatial", scene, same_id=same_id, queue=7)
+    for _ in range(2):
+        spatial.end_step()
+        of(spatial, scene)
+    (counts,) = spatial.counts
+    columns, right = 0, 0
+    every, names = torch.cat([k, k[-7:]]), torch.cat([ids, ids[-7:]])
+    for i in range(12):
+        same = [j != i and bool(names[j] == ids[i]) for j in range(19)]
+        gone = [
+            (same_id == "ignored" and s) or (same_id == "positive" and s and j >= 12)
+            for j, s in enumerate(same)
+        ]
+        there = [j for j in range(19) if not gone[j]]
+        best = max(there, key=lambda j: float(q[i] @ every[j]))
+        columns += len(there)
+        right += best == i or (same_id == "positive" and best < 12 and same[best])
+    assert counts.tolist() == [12, columns, right]
+    assert 0 < right < 12
 
 
 def test_no_rows_still_give_a_gradient():

@@ -51,8 +51,24 @@ def test_gradients_reach_every_parameter(student, clip, normalize, pixels, chann
     losses["loss"].backward()
     missing = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert missing == []
-    assert losses["rows"] > 0
+    assert losses["regions"] > 0
     assert losses["pairs"] == 160
+
+
+def test_contrasts_report_their_health_and_what_is_none_does_not(student, clip):
+    objectives = [
+        {"type": "spatial"},
+        {"type": "dense_to_sparse", "kind": "cosine"},
+        {"type": "point_contrast"},
+    ]
+    out = pretrainer(student, objectives).loss(collate([clip(0), clip(1)]))
+    assert {name.rpartition("_")[0] for name in out if name.endswith("_top1")} == {
+        "spatial",
+        "point_contrast",
+    }
+    assert out["point_contrast_columns"] == out["pairs"] == 160
+    assert 1 <= out["spatial_columns"] <= 12
+    assert all(0 <= out[f"{name}_top1"] <= 1 for name in ("spatial", "point_contrast"))
 
 
 def test_loss_is_the_weighted_sum(student, clip):

@@ -52,7 +52,11 @@ def test_mistake_44_negatives_of_all_ranks_make_the_joint_gradient(ranks, label)
         first, second = (found["gradients"] for found in alone)
         wanted = {name: (first[name] + second[name]) / 2 for name in first}
         values = {name: sum(found["values"][name] for found in alone) / 2 for name in alone[0]["values"]}
-        values |= {name: 2 * values[name] for name in ("pairs", "rows")}
+        values |= {name: 2 * values[name] for name in ("pairs", "regions")}
+        for name in [name for name in values if name.endswith(("_columns", "_top1"))]:  # of all rows alike
+            between = sorted(found["values"][name] for found in alone)
+            values[name] = ranks[0][label]["values"][name]
+            assert between[0] <= values[name] <= between[1]
     else:
         joint = pretrainer_rank.outcome(options, collate(batches))
         wanted, values = joint["gradients"], joint["values"]
