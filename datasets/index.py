@@ -198,7 +198,7 @@ class LogIndex:
         Raises:
             InputError: the log does not know its times.
         """
-        self.require("a neighbour in seconds", 'count key frames instead: offset_unit="frames"', times=True)
+        self.require("a neighbour in seconds", 'count key frames instead: times.unit="frames"', times=True)
         row = self._check(row)
         if seconds == 0:
             return row

@@ -22,8 +22,7 @@ train_dataloader = dict(
         index=data_root,
         frames="slidr_parametrizing",  # 600 of the 700 training scenes
         cameras_per_clip=3,
-        view_size=(224, 448),
-        flip=0.5,
+        views=dict(size=(224, 448), flip=0.5),
         raw_intensity=True,
         # how far the sensor of nuScenes measures (HDL-32E: 100 m, from 31 degrees below to 11 above the horizon), with
         # room for slopes. The published code crops nothing; the 50 m of Cylinder3D's grid would cost far pairs

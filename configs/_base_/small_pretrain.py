@@ -20,14 +20,13 @@ train_dataloader = dict(
         type="PretrainDataset",
         index=data_root,
         frames="train",
-        features=f"{data_root}/features/efficientnet_lite0",
-        offsets=(-0.5, 0.0, 0.5),  # seconds, whatever the rate of the log's key frames
-        offset_unit="seconds",
+        times=dict(offsets=(-0.5, 0.0, 0.5), unit="seconds"),  # whatever the rate of the log's key frames
+        clouds=dict(max_points=8000, sweep_points=3000, keep_frames=120),
+        views=dict(
+            features=f"{data_root}/features/efficientnet_lite0",
+            size=(112, 208),  # twice the grid of the features
+        ),
         cameras_per_clip=None,
-        view_size=(112, 208),  # twice the grid of the features
         limits=dict(range_m=(1.5, 60.0), height_m=(-5.0, 14.0)),
-        max_points=8000,
-        sweep_points=3000,
-        keep_frames=120,
     ),
 )

@@ -5,10 +5,10 @@ _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pret
 model = dict(objectives=[dict(type="point_regression")], pixels="hit")
 train_dataloader = dict(
     dataset=dict(
-        offsets=(0.0,),
-        sweeps=0,
+        times=dict(offsets=(0.0,)),
+        # drawn for each cloud: thin ones are cheap, and in use scans are whole
+        clouds=dict(sweeps=0, max_points=(4000, 60_000)),
         region="world_cell",
-        max_points=(4000, 60_000),  # drawn for each cloud: thin ones are cheap, and in use scans are whole
     )
 )
 train_cfg = dict(max_iters=1250)

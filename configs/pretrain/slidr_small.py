@@ -4,7 +4,9 @@ _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pret
 
 model = dict(objectives=[dict(type="spatial")], region=dict(scope="image"))
 train_dataloader = dict(
-    dataset=dict(offsets=(0.0,), sweeps=0, superpixels="work_dirs/prepared/superpixels/slic")
+    dataset=dict(
+        times=dict(offsets=(0.0,)), clouds=dict(sweeps=0), superpixels="work_dirs/prepared/superpixels/slic"
+    )
 )
 train_cfg = dict(max_iters=220)
 default_hooks = dict(checkpoint=dict(interval=20))  # a run that is killed loses a minute, not all of it

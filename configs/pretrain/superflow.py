@@ -15,11 +15,9 @@ model = dict(
 )
 train_dataloader = dict(
     dataset=dict(
-        offsets=(-1, 0, 1),
-        sweeps=2,
-        border="repeat",
-        occlusion=False,
-        antialias=False,
+        times=dict(offsets=(-1, 0, 1), border="repeat"),
+        clouds=dict(sweeps=2, occlusion=False),
+        views=dict(antialias=False),
         superpixels="work_dirs/prepared/superpixels/masks",
         augmentation=dict(rotation_rad=(0.0, 3.141592653589793)),
     )

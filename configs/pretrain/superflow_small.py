@@ -9,8 +9,8 @@ model = dict(
 )
 train_dataloader = dict(
     dataset=dict(
-        sweeps=2,
-        border="repeat",
+        times=dict(border="repeat"),
+        clouds=dict(sweeps=2),
         cameras_per_clip=3,
         superpixels="work_dirs/prepared/superpixels/clusters",
     )

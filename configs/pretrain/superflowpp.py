@@ -14,6 +14,8 @@ model = dict(
     pixels="hit",
     normalize="after",
 )
-train_dataloader = dict(dataset=dict(offsets=(-1, 0, 1), sweeps=1, region="world_cell", cell_m=0.5))
+train_dataloader = dict(
+    dataset=dict(times=dict(offsets=(-1, 0, 1)), clouds=dict(sweeps=1), region="world_cell", cell_m=0.5)
+)
 optim_wrapper = dict(optimizer=dict(lr=0.01, eps=1e-6))
 train_cfg = dict(_delete_=True, max_epochs=50)  # on any number of GPUs, see superflow.py

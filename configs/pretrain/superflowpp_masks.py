@@ -16,7 +16,11 @@ model = dict(
     region=dict(scope="clip"),
 )
 train_dataloader = dict(
-    dataset=dict(offsets=(-1, 0, 1), sweeps=2, superpixels="work_dirs/prepared/superpixels/masks")
+    dataset=dict(
+        times=dict(offsets=(-1, 0, 1)),
+        clouds=dict(sweeps=2),
+        superpixels="work_dirs/prepared/superpixels/masks",
+    )
 )
 optim_wrapper = dict(optimizer=dict(lr=0.01, eps=1e-6))
 train_cfg = dict(_delete_=True, max_epochs=50)  # on any number of GPUs, see superflow.py

@@ -17,7 +17,7 @@ model = dict(
 )
 train_dataloader = dict(
     batch_size=1,
-    dataset=dict(sweeps=1, sweep_points=2000, region="world_cell", cell_m=0.5),
+    dataset=dict(clouds=dict(sweeps=1, sweep_points=2000), region="world_cell", cell_m=0.5),
 )
 train_cfg = dict(max_iters=220)
 default_hooks = dict(checkpoint=dict(interval=20))  # a run that is killed loses a minute, not all of it

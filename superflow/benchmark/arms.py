@@ -197,7 +197,7 @@ def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path)
     shared = dict(plan.options.get(kind, {}))
     if kind == "pretrained":
         features = str(Path(prepared) / "features" / plan.teacher)
-        shared |= {"train_dataloader.dataset.features": features}
+        shared |= {"train_dataloader.dataset.views.features": features}
     assert arm.config is not None, "an arm that trains has one"  # Arm says so
     return load_config(
         arm.config,

@@ -16,7 +16,7 @@ from ..camera.superpixels import read_record
 from ..datasets.index import LogIndex
 from ..errors import InputError
 from ..lidar.augment import augment
-from ..lidar.limits import Count, Limits
+from ..lidar.limits import Limits
 from ..protocol import data_record
 from .batch import Batch
 from .clouds import ClipCloud, ClipClouds
@@ -38,16 +38,15 @@ class PretrainDataset:
     Args:
         index: a prepared log (`LogIndex` or its folder).
         frames: which key frames are centres, see `LogIndex.rows`; neighbours come only from these frames too.
-        offsets, offset_unit, offset_tolerance_s, border: the times of a clip, see `times.ClipTimes`.
-        sweeps, sweeps_after, max_sweep_age_s, drop_moving, occlusion, limits, max_points, sweep_points, viewpoint_m,
-            raw_intensity, keep_frames: how clouds are read, paired and thinned, see
-            `clouds.ClipClouds`; ``limits`` may be a dict of the fields.
+        times: the times of a clip: arguments of `times.ClipTimes`.
+        clouds: how clouds are read, paired and thinned: arguments of `clouds.ClipClouds`.
+        views: how the teacher sees an image: arguments of `views.ImageViews`.
         cameras_per_clip: cameras drawn a clip, the same for all its times (published: 3); None for all.
-        view_size, crop, flip, antialias, features: how the teacher sees an image, see `views.ImageViews`.
         superpixels: folder of superpixel maps; needed for region ``superpixel``.
         region: what a region is: a ``superpixel``, or a ``world_cell`` of ``cell_m`` metres.
         one_depth_per_superpixel: leave out points clearly behind the nearest one of their superpixel, see
             `pairing.nearest_of_region`; only for superpixels that are things, not classes.
+        limits, raw_intensity: region of the points, as `Limits` or its fields; intensity as in `LogIndex.frame`.
         augmentation: options of `lidar.augment.augment`; ``share_dense`` gives the dense cloud the sparse one's draw.
         shuffle_pairs: permute the points of the pairs within each cloud: the null experiment.
     """
@@ -57,34 +56,19 @@ class PretrainDataset:
         index: LogIndex | str | Path,
         *,
         frames: str | Sequence[str] | None = None,
-        offsets: Sequence[float] = (-1, 0, 1),
-        offset_unit: str = "frames",
-        offset_tolerance_s: float | None = None,
-        border: str = "absent",
-        sweeps: int = 2,
-        sweeps_after: int = 0,
-        max_sweep_age_s: float | None = None,
-        drop_moving: bool = False,
+        times: Mapping[str, Any] | None = None,
+        clouds: Mapping[str, Any] | None = None,
+        views: Mapping[str, Any] | None = None,
         cameras_per_clip: int | None = 3,
-        view_size: tuple[int, int] = (224, 448),
-        crop: Mapping[str, Any] | None = None,
-        flip: float = 0.5,
-        antialias: bool = True,
-        features: str | Path | None = None,
         superpixels: str | Path | None = None,
         region: str = "superpixel",
         cell_m: float = 1.0,
-        occlusion: bool = True,
         one_depth_per_superpixel: bool = False,
         limits: Limits | dict[str, Any] | None = None,
-        max_points: Count = None,
-        sweep_points: Count = None,
+        raw_intensity: bool = False,
         augmentation: Mapping[str, Any] | None = None,
         share_dense: bool = False,
         shuffle_pairs: bool = False,
-        raw_intensity: bool = False,
-        viewpoint_m: float = 0.0,
-        keep_frames: int = 0,
     ) -> None:
         self.index = index if isinstance(index, LogIndex) else LogIndex.open(index)
         self.rows = self.index.rows(frames)
@@ -93,23 +77,10 @@ class PretrainDataset:
         self.rows = self._with_images(self.rows)
         if region not in REGIONS:
             raise ValueError(f"region {region!r} is unknown; use one of {', '.join(REGIONS)}")
-        self.times = ClipTimes(
-            self.index, self.rows, offsets, unit=offset_unit, tolerance_s=offset_tolerance_s, border=border
-        )
+        self.times = ClipTimes(self.index, self.rows, **(times or {}))
         self.limits, self.raw_intensity = Limits.from_record(limits), raw_intensity
         self.clouds = ClipClouds(
-            self.index,
-            sweeps=sweeps,
-            sweeps_after=sweeps_after,
-            max_sweep_age_s=max_sweep_age_s,
-            drop_moving=drop_moving,
-            occlusion=occlusion,
-            limits=self.limits,
-            max_points=max_points,
-            sweep_points=sweep_points,
-            viewpoint_m=viewpoint_m,
-            raw_intensity=raw_intensity,
-            keep_frames=keep_frames,
+            self.index, limits=self.limits, raw_intensity=raw_intensity, **(clouds or {})
         )
         self.cameras_per_clip = cameras_per_clip
         self.region, self.cell_m = region, cell_m
@@ -120,14 +91,8 @@ class PretrainDataset:
             raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')
         else:
             self.region_scope = "batch" if read_record(Path(superpixels))["shared_ids"] else "image"
-        self.views = ImageViews(
-            view_size,
-            crop=crop,
-            flip=flip,
-            antialias=antialias,
-            features=features,
-            superpixels=Path(superpixels) if region == "superpixel" and superpixels is not None else None,
-        )
+        maps = Path(superpixels) if region == "superpixel" and superpixels is not None else None
+        self.views = ImageViews(superpixels=maps, **(views or {}))
         self.one_depth_per_superpixel = one_depth_per_superpixel
         self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
         self.shuffle_pairs = shuffle_pairs

@@ -45,10 +45,10 @@ class MixtureDataset:
             PretrainDataset(**{key: value for key, value in part.items() if key != "weight"})
             for part in parts
         ]
-        kinds = {(part.views.size, part.region_scope, part.features is None) for part in self.parts}
+        kinds = {(part.views.size, part.id_scope, part.features is None) for part in self.parts}
         if len(kinds) > 1:
             raise InputError(
-                "the parts differ in view_size, in the kind of their regions, or in whether they have features; give "
+                "the parts differ in views.size, in the kind of their regions, or in whether they have features; give "
                 "all of them the same"
             )
 

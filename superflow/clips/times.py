@@ -40,16 +40,16 @@ class ClipTimes:
         self,
         index: LogIndex,
         chosen: Iterable[int],
-        offsets: Sequence[float],
+        offsets: Sequence[float] = (-1, 0, 1),
         *,
         unit: str = "frames",
         tolerance_s: float | None = None,
         border: str = "absent",
     ) -> None:
         if unit not in UNITS:
-            raise ValueError(f"offset_unit {unit!r} is unknown; use one of {', '.join(UNITS)}")
+            raise ValueError(f"times.unit {unit!r} is unknown; use one of {', '.join(UNITS)}")
         if border not in BORDERS:
-            raise ValueError(f"border {border!r} is unknown; use one of {', '.join(BORDERS)}")
+            raise ValueError(f"times.border {border!r} is unknown; use one of {', '.join(BORDERS)}")
         self._index, self._border = index, border
         self._rows = np.unique(np.asarray(list(chosen), dtype=np.int64))
         self._chosen = frozenset(self._rows.tolist())
@@ -136,6 +136,6 @@ def _numbered(offsets: Sequence[float], unit: str) -> dict[int, float]:
         return ranked | dict(enumerate(after, start=1))
     if any(value != int(value) for value in offsets):
         raise ValueError(
-            f'offsets {tuple(offsets)} are key frames, whole numbers; or set offset_unit="seconds"'
+            f'offsets {tuple(offsets)} are key frames, whole numbers; or set times.unit="seconds"'
         )
     return {int(value): value for value in offsets}

@@ -60,7 +60,7 @@ class ImageViews:
 
     def __init__(
         self,
-        size: tuple[int, int],
+        size: tuple[int, int] = (224, 448),
         *,
         crop: Mapping[str, Any] | None = None,
         flip: float = 0.5,

@@ -12,6 +12,10 @@ from .registry import DATASETS, MODELS
 ENCODER = "superflow.lidar.encoder:LidarEncoder"
 TEACHER = "superflow.camera.teacher:make_teacher"
 LIMITS = "superflow.lidar.limits:Limits"
+TIMES = "superflow.clips.times:ClipTimes"
+CLOUDS = "superflow.clips.clouds:ClipClouds"
+VIEWS = "superflow.clips.views:ImageViews"
+CROP = "superflow.camera.crops:random_crop_view"
 AUGMENT = "superflow.lidar.augment:augment"
 
 # type in a config -> what it stands for
@@ -29,22 +33,43 @@ PARTS: dict[str, dict[str, str]] = {
     _MODELS["Pretrainer"]: {"student": ENCODER, "teacher": TEACHER},
     _MODELS["Segmentor"]: {"encoder": ENCODER, "limits": LIMITS},
     _DATASETS["PretrainDataset"]: {
+        "times": TIMES,
+        "clouds": CLOUDS,
+        "views": VIEWS,
         "augmentation": AUGMENT,
-        "crop": "superflow.camera.crops:random_crop_view",
         "limits": LIMITS,
     },
+    VIEWS: {"crop": CROP},
     _DATASETS["SegmentDataset"]: {"augmentation": AUGMENT, "limits": LIMITS},
     ENCODER: {"backbone": "superflow.lidar.minkunet:MinkUNet"},
 }
 # arguments that the code supplies and a config cannot
 SUPPLIED: dict[str, tuple[str, ...]] = {
     AUGMENT: ("points", "generator"),
-    "superflow.camera.crops:random_crop_view": ("view", "size", "generator", "antialias"),
+    TIMES: ("index", "chosen"),
+    CLOUDS: ("index", "limits", "raw_intensity"),
+    VIEWS: ("superpixels",),
+    CROP: ("view", "size", "generator", "antialias"),
     "superflow.lidar.minkunet:MinkUNet": ("in_channels",),
 }
 
+# keys that `PretrainDataset` had -> where it has them now
+MOVED = {
+    "offset_unit": "times.unit",
+    "offset_tolerance_s": "times.tolerance_s",
+    "view_size": "views.size",
+} | {
+    key.partition(".")[2]: key
+    for key in (
+        *("times.offsets", "times.border", "clouds.sweeps", "clouds.sweeps_after", "clouds.max_sweep_age_s"),
+        *("clouds.drop_moving", "clouds.occlusion", "clouds.max_points", "clouds.sweep_points"),
+        *("clouds.viewpoint_m", "clouds.keep_frames", "views.crop", "views.flip", "views.antialias"),
+        "views.features",
+    )
+}
 # keys that configs had -> what became of them
 GONE: dict[str, str] = {
+    **{old: f"PretrainDataset has it as {new}" for old, new in MOVED.items()},
     "occlusion_cell_px": "leave it out: how far beams lie apart is now measured on each scan, for any size of image",
 }
 

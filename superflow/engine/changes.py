@@ -23,7 +23,7 @@ _KEYS = {
         "default_hooks",
         *("train_cfg.val_interval", "train_cfg.val_interval_epochs", "train_cfg.val_begin"),
         "train_dataloader",  # its batches are counted over all processes, see `continuation`
-        "train_dataloader.dataset.keep_frames",
+        "train_dataloader.dataset.clouds.keep_frames",
         *("val_dataloader", "val_cfg", "test_dataloader", "test_cfg", "test_evaluator"),
         *("model.pretrained", "model.features", "model.teacher.path"),  # the records know what is there
         *(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .builders import MOVED
 from .changes import BY_DATA, FREE, REFUSED, TOLD, Change, effect_of
 from .option_values import allowed_types
 from .slots import ANY, Leaf, Slot, top_slots
@@ -27,7 +28,7 @@ def find_changes(
         processes: of this run.
     """
     meta = checkpoint["meta"]
-    before, now = (_with_hooks(read_settings(text)) for text in (meta["config"], config))
+    before, now = (_with_hooks(_in_parts(read_settings(text))) for text in (meta["config"], config))
     found = list(_differences(before, now, Slot(keys=top_slots()), ""))
     was = dict(checkpoint.get("superflow", {}))
     data = list(_common_differences(was.pop("data", {}), record.get("data", {}), "data"))
@@ -74,6 +75,17 @@ def _without_root(value: Any, root: str) -> Any:
     if isinstance(value, str) and (value.rstrip("/") == root or value.startswith(f"{root}/")):
         return _HERE + value[len(root) :].rstrip("/")
     return value
+
+
+def _in_parts(settings: dict[str, Any]) -> dict[str, Any]:
+    """With the keys that an earlier version had elsewhere in their present places."""
+    for loader in ("train_dataloader", "val_dataloader"):
+        data = (settings.get(loader) or {}).get("dataset") or {}
+        if data.get("type") == "PretrainDataset":
+            for old in MOVED.keys() & data.keys():
+                part, _, name = MOVED[old].partition(".")
+                data.setdefault(part, {})[name] = data.pop(old)
+    return settings
 
 
 def _with_hooks(settings: dict[str, Any]) -> dict[str, Any]:

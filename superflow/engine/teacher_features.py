@@ -19,7 +19,7 @@ def features_of_data(model: Mapping[str, Any], datasets: Mapping[str, Any]) -> s
             another dataset or in ``model.features``.
     """
     known = {
-        f"{stage}_dataloader.dataset.features": data.features
+        f"{stage}_dataloader.dataset.views.features": data.features
         for stage, data in datasets.items()
         if hasattr(data, "features")
     }

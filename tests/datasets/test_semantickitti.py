@@ -109,7 +109,11 @@ def test_the_check_finds_nothing_wrong(kitti):
 
 def test_clips_of_the_front_camera(kitti):
     dataset = PretrainDataset(
-        kitti, frames="00", region="world_cell", view_size=(96, 320), sweeps=1, max_points=4000, flip=0.0
+        kitti,
+        frames="00",
+        region="world_cell",
+        clouds={"sweeps": 1, "max_points": 4000},
+        views={"size": (96, 320), "flip": 0.0},
     )
     batch = dataset[1]
     assert len(batch.images) == 3

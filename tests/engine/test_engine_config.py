@@ -39,6 +39,11 @@ def written(folder: Path, text: str) -> Path:
             "items=7, occlusion_cell_px=8",
             r"dataset\.occlusion_cell_px: nothing .*; leave it out: how far beams",
         ),
+        (
+            "items=7",
+            "items=7, offset_unit=8",
+            r"dataset\.offset_unit: .*; PretrainDataset has it as times\.unit",
+        ),
         ("lr=0.01", "learning_rate=0.01", r"optim_wrapper\.optimizer\.learning_rate: nothing reads"),
         ("clip_grad", "grad_clip", r"optim_wrapper\.grad_clip: .* 'clip_grad'"),
         ('type="OneCycleLR"', 'type="OneCycleLR", max_lr=1', r"param_scheduler\.max_lr: .* 'eta_max'"),
@@ -100,6 +105,7 @@ def test_knobs_of_an_objective_are_those_of_its_own_and_of_the_contrast_behind_i
             "train_dataloader.dataset.occlusion_cell_px",
             r"has no 'occlusion_cell_px'; leave it out: how far beams",
         ),
+        ("train_dataloader.dataset.view_size", r"has no 'view_size'; PretrainDataset has it as views\.size"),
         ("optim_wrapper.optimizer.learnrate", r"optim_wrapper\.optimizer has no 'learnrate'"),
         ("custom_hooks.1.momentum", r"custom_hooks is a list of 1, '1' is none of it"),
         ("model.width.depth", r"model\.width is 8 and has no keys"),
@@ -164,7 +170,9 @@ def test_text_stays_text_for_keys_that_take_text(tmp_path: Path, text: str, quot
 
 
 @pytest.mark.parametrize("text", PATHS)
-@pytest.mark.parametrize("key", ["index", "features", "superpixels", "frames", "region", "border"])
+@pytest.mark.parametrize(
+    "key", ["index", "views.features", "superpixels", "frames", "region", "times.border"]
+)
 def test_text_stays_text_for_keys_of_shipped_configs(key: str, text: str) -> None:
     key = f"train_dataloader.dataset.{key}"
     config = load_config("pretrain/superflowpp_small.py", options=[f'{key}="{text}"'])

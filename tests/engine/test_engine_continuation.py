@@ -362,7 +362,7 @@ def test_items_of_a_step_are_counted_over_all_processes(
     assert all(change.key.startswith("train_dataloader.batch_size") for change in found)
 
 
-DATA = "{'type': 'PretrainDataset', 'index': '%s', 'superpixels': '%s/slic', 'view_size': (112, 208)}"
+DATA = "{'type': 'PretrainDataset', 'index': '%s', 'superpixels': '%s/slic', 'views': {'size': (112, 208)}}"
 
 
 def test_data_may_move() -> None:
@@ -375,6 +375,18 @@ def test_data_may_move() -> None:
     assert (moved.effect, moved.key) == (TOLD, "train_dataloader.dataset.superpixels")
     (other,) = changes(before, text("/b/log", "/b/log/superpixels").replace("slic", "clusters"))
     assert other.effect == REFUSED
+
+
+def test_keys_of_an_earlier_version_are_compared_where_they_are_now() -> None:
+    text = "train_dataloader = {'dataset': {'type': 'PretrainDataset', %s}}\n"
+    before = (
+        text
+        % "'offsets': (-1, 0), 'offset_unit': 'frames', 'sweeps': 1, 'view_size': (8, 9), 'keep_frames': 2"
+    )
+    now = text % "'times': {'offsets': (-1, 0)}, 'clouds': {'sweeps': 1}, 'views': {'size': (8, 9)}"
+    assert changes(before, now) == []
+    (other,) = changes(before, now.replace("'sweeps': 1", "'sweeps': 2"))
+    assert (other.key, other.effect) == ("train_dataloader.dataset.clouds.sweeps", REFUSED)
 
 
 def test_objectives_are_named() -> None:

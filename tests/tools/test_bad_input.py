@@ -103,9 +103,9 @@ def train(place: Place, config: str = "pretrain/slidr_small.py", *options: str) 
     run += ["train_cfg.max_iters=2", "train_dataloader.batch_size=1"]
     if config.startswith("pretrain"):
         cache = f"{place.prepared}/features/filter_bank"
-        run += [f"train_dataloader.dataset.features={cache}"]
+        run += [f"train_dataloader.dataset.views.features={cache}"]
         run += [f"train_dataloader.dataset.frames={FRAME}", "model.student.backbone.width=0.5"]
-        run += ["train_dataloader.dataset.view_size=(36,64)"]
+        run += ["train_dataloader.dataset.views.size=(36,64)"]
     else:
         run += [
             f"train_dataloader.dataset.selection={FRAME}",

@@ -33,10 +33,10 @@ def options(prepared, *further):
             "train_cfg.max_iters=1",
             "train_dataloader.batch_size=1",
         ),
-        f"{dataset}.features={prepared}/features/filter_bank",
+        f"{dataset}.views.features={prepared}/features/filter_bank",
         *(
             f"{dataset}.frames=scene-0001",
-            f"{dataset}.view_size=(36,64)",
+            f"{dataset}.views.size=(36,64)",
             "model.student.backbone.width=0.25",
         ),
         *further,

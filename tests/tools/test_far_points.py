@@ -30,9 +30,9 @@ def put_point(log: Path, scan: str, place: tuple[float, float, float]) -> str:
 
 def pretrain(place: Path, config: str, *options: str) -> list[str]:
     cache = f"{place}/prepared/features/filter_bank"
-    given = [f"model.features={cache}", f"train_dataloader.dataset.features={cache}"]
+    given = [f"model.features={cache}", f"train_dataloader.dataset.views.features={cache}"]
     given += ["model.student.backbone.width=0.5", "train_dataloader.batch_size=1", "train_cfg.max_iters=2"]
-    given += ["train_dataloader.dataset.view_size=(36,64)", f"train_dataloader.dataset.frames={TRAINED}"]
+    given += ["train_dataloader.dataset.views.size=(36,64)", f"train_dataloader.dataset.frames={TRAINED}"]
     run = ["--data-root", str(place / "prepared"), "--work-dir", str(place / "work"), "--cfg-options"]
     return ["train", f"pretrain/{config}.py", *run, *given, *options]
 
@@ -64,7 +64,7 @@ def assert_named(command: list[str], scan: str, file: str, capsys: pytest.Captur
 @pytest.mark.parametrize("scan", ["scene-0001-LIDAR_TOP-0", "scene-0001-LIDAR_TOP-1"], ids=["key", "sweep"])
 def test_pretraining_names_the_scan(log_copy, capsys, scan, config, away):
     file = put_point(log_copy / "log", scan, AWAY[away])
-    around = ["train_dataloader.dataset.sweeps=0", "train_dataloader.dataset.sweeps_after=1"]
+    around = ["train_dataloader.dataset.clouds.sweeps=0", "train_dataloader.dataset.clouds.sweeps_after=1"]
     assert_named(pretrain(log_copy, config, NO_LIMITS, *around), scan, file, capsys)
 
 

@@ -76,10 +76,10 @@ def pretrain(place: Path, config: str, *options: str) -> int:
     cache = f"{place}/prepared/features/filter_bank"
     options = (
         f"model.features={cache}",
-        f"train_dataloader.dataset.features={cache}",
+        f"train_dataloader.dataset.views.features={cache}",
         "model.student.backbone.width=0.5",
         "train_dataloader.batch_size=1",
-        "train_dataloader.dataset.view_size=(36,64)",
+        "train_dataloader.dataset.views.size=(36,64)",
         "train_cfg.max_iters=3",
         *options,
     )

@@ -41,7 +41,7 @@ def caches(prepared_log, tmp_path_factory):
 def train(prepared_log, work, *further):
     options = [
         *("train_cfg.max_iters=1", "train_dataloader.batch_size=1", "model.student.backbone.width=0.25"),
-        *(f"{TRAIN}.frames=scene-0001", f"{TRAIN}.view_size=(36,64)", *further),
+        *(f"{TRAIN}.frames=scene-0001", f"{TRAIN}.views.size=(36,64)", *further),
     ]
     data = ["--data-root", str(prepared_log / "prepared"), "--cfg-options", *options]
     return main(["train", "pretrain/ppkt_small.py", "--work-dir", str(work), *data])
@@ -49,7 +49,7 @@ def train(prepared_log, work, *further):
 
 @pytest.mark.parametrize(("made", "components"), [("usual", 8), ("components", 4)])
 def test_the_record_is_of_the_features_that_the_data_read(caches, prepared_log, tmp_path, made, components):
-    assert train(prepared_log, tmp_path / "run", f"{TRAIN}.features={caches[made]}") == 0
+    assert train(prepared_log, tmp_path / "run", f"{TRAIN}.views.features={caches[made]}") == 0
     teacher = json.loads((tmp_path / "run" / "result.json").read_text())["superflow"]["teacher"]
     assert teacher["name"] == "filter_bank"
     assert teacher["cached"]["components"] == components
@@ -65,10 +65,10 @@ def test_the_record_is_of_the_features_that_the_data_read(caches, prepared_log, 
     ],
 )
 def test_a_second_name_must_mean_the_same(caches, prepared_log, tmp_path, capsys, made, message):
-    named = [f"{TRAIN}.features={caches['usual']}", f"model.features={caches[made]}"]
+    named = [f"{TRAIN}.views.features={caches['usual']}", f"model.features={caches[made]}"]
     assert train(prepared_log, tmp_path / "run", *named) == 2
     said = capsys.readouterr().err
-    assert f"model.features: {caches[made]} and {caches['usual']} of {TRAIN}.features {message}" in said
+    assert f"model.features: {caches[made]} and {caches['usual']} of {TRAIN}.views.features {message}" in said
     assert not list((tmp_path / "run").glob("*.pth"))
 
 
@@ -79,7 +79,7 @@ def test_a_second_name_of_the_same_features_is_welcome(caches, prepared_log, tmp
         named = named / ".." / named.name
     if path == "a copy":
         named = shutil.copytree(named, tmp_path / "copy")
-    options = [f"{TRAIN}.features={caches['usual']}", f"model.features={named}"]
+    options = [f"{TRAIN}.views.features={caches['usual']}", f"model.features={named}"]
     assert train(prepared_log, tmp_path / "run", *options) == 0
 
 
@@ -89,10 +89,19 @@ model = dict(
     student=dict(backbone=dict(width=0.25)), objectives=[dict(type="point_contrast")], pixels="hit"
 )
 shared = dict(
-    type="PretrainDataset", index="{prepared}", offsets=(0.0,), sweeps=0, region="world_cell", view_size=(36, 64)
+    type="PretrainDataset",
+    index="{prepared}",
+    times=dict(offsets=(0.0,)),
+    clouds=dict(sweeps=0),
+    region="world_cell",
 )
-train_dataloader = dict(batch_size=1, dataset=dict(frames="scene-0001", features="{train}", **shared))
-val_dataloader = dict(batch_size=1, dataset=dict(frames="scene-0003[:2]", features="{val}", **shared))
+size = (36, 64)
+train_dataloader = dict(
+    batch_size=1, dataset=dict(frames="scene-0001", views=dict(features="{train}", size=size), **shared)
+)
+val_dataloader = dict(
+    batch_size=1, dataset=dict(frames="scene-0003[:2]", views=dict(features="{val}", size=size), **shared)
+)
 train_cfg = dict(max_iters=1)
 """
 
@@ -117,7 +126,7 @@ def test_a_held_out_set_reads_features_made_alike(caches, prepared_log, reposito
     assert run(every) == 0
     assert "loss" in json.loads((tmp_path / "run" / "result.json").read_text())["metrics"]
     assert run(caches["fit"]) == 2
-    assert "val_dataloader.dataset.features" in capsys.readouterr().err
+    assert "val_dataloader.dataset.views.features" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -138,4 +147,4 @@ def test_images_and_features_are_not_confused(
         text = text.replace(f"{{{name}}}", str(value))
     (tmp_path / "confused.py").write_text(text)
     assert main(["train", str(tmp_path / "confused.py"), "--work-dir", str(tmp_path / "run")]) == 2
-    assert f"{TRAIN}.{message}" in capsys.readouterr().err
+    assert f"{TRAIN}.views.{message}" in capsys.readouterr().err

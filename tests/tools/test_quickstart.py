@@ -18,7 +18,7 @@ from superflow.street.drive import DriveSettings, make_drive
 PLAN = """
 vote_frames: 1
 options:
-  pretrained: {train_cfg.max_iters: 3, train_dataloader.dataset.max_points: 2000, model.student.grid.size_m: 0.5}
+  pretrained: {train_cfg.max_iters: 3, train_dataloader.dataset.clouds.max_points: 2000, model.student.grid.size_m: 0.5}
 arms:
   random: {kind: random, config: pretrain/superflowpp_small.py}
   pretrained: {kind: pretrained, config: pretrain/superflowpp_small.py}

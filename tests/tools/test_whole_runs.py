@@ -41,17 +41,12 @@ model = dict(
 train_dataloader = dict(
     dataset=dict(
         frames=["scene-0001"],
-        features="{prepared}/features/filter_bank",
-        offsets=(-1, 0, 1),
-        offset_unit="frames",
-        sweeps=2,
-        max_points=(20, 45),
-        sweep_points=(10, 40),
+        times=dict(offsets=(-1, 0, 1), unit="frames"),
+        clouds=dict(sweeps=2, max_points=(20, 45), sweep_points=(10, 40), occlusion=False),
+        views=dict(features="{prepared}/features/filter_bank", size=(36, 64)),
         region="world_cell",
         cell_m=8.0,
-        view_size=(36, 64),
         cameras_per_clip=1,
-        occlusion=False,
     )
 )
 train_cfg = dict(max_iters=8)

@@ -47,9 +47,10 @@ def test_the_arms_of_shipped_plans_have_configs_that_take_their_options(name, tm
     for arm in trained:
         shared = plan.options.get("supervised" if arm.kind == "supervised" else "pretrained", {})
         config = load_config(arm.config, options={**shared, **arm.options}, work_dir=tmp_path)
-        assert config.train_dataloader.dataset.get("viewpoint_m", 0.0) == arm.options.get(
-            "train_dataloader.dataset.viewpoint_m", 0.0
-        )
+        data, key = config.train_dataloader.dataset, "train_dataloader.dataset.viewpoint_m"
+        if data.type == "PretrainDataset":
+            data, key = data.get("clouds", {}), "train_dataloader.dataset.clouds.viewpoint_m"
+        assert data.get("viewpoint_m", 0.0) == arm.options.get(key, 0.0)
 
 
 def test_the_table_has_every_seed_and_their_mean():

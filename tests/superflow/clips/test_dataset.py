@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import pickle
 from dataclasses import fields
 
@@ -14,8 +15,10 @@ from superflow.camera.occlusion import scan_surface
 from superflow.camera.projection import project
 from superflow.camera.superpixels import write_superpixels
 from superflow.clips.batch import Batch, collate
+from superflow.clips.clouds import ClipClouds
 from superflow.clips.dataset import PretrainDataset
 from superflow.clips.times import ClipTimes
+from superflow.clips.views import ImageViews
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
 from superflow.engine.config import load_config
@@ -31,7 +34,12 @@ def index(pandaset_root, tmp_path_factory) -> LogIndex:
 
 
 def dataset(index: LogIndex, **options) -> PretrainDataset:
-    options = {"frames": FRAMES, "region": "world_cell", "max_points": 3000, "view_size": (64, 112)} | options
+    """With the options of its parts by their own names."""
+    options = {"frames": FRAMES, "region": "world_cell", "max_points": 3000, "size": (64, 112)} | options
+    parts = {"times": ClipTimes, "clouds": ClipClouds, "views": ImageViews}
+    for part, made in parts.items():
+        own = inspect.signature(made).parameters.keys() - {"limits", "raw_intensity", "superpixels"}
+        options[part] = {name: options.pop(name) for name in own & options.keys()}
     return PretrainDataset(index, **options)
 
 
@@ -214,19 +222,19 @@ def test_options_that_do_not_fit_are_named(index):
 
 def test_times_in_seconds_are_the_frames_that_far_away(index):
     frames = ["scene-9002[0:12]"]
-    seconds = dataset(index, frames=frames, offsets=(-0.5, 0.0, 0.2, 0.5), offset_unit="seconds", sweeps=0)
+    seconds = dataset(index, frames=frames, offsets=(-0.5, 0.0, 0.2, 0.5), unit="seconds", sweeps=0)
     counted = dataset(index, frames=frames, offsets=(-5, 0, 2, 5), sweeps=0)
     assert seconds[6, 3].tokens == counted[6, 3].tokens
     assert seconds[6, 3].cloud_offset.tolist() == [-1, 0, 1, 2]
     assert counted[6, 3].cloud_offset.tolist() == [-5, 0, 2, 5]
     assert seconds[1, 3].cloud_offset.tolist() == [0, 1, 2]  # nothing half a second before
-    exact = dataset(index, offsets=(0, 0.55), offset_unit="seconds", offset_tolerance_s=0.01, sweeps=0)
+    exact = dataset(index, offsets=(0, 0.55), unit="seconds", tolerance_s=0.01, sweeps=0)
     assert exact[0, 0].cloud_offset.tolist() == [0]  # scans come every 0.1 s
 
 
 def test_small_configs_look_half_a_second_away(index):
     data = load_config("pretrain/superflowpp_small.py").train_dataloader.dataset
-    times = ClipTimes(index, index.rows(), data.offsets, unit=data.offset_unit)
+    times = ClipTimes(index, index.rows(), **data.times)
     assert times.rows(10) == {-1: 5, 0: 10, 1: 15}  # scans come every 0.1 s
 
 
@@ -424,7 +432,7 @@ def test_times_that_make_no_sense_are_named(index):
         dataset(index, offsets=(-0.5, 0, 0.5))
     with pytest.raises(ValueError, match="must be distinct and hold 0"):
         dataset(index, offsets=(-1, 1))
-    with pytest.raises(ValueError, match="offset_unit 'hours' is unknown; use one of frames, seconds"):
-        dataset(index, offset_unit="hours")
+    with pytest.raises(ValueError, match=r"times\.unit 'hours' is unknown; use one of frames, seconds"):
+        dataset(index, unit="hours")
     with pytest.raises(ValueError, match="border 'mirror' is unknown; use one of absent, repeat, other"):
         dataset(index, border="mirror")

@@ -65,7 +65,8 @@ def logs(tmp_path_factory) -> dict[str, LogIndex]:
 
 
 def options(index: LogIndex, **more) -> dict:
-    return {"index": index, "region": "world_cell", "sweeps": 0, "view_size": (20, 40), "flip": 0.0, **more}
+    clouds, views = {"sweeps": 0}, {"size": (20, 40), "flip": 0.0}
+    return {"index": index, "region": "world_cell", "clouds": clouds, "views": views, **more}
 
 
 def test_clips_of_both_logs_share_a_batch(logs):
@@ -103,5 +104,5 @@ def test_what_cannot_be_mixed_is_named(logs):
         MixtureDataset([])
     with pytest.raises(InputError, match=r"weights of the parts are \[0\]"):
         MixtureDataset([options(logs["one"], weight=0)])
-    with pytest.raises(InputError, match="the parts differ in view_size"):
-        MixtureDataset([options(logs["one"]), options(logs["two"], view_size=(10, 40))])
+    with pytest.raises(InputError, match=r"the parts differ in views\.size"):
+        MixtureDataset([options(logs["one"]), options(logs["two"], views={"size": (10, 40)})])

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from superflow.clips.clouds import ClipClouds
 from superflow.clips.dataset import PretrainDataset
+from superflow.clips.times import ClipTimes
+from superflow.clips.views import ImageViews
 from superflow.engine.config import load_config, shipped_configs
 from superflow.engine.schedule import OneCycleLR
 from superflow.method.objectives import OBJECTIVES
@@ -39,13 +42,16 @@ def parameters(prefix: str) -> dict[str, inspect.Parameter]:
     functions = {
         "model": [Pretrainer.__init__],
         "data": [PretrainDataset.__init__],
+        "data.times": [ClipTimes.__init__],
+        "data.clouds": [ClipClouds.__init__],
+        "data.views": [ImageViews.__init__],
         "model.region": [region_table, pool_points],
         "term": [base.__init__ for made in OBJECTIVES.values() for base in made.__mro__],
     }
     found: dict[str, inspect.Parameter] = {}
     for function in functions[prefix]:
         for name, parameter in inspect.signature(function).parameters.items():
-            if parameter.kind is parameter.KEYWORD_ONLY or name in ("student", "teacher"):
+            if parameter.kind is parameter.KEYWORD_ONLY or name in ("student", "teacher", "offsets", "size"):
                 found.setdefault(name, parameter)
     if prefix == "term":  # sizes that the pretrainer says
         found = {name: found[name] for name in found if not name.endswith("channels")}
@@ -64,11 +70,15 @@ def test_every_knob_exists_with_its_default(page):
             assert key.strip("`") in REQUIRED
 
 
-@pytest.mark.parametrize("prefix", ["model.region", "term", "data", "model"])
+@pytest.mark.parametrize(
+    "prefix", ["model.region", "term", "data", "data.times", "data.clouds", "data.views", "model"]
+)
 def test_no_knob_is_left_out(page, prefix):
     named = {key.strip("`") for _, key, *_ in rows(page, "Knobs")}
     silent = {  # said elsewhere: sizes of a run, not of the method
-        "data": {"frames", "limits", "max_points", "keep_frames"},
+        "data": {"frames", "limits", "times", "clouds", "views"},
+        "data.clouds": {"max_points", "keep_frames", "limits", "raw_intensity"},
+        "data.views": {"superpixels"},
         "model": {"features", "region"},
     }.get(prefix, set())
     assert {f"{prefix}.{name}" for name in set(parameters(prefix)) - silent} <= named
@@ -80,9 +90,11 @@ def test_the_published_config_has_the_switches_as_the_page_says_they_were_publis
     for _, key, default, published, *_ in rows(page, "Knobs"):
         prefix, _, name = key.strip("`").rpartition(".")
         switch = re.match(r"(True|False)\b", published)
-        if switch and prefix in ("term", "data"):
+        if switch and prefix.partition(".")[0] in ("term", "data"):
             checked += 1
-            for entry in {"data": [config.train_dataloader.dataset], "term": config.model.objectives}[prefix]:
+            data = config.train_dataloader.dataset
+            part = data.get(prefix.partition(".")[2], {}) if "." in prefix else data
+            for entry in config.model.objectives if prefix == "term" else [part]:
                 used = entry.get(name, ast.literal_eval(default.strip("`")))
                 assert used == ast.literal_eval(switch[1]), key
     assert checked >= 8

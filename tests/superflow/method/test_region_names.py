@@ -39,10 +39,8 @@ def every_clip(index: LogIndex, **options) -> tuple[Batch, list[str]]:
     tokens: list[str] = []
     dataset = PretrainDataset(
         index,
-        view_size=(48, 84),
-        max_points=1000,
-        flip=0.0,
-        sweeps=0,
+        clouds={"max_points": 1000, "sweeps": 0},
+        views={"size": (48, 84), "flip": 0.0},
         cameras_per_clip=None,
         augmentation=STILL,
         **options,
