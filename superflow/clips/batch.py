@@ -71,9 +71,7 @@ class Batch:
     pair_region: Tensor | None = None
     labels: Tensor | None = None
     view_size: tuple[int, int] = (0, 0)  # height, width of the view that pair_pixel refers to
-    region_scope: str = (
-        "batch"  # within what equal pair_region mean the same region: an image, a clip, everything
-    )
+    id_scope: str = "batch"  # within what equal region ids are the same region: an image, a clip, a batch
     tokens: tuple[str, ...] = ()  # of the clouds' frames, for reports
     sources: tuple[tuple[Source, ...], ...] = ()  # of each cloud, the scans whose points it holds
 
@@ -156,15 +154,15 @@ def collate(samples: Sequence[Batch]) -> Batch:
     for name, tensors in parts.items():
         if len(tensors) != len(samples):
             raise ValueError(f"{name}: {len(tensors)} of {len(samples)} samples have it; all must or none")
-    views = {(sample.view_size, sample.region_scope) for sample in samples}
+    views = {(sample.view_size, sample.id_scope) for sample in samples}
     if len(views) > 1:
         raise ValueError(f"samples of different view sizes or regions {sorted(views)} cannot share a batch")
-    view_size, region_scope = views.pop() if views else ((0, 0), "batch")
+    view_size, id_scope = views.pop() if views else ((0, 0), "batch")
     joined = {name: torch.cat(tensors) for name, tensors in parts.items()}
     return Batch(
         **joined,
         view_size=view_size,
-        region_scope=region_scope,
+        id_scope=id_scope,
         tokens=tuple(token for sample in samples for token in sample.tokens),
         sources=tuple(parts for sample in samples for parts in sample.sources),
     )

@@ -23,7 +23,7 @@ from .clouds import ClipCloud, ClipClouds
 from .pairing import id_space, ids_under, nearest_of_region, world_cells
 from .sources import Source, named, source_of
 from .times import ClipTimes
-from .views import ImageViews, View
+from .views import TeacherView, TeacherViews
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class PretrainDataset:
         frames: which key frames are centres, see `LogIndex.rows`; neighbours come only from these frames too.
         times: the times of a clip: arguments of `times.ClipTimes`.
         clouds: how clouds are read, paired and thinned: arguments of `clouds.ClipClouds`.
-        views: how the teacher sees an image: arguments of `views.ImageViews`.
+        views: how the teacher sees an image: arguments of `views.TeacherViews`.
         cameras_per_clip: cameras drawn a clip, the same for all its times (published: 3); None for all.
         superpixels: folder of superpixel maps; needed for region ``superpixel``.
         region: what a region is: a ``superpixel``, or a ``world_cell`` of ``cell_m`` metres.
@@ -86,13 +86,13 @@ class PretrainDataset:
         self.region, self.cell_m = region, cell_m
         if region == "world_cell":
             self.index.require("a region of the world", 'set region="superpixel"', poses=True)
-            self.region_scope = "clip"  # the same key in another scene is another place
+            self.id_scope = "clip"  # the same key in another scene is another place
         elif superpixels is None:
             raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')
         else:
-            self.region_scope = "batch" if read_record(Path(superpixels))["shared_ids"] else "image"
+            self.id_scope = "batch" if read_record(Path(superpixels))["shared_ids"] else "image"
         maps = Path(superpixels) if region == "superpixel" and superpixels is not None else None
-        self.views = ImageViews(superpixels=maps, **(views or {}))
+        self.views = TeacherViews(superpixels=maps, **(views or {}))
         self.one_depth_per_superpixel = one_depth_per_superpixel
         self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
         self.shuffle_pairs = shuffle_pairs
@@ -156,7 +156,7 @@ class PretrainDataset:
 
     def _views(
         self, clouds: list[ClipCloud], channels: list[str], generator: np.random.Generator
-    ) -> list[View]:
+    ) -> list[TeacherView]:
         """One view an image, by time and camera; the dense cloud looks at the centre's."""
         views = []
         for cloud in clouds:
@@ -166,7 +166,7 @@ class PretrainDataset:
                     views.append(self.views.view(camera, cloud.offset, place, pixels, generator))
         return views
 
-    def _pairs(self, cloud: ClipCloud, views: list[View]) -> dict[str, NDArray]:
+    def _pairs(self, cloud: ClipCloud, views: list[TeacherView]) -> dict[str, NDArray]:
         """Pairs of one cloud in pixels of the views, with their regions; those outside a crop are gone."""
         parts: dict[str, list[NDArray]] = {"point": [], "image": [], "pixel": [], "region": []}
         for row, view in enumerate(views):
@@ -195,16 +195,16 @@ class PretrainDataset:
             }
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
-    def _space(self, scene: str, view: View) -> int:
+    def _space(self, scene: str, view: TeacherView) -> int:
         """What the region ids of a view are counted in, see `Batch.image_space`."""
         if self.region == "world_cell":
             return id_space(scene, f"{float(self.cell_m)} m")
-        return 0 if self.region_scope == "batch" else id_space(view.token)
+        return 0 if self.id_scope == "batch" else id_space(view.token)
 
     def _assemble(
         self,
         clouds: list[ClipCloud],
-        views: list[View],
+        views: list[TeacherView],
         sources: list[tuple[Source, ...]],
         generator: np.random.Generator,
     ) -> Batch:
@@ -247,7 +247,7 @@ class PretrainDataset:
             pair_pixel=joined["pixel"],
             pair_region=joined["region"],
             view_size=self.views.size,
-            region_scope=self.region_scope,
+            id_scope=self.id_scope,
             tokens=tuple(cloud.frame.token for cloud in clouds),
             sources=tuple(sources),
         )

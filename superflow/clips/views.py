@@ -21,7 +21,7 @@ from .pairing import FramePairs, resized_pixels
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class TeacherView:
     """What the teacher sees of one camera at one time."""
 
     offset: int
@@ -41,7 +41,7 @@ class View:
         return mine[kept], pixel[kept]
 
 
-class ImageViews:
+class TeacherViews:
     """Makes views; image, superpixels and the way of pixels into the view always belong together.
 
     Args:
@@ -79,7 +79,7 @@ class ImageViews:
 
     def view(
         self, camera: Camera, offset: int, place: int, pixels: NDArray, generator: np.random.Generator
-    ) -> View:
+    ) -> TeacherView:
         """The view of one image.
 
         Args:
@@ -93,7 +93,9 @@ class ImageViews:
         if self.features is not None:
             image = torch.from_numpy(np.array(self.features.read(camera.token), dtype=np.float32))
             ids = None if ids is None else resize_ids(ids, self.size)
-            return View(offset, place, camera.token, image, ids, resized_pixels(camera.size, self.size))
+            return TeacherView(
+                offset, place, camera.token, image, ids, resized_pixels(camera.size, self.size)
+            )
         view = ImageView(camera_image(camera), ids, np.eye(3), pixels, np.ones(len(pixels), dtype=bool))
         if self._crop is None:
             view = resize_view(view, self.size, antialias=self._antialias)
@@ -103,4 +105,4 @@ class ImageViews:
             view = flip_view(view)
         image = torch.from_numpy(view.image).permute(2, 0, 1).float() / 255
         # the view began with unit intrinsics, so they are now what happened to its pixels
-        return View(offset, place, camera.token, image, view.superpixels, view.intrinsics)
+        return TeacherView(offset, place, camera.token, image, view.superpixels, view.intrinsics)

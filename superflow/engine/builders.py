@@ -14,7 +14,7 @@ TEACHER = "superflow.camera.teacher:make_teacher"
 LIMITS = "superflow.lidar.limits:Limits"
 TIMES = "superflow.clips.times:ClipTimes"
 CLOUDS = "superflow.clips.clouds:ClipClouds"
-VIEWS = "superflow.clips.views:ImageViews"
+VIEWS = "superflow.clips.views:TeacherViews"
 CROP = "superflow.camera.crops:random_crop_view"
 AUGMENT = "superflow.lidar.augment:augment"
 

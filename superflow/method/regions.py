@@ -72,14 +72,14 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
     if scope not in SCOPES:
         raise InputError(f"region scope {scope!r} is unknown; use one of {', '.join(SCOPES)}")
     pairs = batch.pairs
-    if SCOPES.index(scope) > SCOPES.index(batch.region_scope):
+    if SCOPES.index(scope) > SCOPES.index(batch.id_scope):
         raise InputError(
             f"region scope {scope!r} would join regions that share nothing but a number: ids mean the same "
-            f"within one {batch.region_scope} only; set model.region.scope={batch.region_scope!r}"
+            f"within one {batch.id_scope} only; set model.region.scope={batch.id_scope!r}"
         )
-    if batch.image_space is None and batch.region_scope != "batch":
+    if batch.image_space is None and batch.id_scope != "batch":
         raise ValueError(
-            f"ids mean the same within one {batch.region_scope} only, and the batch does not say in which: give "
+            f"ids mean the same within one {batch.id_scope} only, and the batch does not say in which: give "
             "image_space"
         )
     # int64 throughout: ids plus offsets must not wrap in the small dtype of the files

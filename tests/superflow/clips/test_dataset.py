@@ -18,7 +18,7 @@ from superflow.clips.batch import Batch, collate
 from superflow.clips.clouds import ClipClouds
 from superflow.clips.dataset import PretrainDataset
 from superflow.clips.times import ClipTimes
-from superflow.clips.views import ImageViews
+from superflow.clips.views import TeacherViews
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
 from superflow.engine.config import load_config
@@ -36,7 +36,7 @@ def index(pandaset_root, tmp_path_factory) -> LogIndex:
 def dataset(index: LogIndex, **options) -> PretrainDataset:
     """With the options of its parts by their own names."""
     options = {"frames": FRAMES, "region": "world_cell", "max_points": 3000, "size": (64, 112)} | options
-    parts = {"times": ClipTimes, "clouds": ClipClouds, "views": ImageViews}
+    parts = {"times": ClipTimes, "clouds": ClipClouds, "views": TeacherViews}
     for part, made in parts.items():
         own = inspect.signature(made).parameters.keys() - {"limits", "raw_intensity", "superpixels"}
         options[part] = {name: options.pop(name) for name in own & options.keys()}
@@ -105,7 +105,7 @@ def test_cached_views_and_images_have_the_same_pairs_and_regions(index, tmp_path
     u, v = (batch.pair_pixel + 0.5).floor().long().T
     under = batch.superpixels[batch.pair_image, v.clamp(0, 63), u.clamp(0, 111)]
     assert torch.equal(under.long(), torch.where(batch.pair_region < 0, 65535, batch.pair_region))
-    assert batch.region_scope == "image"  # SLIC counts anew in every image
+    assert batch.id_scope == "image"  # SLIC counts anew in every image
     assert batch.images.shape == (3, 3, 64, 112)
     assert 0 <= float(batch.images.min()) <= float(batch.images.max()) <= 1
 

@@ -13,7 +13,7 @@ import torch
 from superflow.clips.clouds import ClipClouds
 from superflow.clips.dataset import PretrainDataset
 from superflow.clips.times import ClipTimes
-from superflow.clips.views import ImageViews
+from superflow.clips.views import TeacherViews
 from superflow.engine.config import load_config, shipped_configs
 from superflow.engine.schedule import OneCycleLR
 from superflow.method.objectives import OBJECTIVES
@@ -44,7 +44,7 @@ def parameters(prefix: str) -> dict[str, inspect.Parameter]:
         "data": [PretrainDataset.__init__],
         "data.times": [ClipTimes.__init__],
         "data.clouds": [ClipClouds.__init__],
-        "data.views": [ImageViews.__init__],
+        "data.views": [TeacherViews.__init__],
         "model.region": [region_table, pool_points],
         "term": [base.__init__ for made in OBJECTIVES.values() for base in made.__mro__],
     }

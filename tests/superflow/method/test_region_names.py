@@ -112,7 +112,7 @@ SCENE_0001 = 1377528937009120139
 
 
 def test_ids_that_are_counted_anew_say_in_what():
-    batch = replace(make_clip(0), region_scope="image", image_space=None)
+    batch = replace(make_clip(0), id_scope="image", image_space=None)
     with pytest.raises(
         ValueError, match="within one image only, and the batch does not say in which: give image_space"
     ):

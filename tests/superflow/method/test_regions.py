@@ -29,14 +29,14 @@ def test_segment_mean_is_a_mean():
         assert torch.allclose(means[segment], mine.mean(0) if len(mine) else torch.zeros(3), atol=1e-6)
 
 
-@pytest.mark.parametrize(("scope", "meaning"), [("clip", "image"), ("batch", "image"), ("batch", "clip")])
-def test_mistake_23_ids_that_mean_different_things_are_not_joined(clip, scope, meaning):
-    batch = replace(clip(0), region_scope=meaning)
+@pytest.mark.parametrize(("scope", "id_scope"), [("clip", "image"), ("batch", "image"), ("batch", "clip")])
+def test_mistake_23_ids_that_mean_different_things_are_not_joined(clip, scope, id_scope):
+    batch = replace(clip(0), id_scope=id_scope)
     with pytest.raises(
-        ValueError, match=f"same within one {meaning} only; set model.region.scope='{meaning}'"
+        ValueError, match=f"same within one {id_scope} only; set model.region.scope='{id_scope}'"
     ):
         region_table(batch, scope=scope)
-    region_table(batch, scope=meaning)
+    region_table(batch, scope=id_scope)
 
 
 @pytest.mark.parametrize("scope", ["image", "clip", "batch"])
