@@ -236,7 +236,7 @@ def _tokens(args: argparse.Namespace) -> int:
     from superflow.downstream.fractions import write_fraction
 
     index = LogIndex.open(args.index)
-    count = write_fraction(args.out, index, args.percent, rule=args.rule, selection=args.frames)
+    count = write_fraction(args.out, index, args.percent, rule=args.rule, frames=args.frames)
     print(f"{args.out}: {count} of {len(index.rows(args.frames))} frames, {args.percent:g} % by {args.rule}")
     return 0
 

@@ -21,7 +21,7 @@ train_dataloader = dict(
     dataset=dict(
         type="SegmentDataset",
         index=data_root,
-        selection="train",
+        frames="train",
         train=True,
         raw_intensity=True,
         limits=dict(range_m=(0.0, 100.0), height_m=(-30.0, 30.0)),
@@ -30,7 +30,7 @@ train_dataloader = dict(
 val_dataloader = dict(
     batch_size=1,
     num_workers=4,
-    dataset=dict(type="SegmentDataset", index=data_root, selection="val", raw_intensity=True),
+    dataset=dict(type="SegmentDataset", index=data_root, frames="val", raw_intensity=True),
 )
 test_dataloader = val_dataloader
 # learning rates are for 16 scans at a time, the published 4 GPUs x 4; with other batches they are scaled in proportion,

@@ -18,13 +18,13 @@ train_dataloader = dict(
     dataset=dict(
         type="SegmentDataset",
         index=data_root,
-        selection="train",
+        frames="train",
         train=True,
         limits=dict(range_m=(1.5, 60.0), height_m=(-5.0, 14.0)),
         max_points=8000,
     ),
 )
 val_dataloader = dict(
-    batch_size=1, num_workers=0, dataset=dict(type="SegmentDataset", index=data_root, selection="val")
+    batch_size=1, num_workers=0, dataset=dict(type="SegmentDataset", index=data_root, frames="val")
 )
 test_dataloader = val_dataloader

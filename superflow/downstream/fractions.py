@@ -31,18 +31,18 @@ def frame_fraction(tokens: Sequence[str], percent: float) -> list[str]:
     return sorted(tokens)[:: _step(percent)]
 
 
-def fraction_rows(index: Any, percent: float, *, rule: str = "scene", selection: Any = None) -> list[int]:
+def fraction_rows(index: Any, percent: float, *, rule: str = "scene", frames: Any = None) -> list[int]:
     """Rows of ``index`` that k % leaves.
 
     Args:
         index: a ``LogIndex``.
         rule: "scene" (nuScenes) or "frame" (KITTI-type, scene by scene in time order).
-        selection: what ``index.rows`` takes; the labelled training part to choose from.
+        frames: what ``index.rows`` takes; the labelled training part to choose from.
 
     Raises:
         InputError: an unknown rule, or fewer scenes than 100/k.
     """
-    rows = [int(row) for row in index.rows(selection)]
+    rows = [int(row) for row in index.rows(frames)]
     if rule == "frame":
         return rows[:: _step(percent)]
     if rule != "scene":
@@ -59,21 +59,21 @@ def fraction_rows(index: Any, percent: float, *, rule: str = "scene", selection:
 
 
 def write_fraction(
-    path: str | Path, index: Any, percent: float, *, rule: str = "scene", selection: Any = None
+    path: str | Path, index: Any, percent: float, *, rule: str = "scene", frames: Any = None
 ) -> int:
     """Write the token list of ``fraction_rows`` to ``path``; returns how many frames it names.
 
     Raises:
         InputError: see ``fraction_rows``; or a frame that the rule leaves has no labels.
     """
-    rows = fraction_rows(index, percent, rule=rule, selection=selection)
+    rows = fraction_rows(index, percent, rule=rule, frames=frames)
     bare = [row for row in rows if not index.has_labels(row)]
     if bare:
         raise InputError(
             f"frame {index.tokens(bare[:1])[0]} has no labels ({len(bare)} of the {len(rows)} to list); "
             "choose labelled frames only"
         )
-    chosen_from = "all key frames" if selection is None else selection
+    chosen_from = "all key frames" if frames is None else frames
     note = f"{percent:g} % of {chosen_from} by {rule}: {len(rows)} frames of index {index.hash}"
     write_tokens(path, index.tokens(rows), note=note)
     return len(rows)

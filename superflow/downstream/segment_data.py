@@ -37,8 +37,8 @@ class SegmentDataset(Dataset):
 
     Args:
         index: a ``LogIndex`` or the folder of one.
-        selection: what ``LogIndex.rows`` takes: a split name, a list of scene terms, None for everything.
-        rows: rows of the index, instead of ``selection``.
+        frames: what ``LogIndex.rows`` takes: a split name, a list of scene terms, None for everything.
+        rows: rows of the index, instead of ``frames``.
         tokens: path of a token list (k % experiments), or the tokens; keeps only these of the chosen rows.
         train: augment, crop and thin.
         max_points: points kept in training, drawn anew for each seed: a number, a pair between which it is drawn
@@ -62,7 +62,7 @@ class SegmentDataset(Dataset):
         self,
         index: LogIndex | str | Path,
         *,
-        selection: str | Sequence[str] | None = None,
+        frames: str | Sequence[str] | None = None,
         rows: Sequence[int] | None = None,
         tokens: str | Path | Sequence[str] | None = None,
         train: bool = False,
@@ -73,15 +73,15 @@ class SegmentDataset(Dataset):
         raw_intensity: bool = False,
         pseudo_labels: str | Path | None = None,
     ) -> None:
-        if rows is not None and selection is not None:
-            raise InputError("give SegmentDataset either rows or a selection, not both")
+        if rows is not None and frames is not None:
+            raise InputError("give SegmentDataset either rows or frames, not both")
         self.index = LogIndex.open(index) if isinstance(index, str | Path) else index
-        chosen = self.index.rows(selection) if rows is None else rows
+        chosen = self.index.rows(frames) if rows is None else rows
         self.rows = np.asarray(chosen, dtype=np.int64)
         if tokens is not None:
             self.rows = _only_tokens(self.index, self.rows, tokens)
         if len(self.rows) == 0:
-            raise InputError(f"{selection!r} chooses no frame of the index; see its splits and scenes")
+            raise InputError(f"{frames!r} chooses no frame of the index; see its splits and scenes")
         self.train = train
         self.pseudo_labels = None if pseudo_labels is None else Path(pseudo_labels)
         if self.pseudo_labels is not None:

@@ -53,23 +53,25 @@ SUPPLIED: dict[str, tuple[str, ...]] = {
     "superflow.lidar.minkunet:MinkUNet": ("in_channels",),
 }
 
-# keys that `PretrainDataset` had -> where it has them now
-MOVED = {
-    "offset_unit": "times.unit",
-    "offset_tolerance_s": "times.tolerance_s",
-    "view_size": "views.size",
-} | {
-    key.partition(".")[2]: key
-    for key in (
-        *("times.offsets", "times.border", "clouds.sweeps", "clouds.sweeps_after", "clouds.max_sweep_age_s"),
-        *("clouds.drop_moving", "clouds.occlusion", "clouds.max_points", "clouds.sweep_points"),
-        *("clouds.viewpoint_m", "clouds.keep_frames", "views.crop", "views.flip", "views.antialias"),
-        "views.features",
-    )
+_PARTS_OF_CLIPS = (
+    *("times.offsets", "times.border", "clouds.sweeps", "clouds.sweeps_after", "clouds.max_sweep_age_s"),
+    *("clouds.drop_moving", "clouds.occlusion", "clouds.max_points", "clouds.sweep_points"),
+    *("clouds.viewpoint_m", "clouds.keep_frames", "views.crop", "views.flip", "views.antialias"),
+    "views.features",
+)
+# dataset -> keys that it had -> where it has them now
+MOVED: dict[str, dict[str, str]] = {
+    "PretrainDataset": {
+        "offset_unit": "times.unit",
+        "offset_tolerance_s": "times.tolerance_s",
+        "view_size": "views.size",
+        **{key.partition(".")[2]: key for key in _PARTS_OF_CLIPS},
+    },
+    "SegmentDataset": {"selection": "frames"},
 }
 # keys that configs had -> what became of them
 GONE: dict[str, str] = {
-    **{old: f"PretrainDataset has it as {new}" for old, new in MOVED.items()},
+    **{old: f"{owner} has it as {new}" for owner, keys in MOVED.items() for old, new in keys.items()},
     "occlusion_cell_px": "leave it out: how far beams lie apart is now measured on each scan, for any size of image",
 }
 

@@ -37,7 +37,7 @@ _KEYS = {
         "record.teacher",  # its name and weights are looked at when they are loaded
         "record.teacher.cached.tokens_sha256",  # further images do not change those that are there
     ),
-    BY_DATA: tuple(f"train_dataloader.dataset.{name}" for name in ("index", "frames", "selection")),
+    BY_DATA: tuple(f"train_dataloader.dataset.{name}" for name in ("index", "frames")),
     EVALUATION: (
         *("val_dataloader.dataset", "val_evaluator", "data.val"),
         *("default_hooks.checkpoint.save_best", "default_hooks.checkpoint.rule"),

@@ -26,7 +26,7 @@ from .slots import ANY, Leaf, top_slots
 
 # of each pair a config has one: a length or an interval in iterations or in epochs
 _ALTERNATIVES = (("max_iters", "max_epochs"), ("val_interval", "val_interval_epochs"))
-_TERMS = {"frames", "selection"}  # keys of frames of a log, also for datasets that do not say what they take
+_TERMS = "frames"  # key of frames of a log, also for datasets that do not say what they take
 
 
 def load_config(
@@ -109,7 +109,7 @@ def parse_options(options: Iterable[str], config: Mapping[str, Any] | None = Non
 
     Args:
         config: what the options are for; the type that a key's place takes decides what its text means. Without it,
-            only keys of frames (``frames``, ``selection``) are known to take text.
+            only ``frames`` is known to take text.
 
     Raises:
         InputError: an option without a value, a key that ``config`` has no place for, or a bracket that is not closed.
@@ -121,7 +121,7 @@ def parse_options(options: Iterable[str], config: Mapping[str, Any] | None = Non
             raise InputError(f"--cfg-options {option}: has no value; write KEY=VALUE")
         place = ANY if config is None else check_option(config, key)
         allowed = allowed_types(place.annotation, place.default) if isinstance(place, Leaf) else frozenset()
-        terms = not allowed and key.rpartition(".")[2] in _TERMS and text.strip() != "None"
+        terms = not allowed and key.rpartition(".")[2] == _TERMS and text.strip() != "None"
         try:
             parsed[key] = read_terms(text) if terms else read_value(text, allowed)
         except InputError as error:

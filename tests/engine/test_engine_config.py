@@ -44,6 +44,7 @@ def written(folder: Path, text: str) -> Path:
             "items=7, offset_unit=8",
             r"dataset\.offset_unit: .*; PretrainDataset has it as times\.unit",
         ),
+        ("items=7", "items=7, selection=1", r"dataset\.selection: .*; SegmentDataset has it as frames"),
         ("lr=0.01", "learning_rate=0.01", r"optim_wrapper\.optimizer\.learning_rate: nothing reads"),
         ("clip_grad", "grad_clip", r"optim_wrapper\.grad_clip: .* 'clip_grad'"),
         ('type="OneCycleLR"', 'type="OneCycleLR", max_lr=1', r"param_scheduler\.max_lr: .* 'eta_max'"),
@@ -136,7 +137,7 @@ def test_an_option_that_nothing_reads_names_the_nearest(tmp_path: Path, key: str
         ("None", None),
     ],
 )
-@pytest.mark.parametrize("key", ["train_dataloader.dataset.frames", "val_dataloader.dataset.selection"])
+@pytest.mark.parametrize("key", ["train_dataloader.dataset.frames", "val_dataloader.dataset.frames"])
 def test_frames_of_an_option_are_terms_as_they_are_written(key: str, text: str, terms: Any) -> None:
     assert parse_options([f"{key}={text}"]) == {key: terms}
 

@@ -387,6 +387,8 @@ def test_keys_of_an_earlier_version_are_compared_where_they_are_now() -> None:
     assert changes(before, now) == []
     (other,) = changes(before, now.replace("'sweeps': 1", "'sweeps': 2"))
     assert (other.key, other.effect) == ("train_dataloader.dataset.clouds.sweeps", REFUSED)
+    labels = "val_dataloader = {'dataset': {'type': 'SegmentDataset', '%s': 'val'}}\n"
+    assert changes(labels % "selection", labels % "frames") == []
 
 
 def test_objectives_are_named() -> None:

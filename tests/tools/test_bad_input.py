@@ -108,7 +108,7 @@ def train(place: Place, config: str = "pretrain/slidr_small.py", *options: str) 
         run += ["train_dataloader.dataset.views.size=(36,64)"]
     else:
         run += [
-            f"train_dataloader.dataset.selection={FRAME}",
+            f"train_dataloader.dataset.frames={FRAME}",
             "val_dataloader=None",
             "test_dataloader=None",
         ]
@@ -203,7 +203,7 @@ def trained_run(place: Place) -> None:
 
 
 def evaluate_wider(place: Place) -> list[str]:
-    evaluate = ["test_dataloader.dataset.selection=scene-0001", "model.encoder.backbone.width=1.0"]
+    evaluate = ["test_dataloader.dataset.frames=scene-0001", "model.encoder.backbone.width=1.0"]
     run = ["--data-root", str(place.prepared), "--work-dir", str(place.root / "tested"), "--cfg-options"]
     return ["test", "downstream/finetune_small.py", str(place.work), *run, *evaluate]
 
@@ -423,9 +423,9 @@ def test_a_scan_without_points_does_not_end_a_training(command, place, capsys):
     """It teaches nothing, and the log names its file, once. Another frame does teach."""
     empty_scan(place)
     both = f"['{FRAME}','scene-0001[1:2]']"
-    chosen = [f"train_dataloader.dataset.{name}={both}" for name in ("frames", "selection")]
     forget_streams()
-    assert main([*command(place), chosen[command is train_labels], "train_cfg.max_iters=4"]) == 0
+    further = [f"train_dataloader.dataset.frames={both}", "train_cfg.max_iters=4"]
+    assert main([*command(place), *further]) == 0
     said = [
         line for line in capsys.readouterr().out.splitlines() if "holds no points; leave this frame" in line
     ]

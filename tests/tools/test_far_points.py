@@ -44,7 +44,7 @@ def finetune(place: Path, *options: str, command: str = "train", more: tuple[str
     if command == "train":
         given += ["--work-dir", str(place / "work")]
     frames = {"train": TRAINED, "val": EVALUATED, "test": EVALUATED}
-    run += [f"{stage}_dataloader.dataset.selection={terms}" for stage, terms in frames.items()]
+    run += [f"{stage}_dataloader.dataset.frames={terms}" for stage, terms in frames.items()]
     return [command, *given, *run]
 
 

@@ -53,7 +53,7 @@ def train(case: Path, out: Path) -> list[str]:
         "--cfg-options",
         "train_cfg.max_iters=2",
     ]
-    run += ["train_dataloader.dataset.selection=scene-0001", "val_dataloader=None", "test_dataloader=None"]
+    run += ["train_dataloader.dataset.frames=scene-0001", "val_dataloader=None", "test_dataloader=None"]
     return ["train", "downstream/finetune_small.py", *run]
 
 

@@ -27,9 +27,9 @@ def options(prepared_log, *further, trained=TRAINED):
     return [
         *("--data-root", str(prepared_log / "prepared"), "--cfg-options", "train_cfg.max_iters=2"),
         *("model.encoder.backbone.width=0.5", "train_dataloader.batch_size=1"),
-        f"train_dataloader.dataset.selection={trained}",
-        f"val_dataloader.dataset.selection={EVALUATED}",
-        f"test_dataloader.dataset.selection={EVALUATED}",
+        f"train_dataloader.dataset.frames={trained}",
+        f"val_dataloader.dataset.frames={EVALUATED}",
+        f"test_dataloader.dataset.frames={EVALUATED}",
         *further,
     ]
 
@@ -106,7 +106,7 @@ def test_what_would_not_be_honest_is_refused_before_the_work(
 
 def test_a_frame_that_was_trained_on_is_not_judged_by_votes(prepared_log, run, tmp_path, capsys):
     arguments = ["test", CONFIG, str(run), "--work-dir", str(tmp_path), "--vote", *options(prepared_log)]
-    assert main([*arguments, "test_dataloader.dataset.selection=scene-0001"]) == 2
+    assert main([*arguments, "test_dataloader.dataset.frames=scene-0001"]) == 2
     assert "is evaluated although the model was trained on its labels" in capsys.readouterr().err
 
 

@@ -31,7 +31,7 @@ def test_frames_begin_with_the_first_of_the_sorted_list():
 def test_rows_of_a_log(log):
     assert fraction_rows(log, 50) == [6, 7, 8, 9, 10, 11]
     assert fraction_rows(log, 50, rule="frame") == [0, 2, 4, 6, 8, 10]
-    assert fraction_rows(log, 25, rule="frame", selection=["a"]) == [0, 4]
+    assert fraction_rows(log, 25, rule="frame", frames=["a"]) == [0, 4]
     with pytest.raises(InputError, match="1 % of 2 scenes is less than one"):
         fraction_rows(log, 1)
     with pytest.raises(InputError, match='"scenes" is unknown'):

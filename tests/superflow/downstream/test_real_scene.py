@@ -24,7 +24,7 @@ def index(pandaset_root, tmp_path_factory):
 
 
 def test_evaluated_points_are_those_of_the_label_files(index):
-    dataset = SegmentDataset(index, selection=["scene-9202"], max_points=10, limits={"range_m": [2, 50]})
+    dataset = SegmentDataset(index, frames=["scene-9202"], max_points=10, limits={"range_m": [2, 50]})
     for item in (0, len(dataset) - 1):
         raw = np.fromfile(index.label_path(int(dataset.rows[item])), dtype=np.uint8)
         batch = dataset[(item, 1)]

@@ -20,7 +20,7 @@ NEAR = {"range_m": [0.0, 12.0]}
 
 
 def test_evaluation_returns_the_file_as_it_is(log):
-    dataset = SegmentDataset(log, selection="b", max_points=50, limits=NEAR)
+    dataset = SegmentDataset(log, frames="b", max_points=50, limits=NEAR)
     assert len(dataset) == 6
     for item in (0, 5):
         batch, frame = dataset[(item, 99)], log.frame(6 + item)
@@ -92,14 +92,14 @@ def test_token_lists_choose_frames(log, tmp_path):
     with pytest.raises(
         InputError, match=r"list.txt: token token8 \(1 in all\) is not among the 6 chosen frames"
     ):
-        SegmentDataset(log, selection="a", tokens=tmp_path / "list.txt")
+        SegmentDataset(log, frames="a", tokens=tmp_path / "list.txt")
 
 
 def test_wrong_choices_are_named(log):
-    with pytest.raises(InputError, match="either rows or a selection"):
-        SegmentDataset(log, rows=[1], selection="a")
+    with pytest.raises(InputError, match="either rows or frames"):
+        SegmentDataset(log, rows=[1], frames="a")
     with pytest.raises(InputError, match="chooses no frame"):
-        SegmentDataset(log, selection="c")
+        SegmentDataset(log, frames="c")
     with pytest.raises(InputError, match="limits has no 'range'"):
         SegmentDataset(log, limits={"range": [0, 1]})
     with pytest.raises(InputError, match="two ascending numbers"):
@@ -146,7 +146,7 @@ def test_pseudo_labels_take_the_place_of_a_frames_own(log, tmp_path):
     count = len(log.frame(1).points)
     np.full(count, 2, dtype=np.uint8).tofile(tmp_path / "token1_pseudo.bin")
     plain = dict(augmentation={"rotation_rad": (0.0, 0.0), "flip": 0.0, "scale": (1.0, 1.0)}, train=True)
-    dataset = SegmentDataset(log, selection="a", pseudo_labels=tmp_path, **plain)
+    dataset = SegmentDataset(log, frames="a", pseudo_labels=tmp_path, **plain)
     assert dataset[(1, 0)].labels.tolist() == [2] * count
     assert dataset[(2, 0)].labels.tolist() == log.frame(2).labels.tolist()
     assert label_counts(dataset).tolist()[2] == count + sum(
@@ -160,21 +160,21 @@ def test_pseudo_labels_take_the_place_of_a_frames_own(log, tmp_path):
 
 def test_pseudo_labels_that_do_not_fit_are_named(log, tmp_path):
     with pytest.raises(InputError, match="holds no pseudo-labels of the 6 chosen frames"):
-        SegmentDataset(log, selection="a", pseudo_labels=tmp_path, train=True)
+        SegmentDataset(log, frames="a", pseudo_labels=tmp_path, train=True)
     path = tmp_path / "token0_pseudo.bin"
     np.zeros(7, dtype=np.uint8).tofile(path)
-    dataset = SegmentDataset(log, selection="a", pseudo_labels=tmp_path, train=True)
+    dataset = SegmentDataset(log, frames="a", pseudo_labels=tmp_path, train=True)
     with pytest.raises(InputError, match=r"token0_pseudo.bin: 7 labels for a scan of 880 points; write it"):
         dataset[(0, 0)]
     np.full(880, 4, dtype=np.uint8).tofile(path)
     with pytest.raises(InputError, match=r"token0_pseudo.bin: class 4 in a log of 4 classes"):
         dataset[(0, 0)]
     with pytest.raises(InputError, match="a model is not judged by predictions"):
-        SegmentDataset(log, selection="a", pseudo_labels=tmp_path)
+        SegmentDataset(log, frames="a", pseudo_labels=tmp_path)
 
 
 def test_mistake_48_evaluated_points_are_the_labelled_points_of_the_files(log, encoder):
-    dataset = SegmentDataset(log, selection="a", limits=NEAR, max_points=100)
+    dataset = SegmentDataset(log, frames="a", limits=NEAR, max_points=100)
     model = Segmentor(encoder, 4, limits=NEAR)
     matrix, outside = ConfusionMatrix(4), 0
     for item in range(len(dataset)):

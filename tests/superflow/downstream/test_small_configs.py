@@ -13,7 +13,7 @@ from superflow.engine import load_config
 def test_small_runs_evaluate_as_often_as_they_say(name, evaluations):
     config = load_config(f"downstream/{name}.py")
     interval = config.train_cfg.get("val_interval") or config.train_cfg.max_iters
-    assert config.val_dataloader.dataset.selection == "val"
+    assert config.val_dataloader.dataset.frames == "val"
     assert config.val_evaluator.type == "SegmentationMetric"
     assert config.train_cfg.max_iters / interval == evaluations
     assert (config.default_hooks.checkpoint.get("save_best") == "miou") == (evaluations > 1)

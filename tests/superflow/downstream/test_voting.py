@@ -401,7 +401,7 @@ def test_predictors_of_models(log, encoder):
     got = segmentor_predictor(model)(scan)
     assert got.shape == (len(scan.points), CLASSES)
     torch.testing.assert_close(got.sum(1), torch.ones(len(got)))
-    raw = SegmentDataset(log, selection="a", raw_intensity=True)[0]
+    raw = SegmentDataset(log, frames="a", raw_intensity=True)[0]
     torch.testing.assert_close(segmentor_predictor(model, full_intensity=255.0)(scan), model.predict(raw))
 
     class Heights:
