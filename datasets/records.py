@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..geometry import Transform
 
 PINHOLE = "pinhole"  # model of a camera whose images are undistorted
+CAMERA_MODELS = (PINHOLE,)  # that `camera.projection` and `camera.occlusion` can project with
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from .card import DatasetCard
 from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
 from .names import check_file_names, check_picture_names
 from .read import image_size
-from .records import Boxes, CameraRow, ScanRow
+from .records import CAMERA_MODELS, Boxes, CameraRow, ScanRow
 from .store import Columns, text_column, write_tables
 
 logger = logging.getLogger(__name__)
@@ -222,6 +222,11 @@ class _CameraRows:
         self.camera_to_ego, self.ego_to_world = bytearray(), bytearray()
 
     def add(self, frame: int, camera: CameraRow, names: _Names) -> None:
+        if camera.model not in CAMERA_MODELS:
+            raise InputError(
+                f"the image {camera.token} of {camera.channel} is of a camera of the model {camera.model!r}, and "
+                f"points are projected with {', '.join(CAMERA_MODELS)} alone; undistort the images first"
+            )
         self.frame.append(frame)
         self.channel.append(_code(names.channels, camera.channel))
         self.time_us.append(NO_TIME if camera.time_us is None else camera.time_us)

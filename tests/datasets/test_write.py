@@ -75,6 +75,14 @@ def test_columns_are_views_of_the_file(tmp_path):
             "time of the scan scan1 lies before that of scan0",
         ),
         (lambda: [replace(scan(0), token="../up")], "cannot be used"),
+        (
+            lambda: [
+                scan(
+                    0, cameras=(CameraRow("f", "f0", Place("0.png"), np.eye(3), np.eye(4), model="fisheye"),)
+                )
+            ],
+            "the image f0 of f is of a camera of the model 'fisheye', .* undistort the images first",
+        ),
     ],
 )
 def test_what_contradicts_itself_is_named(tmp_path, rows, message):
