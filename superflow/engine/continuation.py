@@ -81,7 +81,7 @@ def _in_parts(settings: dict[str, Any]) -> dict[str, Any]:
     """With the keys that an earlier version had elsewhere in their present places."""
     for loader in ("train_dataloader", "val_dataloader"):
         data = (settings.get(loader) or {}).get("dataset") or {}
-        for old, new in MOVED.get(data.get("type"), {}).items():
+        for old, new in MOVED.get(str(data.get("type")), {}).items():
             if old in data:
                 *part, name = new.split(".")
                 (data.setdefault(part[0], {}) if part else data)[name] = data.pop(old)

@@ -86,7 +86,7 @@ def test_splits_of_rows_are_selected_like_those_of_scenes(made):
 
 def test_what_needs_times_or_poses_says_so(made):
     assert made.neighbour(1, 1) == 2
-    with pytest.raises(InputError, match=r"a neighbour in seconds needs times of every scan.*offset_unit"):
+    with pytest.raises(InputError, match=r"a neighbour in seconds needs times of every scan.*times.unit="):
         made.neighbour_at(1, 0.5, tolerance_s=0.1)
     with pytest.raises(InputError, match=r"street_0_1 of street_0 has no pose"):
         _ = made.frame(1).lidar_to_world

@@ -49,12 +49,16 @@ def test_foreign_categories_are_refused():
         recognise_card(["tree", "cow"], [], "farm")
 
 
-@pytest.mark.parametrize("name", card_names())
+# cards of datasets in nuScenes schema: those of other layouts are chosen by the name of the dataset
+OF_THE_SCHEMA = [name for name in card_names() if load_card(name, splits=False).recognise]
+
+
+@pytest.mark.parametrize("name", OF_THE_SCHEMA)
 def test_every_card_is_recognised_by_its_own_categories(name):
     """An own log takes its classes from the card that knows most of its categories; the slow twin loads all cards."""
     known = set(load_card(name).class_of)
     best = max(
-        map(load_card, card_names()), key=lambda c: (len(known & set(c.class_of)), c.name == "nuscenes")
+        map(load_card, OF_THE_SCHEMA), key=lambda c: (len(known & set(c.class_of)), c.name == "nuscenes")
     )
     found = recognise_card(known, ["tuesday-drive"], "my-log")
     assert (found.name, found.classes, found.columns) == ("my-log", best.classes, best.columns)

@@ -175,7 +175,7 @@ def test_a_builder_that_fails_holds_nobody_up(tmp_path):
 def test_a_disk_without_locks_is_written_and_builders_are_told(tmp_path, monkeypatch, caplog, number):
     import errno
 
-    from superflow import locks
+    from superflow.files import locks
 
     def refuse(*_: object) -> None:
         raise OSError(getattr(errno, number), "no locks")
