@@ -58,9 +58,6 @@ class DatasetCard:
     instances: Mapping[str, Any] = field(default_factory=dict)  # the same
     label_set: str = ""  # which of the card's the classes are
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # split -> scene names
-    split_files: Mapping[str, str] = field(
-        default_factory=dict
-    )  # split -> list of scans, below the log's root
     sensor: Mapping[str, Any] = field(default_factory=dict)
     recognise: str = ""  # regular expression of log file names that belong to this dataset
 
@@ -240,8 +237,7 @@ def _parse(path: Path, values: dict[str, Any], label_set: str) -> DatasetCard:
         labels=read_numbers(path, "labels", values.get("labels") or {"format": "u1"}),
         instances=read_numbers(path, "instances", values["instances"]) if values.get("instances") else {},
         label_set=label_set,
-        splits={name: scenes for name, scenes in splits.items() if not isinstance(scenes, str)},
-        split_files={name: scenes for name, scenes in splits.items() if isinstance(scenes, str)},
+        splits=splits,
         sensor=values.get("sensor") or {},
         recognise=values.get("recognise") or "",
     )

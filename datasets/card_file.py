@@ -148,24 +148,17 @@ def _check_types(path: Path, values: Mapping[Any, Any]) -> None:
         raise InputError(f"{path}: recognise is no regular expression ({error}); mend it") from error
 
 
-def check_splits(splits: Any, path: Path) -> dict[str, Any]:
-    """``splits`` with its lists as tuples, or ``InputError`` where it is not split -> [scene, ...] or a .txt file."""
+def check_splits(splits: Any, path: Path) -> dict[str, tuple[str, ...]]:
+    """``splits`` with its lists as tuples, or ``InputError`` where it is not split -> [scene, ...]."""
     if not isinstance(splits, dict) or not all(
-        is_text(str(name))
-        and (_is_list_file(scenes) or (isinstance(scenes, list) and all(map(is_text, scenes))))
+        is_text(str(name)) and isinstance(scenes, list) and all(map(is_text, scenes))
         for name, scenes in splits.items()
     ):
         raise InputError(
-            f"{path}: splits must give a list of scene names for each split, as in train: [scene-0001], or a .txt file "
-            "below the log's root that names a scan a line; put names that are numbers in quotes"
+            f"{path}: splits must give a list of scene names for each split, as in train: [scene-0001]; "
+            "put names that are numbers in quotes"
         )
-    return {
-        str(name): scenes if isinstance(scenes, str) else tuple(scenes) for name, scenes in splits.items()
-    }
-
-
-def _is_list_file(value: Any) -> bool:
-    return is_text(value) and value.endswith(".txt") and ".." not in value and not Path(value).is_absolute()
+    return {str(name): tuple(scenes) for name, scenes in splits.items()}
 
 
 def read_points(path: Path, points: dict[str, Any]) -> tuple[tuple[str, ...], Any, str]:
