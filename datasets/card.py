@@ -33,7 +33,6 @@ _HERE = Path(__file__).resolve().parent
 CARDS = _HERE / "cards"
 RAW_FULL = 255.0  # what an intensity of 1 is on the published scale
 _FILE_TO_LIDAR = {"forward-left-up": np.eye(4), "right-forward-up": rotation_z(-np.pi / 2).round(15)}
-_FIRST = ("x", "y", "z", "intensity")  # columns of every cloud
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +53,9 @@ class DatasetCard:
     intensity_max: float = 255.0  # raw value that becomes 1
     intensity_rule: str = "linear"  # how; none: what the files have is no intensity
     point_format: str = "f4"  # see `formats.READERS`
+    no_return: tuple[str, ...] = ()  # rows of the files that are no points, see `formats.read_points`
+    range_m: tuple[float, float] | None = None
+    time: Mapping[str, Any] = field(default_factory=dict)  # of points: column, unit_s, since
     labels: Mapping[str, Any] = field(default_factory=lambda: {"format": "u1"})  # format, mask, shift
     instances: Mapping[str, Any] = field(default_factory=dict)  # the same
     label_set: str = ""  # which of the card's the classes are
@@ -86,38 +88,6 @@ class DatasetCard:
         """Whether the point files give one."""
         return "intensity" in self.columns and self.intensity_rule != "none"
 
-    @property
-    def cloud_columns(self) -> tuple[str, ...]:
-        """Names of the columns of ``to_cloud``: x, y, z, intensity, then the files' others in their order."""
-        return (*_FIRST, *(name for name in self.columns if name not in _FIRST))
-
-    def ordered(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, ``cloud_columns``) copy of the (N, ``columns``) rows of a file; intensity 0 where it has none."""
-        if self.cloud_columns == self.columns:
-            return rows.copy()
-        ordered = np.zeros((len(rows), len(self.cloud_columns)), np.float32)
-        for place, name in enumerate(self.cloud_columns):
-            if name in self.columns:
-                ordered[:, place] = rows[:, self.columns.index(name)]
-        return ordered
-
-    def to_cloud(self, rows: NDArray[np.float32], *, raw_intensity: bool = False) -> NDArray[np.float32]:
-        """(N, ``cloud_columns``) of the (N, ``columns``) rows of a file; without intensity that column is 0.
-
-        Args:
-            raw_intensity: see ``normalise_intensity``.
-        """
-        cloud = self.ordered(rows)
-        turn = self.file_to_lidar.astype(np.float32)
-        cloud[:, :3] = cloud[:, :3] @ turn[:3, :3].T
-        if turn[:3, 3].any():
-            cloud[:, :3] += turn[:3, 3]
-        if self.has_intensity:
-            cloud[:, 3] = self.normalise_intensity(cloud[:, 3], keep_raw=raw_intensity)
-        else:
-            cloud[:, 3] = 0
-        return cloud
-
     def normalise_intensity(
         self, raw: NDArray[np.floating], *, keep_raw: bool = False
     ) -> NDArray[np.float32]:
@@ -147,7 +117,8 @@ class DatasetCard:
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         values["palette"] = self.palette.tolist()
         values["classes"] = list(self.classes)
-        values["columns"] = list(self.columns)
+        values["columns"], values["no_return"] = list(self.columns), list(self.no_return)
+        values["range_m"] = None if self.range_m is None else list(self.range_m)
         values["categories"] = {str(raw): name for raw, name in sorted(self.categories.items())}
         values["splits"] = {name: list(scenes) for name, scenes in self.splits.items()}
         values["axes"] = self.axes if isinstance(self.axes, str) else [list(row) for row in self.axes]
@@ -159,7 +130,8 @@ class DatasetCard:
         values = dict(values)
         values["palette"] = np.asarray(values["palette"], dtype=np.uint8).reshape(-1, 3)
         values["classes"] = tuple(values["classes"])
-        values["columns"] = tuple(values["columns"])
+        values["columns"], values["no_return"] = tuple(values["columns"]), tuple(values["no_return"])
+        values["range_m"] = None if values["range_m"] is None else tuple(values["range_m"])
         values["categories"] = {int(raw): name for raw, name in values["categories"].items()}
         values["splits"] = {name: tuple(scenes) for name, scenes in values["splits"].items()}
         if not isinstance(values["axes"], str):
@@ -203,7 +175,8 @@ def _packaged(path: Path) -> dict[str, Any]:
 def _parse(path: Path, values: dict[str, Any], label_set: str) -> DatasetCard:
     """The card in ``values`` of the file ``path``."""
     check_card(path, values)
-    columns, axes, point_format = read_points(path, values["points"])
+    points = read_points(path, values["points"])
+    columns = points["columns"]
     rule, intensity_max = read_intensity(path, values["intensity"])
     if ("intensity" in columns) == (rule == "none"):
         raise InputError(
@@ -229,11 +202,9 @@ def _parse(path: Path, values: dict[str, Any], label_set: str) -> DatasetCard:
         palette=palette,
         class_of=class_of,
         categories=categories,
-        columns=columns,
-        axes=axes,
+        **points,
         intensity_max=intensity_max,
         intensity_rule=rule,
-        point_format=point_format,
         labels=read_numbers(path, "labels", values.get("labels") or {"format": "u1"}),
         instances=read_numbers(path, "instances", values["instances"]) if values.get("instances") else {},
         label_set=label_set,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files.access import is_text, read_text
-from .formats import READERS
+from .formats import NO_RETURNS, READERS
 from .frame import IGNORE_LABEL
 
 CARD_WORDS = "the name of a packaged card, or a .yaml file below the log's root"
@@ -161,9 +161,9 @@ def check_splits(splits: Any, path: Path) -> dict[str, tuple[str, ...]]:
     return {str(name): tuple(scenes) for name, scenes in splits.items()}
 
 
-def read_points(path: Path, points: dict[str, Any]) -> tuple[tuple[str, ...], Any, str]:
-    """Columns, axes and format of the point files."""
-    _only_keys(path, "points", points, ("columns", "axes", "format"))
+def read_points(path: Path, points: dict[str, Any]) -> dict[str, Any]:
+    """What a card says of the point files, as fields of `DatasetCard`."""
+    _only_keys(path, "points", points, ("columns", "axes", "format", "no_return", "range_m", "time"))
     columns = points.get("columns")
     axes = points.get("axes")
     if isinstance(axes, list):
@@ -179,11 +179,65 @@ def read_points(path: Path, points: dict[str, Any]) -> tuple[tuple[str, ...], An
             f"{path}: points needs columns that hold x, y, z (and intensity, if the files do), each once, and axes, "
             f"one of {', '.join(AXES)} or four rows of a rigid 4 x 4 from theirs to the first of these"
         )
-    return (
-        tuple(str(column) for column in columns),
-        axes,
-        _read_format(path, "points", points.get("format", "f4")),
-    )
+    columns = tuple(map(str, columns))
+    return {
+        "columns": columns,
+        "axes": axes,
+        "point_format": _read_format(path, "points", points.get("format", "f4")),
+        "no_return": _read_no_return(path, points.get("no_return")),
+        "range_m": _read_range(path, points.get("range_m")),
+        "time": _read_time(path, points.get("time"), columns),
+    }
+
+
+def _read_no_return(path: Path, names: Any) -> tuple[str, ...]:
+    if names is None:
+        return ()
+    if not isinstance(names, list) or not all(name in NO_RETURNS for name in names):
+        raise InputError(
+            f"{path}: no_return of points is {_repr.repr(names)}; it must be a list out of {', '.join(NO_RETURNS)}"
+        )
+    return tuple(names)
+
+
+def _read_range(path: Path, pair: Any) -> tuple[float, float] | None:
+    if pair is None:
+        return None
+    if (
+        not isinstance(pair, list)
+        or len(pair) != 2
+        or not all(type(end) in (int, float) for end in pair)
+        or not 0 <= pair[0] < pair[1]
+    ):
+        raise InputError(
+            f"{path}: range_m of points is {_repr.repr(pair)}; it must be the nearest and the farthest distance of a "
+            "point in metres, as in [0.5, 120]"
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def _read_time(path: Path, time: Any, columns: tuple[str, ...]) -> dict[str, Any]:
+    if time is None:
+        return {}
+    time = time if isinstance(time, dict) else {}
+    _only_keys(path, "points.time", time, ("column", "unit_s", "since"))
+    read = {
+        "column": time.get("column"),
+        "unit_s": time.get("unit_s", 1.0),
+        "since": time.get("since", "scan"),
+    }
+    unit = read["unit_s"]
+    if (
+        read["column"] not in set(columns) - {"x", "y", "z", "intensity"}
+        or type(unit) not in (int, float)
+        or not 0 < unit <= _LARGEST
+        or read["since"] not in ("scan", "epoch")
+    ):
+        raise InputError(
+            f"{path}: time of points must name one of their columns, the seconds of its unit and since when it counts, "
+            "scan or epoch, as in {column: offset_ns, unit_s: 1.0e-9, since: scan}"
+        )
+    return read
 
 
 def _rigid(rows: list[Any]) -> tuple[tuple[float, ...], ...] | None:

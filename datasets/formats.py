@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,25 @@ from ..errors import InputError
 from .read import of_the_log, read_bytes
 
 UNKNOWN_ID = 65535  # raw ids from here on are one: no label set can name them
+NO_RETURNS = (
+    "nan",
+    "zero",
+)  # what a file may hold in place of a point: coordinates that are no numbers, or all 0
 
 _Array = NDArray[Any]
+Columns = Mapping[str, _Array]  # (N,) by name
+
+
+class FilePoints(NamedTuple):
+    """What a file says of its points.
+
+    columns: (N,) by name, as in the file. row: (N,) int64 rows of the file that are points, None where all are.
+    rows: how many the file has.
+    """
+
+    columns: Columns
+    row: NDArray[np.int64] | None
+    rows: int
 
 
 class OpenFiles:
@@ -49,7 +66,7 @@ if hasattr(os, "register_at_fork"):  # a shared descriptor has one position for 
     os.register_at_fork(after_in_child=_open_files.clear)
 
 
-def _bare(path: Path, key: str, columns: int, dtype: str) -> _Array:
+def _bare(path: Path, key: str, names: Sequence[str], dtype: str) -> Columns:
     """Little-endian numbers of a file that holds nothing else."""
     if key:
         raise InputError(
@@ -61,17 +78,17 @@ def _bare(path: Path, key: str, columns: int, dtype: str) -> _Array:
             f"{path}: is a PCD file with a header; the schema's .pcd.bin holds bare float32 rows, convert it"
         )
     item = np.dtype(dtype)
-    width = item.itemsize * columns
+    width = item.itemsize * len(names)
     if len(data) % width:
-        rows = "labels" if columns == 1 else f"points of {columns}"
+        rows = "labels" if len(names) == 1 else f"points of {len(names)}"
         raise InputError(
             f"{path}: {len(data)} bytes are not whole {rows} {item.name} ({width} bytes); "
             "the file is cut off (copy it again) or has other columns than its card says (docs/own_data.md)"
         )
-    return np.frombuffer(data, dtype=item).reshape(-1, columns)
+    return dict(zip(names, np.frombuffer(data, dtype=item).reshape(-1, len(names)).T))
 
 
-def _npy(path: Path, key: str, columns: int) -> _Array:
+def _npy(path: Path, key: str, names: Sequence[str]) -> Columns:
     """The array of a NumPy file, or the entry ``key`` along its first axis; of the file, only that is read."""
     if not key:  # a file a scan: nothing is gained by keeping it open
         array = np.array(_open_npy(path))
@@ -82,13 +99,13 @@ def _npy(path: Path, key: str, columns: int) -> _Array:
                 f"{path}: holds {len(stack)} entries, and {key!r} is none of them; prepare the log again"
             )
         array = np.array(stack[int(key)])
-    if columns == 1:
+    if len(names) == 1:
         array = array.reshape(-1, 1)
-    if array.ndim != 2 or array.shape[1] != columns:
+    if array.ndim != 2 or array.shape[1] != len(names):
         raise InputError(
-            f"{path}: holds an array of shape {array.shape} where its card says {columns} columns; mend the card"
+            f"{path}: holds an array of shape {array.shape} where its card says {len(names)} columns; mend the card"
         )
-    return array
+    return dict(zip(names, array.T))
 
 
 def _open_npy(path: Path) -> _Array:
@@ -101,7 +118,8 @@ def _open_npy(path: Path) -> _Array:
             ) from error
 
 
-READERS: dict[str, Callable[[Path, str, int], _Array]] = {  # format -> (N, columns) of (path, key, columns)
+# format -> the named columns of (path, key, names); files without names have theirs in the order of the card
+READERS: dict[str, Callable[[Path, str, Sequence[str]], Columns]] = {
     "f4": partial(_bare, dtype="<f4"),
     "u1": partial(_bare, dtype="u1"),
     "u2": partial(_bare, dtype="<u2"),
@@ -111,42 +129,89 @@ READERS: dict[str, Callable[[Path, str, int], _Array]] = {  # format -> (N, colu
 }
 
 
-def read_points(path: Path, columns: int, *, format: str = "f4", key: str = "") -> NDArray[np.float32]:
-    """(N, columns) float32 rows of points, in the file's axes; N may be 0.
+def read_points(
+    path: Path,
+    names: Sequence[str],
+    *,
+    format: str = "f4",
+    key: str = "",
+    no_return: Collection[str] = (),
+    range_m: tuple[float, float] | None = None,
+) -> FilePoints:
+    """The points of a file, in its axes; there may be none.
+
+    Args:
+        names: of the columns that are read; x, y and z are among them.
+        no_return: which of ``NO_RETURNS`` are rows of the file but no points.
+        range_m: nearest and farthest distance from the origin of the file's axes at which a row is a point.
 
     Raises:
-        InputError: the file is missing, cut off, of another format, or holds NaN or infinity.
+        InputError: the file is missing, cut off, of another format, or a point holds NaN or infinity.
     """
-    values = READERS[format](path, key, columns)
-    if values.dtype.kind not in "fiu":
-        raise InputError(f"{path}: holds {values.dtype} where points are numbers; export the scan again")
-    points = values.astype(np.float32)
-    broken = int((~np.isfinite(points)).any(axis=1).sum())
+    columns = READERS[format](path, key, names)
+    for name, values in columns.items():
+        if values.dtype.kind not in "fiu":
+            raise InputError(
+                f"{path}: holds {values.dtype} in {name} where points are numbers; export the scan again"
+            )
+    rows = len(columns["x"])
+    kept = _returns([columns[axis] for axis in ("x", "y", "z")], no_return, range_m)
+    row = None if kept is None or kept.all() else np.flatnonzero(kept)
+    if row is not None:
+        columns = {name: values[row] for name, values in columns.items()}
+    finite = np.ones(len(columns["x"]), np.bool_)
+    for values in columns.values():
+        finite &= np.isfinite(values)
+    broken = int((~finite).sum())
     if broken:
         raise InputError(
-            f"{path}: {broken} of {len(points)} points hold NaN or infinity; "
+            f"{path}: {broken} of {rows} points hold NaN or infinity; "
             "remove these rows (and their labels) or export the scan again"
         )
-    return points
+    return FilePoints(columns, row, rows)
+
+
+def _returns(
+    xyz: list[_Array], no_return: Collection[str], range_m: tuple[float, float] | None
+) -> NDArray[np.bool_] | None:
+    """(N,) true for the rows that are points; None where nothing is left out."""
+    if not no_return and range_m is None:
+        return None
+    kept = np.ones(len(xyz[0]), np.bool_)
+    if "nan" in no_return:
+        kept &= np.isfinite(xyz[0]) & np.isfinite(xyz[1]) & np.isfinite(xyz[2])
+    if "zero" in no_return:
+        kept &= (xyz[0] != 0) | (xyz[1] != 0) | (xyz[2] != 0)
+    if range_m is not None:
+        square = sum(axis.astype(np.float64) ** 2 for axis in xyz)
+        # what is no number is neither near nor far: without "nan" it is an error
+        kept &= ~(np.isfinite(square) & ((square < range_m[0] ** 2) | (square > range_m[1] ** 2)))
+    return kept
 
 
 def read_labels(
-    path: Path, points: int, *, format: str = "u1", key: str = "", mask: int = 0xFFFFFFFF, shift: int = 0
+    path: Path,
+    points: int | None,
+    *,
+    format: str = "u1",
+    key: str = "",
+    mask: int = 0xFFFFFFFF,
+    shift: int = 0,
 ) -> NDArray[np.uint32]:
     """(N,) uint32 raw ids from a file of one whole number a point: ``(number & mask) >> shift``.
 
     Args:
-        points: number of points of the scan.
+        points: number of rows of the scan's file; None takes any.
 
     Raises:
         InputError: the file is missing, holds no whole numbers, or another number of them than ``points``.
     """
-    values = READERS[format](path, key, 1)[:, 0]
+    values = READERS[format](path, key, ("label",))["label"]
     if values.dtype.kind not in "iu":
         raise InputError(
             f"{path}: holds {values.dtype} where labels are whole numbers; mend the card's labels"
         )
-    if len(values) != points:
+    if points is not None and len(values) != points:
         raise InputError(
             f"{path}: {len(values)} labels for a scan of {points} points; one of the two files is cut off or belongs "
             "to another version of the log, copy both again"

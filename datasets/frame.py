@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..geometry import Transform, invert
+from .cloud import Cloud
 from .records import PINHOLE, Boxes
 
 IGNORE_LABEL = 255  # train id of points that are neither trained on nor evaluated
@@ -45,9 +46,7 @@ class Frame:
     scene: str
     time_us: int | None  # int64 microseconds; None where it is not known
     is_key: bool  # key frame, or sweep between key frames
-    points: NDArray[
-        np.float32
-    ]  # (N, 4+) x, y, z [m, lidar], intensity [0, 1], then columns named in the card
+    cloud: Cloud  # N points in the LiDAR frame
     lidar_to_ego: Transform  # (4, 4)
     ego_to_world: Transform | None  # (4, 4) at time_us; None where it is not known
     cameras: tuple[Camera, ...] = ()
@@ -55,8 +54,11 @@ class Frame:
     boxes: Boxes | None = None
     dataset: str = ""  # name of the card
     variant: str = "clean"  # or how a copy was corrupted
-    columns: tuple[str, ...] = ("x", "y", "z", "intensity")  # of points
-    has_intensity: bool = True  # False: the files have none, and its column is 0
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """(N, 4+) float32 x, y, z [m, lidar], intensity [0, 1] or NaN, then further columns; see `Cloud.table`."""
+        return self.cloud.table
 
     @property
     def lidar_to_world(self) -> Transform:

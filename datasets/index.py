@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from ..errors import InputError, MissingFileError
 from ..geometry import Transform
 from .card import DatasetCard
+from .cloud import to_cloud
 from .complete import KEY_FRAMES_ONLY
-from .formats import look_up, read_labels, read_points
+from .formats import FilePoints, look_up, read_labels, read_points
 from .frame import Camera, Clip, Frame
-from .read import read_bytes, read_image
+from .read import read_image
 from .records import Boxes, Place
 from .selection import select_rows
 from .store import Columns, prepare_command, read_columns, read_header
@@ -268,36 +269,33 @@ class LogIndex:
             InputError: a file is missing or wrong (the message names it), or the log has no such channel.
         """
         row = self._check(row)
-        cloud = (
-            self._points(row, raw_intensity)
-            if points
-            else np.empty((0, len(self.card.cloud_columns)), np.float32)
-        )
+        time_us = _time(self.time_us[row])
+        file = self.file_points(row) if points else FilePoints(_no_columns(self.card.columns), None, 0)
+        if points and not len(file.columns["x"]):
+            _warn_of_empty_scan(self.point_path(row))
         return Frame(
             token=self._frames["token"][row].decode(),
             scene=self.scene(row),
-            time_us=_time(self.time_us[row]),
+            time_us=time_us,
             is_key=bool(self.is_key[row]),
-            points=cloud,
+            cloud=to_cloud(self.card, file, time_us, raw_intensity=raw_intensity),
             lidar_to_ego=_matrix(self._frames["lidar_to_ego"][row]),
             ego_to_world=_pose(self._frames["ego_to_world"][row]),
             dataset=self.card.name,
             variant=self.variant,
-            columns=self.card.cloud_columns,
-            has_intensity=self.card.has_intensity,
             cameras=tuple(self._camera(i, images) for i in self._camera_rows(row, cameras)),
-            labels=self._labels(row, len(cloud)) if labels and points else None,
+            labels=self._labels(row, file) if labels and points else None,
             boxes=self.boxes(row) if boxes else None,
         )
 
     def labels(self, row: int) -> NDArray[np.uint8] | None:
-        """(N,) train ids of a scan, 255 = ignore, from its label file alone; None where it has none.
+        """Train ids of a scan, 255 = ignore, one a row of its files, from its label file alone; None where it has none.
 
         Raises:
             InputError: the file cannot be read.
         """
-        path = self.label_path(self._check(row))
-        return None if path is None else self.card.label_map[np.frombuffer(read_bytes(path), dtype=np.uint8)]
+        raw = self.file_labels(self._check(row), None)
+        return None if raw is None else look_up(self.card.label_map, raw)
 
     def clip(
         self,
@@ -404,15 +402,22 @@ class LogIndex:
         scene = self.scene_of[row]
         return int(np.searchsorted(self.scene_of, scene)), int(np.searchsorted(self.scene_of, scene, "right"))
 
-    def file_points(self, row: int) -> NDArray[np.float32]:
-        """(N, columns of the card) float32 of a scan, as they stand in its file.
+    def file_points(self, row: int) -> FilePoints:
+        """The points of a scan, as they stand in its file.
 
         Raises:
             InputError: the file is missing or wrong; the message names it.
         """
         card, key = self.card, self._frames["key"][row].decode()
         try:
-            return read_points(self.point_path(row), len(card.columns), format=card.point_format, key=key)
+            return read_points(
+                self.point_path(row),
+                card.columns,
+                format=card.point_format,
+                key=key,
+                no_return=card.no_return,
+                range_m=card.range_m,
+            )
         except MissingFileError as error:
             if self.is_key[row]:
                 raise
@@ -420,8 +425,11 @@ class LogIndex:
                 f"{error}; it is a sweep, prepare with {KEY_FRAMES_ONLY} to go without"
             ) from None
 
-    def file_labels(self, row: int, points: int) -> NDArray[np.uint32] | None:
-        """(N,) uint32 raw ids of a scan of so many points; None where it has no labels.
+    def file_labels(self, row: int, points: int | None) -> NDArray[np.uint32] | None:
+        """uint32 raw ids, one a row of a scan's file; None where it has no labels.
+
+        Args:
+            points: number of rows of the scan's file; None takes any.
 
         Raises:
             InputError: the file is missing, wrong, or of another number of points.
@@ -440,16 +448,11 @@ class LogIndex:
             return None
         return read_labels(self.root / place.path, points, key=place.key, **self.card.instances)
 
-    def _points(self, row: int, raw_intensity: bool) -> NDArray[np.float32]:
-        """(N, columns) float32 in x forward, y left, z up."""
-        points = self.file_points(row)
-        if not len(points):
-            _warn_of_empty_scan(self.point_path(row))
-        return self.card.to_cloud(points, raw_intensity=raw_intensity)
-
-    def _labels(self, row: int, points: int) -> NDArray[np.uint8] | None:
-        raw = self.file_labels(row, points)
-        return None if raw is None else look_up(self.card.label_map, raw)
+    def _labels(self, row: int, file: FilePoints) -> NDArray[np.uint8] | None:
+        raw = self.file_labels(row, file.rows)
+        if raw is None:
+            return None
+        return look_up(self.card.label_map, raw if file.row is None else raw[file.row])
 
     def _camera_rows(self, row: int, channels: Sequence[str] | None) -> list[int]:
         """Rows of the camera table for one scan, in the asked order."""
@@ -481,6 +484,10 @@ class LogIndex:
             distortion=tuple(table["distortion"][i].tolist()),
             image=read_image(path, size) if image else None,
         )
+
+
+def _no_columns(names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
+    return dict.fromkeys(names, np.empty(0, np.float32))
 
 
 @cache

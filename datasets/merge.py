@@ -26,7 +26,7 @@ def merge_sweeps(
 
     Returns:
         (N, C + 1) float32: the scan's columns, then the age of the point [s; 0 for the centre's own points, > 0 for
-        earlier sweeps, < 0 for later ones]. The first ``len(clip.center.points)`` rows are the centre's, in their
+        earlier sweeps, < 0 for later ones]. The first ``len(clip.center.cloud)`` rows are the centre's, in their
         order.
 
     Raises:

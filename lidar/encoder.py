@@ -14,18 +14,21 @@ from .minkunet import MinkUNet
 from .sparse import Pyramid, SparseTensor
 from .voxelize import Grid, Reduce, Voxels, make_grid, voxelize
 
-# What a point may tell the network, from points (N, 4+) x, y, z [m], intensity [0, 1]. The lower half is brought
-# to a scale of about one and says nothing of where in the scene a point lies except its height and distance.
+# What a point may tell the network, from points (N, 4+) x, y, z [m], intensity [0, 1], NaN where the sensor gives none:
+# that counts as 0, and ``has_intensity`` tells it from a dark surface. The lower half is brought to a scale of about
+# one and says nothing of where in the scene a point lies except its height and distance.
 INPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "x": lambda points: points[:, 0],
     "y": lambda points: points[:, 1],
     "z": lambda points: points[:, 2],
-    "raw_intensity": lambda points: points[:, 3],
-    "intensity": lambda points: points[:, 3] * 4,
+    "raw_intensity": lambda points: _or_zero(points[:, 3]),
+    "intensity": lambda points: _or_zero(points[:, 3]) * 4,
+    "has_intensity": lambda points: (~points[:, 3].isnan()).to(points.dtype),
     "height": lambda points: points[:, 2] / 3,
     "range": lambda points: torch.hypot(points[:, 0], points[:, 1]) / 30 - 1,
     "one": lambda points: torch.ones_like(points[:, 0]),
 }
+INTENSITY = frozenset(("raw_intensity", "intensity", "has_intensity"))  # inputs that read the fourth column
 AGE = "age"  # seconds since a point's scan, which only merged clouds have; 0 in a single scan
 PUBLISHED = ("x", "y", "z", "raw_intensity")
 
@@ -108,9 +111,14 @@ class LidarEncoder(nn.Module):
     @property
     def columns(self) -> tuple[int, ...]:
         """Columns of the points that are read, ascending: x, y, z for the voxels, and what the inputs ask for."""
-        intensity = {3} if {"intensity", "raw_intensity"} & set(self.inputs) else set()
+        intensity = {3} if INTENSITY & set(self.inputs) else set()
         further = {int(name[7:]) for name in self.inputs if name.startswith("column:")}
         return tuple(sorted({0, 1, 2} | intensity | further))
+
+    @property
+    def needs_intensity(self) -> bool:
+        """Whether every point has to have one: it is read, and nothing says of a point that it has none."""
+        return bool(INTENSITY & set(self.inputs)) and "has_intensity" not in self.inputs
 
     def config(self) -> dict[str, Any]:
         """Plain numbers, strings, lists and dicts with which ``LidarEncoder(**config)`` is the same network."""
@@ -127,7 +135,7 @@ class LidarEncoder(nn.Module):
         """Features of the voxels of all clouds of a batch, in one pass.
 
         Args:
-            points: (N, 4+) float32 x, y, z [m, LiDAR frame], intensity [0, 1], ... N may be 0.
+            points: (N, 4+) float32 x, y, z [m, LiDAR frame], intensity [0, 1] or NaN for none, ... N may be 0.
             cloud: (N,) int64 cloud of each point; a cloud may have none.
             age: (N,) float32 seconds from each point's scan to the cloud's time, read by the input "age"; None is 0,
                 as in a single scan.
@@ -154,6 +162,10 @@ class LidarEncoder(nn.Module):
     def point_features(self, points: Tensor, cloud: Tensor, num_clouds: int) -> Tensor:
         """(N, C) features, one row a point in the order of ``points``; arguments as ``forward``."""
         return self(points, cloud, num_clouds).at_points()
+
+
+def _or_zero(values: Tensor) -> Tensor:
+    return torch.where(values.isnan(), 0.0, values)
 
 
 def _input(name: str) -> Callable[[Tensor], Tensor]:

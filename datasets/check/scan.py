@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, MissingFileError
-from ..formats import UNKNOWN_ID
+from ..formats import UNKNOWN_ID, Columns, FilePoints
 from ..frame import Frame
 from ..index import LogIndex
 from ..overlay import Project
@@ -42,12 +42,11 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
     """
     problems: list[Problem] = []
     read = _read_cloud(index, row, problems)
-    points = np.empty((0, len(index.card.columns)), np.float32) if read is None else read
+    points = np.empty((0, 4), np.float32) if read is None else _table(read.columns, index.card.has_intensity)
     cloud, some = None, np.empty((0, 3), np.float32)
     to_lidar = index.card.file_to_lidar[:3, :3]
     low, high = np.inf, -np.inf
     if len(points):
-        points = index.card.ordered(points)
         points[:, :3] += (index.card.file_to_lidar[:3, 3] @ to_lidar).astype(np.float32)
         path = index.point_path(row)
         if index.card.has_intensity:
@@ -59,7 +58,7 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
             spread = (low, high) if index.card.has_intensity else (0.0, 0.0)
             cloud, some = measure_cloud(row, points, to_lidar, spread)
             problems += scan_problems(path, cloud)
-    raw_labels = _read_raw_labels(index, row, None if read is None else len(points), problems)
+    raw_labels = _read_raw_labels(index, row, None if read is None else read.rows, problems)
     frame = index.frame(row, points=False, images=False, labels=False)
     images = list(_read_images(index, frame, row, problems))
     if len(some):
@@ -76,15 +75,23 @@ def _said(error: InputError, kind: str, file: str) -> Problem:
     return Problem("missing file" if isinstance(error, MissingFileError) else kind, file, str(error))
 
 
-def _read_cloud(index: LogIndex, row: int, problems: list[Problem]) -> NDArray[np.float32] | None:
-    """(N, columns) as in the file; None where it cannot be read."""
+def _table(columns: Columns, has_intensity: bool) -> NDArray[np.float32]:
+    """(N, 4) x, y, z and intensity, 0 where there is none."""
+    table = np.zeros((len(columns["x"]), 4), np.float32)
+    for place, name in enumerate(("x", "y", "z", "intensity") if has_intensity else ("x", "y", "z")):
+        table[:, place] = columns[name]
+    return table
+
+
+def _read_cloud(index: LogIndex, row: int, problems: list[Problem]) -> FilePoints | None:
+    """The points as in the file; None where it cannot be read."""
     path = index.point_path(row)
     try:
         points = index.file_points(row)
     except InputError as error:
         problems.append(_said(error, "points", str(path)))
         return None
-    if not len(points):
+    if not len(points.columns["x"]):
         problems.append(
             Problem("empty cloud", str(path), f"{path}: the scan holds no point; export it again")
         )

@@ -125,11 +125,12 @@ class ClipClouds:
             return self._kept[row]
         frame = self.index.frame(row, images=False, labels=False, raw_intensity=self.raw_intensity)
         # with the whole cloud: a point left out still hides what is behind it
-        surface = scan_surface(frame.points) if self.occlusion else None
-        pairs = pair(frame, frame.points, frame.cameras, surface=surface)
-        kept = self._in_limits(frame.points)
+        points = frame.points
+        surface = scan_surface(points) if self.occlusion else None
+        pairs = pair(frame, points, frame.cameras, surface=surface)
+        kept = self._in_limits(points)
         scan = _Scan(
-            replace(frame, points=frame.points[kept]), pairs.of(kept, range(len(frame.cameras))), surface
+            replace(frame, cloud=frame.cloud.at(kept)), pairs.of(kept, range(len(frame.cameras))), surface
         )
         self._kept[row] = scan
         if len(self._kept) > self.keep_frames:
@@ -150,10 +151,10 @@ class ClipClouds:
         if self.viewpoint_m:
             chosen, spot = self._seen_from_elsewhere(frame.points, generator)
         else:
-            chosen = _subset(len(frame.points), self.max_points, generator)
+            chosen = _subset(len(frame.cloud), self.max_points, generator)
         pairs = scan.pairs.of(chosen, _places(frame, channels))
         age = np.zeros(len(chosen), dtype=np.float32)
-        return ClipCloud(frame.points[chosen], pairs, frame, offset, dense=False, age=age, spot=spot)
+        return ClipCloud(frame.cloud.at(chosen).table, pairs, frame, offset, dense=False, age=age, spot=spot)
 
     def _seen_from_elsewhere(
         self, points: NDArray[np.float32], generator: np.random.Generator
@@ -169,22 +170,23 @@ class ClipClouds:
     ) -> ClipCloud:
         """The frame's cloud and the sweeps around it, in its LiDAR frame, seen by its cameras."""
         frame = scan.frame
-        kept = _subset(len(frame.points), self.max_points, generator)
+        kept = _subset(len(frame.cloud), self.max_points, generator)
         sweeps = []
         for other in self.index.sweeps(row, self.sweeps, after=self.sweeps_after):
             sweep = self.index.frame(other, cameras=(), labels=False, raw_intensity=self.raw_intensity)
-            points = sweep.points[self._in_limits(sweep.points)]
-            sweeps.append(replace(sweep, points=points[_subset(len(points), self.sweep_points, generator)]))
+            inside = self._in_limits(sweep.points)
+            inside = inside[_subset(len(inside), self.sweep_points, generator)]
+            sweeps.append(replace(sweep, cloud=sweep.cloud.at(inside)))
         whole = frame
         if self.merging["drop_moving"]:  # points left out or thinned away still close a view
             whole = self.index.frame(row, cameras=(), labels=False, raw_intensity=self.raw_intensity)
-        around = merge_sweeps(Clip({0: whole}, tuple(sweeps)), **self.merging)[len(whole.points) :]
+        around = merge_sweeps(Clip({0: whole}, tuple(sweeps)), **self.merging)[len(whole.cloud) :]
         places = _places(frame, channels)
         cameras = [frame.cameras[place] for place in places]
         pairs = join(
             scan.pairs.of(kept, places), pair(frame, around, cameras, surface=scan.surface), first=len(kept)
         )
-        points = np.concatenate([frame.points[kept], around[:, :-1]])
+        points = np.concatenate([frame.cloud.at(kept).table, around[:, :-1]])
         age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])
         spot = np.zeros(2, dtype=np.float32)
         return ClipCloud(points, pairs, frame, 0, dense=True, age=age, spot=spot)

@@ -183,13 +183,15 @@ class Scan:
     """One scan as tensors.
 
     points: (N, 4+) float32; labels: (N,) int64, all ``IGNORE_LABEL`` where the scan has none; pose: (4, 4) LiDAR to
-    world, None where the log does not know it; source: its token and file.
+    world, None where the log does not know it; source: its token and file; file_row, file_rows: as in `datasets.Cloud`.
     """
 
     points: Tensor
     labels: Tensor
     pose: NDArray[np.float64] | None
     source: Source
+    file_row: NDArray[np.int64] | None = None
+    file_rows: int = 0
 
     @property
     def lidar_to_world(self) -> NDArray[np.float64]:
@@ -210,6 +212,14 @@ class Scan:
         """(N, 3) float64 points in the world frame [m]."""
         return transform_points(self.lidar_to_world, self.points[:, :3].double().numpy())
 
+    def at(self, rows: Tensor) -> Scan:
+        """The points of these rows, or where a mask is true."""
+        file_row, file_rows = self.file_row, self.file_rows
+        if file_row is None:
+            file_row, file_rows = np.arange(len(self.points)), len(self.points)
+        kept = file_row[rows.numpy()]
+        return Scan(self.points[rows], self.labels[rows], self.pose, self.source, kept, file_rows)
+
     @property
     def ranges_m(self) -> Tensor:
         """(N,) horizontal distance of the points from the sensor."""
@@ -219,10 +229,11 @@ class Scan:
 def read_scan(index: Any, row: int, *, labels: bool = True) -> Scan:
     """One frame of a ``LogIndex`` without cameras."""
     frame = index.frame(int(row), cameras=(), images=False, labels=labels)
-    points = torch.from_numpy(np.ascontiguousarray(frame.points, dtype=np.float32))
+    points = torch.from_numpy(frame.points)
     if frame.labels is None:
         of_points = torch.full((len(points),), IGNORE_LABEL, dtype=torch.int64)
     else:
         of_points = torch.from_numpy(frame.labels.astype(np.int64))
     pose = None if frame.ego_to_world is None else frame.lidar_to_world
-    return Scan(points, of_points, pose, source_of(index, row))
+    cloud = frame.cloud
+    return Scan(points, of_points, pose, source_of(index, row), cloud.file_row, cloud.file_rows)

@@ -10,7 +10,7 @@ import functools
 import logging
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
@@ -264,7 +264,7 @@ def _thinned(scan: Scan, count: int, seed: int) -> Scan:
     kept = (
         torch.randperm(len(scan.points), generator=torch.Generator().manual_seed(seed))[:count].sort().values
     )
-    return replace(scan, points=scan.points[kept], labels=scan.labels[kept])
+    return scan.at(kept)
 
 
 def _fit_options(trial: Mapping[str, Any], options: ProbeOptions) -> dict[str, Any]:

@@ -95,8 +95,7 @@ def _clouds(index: Any, rows: Sequence[int], limits: Limits | None) -> Iterator[
     for row in rows:
         scan = read_scan(index, row, labels=False)
         if limits is not None:
-            inside = limits.mask(scan.points)
-            scan = replace(scan, points=scan.points[inside], labels=scan.labels[inside])
+            scan = scan.at(limits.mask(scan.points))
         if len(scan.points):
             empty = False
             yield scan

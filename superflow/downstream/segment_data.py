@@ -141,12 +141,14 @@ class SegmentDataset(Dataset):
         with reading(path):
             labels = np.fromfile(path, dtype=np.uint8)
         foreign = (labels >= len(self.class_names)) & (labels != IGNORE_LABEL)
-        if len(labels) != len(frame.points):
-            wrong = f"{len(labels)} labels for a scan of {len(frame.points)} points"
+        cloud = frame.cloud
+        rows = len(cloud) if cloud.file_row is None else cloud.file_rows
+        if len(labels) != rows:
+            wrong = f"{len(labels)} labels for a scan of {rows} points"
         elif foreign.any():
             wrong = f"class {labels[foreign][0]} in a log of {len(self.class_names)} classes"
         else:
-            return labels
+            return labels if cloud.file_row is None else labels[cloud.file_row]
         raise InputError(f"{path}: {wrong}; write it again with `superflow test --pseudo-labels` on this log")
 
     def require_labelled_points(self, purpose: str) -> None:
@@ -158,7 +160,7 @@ class SegmentDataset(Dataset):
         require_labelled_points(self.index, self.rows, purpose, labels=self._label_file)
 
     def _label_file(self, row: int) -> NDArray[np.uint8] | None:
-        """(N,) train ids of a scan as in its file, which is not compared with the scan."""
+        """Train ids of a scan as in its file, which is not compared with the scan."""
         path = None if self.pseudo_labels is None else self._pseudo_path(self.index.tokens([row])[0])
         return (
             np.fromfile(path, dtype=np.uint8)
@@ -179,7 +181,7 @@ class SegmentDataset(Dataset):
             raise InputError(
                 f"frame {frame.token} has no labels; choose labelled frames, or pretrain on this log instead"
             )
-        points = torch.from_numpy(np.array(frame.points, dtype=np.float32))
+        points = torch.from_numpy(frame.points)
         labels = torch.from_numpy(labelled.astype(np.int64))
         if self.train:
             points, labels = self._vary(points, labels, torch.Generator().manual_seed(int(seed)))
@@ -230,7 +232,7 @@ class SegmentDataset(Dataset):
 
 
 def pseudo_label_path(folder: str | Path, token: str) -> Path:
-    """File of a frame's pseudo-labels: uint8 train ids, 255 = unsure, one a point.
+    """File of a frame's pseudo-labels: uint8 train ids, 255 = unsure, one a row of the scan's file.
 
     Raises:
         InputError: the token cannot be the name of a file.

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..clips.batch import Batch
 from ..clips.sources import named
+from ..datasets.cloud import file_values
 from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from ..files.access import check_place
@@ -149,7 +150,7 @@ def write_pseudo_labels(
     threshold: float = 0.9,
     record: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write ``<token>_pseudo.bin`` (uint8 train ids, 255 = unsure, one a point) for each of ``rows``.
+    """Write ``<token>_pseudo.bin`` (uint8 train ids, 255 = unsure, one a row of the scan's file) for each of ``rows``.
 
     Args:
         rows: scans to label. evaluation_rows: frames that results are measured on; they neither get pseudo-labels nor
@@ -194,7 +195,8 @@ def write_pseudo_labels(
         sure, best = voted.probabilities.max(dim=1)
         labels = torch.where(sure >= threshold, best, IGNORE_LABEL).to(torch.uint8).numpy()
         with write_atomically(pseudo_label_path(folder, index.tokens([row])[0])) as file:
-            file.write(labels.tobytes())
+            of_rows = file_values(labels, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
+            file.write(of_rows.tobytes())
         truth = scan.labels.numpy()
         quality.add(labels, truth)
         nearest = _nearest(index, row, labelled)

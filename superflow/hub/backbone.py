@@ -110,7 +110,8 @@ class Backbone(nn.Module):
         Args:
             points: (N, 4+) x, y, z [m, lidar frame: x forward, y left, z up], intensity; any N including 0. An array of
                 any numbers, byte order and strides, a structured array with the fields x, y, z, intensity, a tensor,
-                or lists; columns that the encoder does not read do not matter.
+                or lists; columns that the encoder does not read do not matter. One that knows whether a point has an
+                intensity (input ``has_intensity``) takes NaN for none, and (N, 3).
             intensity: range of the intensity that is handed in; it is converted to what the encoder expects.
             everywhere: give points outside the limits their features too, as the network makes them out of what it
                 never saw. Those of points near the border change a little with it: they have more neighbours.
@@ -121,7 +122,7 @@ class Backbone(nn.Module):
         Raises:
             InputError: another shape, NaN or infinity in a column that is read, intensity outside the stated range.
         """
-        cloud = read_columns(points, self.encoder.columns)
+        cloud = self._read(points)
         self._check_intensity(cloud, intensity)
         cloud = cloud.to(next(self.encoder.parameters()).device)
         cloud[:, 3] *= _FULL[self.card.intensity] / _FULL[intensity]
@@ -148,7 +149,11 @@ class Backbone(nn.Module):
 
         Takes what `extract` takes. All are True where the card has no limits.
         """
-        return _like(points, self._mask(read_columns(points, self.encoder.columns)))
+        return _like(points, self._mask(self._read(points)))
+
+    def _read(self, points: Any) -> Tensor:
+        """(N, C) float32 of what the encoder reads of the points."""
+        return read_columns(points, self.encoder.columns, needs_intensity=self.encoder.needs_intensity)
 
     def _mask(self, cloud: Tensor) -> Tensor:
         if self._limits is None:
@@ -159,9 +164,10 @@ class Backbone(nn.Module):
     def _check_intensity(cloud: Tensor, intensity: str) -> None:
         if intensity not in _FULL:
             raise InputError(f'intensity={intensity!r} must be "0..1" or "0..255"')
-        if not len(cloud):
+        given = cloud[:, 3][~cloud[:, 3].isnan()]
+        if not len(given):
             return
-        low, high = float(cloud[:, 3].min()), float(cloud[:, 3].max())
+        low, high = float(given.min()), float(given.max())
         if not -1e-3 <= low <= high <= 1.001 * _FULL[intensity]:
             few = (
                 f"; if these {len(cloud)} rows are columns, give points.T"

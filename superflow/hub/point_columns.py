@@ -13,26 +13,34 @@ from torch import Tensor
 from ..errors import InputError
 
 NAMES = ("x", "y", "z", "intensity")
+_INTENSITY = NAMES.index("intensity")
 MOST_COLUMNS = 16  # no sensor gives more: a wider table with as few rows lies on its side
 _NUMBERS = "biufO"  # kinds of NumPy types that hold numbers, or objects that may be
 
 
-def read_columns(points: Any, columns: Sequence[int]) -> Tensor:
+def read_columns(points: Any, columns: Sequence[int], *, needs_intensity: bool = True) -> Tensor:
     """(N, C) float32 copy of the points, on their device, where C reaches to the last of ``columns``, at least 4.
 
     Args:
         points: (N, C or more) array of any numbers, byte order and strides, structured array with the fields x, y, z
             and intensity, tensor, or lists. It is not changed.
         columns: those that are read. The others are zero in the copy, whatever they hold.
+        needs_intensity: without, intensity may be NaN, or be missing (a table of three columns, a structured array
+            without that field), and is then NaN in the copy.
 
     Raises:
         InputError: another shape (a transposed one is named), no numbers, or one of ``columns`` holds NaN or infinity.
     """
+    points = points.detach() if isinstance(points, Tensor) else _as_array(points)
+    if not needs_intensity:
+        points = _with_intensity(points)
     if isinstance(points, Tensor):
-        table = _from_tensor(points.detach(), columns)
+        table = _from_tensor(points, columns)
     else:
         table = torch.from_numpy(_from_array(points, columns))
     finite = table.isfinite()
+    if not needs_intensity:
+        finite[:, _INTENSITY] |= table[:, _INTENSITY].isnan()
     if not bool(finite.all()):
         _name_columns(finite)
     return table
@@ -48,15 +56,42 @@ def _from_tensor(points: Tensor, columns: Sequence[int]) -> Tensor:
     return table
 
 
-def _from_array(points: Any, columns: Sequence[int]) -> NDArray[np.float32]:
+def _as_array(points: Any) -> NDArray[Any]:
     try:
         masked = isinstance(points, np.ma.MaskedArray)  # what is masked is no number
-        array = points.astype(np.float64).filled(np.nan) if masked else np.asarray(points)
+        return points.astype(np.float64).filled(np.nan) if masked else np.asarray(points)
     except (TypeError, ValueError) as error:
         raise InputError(
             f"points are a {type(points).__name__} that is no table of numbers ({error}); "
             "give one row a point: x, y, z, intensity"
         ) from error
+
+
+def _with_intensity(points: Tensor | NDArray[Any]) -> Tensor | NDArray[Any]:
+    """The points with an intensity that is NaN, where they have none."""
+    if isinstance(points, Tensor):
+        if points.ndim == 2 and points.shape[1] == _INTENSITY:
+            return torch.cat(
+                [points, points.new_full((len(points), 1), torch.nan, dtype=torch.float32)], dim=1
+            )
+        return points
+    if points.dtype.names is None:
+        if points.ndim == 2 and points.shape[1] == _INTENSITY:
+            return np.column_stack([points, np.full(len(points), np.nan)])
+        return points
+    if "intensity" in map(str.lower, points.dtype.names):
+        return points
+    fields = {name: points[name] for name in points.dtype.names}
+    wider = np.empty(
+        points.shape, [*((name, values.dtype) for name, values in fields.items()), ("intensity", "f4")]
+    )
+    for name, values in fields.items():
+        wider[name] = values
+    wider["intensity"] = np.nan
+    return wider
+
+
+def _from_array(array: NDArray[Any], columns: Sequence[int]) -> NDArray[np.float32]:
     if array.dtype.names is not None:
         parts = _fields(array, columns)
     else:

@@ -186,8 +186,11 @@ def _extract(frame: Frame, source: Source, options: PictureOptions) -> NDArray[n
 
     if options.backbone is None:
         raise InputError("features were asked for without --backbone; give an exported file or a checkpoint")
-    with named(frame.points, source):
-        return load(options.backbone).extract(frame.points, intensity="0..1")
+    points, backbone = frame.points, load(options.backbone)
+    if frame.cloud.intensity is None and backbone.encoder.needs_intensity:
+        points[:, 3] = 0  # what the student reads of such a log
+    with named(points, source):
+        return backbone.extract(points, intensity="0..1")
 
 
 def _both(

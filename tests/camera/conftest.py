@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Camera, Frame
 from superflow.geometry import make_transform
 
@@ -97,7 +98,7 @@ class Tables:
             scene=sample["scene_token"],
             time_us=lidar["timestamp"],
             is_key=True,
-            points=points,
+            cloud=Cloud.from_table(points),
             lidar_to_ego=self._pose("calibrated_sensor", lidar["calibrated_sensor_token"]),
             ego_to_world=self._pose("ego_pose", lidar["ego_pose_token"]),
             cameras=tuple(self._camera(channel, row) for channel, row in sorted(data.items())),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superflow.camera.projection import nearest_pixels, project
+from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Camera, Frame
 from superflow.geometry import invert, rotation_z
 
@@ -96,7 +97,7 @@ def test_mistake_12_both_ego_poses():
     camera = Camera("c", "CAM", 50_000, INTRINSICS, camera_to_ego, at_exposure, "", SIZE)
     pole_in_world = at_scan @ np.array([10.0, 3.0, 1.0, 1])
     point = (invert(at_scan @ lidar_to_ego) @ pole_in_world)[:3]
-    frame = Frame("f", "s", 0, True, point[None].astype(np.float32), lidar_to_ego, at_scan, (camera,))
+    frame = Frame("f", "s", 0, True, Cloud.from_table(point[None]), lidar_to_ego, at_scan, (camera,))
 
     got = project(frame.points, frame.lidar_to_camera(camera), INTRINSICS, SIZE)
     expected = INTRINSICS @ (invert(at_exposure @ camera_to_ego) @ pole_in_world)[:3]

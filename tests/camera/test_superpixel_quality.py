@@ -13,6 +13,7 @@ from superflow.camera.occlusion import scan_surface
 from superflow.camera.projection import nearest_pixels, project
 from superflow.camera.superpixels import IGNORE, quality_report, read_superpixels, write_superpixels
 from superflow.camera.superpixels.quality import adjusted_rand
+from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Camera, Frame
 from superflow.progress import silent
 
@@ -35,7 +36,19 @@ def make_frames(cameras: int = 2) -> list[Frame]:
             camera_to_ego = forward.copy()
             camera_to_ego[1, 3] = 0.5 * c
             views.append(Camera(f"f{number}c{c}", f"C{c}", 0, INTRINSICS, camera_to_ego, np.eye(4), "", SIZE))
-        frames.append(Frame(f"f{number}", "s", 0, True, points, np.eye(4), np.eye(4), tuple(views), labels))
+        frames.append(
+            Frame(
+                f"f{number}",
+                "s",
+                0,
+                True,
+                Cloud.from_table(points),
+                np.eye(4),
+                np.eye(4),
+                tuple(views),
+                labels,
+            )
+        )
     return frames
 
 

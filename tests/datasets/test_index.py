@@ -339,7 +339,7 @@ def swap_table(folder):
     [
         (
             set_schema,
-            r"index.json: the index has schema 99 but this version reads schema 2; make it again with `superflow",
+            r"index.json: the index has schema 99 but this version reads schema 3; make it again with `superflow",
         ),
         (
             lambda f: (f / "index.json").unlink(),

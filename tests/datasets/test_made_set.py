@@ -71,9 +71,9 @@ def test_a_scan_is_what_was_written(made, tmp_path):
     np.testing.assert_allclose(frame.points[:, 1], -written[:, 0])
     np.testing.assert_allclose(frame.points[:, 2], written[:, 2] + np.float32(0.5))
     np.testing.assert_array_equal(frame.points[:, 4], written[:, 3])
-    assert frame.columns == ("x", "y", "z", "intensity", "echo")
-    assert not frame.has_intensity
-    assert not frame.points[:, 3].any()
+    assert frame.cloud.columns == ("x", "y", "z", "intensity", "echo")
+    assert frame.cloud.intensity is None
+    assert np.isnan(frame.points[:, 3]).all()
     assert (frame.time_us, frame.ego_to_world, frame.cameras) == (None, None, ())
     assert np.array_equal(frame.labels, (np.load(tmp_path / "streets/street_1/labels.npy")[3] & 0xFF) == 9)
 

@@ -149,6 +149,7 @@ def test_mistake_37_intensity_is_scaled_where_it_is_not_published():
     points = torch.tensor([[3.0, 4.0, 1.5, 0.5]])
     got = {name: float(column(points)[0]) for name, column in INPUTS.items()}
     want = dict(x=3, y=4, z=1.5, raw_intensity=0.5, intensity=2, height=0.5, range=5 / 30 - 1, one=1)
+    want |= dict(has_intensity=1)
     assert got == pytest.approx(want)
     assert encoder().inputs == ("x", "y", "z", "raw_intensity")
 
@@ -208,3 +209,16 @@ def test_wrong_points_are_named():
         net(*one_cloud(points))
     with pytest.raises(InputError, match="column:6"):
         encoder(inputs=("column:6",))(*one_cloud(street(20)))
+
+
+def test_a_point_without_intensity_counts_as_dark_and_can_say_so():
+    points = street(200)
+    dark, unknown = points.clone(), points.clone()
+    dark[:, 3], unknown[:, 3] = 0.0, math.nan
+    plain = encoder(inputs=("intensity", "raw_intensity", "height", "one")).eval()
+    assert plain.point_features(*one_cloud(dark)).equal(plain.point_features(*one_cloud(unknown)))
+    assert plain.needs_intensity
+    net = encoder(inputs=("intensity", "has_intensity", "height", "one")).eval()
+    assert (net.columns, net.needs_intensity) == ((0, 1, 2, 3), False)
+    assert not net.point_features(*one_cloud(dark)).allclose(net.point_features(*one_cloud(unknown)))
+    assert net.point_features(*one_cloud(unknown)).isfinite().all()

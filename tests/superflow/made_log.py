@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Boxes, Frame
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
@@ -132,7 +133,7 @@ class MadeLog:
             scene=self.scene(row),
             time_us=int(self.time_us[row]),
             is_key=True,
-            points=points,
+            cloud=Cloud.from_table(points),
             lidar_to_ego=lidar_to_ego,
             ego_to_world=ego_to_world,
             labels=train_ids[order] if labels else None,

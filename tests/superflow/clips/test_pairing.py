@@ -17,6 +17,7 @@ from superflow.clips.pairing import (
     resized_pixels,
     world_cells,
 )
+from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Camera, Frame
 from superflow.geometry import invert, make_transform
 
@@ -43,7 +44,7 @@ def frame(points: np.ndarray, cameras: tuple[Camera, ...] = (), **poses) -> Fram
     lidar_to_ego = np.eye(4)
     lidar_to_ego[2, 3] = 1.8
     poses = {"lidar_to_ego": lidar_to_ego, "ego_to_world": np.eye(4)} | poses
-    return Frame("scan", "scene", 0, True, points.astype(np.float32), cameras=cameras, **poses)
+    return Frame("scan", "scene", 0, True, Cloud.from_table(points), cameras=cameras, **poses)
 
 
 def test_a_point_ahead_falls_on_the_principal_point():

@@ -286,3 +286,22 @@ def test_points_kilometres_away_are_outside_like_any_other():
     assert want[7].any()
     with pytest.raises(InputError, match=r"cannot be voxelised"):
         near.extract(points, everywhere=True)
+
+
+def test_a_backbone_that_knows_of_points_without_intensity_takes_three_columns():
+    knowing = make_backbone(("intensity", "has_intensity", "height", "one"))
+    points = make_points()
+    unknown = points.copy()
+    unknown[:, 3] = np.nan
+    want = knowing.extract(unknown)
+    assert np.isfinite(want).all()
+    np.testing.assert_array_equal(knowing.extract(points[:, :3]), want)
+    np.testing.assert_array_equal(knowing.extract(torch.from_numpy(points[:, :3])).numpy(), want)
+    np.testing.assert_array_equal(knowing.extract(structured(points, order=(2, 0, 1))), want)
+    assert not np.allclose(knowing.extract(points), want)
+    with pytest.raises(InputError, match=r"column 2 \(z\): NaN"):
+        knowing.extract(np.where([False, False, True], np.nan, points[:, :3]))
+    with pytest.raises(InputError, match=r"give \(N, 4\+\): x, y, z, intensity"):
+        BACKBONE.extract(points[:, :3])
+    with pytest.raises(InputError, match=r"column 3 \(intensity\): NaN"):
+        BACKBONE.extract(unknown)

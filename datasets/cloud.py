@@ -1,0 +1,128 @@
+"""The points of one scan, as reading gives them: what every LiDAR has, what some have, and their rows of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .formats import FilePoints
+
+if TYPE_CHECKING:
+    from .card import DatasetCard
+
+FIRST = ("x", "y", "z", "intensity")  # columns of every table of points
+TIME = "time_s"  # the further column of seconds from the time of the scan to that of the point
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Cloud:
+    """N points in one frame.
+
+    Attributes:
+        xyz: (N, 3) float32 [m]: x forward, y left, z up.
+        intensity: (N,) float32, [0, 1] or 0..255 as it was asked for; None where the sensor gives none.
+        extra: further columns by name, (N,) of any numbers: ``time_s`` is seconds after the time of the scan.
+        file_row: (N,) int64 ascending row of the file that each point was; None where all rows of the file are points.
+        file_rows: number of rows of the file, where ``file_row`` is given.
+    """
+
+    xyz: NDArray[np.float32]
+    intensity: NDArray[np.float32] | None = None
+    extra: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    file_row: NDArray[np.int64] | None = None
+    file_rows: int = 0
+
+    def __len__(self) -> int:
+        return len(self.xyz)
+
+    @classmethod
+    def from_table(cls, points: NDArray[Any], columns: tuple[str, ...] = FIRST) -> Cloud:
+        """The cloud of a table (N, 3 or more) whose columns have these names, x, y and z first."""
+        further = dict(zip(columns[3:], points.astype(np.float32).T[3:]))
+        return cls(points[:, :3].astype(np.float32), further.pop("intensity", None), further)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of ``table``."""
+        return (*FIRST, *self.extra)
+
+    @property
+    def table(self) -> NDArray[np.float32]:
+        """(N, 4+) float32 copy: x, y, z, intensity (NaN where there is none), then the further columns."""
+        table = np.empty((len(self), 4 + len(self.extra)), np.float32)
+        table[:, :3] = self.xyz
+        table[:, 3] = np.nan if self.intensity is None else self.intensity
+        for place, values in enumerate(self.extra.values(), start=4):
+            table[:, place] = values
+        return table
+
+    def at(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Cloud:
+        """The points of these rows, or where a mask is true; they keep their rows of the file."""
+        file_row, file_rows = self.file_row, self.file_rows
+        if file_row is None:
+            file_row, file_rows = np.arange(len(self)), len(self)
+        return Cloud(
+            self.xyz[rows],
+            None if self.intensity is None else self.intensity[rows],
+            {name: values[rows] for name, values in self.extra.items()},
+            file_row[rows],
+            file_rows,
+        )
+
+
+def to_cloud(
+    card: DatasetCard, file: FilePoints, time_us: int | None, *, raw_intensity: bool = False
+) -> Cloud:
+    """The points of a file in x forward, y left, z up, as ``card`` says what its columns mean.
+
+    Args:
+        time_us: of the scan, for points whose times are those of a clock.
+        raw_intensity: see `DatasetCard.normalise_intensity`.
+    """
+    columns = dict(file.columns)
+    turn = card.file_to_lidar.astype(np.float32)
+    xyz = (
+        np.stack([columns.pop(name).astype(np.float32) for name in ("x", "y", "z")], axis=1) @ turn[:3, :3].T
+    )
+    if turn[:3, 3].any():
+        xyz += turn[:3, 3]
+    raw = columns.pop("intensity", None)
+    intensity = None
+    if raw is not None and card.has_intensity:
+        intensity = card.normalise_intensity(raw, keep_raw=raw_intensity)
+    extra = dict(
+        (TIME, _seconds(card.time, values, time_us)) if name == card.time.get("column") else (name, values)
+        for name, values in columns.items()
+    )
+    return Cloud(xyz, intensity, extra, file.row, file.rows if file.row is not None else 0)
+
+
+def _seconds(time: Mapping[str, Any], values: NDArray[Any], time_us: int | None) -> NDArray[np.float32]:
+    """(N,) seconds from the time of the scan; NaN where a clock's time is of no use, as the scan has none."""
+    if time["since"] == "scan":
+        return (values * float(time["unit_s"])).astype(np.float32)
+    if time_us is None:
+        return np.full(len(values), np.nan, np.float32)
+    clock = time_us / (float(time["unit_s"]) * 1e6)
+    if values.dtype.kind in "iu":  # whole numbers of nanoseconds are more than float64 can tell apart
+        values, clock = values.astype(np.int64), round(clock)
+    return ((values - clock) * float(time["unit_s"])).astype(np.float32)
+
+
+def file_values(
+    values: NDArray[Any], file_row: NDArray[np.int64] | None, file_rows: int, *, absent: Any
+) -> NDArray[Any]:
+    """(rows of the file,) of the (N,) values of a cloud's points, as a file of one entry a row has them.
+
+    Args:
+        file_row, file_rows: of the `Cloud`. absent: the value of rows that are no points.
+    """
+    if file_row is None:
+        return values
+    of_rows = np.full(file_rows, absent, values.dtype)
+    of_rows[file_row] = values
+    return of_rows
