@@ -1,4 +1,4 @@
-"""A prepared log: every scan is a row, sorted by scene and time, and every question about time is asked here."""
+"""A prepared log: every scan is a row, sorted by scene and time; what it says of them, and what their files hold."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
-from ..geometry import Transform
 from .card import DatasetCard
 from .cloud import to_cloud
+from .columns import NO_TIME, boxes_of, matrix_of, pose_of, time_of
 from .complete import KEY_FRAMES_ONLY
 from .formats import FilePoints, look_up, read_labels, read_points
 from .frame import Camera, Clip, Frame
@@ -23,23 +23,20 @@ from .read import read_image
 from .records import Boxes, Place
 from .selection import select_rows
 from .store import Columns, prepare_command, read_columns, read_header
-from .write import NO_TIME
+from .timeline import Timeline
 
 log = logging.getLogger(__name__)
 
 
-class LogIndex:
+class LogIndex(Timeline):
     """Index of a driving log; opens in milliseconds to a second and pickles as a path, whatever its size.
 
-    Attributes:
+    Attributes, beside those of `Timeline`:
         folder, root: where the index and the data lie. card: what is known about the dataset.
         hash: sha256 of the rows, equal on every machine; that of the card is ``card.hash``.
         dataset: whose reader listed the log. version: of its tables. variant: ``clean``, or how a copy was corrupted.
         scenes: names in the log's order. channels: camera channels of the log.
-        scene_of (R,) int32, order (R,) int64, time_us (R,) int64, is_key (R,) bool: of every scan (key frames and
-            sweeps), sorted by scene, then order; ``NO_TIME`` where a time is not known.
         camera_count (R,) int64: images of every scan.
-        has_times, has_poses: whether they are known of every scan.
     """
 
     def __init__(self, folder: str | Path, *, root: str | Path | None = None) -> None:
@@ -57,17 +54,11 @@ class LogIndex:
         self.warnings: tuple[str, ...] = tuple(header["warnings"])
         self._box_categories: tuple[str, ...] = tuple(header["box_categories"])
         self._frames = read_columns(self.folder, "frames", self.hash)
+        super().__init__(f"{self.folder} ({self.card.name})", self._frames)
         self._cameras = read_columns(self.folder, "cameras", self.hash)
         self._boxes: Columns | None = None  # read when first asked for: most jobs never do
-        self.scene_of: NDArray[np.int32] = self._frames["scene"]
-        self.order: NDArray[np.int64] = self._frames["order"]
-        self.time_us: NDArray[np.int64] = self._frames["time_us"]
-        self.is_key: NDArray[np.bool_] = self._frames["is_key"]
-        self._keys = np.flatnonzero(self.is_key)
         self._camera_start = np.searchsorted(self._cameras["frame"], np.arange(len(self) + 1))
         self.camera_count: NDArray[np.int64] = np.diff(self._camera_start)
-        self.has_times = bool((self.time_us != NO_TIME).all())
-        self.has_poses = not np.isnan(self._frames["ego_to_world"]).any()
 
     @classmethod
     def open(cls, folder: str | Path, *, root: str | Path | None = None) -> LogIndex:
@@ -77,10 +68,6 @@ class LogIndex:
             InputError: no index, another schema, damaged files, or no data folder; the message says what to run.
         """
         return cls(folder, root=root)
-
-    def __len__(self) -> int:
-        """Number of scans, sweeps included."""
-        return len(self.scene_of)
 
     def __repr__(self) -> str:
         return (
@@ -129,119 +116,6 @@ class LogIndex:
         """Whether a label file belongs to the scan."""
         return bool(self._frames["label_path"][row])
 
-    def require(self, what: str, purpose: str, *, times: bool = False, poses: bool = False) -> None:
-        """Make sure that the log knows what a job needs; nothing is made up for it.
-
-        Args:
-            what: the job, in words that begin a sentence. purpose: what else can be done, in words that end it.
-            times, poses: whether it needs those of every scan.
-
-        Raises:
-            InputError: the log lacks one of them.
-        """
-        lacking = " and ".join(
-            name
-            for name, needed in (
-                ("times", times and not self.has_times),
-                ("poses", poses and not self.has_poses),
-            )
-            if needed
-        )
-        if lacking:
-            raise InputError(
-                f"{self.folder}: {what} needs {lacking} of every scan, and this log ({self.card.name}) lacks some; "
-                f"{purpose}"
-            )
-
-    def neighbour(self, row: int, offset: int, *, max_gap_s: float | None = None) -> int | None:
-        """Row of the key frame ``offset`` key frames later (earlier if negative) in the same scene, or None.
-
-        From a sweep, +1 is the next key frame and -1 the one before it. The answer comes from the log's time order,
-        whatever subset of rows is in use.
-
-        Args:
-            max_gap_s: None too if the two scans are further apart in time than this [s].
-
-        Raises:
-            InputError: ``max_gap_s`` of a log that does not know its times.
-        """
-        row = self._check(row)
-        if offset == 0:
-            return row
-        position = int(np.searchsorted(self._keys, row)) + offset
-        if not self.is_key[row] and offset > 0:
-            position -= 1
-        if not 0 <= position < len(self._keys):
-            return None
-        other = int(self._keys[position])
-        if self.scene_of[other] != self.scene_of[row]:
-            return None
-        if max_gap_s is None:
-            return other
-        self.require("a neighbour within so many seconds", "ask for one by its number alone", times=True)
-        gap_us = abs(int(self.time_us[other]) - int(self.time_us[row]))
-        return None if gap_us > max_gap_s * 1e6 else other
-
-    def neighbour_at(
-        self, row: int, seconds: float, *, tolerance_s: float, among: NDArray[np.int64] | None = None
-    ) -> int | None:
-        """Row of the key frame of the same scene that is nearest in time to ``seconds`` after ``row``, or None.
-
-        Of two that are equally near, the earlier. The answer comes from the log's time order, whatever the rate of the
-        key frames.
-
-        Args:
-            seconds: from the scan to its neighbour [s], negative for earlier ones; 0 gives ``row``. Only key frames on
-                that side of ``row`` are neighbours.
-            tolerance_s: None if the nearest is further than this from the asked time [s].
-            among: (K,) ascending rows of key frames to choose from; all of the log when None.
-
-        Raises:
-            InputError: the log does not know its times.
-        """
-        self.require("a neighbour in seconds", 'count key frames instead: times.unit="frames"', times=True)
-        row = self._check(row)
-        if seconds == 0:
-            return row
-        first, stop = self._scene_rows(row)
-        first, stop = (row + 1, stop) if seconds > 0 else (first, row)
-        keys = self._keys if among is None else among
-        keys = keys[slice(*np.searchsorted(keys, [first, stop]))]
-        asked_us = int(self.time_us[row]) + round(seconds * 1e6)
-        after = int(np.searchsorted(self.time_us[keys], asked_us))
-        beside = keys[max(after - 1, 0) : after + 1].tolist()
-        if not beside:
-            return None
-        gap_us, other = min((abs(int(self.time_us[key]) - asked_us), key) for key in beside)
-        return None if gap_us > tolerance_s * 1e6 else int(other)
-
-    def key_interval_s(self, among: NDArray[np.int64] | None = None) -> float:
-        """Usual time between key frames of a scene [s], the median; 0 where no scene has two, or no time is known.
-
-        Args:
-            among: (K,) ascending rows of key frames to look at; all of the log when None.
-        """
-        if not self.has_times:
-            return 0.0
-        keys = self._keys if among is None else among
-        gaps_us = np.diff(self.time_us[keys])[np.diff(self.scene_of[keys]) == 0]
-        return float(np.median(gaps_us)) * 1e-6 if len(gaps_us) else 0.0
-
-    def key_step(self) -> float:
-        """Usual step between the places of key frames in their scene, the median; 1 where no scene has two."""
-        steps = np.diff(self.order[self._keys])[np.diff(self.scene_of[self._keys]) == 0]
-        return float(np.median(steps)) if len(steps) else 1.0
-
-    def sweeps(self, row: int, count: int, *, after: int = 0) -> list[int]:
-        """Rows of scans (key frames or not) around ``row`` in its scene.
-
-        Up to ``count`` just before it, newest first, then up to ``after`` just after it, oldest first.
-        """
-        row = self._check(row)
-        first, stop = self._scene_rows(row)
-        before = range(row - 1, max(first, row - count) - 1, -1)
-        return [*before, *range(row + 1, min(stop, row + 1 + after))]
-
     # ---- what is in them --------------------------------------------------------------------------------------
 
     def frame(
@@ -269,7 +143,7 @@ class LogIndex:
             InputError: a file is missing or wrong (the message names it), or the log has no such channel.
         """
         row = self._check(row)
-        time_us = _time(self.time_us[row])
+        time_us = time_of(self.time_us[row])
         file = self.file_points(row) if points else FilePoints(_no_columns(self.card.columns), None, 0)
         if points and not len(file.columns["x"]):
             _warn_of_empty_scan(self.point_path(row))
@@ -279,8 +153,8 @@ class LogIndex:
             time_us=time_us,
             is_key=bool(self.is_key[row]),
             cloud=to_cloud(self.card, file, time_us, raw_intensity=raw_intensity),
-            lidar_to_ego=_matrix(self._frames["lidar_to_ego"][row]),
-            ego_to_world=_pose(self._frames["ego_to_world"][row]),
+            lidar_to_ego=matrix_of(self._frames["lidar_to_ego"][row]),
+            ego_to_world=pose_of(self._frames["ego_to_world"][row]),
             dataset=self.card.name,
             variant=self.variant,
             cameras=tuple(self._camera(i, images) for i in self._camera_rows(row, cameras)),
@@ -344,18 +218,7 @@ class LogIndex:
             return None
         if self._boxes is None:
             self._boxes = read_columns(self.folder, "boxes", self.hash)
-        table = self._boxes
-        start, stop = np.searchsorted(table["frame"], [row, row + 1])
-        return Boxes(
-            centers=table["center"][start:stop].copy(),
-            sizes=table["size"][start:stop].copy(),
-            rotations=table["rotation"][start:stop].copy(),
-            categories=tuple(self._box_categories[i] for i in table["category"][start:stop]),
-            tracks=tuple(value.decode() for value in table["track"][start:stop].tolist()),
-            velocities=table["velocity"][start:stop].copy(),
-            status=tuple(value.decode() for value in table["status"][start:stop].tolist()),
-            points=table["points"][start:stop].copy(),
-        )
+        return boxes_of(self._boxes, row, self._box_categories)
 
     def ego_positions(self) -> NDArray[np.float64]:
         """(R, 3) where the vehicle is at each scan [m, world], NaN where that is not known.
@@ -391,16 +254,6 @@ class LogIndex:
         return self.root / self._frames["label_path"][row].decode() if self.has_labels(row) else None
 
     # ---- inside -----------------------------------------------------------------------------------------------
-
-    def _check(self, row: int) -> int:
-        if not 0 <= row < len(self):
-            raise IndexError(f"row {row} is outside this index of {len(self)} scans")
-        return int(row)
-
-    def _scene_rows(self, row: int) -> tuple[int, int]:
-        """First row of the scan's scene, and the one after its last."""
-        scene = self.scene_of[row]
-        return int(np.searchsorted(self.scene_of, scene)), int(np.searchsorted(self.scene_of, scene, "right"))
 
     def file_points(self, row: int) -> FilePoints:
         """The points of a scan, as they stand in its file.
@@ -474,10 +327,10 @@ class LogIndex:
         return Camera(
             token=table["token"][i].decode(),
             channel=self.channels[table["channel"][i]],
-            time_us=_time(table["time_us"][i]),
+            time_us=time_of(table["time_us"][i]),
             intrinsics=table["intrinsics"][i].reshape(3, 3).copy(),
-            camera_to_ego=_matrix(table["camera_to_ego"][i]),
-            ego_to_world=_pose(table["ego_to_world"][i]),
+            camera_to_ego=matrix_of(table["camera_to_ego"][i]),
+            ego_to_world=pose_of(table["ego_to_world"][i]),
             path=str(path),
             size=size,
             model=table["model"][i].decode(),
@@ -494,21 +347,6 @@ def _no_columns(names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
 def _warn_of_empty_scan(path: Path) -> None:
     """Say it once a process: such a scan stops nothing, but somebody should know."""
     log.warning("%s: holds no points; leave this frame out of the selection or copy the file again", path)
-
-
-def _matrix(values: NDArray[np.float64]) -> Transform:
-    """(4, 4) from the 12 numbers of its upper rows."""
-    a_to_b = np.eye(4)
-    a_to_b[:3] = values.reshape(3, 4)
-    return a_to_b
-
-
-def _pose(values: NDArray[np.float64]) -> Transform | None:
-    return None if np.isnan(values[0]) else _matrix(values)
-
-
-def _time(value: np.int64) -> int | None:
-    return None if value == NO_TIME else int(value)
 
 
 def _find_root(folder: Path, header: dict[str, Any], root: str | Path | None) -> Path:
