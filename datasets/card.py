@@ -60,6 +60,9 @@ class DatasetCard:
     instances: Mapping[str, Any] = field(default_factory=dict)  # the same
     label_set: str = ""  # which of the card's the classes are
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # split -> scene names
+    split_files: Mapping[str, str] = field(
+        default_factory=dict
+    )  # split -> list of scans, below the log's root
     sensor: Mapping[str, Any] = field(default_factory=dict)
     recognise: str = ""  # regular expression of log file names that belong to this dataset
 
@@ -186,9 +189,9 @@ def _parse(path: Path, values: dict[str, Any], label_set: str) -> DatasetCard:
     splits = values.get("splits") or {}
     if isinstance(splits, str):  # a list that comes with the package
         path_of_splits = file_in(_HERE / "splits", splits)
-        splits = check_splits(_packaged(path_of_splits), path_of_splits)
+        splits, split_files = check_splits(_packaged(path_of_splits), path_of_splits)
     else:
-        splits = check_splits(splits, path)
+        splits, split_files = check_splits(splits, path)
     sets = values.get("label_sets") or {}
     if label_set and label_set not in sets:
         raise InputError(f"{path}: has no label set {label_set!r}; {nearest_name(label_set, sets)}")
@@ -209,6 +212,7 @@ def _parse(path: Path, values: dict[str, Any], label_set: str) -> DatasetCard:
         instances=read_numbers(path, "instances", values["instances"]) if values.get("instances") else {},
         label_set=label_set,
         splits=splits,
+        split_files=split_files,
         sensor=values.get("sensor") or {},
         recognise=values.get("recognise") or "",
     )

@@ -148,17 +148,29 @@ def _check_types(path: Path, values: Mapping[Any, Any]) -> None:
         raise InputError(f"{path}: recognise is no regular expression ({error}); mend it") from error
 
 
-def check_splits(splits: Any, path: Path) -> dict[str, tuple[str, ...]]:
-    """``splits`` with its lists as tuples, or ``InputError`` where it is not split -> [scene, ...]."""
+def check_splits(splits: Any, path: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    """The scenes of each split, and the list of scans of each that has one.
+
+    Raises:
+        InputError: it is not split -> [scene, ...], or split -> a file below the log's root.
+    """
     if not isinstance(splits, dict) or not all(
-        is_text(str(name)) and isinstance(scenes, list) and all(map(is_text, scenes))
+        is_text(str(name))
+        and (_is_list_file(scenes) or (isinstance(scenes, list) and all(map(is_text, scenes))))
         for name, scenes in splits.items()
     ):
         raise InputError(
-            f"{path}: splits must give a list of scene names for each split, as in train: [scene-0001]; "
-            "put names that are numbers in quotes"
+            f"{path}: splits must give a list of scene names for each split, as in train: [scene-0001], or a text file "
+            "below the log's root that names a scan a line, as in train: lists/train.txt; put names that are numbers "
+            "in quotes"
         )
-    return {str(name): tuple(scenes) for name, scenes in splits.items()}
+    of_scenes = {str(name): tuple(scenes) for name, scenes in splits.items() if isinstance(scenes, list)}
+    return of_scenes, {str(name): scenes for name, scenes in splits.items() if isinstance(scenes, str)}
+
+
+def _is_list_file(value: Any) -> bool:
+    parts = value.split("/") if is_text(value) else [""]
+    return "." in parts[-1] and all(part not in ("", ".", "..") and "\\" not in part for part in parts)
 
 
 def read_points(path: Path, points: dict[str, Any]) -> dict[str, Any]:

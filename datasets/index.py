@@ -36,6 +36,7 @@ class LogIndex(Timeline):
         hash: sha256 of the rows, equal on every machine; that of the card is ``card.hash``.
         dataset: whose reader listed the log. version: of its tables. variant: ``clean``, or how a copy was corrupted.
         scenes: names in the log's order. channels: camera channels of the log.
+        row_splits: splits of scans, beside those of scenes in the card.
         camera_count (R,) int64: images of every scan.
     """
 
@@ -51,6 +52,7 @@ class LogIndex(Timeline):
         self.card = DatasetCard.from_dict(header["card"])
         self.scenes: tuple[str, ...] = tuple(header["scenes"])
         self.channels: tuple[str, ...] = tuple(header["channels"])
+        self.row_splits: tuple[str, ...] = tuple(header["row_splits"])
         self.warnings: tuple[str, ...] = tuple(header["warnings"])
         self._box_categories: tuple[str, ...] = tuple(header["box_categories"])
         self._frames = read_columns(self.folder, "frames", self.hash)
@@ -96,7 +98,9 @@ class LogIndex(Timeline):
             splits=self.card.splits,
             scene_of=self.scene_of,
             is_key=self.is_key,
-            split_of=self._frames["split"],
+            row_splits={
+                name: self._frames["splits"] >> bit & 1 == 1 for bit, name in enumerate(self.row_splits)
+            },
             keys_only=keys_only,
         )
 

@@ -86,7 +86,7 @@ class ScanRow:
         time_us: of the scan [microseconds]. ego_to_world: (4, 4) at that time.
         boxes: None without annotation; with none inside it is empty.
         is_key: key frame, or sweep between key frames.
-        split: of the scan, where splits are not those of whole scenes.
+        split: of the scan, where splits are not those of whole scenes; a card can name lists of scans, too.
         sample: the log's own name of a key frame, where that is another one than the scan's.
     """
 

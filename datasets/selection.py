@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ def select_rows(
     splits: Mapping[str, Sequence[str]],
     scene_of: NDArray[np.integer],
     is_key: NDArray[np.bool_],
-    split_of: NDArray[np.bytes_] | None = None,
+    row_splits: Mapping[str, NDArray[np.bool_]] | None = None,
     keys_only: bool = True,
 ) -> NDArray[np.int64]:
     """(R,) int64 rows, ascending and each once, of the scans that the terms of ``selection`` name together.
@@ -36,7 +36,7 @@ def select_rows(
         scenes: names in the log's order; ``scene_of`` (N,) holds positions in it, ascending.
         splits: split -> scene names; scenes that are not in the log are passed over.
         is_key: (N,) True for key frames.
-        split_of: (N,) split of each scan where the log gives one; these splits take the place of those of scenes.
+        row_splits: split -> (N,) its scans, where splits are not those of scenes; these take the place of those.
         keys_only: leave out sweeps. A sweep belongs to the key frame after it (the last one's followers to the last).
 
     Raises:
@@ -50,14 +50,14 @@ def select_rows(
     if not terms:
         raise InputError("the selection is empty; name a split or scenes, or None for the whole log")
     chosen = np.zeros(len(scene_of), dtype=bool)
+    rows_of = row_splits or {}
     for term in terms:
         named = np.zeros_like(chosen)
         name, percent, keys = _parse(term)
-        mine = None if split_of is None or not name else split_of == name.encode()
-        if mine is not None and mine.any():
-            names = np.unique(scene_of[mine]).tolist()
-        else:
-            mine, names = None, _scenes_of(name, scenes, splits)
+        mine = rows_of.get(name)
+        names = (
+            _scenes_of(name, scenes, splits, rows_of) if mine is None else np.unique(scene_of[mine]).tolist()
+        )
         for scene in _thinned(names, percent, term):
             start, stop = np.searchsorted(scene_of, [scene, scene + 1])
             if mine is None:
@@ -87,7 +87,9 @@ def _parse(term: str) -> tuple[str, str | None, slice]:
     return match["name"], match["percent"], slice(*bounds)
 
 
-def _scenes_of(name: str, scenes: Sequence[str], splits: Mapping[str, Sequence[str]]) -> list[int]:
+def _scenes_of(
+    name: str, scenes: Sequence[str], splits: Mapping[str, Sequence[str]], row_splits: Iterable[str]
+) -> list[int]:
     """Positions of the scenes that ``name`` means; all where it is empty."""
     if name in splits:
         wanted = set(splits[name])
@@ -98,7 +100,7 @@ def _scenes_of(name: str, scenes: Sequence[str], splits: Mapping[str, Sequence[s
         return list(range(len(scenes)))
     raise InputError(
         f"{name!r} is neither a split nor a scene of this log ({_shorten(scenes)}); "
-        f"{nearest_name(name, [*splits, *scenes] if len(scenes) < 50 else list(splits))}"
+        f"{nearest_name(name, [*splits, *row_splits, *(scenes if len(scenes) < 50 else ())])}"
     )
 
 

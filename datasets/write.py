@@ -20,6 +20,7 @@ from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
 from .names import check_file_names, check_picture_names
 from .read import image_size
 from .records import ScanRow
+from .split_lists import join_splits
 from .store import Columns, write_tables
 
 logger = logging.getLogger(__name__)
@@ -78,6 +79,8 @@ def write_rows(
     if not len(rows.scene):
         raise InputError(f"{root}: holds no scan of {listed.dataset}; check the log's root")
     frames, cameras, boxes = rows.columns(names)
+    frames["splits"], row_splits = join_splits(root, listed.card.split_files, frames, listed.warnings)
+    del frames["split"]
     scenes = list(names.scenes)
     _check(root, listed, frames, cameras, names)
     if key_frames_only:
@@ -101,6 +104,7 @@ def write_rows(
         "card": listed.card.to_dict(),
         "card_hash": listed.card.hash,
         "scenes": scenes,
+        "row_splits": row_splits,
         "channels": list(names.channels),
         "box_categories": list(names.categories),
         "warnings": listed.warnings,

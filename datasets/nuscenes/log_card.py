@@ -11,7 +11,7 @@ from typing import Any
 from ...errors import InputError
 from ...files.access import read_json
 from ..card import DatasetCard, load_card
-from ..card_file import CARD_WORDS, check_stated, read_intensity
+from ..card_file import CARD_WORDS, check_splits, check_stated, read_intensity
 from .log import Log
 from .recognition import recognise_card
 
@@ -55,9 +55,11 @@ def choose_card(root: Path, log: Log, card: DatasetCard | None) -> DatasetCard:
                 "give every category an index of its own, or none"
             )
         values["categories"] = {str(index): name for index, name in indexed.items()}
-    for key in ("name", "real", "licence", "source", "sensor", "splits"):
+    for key in ("name", "real", "licence", "source", "sensor"):
         if key in stated:
             values[key] = stated[key]
+    if "splits" in stated:
+        values["splits"], values["split_files"] = check_splits(stated["splits"], root / "dataset.json")
     if "intensity" in stated:
         values["intensity_rule"], values["intensity_max"] = read_intensity(
             root / "dataset.json", stated["intensity"]

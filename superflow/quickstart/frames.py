@@ -37,7 +37,7 @@ def plan_for(index: Any, plan: Plan, max_frames: int) -> Plan:
 
 
 def split_scenes(index: Any) -> tuple[list[str], list[str]]:
-    """Scene terms for training and evaluation: the splits ``train`` and ``val`` that the log states.
+    """Terms for training and evaluation: the splits ``train`` and ``val`` that the log states, of scans or of scenes.
 
     Of a log without splits the last quarter of the scenes is evaluated; of a single scene the first 70 % and the last
     25 % of the key frames are taken, and the gap keeps them from being the same frames. Where splits are stated and
@@ -46,6 +46,8 @@ def split_scenes(index: Any) -> tuple[list[str], list[str]]:
     Raises:
         InputError: a single scene of fewer than 8 key frames, or every scene belongs to some other split.
     """
+    if {"train", "val"} <= set(index.row_splits):
+        return ["train"], ["val"]
     stated = {split: [s for s in scenes if s in index.scenes] for split, scenes in index.card.splits.items()}
     if not stated:
         return _hold_out(index, list(index.scenes))

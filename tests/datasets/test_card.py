@@ -238,12 +238,3 @@ def test_missing_cards_are_named(tmp_path):
         load_card("nuscene")
     with pytest.raises(InputError, match=r"gone.yaml: there is no such file"):
         load_card(tmp_path / "gone.yaml")
-
-
-def test_a_split_that_is_a_file_is_refused_since_nothing_reads_it(repository, tmp_path):
-    path = tmp_path / "listed.yaml"
-    text = (repository / "datasets" / "cards" / "semantickitti.yaml").read_text(encoding="utf-8")
-    values = yaml.safe_load(text) | {"splits": {"train": "train.txt"}}
-    path.write_text(yaml.safe_dump(values), encoding="utf-8")
-    with pytest.raises(InputError, match=r"splits must give a list of scene names"):
-        load_card(path)

@@ -32,6 +32,7 @@ class MadeIndex:
     def __init__(self, frames, *, rate_hz=10.0, splits=None, without_image=()):
         self.scenes = tuple(frames)
         self.card = SimpleNamespace(splits=splits or {})
+        self.row_splits = ()
         self.scene_of = np.repeat(np.arange(len(frames)), list(frames.values())).astype(np.int32)
         self.time_us = (np.arange(len(self.scene_of)) / rate_hz * 1e6).astype(
             np.int64
