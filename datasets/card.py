@@ -17,9 +17,7 @@ from ..errors import InputError, MissingFileError
 from ..files.access import file_in
 from ..geometry import Transform, rotation_z
 from .card_file import (
-    check_card,
     check_splits,
-    nearest_name,
     read_categories,
     read_classes,
     read_intensity,
@@ -27,6 +25,7 @@ from .card_file import (
     read_points,
     read_yaml,
 )
+from .card_keys import CARD, CARD_NEEDS, check_keys, nearest_name
 from .frame import IGNORE_LABEL
 
 _HERE = Path(__file__).resolve().parent
@@ -177,7 +176,7 @@ def _packaged(path: Path) -> dict[str, Any]:
 
 def _parse(path: Path, values: dict[str, Any], label_set: str) -> DatasetCard:
     """The card in ``values`` of the file ``path``."""
-    check_card(path, values)
+    check_keys(path, values, CARD, needs=CARD_NEEDS)
     points = read_points(path, values["points"])
     columns = points["columns"]
     rule, intensity_max = read_intensity(path, values["intensity"])

@@ -1,12 +1,8 @@
-"""What stands in a dataset card and in the ``dataset.json`` of a log, with one sentence for every slip."""
+"""What stands under the keys of a dataset card, brought to the fields of `card.DatasetCard`; a slip is one sentence."""
 
 from __future__ import annotations
 
-import difflib
-import json
 import re
-import reprlib
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,63 +12,13 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files.access import is_text, read_text
+from .card_keys import only_keys, shorten
 from .formats import NO_RETURNS, READERS
 from .frame import IGNORE_LABEL
 
-CARD_WORDS = "the name of a packaged card, or a .yaml file below the log's root"
 AXES = ("forward-left-up", "right-forward-up")  # of the point files
 RULES = ("linear", "log", "tanh", "none")  # of intensity
-_REQUIRED = ("name", "real", "licence", "source", "points", "intensity")
-_OPTIONAL = (
-    *(
-        "recognise",
-        "sensor",
-        "splits",
-        "classes",
-        "categories",
-        "labels_of",
-        "label_sets",
-        "labels",
-        "instances",
-    ),
-    *("cameras", "ask", "tree", "disk_gb", "unverified"),
-)
-_STATED = ("name", "real", "licence", "source", "sensor", "splits", "intensity", "card")  # in dataset.json
-_KINDS: dict[str, tuple[Any, str]] = {  # key -> its type, and in words
-    "name": (str, "text"),
-    "real": (bool, "true or false"),
-    "licence": (str, "text"),
-    "source": (str, "text"),
-    "points": (dict, "keys and values, as in {columns: [x, y, z, intensity], axes: forward-left-up}"),
-    "intensity": (dict, "keys and values, as in {raw_max: 255}"),
-    "labels": (dict, "keys and values, as in {format: u4, mask: 0xffff}"),
-    "instances": (dict, "keys and values, as in {format: u4, shift: 16}"),
-    "label_sets": (dict, "named sets of classes, as in {moving: {classes: [...]}}"),
-    "cameras": (list, "a list of channels"),
-    "ask": (str, "text, where to get the data"),
-    "tree": (str, "text, the expected folders and files"),
-    "disk_gb": ((int, float), "a number"),
-    "unverified": (list, "a list of sentences"),
-    "recognise": (str, "text"),
-    "sensor": (dict, "keys and values"),
-    "classes": (list, "a list, as in [{name: vehicle, colour: [0, 150, 245], categories: [car, truck]}]"),
-    "categories": (dict, "numbers of the label files with their names, as in {1: car}"),
-    "labels_of": (str, "the name of a packaged card"),
-    "card": (str, CARD_WORDS),
-}
 _SMALLEST, _LARGEST = (float(edge) for edge in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
-_CAN_BE_EMPTY = (*_OPTIONAL, "card")
-_CLOSE = 0.75  # likeness from which an unknown key of dataset.json is a slip
-
-_repr = reprlib.Repr()
-_repr.maxstring = _repr.maxother = 60
-
-
-def nearest_name(name: str, known: Iterable[str]) -> str:
-    """Words that name the likeliest of ``known`` for a mistyped ``name``, or list them all."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(known) or 'none'}"
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -94,58 +40,6 @@ def read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{path}: must hold keys and values, see the packaged cards for the form")
     return values
-
-
-def check_card(path: Path, values: Mapping[Any, Any]) -> None:
-    """Every required key of a card is there and no unknown one, and each has the type that it needs.
-
-    Raises:
-        InputError: one is not so; the message names it.
-    """
-    for key in sorted(set(_REQUIRED) - set(values)):
-        raise InputError(f"{path}: the key {key!r} is missing; add it, see the packaged cards for the form")
-    known = sorted((*_REQUIRED, *_OPTIONAL))
-    for key in sorted(set(values) - set(known), key=str):
-        raise InputError(f"{path}: unknown key {key!r}; {nearest_name(str(key), known)}")
-    _check_types(path, values)
-
-
-def check_stated(path: Path, values: Mapping[str, Any]) -> None:
-    """Each key that a log states of itself in ``dataset.json`` is what it must be in a card.
-
-    Raises:
-        InputError: one is not so, or is one that would be known if it were written right; other facts are welcome.
-    """
-    for key in sorted(set(values) - set(_STATED)):
-        if difflib.get_close_matches(key, _STATED, n=1, cutoff=_CLOSE):
-            raise InputError(f"{path}: unknown key {key!r}; {nearest_name(key, _STATED)}")
-    stated = {key: values[key] for key in _STATED if key in values}
-    _check_types(path, stated)
-    if stated.get("splits") is not None:
-        check_splits(stated["splits"], path)
-    if "intensity" in stated:
-        read_intensity(path, stated["intensity"])
-
-
-def _check_types(path: Path, values: Mapping[Any, Any]) -> None:
-    """Values have the types of ``_KINDS``, or are optional and left empty."""
-    for key, (kind, words) in _KINDS.items():
-        value = values.get(key)
-        if key not in values or (value is None and key in _CAN_BE_EMPTY):
-            continue
-        if not isinstance(value, kind) or (kind is str and not is_text(value)):
-            raise InputError(f"{path}: {key} is {_repr.repr(value)}; it must be {words}")
-    try:
-        json.dumps(values.get("sensor"), allow_nan=False, sort_keys=True).encode()
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path}: sensor holds something that is no text, finite number, list, or keys and values ({error}); "
-            "write it as one of these"
-        ) from error
-    try:
-        re.compile(values.get("recognise") or "")
-    except (re.error, RecursionError, OverflowError) as error:
-        raise InputError(f"{path}: recognise is no regular expression ({error}); mend it") from error
 
 
 def check_splits(splits: Any, path: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
@@ -175,7 +69,6 @@ def _is_list_file(value: Any) -> bool:
 
 def read_points(path: Path, points: dict[str, Any]) -> dict[str, Any]:
     """What a card says of the point files, as fields of `DatasetCard`."""
-    _only_keys(path, "points", points, ("columns", "axes", "format", "no_return", "range_m", "time"))
     columns = points.get("columns")
     axes = points.get("axes")
     if isinstance(axes, list):
@@ -207,7 +100,7 @@ def _read_no_return(path: Path, names: Any) -> tuple[str, ...]:
         return ()
     if not isinstance(names, list) or not all(name in NO_RETURNS for name in names):
         raise InputError(
-            f"{path}: no_return of points is {_repr.repr(names)}; it must be a list out of {', '.join(NO_RETURNS)}"
+            f"{path}: no_return of points is {shorten(names)}; it must be a list out of {', '.join(NO_RETURNS)}"
         )
     return tuple(names)
 
@@ -222,7 +115,7 @@ def _read_range(path: Path, pair: Any) -> tuple[float, float] | None:
         or not 0 <= pair[0] < pair[1]
     ):
         raise InputError(
-            f"{path}: range_m of points is {_repr.repr(pair)}; it must be the nearest and the farthest distance of a "
+            f"{path}: range_m of points is {shorten(pair)}; it must be the nearest and the farthest distance of a "
             "point in metres, as in [0.5, 120]"
         )
     return float(pair[0]), float(pair[1])
@@ -232,7 +125,7 @@ def _read_time(path: Path, time: Any, columns: tuple[str, ...]) -> dict[str, Any
     if time is None:
         return {}
     time = time if isinstance(time, dict) else {}
-    _only_keys(path, "points.time", time, ("column", "unit_s", "since"))
+    only_keys(path, time, ("column", "unit_s", "since"), of="points.time")
     read = {
         "column": time.get("column"),
         "unit_s": time.get("unit_s", 1.0),
@@ -269,14 +162,13 @@ def _rigid(rows: list[Any]) -> tuple[tuple[float, ...], ...] | None:
 def _read_format(path: Path, key: str, name: Any) -> str:
     if name not in READERS:
         raise InputError(
-            f"{path}: the format of {key} is {_repr.repr(name)}; choose one of {', '.join(READERS)}"
+            f"{path}: the format of {key} is {shorten(name)}; choose one of {', '.join(READERS)}"
         )
     return str(name)
 
 
 def read_numbers(path: Path, key: str, values: dict[str, Any]) -> dict[str, Any]:
     """Format, mask and shift of ``labels`` or ``instances``, those that are stated."""
-    _only_keys(path, key, values, ("format", "mask", "shift"))
     read: dict[str, Any] = {"format": _read_format(path, key, values.get("format"))}
     for name, most in (("mask", 0xFFFFFFFF), ("shift", 31)):
         value = values.get(name)
@@ -284,25 +176,18 @@ def read_numbers(path: Path, key: str, values: dict[str, Any]) -> dict[str, Any]
             continue
         if type(value) is not int or not 0 <= value <= most:
             raise InputError(
-                f"{path}: {name} of {key} is {_repr.repr(value)}; it must be a whole number, 0 to {most}"
+                f"{path}: {name} of {key} is {shorten(value)}; it must be a whole number, 0 to {most}"
             )
         read[name] = value
     return read
 
 
-def _only_keys(path: Path, key: str, values: dict[str, Any], known: tuple[str, ...]) -> None:
-    for name in values:
-        if name not in known:
-            raise InputError(f"{path}: unknown key {name!r} in {key}; {nearest_name(str(name), known)}")
-
-
 def read_intensity(path: Path, intensity: dict[str, Any]) -> tuple[str, float]:
     """The rule that brings intensities to [0, 1], and the raw value that becomes 1."""
-    _only_keys(path, "intensity", intensity, ("rule", "raw_max"))
     rule = intensity.get("rule", "linear")
     if rule not in RULES:
         raise InputError(
-            f"{path}: the rule of intensity is {_repr.repr(rule)}; choose one of {', '.join(RULES)}"
+            f"{path}: the rule of intensity is {shorten(rule)}; choose one of {', '.join(RULES)}"
         )
     return rule, 1.0 if rule == "none" else read_raw_max(path, intensity)
 
@@ -317,7 +202,7 @@ def read_raw_max(path: Path, intensity: dict[str, Any]) -> float:
     ):
         raise InputError(
             f"{path}: intensity needs raw_max, the value above 0 in the files that becomes 1, as in {{raw_max: 255}}; "
-            f"it is {_repr.repr(intensity)}"
+            f"it is {shorten(intensity)}"
         )
     return float(raw_max)
 
@@ -329,7 +214,7 @@ def read_categories(path: Path, categories: dict[Any, Any] | None) -> dict[int, 
         number = int(raw) if re.fullmatch("[0-9]{1,9}", str(raw)) else -1
         if not 0 <= number < 65536 or not is_text(name):
             raise InputError(
-                f"{path}: categories holds {_repr.repr(raw)}: {_repr.repr(name)}; "
+                f"{path}: categories holds {shorten(raw)}: {shorten(name)}; "
                 "it must give a name for each number (0 to 65535) of the label files, as in {1: car}"
             )
         named[number] = name
@@ -351,18 +236,19 @@ def read_classes(
     for number, row in enumerate(rows):
         if not isinstance(row, dict) or not is_text(row.get("name")):
             raise InputError(
-                f"{path}: entry {number} of classes is {_repr.repr(row)} and has no name; write it {form}"
+                f"{path}: entry {number} of classes is {shorten(row)} and has no name; write it {form}"
             )
+        only_keys(path, row, ("name", "colour", "categories"), of=f"class {row['name']!r}")
         colour: Any = row.get("colour")
         categories: Any = row.get("categories")
         if not _is_colour(colour):
             raise InputError(
-                f"{path}: the colour of class {row['name']!r} is {_repr.repr(colour)}; "
+                f"{path}: the colour of class {row['name']!r} is {shorten(colour)}; "
                 "it must be three whole numbers of 0 to 255, as in colour: [0, 150, 245]"
             )
         if not isinstance(categories, list) or not all(map(is_text, categories)):
             raise InputError(
-                f"{path}: the categories of class {row['name']!r} are {_repr.repr(categories)}; "
+                f"{path}: the categories of class {row['name']!r} are {shorten(categories)}; "
                 "they must be a list of names, as in categories: [car, truck]"
             )
         if row["name"] in names:

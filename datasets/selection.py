@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .card_file import nearest_name
+from .card_keys import nearest_name
 
 _TERM = re.compile(
     r"^(?P<name>[^\[\]@]*)(@(?P<percent>\d+(\.\d+)?)%)?(\[(?P<slice>-?\d*:-?\d*(:-?\d*)?)\])?$"

@@ -37,7 +37,8 @@ def prepare(
     """Index the log of the dataset ``name`` under ``root`` into the folder ``out``, replacing an older index there.
 
     Args:
-        card: what is known about the dataset instead of what the packaged card says.
+        card: what is known about the dataset instead of what the packaged card says; ``dataset.json`` in the root
+            overrules both.
         label_set: which of the card's label sets makes the classes; "" takes its ``classes``.
         version: which tables of a log in nuScenes schema.
         options: of `write.write_rows`.
@@ -46,8 +47,9 @@ def prepare(
         InputError: there is no such dataset, or its files are not as they must be; nothing is written.
     """
     from .card import load_card
-    from .card_file import nearest_name
+    from .card_keys import nearest_name
     from .index import LogIndex
+    from .stated import overruled, read_stated, stated_card
     from .write import ListedLog, write_rows
 
     if name not in DATASETS:
@@ -56,18 +58,20 @@ def prepare(
     if not root.is_dir():
         raise MissingFileError(f"{root}: there is no such folder; give the folder of the data with --root")
     module = import_module(DATASETS[name])
+    if label_set and (card or hasattr(module, "open_log")):
+        raise InputError(
+            "--label-set chooses classes of a packaged card; a --card and a log in nuScenes schema have their own"
+        )
     if hasattr(module, "open_log"):
-        if label_set:
-            raise InputError(
-                "--label-set belongs to packaged cards; give a log in nuScenes schema its own --card"
-            )
         listed = module.open_log(root, card, version=version, progress=progress)
     else:
         if version:
             raise InputError(
                 f"--version chooses tables of a log in nuScenes schema; {name} has none, leave it out"
             )
-        card = card or load_card(name, label_set=label_set)
+        stated = read_stated(root)
+        card = card or stated_card(root, stated, label_set=label_set) or load_card(name, label_set=label_set)
+        card = overruled(card, root, stated)
         warnings: list[str] = []
         listed = ListedLog(
             dataset=name,

@@ -156,6 +156,33 @@ def test_own_card(tmp_path):
         ("700: sheep", "70000: sheep", r"categories holds 70000: 'sheep'; .*\(0 to 65535\)"),
         ("{3: cow, 700: sheep, 5: tree}", "[cow, sheep]", "categories is .* numbers of the label files"),
         ("real: true", "real: 'no'", "real is 'no'; it must be true or false"),
+        (
+            "colour: [1, 2, 3]",
+            "color: [1, 2, 3]",
+            "unknown key 'color' in class 'animal'; did you mean 'colour'",
+        ),
+        ("axes: forward", "axis: z, axes: forward", "unknown key 'axis' in points; did you mean 'axes'"),
+        ("licence: ours", "licence: ours\ndisk_gb: yes", "disk_gb is True; it must be a number"),
+        (
+            "licence: ours",
+            "licence: ours\nlabels: {formt: u1}",
+            "unknown key 'formt' in labels; did you mean 'format'",
+        ),
+        (
+            "licence: ours",
+            "licence: ours\nlabel_sets: {moving: 1}",
+            "the label set 'moving' is 1; it must be named",
+        ),
+        (
+            "licence: ours",
+            "licence: ours\nlabel_sets: {moving: {clases: []}}",
+            "unknown key 'clases' in the label set 'moving'; did you mean 'classes'",
+        ),
+        (
+            "licence: ours",
+            "licence: ours\nlabel_sets: {moving: {classes: 5}}",
+            "classes in the label set 'moving' is 5; it must be a list",
+        ),
         ("licence: ours", "licence:", "licence is None; it must be text"),
         ("licence: ours", "licence: 2020-13-45", "no valid YAML .*month"),
         (

@@ -73,6 +73,17 @@ def stated_card(log, text: str | bytes) -> DatasetCard:
         ({"card": "/mine.yaml"}, "card is '/mine.yaml'; .*below the log's root"),
         ({"card": "a\0.yaml"}, "card is .*below the log's root"),
         ({"reel": False}, "unknown key 'reel'; did you mean 'real'"),
+        ({"weather": "rain"}, "unknown key 'weather'; known: card, generator, intensity"),
+        ({"sensor": {"range": 70}}, "unknown key 'range' in sensor; did you mean 'range_m'"),
+        (
+            {"intensity": {"raw_max": 1, "rules": "log"}},
+            "unknown key 'rules' in intensity; did you mean 'rule'",
+        ),
+        ({"seed": True}, "seed is True; it must be a whole number"),
+        (
+            {"splits": {"train": "../train.txt"}},
+            "splits must give a list of scene names .*or a text file below",
+        ),
     ],
 )
 def test_a_wrong_key_is_named(log, stated, message):
@@ -107,7 +118,7 @@ def test_right_keys_are_taken_and_null_is_as_good_as_absent_where_a_card_may_be_
         "source": "here",
         "intensity": {"raw_max": 1},
     }
-    stated |= {"splits": None, "sensor": None, "card": None, "weather": "rain"}
+    stated |= {"splits": None, "sensor": None, "card": None, "seed": 3, "settings": {"any": 1}}
     for mark in (b"", b"\xef\xbb\xbf"):  # with the byte-order mark of some editors
         card = stated_card(log, mark + json.dumps(stated, ensure_ascii=False).encode())
         assert (card.name, card.real, card.licence, card.source) == ("Straße", False, "MIT", "here")

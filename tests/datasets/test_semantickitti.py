@@ -173,3 +173,36 @@ def test_files_that_are_cut_off_are_named(tmp_path, name):
 def test_another_folder_is_told_which_one_is_meant(tmp_path):
     with pytest.raises(MissingFileError, match=r"holds neither sequences/ nor dataset/sequences/"):
         prepare("semantickitti", tmp_path, tmp_path / "out")
+
+
+def test_a_dataset_json_speaks_for_a_log_of_this_layout(tmp_path):
+    velodyne = tmp_path / "log/sequences/00/velodyne"
+    velodyne.mkdir(parents=True)
+    np.full((4, 4), 2.0, "<f4").tofile(velodyne / "000000.bin")
+    stated = tmp_path / "log/dataset.json"
+    stated.write_text(
+        '{"name": "mine", "real": false, "intensity": {"raw_max": 4}, "splits": {"val": ["00"]}}'
+    )
+    index = prepare("semantickitti", tmp_path / "log", tmp_path / "index")
+    assert (index.card.name, index.card.real, index.rows("val").tolist()) == ("mine", False, [0])
+    assert index.frame(0).cloud.intensity.tolist() == [0.5] * 4
+    stated.write_text('{"licens": "x"}')
+    with pytest.raises(InputError, match=r"dataset.json: unknown key 'licens'; did you mean 'licence'"):
+        prepare("semantickitti", tmp_path / "log", tmp_path / "index")
+    (tmp_path / "log/mine.yaml").write_text(
+        (Path(__file__).parents[2] / "datasets/cards/semantickitti.yaml")
+        .read_text()
+        .replace("intensity]", "echo]")
+        .replace("{rule: linear, raw_max: 1}", "{rule: none}")
+    )
+    stated.write_text('{"card": "mine.yaml"}')
+    assert prepare("semantickitti", tmp_path / "log", tmp_path / "index").frame(0).cloud.intensity is None
+    moving = prepare("semantickitti", tmp_path / "log", tmp_path / "index", label_set="moving")
+    assert "moving-car" in moving.card.classes
+    stated.write_text('{"card": "mine.yaml", "intensity": {"raw_max": 4}}')
+    with pytest.raises(
+        InputError, match=r"intensity has the rule linear, but the points of the card semantickitti"
+    ):
+        prepare("semantickitti", tmp_path / "log", tmp_path / "index")
+    with pytest.raises(InputError, match="--label-set chooses classes of a packaged card"):
+        prepare("semantickitti", tmp_path / "log", tmp_path / "i", card=index.card, label_set="moving")
