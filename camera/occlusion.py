@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..compiled import compiled
+from ..datasets.records import PINHOLE, Lens
+from ..geometry import transform_points
 from .beams import scan_columns
+from .lens import bend
 from .projection import MIN_DEPTH_M, Projection
 
 _JOINED_RATIO = 1.5  # of the ranges of two neighbours on one surface; beams meet the far road this far apart
@@ -30,34 +33,57 @@ _SLACK_RATIO, _SLACK_M = 0.1, 0.2  # a point this little behind a surface lies o
 class ScanSurface:
     """A scan (N returns) as upright pieces of surface, from `scan_surface`."""
 
-    points: NDArray[np.float32]  # (N, 3) the returns, in the order of their columns [m, lidar frame]
+    points: NDArray[np.float32]  # (N, 3) the returns [m, lidar frame]
     ends: NDArray[np.float32]  # (N, 2, 3) where the piece ends, below and above its return
+    sides: NDArray[np.float64]  # (N, 3) from the return to the left side of its piece
     column_gap: float  # between columns [rad]
 
     def hides(
         self,
         projection: Projection,
         lidar_to_camera: ArrayLike,
-        intrinsics: ArrayLike,
-        size: tuple[int, int],
+        lens: Lens,
     ) -> NDArray[np.bool_]:
         """(P,) true where the surface lies clearly before the point, seen from the camera.
 
         Args:
             projection: points on the image, of this scan or of any other in its LiDAR frame.
-            lidar_to_camera, intrinsics, size: as for `camera.projection.project`.
+            lidar_to_camera, lens: as for `camera.projection.project`.
         """
         if not len(projection):
             return np.zeros(0, dtype=np.bool_)
-        intrinsics = np.asarray(intrinsics, dtype=np.float64)
+        intrinsics = np.asarray(lens.intrinsics, dtype=np.float64)
         cell_px = np.maximum(intrinsics[[0, 1], [0, 1]] * (self.column_gap / _CELLS), _SMALLEST_CELL_PX)
         to_cells = np.diag([1 / cell_px[0], 1 / cell_px[1], 1.0])
         to_cells[:2, 2] = 0.5 / cell_px  # pixel i begins at i - 0.5
-        depth = np.full(np.ceil(np.array(size) / cell_px[::-1]).astype(np.int64), np.inf, dtype=np.float32)
-        to_map = to_cells @ intrinsics @ np.asarray(lidar_to_camera, dtype=np.float64)[:3]
-        _draw(self.points, self.ends, 0.5 * self.column_gap, to_map, depth)
+        depth = np.full(
+            np.ceil(np.array(lens.size) / cell_px[::-1]).astype(np.int64), np.inf, dtype=np.float32
+        )
+        to_camera = np.asarray(lidar_to_camera, dtype=np.float64)
+        if lens.model == PINHOLE:
+            _draw(self.points, self.ends, self.sides, to_cells @ intrinsics @ to_camera[:3], depth)
+        else:
+            points, ends, sides = self._bent(to_camera, lens)
+            _draw(points, ends, sides, to_cells @ intrinsics @ np.eye(4)[:3], depth)
         columns, rows = ((projection.pixels + np.float32(0.5)) / cell_px).astype(np.int64).T
         return projection.depth > depth[rows, columns] * (1 + _SLACK_RATIO) + _SLACK_M
+
+    def _bent(
+        self, to_camera: NDArray[np.float64], lens: Lens
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Points, ends and sides of the pieces as a pinhole camera would have to see them, in its frame.
+
+        What the lens does not show is at depth 0, where nothing is drawn.
+        """
+
+        def seen(points: NDArray[np.floating]) -> NDArray[np.float64]:
+            bent = bend(transform_points(to_camera, points.astype(np.float64)), lens)
+            return np.where(np.isnan(bent[:, :1]), 0.0, bent)
+
+        points = seen(self.points)
+        ends = seen(self.ends.reshape(-1, 3)).reshape(-1, 2, 3)
+        beside = seen(self.points + self.sides)
+        return points, ends, np.where(beside[:, 2:] == 0, 0.0, beside - points)
 
 
 def scan_surface(points: NDArray) -> ScanSurface:
@@ -73,7 +99,11 @@ def scan_surface(points: NDArray) -> ScanSurface:
     scan = scan_columns(points)
     ends = np.empty((len(scan.points), 2, 3), dtype=np.float32)
     _find_ends(scan.points, scan.elevation, scan.range_m, scan.column, scan.beam_gap, ends)
-    return ScanSurface(scan.points.astype(np.float32), ends, scan.column_gap)
+    returns = scan.points.astype(np.float32)
+    sides = np.zeros((len(returns), 3))
+    sides[:, 0], sides[:, 1] = returns[:, 1], returns[:, 0]
+    sides *= np.array([-0.5, 0.5, 0.0]) * scan.column_gap
+    return ScanSurface(returns, ends, sides, scan.column_gap)
 
 
 @compiled()
@@ -114,7 +144,7 @@ def _find_ends(points, elevation, range_m, column, beam_gap, ends):
 
 
 @compiled()
-def _draw(points, ends, half_width, to_map, depth):
+def _draw(points, ends, sides, to_map, depth):
     """Write the nearest depth of the pieces into the cells of a map that they cover."""
     rows, columns = depth.shape
     m = to_map
@@ -128,9 +158,10 @@ def _draw(points, ends, half_width, to_map, depth):
         if not (-columns < u0 < 2 * columns and -rows < v0 < 2 * rows):
             continue  # no piece is as long as the image
         # from the return to the side of its piece, times depth
-        x, y = -half_width * y, half_width * x
-        turned = m[2, 0] * x + m[2, 1] * y
-        side_u, side_v = m[0, 0] * x + m[0, 1] * y - turned * u0, m[1, 0] * x + m[1, 1] * y - turned * v0
+        x, y, z = sides[n, 0], sides[n, 1], sides[n, 2]
+        turned = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z
+        side_u = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z - turned * u0
+        side_v = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z - turned * v0
         reach_u, reach_v = abs(side_u) / MIN_DEPTH_M, abs(side_v) / MIN_DEPTH_M
         for side in range(2):
             x, y, z = ends[n, side, 0], ends[n, side, 1], ends[n, side, 2]

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..datasets.records import Lens
 from ..geometry import transform_points
+from .lens import bend
 
 MIN_DEPTH_M = 1.0  # what lies nearer to a camera is the vehicle itself
 
@@ -35,8 +37,7 @@ class Projection:
 def project(
     points: NDArray,
     lidar_to_camera: ArrayLike,
-    intrinsics: ArrayLike,
-    size: tuple[int, int],
+    lens: Lens,
     *,
     min_depth: float = MIN_DEPTH_M,
 ) -> Projection:
@@ -45,22 +46,21 @@ def project(
     Args:
         points: (N, 3+) x, y, z [m, lidar frame]; rows that are not finite are left out.
         lidar_to_camera: (4, 4), through both ego poses (``Frame.lidar_to_camera``).
-        intrinsics: (3, 3) [pixel].
-        size: height, width of the image [pixel].
+        lens: of the camera; rays that its model does not hold for, see `lens.bend`, fall nowhere.
         min_depth: points nearer than this are left out [m]; they lie on the vehicle itself.
 
     Returns:
         Points with depth > ``min_depth`` and 0 < u < width - 1, 0 < v < height - 1, all strict, so that the
         four pixels around each position exist. A point may be in several cameras' projections.
     """
-    height, width = size
+    height, width = lens.size
     xyz = np.asarray(points)[:, :3].astype(np.float64)
     finite = np.isfinite(xyz)
     rows = np.flatnonzero(finite[:, 0] & finite[:, 1] & finite[:, 2])  # .all(axis=1) takes 15 times as long
     in_camera = transform_points(lidar_to_camera, np.take(xyz, rows, axis=0))  # as xyz[rows], which is slower
     front = np.flatnonzero(in_camera[:, 2] > min_depth)
     rows, in_camera = rows[front], np.take(in_camera, front, axis=0)
-    homogeneous = in_camera @ np.asarray(intrinsics, dtype=np.float64).T
+    homogeneous = bend(in_camera, lens) @ np.asarray(lens.intrinsics, dtype=np.float64).T
     pixels = homogeneous[:, :2] / homogeneous[:, 2:]
     u, v = pixels.T
     inside = np.flatnonzero((u > 0) & (v > 0) & (u < width - 1) & (v < height - 1))

@@ -15,7 +15,7 @@ from .records import CAMERA_MODELS, Boxes, CameraRow, ScanRow
 from .store import Columns, text_column
 
 NO_TIME = np.iinfo(np.int64).min  # in columns of times; a pose that is not known is NaN
-MOST_DISTORTION = 8  # parameters of a camera model
+MOST_DISTORTION = max(CAMERA_MODELS.values())
 _MOST_NAMES = 2**15  # codes of channels and categories are int16
 _NO_POSE = np.full(12, np.nan).tobytes()
 
@@ -120,6 +120,12 @@ class _CameraRows:
             raise InputError(
                 f"the image {camera.token} of {camera.channel} is of a camera of the model {camera.model!r}, and "
                 f"points are projected with {', '.join(CAMERA_MODELS)} alone; undistort the images first"
+            )
+        most = CAMERA_MODELS[camera.model]
+        if len(camera.distortion) > most or not np.isfinite(camera.distortion).all():
+            raise InputError(
+                f"the image {camera.token} of {camera.channel} has the distortion {camera.distortion}, but the model "
+                f"{camera.model} has {most} finite numbers; mend the calibration"
             )
         self.frame.append(frame)
         self.channel.append(_code(names.channels, camera.channel))

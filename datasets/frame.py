@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..geometry import Transform, invert
 from .cloud import Cloud
-from .records import PINHOLE, Boxes
+from .records import PINHOLE, Boxes, Lens
 
 IGNORE_LABEL = 255  # train id of points that are neither trained on nor evaluated
 
@@ -31,8 +31,13 @@ class Camera:
     path: str  # absolute path of the image file
     size: tuple[int, int]  # height, width [pixel]
     image: NDArray[np.uint8] | None = None  # (H, W, 3) RGB; None when it was not asked for
-    model: str = PINHOLE  # how rays become pixels, see `camera.projection`
+    model: str = PINHOLE  # as in `Lens`
     distortion: tuple[float, ...] = ()  # parameters of the model
+
+    @property
+    def lens(self) -> Lens:
+        """How its rays become pixels."""
+        return Lens(self.intrinsics, self.size, self.model, self.distortion)
 
 
 @dataclass(frozen=True, slots=True)

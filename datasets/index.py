@@ -20,7 +20,7 @@ from .complete import KEY_FRAMES_ONLY
 from .formats import FilePoints, look_up, read_labels, read_points
 from .frame import Camera, Clip, Frame
 from .read import read_image
-from .records import Boxes, Place
+from .records import CAMERA_MODELS, Boxes, Place
 from .selection import select_rows
 from .store import Columns, prepare_command, read_columns, read_header
 from .timeline import Timeline
@@ -328,6 +328,7 @@ class LogIndex(Timeline):
         table = self._cameras
         path = self.root / table["path"][i].decode()
         size = (int(table["height"][i]), int(table["width"][i]))
+        model = table["model"][i].decode()
         return Camera(
             token=table["token"][i].decode(),
             channel=self.channels[table["channel"][i]],
@@ -337,8 +338,8 @@ class LogIndex(Timeline):
             ego_to_world=pose_of(table["ego_to_world"][i]),
             path=str(path),
             size=size,
-            model=table["model"][i].decode(),
-            distortion=tuple(table["distortion"][i].tolist()),
+            model=model,
+            distortion=tuple(table["distortion"][i, : CAMERA_MODELS[model]].tolist()),
             image=read_image(path, size) if image else None,
         )
 

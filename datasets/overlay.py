@@ -14,9 +14,10 @@ from ..files.writes import write_atomically
 from .card import DatasetCard
 from .frame import IGNORE_LABEL, Frame
 from .index import LogIndex
+from .records import Lens
 
-# (points, lidar_to_camera, intrinsics, size) -> object with .rows, .pixels (u, v) and .depth [m]
-Project = Callable[[NDArray[Any], NDArray[Any], NDArray[Any], tuple[int, int]], Any]
+# (points, lidar_to_camera, lens) -> object with .rows, .pixels (u, v) and .depth [m]
+Project = Callable[[NDArray[Any], NDArray[Any], Lens], Any]
 
 
 def write_overlays(
@@ -37,7 +38,7 @@ def write_overlays(
     paths = []
     for camera in frame.cameras:
         assert camera.image is not None
-        seen = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        seen = project(frame.points, frame.lidar_to_camera(camera), camera.lens)
         colours, legend = _colours(frame, index.card, seen)
         picture = camera.image.copy()
         radius = max(1, round(camera.size[0] / 450))

@@ -9,8 +9,14 @@ from numpy.typing import NDArray
 
 from ..geometry import Transform
 
-PINHOLE = "pinhole"  # model of a camera whose images are undistorted
-CAMERA_MODELS = (PINHOLE,)  # that `camera.projection` and `camera.occlusion` can project with
+PINHOLE = "pinhole"  # of images that are undistorted
+RADIAL_TANGENTIAL = "radial_tangential"  # k1, k2, p1, p2, k3 as in OpenCV; ROS' plumb_bob
+FISHEYE = "fisheye"  # equidistant, k1 to k4 as in OpenCV's fisheye module
+CAMERA_MODELS = {
+    PINHOLE: 0,
+    RADIAL_TANGENTIAL: 5,
+    FISHEYE: 4,
+}  # model -> number of parameters, see `camera.lens`
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,16 @@ class Place:
 
     path: str  # from the log's root, with slashes
     key: str = ""  # which row, message or member of the file; "" for the whole file
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lens:
+    """How the rays of one camera become pixels of its images."""
+
+    intrinsics: NDArray[np.float64]  # (3, 3) [pixel]
+    size: tuple[int, int]  # height, width [pixel]
+    model: str = PINHOLE  # of ``CAMERA_MODELS``
+    distortion: tuple[float, ...] = ()  # its parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +49,8 @@ class CameraRow:
     size: tuple[int, int] = (0, 0)  # height, width; (0, 0) is taken from the file
     time_us: int | None = None  # of the exposure
     ego_to_world: Transform | None = None  # (4, 4) at the exposure
-    model: str = PINHOLE  # how rays become pixels, see `camera.projection`
-    distortion: tuple[float, ...] = ()  # parameters of the model, at most 8
+    model: str = PINHOLE  # as in `Lens`
+    distortion: tuple[float, ...] = ()  # parameters of the model; those that are left out are 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def quality_report(frames: Iterable[Frame], folder: str | Path, *, hide: bool = 
         views = []
         for camera in frame.cameras:
             ids = read_superpixels(folder, camera.token, camera.size).astype(np.int64)
-            view = (frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+            view = (frame.lidar_to_camera(camera), camera.lens)
             seen = project(frame.points, *view)
             if surface is not None:
                 seen = seen.select(~surface.hides(seen, *view))

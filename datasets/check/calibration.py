@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ...geometry import Transform, invert, make_transform, to_quaternion
 from ..index import LogIndex
+from ..records import FISHEYE, Lens
 from .report import Problem, Report
 
 REACH_M = 50.0  # sensors further from the vehicle's origin than this are not on it
@@ -26,8 +27,7 @@ class Mount:
 
     camera_to_ego: Transform
     camera_to_lidar: Transform
-    intrinsics: NDArray[np.float64]
-    size: tuple[int, int]
+    lens: Lens
 
     @property
     def axis(self) -> NDArray[np.float64]:
@@ -37,7 +37,8 @@ class Mount:
     @property
     def half_angle_deg(self) -> float:
         """Half of its horizontal field of view."""
-        return float(np.degrees(np.arctan(self.size[1] / 2 / max(self.intrinsics[0, 0], 1e-9))))
+        reach = self.lens.size[1] / 2 / max(self.lens.intrinsics[0, 0], 1e-9)
+        return float(np.degrees(reach if self.lens.model == FISHEYE else np.arctan(reach)))
 
 
 def read_mounts(index: LogIndex, images: NDArray[np.void]) -> dict[str, list[Mount]]:
@@ -56,11 +57,12 @@ def read_mounts(index: LogIndex, images: NDArray[np.void]) -> dict[str, list[Mou
         known = mounts[channel]
         if not any(
             np.array_equal(camera.camera_to_ego, mount.camera_to_ego)
-            and np.array_equal(camera.intrinsics, mount.intrinsics)
+            and np.array_equal(camera.intrinsics, mount.lens.intrinsics)
+            and (camera.model, camera.distortion) == (mount.lens.model, mount.lens.distortion)
             for mount in known
         ):
             to_lidar = invert(frame.lidar_to_ego) @ camera.camera_to_ego
-            known.append(Mount(camera.camera_to_ego, to_lidar, camera.intrinsics, camera.size))
+            known.append(Mount(camera.camera_to_ego, to_lidar, camera.lens))
     return dict(mounts)
 
 
@@ -192,7 +194,7 @@ def _shared(index: LogIndex, mounts: dict[str, list[Mount]], report: Report) -> 
     """Cameras that stand in one place and look one way."""
     groups: dict[bytes, list[str]] = defaultdict(list)
     for channel, known in mounts.items():
-        groups[(known[0].camera_to_ego + 0.0).tobytes() + known[0].intrinsics.tobytes()].append(channel)
+        groups[(known[0].camera_to_ego + 0.0).tobytes() + known[0].lens.intrinsics.tobytes()].append(channel)
     for channels in groups.values():
         said = f"{', '.join(channels)} have the very same calibration"
         if len(channels) > 2:
@@ -204,7 +206,7 @@ def _shared(index: LogIndex, mounts: dict[str, list[Mount]], report: Report) -> 
 
 
 def _off_centre(mount: Mount) -> bool:
-    (height, width), (u, v) = mount.size, mount.intrinsics[:2, 2].tolist()
+    (height, width), (u, v) = mount.lens.size, mount.lens.intrinsics[:2, 2].tolist()
     return not (0.1 < u / width < 0.9 and 0.1 < v / height < 0.9)
 
 

@@ -53,7 +53,7 @@ def measure_points(
     facts: NDArray[np.void], frame: Frame, camera: Camera, project: Project, points: NDArray[np.float32]
 ) -> None:
     """Enter into ``facts`` how many of the points (N, 3+) fall on the image; N > 0 [m, lidar frame]."""
-    seen = project(points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+    seen = project(points, frame.lidar_to_camera(camera), camera.lens)
     facts["share"], facts["any"] = len(seen.rows) / len(points), len(seen.rows) > 0
     facts["depth_m"] = np.median(seen.depth) if facts["any"] else np.nan
 

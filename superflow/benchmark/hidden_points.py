@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..camera.occlusion import scan_surface
 from ..camera.projection import Projection, project
+from ..datasets.records import Lens
 from ..geometry import Transform, invert, transform_points
 from ..street.recorder import Recorder
 from ..street.rig import TURN_S, make_rig
@@ -30,8 +31,7 @@ class View:
     points: NDArray[np.float32]  # (N, 3+) the whole scan [m, lidar frame]
     projection: Projection
     lidar_to_camera: Transform
-    intrinsics: NDArray[np.float64]
-    size: tuple[int, int]
+    lens: Lens
     hidden: NDArray[np.bool_]  # (P,)
 
 
@@ -66,18 +66,19 @@ def _views(recorder: Recorder, t: float, size: tuple[int, int]) -> Iterator[View
         exposed = recorder.exposure_time(sensor, t)
         camera_to_world = recorder.ego_to_world(exposed) @ sensor.sensor_to_ego
         lidar_to_camera = invert(camera_to_world) @ lidar_to_world
-        projection = project(points, lidar_to_camera, sensor.intrinsics, size)
+        lens = Lens(sensor.intrinsics, size)
+        projection = project(points, lidar_to_camera, lens)
         there = transform_points(lidar_to_world, points[projection.rows, :3].astype(np.float64))
         distance = np.linalg.norm(there - camera_to_world[:3, 3], axis=1)
         slack_m, slack = TOLERANCE
         hidden = recorder.sight(sensor, exposed, there) < distance * (1 - slack) - slack_m
-        yield View(points, projection, lidar_to_camera, sensor.intrinsics, size, hidden)
+        yield View(points, projection, lidar_to_camera, lens, hidden)
 
 
 def by_surface(view: View) -> NDArray[np.bool_]:
     """The rule in use, see `camera.occlusion`."""
     surface = scan_surface(view.points)
-    return surface.hides(view.projection, view.lidar_to_camera, view.intrinsics, view.size)
+    return surface.hides(view.projection, view.lidar_to_camera, view.lens)
 
 
 def by_cells(side_px: int) -> Callable[[View], NDArray[np.bool_]]:
@@ -85,7 +86,7 @@ def by_cells(side_px: int) -> Callable[[View], NDArray[np.bool_]]:
 
     def rule(view: View) -> NDArray[np.bool_]:
         cells = ((view.projection.pixels + 0.5) // side_px).astype(np.int64)
-        cell = cells[:, 1] * view.size[1] + cells[:, 0]
+        cell = cells[:, 1] * view.lens.size[1] + cells[:, 0]
         nearest = np.full(cell.max(initial=-1) + 1, np.inf)
         np.minimum.at(nearest, cell, view.projection.depth)
         return view.projection.depth > nearest[cell] * 1.2 + 0.5

@@ -61,7 +61,7 @@ def pair(
     """
     found = [FramePairs.none()]
     for place, camera in enumerate(cameras):
-        view = (frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        view = (frame.lidar_to_camera(camera), camera.lens)
         projection = project(points, *view)
         if surface is not None:
             projection = projection.select(~surface.hides(projection, *view))

@@ -214,7 +214,7 @@ def _on_images(
     cameras, views = _in_order(frame.cameras), []
     surface = scan_surface(frame.points)
     for camera in cameras:
-        view = (frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        view = (frame.lidar_to_camera(camera), camera.lens)
         seen = project(frame.points, *view)
         seen = seen.select(~surface.hides(seen, *view))
         there = np.flatnonzero(seen.rows == (-1 if picked is None else picked))

@@ -10,9 +10,11 @@ import pytest
 from superflow.camera.beams import scan_columns
 from superflow.camera.occlusion import scan_surface
 from superflow.camera.projection import Projection, project
+from superflow.datasets.records import Lens
 
 SIZE = (120, 200)
 INTRINSICS = np.array([[160.0, 0, 99.5], [0, 150.0, 59.5], [0, 0, 1]])
+LENS = Lens(INTRINSICS, SIZE)
 # lidar x forward, y left, z up -> camera x right, y down, z forward; the camera sits 0.6 m ahead and 0.4 m lower
 LIDAR_TO_CAMERA = np.array([[0, -1.0, 0, 0.1], [0, 0, -1.0, -0.4], [1.0, 0, 0, -0.6], [0, 0, 0, 1]])
 BEAMS_DEG = np.linspace(-25, 10, 36)
@@ -42,11 +44,18 @@ def cast(rays: np.ndarray, *, boards=(), ground_m: float | None = 1.8) -> np.nda
 
 
 def hidden(
-    scan: np.ndarray, points: np.ndarray, *, to_camera=LIDAR_TO_CAMERA, intrinsics=INTRINSICS, size=SIZE
+    scan: np.ndarray,
+    points: np.ndarray,
+    *,
+    to_camera=LIDAR_TO_CAMERA,
+    intrinsics=INTRINSICS,
+    size=SIZE,
+    bending=(),
 ):
     """The points on the image, and which of them the scan hides."""
-    seen = project(points, to_camera, intrinsics, size)
-    return points[seen.rows], scan_surface(scan).hides(seen, to_camera, intrinsics, size)
+    lens = Lens(intrinsics, size, *bending)
+    seen = project(points, to_camera, lens)
+    return points[seen.rows], scan_surface(scan).hides(seen, to_camera, lens)
 
 
 def twin(scan: np.ndarray, seen: Projection) -> np.ndarray:
@@ -115,23 +124,27 @@ def test_matches_loops_over_returns_and_cells(seed):
     rays = rays[(rays[:, 0] > 0.95) & (generator.random(3000) < 0.8)]
     scan = (rays * generator.choice([4, 5, 6, 9, 15], (len(rays), 1))).astype(np.float32)
     points = generator.uniform((2, -8, -1.5), (40, 8, 4), (800, 3)).astype(np.float32)
-    seen = project(points, LIDAR_TO_CAMERA, INTRINSICS, SIZE)
-    got = scan_surface(scan).hides(seen, LIDAR_TO_CAMERA, INTRINSICS, SIZE)
+    seen = project(points, LIDAR_TO_CAMERA, LENS)
+    got = scan_surface(scan).hides(seen, LIDAR_TO_CAMERA, LENS)
     np.testing.assert_array_equal(got, twin(scan, seen))
     assert len(scan) > 150
     assert 0.1 < got.mean() < 0.9
     shuffled = scan_surface(generator.permutation(scan))
-    np.testing.assert_array_equal(got, shuffled.hides(seen, LIDAR_TO_CAMERA, INTRINSICS, SIZE))
+    np.testing.assert_array_equal(got, shuffled.hides(seen, LIDAR_TO_CAMERA, LENS))
 
 
 BOARD = (8.0, -2.0, 2.0, -1.8, 0.2)
 WALL = (20.0, -15.0, 15.0, -1.8, 6.0)
 
 
-def test_mistake_13_hidden_points_make_no_pairs():
+@pytest.mark.parametrize(
+    "bending",
+    [(), ("radial_tangential", (-0.3, 0.08, 1e-3, -2e-3, 0.01)), ("fisheye", (0.02, -0.01, 1e-3, 0.0))],
+)
+def test_mistake_13_hidden_points_make_no_pairs(bending):
     """The LiDAR sees the wall over the board; for the lower camera the board stands before it."""
     scan = cast(directions(), boards=[BOARD, WALL])
-    points, gone = hidden(scan, scan)
+    points, gone = hidden(scan, scan, bending=bending)
     u, v, depth = (points @ LIDAR_TO_CAMERA[:3, :3].T + LIDAR_TO_CAMERA[:3, 3]).T
     wall, board = points[:, 0] > 19.9, np.abs(points[:, 0] - 8) < 0.1
     # y and z, in the LiDAR's frame, where the line of sight of the camera passes the board
@@ -141,7 +154,8 @@ def test_mistake_13_hidden_points_make_no_pairs():
     assert behind.sum() > 60
     assert clear.sum() > 500
     assert gone[behind].all()
-    assert not gone[clear].any()
+    # a bent image shows the foot of the wall further to the side, of which a wider pinhole loses these points, too
+    assert gone[clear].sum() <= (3 if bending else 0)
 
 
 def square(scale: float) -> tuple[np.ndarray, tuple[int, int]]:
@@ -228,7 +242,7 @@ def test_a_wide_camera_gets_no_map_of_many_times_its_image():
 def test_slanted_road_is_not_hidden_by_itself(pandaset):
     frame = pandaset.frame(0)
     front = next(camera for camera in frame.cameras if camera.channel == "CAM_FRONT")
-    view = (frame.lidar_to_camera(front), front.intrinsics, front.size)
+    view = (frame.lidar_to_camera(front), front.lens)
     seen = project(frame.points, *view)
     visible = ~scan_surface(frame.points).hides(seen, *view)
     road = frame.labels[seen.rows] == 24  # flat.driveable_surface

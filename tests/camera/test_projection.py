@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 from superflow.camera.projection import nearest_pixels, project
 from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Camera, Frame
+from superflow.datasets.records import Lens
 from superflow.geometry import invert, rotation_z
 
 SIZE = (60, 80)
 INTRINSICS = np.array([[50.0, 0, 39.5], [0, 50.0, 29.5], [0, 0, 1]])
+LENS = Lens(INTRINSICS, SIZE)
 # lidar x forward, y left, z up -> camera x right, y down, z forward
 LIDAR_TO_CAMERA = np.array([[0, -1.0, 0, 0], [0, 0, -1.0, 0.3], [1.0, 0, 0, -0.2], [0, 0, 0, 1]])
 
@@ -32,7 +34,7 @@ def shift(x: float, y: float, z: float) -> np.ndarray:
 
 def test_matches_a_loop_over_points():
     points = some_points(500)
-    got = project(points, LIDAR_TO_CAMERA, INTRINSICS, SIZE)
+    got = project(points, LIDAR_TO_CAMERA, LENS)
     rows, pixels, depths = [], [], []
     for row, point in enumerate(points):
         x, y, z = (LIDAR_TO_CAMERA @ [*point[:3].astype(float), 1.0])[:3]
@@ -52,19 +54,19 @@ def test_matches_a_loop_over_points():
 def test_borders_and_depth_are_strict():
     # depth 1 is out, just above is in; a position exactly on the first or last pixel centre is out
     points = np.array([[1.2, 0, 0.3], [1.3, 0, 0.3], [10.2, 0, 0.3]])
-    assert project(points, LIDAR_TO_CAMERA, INTRINSICS, SIZE).rows.tolist() == [1, 2]
+    assert project(points, LIDAR_TO_CAMERA, LENS).rows.tolist() == [1, 2]
     eye = np.eye(3)
     places = np.array([[0, 5, 2], [1, 5, 2], [79 * 2, 5, 2], [78 * 2, 5, 2], [5, 0, 2], [5, 59 * 2, 2.0]])
-    assert project(places, np.eye(4), eye, SIZE).rows.tolist() == [1, 3]
+    assert project(places, np.eye(4), Lens(eye, SIZE)).rows.tolist() == [1, 3]
 
 
 def test_points_that_are_not_finite_are_left_out_and_empty_clouds_are_fine():
     points = np.array([[10, 0, 0.3], [np.nan, 0, 0], [np.inf, 0, 0.3], [10, -np.inf, 0.3]], dtype=np.float32)
     before = points.copy()
     with np.errstate(all="raise"):
-        assert project(points, LIDAR_TO_CAMERA, INTRINSICS, SIZE).rows.tolist() == [0]
+        assert project(points, LIDAR_TO_CAMERA, LENS).rows.tolist() == [0]
     np.testing.assert_array_equal(points, before)
-    empty = project(points[:0], LIDAR_TO_CAMERA, INTRINSICS, SIZE)
+    empty = project(points[:0], LIDAR_TO_CAMERA, LENS)
     assert len(empty) == 0
     assert empty.pixels.shape == (0, 2)
 
@@ -77,7 +79,7 @@ def test_equals_the_devkit_on_real_frames(pandaset, pandaset_root):
     for place in (0, 40, 70):  # 40 and 70: the vehicle moves
         frame = pandaset.frame(place)
         for camera in frame.cameras:
-            ours = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+            ours = project(frame.points, frame.lidar_to_camera(camera), camera.lens)
             # the devkit also drops the outermost pixel
             ours = ours.select((ours.pixels > 1).all(axis=1))
             theirs, depth, _ = tables.explorer.map_pointcloud_to_image(
@@ -99,12 +101,12 @@ def test_mistake_12_both_ego_poses():
     point = (invert(at_scan @ lidar_to_ego) @ pole_in_world)[:3]
     frame = Frame("f", "s", 0, True, Cloud.from_table(point[None]), lidar_to_ego, at_scan, (camera,))
 
-    got = project(frame.points, frame.lidar_to_camera(camera), INTRINSICS, SIZE)
+    got = project(frame.points, frame.lidar_to_camera(camera), LENS)
     expected = INTRINSICS @ (invert(at_exposure @ camera_to_ego) @ pole_in_world)[:3]
     np.testing.assert_allclose(got.pixels[0], expected[:2] / expected[2], atol=1e-3)
 
     one_pose = invert(camera_to_ego) @ lidar_to_ego
-    mistaken = project(frame.points, one_pose, INTRINSICS, SIZE)
+    mistaken = project(frame.points, one_pose, LENS)
     assert np.abs(mistaken.pixels[0] - got.pixels[0]).max() > 1.5
 
 

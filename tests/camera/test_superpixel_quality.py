@@ -15,10 +15,12 @@ from superflow.camera.superpixels import IGNORE, quality_report, read_superpixel
 from superflow.camera.superpixels.quality import adjusted_rand
 from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Camera, Frame
+from superflow.datasets.records import Lens
 from superflow.progress import silent
 
 SIZE = (40, 60)
 INTRINSICS = np.array([[40.0, 0, 29.5], [0, 40.0, 19.5], [0, 0, 1]])
+LENS = Lens(INTRINSICS, SIZE)
 
 
 def make_frames(cameras: int = 2) -> list[Frame]:
@@ -71,7 +73,7 @@ def pair_table(frames: list[Frame], folder, *, hide: bool) -> list[dict]:
     for frame in frames:
         for camera in frame.cameras:
             ids = read_superpixels(folder, camera.token, SIZE)
-            view = (frame.lidar_to_camera(camera), INTRINSICS, SIZE)
+            view = (frame.lidar_to_camera(camera), LENS)
             seen = project(frame.points, *view)
             visible = ~scan_surface(frame.points).hides(seen, *view) if hide else np.ones(len(seen), bool)
             for row, (u, v) in zip(seen.rows[visible], nearest_pixels(seen.pixels[visible], SIZE)):
@@ -151,7 +153,7 @@ def test_equal_maps_agree_and_shuffled_ones_do_not(tmp_path):
 
 
 def pixels_of(frame: Frame, camera: Camera) -> tuple[np.ndarray, np.ndarray]:
-    seen = project(frame.points, frame.lidar_to_camera(camera), INTRINSICS, SIZE)
+    seen = project(frame.points, frame.lidar_to_camera(camera), LENS)
     return seen.rows, nearest_pixels(seen.pixels, SIZE)
 
 

@@ -213,7 +213,7 @@ def test_overlays_put_points_where_they_project(small_log, tmp_path, labelled):
     picture = cv2.imread(str(paths[1]))[..., ::-1]
     assert picture.shape[0] > 36
     assert picture.shape[1] == 64
-    seen = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+    seen = project(frame.points, frame.lidar_to_camera(camera), camera.lens)
     assert len(seen.rows) > 3
     changed = np.abs(picture[:36].astype(int) - camera.image).max(axis=2) > 8
     columns, rows = np.rint(seen.pixels).astype(int).T

@@ -424,7 +424,7 @@ def test_the_tables_say_what_is_there(street, tmp_path):
         shares = []
         for frame in keys:
             (camera,) = [camera for camera in frame.cameras if camera.channel == row["camera"]]
-            seen = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+            seen = project(frame.points, frame.lidar_to_camera(camera), camera.lens)
             shares.append(len(seen) / len(frame.points))
         assert row["images"] == len(keys) == 8
         assert row["points_share"] == pytest.approx(np.mean(shares), abs=0.01)

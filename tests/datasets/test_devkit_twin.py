@@ -137,7 +137,7 @@ def test_projection_into_the_camera_is_the_devkits(pandaset_index: LogIndex, pan
     frame = pandaset_index.frame(row, images=False)
     for camera in frame.cameras[::2]:
         theirs, depth, _ = nusc.explorer.map_pointcloud_to_image(frame.token, camera.token, min_dist=1.0)
-        ours = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        ours = project(frame.points, frame.lidar_to_camera(camera), camera.lens)
         # the devkit's limits are 1 px narrower at the upper left
         inside = (ours.pixels > 1).all(axis=1)
         assert inside.sum() == theirs.shape[1] > 1000

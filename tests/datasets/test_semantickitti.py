@@ -72,7 +72,7 @@ def test_every_scan_is_what_plain_numpy_reads(kitti, kitti_root, shared_data):
         np.testing.assert_array_equal(camera.image, image)
         homogeneous = np.column_stack([points[:, :3], np.ones(len(points))])
         uvw = homogeneous @ (matrix["P2"] @ np.vstack([matrix["Tr"], [0, 0, 0, 1]])).T
-        seen = project(frame.points, frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        seen = project(frame.points, frame.lidar_to_camera(camera), camera.lens)
         uv = uvw[seen.rows, :2] / uvw[seen.rows, 2:]
         np.testing.assert_allclose(seen.pixels, uv, atol=0.01)
         inside = (uvw[:, 2] > 1.0) & (uvw[:, 0] > 0) & (uvw[:, 1] > 0)

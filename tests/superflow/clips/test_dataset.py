@@ -368,7 +368,7 @@ def test_hidden_points_of_a_dense_cloud_are_those_that_the_whole_scan_hides(inde
     thinned = scan_surface(dense.points)
     hidden = differently = 0
     for place, camera in enumerate(dense.cameras(channels)):
-        view = (dense.frame.lidar_to_camera(camera), camera.intrinsics, camera.size)
+        view = (dense.frame.lidar_to_camera(camera), camera.lens)
         seen = project(dense.points, *view)
         gone = whole.hides(seen, *view) if occlusion else np.zeros(len(seen), bool)
         mine = dense.pairs.camera == place
