@@ -9,6 +9,7 @@ from the scan, so one rule serves every sensor, camera and size of image.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..compiled import compiled
 from ..datasets.records import PINHOLE, Lens
-from ..geometry import transform_points
+from ..geometry import invert, transform_points
 from .beams import scan_columns
 from .lens import bend
 from .projection import MIN_DEPTH_M, Projection
@@ -86,7 +87,9 @@ class ScanSurface:
         return points, ends, np.where(beside[:, 2:] == 0, 0.0, beside - points)
 
 
-def scan_surface(points: NDArray) -> ScanSurface:
+def scan_surface(
+    points: NDArray, by_lidar: Sequence[tuple[NDArray[np.int64], ArrayLike]] = ()
+) -> ScanSurface:
     """What a scan saw as a surface.
 
     A piece runs towards the next return of its column where that is at about the same range; where it is not, or
@@ -95,7 +98,28 @@ def scan_surface(points: NDArray) -> ScanSurface:
 
     Args:
         points: (N, 3+) x, y, z [m, lidar frame], the whole scan: what is left out hides nothing.
+        by_lidar: of a scan that several LiDARs made, the rows of each, and (4, 4) from its frame to that of the points;
+            without, the rays of all points began at the origin. See ``Frame.by_lidar``.
     """
+    if not by_lidar:
+        return _surface(points)
+    parts = []
+    for rows, lidar_to_cloud in by_lidar:
+        to_cloud = np.asarray(lidar_to_cloud, dtype=np.float64)
+        own = _surface(transform_points(invert(to_cloud), points[rows, :3].astype(np.float64)))
+        ends = transform_points(to_cloud, own.ends.reshape(-1, 3)).reshape(-1, 2, 3)
+        sides = own.sides @ to_cloud[:3, :3].T
+        parts.append(ScanSurface(transform_points(to_cloud, own.points), ends, sides, own.column_gap))
+    return ScanSurface(
+        np.concatenate([part.points for part in parts]),
+        np.concatenate([part.ends for part in parts]),
+        np.concatenate([part.sides for part in parts]),
+        min(part.column_gap for part in parts),  # cells of the finest: pieces are drawn whole in any
+    )
+
+
+def _surface(points: NDArray) -> ScanSurface:
+    """The surface of a scan whose rays began at the origin, z being the axis that the LiDAR turns about."""
     scan = scan_columns(points)
     ends = np.empty((len(scan.points), 2, 3), dtype=np.float32)
     _find_ends(scan.points, scan.elevation, scan.range_m, scan.column, scan.beam_gap, ends)

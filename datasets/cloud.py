@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..geometry import Transform, transform_points
 from .formats import FilePoints
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 FIRST = ("x", "y", "z", "intensity")  # columns of every table of points
 TIME = "time_s"  # the further column of seconds from the time of the scan to that of the point
+LIDAR = "lidar"  # the further column of the number of the LiDAR that saw a point, where there are several
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -60,17 +62,24 @@ class Cloud:
             table[:, place] = values
         return table
 
+    @property
+    def rows_of_file(self) -> int:
+        """Number of rows of the file."""
+        return len(self) if self.file_row is None else self.file_rows
+
+    def moved(self, a_to_b: Transform) -> Cloud:
+        """The points in another frame."""
+        return replace(self, xyz=transform_points(a_to_b, self.xyz))
+
     def at(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Cloud:
         """The points of these rows, or where a mask is true; they keep their rows of the file."""
-        file_row, file_rows = self.file_row, self.file_rows
-        if file_row is None:
-            file_row, file_rows = np.arange(len(self)), len(self)
+        file_row = np.arange(len(self)) if self.file_row is None else self.file_row
         return Cloud(
             self.xyz[rows],
             None if self.intensity is None else self.intensity[rows],
             {name: values[rows] for name, values in self.extra.items()},
             file_row[rows],
-            file_rows,
+            self.rows_of_file,
         )
 
 
@@ -111,6 +120,23 @@ def _seconds(time: Mapping[str, Any], values: NDArray[Any], time_us: int | None)
     if values.dtype.kind in "iu":  # whole numbers of nanoseconds are more than float64 can tell apart
         values, clock = values.astype(np.int64), round(clock)
     return ((values - clock) * float(time["unit_s"])).astype(np.float32)
+
+
+def join_clouds(clouds: Sequence[Cloud]) -> Cloud:
+    """Clouds of the same columns and frame in one; rows of the files are counted on from one to the next."""
+    first = np.cumsum([0, *(cloud.rows_of_file for cloud in clouds)])
+    intensities = [cloud.intensity for cloud in clouds if cloud.intensity is not None]
+    file_row = None
+    if any(cloud.file_row is not None for cloud in clouds):
+        rows = [np.arange(len(cloud)) if cloud.file_row is None else cloud.file_row for cloud in clouds]
+        file_row = np.concatenate([part + start for part, start in zip(rows, first)])
+    return Cloud(
+        np.concatenate([cloud.xyz for cloud in clouds]),
+        np.concatenate(intensities) if len(intensities) == len(clouds) else None,
+        {name: np.concatenate([cloud.extra[name] for cloud in clouds]) for name in clouds[0].extra},
+        file_row,
+        0 if file_row is None else int(first[-1]),
+    )
 
 
 def file_values(

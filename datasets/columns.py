@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..geometry import Transform
-from .records import CAMERA_MODELS, Boxes, CameraRow, ScanRow
+from .records import CAMERA_MODELS, Boxes, CameraRow, LidarRow, Place, ScanRow
 from .store import Columns, text_column
 
 NO_TIME = np.iinfo(np.int64).min  # in columns of times; a pose that is not known is NaN
@@ -24,6 +24,7 @@ class Names:
     """Code of every scene, channel and box category; channels and categories by the alphabet in the end."""
 
     def __init__(self, scenes: Sequence[str], channels: Sequence[str], categories: Sequence[str]) -> None:
+        self.lidars: dict[str, int] = {}
         self.scenes = {name: code for code, name in enumerate(scenes)}
         self.channels = {name: code for code, name in enumerate(channels)}
         self.categories = {name: code for code, name in enumerate(categories)}
@@ -60,6 +61,7 @@ class Rows:
         self.lidar_to_ego, self.ego_to_world = bytearray(), bytearray()
         self.cameras = _CameraRows()
         self.boxes: list[tuple[int, Boxes]] = []
+        self.lidars: list[tuple[int, LidarRow]] = []
 
     def add(self, scan: ScanRow, names: Names) -> None:
         number = len(self.scene)
@@ -71,7 +73,7 @@ class Rows:
         places = (scan.points, scan.labels, scan.instances)
         values = [scan.token, scan.sample, scan.split]
         for place in places:
-            values += ["", ""] if place is None else [place.path, place.key]
+            values += _texts(place)
         for name, value in zip(_FRAME_TEXT, values):
             self.text[name].append(value)
         self.lidar_to_ego += _flat(scan.lidar_to_ego)
@@ -80,9 +82,15 @@ class Rows:
             self.cameras.add(number, camera, names)
         if scan.boxes is not None:
             self.boxes.append((number, scan.boxes))
+        if scan.lidars and all(lidar.points not in (None, scan.points) for lidar in scan.lidars):
+            raise InputError(
+                f"the scan {scan.token} of {scan.scene} lists LiDARs that all have files of their own; let its points "
+                "be those of one of them"
+            )
+        self.lidars += [(number, lidar) for lidar in scan.lidars]
 
-    def columns(self, names: Names) -> tuple[Columns, Columns, Columns]:
-        """Frames by scene and order, cameras by frame and channel, boxes by frame."""
+    def columns(self, names: Names) -> dict[str, Columns]:
+        """Frames by scene and order, cameras by frame and channel, boxes and LiDARs by frame."""
         scene, place = np.array(self.scene, np.int32), np.array(self.order, np.int64)
         order = np.lexsort((place, scene))
         row_of = np.empty(len(order), np.int64)
@@ -97,7 +105,12 @@ class Rows:
             "lidar_to_ego": np.frombuffer(self.lidar_to_ego).reshape(-1, 12)[order],
             "ego_to_world": np.frombuffer(self.ego_to_world).reshape(-1, 12)[order],
         }
-        return frames, self.cameras.columns(row_of, names), _box_columns(self.boxes, row_of, names)
+        return {
+            "frames": frames,
+            "cameras": self.cameras.columns(row_of, names),
+            "boxes": _box_columns(self.boxes, row_of, names),
+            "lidars": _lidar_columns(self.lidars, row_of, names),
+        }
 
 
 _FRAME_TEXT = (
@@ -183,6 +196,39 @@ def _box_columns(listed: list[tuple[int, Boxes]], row_of: NDArray[np.int64], nam
         "velocity": joined("velocities", (3,), np.float64),
         "points": joined("points", (), np.int32),
     }
+
+
+_LIDAR_TEXT = ("path", "key", "label_path", "label_key")
+
+
+def _lidar_columns(listed: list[tuple[int, LidarRow]], row_of: NDArray[np.int64], names: Names) -> Columns:
+    listed = sorted(((int(row_of[number]), lidar) for number, lidar in listed), key=lambda pair: pair[0])
+    places = [(_texts(lidar.points) + _texts(lidar.labels)) for _, lidar in listed]
+    return {
+        "frame": np.array([row for row, _ in listed], np.int64),
+        "name": np.array([_code(names.lidars, lidar.name) for _, lidar in listed], np.int16),
+        **{name: text_column([place[i] for place in places]) for i, name in enumerate(_LIDAR_TEXT)},
+        "lidar_to_ego": np.frombuffer(b"".join(_flat(lidar.lidar_to_ego) for _, lidar in listed)).reshape(
+            -1, 12
+        ),
+    }
+
+
+def lidar_rows(table: Columns, row: int, names: Sequence[str]) -> tuple[LidarRow, ...]:
+    """The LiDARs that the scan ``row`` is merged from; none where it is of a single one."""
+    start, stop = np.searchsorted(table["frame"], [row, row + 1]).tolist()
+    found = []
+    for i in range(start, stop):
+        path, key, label_path, label_key = (table[name][i].decode() for name in _LIDAR_TEXT)
+        points, labels = (
+            Place(*pair) if pair[0] else None for pair in ((path, key), (label_path, label_key))
+        )
+        found.append(LidarRow(names[table["name"][i]], matrix_of(table["lidar_to_ego"][i]), points, labels))
+    return tuple(found)
+
+
+def _texts(place: Place | None) -> list[str]:
+    return ["", ""] if place is None else [place.path, place.key]
 
 
 def _flat(transform: Transform | None) -> bytes:

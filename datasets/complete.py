@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ logger = logging.getLogger(__name__)
 KEY_FRAMES_ONLY = "--key-frames-only"
 
 
-def whole_scenes(root: Path, frames: Columns, cameras: Columns, scenes: int) -> NDArray[np.bool_]:
+def whole_scenes(root: Path, tables: Mapping[str, Columns], scenes: int) -> NDArray[np.bool_]:
     """(S,) True for scenes of which every file is there; tells the user of missing ones."""
     folders: dict[bytes, set[bytes]] = {}
 
@@ -29,12 +30,15 @@ def whole_scenes(root: Path, frames: Columns, cameras: Columns, scenes: int) -> 
             folders[folder] = _names_in(os.path.join(os.fsencode(root), folder))
         return name not in folders[folder]
 
+    frames, cameras, lidars = (tables[name] for name in ("frames", "cameras", "lidars"))
     whole = np.ones(scenes, dtype=bool)
     missing, of_key_frames = 0, 0
     for paths, frame in (
         (frames["path"], np.arange(len(frames["scene"]))),
         (frames["label_path"], np.arange(len(frames["scene"]))),
         (cameras["path"], cameras["frame"]),
+        (lidars["path"], lidars["frame"]),
+        (lidars["label_path"], lidars["frame"]),
     ):
         absent = frame[[bool(path) and is_missing(path) for path in paths.tolist()]]
         missing += len(absent)
@@ -73,17 +77,20 @@ def _names_in(folder: bytes) -> set[bytes]:
             return set()
 
 
-def keep_scenes(keep: NDArray[np.bool_], frames: Columns, cameras: Columns, boxes: Columns) -> None:
+def keep_scenes(keep: NDArray[np.bool_], tables: Mapping[str, Columns]) -> None:
     """Leave only the scenes where ``keep`` (S,) is true in the columns, and renumber scenes and frames."""
-    keep_frames(keep[frames["scene"]], frames, cameras, boxes)
+    frames = tables["frames"]
+    keep_frames(keep[frames["scene"]], tables)
     frames["scene"] = (np.cumsum(keep) - 1)[frames["scene"]].astype(np.int32)
 
 
-def keep_frames(rows: NDArray[np.bool_], frames: Columns, cameras: Columns, boxes: Columns) -> None:
+def keep_frames(rows: NDArray[np.bool_], tables: Mapping[str, Columns]) -> None:
     """Leave only the scans where ``rows`` (R,) is true in the columns, and renumber them."""
     new_row = np.cumsum(rows) - 1
-    frames.update({key: column[rows] for key, column in frames.items()})
-    for table in (cameras, boxes):
+    for name, table in tables.items():
+        if name == "frames":
+            table.update({key: column[rows] for key, column in table.items()})
+            continue
         kept = rows[table["frame"]]
         table.update({key: column[kept] for key, column in table.items()})
         table["frame"] = new_row[table["frame"]]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..geometry import Transform, invert
-from .cloud import Cloud
+from .cloud import LIDAR, Cloud
 from .records import PINHOLE, Boxes, Lens
 
 IGNORE_LABEL = 255  # train id of points that are neither trained on nor evaluated
@@ -40,6 +40,14 @@ class Camera:
         return Lens(self.intrinsics, self.size, self.model, self.distortion)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Lidar:
+    """One of several LiDARs whose points are one cloud."""
+
+    name: str
+    to_cloud: Transform  # (4, 4) from x forward, y left, z up of the LiDAR to the frame of the cloud
+
+
 @dataclass(frozen=True, slots=True)
 class Frame:
     """One LiDAR scan with its cameras, poses and labels, at one instant.
@@ -59,11 +67,29 @@ class Frame:
     boxes: Boxes | None = None
     dataset: str = ""  # name of the card
     variant: str = "clean"  # or how a copy was corrupted
+    lidars: tuple[
+        Lidar, ...
+    ] = ()  # by the numbers in the cloud's column ``lidar``; none where one LiDAR is the origin
 
     @property
     def points(self) -> NDArray[np.float32]:
         """(N, 4+) float32 x, y, z [m, lidar], intensity [0, 1] or NaN, then further columns; see `Cloud.table`."""
         return self.cloud.table
+
+    @property
+    def by_lidar(self) -> list[tuple[NDArray[np.int64], Transform]]:
+        """Rows of the points of each LiDAR, and (4, 4) from its frame to that of the cloud; none for a single one."""
+        if not self.lidars or not len(self.cloud):
+            return []
+        of = self.cloud.extra[LIDAR]
+        return [(np.flatnonzero(of == number), lidar.to_cloud) for number, lidar in enumerate(self.lidars)]
+
+    @property
+    def origins(self) -> NDArray[np.float64] | None:
+        """(N, 3) where the ray of each point began; None where that is the origin."""
+        if not self.lidars or not len(self.cloud):
+            return None
+        return np.array([lidar.to_cloud[:3, 3] for lidar in self.lidars])[self.cloud.extra[LIDAR]]
 
     @property
     def lidar_to_world(self) -> Transform:

@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from ..errors import InputError, MissingFileError
 from .card import DatasetCard
 from .cloud import to_cloud
-from .columns import NO_TIME, boxes_of, matrix_of, pose_of, time_of
+from .columns import NO_TIME, boxes_of, lidar_rows, matrix_of, pose_of, time_of
 from .complete import KEY_FRAMES_ONLY
 from .formats import FilePoints, look_up, read_labels, read_points
 from .frame import Camera, Clip, Frame
+from .lidars import lidars_of, merge_lidars
 from .read import read_image
 from .records import CAMERA_MODELS, Boxes, Place
 from .selection import select_rows
@@ -58,6 +59,8 @@ class LogIndex(Timeline):
         self._frames = read_columns(self.folder, "frames", self.hash)
         super().__init__(f"{self.folder} ({self.card.name})", self._frames)
         self._cameras = read_columns(self.folder, "cameras", self.hash)
+        self._lidars = read_columns(self.folder, "lidars", self.hash)
+        self._lidar_names: tuple[str, ...] = tuple(header["lidars"])
         self._boxes: Columns | None = None  # read when first asked for: most jobs never do
         self._camera_start = np.searchsorted(self._cameras["frame"], np.arange(len(self) + 1))
         self.camera_count: NDArray[np.int64] = np.diff(self._camera_start)
@@ -151,18 +154,30 @@ class LogIndex(Timeline):
         file = self.file_points(row) if points else FilePoints(_no_columns(self.card.columns), None, 0)
         if points and not len(file.columns["x"]):
             _warn_of_empty_scan(self.point_path(row))
+        cloud = to_cloud(self.card, file, time_us, raw_intensity=raw_intensity)
+        train_ids = self._labels(row, file.rows) if labels and points else None
+        lidar_to_ego = matrix_of(self._frames["lidar_to_ego"][row])
+        rows = lidar_rows(self._lidars, row, self._lidar_names)
+        lidars = lidars_of(rows, lidar_to_ego)
+        if lidars and points:
+            place = Place(self._frames["path"][row].decode(), self._frames["key"][row].decode())
+            told: dict[str, Any] = {"time_us": time_us, "raw_intensity": raw_intensity, "with_labels": labels}
+            cloud, train_ids = merge_lidars(
+                self.root, self.card, place, cloud, train_ids, rows, lidars, **told
+            )
         return Frame(
             token=self._frames["token"][row].decode(),
             scene=self.scene(row),
             time_us=time_us,
             is_key=bool(self.is_key[row]),
-            cloud=to_cloud(self.card, file, time_us, raw_intensity=raw_intensity),
-            lidar_to_ego=matrix_of(self._frames["lidar_to_ego"][row]),
+            cloud=cloud,
+            lidar_to_ego=lidar_to_ego,
             ego_to_world=pose_of(self._frames["ego_to_world"][row]),
             dataset=self.card.name,
             variant=self.variant,
+            lidars=lidars,
             cameras=tuple(self._camera(i, images) for i in self._camera_rows(row, cameras)),
-            labels=self._labels(row, file) if labels and points else None,
+            labels=train_ids if train_ids is None or cloud.file_row is None else train_ids[cloud.file_row],
             boxes=self.boxes(row) if boxes else None,
         )
 
@@ -172,8 +187,7 @@ class LogIndex(Timeline):
         Raises:
             InputError: the file cannot be read.
         """
-        raw = self.file_labels(self._check(row), None)
-        return None if raw is None else look_up(self.card.label_map, raw)
+        return self._labels(self._check(row), None)
 
     def clip(
         self,
@@ -249,6 +263,10 @@ class LogIndex(Timeline):
         """The file that gives the log's ``times``, ``poses`` or ``calibration``, for messages; else its root."""
         return self.root / self.sources[what] if what in self.sources else self.root
 
+    def is_merged(self, row: int) -> bool:
+        """Whether several LiDARs made the scan."""
+        return bool(lidar_rows(self._lidars, row, self._lidar_names))
+
     def point_path(self, row: int) -> Path:
         """File of the scan's points."""
         return self.root / self._frames["path"][row].decode()
@@ -305,11 +323,9 @@ class LogIndex(Timeline):
             return None
         return read_labels(self.root / place.path, points, key=place.key, **self.card.instances)
 
-    def _labels(self, row: int, file: FilePoints) -> NDArray[np.uint8] | None:
-        raw = self.file_labels(row, file.rows)
-        if raw is None:
-            return None
-        return look_up(self.card.label_map, raw if file.row is None else raw[file.row])
+    def _labels(self, row: int, points: int | None) -> NDArray[np.uint8] | None:
+        raw = self.file_labels(row, points)
+        return None if raw is None else look_up(self.card.label_map, raw)
 
     def _camera_rows(self, row: int, channels: Sequence[str] | None) -> list[int]:
         """Rows of the camera table for one scan, in the asked order."""

@@ -40,9 +40,20 @@ def merge_sweeps(
             continue
         points = transform_points(sweep_to_center(center, sweep), sweep.points)
         if drop_moving:
-            points = points[~seen_through(points, center.points)]
+            points = points[~_seen_through(points, center)]
         parts.append(_with_age(points, age_s))
     return np.concatenate(parts)
+
+
+def _seen_through(points: NDArray[np.float32], center: Frame) -> NDArray[np.bool_]:
+    """(N,) bool: the rays of one of the centre's LiDARs pass where the point is."""
+    if not center.lidars:
+        return seen_through(points, center.points)
+    gone = np.zeros(len(points), np.bool_)
+    for rows, lidar_to_cloud in center.by_lidar:
+        origin = lidar_to_cloud[:3, 3]
+        gone |= seen_through(points[:, :3] - origin, center.cloud.xyz[rows] - origin)
+    return gone
 
 
 def sweep_to_center(center: Frame, sweep: Frame) -> NDArray[np.float64]:

@@ -54,6 +54,18 @@ class CameraRow:
 
 
 @dataclass(frozen=True, slots=True)
+class LidarRow:
+    """One of several LiDARs whose points are one scan."""
+
+    name: str
+    lidar_to_ego: Transform  # (4, 4) from x forward, y left, z up of the LiDAR; where its rays begin
+    points: Place | None = (
+        None  # None: in the file of the scan; with several there, its column ``lidar`` tells whose
+    )
+    labels: Place | None = None  # of its own file
+
+
+@dataclass(frozen=True, slots=True)
 class Boxes:
     """Annotated objects of one scan, in the world frame."""
 
@@ -102,6 +114,8 @@ class ScanRow:
         time_us: of the scan [microseconds]. ego_to_world: (4, 4) at that time.
         boxes: None without annotation; with none inside it is empty.
         is_key: key frame, or sweep between key frames.
+        lidars: where the scan is merged from several; the first of them is 0 in the column ``lidar``. Points of the
+            scan's own file lie in the frame of ``lidar_to_ego``, those of other files in that of their LiDAR.
         split: of the scan, where splits are not those of whole scenes; a card can name lists of scans, too.
         sample: the log's own name of a key frame, where that is another one than the scan's.
     """
@@ -119,4 +133,5 @@ class ScanRow:
     is_key: bool = True
     split: str = ""
     cameras: tuple[CameraRow, ...] = ()
+    lidars: tuple[LidarRow, ...] = ()
     sample: str = ""

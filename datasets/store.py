@@ -17,7 +17,7 @@ from ..files.access import read_json, reading
 from ..files.writes import write_atomically
 
 SCHEMA = 3  # raise it when a column or key changes its meaning; older indices are then prepared again
-TABLES = ("frames", "cameras", "boxes")
+TABLES = ("frames", "cameras", "boxes", "lidars")
 _FLAG = {b"superflow": b"bool"}  # of columns of bytes that are true or false
 _PLACE = ("schema", "hash", "root", "root_from_index")  # keys of index.json that are not of the content
 

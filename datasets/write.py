@@ -78,16 +78,17 @@ def write_rows(
         rows.add(scan, names)
     if not len(rows.scene):
         raise InputError(f"{root}: holds no scan of {listed.dataset}; check the log's root")
-    frames, cameras, boxes = rows.columns(names)
+    tables = rows.columns(names)
+    frames, cameras = tables["frames"], tables["cameras"]
     frames["splits"], row_splits = join_splits(root, listed.card.split_files, frames, listed.warnings)
     del frames["split"]
     scenes = list(names.scenes)
     _check(root, listed, frames, cameras, names)
     if key_frames_only:
-        keep_frames(frames["is_key"], frames, cameras, boxes)
-    whole = whole_scenes(root, frames, cameras, len(scenes))
+        keep_frames(frames["is_key"], tables)
+    whole = whole_scenes(root, tables, len(scenes))
     if complete_scenes:
-        keep_scenes(whole, frames, cameras, boxes)
+        keep_scenes(whole, tables)
         scenes = [scene for scene, kept in zip(scenes, whole) if kept]
         if not scenes:
             raise InputError(
@@ -107,19 +108,20 @@ def write_rows(
         "row_splits": row_splits,
         "channels": list(names.channels),
         "box_categories": list(names.categories),
+        "lidars": list(names.lidars),
         "warnings": listed.warnings,
         "counts": {
             "key_frames": int(frames["is_key"].sum()),
             "sweeps": int((~frames["is_key"]).sum()),
             "images": len(cameras["frame"]),
-            "boxes": len(boxes["frame"]),
+            "boxes": len(tables["boxes"]["frame"]),
         },
     }
     place = {
         "root": str(root.absolute()),
         "root_from_index": os.path.relpath(root.absolute(), out.absolute()),
     }
-    write_tables(out, header, place, {"frames": frames, "cameras": cameras, "boxes": boxes})
+    write_tables(out, header, place, tables)
 
 
 def _check(root: Path, listed: ListedLog, frames: Columns, cameras: Columns, names: Names) -> None:

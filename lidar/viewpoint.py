@@ -30,14 +30,21 @@ def check_viewpoint(radius_m: float, count: object) -> None:
 
 
 def thin_as_from_elsewhere(
-    points: Tensor, radius_m: float, count: int, generator: torch.Generator
+    points: Tensor,
+    radius_m: float,
+    count: int,
+    generator: torch.Generator,
+    *,
+    origins: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """``thin_as_from`` a spot that is drawn: (M,) int64 rows, and the spot (2,) x, y [m]."""
     spot = draw_spot(radius_m, generator)
-    return thin_as_from(points, spot, count, generator), spot
+    return thin_as_from(points, spot, count, generator, origins=origins), spot
 
 
-def thin_as_from(points: Tensor, spot: Tensor, count: int, generator: torch.Generator) -> Tensor:
+def thin_as_from(
+    points: Tensor, spot: Tensor, count: int, generator: torch.Generator, *, origins: Tensor | None = None
+) -> Tensor:
     """Rows of about ``count`` points, as dense as a scanner at ``spot`` would have them.
 
     A spinning scanner's beams spread in both angles, so points on a surface thin out with the square of their
@@ -47,14 +54,17 @@ def thin_as_from(points: Tensor, spot: Tensor, count: int, generator: torch.Gene
     Args:
         points: (N, 3+) x, y, z [m] in the LiDAR frame. spot: (2,) x, y [m] in it.
         count: expected number; c follows from it. With N points or fewer all stay.
+        origins: (N, 2+) x, y [m] where the ray of each point began, in a cloud of several LiDARs, which then all move
+            by ``spot``; None for the origin.
 
     Returns:
         (M,) int64 ascending. Shift ``points[rows]`` by -``spot`` for coordinates from there.
     """
     if count >= len(points):
         return torch.arange(len(points))
-    here = points[:, :2].double().norm(dim=1).clamp(min=NEAREST_M)
-    there = (points[:, :2].double() - spot).norm(dim=1).clamp(min=NEAREST_M)
+    ray = points[:, :2].double() if origins is None else points[:, :2].double() - origins[:, :2].double()
+    here = ray.norm(dim=1).clamp(min=NEAREST_M)
+    there = (ray - spot).norm(dim=1).clamp(min=NEAREST_M)
     stays = inclusion_probabilities((here / there).square(), count)
     drawn = torch.rand(len(points), generator=generator, dtype=torch.float64) < stays
     return drawn.nonzero()[:, 0]

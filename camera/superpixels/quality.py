@@ -70,7 +70,7 @@ def quality_report(frames: Iterable[Frame], folder: str | Path, *, hide: bool = 
     counts = _Counts(shared)
     for frame in frames:
         labels = np.full(len(frame.points), IGNORE_LABEL, np.uint8) if frame.labels is None else frame.labels
-        surface = scan_surface(frame.points) if hide else None
+        surface = scan_surface(frame.points, frame.by_lidar) if hide else None
         views = []
         for camera in frame.cameras:
             ids = read_superpixels(folder, camera.token, camera.size).astype(np.int64)

@@ -58,6 +58,8 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
             spread = (low, high) if index.card.has_intensity else (0.0, 0.0)
             cloud, some = measure_cloud(row, points, to_lidar, spread)
             problems += scan_problems(path, cloud)
+    if read is not None:
+        problems += _others_of_scan(index, row)
     raw_labels = _read_raw_labels(index, row, None if read is None else read.rows, problems)
     frame = index.frame(row, points=False, images=False, labels=False)
     images = list(_read_images(index, frame, row, problems))
@@ -96,6 +98,15 @@ def _read_cloud(index: LogIndex, row: int, problems: list[Problem]) -> FilePoint
             Problem("empty cloud", str(path), f"{path}: the scan holds no point; export it again")
         )
     return points
+
+
+def _others_of_scan(index: LogIndex, row: int) -> Iterator[Problem]:
+    """What is wrong with the files of further LiDARs, or with whose the points are."""
+    if index.is_merged(row):
+        try:
+            index.frame(row, cameras=(), labels=False)
+        except InputError as error:
+            yield _said(error, "points", str(index.point_path(row)))
 
 
 def _read_raw_labels(

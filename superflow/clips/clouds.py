@@ -126,7 +126,7 @@ class ClipClouds:
         frame = self.index.frame(row, images=False, labels=False, raw_intensity=self.raw_intensity)
         # with the whole cloud: a point left out still hides what is behind it
         points = frame.points
-        surface = scan_surface(points) if self.occlusion else None
+        surface = scan_surface(points, frame.by_lidar) if self.occlusion else None
         pairs = pair(frame, points, frame.cameras, surface=surface)
         kept = self._in_limits(points)
         scan = _Scan(
@@ -149,7 +149,7 @@ class ClipClouds:
         frame = scan.frame
         spot = np.zeros(2, dtype=np.float32)
         if self.viewpoint_m:
-            chosen, spot = self._seen_from_elsewhere(frame.points, generator)
+            chosen, spot = self._seen_from_elsewhere(frame, generator)
         else:
             chosen = _subset(len(frame.cloud), self.max_points, generator)
         pairs = scan.pairs.of(chosen, _places(frame, channels))
@@ -157,12 +157,14 @@ class ClipClouds:
         return ClipCloud(frame.cloud.at(chosen).table, pairs, frame, offset, dense=False, age=age, spot=spot)
 
     def _seen_from_elsewhere(
-        self, points: NDArray[np.float32], generator: np.random.Generator
+        self, frame: Frame, generator: np.random.Generator
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Rows of the points that stay, and the spot (x, y) from which the scan is seen."""
         draw = torch.Generator().manual_seed(int(generator.integers(2**62)))
-        count = draw_count(len(points), self.max_points, generator.random)
-        rows, spot = thin_as_from_elsewhere(torch.from_numpy(points), self.viewpoint_m, count, draw)
+        count = draw_count(len(frame.cloud), self.max_points, generator.random)
+        points, origins = torch.from_numpy(frame.points), frame.origins
+        began = None if origins is None else torch.from_numpy(origins)
+        rows, spot = thin_as_from_elsewhere(points, self.viewpoint_m, count, draw, origins=began)
         return rows.numpy(), spot.numpy()
 
     def _dense(

@@ -142,7 +142,7 @@ class SegmentDataset(Dataset):
             labels = np.fromfile(path, dtype=np.uint8)
         foreign = (labels >= len(self.class_names)) & (labels != IGNORE_LABEL)
         cloud = frame.cloud
-        rows = len(cloud) if cloud.file_row is None else cloud.file_rows
+        rows = cloud.rows_of_file
         if len(labels) != rows:
             wrong = f"{len(labels)} labels for a scan of {rows} points"
         elif foreign.any():
@@ -184,7 +184,8 @@ class SegmentDataset(Dataset):
         points = torch.from_numpy(frame.points)
         labels = torch.from_numpy(labelled.astype(np.int64))
         if self.train:
-            points, labels = self._vary(points, labels, torch.Generator().manual_seed(int(seed)))
+            origins = None if frame.origins is None else torch.from_numpy(frame.origins)
+            points, labels = self._vary(points, labels, origins, torch.Generator().manual_seed(int(seed)))
         return Batch(
             points=points,
             cloud=torch.zeros(len(points), dtype=torch.int64),
@@ -211,17 +212,20 @@ class SegmentDataset(Dataset):
                 "`superflow test --pseudo-labels`, or choose their frames too"
             )
 
-    def _vary(self, points: Tensor, labels: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _vary(
+        self, points: Tensor, labels: Tensor, origins: Tensor | None, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         if self.limits is not None:
             inside = self.limits.mask(points)
             points, labels = points[inside], labels[inside]
+            origins = None if origins is None else origins[inside]
         count = draw_count(
             len(points),
             self.max_points,
             lambda: float(torch.rand((), generator=generator, dtype=torch.float64)),
         )
         if self.viewpoint_m:
-            kept, spot = thin_as_from_elsewhere(points, self.viewpoint_m, count, generator)
+            kept, spot = thin_as_from_elsewhere(points, self.viewpoint_m, count, generator, origins=origins)
             points, labels = points[kept], labels[kept]
             points[:, :2] -= spot
         elif count < len(points):

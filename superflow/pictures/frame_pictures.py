@@ -212,7 +212,7 @@ def _on_images(
 ) -> Image:
     """Visible points on each camera, in one sheet."""
     cameras, views = _in_order(frame.cameras), []
-    surface = scan_surface(frame.points)
+    surface = scan_surface(frame.points, frame.by_lidar)
     for camera in cameras:
         view = (frame.lidar_to_camera(camera), camera.lens)
         seen = project(frame.points, *view)

@@ -248,3 +248,31 @@ def test_slanted_road_is_not_hidden_by_itself(pandaset):
     road = frame.labels[seen.rows] == 24  # flat.driveable_surface
     assert visible[road].mean() > 0.97
     assert 0.9 < visible.mean() < 0.99
+
+
+def test_each_lidars_rays_hide_from_where_they_began():
+    """Two LiDARs, one of them tilted, see the board and the wall from their own places."""
+    place, tilt = np.array([0.5, 3.0, 0.4]), math.radians(15)
+    to_cloud = np.eye(4)
+    to_cloud[:3, :3] = [[1, 0, 0], [0, math.cos(tilt), -math.sin(tilt)], [0, math.sin(tilt), math.cos(tilt)]]
+    to_cloud[:3, 3] = place
+    first = cast(directions(), boards=[BOARD, WALL])
+    boards = [np.array(board) - place[[0, 1, 1, 2, 2]] for board in (BOARD, WALL)]
+    second = cast(directions() @ to_cloud[:3, :3].T, boards=boards, ground_m=2.2) + place
+    scan = np.concatenate([first, second])
+    by_lidar = [(np.arange(len(first)), np.eye(4)), (np.arange(len(first), len(scan)), to_cloud)]
+    seen = project(scan, LIDAR_TO_CAMERA, LENS)
+    points = scan[seen.rows]
+    gone = scan_surface(scan, by_lidar).hides(seen, LIDAR_TO_CAMERA, LENS)
+    u, v, depth = (points @ LIDAR_TO_CAMERA[:3, :3].T + LIDAR_TO_CAMERA[:3, 3]).T
+    side, top = 0.1 - u * 7.4 / depth, -0.4 - v * 7.4 / depth
+    behind = (points[:, 0] > 19.9) & (np.abs(side) < 1.95) & (top < 0.15)
+    clear = (np.abs(points[:, 0] - 8) < 0.1) | (depth < 7) | (np.abs(side) > 2.1) | (top > 0.35)
+    assert behind.sum() > 120
+    assert gone[behind].all()
+    assert gone[clear].mean() < 0.005
+    as_one = scan_surface(scan).hides(seen, LIDAR_TO_CAMERA, LENS)
+    assert as_one[clear].mean() > 2 * gone[clear].mean() or not as_one[behind].all()
+    alone = scan_surface(first).hides(seen, LIDAR_TO_CAMERA, LENS)
+    only_first = scan_surface(scan, by_lidar[:1]).hides(seen, LIDAR_TO_CAMERA, LENS)
+    np.testing.assert_array_equal(alone, only_first)
