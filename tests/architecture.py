@@ -24,7 +24,7 @@ FLOORS = (
     ("errors", "compiled", "progress"),
     ("geometry", "files"),
     ("datasets", "lidar", "street", "protocol"),
-    ("camera", "hub"),
+    ("camera", "hub", "losses"),
     ("clips",),
     ("method", "downstream", "pictures"),
     ("engine",),

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..camera.occlusion import ScanSurface, scan_surface
-from ..datasets.frame import Camera, Clip, Frame
+from ..datasets.frame import IGNORE_LABEL, Camera, Clip, Frame
 from ..datasets.index import LogIndex
 from ..datasets.merge import merge_sweeps
 from ..lidar.limits import Count, Limits, draw_count
@@ -31,6 +31,7 @@ class ClipCloud:
     dense: bool
     age: NDArray[np.float32]  # (N,) seconds before the frame
     spot: NDArray[np.float32]  # (2,) x, y that become the origin
+    labels: NDArray[np.uint8]  # (N,) train ids, 255 where there is none or none was read
 
     def cameras(self, channels: Sequence[str]) -> list[Camera]:
         """The frame's cameras of these names, in their order."""
@@ -43,6 +44,7 @@ class _Scan(NamedTuple):
     frame: Frame
     pairs: FramePairs  # with all its cameras
     surface: ScanSurface | None  # None where nothing is hidden
+    labels: NDArray[np.uint8]  # (N,) as in `ClipCloud`
 
 
 class ClipClouds:
@@ -60,6 +62,7 @@ class ClipClouds:
             which it is drawn anew for each (`lidar.limits.draw_count`).
         viewpoint_m: each time's scan is thinned, and gets an origin, as if its scanner had stood at a random spot up to
             so many metres away, see `lidar.viewpoint`; needs ``max_points``. 0 leaves it where it was.
+        labels: read the classes of the points where the log has them; sweeps of a dense cloud have none.
         raw_intensity: see `LogIndex.frame`.
         keep_frames: prepared frames kept in memory; for small logs, about 5 MB each.
 
@@ -80,6 +83,7 @@ class ClipClouds:
         max_points: Count = None,
         sweep_points: Count = None,
         viewpoint_m: float = 0.0,
+        labels: bool = False,
         raw_intensity: bool = False,
         keep_frames: int = 0,
     ) -> None:
@@ -93,6 +97,7 @@ class ClipClouds:
         self.limits = limits
         self.max_points, self.sweep_points = max_points, sweep_points
         self.viewpoint_m = viewpoint_m
+        self.labels = labels
         self.raw_intensity = raw_intensity
         self.keep_frames = max(
             keep_frames, 1
@@ -123,14 +128,18 @@ class ClipClouds:
         if row in self._kept:
             self._kept.move_to_end(row)
             return self._kept[row]
-        frame = self.index.frame(row, images=False, labels=False, raw_intensity=self.raw_intensity)
+        frame = self.index.frame(row, images=False, labels=self.labels, raw_intensity=self.raw_intensity)
         # with the whole cloud: a point left out still hides what is behind it
         points = frame.points
         surface = scan_surface(points, frame.by_lidar) if self.occlusion else None
         pairs = pair(frame, points, frame.cameras, surface=surface)
         kept = self._in_limits(points)
+        labels = _no_labels(len(points)) if frame.labels is None else frame.labels
         scan = _Scan(
-            replace(frame, cloud=frame.cloud.at(kept)), pairs.of(kept, range(len(frame.cameras))), surface
+            replace(frame, cloud=frame.cloud.at(kept), labels=None),
+            pairs.of(kept, range(len(frame.cameras))),
+            surface,
+            labels[kept],
         )
         self._kept[row] = scan
         if len(self._kept) > self.keep_frames:
@@ -154,7 +163,8 @@ class ClipClouds:
             chosen = _subset(len(frame.cloud), self.max_points, generator)
         pairs = scan.pairs.of(chosen, _places(frame, channels))
         age = np.zeros(len(chosen), dtype=np.float32)
-        return ClipCloud(frame.cloud.at(chosen).table, pairs, frame, offset, dense=False, age=age, spot=spot)
+        points, labels = frame.cloud.at(chosen).table, scan.labels[chosen]
+        return ClipCloud(points, pairs, frame, offset, dense=False, age=age, spot=spot, labels=labels)
 
     def _seen_from_elsewhere(
         self, frame: Frame, generator: np.random.Generator
@@ -191,7 +201,12 @@ class ClipClouds:
         points = np.concatenate([frame.cloud.at(kept).table, around[:, :-1]])
         age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])
         spot = np.zeros(2, dtype=np.float32)
-        return ClipCloud(points, pairs, frame, 0, dense=True, age=age, spot=spot)
+        labels = np.concatenate([scan.labels[kept], _no_labels(len(around))])
+        return ClipCloud(points, pairs, frame, 0, dense=True, age=age, spot=spot, labels=labels)
+
+
+def _no_labels(count: int) -> NDArray[np.uint8]:
+    return np.full(count, IGNORE_LABEL, dtype=np.uint8)
 
 
 def _subset(count: int, limit: Count, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -82,6 +82,11 @@ class PretrainDataset:
         self.clouds = ClipClouds(
             self.index, limits=self.limits, raw_intensity=raw_intensity, **(clouds or {})
         )
+        if self.clouds.labels and not self._labelled_frames():
+            raise InputError(
+                f"{self.index.root}: none of the {len(self.rows)} chosen frames has labels; set "
+                "train_dataloader.dataset.clouds.labels=False and leave out the objective that learns from them"
+            )
         self.cameras_per_clip = cameras_per_clip
         self.region, self.cell_m = region, cell_m
         if region == "world_cell":
@@ -115,13 +120,24 @@ class PretrainDataset:
         return len(self.rows)
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the train ids of the labels that are read; none where ``clouds.labels`` is False."""
+        return tuple(self.index.card.classes) if self.clouds.labels else ()
+
+    @property
     def features(self) -> FeatureCache | None:
         """The cached teacher features that are read; None where images are."""
         return self.views.features
 
     def record(self) -> dict[str, Any]:
         """What the run's record says of its data."""
-        return data_record(self.index, self.rows, limits=self.limits, raw_intensity=self.raw_intensity)
+        record = data_record(self.index, self.rows, limits=self.limits, raw_intensity=self.raw_intensity)
+        if self.clouds.labels:
+            record["labels"] = {"frames": self._labelled_frames()}
+        return record
+
+    def _labelled_frames(self) -> int:
+        return sum(self.index.has_labels(int(row)) for row in self.rows)
 
     def __getitem__(self, key: tuple[int, int] | int) -> Batch:
         item, seed = key if isinstance(key, tuple) else (key, 0)
@@ -246,6 +262,9 @@ class PretrainDataset:
             pair_image=joined["image"],
             pair_pixel=joined["pixel"],
             pair_region=joined["region"],
+            labels=torch.from_numpy(np.concatenate([cloud.labels for cloud in clouds])).long()
+            if self.clouds.labels
+            else None,
             view_size=self.views.size,
             id_scope=self.id_scope,
             tokens=tuple(cloud.frame.token for cloud in clouds),

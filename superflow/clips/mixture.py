@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from ..camera.cache import FeatureCache
+from ..datasets.frame import IGNORE_LABEL
 from ..datasets.read import read_bytes
 from ..errors import InputError
 from .batch import Batch
@@ -24,14 +25,16 @@ class MixtureDataset:
     """Each item is a clip of one of several logs, drawn by their weights.
 
     ``dataset[(item, seed)]`` draws the log, its clip and all that is random in it from ``seed`` alone. Points have the
-    columns x, y, z, intensity; tokens are dataset/variant/token; regions of two logs are never the same.
+    columns x, y, z, intensity; tokens are dataset/variant/token; regions of two logs are never the same. Where the
+    labels of one log are read, points of logs without have the class "none".
 
     Args:
         parts: for each log the options of `dataset.PretrainDataset`, and ``weight``: how often it is drawn in relation
             to the others; 1 where it is left out.
 
     Raises:
-        InputError: no log, a weight that is not above 0, or views and regions that cannot share a batch.
+        InputError: no log, a weight that is not above 0, labels of unlike classes, or views and regions that cannot
+            share a batch.
     """
 
     def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
@@ -51,16 +54,24 @@ class MixtureDataset:
                 "the parts differ in views.size, in the kind of their regions, or in whether they have features; give "
                 "all of them the same"
             )
-
-    def __len__(self) -> int:
-        """Clips of all logs together."""
-        return sum(map(len, self.parts))
-
         if len({_basis(part.features) for part in self.parts}) > 1:
             raise InputError(
                 "the features of the parts were made by different teachers or reduced to different directions; make "
                 "all with `superflow prepare features --components 0`, or train with model.teacher on the images"
             )
+        if len({part.class_names for part in self.parts if part.clouds.labels}) > 1:
+            raise InputError(
+                "the parts whose labels are read have unlike classes; prepare their logs with cards of the same classes"
+            )
+
+    def __len__(self) -> int:
+        """Clips of all logs together."""
+        return sum(map(len, self.parts))
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the train ids of the labels that are read; none where no part reads any."""
+        return next((part.class_names for part in self.parts if part.clouds.labels), ())
 
     @property
     def features(self) -> FeatureCache | None:
@@ -78,9 +89,13 @@ class MixtureDataset:
         clip = part[(int(generator.integers(len(part))), seed)]
         index = part.index
         name = f"{index.card.name}/{index.variant}"
+        labels = clip.labels
+        if labels is None and self.class_names:
+            labels = torch.full((len(clip.points),), IGNORE_LABEL)
         return replace(
             clip,
             points=clip.points[:, :_SHARED_COLUMNS],
+            labels=labels,
             image_space=clip.image_space
             if clip.image_space is None
             else _of_log(clip.image_space, index.hash),

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .losses import inverse_root_weights
+from ..losses import inverse_root_weights
 
 CLASS_WEIGHTS = ("none", "inverse_root")
 

@@ -14,7 +14,7 @@ from ..datasets.frame import IGNORE_LABEL
 from ..hub.encoder_file import fill_encoder
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
-from .losses import cross_entropy, lovasz_softmax
+from ..losses import cross_entropy, lovasz_softmax
 
 # output of `Segmentor.loss` -> what it means when it stays 0, and what to do
 NEEDS = {

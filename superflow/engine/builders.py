@@ -96,7 +96,8 @@ def make_pretrainer(
 ) -> Any:
     """A `Pretrainer` from the arguments of its encoder and its teacher.
 
-    ``features``: the runner puts those of its data here, see `teacher_features.features_of_data`.
+    ``features``, ``num_classes``: the runner puts those of its data here, see `teacher_features.features_of_data` and
+    `classes.classes_of_pretraining`.
     """
     encoder = find(ENCODER)(**as_plain(student))
     frozen = None if teacher is None else find(TEACHER)(**as_plain(teacher))

@@ -35,7 +35,7 @@ from ..hub.checkpoint import (
 )
 from ..method.distributed import rank, world_size
 from .changes import Change
-from .classes import number_of_classes
+from .classes import classes_of_pretraining, number_of_classes
 from .config import config_text
 from .continuation import find_changes
 from .hooks import DEFAULT_HOOKS, FirstBatchesHook
@@ -182,6 +182,7 @@ class EngineRunner(Runner):
                     model["num_classes"] = number_of_classes(model.get("num_classes"), self._built_datasets())
                     model |= self._known_of_pretraining(model)
                 if model.get("type") == "Pretrainer":
+                    model["num_classes"] = classes_of_pretraining(model, self._built_datasets())
                     model["features"] = features_of_data(model, self._built_datasets())
                 plain = MODELS.build(model)
         return plain if isinstance(plain, EngineModel) else EngineModel(plain)

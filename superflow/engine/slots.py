@@ -112,8 +112,8 @@ class ObjectiveSlot:
         if name not in OBJECTIVES:
             raise InputError(f"{where}.type: there is no {name!r}{suggest(str(name), OBJECTIVES)}")
         known = _arguments(OBJECTIVES[name]) or {}
-        sizes = ("channels", "teacher_channels")  # the pretrainer says them
-        return {**_leaves({key: known[key] for key in known if key not in sizes}), "type": TEXT}
+        own = {key: known[key] for key in known if key != "sizes"}  # the pretrainer says them
+        return {**_leaves(own), "type": TEXT}
 
     def required(self, node: Mapping[str, Any], where: str) -> list[str]:
         """Nothing but the type."""

@@ -102,12 +102,15 @@ def top_1(logits: Tensor, own: Tensor, positives: Tensor | None) -> Tensor:
     return torch.stack([torch.ones_like(own).sum(), (logits > -torch.inf).sum(), right.sum()])
 
 
-def mean_of_rows(total: Tensor, rows: int, *, gather: bool = True) -> Tensor:
-    """``total`` over the rows of all ranks, scaled so that the mean of the ranks' gradients is the joint one."""
-    count = total.new_tensor(float(rows))
-    if not gather:
-        return total / count.clamp(min=1)
-    return total * world_size() / world_sum(count).clamp(min=1)
+def mean_of_rows(total: Tensor, rows: int | Tensor, *, gather: bool = True) -> Tensor:
+    """``total`` over the rows of all ranks, scaled so that the mean of the ranks' gradients is the joint one.
+
+    ``rows``: their number, or () the sum of their weights; where that is 0, the mean is 0.
+    """
+    count = torch.as_tensor(rows, dtype=total.dtype, device=total.device)
+    count = count if not gather else world_sum(count)
+    ranks = world_size() if gather else 1
+    return total * ranks / torch.where(count > 0, count, 1.0)
 
 
 def drawn(rows: Tensor, limit: int | None) -> Tensor:

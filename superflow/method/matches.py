@@ -63,6 +63,18 @@ class TargetPairs:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelledPoints:
+    """Points of a known class, and what the student makes of their voxels.
+
+    voxels: (V, D) the student's features; voxel: (L,) int64 that of each point; label: (L,) int64 its train id.
+    """
+
+    voxels: Tensor
+    voxel: Tensor
+    label: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddedPairs:
     """Points and pixels, pair by pair, on their way into the shared embedding.
 

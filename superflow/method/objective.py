@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
@@ -19,19 +20,29 @@ SAME_ID = ("negative", "ignored", "positive")
 Side = tuple[Tensor, Tensor]  # features (regions, C), and which regions have any
 
 
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Channels of the student's features, of the teacher's, of the shared embedding; and classes of the labels."""
+
+    student: int
+    teacher: int
+    shared: int
+    classes: int = 0
+
+
 class Objective(nn.Module):
     """A scalar of the matched features of a batch; ``forward`` takes what ``reads`` names, types of `matches`.
 
     Args:
         weight: of its value in the loss.
-        channels, teacher_channels: of the shared embedding and of the teacher's features; `Pretrainer` says them.
+        sizes: of what it may build; `Pretrainer` says them.
     """
 
     reads: ClassVar[tuple[type, ...]]
 
-    def __init__(self, *, channels: int, teacher_channels: int, weight: float = 1.0) -> None:
+    def __init__(self, *, sizes: Sizes, weight: float = 1.0) -> None:
         super().__init__()
-        self.channels, self.teacher_channels = channels, teacher_channels
+        self.sizes = sizes
         self.weight = float(weight)
         self.counts: list[Tensor] = []  # of the contrasts of a step, see `contrast.top_1`
 
@@ -109,8 +120,8 @@ class RegionContrast(Contrast):
             raise InputError("queue holds the rows of all ranks, so it needs gather=True")
         self.symmetric, self.same_id, self.tolerance = symmetric, same_id, tolerance
         self.max_rows = max_rows
-        compared = 0 if tolerance is None else self.teacher_channels
-        self.queue = None if queue is None else NegativeQueue(queue, self.channels, compared)
+        compared = 0 if tolerance is None else self.sizes.teacher
+        self.queue = None if queue is None else NegativeQueue(queue, self.sizes.shared, compared)
 
     @property
     def compares_teacher(self) -> bool:

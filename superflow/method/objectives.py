@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .contrast import drawn, info_nce, mean_of_rows
+from .labels import Segmentation
 from .matches import EmbeddedPairs, Superpixels, Superpoints, TargetPairs
 from .objective import Contrast, Objective, RegionContrast
 
@@ -77,7 +78,7 @@ class DenseToSparse(RegionContrast):
                 raise InputError(
                     f"dense_to_sparse: {key} {value!r} is unknown; use one of {', '.join(known)}"
                 )
-        of_contrasts = options.keys() - {"weight", "channels", "teacher_channels"}
+        of_contrasts = options.keys() - {"weight", "sizes"}
         if kind != "info_nce" and of_contrasts:
             raise InputError(
                 f"dense_to_sparse: kind {kind!r} is no contrast and has no {min(of_contrasts)!r}; leave that out"
@@ -174,4 +175,5 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "dense_to_sparse": DenseToSparse,
     "point_regression": PointRegression,
     "point_contrast": PointContrast,
+    "segmentation": Segmentation,
 }

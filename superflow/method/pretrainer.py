@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from ..camera.cache import FeatureCache
 from ..clips.batch import Batch
+from ..datasets.frame import IGNORE_LABEL
 from .distributed import world_mean, world_size, world_sum
-from .matches import EmbeddedPairs, Superpixels, Superpoints, TargetPairs
-from .objective import Objective
+from .matches import EmbeddedPairs, LabelledPoints, Superpixels, Superpoints, TargetPairs
+from .objective import Objective, Sizes
 from .objectives import OBJECTIVES
 from .passes import PointFeatures, check_rules, encode_clouds
 from .pixels import PIXELS, ImageFeatures
@@ -32,6 +33,10 @@ NEEDS = {
     "loss": "no pair lies in a region that the objectives can compare; look at the regions with "
     "`superflow visualize --superpixels`, and at offsets and region of the config",
 }
+NEEDS_OF_LABELS = {
+    "labelled_points": "no point has a label of a class; look at the label files and the classes of the card with "
+    "`superflow prepare nuscenes --check`, and at the limits of the training set"
+}
 NORMALIZATIONS = ("before", "after", "both")
 
 
@@ -40,9 +45,11 @@ class Pretrainer(nn.Module):
 
     Args:
         student: the `LidarEncoder` to pretrain.
-        teacher: a frozen `camera.teacher.Teacher`, or None when the batches carry cached features.
+        teacher: a frozen `camera.teacher.Teacher`, or None when the batches carry cached features, or when nothing
+            learns from images.
         features: folder of those cached features (`camera.cache`); says how many channels they have and who made them.
         objectives: ``dict(type=..., weight=1.0, **options)`` each; types are the keys of `objectives.OBJECTIVES`.
+        num_classes: of the labels that ``segmentation`` learns from.
         channels: size of the shared embedding (published: 64). None: the teacher's features as they are, without a
             trained head on the image's side, so that training cannot choose what to make of them.
         region: ``dict(scope=..., ignore=..., weighting=..., range_power=..., min_points=...)``, see
@@ -57,8 +64,6 @@ class Pretrainer(nn.Module):
         ValueError: an unknown objective, or options that exclude each other.
     """
 
-    needs = NEEDS
-
     def __init__(
         self,
         student: LidarEncoder,
@@ -66,6 +71,7 @@ class Pretrainer(nn.Module):
         *,
         objectives: Sequence[Mapping[str, Any]],
         features: str | Path | None = None,
+        num_classes: int | None = None,
         channels: int | None = 64,
         region: Mapping[str, Any] | None = None,
         batch_norm: Mapping[str, str] | None = None,
@@ -95,11 +101,24 @@ class Pretrainer(nn.Module):
         self.region = region
         source, self._teacher_record = _teacher_of(teacher, features)
         width = source if channels is None else channels
-        built = build_objectives(objectives, channels=width, teacher_channels=source)
+        sizes = Sizes(student.out_channels, source, width, num_classes or 0)
+        built = build_objectives(objectives, sizes=sizes)
         self.reads = {kind for objective in built.values() for kind in objective.reads}
+        self.sees_images = self.reads != {LabelledPoints}
+        if self.sees_images and not source:
+            raise ValueError("give either a teacher or the folder of its cached features")
+        if not self.sees_images:
+            if teacher is not None:
+                raise ValueError(
+                    "no objective learns from images, so the teacher would teach nothing; leave it out"
+                )
+            self._teacher_record = dict
+        self.needs = NEEDS if self.sees_images else NEEDS_OF_LABELS
+        if LabelledPoints in self.reads:
+            self._described["classes"] = num_classes
         # heads have weights only for what the objectives read: every trainable parameter gets a gradient;
         # that of the images is drawn in any case, so that the others begin with the same weights without it
-        image_head = nn.Identity() if channels is None else nn.Linear(source, channels)
+        image_head = nn.Identity() if channels is None or not source else nn.Linear(source, channels)
         point = self.reads & {Superpoints, EmbeddedPairs}
         self.point_head = nn.Linear(student.out_channels, width) if point else nn.Identity()
         self.image_head = image_head if self.reads & {Superpixels, EmbeddedPairs} else nn.Identity()
@@ -109,27 +128,38 @@ class Pretrainer(nn.Module):
         self.parts = tuple(built)
 
     def loss(self, batch: Batch) -> dict[str, Any]:
-        """Weighted sum of the objectives under ``loss``, each one and its health, and numbers of pairs and regions.
+        """Weighted sum of the objectives under ``loss``, each one and its health, and how much they learned from.
 
         Every rank reports the joint batch, so that all log the same and stop at the same step; gradients are its own.
         """
         voxels = encode_clouds(self.student, batch, self.batch_norm)
-        maps = self.image_features(batch)
+        maps = self.image_features(batch) if self.sees_images else None
         # mixed precision is for the networks: sums over thousands of points and logits need float32
         with torch.autocast(batch.points.device.type, enabled=False):
             points = PointFeatures(voxels.features.float(), voxels.inverse)
-            found = self.match(batch, points, ImageFeatures(maps.float(), batch))
+            found = {} if maps is None else self.match(batch, points, ImageFeatures(maps.float(), batch))
+            if LabelledPoints in self.reads:
+                found[LabelledPoints] = labelled_points(batch, points)
             terms = {
                 name: objective(*(found[kind] for kind in objective.reads))
                 for name, objective in self.objectives.items()
             }
         weighted = (self.objectives[name].weight * value for name, value in terms.items())
         total = sum(weighted, start=batch.points.new_zeros(()))
-        regions = int(found[Superpoints].of(0)[1].sum()) if Superpoints in found else 0
-        report = self._of_all_ranks(total, terms, pairs=len(batch.pairs.point), regions=regions)
+        report = self._of_all_ranks(total, terms, **self._numbers(batch, found))
         for objective in self.objectives.values():
             objective.end_step()
         return report | {"_features": voxels.features.detach()}
+
+    def _numbers(self, batch: Batch, found: Mapping[type, Any]) -> dict[str, int]:
+        """How much of each kind the objectives learned from."""
+        numbers: dict[str, int] = {}
+        if self.sees_images:
+            regions = int(found[Superpoints].of(0)[1].sum()) if Superpoints in found else 0
+            numbers |= {"pairs": len(batch.pairs.point), "regions": regions}
+        if LabelledPoints in found:
+            numbers["labelled_points"] = len(found[LabelledPoints].label)
+        return numbers
 
     def image_features(self, batch: Batch) -> Tensor:
         """(I, T, h, w) frozen features: the batch's own when they were cached, else the teacher's, all in one pass."""
@@ -199,11 +229,21 @@ class Pretrainer(nn.Module):
 
     def record(self) -> dict[str, Any]:
         """Plain data that rebuilds the student, names the teacher and says what was trained; in every checkpoint."""
-        return {**self._described, "encoder": self.student.config(), "teacher": self._teacher_record()}
+        teacher = self._teacher_record() or None
+        return {**self._described, "encoder": self.student.config(), "teacher": teacher}
 
 
-def build_objectives(entries: Sequence[Mapping[str, Any]], **sizes: int) -> dict[str, Objective]:
-    """The objectives of a config by name, in its order; ``sizes`` as in `Objective`."""
+def labelled_points(batch: Batch, points: PointFeatures) -> LabelledPoints:
+    """The points of a batch that have a class; none where it has no labels."""
+    labels = batch.labels
+    if labels is None:
+        labels = torch.full_like(points.inverse, IGNORE_LABEL)
+    known = torch.nonzero(labels != IGNORE_LABEL)[:, 0]
+    return LabelledPoints(points.features, points.inverse[known], labels[known])
+
+
+def build_objectives(entries: Sequence[Mapping[str, Any]], *, sizes: Sizes) -> dict[str, Objective]:
+    """The objectives of a config by name, in its order."""
     built: dict[str, Objective] = {}
     for entry in entries:
         options = dict(entry)
@@ -214,18 +254,20 @@ def build_objectives(entries: Sequence[Mapping[str, Any]], **sizes: int) -> dict
             raise ValueError(
                 f"objective {name!r} is listed twice; one entry with the sum of the weights is the same"
             )
-        built[name] = OBJECTIVES[name](**options, **sizes)
+        built[name] = OBJECTIVES[name](**options, sizes=sizes)
     return built
 
 
 def _teacher_of(
     teacher: Teacher | None, features: str | Path | None
 ) -> tuple[int, Callable[[], dict[str, Any]]]:
-    """Channels of the features that are learned from, and the record of who made them."""
-    if teacher is not None and features is None:
-        return teacher.channels, lambda: teacher.record()
-    if teacher is not None or features is None:
+    """Channels of the features that are learned from, and the record of who made them; 0 and nothing without any."""
+    if teacher is not None and features is not None:
         raise ValueError("give either a teacher or the folder of its cached features")
+    if teacher is not None:
+        return teacher.channels, lambda: teacher.record()
+    if features is None:
+        return 0, dict
     cache = FeatureCache.open(features)
     made_by = dict(cache.record["key"])
     record = {**made_by.pop("teacher"), "cached": made_by}

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from small_batch import EVERY, EveryPointAVoxel, Fixed, make_clip
+from small_batch import CLASSES, EVERY, EveryPointAVoxel, Fixed, make_clip
 from torch import Tensor
 
 from superflow.clips.batch import Batch
@@ -45,6 +45,7 @@ TRIED: dict[str, dict[str, list[Any]]] = {
         "max_pairs": [512],  # all of them
         "even": [True],
     },
+    "segmentation": {"class_weights": ["none"], "lovasz": [2.0]},
 }
 REFUSED = {("gather", "queue")}  # a queue holds the rows of all ranks
 
@@ -98,7 +99,9 @@ def first_come(count: int) -> Tensor:
 def outcome(options: dict[str, Any], batch: Batch) -> dict[str, Any]:
     """Gradients and values of the second step; the first one fills queues. And the model's state after it."""
     torch.manual_seed(0)
-    model = Pretrainer(EveryPointAVoxel(), Fixed(), **({"channels": 6} | options))
+    labels_alone = [entry["type"] for entry in options["objectives"]] == ["segmentation"]
+    teacher = None if labels_alone else Fixed()
+    model = Pretrainer(EveryPointAVoxel(), teacher, **({"channels": 6, "num_classes": CLASSES} | options))
     model.loss(batch)
     out = model.loss(batch)
     out["loss"].backward()

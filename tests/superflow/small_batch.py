@@ -9,16 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from superflow.clips.batch import Batch
-from superflow.method.matches import Superpixels, Superpoints
-from superflow.method.objective import Objective
+from superflow.method.matches import LabelledPoints, Superpixels, Superpoints
+from superflow.method.objective import Objective, Sizes
 from superflow.method.objectives import OBJECTIVES
 from superflow.method.regions import RegionTable
 
 POINTS, PAIRS, VIEW, GRID = 12, 20, (8, 12), (4, 6)
-OFFSETS, CAMERAS, CHANNELS = (-1, 0, 1), 2, 5
+OFFSETS, CAMERAS, CHANNELS, CLASSES = (-1, 0, 1), 2, 5, 4
 
 EVERY = ["spatial", "temporal", "cross_temporal", "dense_to_sparse", "point_regression", "point_contrast"]
-_ALL = {"objectives": [{"type": name} for name in EVERY], "channels": 6}
+EVERY += ["segmentation"]
+_ALL: dict[str, Any] = {
+    "objectives": [{"type": name} for name in EVERY],
+    "channels": 6,
+    "num_classes": CLASSES,
+}
 # options of pretrainers that between them run all that a step can run
 PRETRAINERS: dict[str, dict] = {
     "published": _ALL,
@@ -34,6 +39,7 @@ PRETRAINERS: dict[str, dict] = {
             {"type": "point_regression", "kind": "l2", "even": True},
             {"type": "dense_to_sparse", "kind": "l2", "stop": "dense"},
             {"type": "point_contrast", "even": True},
+            {"type": "segmentation", "class_weights": "none", "lovasz": 2.0},
         ]
     },
     "memory": _ALL
@@ -105,9 +111,10 @@ def with_table(found: dict[type, Any], **changes: Any) -> dict[type, Any]:
 
 def make_objective(name: str, found: dict[type, Any], **options: Any) -> Objective:
     """An objective for features of these sizes."""
-    q = found.get(Superpoints)
-    channels, teacher_channels = (0, 0) if q is None else (q.features.shape[-1], q.teacher.shape[-1])
-    return OBJECTIVES[name](channels=channels, teacher_channels=teacher_channels, **options)
+    q, points = found.get(Superpoints), found.get(LabelledPoints)
+    shared, teacher = (0, 0) if q is None else (q.features.shape[-1], q.teacher.shape[-1])
+    student = 0 if points is None else points.voxels.shape[-1]
+    return OBJECTIVES[name](sizes=Sizes(student, teacher, shared, CLASSES), **options)
 
 
 def value(name: str, found: dict[type, Any], **options: Any) -> Tensor:
@@ -118,6 +125,15 @@ def value(name: str, found: dict[type, Any], **options: Any) -> Tensor:
 def of(objective: Objective, found: dict[type, Any]) -> Tensor:
     """What an objective says of those of the matched features that it reads."""
     return objective(*(found[kind] for kind in objective.reads))
+
+
+def _labels(seed: int, points: int) -> Tensor:
+    """Classes of points, in unlike shares; a third has none."""
+    generator = torch.Generator().manual_seed(seed + 1000)
+    labels = torch.randint(CLASSES, (points,), generator=generator) * torch.randint(
+        2, (points,), generator=generator
+    )
+    return labels.masked_fill(torch.rand(points, generator=generator) < 0.33, 255)
 
 
 def make_clip(seed: int, *, offsets: tuple[int, ...] = OFFSETS, dense: bool = True, ids: int = 6) -> Batch:
@@ -151,6 +167,7 @@ def make_clip(seed: int, *, offsets: tuple[int, ...] = OFFSETS, dense: bool = Tr
         pair_image=pair_image,
         pair_pixel=pair_pixel.float(),
         pair_region=maps[pair_image, pair_pixel[:, 1], pair_pixel[:, 0]].to(torch.int64),
+        labels=_labels(seed, len(clouds) * POINTS),
         view_size=VIEW,
         tokens=tuple(f"{seed}-{offset}" for offset, _ in clouds),
     )

@@ -94,8 +94,9 @@ class FirstBatchesHook(Hook):
         if self._silent:
             runner.logger.warning(
                 f"of the objectives, {', '.join(self._silent or ())} was 0 in each of the first {self._seen} batches "
-                "and so teaches nothing: no two of the clouds or images that it compares show the same region; look "
-                "at the offsets, at the time between the log's key frames and at its sweeps, or leave it out"
+                "and so teaches nothing: no two of the clouds or images that it compares show the same region, or no "
+                "point has a label; look at the offsets, at the time between the log's key frames and at its sweeps, "
+                "at its labels, or leave it out"
             )
 
 

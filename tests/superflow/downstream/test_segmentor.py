@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from superflow.clips.batch import collate
-from superflow.downstream.losses import cross_entropy, lovasz_softmax
 from superflow.downstream.segment_data import SegmentDataset
 from superflow.downstream.segmentor import Segmentor, label_noise, voxel_labels
 from superflow.errors import InputError
 from superflow.hub.backbone import BackboneCard, load, save_backbone
 from superflow.hub.encoder_file import load_encoder
+from superflow.losses import cross_entropy, lovasz_softmax
 
 
 def state_hash(module) -> str:

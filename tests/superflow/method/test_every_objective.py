@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from small_batch import table_of, value
+from small_batch import CLASSES, table_of, value
 
-from superflow.method.matches import EmbeddedPairs, Superpixels, Superpoints, TargetPairs
+from superflow.method.matches import EmbeddedPairs, LabelledPoints, Superpixels, Superpoints, TargetPairs
 from superflow.method.objective import RegionContrast
 from superflow.method.objectives import OBJECTIVES
 
@@ -37,6 +37,7 @@ def matches(seed: int = 0) -> dict[type, Any]:
         Superpixels: Superpixels(table, random(3, REGIONS), pixels),
         TargetPairs: TargetPairs(random(PAIRS), voxel, pixel),
         EmbeddedPairs: EmbeddedPairs(random(PAIRS), voxel, pixel, torch.nn.Identity()),
+        LabelledPoints: LabelledPoints(random(PAIRS), voxel, voxel % CLASSES),
     }
 
 
@@ -78,13 +79,20 @@ def test_nothing_to_compare_is_zero_with_a_graph(name, options):
         if hasattr(part, "counts"):
             found[kind] = replace(part, counts=torch.zeros_like(part.counts))
         else:
-            found[kind] = replace(part, voxel=part.voxel[:0], pixel=part.pixel[:0])
+            found[kind] = replace(
+                part,
+                **{
+                    name: getattr(part, name)[:0]
+                    for name in ("voxel", "pixel", "label")
+                    if hasattr(part, name)
+                },
+            )
     loss = value(name, found, **options)
     assert loss.item() == 0
     loss.backward()
 
 
-@objectives
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"segmentation"}))  # whose targets are no features
 def test_matching_features_cost_less_than_shuffled_ones(name):
     found = matches()
     features = torch.nn.functional.normalize(torch.randn(REGIONS, CHANNELS), dim=1)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from small_batch import Fixed
+from small_batch import CLASSES, Fixed
 
 from superflow.method.objectives import OBJECTIVES
 from superflow.method.pretrainer import Pretrainer
@@ -21,8 +21,9 @@ PAIR_FIELDS = ("pair_point", "pair_image", "pair_pixel", "pair_region")
 def test_a_step_without_pairs(student, clip, normalize, pixels, scope, points):
     batch = clip(0)
     batch = replace(batch, **{name: getattr(batch, name)[:0] for name in PAIR_FIELDS})
+    batch = replace(batch, labels=torch.full_like(batch.labels, 255))
     if points == "no points":
-        batch = replace(batch, points=batch.points[:0], cloud=batch.cloud[:0])
+        batch = replace(batch, points=batch.points[:0], cloud=batch.cloud[:0], labels=batch.labels[:0])
     torch.manual_seed(0)
     model = Pretrainer(
         student,
@@ -31,6 +32,7 @@ def test_a_step_without_pairs(student, clip, normalize, pixels, scope, points):
             {"type": name} for name in OBJECTIVES if scope != "image" or not name.endswith("temporal")
         ],
         channels=6,
+        num_classes=CLASSES,
         region={"scope": scope},
         pixels=pixels,
         normalize=normalize,

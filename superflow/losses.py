@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..datasets.frame import IGNORE_LABEL
+from .datasets.frame import IGNORE_LABEL
 
 
 def inverse_root_weights(counts: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from superflow.downstream.losses import cross_entropy, inverse_root_weights, lovasz_softmax
+from superflow.losses import cross_entropy, inverse_root_weights, lovasz_softmax
 
 
 def random_case(seed: int, rows: int = 23, classes: int = 5):
