@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,11 +75,17 @@ class Boxes:
     categories: tuple[str, ...]  # B names as in the dataset
     tracks: tuple[str, ...]  # B instance tokens, equal over time
     velocities: NDArray[np.float64]  # (B, 3) [m/s, world]; NaN where it is not known
-    status: tuple[str, ...]  # B words of the dataset, as vehicle.parked; "" where it has none
+    status: tuple[
+        str, ...
+    ]  # B: attributes as the dataset words them, as vehicle.parked, joined by spaces; "" for none
     points: NDArray[np.int32]  # (B,) LiDAR points inside; -1 where they were not counted
 
     def __len__(self) -> int:
         return len(self.centers)
+
+    def part(self, start: int, stop: int) -> Boxes:
+        """The boxes from ``start`` to before ``stop``."""
+        return Boxes(*(getattr(self, f.name)[start:stop] for f in fields(self)))
 
     @classmethod
     def placed(

@@ -24,7 +24,7 @@ _PLACE = ("schema", "hash", "root", "root_from_index")  # keys of index.json tha
 Columns = dict[str, NDArray[Any]]  # equally long; text as bytes (dtype S), matrices as (R, n) float64
 
 
-def prepare_command(folder: Path, dataset: str = "nuscenes") -> str:
+def prepare_command(folder: Path, dataset: str = "DATASET") -> str:
     """The command that makes the index in ``folder``, for messages."""
     return f"superflow prepare {dataset} --root ROOT --out {folder}"
 
@@ -87,6 +87,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     if "schema" not in header:
         raise InputError(f"{path}: is damaged, it has no 'schema'; {again}")
     if header["schema"] != SCHEMA:
+        again = f"make it again with `{prepare_command(folder, str(header.get('dataset', 'DATASET')))}`"
         raise InputError(
             f"{path}: the index has schema {header['schema']} but this version reads schema {SCHEMA}; {again}"
         )

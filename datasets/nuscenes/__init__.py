@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import logging
 import os
-from array import array
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...errors import InputError, MissingFileError
 from ...files.access import check_place, reading
@@ -21,16 +19,14 @@ from ...geometry import Transform, invert, make_transform
 from ...progress import Progress, silent
 from ..card import DatasetCard
 from ..index import LogIndex
-from ..records import Boxes, CameraRow, Place, ScanRow
+from ..records import CameraRow, Place, ScanRow
 from ..write import ListedLog, write_rows
+from .annotations import Annotations
 from .log import LIDAR, Log, read_log
 from .log_card import choose_card
-from .schema import read_schema_table, table_path
-from .typed_tables import dangling
+from .schema import table_path
 
 logger = logging.getLogger(__name__)
-
-_EMPTY = (np.zeros((0, 10)), np.zeros(0, np.int32), (), ())
 
 
 def write_index(
@@ -129,7 +125,7 @@ def _scans(log: Log, card: DatasetCard, progress: Progress) -> Iterator[ScanRow]
     order = np.lexsort((np.asarray(scans.time_us), scene)).tolist()
     _check_key_frames(log)
     cameras = _cameras_of_samples(log)
-    boxes = _boxes_of_samples(log, progress)
+    boxes = Annotations.read(log, progress)
     to_lidar = invert(card.file_to_lidar)
     to_ego = {t: m @ to_lidar for t, (channel, m, _) in log.calibration.items() if channel == LIDAR}
     poses = _poses(log)
@@ -143,7 +139,7 @@ def _scans(log: Log, card: DatasetCard, progress: Progress) -> Iterator[ScanRow]
             points=Place(scans.path[i]),
             lidar_to_ego=to_ego[scans.calibration[i]],
             labels=Place(label) if label else None,
-            boxes=_boxes(*boxes.get(sample, _EMPTY)) if is_key and boxes else None,
+            boxes=boxes.of(sample) if is_key and boxes else None,
             time_us=scans.time_us[i],
             ego_to_world=poses[log.poses[scans.pose[i]]],
             is_key=is_key,
@@ -198,62 +194,6 @@ def _camera(log: Log, i: int, poses: Sequence[Transform]) -> CameraRow:
         size=(scans.height[i], scans.width[i]),
         time_us=scans.time_us[i],
         ego_to_world=poses[log.poses[scans.pose[i]]],
-    )
-
-
-_BoxParts = tuple[NDArray[np.float64], NDArray[np.int32], Sequence[str], Sequence[str]]
-
-
-def _boxes_of_samples(log: Log, progress: Progress) -> dict[str, _BoxParts]:
-    """Sample token -> (B, 10) numbers, (B,) points, B categories, B tracks; empty for a log without annotation."""
-    folder = log.folder
-    names = {token: name for token, (name, _) in log.categories.items()}
-    tracks = {row["token"]: row for row in read_schema_table(folder, "instance")}
-    place_of: dict[str, int] = {}
-    sample_of, points, numbers = array("q"), array("i"), array("d")
-    category, track = list[str](), list[str]()
-    path = table_path(folder, "sample_annotation")
-    for row in read_schema_table(folder, "sample_annotation", progress):
-        if row["sample_token"] not in log.scene_of_sample:
-            raise dangling(path, row, "sample_token", "sample.json")
-        instance = tracks.get(row["instance_token"])
-        if instance is None:
-            raise dangling(path, row, "instance_token", "instance.json")
-        if instance["category_token"] not in names:
-            raise dangling(table_path(folder, "instance"), instance, "category_token", "category.json")
-        sample_of.append(place_of.setdefault(row["sample_token"], len(place_of)))
-        points.append(row["num_lidar_pts"])
-        category.append(names[instance["category_token"]])
-        track.append(row["instance_token"])
-        for name in ("translation", "size", "rotation"):
-            numbers.extend(row[name])
-    sample = np.asarray(sample_of, dtype=np.int64)
-    order = np.argsort(sample, kind="stable")
-    table = np.asarray(numbers, dtype=np.float64).reshape(-1, 10)[order]
-    counts = np.asarray(points, dtype=np.int32)[order]
-    bounds = np.searchsorted(sample[order], np.arange(len(place_of) + 1)).tolist()
-    chosen = order.tolist()
-    return {
-        token: (
-            table[start:stop],
-            counts[start:stop],
-            [category[i] for i in chosen[start:stop]],
-            [track[i] for i in chosen[start:stop]],
-        )
-        for (token, start, stop) in zip(place_of, bounds, bounds[1:])
-    }
-
-
-def _boxes(
-    numbers: NDArray[np.float64], points: NDArray[np.int32], categories: Sequence[str], tracks: Sequence[str]
-) -> Boxes:
-    return Boxes.placed(
-        centers=numbers[:, :3],
-        sizes=numbers[:, [4, 3, 5]],  # stored as width, length, height
-        rotations=numbers[:, 6:],
-        categories=tuple(categories),
-        tracks=tuple(tracks),
-        points=points,
     )
 
 

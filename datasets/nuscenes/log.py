@@ -56,6 +56,7 @@ class Log:
     folder: Path
     scenes: list[str]
     scene_of_sample: dict[str, int]
+    time_of_sample: dict[str, int]  # [microseconds]
     channels: list[str]
     calibration: dict[str, Calibration]  # of each calibrated_sensor token
     lidar: Scans
@@ -75,7 +76,7 @@ def read_log(root: Path, version: str, progress: Progress) -> Log:
         InputError: a table is missing or damaged, a field is wrong, a chain is broken, a reference leads nowhere.
     """
     folder = root / version
-    scenes, scene_of_sample = _read_scenes(folder, progress)
+    scenes, scene_of_sample, time_of_sample = _read_scenes(folder, progress)
     calibration, others = _read_calibration(folder)
     lidar, cameras = _read_sample_data(folder, calibration, others, scene_of_sample, progress)
     channels = sorted({channel for channel, _, _ in calibration.values() if channel != LIDAR})
@@ -102,6 +103,7 @@ def read_log(root: Path, version: str, progress: Progress) -> Log:
         folder=folder,
         scenes=scenes,
         scene_of_sample=scene_of_sample,
+        time_of_sample=time_of_sample,
         channels=channels,
         calibration=calibration,
         lidar=lidar,
@@ -117,8 +119,8 @@ def read_log(root: Path, version: str, progress: Progress) -> Log:
     )
 
 
-def _read_scenes(folder: Path, progress: Progress) -> tuple[list[str], dict[str, int]]:
-    """Names of the scenes, and of each sample token the position of its scene."""
+def _read_scenes(folder: Path, progress: Progress) -> tuple[list[str], dict[str, int], dict[str, int]]:
+    """Names of the scenes, and of each sample token the position of its scene and its time."""
     for name in REQUIRED:
         if not table_path(folder, name).is_file():
             raise MissingFileError(
@@ -133,7 +135,8 @@ def _read_scenes(folder: Path, progress: Progress) -> tuple[list[str], dict[str,
         )
     for scene in scenes:
         check_scene_name(scene["name"], table_path(folder, "scene"))
-    return [scene["name"] for scene in scenes], check_samples(folder, scenes, samples)
+    names, times_us = [scene["name"] for scene in scenes], {row["token"]: row["timestamp"] for row in samples}
+    return names, check_samples(folder, scenes, samples), times_us
 
 
 def _read_calibration(folder: Path) -> tuple[dict[str, Calibration], set[str]]:

@@ -19,6 +19,7 @@ from ..kinds import (
     PIXELS,
     POSITION,
     REFERENCE,
+    REFERENCES,
     ROTATION,
     SIZE,
     TEXT,
@@ -63,7 +64,9 @@ TABLES: dict[str, Fields] = {
         "size": SIZE,
         "rotation": ROTATION,
         "num_lidar_pts": COUNT,
+        "attribute_tokens": REFERENCES,
     },
+    "attribute": {"token": KEY, "name": TEXT},
     "log": {"token": OPTIONAL_KEY, "logfile": TEXT},
 }
 REQUIRED = ("scene", "sample", "sample_data", "ego_pose", "calibrated_sensor", "sensor")

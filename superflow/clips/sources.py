@@ -77,6 +77,6 @@ def _part(sources: Sequence[Source], age: ArrayLike | Tensor | None, row: int) -
 def _sentence(source: Source, distance: float) -> str:
     return (
         f"{source.file}: scan {source.token} has a point about {distance:.3g} m away, which no voxel can hold; remove "
-        "such points with their labels (superflow prepare nuscenes --check finds them), or leave them out with limits "
+        "such points with their labels (superflow prepare DATASET --check finds them), or leave them out with limits "
         "of the training set and of the model, such as dict(range_m=(0, 100), height_m=(-30, 30))"
     )

@@ -19,7 +19,7 @@ from ..losses import cross_entropy, lovasz_softmax
 # output of `Segmentor.loss` -> what it means when it stays 0, and what to do
 NEEDS = {
     "labelled_points": "no point has a label of a class; look at the label files and the classes of the card with "
-    "`superflow prepare nuscenes --check`, and at the limits of the training set and of the model"
+    "`superflow prepare DATASET --check`, and at the limits of the training set and of the model"
 }
 
 

@@ -99,6 +99,6 @@ class LossMetric:
         if dict(zip(names, totals)).get("pairs") == 0:
             raise InputError(
                 f"none of the {size} held-out frames has a LiDAR point on an image; look at them with "
-                "`superflow prepare nuscenes --check`, or choose others in val_dataloader.dataset.frames"
+                "`superflow prepare DATASET --check`, or choose others in val_dataloader.dataset.frames"
             )
         return {self.prefix + name: total / max(batches, 1) for name, total in zip(names, totals)}

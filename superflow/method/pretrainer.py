@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # output of `Pretrainer.loss` -> what it means when it stays 0, and what to do
 NEEDS = {
     "pairs": "no LiDAR point falls on an image; look at calibration, poses and units (metres, microseconds) with "
-    "`superflow prepare nuscenes --check` and its overlays, and at limits and crop of train_dataloader.dataset",
+    "`superflow prepare DATASET --check` and its overlays, and at limits and crop of train_dataloader.dataset",
     "loss": "no pair lies in a region that the objectives can compare; look at the regions with "
     "`superflow visualize --superpixels`, and at offsets and region of the config",
 }

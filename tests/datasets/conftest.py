@@ -56,7 +56,8 @@ class SmallLog:
             {"token": "map", "log_tokens": ["log"], "category": "", "filename": "maps/blank.png"}
         ]
         self.files["maps/blank.png"] = cv2.imencode(".png", np.zeros((4, 4), dtype=np.uint8))[1].tobytes()
-        self.tables |= {"attribute": [], "visibility": [{"token": "4", "level": "", "description": ""}]}
+        self.tables["attribute"] = [{"token": "moving", "name": "vehicle.moving", "description": ""}]
+        self.tables |= {"visibility": [{"token": "4", "level": "", "description": ""}]}
         self.tables["category"] = [
             {"token": f"category-{name}", "name": name, "description": "", "index": index}
             for name, index in CATEGORIES.items()
@@ -126,7 +127,7 @@ class SmallLog:
                     "size": [1.9, 4.6, 1.7],
                     "rotation": [1.0, 0.0, 0.0, 0.0],
                     "visibility_token": "4",
-                    "attribute_tokens": [],
+                    "attribute_tokens": ["moving"],
                     "num_lidar_pts": 9,
                     "num_radar_pts": 0,
                     "prev": f"{samples[i - 1]}-box" if i else "",

@@ -121,6 +121,16 @@ def test_boxes_are_the_devkits(pair):
         order = [
             boxes.tracks.index(nusc.get("sample_annotation", t)["instance_token"]) for t in sample["anns"]
         ]
+        # the devkit goes by links, and takes differences of float seconds since 1970
+        speeds = [nusc.box_velocity(token) for token in sample["anns"]]
+        np.testing.assert_allclose(boxes.velocities[order], speeds, rtol=1e-5, atol=1e-5)
+        known = [
+            " ".join(
+                nusc.get("attribute", a)["name"] for a in nusc.get("sample_annotation", t)["attribute_tokens"]
+            )
+            for t in sample["anns"]
+        ]
+        assert [boxes.status[i] for i in order] == known
         np.testing.assert_allclose(boxes.centers[order], [box.center for box in theirs])
         np.testing.assert_allclose(boxes.sizes[order][:, [1, 0, 2]], [box.wlh for box in theirs])
         np.testing.assert_allclose(

@@ -14,6 +14,7 @@ from pyarrow import feather
 
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
+from superflow.datasets.nuscenes.annotations import velocities
 from superflow.datasets.store import is_intact
 from superflow.errors import InputError
 from superflow.geometry import transform_points
@@ -268,6 +269,11 @@ def test_boxes_follow_tracks(small_index):
     assert [b.centers[0, 0] for b in boxes] == [920, 921, 922, 923]
     np.testing.assert_array_equal(boxes[0].sizes, [[4.6, 1.9, 1.7]])  # length, width, height
     assert boxes[0].categories == ("vehicle.car",)
+    assert (boxes[0].status, boxes[0].points.tolist()) == (("vehicle.moving",), [9])
+    seconds = small_index.time_us[keys] * 1e-6
+    ends = [(0, 1), (0, 2), (1, 3), (2, 3)]
+    want = [[(last - first) / (seconds[last] - seconds[first]), 0, 0] for first, last in ends]
+    np.testing.assert_allclose([b.velocities[0] for b in boxes], want)
     assert small_index.frame(int(keys[0]) + 1, boxes=True).boxes is None
     assert small_index.frame(int(keys[0])).boxes is None
 
@@ -343,7 +349,7 @@ def swap_table(folder):
         ),
         (
             lambda f: (f / "index.json").unlink(),
-            r"there is no index here; make one with `superflow prepare nuscenes",
+            r"there is no index here; make one with `superflow prepare DATASET",
         ),
         (
             lambda f: (f / "index.json").write_text("{"),
@@ -370,3 +376,21 @@ def test_an_index_replaced_under_a_running_job_is_noticed(small_log, tmp_path):
     write_index(small_log.write(), tmp_path / "index")
     with pytest.raises(InputError, match="prepared anew while it was in use"):
         pickle.loads(data)
+
+
+def test_velocities_are_differences_between_neighbours_in_time():
+    rng = np.random.default_rng(0)
+    tracks = tuple(rng.choice(list("abcdef"), 60).tolist())
+    times_us = rng.permutation(60) * 300_000
+    centers = rng.normal(size=(60, 3))
+    got = velocities(centers, times_us, tracks)
+    for i in range(60):
+        mine = sorted((times_us[j], j) for j in range(60) if tracks[j] == tracks[i])
+        place = [j for _, j in mine].index(i)
+        around = mine[max(place - 1, 0) : place + 2]
+        seconds = (around[-1][0] - around[0][0]) * 1e-6
+        if 0 < seconds <= 1.5 * (len(around) - 1):
+            np.testing.assert_allclose(got[i], (centers[around[-1][1]] - centers[around[0][1]]) / seconds)
+        else:
+            assert np.isnan(got[i]).all()
+    assert 5 < np.isnan(got[:, 0]).sum() < 55

@@ -203,6 +203,10 @@ WRONG = {
         lambda log: log.tables["instance"].pop(),
         r"sample_annotation.json: the row .* names instance_token 'scene-0001-car', which instance.json",
     ),
+    "box without attribute": (
+        lambda log: log.tables["attribute"].pop(),
+        r"sample_annotation.json: the row .* names attribute_tokens \['moving'\], which attribute.json",
+    ),
     "box without category": (
         lambda log: log.tables["category"].pop(0),
         r"instance.json: the row scene-0003-car names category_token 'category-vehicle.car'",

@@ -72,6 +72,7 @@ USUAL = {
     "OPTIONAL_KEY": "abc",
     "REFERENCE": "abc",
     "LINK": "",
+    "REFERENCES": ["abc"],
     "PATH": "samples/LIDAR_TOP/n015+0800__LIDAR_TOP__1.pcd.bin",
     "OPTIONAL_PATH": "a.bin",
     "TIME_US": 1_532_402_927_647_951,
@@ -133,6 +134,7 @@ WORDS = {
     "category": "category-noise",
     "instance": "scene-0001-car",
     "sample_annotation": "scene-0001-sample-1-box",
+    "attribute": "moving",
     "log": "log",
 }
 

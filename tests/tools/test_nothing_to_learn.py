@@ -121,7 +121,7 @@ def test_pretraining_without_pairs_ends_and_exports_nothing(log_copy, capsys, fa
         "superflow train: nothing to learn from: the first 3 batches have pairs 0: no LiDAR point"
     )
     assert "calibration, poses and units" in said
-    assert "`superflow prepare nuscenes --check`" in said
+    assert "`superflow prepare DATASET --check`" in said
     nothing_to_export(log_copy, capsys)
 
 
