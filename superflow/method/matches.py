@@ -34,6 +34,19 @@ class Superpoints:
 
 
 @dataclass(frozen=True, slots=True)
+class Members:
+    """Points and the superpoints of time 0 that they belong to, a pair a row.
+
+    voxels: (V, C) embedded; voxel: (M,) int64 that of each pair's point; region: (M,) int64 of ``superpoints``.
+    """
+
+    superpoints: Superpoints
+    voxels: Tensor
+    voxel: Tensor
+    region: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Superpixels:
     """The teacher's means over regions in the shared embedding, k.
 

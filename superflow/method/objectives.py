@@ -14,8 +14,9 @@ from torch import Tensor
 from ..errors import InputError
 from .contrast import drawn, info_nce, mean_of_rows
 from .labels import Segmentation
-from .matches import EmbeddedPairs, Superpixels, Superpoints, TargetPairs
+from .matches import EmbeddedPairs, Members, Superpixels, Superpoints, TargetPairs
 from .objective import Contrast, Objective, RegionContrast
+from .tolerance import TolerantSpatial
 
 DISTANCES = ("info_nce", "cosine", "l2")
 SIDES = ("none", "dense", "sparse")
@@ -159,6 +160,33 @@ class PointContrast(Contrast):
         return info_nce(q, k, temperature=self.temperature(), gather=self.gather, counts=self.counts)
 
 
+class PointToRegion(Contrast):
+    """A random point of each region against the superpoints of all regions at time 0 (after Seal's regularisation).
+
+    Of Seal (Liu et al., NeurIPS 2023) the training code is not public; there segments of the cloud come from removing
+    the ground and clustering, here they are the regions of the batch.
+
+    Args:
+        stop_region: the superpoints get no gradient.
+    """
+
+    reads = (Members,)
+
+    def __init__(self, *, stop_region: bool = False, **options: Any) -> None:
+        super().__init__(**options)
+        self.stop_region = stop_region
+
+    def forward(self, members: Members) -> Tensor:
+        """Mean over the regions that have points."""
+        filled = members.superpoints.of(0)[1][members.region]
+        some = torch.nonzero(filled)[:, 0]
+        chosen = some[_one_each(members.region[some])]
+        points = F.normalize(members.voxels[members.voxel[chosen]], dim=1)
+        means = members.superpoints.of(0)[0][members.region[chosen]]
+        means = F.normalize(means.detach() if self.stop_region else means, dim=1)
+        return info_nce(points, means, temperature=self.temperature(), gather=self.gather, counts=self.counts)
+
+
 def _one_each(group: Tensor) -> Tensor:
     """A random member of each group, ascending; ``group`` (P,) int64."""
     order = torch.randperm(len(group)).to(group.device)
@@ -176,4 +204,6 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "point_regression": PointRegression,
     "point_contrast": PointContrast,
     "segmentation": Segmentation,
+    "tolerant_spatial": TolerantSpatial,
+    "point_to_region": PointToRegion,
 }

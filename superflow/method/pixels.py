@@ -14,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 from ..clips.batch import Batch
 from ..errors import InputError
 from .pooling import segment_mean
-from .regions import RegionTable
+from .regions import RegionTable, image_owner
 
 Head = Callable[[Tensor], Tensor]  # (..., T) to (..., C), linear
 
@@ -156,7 +156,7 @@ def _regions_of_pixels(
     superpixels: Tensor, image: int, batch: Batch, table: RegionTable
 ) -> tuple[Tensor, Tensor] | None:
     """Region of each pixel of one image (H*W,), and whether its id has a region at all; None when none has."""
-    owner = {"image": image, "clip": int(batch.image_table.clip[image]), "batch": 0}[table.scope]
+    owner = image_owner(batch, table.scope)[image]
     candidates = torch.nonzero(table.owner == owner)[:, 0]
     if not len(candidates):
         return None

@@ -14,7 +14,7 @@ from ..camera.cache import FeatureCache
 from ..clips.batch import Batch
 from ..datasets.frame import IGNORE_LABEL
 from .distributed import world_mean, world_size, world_sum
-from .matches import EmbeddedPairs, LabelledPoints, Superpixels, Superpoints, TargetPairs
+from .matches import EmbeddedPairs, LabelledPoints, Members, Superpixels, Superpoints, TargetPairs
 from .objective import Objective, Sizes
 from .objectives import OBJECTIVES
 from .passes import PointFeatures, check_rules, encode_clouds
@@ -119,6 +119,8 @@ class Pretrainer(nn.Module):
         # heads have weights only for what the objectives read: every trainable parameter gets a gradient;
         # that of the images is drawn in any case, so that the others begin with the same weights without it
         image_head = nn.Identity() if channels is None or not source else nn.Linear(source, channels)
+        if Members in self.reads:
+            self.reads.add(Superpoints)
         point = self.reads & {Superpoints, EmbeddedPairs}
         self.point_head = nn.Linear(student.out_channels, width) if point else nn.Identity()
         self.image_head = image_head if self.reads & {Superpixels, EmbeddedPairs} else nn.Identity()
@@ -186,6 +188,10 @@ class Pretrainer(nn.Module):
             if Superpixels in self.reads:
                 pooled, counts = self._pool_pixels(seen, table)
                 found[Superpixels] = Superpixels(table, self._normalized(pooled, "after"), counts)
+            if Members in self.reads:
+                mine = (table.region >= 0) & _at_centre(batch)
+                voxel = points.inverse[batch.pairs.point[mine]]
+                found[Members] = Members(found[Superpoints], embedded, voxel, table.region[mine])
         return found
 
     def _pool_pixels(self, seen: ImageFeatures, table: RegionTable) -> tuple[Tensor, Tensor]:
@@ -231,6 +237,12 @@ class Pretrainer(nn.Module):
         """Plain data that rebuilds the student, names the teacher and says what was trained; in every checkpoint."""
         teacher = self._teacher_record() or None
         return {**self._described, "encoder": self.student.config(), "teacher": teacher}
+
+
+def _at_centre(batch: Batch) -> Tensor:
+    """(P,) bool, pairs of the sparse clouds of time 0."""
+    cloud = batch.cloud[batch.pairs.point]
+    return (batch.cloud_offset == 0)[cloud] & ~batch.cloud_dense[cloud]
 
 
 def labelled_points(batch: Batch, points: PointFeatures) -> LabelledPoints:

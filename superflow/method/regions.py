@@ -11,7 +11,7 @@ from ..clips.batch import Batch
 from ..errors import InputError
 from .distributed import gather_rows
 
-SCOPES = ("image", "clip", "batch")
+SCOPES = ("image", "camera", "clip", "batch")
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class RegionTable:
 
     region: (P,) int64 region of each pair, -1 where its id is none.
     ids: (R,) int64 id of each region as in the files; equal in several clips for class-like ids.
-    owner: (R,) int64 image, clip or 0 that the region belongs to, after ``scope``.
+    owner: (R,) int64 image, camera of a clip, clip or 0 that the region belongs to, after ``scope``.
     names: (R,) int64, equal where two regions are the same: the same class, the same place of the same scene, the
         same superpixel of the same image; in other clips, steps and processes too (`clips.batch.Batch.image_space`).
     groups: sparse ones first, by offset; cloud_group: (K,) int64 group of each cloud.
@@ -61,8 +61,9 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
 
     Args:
         batch: with pairs.
-        scope: ``image``: equal ids in two images are two regions (SLidR); ``clip``: cameras and times of a clip
-            share ids (SuperFlow's view consistency); ``batch``: ids mean the same everywhere (classes).
+        scope: ``image``: equal ids in two images are two regions (SLidR); ``camera``: the times of a camera share ids
+            (SuperFlow without view consistency); ``clip``: cameras and times of a clip do (with it); ``batch``: ids
+            mean the same everywhere (classes).
         ignore: ids that are no region, such as the "other" class of a segmenter.
 
     Raises:
@@ -87,12 +88,7 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
     valid = id_of_pair >= 0
     for other in ignore:
         valid &= id_of_pair != other
-    if scope == "image":
-        owner = pairs.image
-    elif scope == "clip":
-        owner = batch.image_table.clip[pairs.image]
-    else:
-        owner = torch.zeros_like(id_of_pair)
+    owner = image_owner(batch, scope)[pairs.image]
     # ranks instead of ids: those of world cells fill 63 bits and leave no room for the owner
     known, rank = torch.unique(id_of_pair[valid], return_inverse=True)
     unique, inverse = torch.unique(owner[valid] * len(known) + rank, return_inverse=True)
@@ -104,6 +100,18 @@ def region_table(batch: Batch, *, scope: str = "clip", ignore: tuple[int, ...] =
         names[inverse] = batch.image_space[pairs.image[valid]]
     groups, cloud_group = _groups(batch)
     return RegionTable(region, ids, unique // span, names ^ ids, scope, groups, cloud_group)
+
+
+def image_owner(batch: Batch, scope: str) -> Tensor:
+    """(I,) int64 what the regions of each image belong to, as `RegionTable.owner`."""
+    clip = batch.image_table.clip
+    if scope == "image":
+        return torch.arange(len(clip), device=clip.device)
+    if scope == "camera":
+        if batch.image_camera is None:
+            raise ValueError("the batch does not say of which camera an image is: give image_camera")
+        return clip * (int(batch.image_camera.max()) + 1 if len(clip) else 1) + batch.image_camera
+    return clip if scope == "clip" else torch.zeros_like(clip)
 
 
 def _groups(batch: Batch) -> tuple[list[tuple[int, bool]], Tensor]:

@@ -45,6 +45,20 @@ TRIED: dict[str, dict[str, list[Any]]] = {
         "max_pairs": [512],  # all of them
         "even": [True],
     },
+    "tolerant_spatial": {
+        "temperature": [0.3],
+        "learn_temperature": [True],
+        "gather": [False],
+        "quantile": [None, 0.3],
+        "balance": [False],
+        "max_rows": [64],
+    },
+    "point_to_region": {
+        "temperature": [0.3],
+        "learn_temperature": [True],
+        "gather": [False],
+        "stop_region": [True],
+    },
     "segmentation": {"class_weights": ["none"], "lovasz": [2.0]},
 }
 REFUSED = {("gather", "queue")}  # a queue holds the rows of all ranks

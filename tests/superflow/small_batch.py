@@ -18,7 +18,7 @@ POINTS, PAIRS, VIEW, GRID = 12, 20, (8, 12), (4, 6)
 OFFSETS, CAMERAS, CHANNELS, CLASSES = (-1, 0, 1), 2, 5, 4
 
 EVERY = ["spatial", "temporal", "cross_temporal", "dense_to_sparse", "point_regression", "point_contrast"]
-EVERY += ["segmentation"]
+EVERY += ["segmentation", "tolerant_spatial", "point_to_region"]
 _ALL: dict[str, Any] = {
     "objectives": [{"type": name} for name in EVERY],
     "channels": 6,

@@ -254,5 +254,5 @@ def test_hit_pixels_are_those_of_sparse_clouds(clip):
 
 
 def test_unknown_scope_names_the_known():
-    with pytest.raises(ValueError, match="image, clip, batch"):
+    with pytest.raises(ValueError, match="image, camera, clip, batch"):
         region_table(None, scope="scene")
