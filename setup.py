@@ -14,6 +14,7 @@ setup(
     package_dir={f"superflow.{name}": name for name in LIFTED},
     package_data={
         "superflow": ["py.typed"],
+        "superflow.hub": ["backbones/*"],
         "superflow.datasets": ["**/*.yaml", "cards/*.json"],
         "superflow.configs": ["**/*.yaml"],
         "superflow.tools": ["*.sh"],

@@ -39,6 +39,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--install", action="store_true", help="write into the registry folder, to load it by name"
     )
+    parser.add_argument(
+        "--half", action="store_true", help="store the convolutions in float16: half the size"
+    )
     parser.add_argument("--name", help="name in the card and in the registry; default: the file's name")
     parser.add_argument(
         "--recalibrate",
@@ -60,8 +63,9 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
-    from superflow.hub.backbone import card_of, registry_folder, save_backbone
+    from superflow.hub.backbone import card_of, save_backbone
     from superflow.hub.encoder_file import build_encoder, read_encoder_file
+    from superflow.hub.shelf import registry_folder
 
     if args.frames and not args.recalibrate:
         raise InputError("--frames chooses the scans of --recalibrate; give that index too")
@@ -74,7 +78,7 @@ def _export(args: argparse.Namespace) -> int:
     encoder, card = build_encoder(file), replace(card_of(file), name=name)
     if args.recalibrate:
         encoder, card = _recalibrated(encoder, card, args)
-    card = save_backbone(encoder, out, card)
+    card = save_backbone(encoder, out, card, half=args.half)
     print(json.dumps(_shown(card), indent=2))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {card.channels} channels; superflow.load({str(out)!r})")
     return 0

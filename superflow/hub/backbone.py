@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..datasets.card import RAW_FULL
-from ..errors import InputError, MissingFileError
+from ..errors import InputError
 from ..files.writes import write_atomically
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
@@ -185,14 +184,19 @@ def _like(points: Any, values: Tensor) -> Any:
     return values.to(points.device) if isinstance(points, Tensor) else values.numpy(force=True)
 
 
-def save_backbone(encoder: LidarEncoder, path: str | Path, card: BackboneCard) -> BackboneCard:
+def save_backbone(
+    encoder: LidarEncoder, path: str | Path, card: BackboneCard, *, half: bool = False
+) -> BackboneCard:
     """Write ``path`` (.safetensors, card inside) and a copy of the card for readers beside it (.json).
+
+    Args:
+        half: store the convolutions in float16, which halves the file; loaded, they are float32 again.
 
     Returns:
         The card as written, with architecture, width, hash and version filled in.
 
     Raises:
-        InputError: another suffix, or the disk is full; nothing half-written stays.
+        InputError: another suffix, a weight that float16 cannot hold, or the disk is full; nothing half-written stays.
     """
     from safetensors.torch import save
 
@@ -200,6 +204,13 @@ def save_backbone(encoder: LidarEncoder, path: str | Path, card: BackboneCard) -
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: a backbone is saved as .safetensors; rename it to {path.stem}.safetensors")
     weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+    if half:
+        weights = {
+            name: value.half() if value.ndim > 1 else value  # statistics and scales are few, and may be large
+            for name, value in weights.items()
+        }
+        if spilt := [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]:
+            raise InputError(f"{path}: {spilt[0]} does not fit float16; save it whole")
     card = replace(
         card,
         encoder=encoder.config(),
@@ -220,14 +231,15 @@ def load(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Bac
     """A pretrained backbone, in evaluation mode on ``device``.
 
     Args:
-        name_or_path: an exported .safetensors, a checkpoint .pth of ``superflow train``, or the name of a file in the
-            registry folder (``$SUPERFLOW_HOME``, else ``~/.cache/superflow``).
+        name_or_path: an exported .safetensors, a checkpoint .pth of ``superflow train``, or a name: of a backbone that
+            comes with the package, or of a file in the registry folder (``$SUPERFLOW_HOME``, else
+            ``~/.cache/superflow``).
 
     Raises:
         MissingFileError: neither such a file nor such a name.
         InputError: the file is damaged, of an unknown format or of another architecture.
     """
-    file = read_encoder_file(find(name_or_path))
+    file = read_encoder_file(name_or_path)
     return Backbone(build_encoder(file), card_of(file)).to(device)
 
 
@@ -240,36 +252,4 @@ def card_of(file: EncoderFile) -> BackboneCard:
         card,
         name=file.path.stem if card.name == "unnamed" else card.name,
         weights_sha256=weights_hash(file.weights),
-    )
-
-
-def registry_folder() -> Path:
-    """Where named backbones lie: ``$SUPERFLOW_HOME``, else ``~/.cache/superflow``."""
-    chosen = os.environ.get("SUPERFLOW_HOME")
-    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "superflow"
-
-
-def registered() -> list[str]:
-    """Names of the backbones in the registry folder."""
-    return sorted(path.stem for path in registry_folder().glob("*.safetensors"))
-
-
-def find(name_or_path: str | Path) -> Path:
-    """The file that a path or a registered name means.
-
-    Raises:
-        MissingFileError: none; the message lists the names that exist.
-    """
-    path = Path(name_or_path).expanduser()
-    if path.is_file():
-        return path
-    if path.suffix in (".safetensors", ".pth") or len(path.parts) > 1:
-        raise MissingFileError(f"{path}: there is no such file; check the path")
-    named = registry_folder() / f"{path.name}.safetensors"
-    if named.is_file():
-        return named
-    known = ", ".join(registered()) or "none yet"
-    raise MissingFileError(
-        f'"{path}" is no file and no backbone in {registry_folder()} (there: {known}); '
-        "give the path of an exported file, or put it there with `superflow export --install`"
     )

@@ -18,6 +18,7 @@ from ..errors import InputError, MissingFileError
 from ..files.access import check_readable
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
+from .shelf import find
 
 FORMAT = 1  # of the card inside an exported file; raised when an older reader would misread a newer file
 CARD_KEY = "superflow_card"
@@ -50,6 +51,9 @@ class EncoderFile:
 def read_encoder_file(path: str | Path) -> EncoderFile:
     """Config and weights of the encoder in ``path``, on the CPU; of a run's folder, in its newest checkpoint.
 
+    Args:
+        path: a file, the folder of a run, or the name of a backbone, see `shelf`.
+
     Raises:
         MissingFileError: there is no such file.
         InputError: it is damaged, of an unknown format, or holds no encoder.
@@ -57,10 +61,7 @@ def read_encoder_file(path: str | Path) -> EncoderFile:
     path = Path(path)
     if path.is_dir():
         path = _newest_checkpoint(path)
-    if not path.is_file():
-        raise MissingFileError(
-            f"{path}: there is no such file; give an exported .safetensors or a checkpoint .pth"
-        )
+    path = find(path)
     check_readable(path)
     return _read_exported(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
 

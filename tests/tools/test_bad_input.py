@@ -235,9 +235,7 @@ class Case:
 
 # what a run that did not start leaves: its log and the config as it was understood
 LOGS = r"work/(config\.py|\d+_\d+/.*|.*\.log|vis_data/.*|events\..*|.*/events\..*)"
-REPORT = (
-    r"new/(index\.json|frames\.arrow|cameras\.arrow|boxes\.arrow|lidars\.arrow|check/.*)"  # complete, and says the faults
-)
+REPORT = r"new/(index\.json|frames\.arrow|cameras\.arrow|boxes\.arrow|lidars\.arrow|check/.*)"  # complete, and says the faults
 
 CASES = {
     "truncated scan, training": Case(

@@ -13,7 +13,10 @@ from safetensors.torch import save_file
 
 import superflow
 from superflow.errors import InputError, MissingFileError
-from superflow.hub.backbone import Backbone, BackboneCard, load, registered, save_backbone
+from superflow.hub.backbone import Backbone, BackboneCard, load, save_backbone
+from superflow.hub.encoder_file import fill_encoder
+from superflow.hub.shelf import registered
+from superflow.lidar.encoder import LidarEncoder
 
 CARD = BackboneCard(
     "street",
@@ -123,8 +126,9 @@ def test_limits_of_the_card_give_zero_rows(encoder, tmp_path, points):
 
 def test_names_resolve_in_the_registry_folder(encoder, tmp_path, monkeypatch):
     monkeypatch.setenv("SUPERFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("superflow.hub.shelf.SHIPPED", tmp_path / "package")
     with pytest.raises(
-        MissingFileError, match=r'"street" is no file and no backbone in .*home \(there: none yet\)'
+        MissingFileError, match=r'"street" is no file and no backbone by name \(there: none yet\)'
     ):
         load("street")
     save_backbone(encoder, tmp_path / "home" / "avenue.safetensors", CARD)
@@ -134,6 +138,29 @@ def test_names_resolve_in_the_registry_folder(encoder, tmp_path, monkeypatch):
         load("street")
     with pytest.raises(MissingFileError, match=r"street.pth: there is no such file"):
         load("street.pth")
+    save_backbone(encoder, tmp_path / "package" / "street.safetensors", CARD)
+    save_backbone(encoder, tmp_path / "package" / "avenue.safetensors", BackboneCard("of the package"))
+    assert registered() == ["avenue", "street"]
+    assert load("avenue").card.name == "street", "a user's own goes before the package's"
+    assert fill_encoder(LidarEncoder(**encoder.config()), "street")["file"] == "street.safetensors"
+
+
+def test_half_the_size_and_nearly_the_same_features(encoder, tmp_path, points):
+    whole = save_backbone(encoder, tmp_path / "whole.safetensors", CARD)
+    card = save_backbone(encoder, tmp_path / "half.safetensors", CARD, half=True)
+    assert card.weights_sha256 != whole.weights_sha256
+    size = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("whole", "half")]
+    assert size[1] < 0.65 * size[0]
+    rows = (
+        load(tmp_path / "whole.safetensors").extract(points),
+        load(tmp_path / "half.safetensors").extract(points),
+    )
+    assert rows[1].dtype == np.float32
+    assert np.abs(rows[0] - rows[1]).max() < 0.01 * np.abs(rows[0]).max()
+    with torch.no_grad():
+        encoder.backbone.stem[0].conv.weight[0] = 1e6
+    with pytest.raises(InputError, match=r"stem.0.conv.weight does not fit float16; save it whole"):
+        save_backbone(encoder, tmp_path / "half.safetensors", CARD, half=True)
 
 
 def test_a_checkpoint_loads_too(encoder, tmp_path, points):

@@ -1,0 +1,48 @@
+"""Backbones by name: those that come with the package, and those that a user has put into the registry folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import MissingFileError
+
+SHIPPED = Path(__file__).parent / "backbones"  # *.safetensors, each with its card inside
+
+
+def registry_folder() -> Path:
+    """Where a user's named backbones lie: ``$SUPERFLOW_HOME``, else ``~/.cache/superflow``."""
+    chosen = os.environ.get("SUPERFLOW_HOME")
+    return Path(chosen).expanduser() if chosen else Path.home() / ".cache" / "superflow"
+
+
+def registered() -> list[str]:
+    """Names of the backbones that can be loaded without a path."""
+    return sorted({path.stem for folder in _folders() for path in folder.glob("*.safetensors")})
+
+
+def find(name_or_path: str | Path) -> Path:
+    """The file that a path or a name means; a name in the registry folder goes before one of the package.
+
+    Raises:
+        MissingFileError: none; the message lists the names that exist.
+    """
+    path = Path(name_or_path).expanduser()
+    if path.is_file():
+        return path
+    if path.suffix in (".safetensors", ".pth") or len(path.parts) > 1:
+        raise MissingFileError(
+            f"{path}: there is no such file; give an exported .safetensors or a checkpoint .pth"
+        )
+    for folder in _folders():
+        if (named := folder / f"{path.name}.safetensors").is_file():
+            return named
+    known = ", ".join(registered()) or "none yet"
+    raise MissingFileError(
+        f'"{path}" is no file and no backbone by name (there: {known}); give the path of an exported file, or put it '
+        f"into {registry_folder()} with `superflow export --install`"
+    )
+
+
+def _folders() -> tuple[Path, Path]:
+    return registry_folder(), SHIPPED
