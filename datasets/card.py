@@ -20,12 +20,14 @@ from .card_file import (
     check_splits,
     read_categories,
     read_classes,
+    read_format,
     read_intensity,
     read_numbers,
     read_points,
     read_yaml,
 )
 from .card_keys import CARD, CARD_NEEDS, check_keys, nearest_name
+from .formats import IMAGE_READERS
 from .frame import IGNORE_LABEL
 
 _HERE = Path(__file__).resolve().parent
@@ -55,6 +57,7 @@ class DatasetCard:
     no_return: tuple[str, ...] = ()  # rows of the files that are no points, see `formats.read_points`
     range_m: tuple[float, float] | None = None
     time: Mapping[str, Any] = field(default_factory=dict)  # of points: column, unit_s, since
+    image_format: str = "file"  # see `formats.IMAGE_READERS`
     labels: Mapping[str, Any] = field(default_factory=lambda: {"format": "u1"})  # format, mask, shift
     instances: Mapping[str, Any] = field(default_factory=dict)  # the same
     label_set: str = ""  # which of the card's the classes are
@@ -207,6 +210,9 @@ def _parse(path: Path, values: dict[str, Any], label_set: str) -> DatasetCard:
         **points,
         intensity_max=intensity_max,
         intensity_rule=rule,
+        image_format=read_format(
+            path, "images", (values.get("images") or {}).get("format", "file"), IMAGE_READERS
+        ),
         labels=read_numbers(path, "labels", values.get("labels") or {"format": "u1"}),
         instances=read_numbers(path, "instances", values["instances"]) if values.get("instances") else {},
         label_set=label_set,

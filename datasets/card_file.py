@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def read_points(path: Path, points: dict[str, Any]) -> dict[str, Any]:
     return {
         "columns": columns,
         "axes": axes,
-        "point_format": _read_format(path, "points", points.get("format", "f4")),
+        "point_format": read_format(path, "points", points.get("format", "f4")),
         "no_return": _read_no_return(path, points.get("no_return")),
         "range_m": _read_range(path, points.get("range_m")),
         "time": _read_time(path, points.get("time"), columns),
@@ -159,17 +160,16 @@ def _rigid(rows: list[Any]) -> tuple[tuple[float, ...], ...] | None:
     return tuple(map(tuple, matrix.tolist()))
 
 
-def _read_format(path: Path, key: str, name: Any) -> str:
-    if name not in READERS:
-        raise InputError(
-            f"{path}: the format of {key} is {shorten(name)}; choose one of {', '.join(READERS)}"
-        )
+def read_format(path: Path, key: str, name: Any, known: Collection[str] = READERS) -> str:
+    """The name of a format that can be read."""
+    if name not in known:
+        raise InputError(f"{path}: the format of {key} is {shorten(name)}; choose one of {', '.join(known)}")
     return str(name)
 
 
 def read_numbers(path: Path, key: str, values: dict[str, Any]) -> dict[str, Any]:
     """Format, mask and shift of ``labels`` or ``instances``, those that are stated."""
-    read: dict[str, Any] = {"format": _read_format(path, key, values.get("format"))}
+    read: dict[str, Any] = {"format": read_format(path, key, values.get("format"))}
     for name, most in (("mask", 0xFFFFFFFF), ("shift", 31)):
         value = values.get(name)
         if value is None:

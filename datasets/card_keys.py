@@ -53,6 +53,7 @@ CARD = {
         ("columns", "axes", "format", "no_return", "range_m", "time"),
         can_be_empty=False,
     ),
+    "images": Key(dict, "keys and values, as in {format: zip}", ("format",)),
     "labels": Key(dict, "keys and values, as in {format: u4, mask: 0xffff}", _NUMBERS),
     "instances": Key(dict, "keys and values, as in {format: u4, shift: 16}", _NUMBERS),
     **LABEL_SET,

@@ -6,6 +6,8 @@ A new format is one function here and one line in ``READERS``; cards and readers
 from __future__ import annotations
 
 import os
+import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
@@ -15,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, MissingFileError
 from .read import of_the_log, read_bytes
 
 UNKNOWN_ID = 65535  # raw ids from here on are one: no label set can name them
@@ -126,6 +128,44 @@ READERS: dict[str, Callable[[Path, str, Sequence[str]], Columns]] = {
     "u4": partial(_bare, dtype="<u4"),
     "i4": partial(_bare, dtype="<i4"),
     "npy": _npy,
+}
+
+
+_LARGEST_IMAGE = 1 << 28  # bytes of one image in an archive: more is no image of a camera, but a bomb
+
+
+def _image_file(path: Path, key: str) -> bytes:
+    """A JPEG or PNG of its own."""
+    if key:
+        raise InputError(
+            f"{path}: an image file has no part {key!r}; give the card's images a format that has parts"
+        )
+    return read_bytes(path)
+
+
+def _zip_member(path: Path, key: str) -> bytes:
+    """A JPEG or PNG in a zip archive."""
+    try:
+        with of_the_log(path):
+            archive = _open_files.get(path, zipfile.ZipFile)
+            if key in archive.NameToInfo and archive.getinfo(key).file_size <= _LARGEST_IMAGE:
+                return archive.read(key)
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+        raise InputError(
+            f"{path}: {key!r} cannot be read from this archive ({error}); copy it again"
+        ) from error
+    if key in archive.NameToInfo:
+        size = archive.getinfo(key).file_size
+        raise InputError(f"{path}: {key} has {size} bytes, more than any image; leave it out")
+    raise MissingFileError(f"{path}: holds no {key!r}; complete the download, or prepare the log again")
+
+
+IMAGE_FILE = "file"
+IMAGE_READERS: dict[
+    str, Callable[[Path, str], bytes]
+] = {  # format -> the bytes of a JPEG or PNG of (path, key)
+    IMAGE_FILE: _image_file,
+    "zip": _zip_member,
 }
 
 

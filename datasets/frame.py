@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..geometry import Transform, invert
 from .cloud import LIDAR, Cloud
+from .formats import IMAGE_FILE
+from .images import read_image
 from .records import PINHOLE, Boxes, Lens
 
 IGNORE_LABEL = 255  # train id of points that are neither trained on nor evaluated
@@ -28,11 +30,21 @@ class Camera:
     intrinsics: NDArray[np.float64]  # (3, 3), in pixels of the image as stored
     camera_to_ego: Transform  # (4, 4)
     ego_to_world: Transform | None  # (4, 4) at time_us
-    path: str  # absolute path of the image file
+    path: str  # absolute path of the file that the image lies in, see ``read``
     size: tuple[int, int]  # height, width [pixel]
     image: NDArray[np.uint8] | None = None  # (H, W, 3) RGB; None when it was not asked for
     model: str = PINHOLE  # as in `Lens`
     distortion: tuple[float, ...] = ()  # parameters of the model
+    key: str = ""  # which part of the file the image is; "" for the whole
+    format: str = IMAGE_FILE  # of the file, see `formats.IMAGE_READERS`
+
+    def read(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB of the image, as it is stored.
+
+        Raises:
+            InputError: it is missing, cut off, no image, or of another size than ``size``.
+        """
+        return read_image(self.path, self.size, format=self.format, key=self.key)
 
     @property
     def lens(self) -> Lens:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,6 @@ from .complete import KEY_FRAMES_ONLY
 from .formats import FilePoints, look_up, read_labels, read_points
 from .frame import Camera, Clip, Frame
 from .lidars import lidars_of, merge_lidars
-from .read import read_image
 from .records import CAMERA_MODELS, Boxes, Place
 from .selection import select_rows
 from .store import Columns, prepare_command, read_columns, read_header
@@ -345,7 +345,7 @@ class LogIndex(Timeline):
         path = self.root / table["path"][i].decode()
         size = (int(table["height"][i]), int(table["width"][i]))
         model = table["model"][i].decode()
-        return Camera(
+        camera = Camera(
             token=table["token"][i].decode(),
             channel=self.channels[table["channel"][i]],
             time_us=time_of(table["time_us"][i]),
@@ -356,8 +356,10 @@ class LogIndex(Timeline):
             size=size,
             model=model,
             distortion=tuple(table["distortion"][i, : CAMERA_MODELS[model]].tolist()),
-            image=read_image(path, size) if image else None,
+            key=table["key"][i].decode(),
+            format=self.card.image_format,
         )
+        return replace(camera, image=camera.read()) if image else camera
 
 
 def _no_columns(names: Sequence[str]) -> dict[str, NDArray[np.float32]]:

@@ -17,8 +17,8 @@ from ..progress import Progress, silent
 from .card import DatasetCard
 from .columns import NO_TIME, Names, Rows
 from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
+from .images import image_size
 from .names import check_file_names, check_picture_names
-from .read import image_size
 from .records import ScanRow
 from .split_lists import join_splits
 from .store import Columns, write_tables
@@ -96,7 +96,7 @@ def write_rows(
                 f"sweeps with {KEY_FRAMES_ONLY} if only those are missing"
             )
     if rescale_intrinsics or (cameras["width"] <= 0).any() or (cameras["height"] <= 0).any():
-        _sizes_from_images(cameras, root, progress)
+        _sizes_from_images(cameras, root, listed.card.image_format, progress)
     header = {
         "dataset": listed.dataset,
         "version": listed.version,
@@ -150,12 +150,13 @@ def _check(root: Path, listed: ListedLog, frames: Columns, cameras: Columns, nam
         )
 
 
-def _sizes_from_images(cameras: Columns, root: Path, progress: Progress) -> None:
+def _sizes_from_images(cameras: Columns, root: Path, format: str, progress: Progress) -> None:
     """Put each image's own size into the columns; intrinsics follow where another size was listed."""
     total = len(cameras["frame"])
     progress("reading image sizes", 0, total)
     for i in range(total):
-        height, width = image_size(root / cameras["path"][i].decode())
+        path, key = (cameras[name][i].decode() for name in ("path", "key"))
+        height, width = image_size(root / path, format=format, key=key)
         stated_height, stated_width = cameras["height"][i], cameras["width"][i]
         if stated_width > 0 and stated_height > 0:
             # pixel (0, 0) is the centre of the first pixel, so the image starts at -0.5

@@ -14,7 +14,6 @@ from ..formats import UNKNOWN_ID, Columns, FilePoints
 from ..frame import Frame
 from ..index import LogIndex
 from ..overlay import Project
-from ..read import read_image
 from .cameras import IMAGE, measure_image, measure_points
 from .cloud_problems import scan_problems
 from .clouds import measure_cloud
@@ -136,7 +135,7 @@ def _read_images(
     for camera in frame.cameras:
         image = None
         try:
-            image = read_image(camera.path, camera.size)
+            image = camera.read()
         except InputError as error:
             problems.append(_said(error, "image", camera.path))
         yield measure_image(row, index.channels.index(camera.channel), image)

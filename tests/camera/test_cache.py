@@ -18,9 +18,9 @@ from superflow.camera import cache_build
 from superflow.camera.cache import FeatureCache
 from superflow.camera.cache_build import build_feature_cache
 from superflow.camera.crops import resize_image
-from superflow.camera.images import read_image
 from superflow.camera.reduction import Reduction, ReductionFit
 from superflow.camera.teacher import Teacher
+from superflow.datasets.images import read_image
 from superflow.errors import InputError, MissingFileError
 
 SIZE = (32, 48)
@@ -198,13 +198,13 @@ def test_bad_input_is_named(make_cameras, tmp_path):
     with pytest.raises(InputError, match="no features of image 'x'"):
         build_feature_cache(cameras, teacher, tmp_path / "b", size=SIZE, components=2).read("x")
     Path(cameras[1].path).unlink()
-    with pytest.raises(MissingFileError, match=r"image1\.png: this image does not exist"):
+    with pytest.raises(MissingFileError, match=r"image1\.png: this file is named in the log's tables"):
         build_feature_cache(cameras, teacher, tmp_path / "c", size=SIZE, components=2)
     Path(cameras[1].path).write_bytes(b"no image")
     with pytest.raises(InputError, match=r"image1\.png: is no image that OpenCV can decode"):
         build_feature_cache(cameras, teacher, tmp_path / "c", size=SIZE, components=2)
     cv2.imwrite(cameras[1].path, np.zeros((30, 48, 3), np.uint8))
-    with pytest.raises(InputError, match=r"image1\.png: the image is 30 x 48 .* but the log says 32 x 48"):
+    with pytest.raises(InputError, match=r"image1\.png: the image is 48 x 30 .* are for 48 x 32"):
         build_feature_cache(cameras, teacher, tmp_path / "c", size=SIZE, components=2)
     (tmp_path / "b" / "features.json").write_text("{")
     with pytest.raises(InputError, match=r"features\.json: is no valid JSON"):

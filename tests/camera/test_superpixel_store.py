@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import pytest
 
-from superflow.camera.images import read_image
 from superflow.camera.superpixels import (
     IGNORE,
     make_superpixels,
@@ -18,6 +17,7 @@ from superflow.camera.superpixels import (
     read_superpixels,
     write_superpixels,
 )
+from superflow.datasets.images import read_image
 from superflow.errors import InputError, MissingFileError
 
 SIZE = (64, 96)
@@ -43,7 +43,7 @@ def test_goes_on_where_it_stopped(make_cameras, tmp_path, caplog):
     missing = Path(cameras[2].path)
     image = missing.read_bytes()
     missing.unlink()
-    with pytest.raises(MissingFileError, match=r"image2\.png: this image does not exist"):
+    with pytest.raises(MissingFileError, match=r"image2\.png: this file is named in the log's tables"):
         write_superpixels(cameras, tmp_path / "out", segments=20)
     missing.write_bytes(image)
     first = tmp_path / "out" / "token0.png"

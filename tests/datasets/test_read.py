@@ -8,7 +8,7 @@ import pytest
 
 from superflow.datasets import read
 from superflow.datasets.formats import OpenFiles, look_up, read_labels, read_points
-from superflow.datasets.read import image_size, read_image
+from superflow.datasets.images import image_size, read_image
 from superflow.errors import InputError, MissingFileError
 
 FIVE = ("x", "y", "z", "intensity", "ring")

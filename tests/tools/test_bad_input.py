@@ -235,7 +235,8 @@ class Case:
 
 # what a run that did not start leaves: its log and the config as it was understood
 LOGS = r"work/(config\.py|\d+_\d+/.*|.*\.log|vis_data/.*|events\..*|.*/events\..*)"
-REPORT = r"new/(index\.json|frames\.arrow|cameras\.arrow|boxes\.arrow|lidars\.arrow|check/.*)"  # complete, and says the faults
+# complete, and says the faults
+REPORT = r"new/(index\.json|frames\.arrow|cameras\.arrow|boxes\.arrow|lidars\.arrow|check/.*)"
 
 CASES = {
     "truncated scan, training": Case(
@@ -259,13 +260,13 @@ CASES = {
     "missing image, superpixels": Case(
         no_image,
         superpixels,
-        r"CAM_FRONT/scene-0001__\d+\.jpg: this image does not exist; copy it there",
+        r"CAM_FRONT/scene-0001__\d+\.jpg: this file is named in the log.s tables but is not there",
         kept=r"new/.*\.(png|json)",
     ),
     "missing image, features": Case(
         no_image,
         features,
-        r"CAM_FRONT/scene-0001__\d+\.jpg: this image does not exist; copy it there",
+        r"CAM_FRONT/scene-0001__\d+\.jpg: this file is named in the log.s tables but is not there",
         kept=r"new/(features\.(json|f16)|done\.bin|tokens\.txt|reduction\.safetensors)",
     ),
     "missing image, check": Case(
@@ -294,7 +295,7 @@ CASES = {
     "image of another size than its intrinsics": Case(
         smaller_image,
         superpixels,
-        r"scene-0001__\d+\.jpg: the image is 18 x 32 .* 36 x 64; .*--rescale-intrinsics",
+        r"scene-0001__\d+\.jpg: the image is 32 x 18 .* 64 x 36; .*--rescale-intrinsics",
         kept=r"new/.*\.(png|json)",
     ),
     "superpixel map of another size": Case(

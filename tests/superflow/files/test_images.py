@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import pytest
 
-from superflow.camera.images import read_image as read_camera_image
-from superflow.datasets.read import read_image as read_log_image
+from superflow.camera.images import camera_image
+from superflow.datasets.frame import Camera
+from superflow.datasets.images import read_image as read_log_image
 from superflow.errors import InputError
 from superflow.files import images as image_file
 from superflow.files.images import decode_image
@@ -32,9 +33,11 @@ def test_the_upper_bits_in_use_are_read(tmp_path, ending, bits):
     image = scene(bits)
     path = tmp_path / f"image{ending}"
     path.write_bytes(encoded(image, ending))
-    for read in (read_camera_image, read_log_image):
-        np.testing.assert_array_equal(read(path), image >> (bits - 8))
-        assert read(path).dtype == np.uint8
+    eye = np.eye(4)
+    camera = Camera("t", "c", None, np.eye(3), eye, None, str(path), (24, 32))
+    for found in (camera_image(camera), read_log_image(path)):
+        np.testing.assert_array_equal(found, image >> (bits - 8))
+        assert found.dtype == np.uint8
 
 
 @pytest.mark.parametrize(

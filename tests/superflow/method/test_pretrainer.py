@@ -253,7 +253,10 @@ def test_tolerance_over_all_pixels_needs_maps(student, clip):
             {"objectives": [{"type": "point_regression", "kind": "l1"}]},
             "kind 'l1' is unknown; use cosine or l2",
         ),
-        ({"region": {"scope": "scene"}}, "region scope 'scene' is unknown; use one of image, camera, clip, batch"),
+        (
+            {"region": {"scope": "scene"}},
+            "region scope 'scene' is unknown; use one of image, camera, clip, batch",
+        ),
         (
             {"region": {"weighting": "mean"}},
             "pool weighting 'mean' is unknown; use one of pair, point, voxel",

@@ -1,0 +1,60 @@
+"""The images of a log, from whatever file they lie in; one that cannot be right is one clear error."""
+
+from __future__ import annotations
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..files.images import decode_image
+from .formats import IMAGE_FILE, IMAGE_READERS
+from .read import of_the_log
+
+
+def read_image(
+    path: str | Path, size: tuple[int, int] | None = None, *, format: str = IMAGE_FILE, key: str = ""
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB, pixels as stored (a rotation noted in EXIF is not applied: intrinsics know the stored ones).
+
+    Args:
+        size: (H, W) that the intrinsics belong to; None accepts any.
+        format, key: of ``formats.IMAGE_READERS``, and which part of the file.
+
+    Raises:
+        InputError: the file or that part of it is missing, cut off, no image, or of another size.
+    """
+    place = named(path, key)
+    image = decode_image(IMAGE_READERS[format](Path(path), key), place)
+    if size is not None and image.shape[:2] != tuple(size):
+        raise InputError(
+            f"{place}: the image is {image.shape[1]} x {image.shape[0]} pixels but its intrinsics are for "
+            f"{size[1]} x {size[0]}; prepare again with --rescale-intrinsics if the images were resized"
+        )
+    return image
+
+
+def image_size(path: str | Path, *, format: str = IMAGE_FILE, key: str = "") -> tuple[int, int]:
+    """(H, W) of the stored pixels, from the header alone.
+
+    Raises:
+        InputError: the file is missing or no image.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    whole = None if (format, key) == (IMAGE_FILE, "") else BytesIO(IMAGE_READERS[format](Path(path), key))
+    with of_the_log(path), whole or open(path, "rb") as file:
+        try:
+            image = Image.open(file)  # reads the header alone
+            return image.height, image.width
+        except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+            raise InputError(
+                f"{named(path, key)}: is no image whose header can be read ({error}); copy it again"
+            ) from error
+
+
+def named(path: str | Path, key: str) -> str:
+    """A file, or a part of one, in messages."""
+    return f"{path}: {key}" if key else str(path)
