@@ -17,20 +17,29 @@ def augment(
     rotation_rad: tuple[float, float] = (-math.pi, math.pi),
     flip: float = 0.5,
     scale: tuple[float, float] = (0.95, 1.05),
+    drop_intensity: float = 0.0,
+    drop_point_intensity: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """The cloud under a random flip of x, flip of y, turn about z and scale.
 
     Args:
         points: (N, 4+) x, y, z [m], ...; columns after the third are kept.
-        generator: the only source of randomness, on the CPU; four numbers are drawn, whatever the options.
+        generator: the only source of randomness, on the CPU; four numbers are drawn, whatever the options, and
+            further ones only where intensity is dropped.
         rotation_rad: range of the angle, a full turn in both directions by default.
         flip: probability of each of the two flips.
         scale: range of the factor on all coordinates.
+        drop_intensity: probability that no point of the cloud has an intensity (NaN), so that a network learns to do
+            without (after Utonia, ICML 2026); drop_point_intensity: that a single point has none.
 
     Returns:
         The new points, and ``a_to_b`` (4, 4) float64 from the given to the new frame. ``transform(other, a_to_b)``
         moves another cloud, say the dense one of the same instant, in the same way.
     """
+    if not 0 <= drop_intensity <= 1 or not 0 <= drop_point_intensity <= 1:
+        raise InputError(
+            f"drop_intensity {drop_intensity} and drop_point_intensity {drop_point_intensity} must be probabilities"
+        )
     if not 0 <= flip <= 1 or not 0 < scale[0] <= scale[1] or rotation_rad[0] > rotation_rad[1]:
         raise InputError(
             f"flip {flip}, scale {scale} and rotation_rad {rotation_rad} do not fit: "
@@ -46,7 +55,12 @@ def augment(
         [[cos * sign_x, -sin * sign_y, 0.0], [sin * sign_x, cos * sign_y, 0.0], [0.0, 0.0, 1.0]],
         dtype=torch.float64,
     )
-    return transform(points, a_to_b), a_to_b
+    moved = transform(points, a_to_b)
+    if drop_intensity or drop_point_intensity:
+        whole = torch.rand((), generator=generator) < drop_intensity
+        single = torch.rand(len(points), generator=generator) < drop_point_intensity
+        moved[:, 3] = moved[:, 3].masked_fill((whole | single).to(points.device), torch.nan)
+    return moved, a_to_b
 
 
 def transform(points: Tensor, a_to_b: Tensor) -> Tensor:

@@ -76,6 +76,32 @@ class TargetPairs:
 
 
 @dataclass(frozen=True, slots=True)
+class StudentPairs:
+    """Points and the teacher's features at their pixels, for objectives with heads of their own.
+
+    voxels: (V, D) the student's features; voxel: (P,) int64 that of each pair's point; pixel: (P, T) frozen.
+    """
+
+    voxels: Tensor
+    voxel: Tensor
+    pixel: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class CloudsInImages:
+    """Sparse clouds as wholes, beside what the teacher sees at their time.
+
+    voxels: (V, D) the student's features of these clouds; cloud: (V,) int64 that of each voxel; image: (K, T) mean over
+    all images of the cloud's clip and time; has_image: (K,) bool, whether there is any.
+    """
+
+    voxels: Tensor
+    cloud: Tensor
+    image: Tensor
+    has_image: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class LabelledPoints:
     """Points of a known class, and what the student makes of their voxels.
 

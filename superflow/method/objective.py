@@ -22,12 +22,16 @@ Side = tuple[Tensor, Tensor]  # features (regions, C), and which regions have an
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """Channels of the student's features, of the teacher's, of the shared embedding; and classes of the labels."""
+    """Channels of the student's features, of the teacher's, of the shared embedding; and classes of the labels.
+
+    ``scales``: the teacher's channels by scale, in their order; a single one where they are mixed.
+    """
 
     student: int
     teacher: int
     shared: int
     classes: int = 0
+    scales: tuple[int, ...] = ()
 
 
 class Objective(nn.Module):

@@ -13,9 +13,11 @@ from torch import Tensor
 
 from ..errors import InputError
 from .contrast import drawn, info_nce, mean_of_rows
+from .distillation import GlobalRegression, Prototypes, StageRegression
 from .labels import Segmentation
-from .matches import EmbeddedPairs, Members, Superpixels, Superpoints, TargetPairs
+from .matches import EmbeddedPairs, Members, Superpixels, Superpoints
 from .objective import Contrast, Objective, RegionContrast
+from .regression import PointRegression
 from .tolerance import TolerantSpatial
 
 DISTANCES = ("info_nce", "cosine", "l2")
@@ -102,40 +104,6 @@ class DenseToSparse(RegionContrast):
         return mean_of_rows(distance.sum(), len(distance))
 
 
-class PointRegression(Objective):
-    """Each point's feature against the frozen teacher's at its pixel (ScaLR).
-
-    Args:
-        kind: ``cosine``: mean 1 - cos; ``l2``: mean distance of the normalised vectors, not squared (ScaLR).
-        even: every voxel counts once instead of every pair, so that near range, where voxels hold many points, does not
-            outweigh what is far.
-    """
-
-    reads = (TargetPairs,)
-
-    def __init__(self, *, kind: str = "cosine", even: bool = False, **options: Any) -> None:
-        super().__init__(**options)
-        if kind not in ("cosine", "l2"):
-            raise InputError(f"point_regression: kind {kind!r} is unknown; use cosine or l2")
-        self.kind, self.even = kind, even
-
-    def forward(self, pairs: TargetPairs) -> Tensor:
-        """Mean over pairs, or over voxels of the means over their pairs."""
-        voxel, pixel = F.normalize(pairs.voxels, dim=1), F.normalize(pairs.pixel, dim=1)
-        members = torch.bincount(pairs.voxel, minlength=len(voxel)) if self.even else None
-        rows = len(pixel) if members is None else int((members > 0).sum())
-        if self.kind == "cosine":
-            # points of one voxel share their feature: the sum over them is one product with the sum of their targets
-            targets = torch.zeros_like(voxel).index_add(0, pairs.voxel, pixel)
-            if members is not None:
-                targets = targets / members.clamp(min=1)[:, None]
-            return mean_of_rows(rows - (voxel * targets).sum(), rows)
-        distance = (voxel[pairs.voxel] - pixel).norm(dim=1)
-        if members is not None:
-            distance = distance / members[pairs.voxel]
-        return mean_of_rows(distance.sum(), rows)
-
-
 class PointContrast(Contrast):
     """Points against pixels, pair by pair, without regions (PPKT; Liu et al. 2021, as SLidR reimplements it).
 
@@ -206,4 +174,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "segmentation": Segmentation,
     "tolerant_spatial": TolerantSpatial,
     "point_to_region": PointToRegion,
+    "stage_regression": StageRegression,
+    "global_regression": GlobalRegression,
+    "prototypes": Prototypes,
 }

@@ -14,7 +14,16 @@ from ..camera.cache import FeatureCache
 from ..clips.batch import Batch
 from ..datasets.frame import IGNORE_LABEL
 from .distributed import world_mean, world_size, world_sum
-from .matches import EmbeddedPairs, LabelledPoints, Members, Superpixels, Superpoints, TargetPairs
+from .matches import (
+    CloudsInImages,
+    EmbeddedPairs,
+    LabelledPoints,
+    Members,
+    StudentPairs,
+    Superpixels,
+    Superpoints,
+    TargetPairs,
+)
 from .objective import Objective, Sizes
 from .objectives import OBJECTIVES
 from .passes import PointFeatures, check_rules, encode_clouds
@@ -101,7 +110,7 @@ class Pretrainer(nn.Module):
         self.region = region
         source, self._teacher_record = _teacher_of(teacher, features)
         width = source if channels is None else channels
-        sizes = Sizes(student.out_channels, source, width, num_classes or 0)
+        sizes = Sizes(student.out_channels, source, width, num_classes or 0, _scales(teacher, features))
         built = build_objectives(objectives, sizes=sizes)
         self.reads = {kind for objective in built.values() for kind in objective.reads}
         self.sees_images = self.reads != {LabelledPoints}
@@ -174,6 +183,11 @@ class Pretrainer(nn.Module):
         if TargetPairs in self.reads:
             voxels = self.regression_head(points.features)
             found[TargetPairs] = TargetPairs(voxels, points.inverse[batch.pairs.point], seen.at_pairs)
+        if StudentPairs in self.reads:
+            voxel = points.inverse[batch.pairs.point]
+            found[StudentPairs] = StudentPairs(points.features, voxel, seen.at_pairs)
+        if CloudsInImages in self.reads:
+            found[CloudsInImages] = clouds_in_images(batch, points, seen)
         embedded = self.point_head(points.features)
         if EmbeddedPairs in self.reads:
             voxel = points.inverse[batch.pairs.point]
@@ -245,6 +259,22 @@ def _at_centre(batch: Batch) -> Tensor:
     return (batch.cloud_offset == 0)[cloud] & ~batch.cloud_dense[cloud]
 
 
+def clouds_in_images(batch: Batch, points: PointFeatures, seen: ImageFeatures) -> CloudsInImages:
+    """The sparse clouds of a batch, beside the means over the images of their clips and times."""
+    sparse = ~batch.cloud_dense
+    place = (sparse.cumsum(0) - 1)[batch.cloud]
+    cloud = points.inverse.new_full((len(points.features),), -1)
+    mine = sparse[batch.cloud]
+    cloud = cloud.scatter(0, points.inverse[mine], place[mine])
+    images = batch.image_table
+    same = (images.clip == batch.cloud_clip[sparse][:, None]) & (
+        images.offset == batch.cloud_offset[sparse][:, None]
+    )
+    means = same.float() @ seen.maps.mean((2, 3)) / same.sum(1).clamp(min=1)[:, None]
+    shown = cloud >= 0
+    return CloudsInImages(points.features[shown], cloud[shown], means, same.any(1))
+
+
 def labelled_points(batch: Batch, points: PointFeatures) -> LabelledPoints:
     """The points of a batch that have a class; none where it has no labels."""
     labels = batch.labels
@@ -284,6 +314,17 @@ def _teacher_of(
     made_by = dict(cache.record["key"])
     record = {**made_by.pop("teacher"), "cached": made_by}
     return cache.channels, lambda: record
+
+
+def _scales(teacher: Teacher | None, features: str | Path | None) -> tuple[int, ...]:
+    """Channels of the teacher's scales; one where cached features mix them."""
+    if teacher is not None:
+        return tuple(getattr(teacher, "scale_channels", (teacher.channels,)))
+    if features is None:
+        return ()
+    cache = FeatureCache.open(features)
+    key = cache.record["key"]
+    return (cache.channels,) if key["components"] else tuple(key["teacher"]["scale_channels"])
 
 
 def effective_rank(features: Tensor, *, limit: int = 4096) -> float:

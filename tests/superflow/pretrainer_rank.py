@@ -59,6 +59,17 @@ TRIED: dict[str, dict[str, list[Any]]] = {
         "gather": [False],
         "stop_region": [True],
     },
+    "stage_regression": {"stages": [1, 3], "hidden": [8], "kind": ["l2"], "even": [True]},
+    "global_regression": {"hidden": [8]},
+    "prototypes": {
+        "prototypes": [8],
+        "temperature": [0.3],
+        "target_temperature": [0.2],
+        "zipf": [0.0],
+        "rounds": [0],
+        "max_pairs": [512],
+        "hidden": [8],
+    },
     "segmentation": {"class_weights": ["none"], "lovasz": [2.0]},
 }
 REFUSED = {("gather", "queue")}  # a queue holds the rows of all ranks

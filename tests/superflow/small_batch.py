@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from superflow.clips.batch import Batch
-from superflow.method.matches import LabelledPoints, Superpixels, Superpoints
+from superflow.method.matches import LabelledPoints, StudentPairs, Superpixels, Superpoints
 from superflow.method.objective import Objective, Sizes
 from superflow.method.objectives import OBJECTIVES
 from superflow.method.regions import RegionTable
@@ -19,6 +19,7 @@ OFFSETS, CAMERAS, CHANNELS, CLASSES = (-1, 0, 1), 2, 5, 4
 
 EVERY = ["spatial", "temporal", "cross_temporal", "dense_to_sparse", "point_regression", "point_contrast"]
 EVERY += ["segmentation", "tolerant_spatial", "point_to_region"]
+EVERY += ["stage_regression", "global_regression", "prototypes"]
 _ALL: dict[str, Any] = {
     "objectives": [{"type": name} for name in EVERY],
     "channels": 6,
@@ -78,6 +79,7 @@ class Fixed(nn.Module):
     """A teacher that returns its images: the batch's random maps are the features."""
 
     channels = 5
+    scale_channels = (1, 2, 2)
 
     def forward(self, images: Tensor) -> Tensor:
         return images
@@ -114,7 +116,11 @@ def make_objective(name: str, found: dict[type, Any], **options: Any) -> Objecti
     q, points = found.get(Superpoints), found.get(LabelledPoints)
     shared, teacher = (0, 0) if q is None else (q.features.shape[-1], q.teacher.shape[-1])
     student = 0 if points is None else points.voxels.shape[-1]
-    return OBJECTIVES[name](sizes=Sizes(student, teacher, shared, CLASSES), **options)
+    pairs = found.get(StudentPairs)
+    if pairs is not None:
+        student, teacher = pairs.voxels.shape[-1], pairs.pixel.shape[-1]
+    scales = (teacher - 4, 1, 3) if teacher > 4 else (teacher,)
+    return OBJECTIVES[name](sizes=Sizes(student, teacher, shared, CLASSES, scales), **options)
 
 
 def value(name: str, found: dict[type, Any], **options: Any) -> Tensor:

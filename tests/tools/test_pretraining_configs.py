@@ -16,7 +16,7 @@ CONFIGS = sorted(name for name in shipped_configs() if name.startswith("pretrain
 
 @pytest.fixture(scope="module")
 def prepared(prepared_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The index with clusters of its features beside the superpixels that every test has."""
+    """The index with clusters beside the usual superpixels, and features that keep the teacher's scales."""
     import shutil
 
     folder = tmp_path_factory.mktemp("with_clusters") / "prepared"
@@ -24,6 +24,11 @@ def prepared(prepared_log: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     images = ["--index", str(folder), "--workers", "1", "--provider", "clusters", "--option", "clusters=3"]
     assert (
         main(["prepare", "superpixels", *images, "--option", f"features={folder}/features/filter_bank"]) == 0
+    )
+    scales = ["--teacher", "filter_bank", "--size", "32", "64", "--components", "0"]
+    assert (
+        main(["prepare", "features", "--index", str(folder), *scales, "--out", f"{folder}/features/scales"])
+        == 0
     )
     return folder
 
@@ -34,7 +39,8 @@ def test_it_trains(name, prepared, tmp_path, capsys):
     data = load_config(name).train_dataloader.dataset
     options.append("train_dataloader.dataset.frames=scene-0001[1:3]")
     if data.type == "PretrainDataset":
-        options.append(f"train_dataloader.dataset.views.features={prepared}/features/filter_bank")
+        cache = "scales" if data.views.features.endswith("_scales") else "filter_bank"
+        options.append(f"train_dataloader.dataset.views.features={prepared}/features/{cache}")
         options.append("train_dataloader.dataset.views.size=(36,64)")
     run = ["--data-root", str(prepared), "--work-dir", str(tmp_path), "--cfg-options", *options]
     assert main(["train", name, *run]) == 0

@@ -11,9 +11,11 @@ import torch
 from small_batch import CLASSES, table_of, value
 
 from superflow.method.matches import (
+    CloudsInImages,
     EmbeddedPairs,
     LabelledPoints,
     Members,
+    StudentPairs,
     Superpixels,
     Superpoints,
     TargetPairs,
@@ -48,6 +50,8 @@ def matches(seed: int = 0) -> dict[type, Any]:
         Superpixels: Superpixels(table, random(3, REGIONS), pixels),
         TargetPairs: TargetPairs(random(PAIRS), voxel, pixel),
         EmbeddedPairs: EmbeddedPairs(random(PAIRS), voxel, pixel, torch.nn.Identity()),
+        StudentPairs: StudentPairs(random(PAIRS), voxel, pixel),
+        CloudsInImages: CloudsInImages(random(PAIRS), voxel % 3, pixel[:3], torch.ones(3) > 0),
         LabelledPoints: LabelledPoints(random(PAIRS), voxel, voxel % CLASSES),
     }
 
@@ -89,6 +93,8 @@ def test_nothing_to_compare_is_zero_with_a_graph(name, options):
     for kind, part in found.items():
         if hasattr(part, "counts"):
             found[kind] = replace(part, counts=torch.zeros_like(part.counts))
+        elif hasattr(part, "has_image"):
+            found[kind] = replace(part, has_image=torch.zeros_like(part.has_image))
         else:
             found[kind] = replace(
                 part,
