@@ -40,7 +40,7 @@ class Batch:
         cloud_clip: (K,) int64; cloud_offset: (K,) int64 number of the time around the clip's centre (0, -1, 1, ...):
             key frames, or ranks of seconds, see `times.ClipTimes`.
         cloud_dense: (K,) bool, True for a cloud merged from several scans.
-    Images: I of them, all of one size; none when only clouds are asked for.
+    Images: I of them, all of one size; none when only clouds are asked for, or of logs without cameras.
         images: (I, 3, H, W) float32 RGB in [0, 1], or (I, C, h, w) cached teacher features.
         image_clip, image_offset, image_camera: (I,) int64.
         image_space: (I,) int64 what an image's region ids are counted in (`pairing.id_space`): equal ids of two images
@@ -132,12 +132,22 @@ _SHIFTED = {
 }
 
 
+# fields of the tables of images and pairs: a sample without images adds no rows to them
+OF_IMAGES = frozenset(
+    ("images", "image_clip", "image_offset", "image_camera", "image_space", "superpixels")
+    + ("pair_point", "pair_image", "pair_pixel", "pair_region")
+)
+
+
 def collate(samples: Sequence[Batch]) -> Batch:
     """One batch from several; rows that point into other tables are shifted, the samples stay unchanged.
 
+    Samples without images stand beside others with theirs: their points have no pairs.
+
     Raises:
-        ValueError: some samples have a field (images, labels, ...) that others lack.
+        ValueError: some samples have a field (superpixels, labels, ...) that others lack.
     """
+    seen = [sample for sample in samples if sample.images is not None]
     shift = {"clouds": 0, "clips": 0, "points": 0, "images": 0}
     parts: dict[str, list[Tensor]] = {}
     for sample in samples:
@@ -152,9 +162,10 @@ def collate(samples: Sequence[Batch]) -> Batch:
         shift["points"] += len(sample.points)
         shift["images"] += 0 if sample.images is None else len(sample.images)
     for name, tensors in parts.items():
-        if len(tensors) != len(samples):
-            raise ValueError(f"{name}: {len(tensors)} of {len(samples)} samples have it; all must or none")
-    views = {(sample.view_size, sample.id_scope) for sample in samples}
+        of = len(seen) if name in OF_IMAGES else len(samples)
+        if len(tensors) != of:
+            raise ValueError(f"{name}: {len(tensors)} of {of} samples have it; all must or none")
+    views = {(sample.view_size, sample.id_scope) for sample in seen or samples}
     if len(views) > 1:
         raise ValueError(f"samples of different view sizes or regions {sorted(views)} cannot share a batch")
     view_size, id_scope = views.pop() if views else ((0, 0), "batch")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..camera.cache import FeatureCache
 from ..camera.superpixels import read_record
@@ -49,6 +50,8 @@ class PretrainDataset:
         limits, raw_intensity: region of the points, as `Limits` or its fields; intensity as in `LogIndex.frame`.
         augmentation: options of `lidar.augment.augment`; ``share_dense`` gives the dense cloud the sparse one's draw.
         shuffle_pairs: permute the points of the pairs within each cloud: the null experiment.
+        images: False: clips are clouds alone, with neither images nor pairs, for a log without cameras beside others in
+            a `mixture.MixtureDataset`.
     """
 
     def __init__(
@@ -69,12 +72,15 @@ class PretrainDataset:
         augmentation: Mapping[str, Any] | None = None,
         share_dense: bool = False,
         shuffle_pairs: bool = False,
+        images: bool = True,
     ) -> None:
         self.index = index if isinstance(index, LogIndex) else LogIndex.open(index)
         self.rows = self.index.rows(frames)
         if not len(self.rows):
             raise ValueError(f"frames {frames!r} select no key frame of {self.index.folder}")
-        self.rows = self._with_images(self.rows)
+        self.images = images
+        if images:
+            self.rows = self._with_images(self.rows)
         if region not in REGIONS:
             raise ValueError(f"region {region!r} is unknown; use one of {', '.join(REGIONS)}")
         self.times = ClipTimes(self.index, self.rows, **(times or {}))
@@ -87,9 +93,11 @@ class PretrainDataset:
                 f"{self.index.root}: none of the {len(self.rows)} chosen frames has labels; set "
                 "train_dataloader.dataset.clouds.labels=False and leave out the objective that learns from them"
             )
-        self.cameras_per_clip = cameras_per_clip
+        self.cameras_per_clip = cameras_per_clip if images else 0
         self.region, self.cell_m = region, cell_m
-        if region == "world_cell":
+        if not images:
+            self.id_scope = "batch"  # of no regions
+        elif region == "world_cell":
             self.index.require("a region of the world", 'set region="superpixel"', poses=True)
             self.id_scope = "clip"  # the same key in another scene is another place
         elif superpixels is None:
@@ -108,7 +116,8 @@ class PretrainDataset:
         if not kept.any():
             raise InputError(
                 f"{self.index.root}: none of the {len(rows)} chosen frames has a camera image, and pretraining needs "
-                "some; choose other frames in train_dataloader.dataset.frames"
+                "some; choose other frames in train_dataloader.dataset.frames, or set images=False for this log beside "
+                "others in a mixture"
             )
         if not kept.all():
             _log.info(
@@ -146,7 +155,7 @@ class PretrainDataset:
         channels = self._draw_cameras(rows[0], generator)
         clouds = self.clouds.draw(rows, channels, generator)
         views = self._views(clouds, channels, generator)
-        if not views:
+        if not views and self.images:
             frame = clouds[0].frame
             raise InputError(
                 f"frame {frame.token} of {frame.scene} has no camera image, and pretraining needs some; "
@@ -245,6 +254,20 @@ class PretrainDataset:
         joined = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
         lengths = torch.tensor([len(cloud.points) for cloud in clouds])
         maps = [view.ids for view in views if view.ids is not None]
+        seen: dict[str, Tensor | None] = {}
+        if self.images:
+            seen = {
+                "images": torch.stack([view.image for view in views]),
+                "image_clip": torch.zeros(len(views), dtype=torch.int64),
+                "image_offset": torch.tensor([view.offset for view in views]),
+                "image_camera": torch.tensor([view.place for view in views]),
+                "image_space": torch.tensor([self._space(clouds[0].frame.scene, view) for view in views]),
+                "superpixels": torch.from_numpy(np.stack(maps).astype(np.int32)) if maps else None,
+                "pair_point": torch.cat(point_pairs),
+                "pair_image": joined["image"],
+                "pair_pixel": joined["pixel"],
+                "pair_region": joined["region"],
+            }
         return Batch(
             points=torch.cat(points),
             cloud=torch.repeat_interleave(torch.arange(len(clouds)), lengths),
@@ -252,16 +275,7 @@ class PretrainDataset:
             cloud_offset=torch.tensor([cloud.offset for cloud in clouds]),
             cloud_dense=torch.tensor([cloud.dense for cloud in clouds]),
             age=torch.from_numpy(np.concatenate([cloud.age for cloud in clouds])),
-            images=torch.stack([view.image for view in views]),
-            image_clip=torch.zeros(len(views), dtype=torch.int64),
-            image_offset=torch.tensor([view.offset for view in views]),
-            image_camera=torch.tensor([view.place for view in views]),
-            image_space=torch.tensor([self._space(clouds[0].frame.scene, view) for view in views]),
-            superpixels=torch.from_numpy(np.stack(maps).astype(np.int32)) if maps else None,
-            pair_point=torch.cat(point_pairs),
-            pair_image=joined["image"],
-            pair_pixel=joined["pixel"],
-            pair_region=joined["region"],
+            **seen,
             labels=torch.from_numpy(np.concatenate([cloud.labels for cloud in clouds])).long()
             if self.clouds.labels
             else None,

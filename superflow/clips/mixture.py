@@ -14,7 +14,7 @@ from ..camera.cache import FeatureCache
 from ..datasets.frame import IGNORE_LABEL
 from ..datasets.read import read_bytes
 from ..errors import InputError
-from .batch import Batch
+from .batch import OF_IMAGES, Batch
 from .dataset import PretrainDataset
 from .pairing import id_space
 
@@ -26,7 +26,8 @@ class MixtureDataset:
 
     ``dataset[(item, seed)]`` draws the log, its clip and all that is random in it from ``seed`` alone. Points have the
     columns x, y, z, intensity; tokens are dataset/variant/token; regions of two logs are never the same. Where the
-    labels of one log are read, points of logs without have the class "none".
+    labels of one log are read, points of logs without have the class "none". Clips of logs without cameras (parts with
+    ``images=False``) train what needs no images; objectives over images see fewer clips.
 
     Args:
         parts: for each log the options of `dataset.PretrainDataset`, and ``weight``: how often it is drawn in relation
@@ -43,18 +44,25 @@ class MixtureDataset:
         weights = [part.get("weight", 1.0) for part in parts]
         if not all(isinstance(w, int | float) and np.isfinite(w) and w > 0 for w in weights):
             raise InputError(f"the weights of the parts are {weights}; each must be a number above 0")
+        self._tables: dict[str, Any] | None = None
         self._share = np.array(weights, dtype=np.float64) / sum(weights)
         self.parts = [
             PretrainDataset(**{key: value for key, value in part.items() if key != "weight"})
             for part in parts
         ]
-        kinds = {(part.views.size, part.id_scope, part.features is None) for part in self.parts}
+        seeing = [part for part in self.parts if part.images]
+        if not seeing:
+            raise InputError(
+                "all parts have images=False, and pretraining needs some; take one log with cameras, or fine-tune"
+            )
+        self._seeing = seeing[0]
+        kinds = {(part.views.size, part.id_scope, part.features is None) for part in seeing}
         if len(kinds) > 1:
             raise InputError(
                 "the parts differ in views.size, in the kind of their regions, or in whether they have features; give "
                 "all of them the same"
             )
-        if len({_basis(part.features) for part in self.parts}) > 1:
+        if len({_basis(part.features) for part in seeing}) > 1:
             raise InputError(
                 "the features of the parts were made by different teachers or reduced to different directions; make "
                 "all with `superflow prepare features --components 0`, or train with model.teacher on the images"
@@ -75,8 +83,8 @@ class MixtureDataset:
 
     @property
     def features(self) -> FeatureCache | None:
-        """The cached teacher features of the first log; None where images are read."""
-        return self.parts[0].features
+        """The cached teacher features of the first log with images; None where those are read."""
+        return self._seeing.features
 
     def record(self) -> dict[str, Any]:
         """What the run's record says of its data."""
@@ -87,6 +95,7 @@ class MixtureDataset:
         generator = np.random.default_rng([seed, item])
         part = self.parts[int(generator.choice(len(self.parts), p=self._share))]
         clip = part[(int(generator.integers(len(part))), seed)]
+        clip = clip if part.images else self._with_tables(clip)
         index = part.index
         name = f"{index.card.name}/{index.variant}"
         labels = clip.labels
@@ -100,6 +109,19 @@ class MixtureDataset:
             if clip.image_space is None
             else _of_log(clip.image_space, index.hash),
             tokens=tuple(f"{name}/{token}" for token in clip.tokens),
+        )
+
+    def _with_tables(self, clip: Batch) -> Batch:
+        """A clip without images with the tables of images and pairs that the others have, and no row in them.
+
+        So that a batch of such clips alone is one like any other.
+        """
+        if self._tables is None:
+            other = self._seeing[(0, 0)]
+            values = {name: getattr(other, name) for name in OF_IMAGES}
+            self._tables = {name: None if value is None else value[:0] for name, value in values.items()}
+        return replace(
+            clip, **self._tables, view_size=self._seeing.views.size, id_scope=self._seeing.id_scope
         )
 
 

@@ -175,7 +175,11 @@ class Pretrainer(nn.Module):
     def image_features(self, batch: Batch) -> Tensor:
         """(I, T, h, w) frozen features: the batch's own when they were cached, else the teacher's, all in one pass."""
         images = batch.image_table.values
-        return images if self.teacher is None else self.teacher(images)
+        if self.teacher is None:
+            return images
+        if not len(images):  # clips of logs without cameras alone
+            return images.new_zeros(0, self.teacher.channels, 1, 1)
+        return self.teacher(images)
 
     def match(self, batch: Batch, points: PointFeatures, seen: ImageFeatures) -> dict[type, Any]:
         """Student and teacher features brought together, by region and by pair; those types that objectives read."""

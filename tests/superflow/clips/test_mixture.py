@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 
 from superflow.clips.batch import collate
+from superflow.clips.dataset import PretrainDataset
 from superflow.clips.mixture import MixtureDataset
 from superflow.datasets.card import load_card
 from superflow.datasets.index import LogIndex
@@ -82,6 +84,51 @@ def test_clips_of_both_logs_share_a_batch(logs):
         spaces[clip.tokens[0].rsplit("/", 1)[0]] |= set(clip.image_space.tolist())
     assert not set.intersection(*spaces.values())  # "street" of one log is not that of the other
     assert [part["dataset"] for part in mixture.record()["parts"]] == ["semantickitti", "nuscenes"]
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory) -> LogIndex:
+    """Two scans of five columns, of a log without cameras, times and poses."""
+    folder, card = tmp_path_factory.mktemp("bare"), load_card("nuscenes")
+    rows = []
+    for number in range(2):
+        np.random.default_rng(number).uniform(1, 20, (150, 5)).astype("<f4").tofile(folder / f"{number}.bin")
+        rows.append(ScanRow("lane", f"b{number}", number, Place(f"{number}.bin"), np.eye(4)))
+    write_rows(folder, folder / "index", ListedLog("bare", card, rows))
+    return LogIndex.open(folder / "index")
+
+
+def without_images(index: LogIndex, **more) -> dict:
+    return {"index": index, "images": False, "clouds": {"sweeps": 0}, "times": {"unit": "frames"}, **more}
+
+
+def test_a_log_without_cameras_is_beside_others(logs, bare):
+    mixture = MixtureDataset([without_images(bare, weight=2), options(logs["one"])])
+    clips = [mixture[(item, 1)] for item in range(12)]
+    blind = [clip for clip in clips if clip.tokens[0].startswith("nuscenes")]
+    seeing = [clip for clip in clips if clip.tokens[0].startswith("semantickitti")]
+    assert min(len(blind), len(seeing)) > 1
+    assert all(len(clip.images) == len(clip.pair_point) == 0 for clip in blind)
+    batch = collate([blind[0], seeing[0], blind[1], seeing[1]])
+    alone = collate(seeing[:2])
+    assert torch.equal(batch.images, alone.images)
+    assert torch.equal(batch.points[batch.pair_point], alone.points[alone.pair_point])
+    assert torch.equal(batch.pair_image, alone.pair_image)
+    clip_of_point = batch.cloud_clip[batch.cloud[batch.pair_point]]
+    assert torch.equal(clip_of_point, batch.image_clip[batch.pair_image])
+    assert clip_of_point.unique().tolist() == [1, 3]
+    only = collate(blind[:2])
+    assert (only.images.shape[1:], only.view_size) == (alone.images.shape[1:], alone.view_size)
+    own = PretrainDataset(**without_images(bare))[0]
+    assert own.images is own.pair_point is None
+    kept = replace(own, points=own.points[:, :4])
+    assert torch.equal(collate([kept, seeing[0]]).pair_point, seeing[0].pair_point + len(own.points))
+    with pytest.raises(InputError, match="all parts have images=False"):
+        MixtureDataset([without_images(bare)])
+    with pytest.raises(
+        InputError, match=r"has a camera image, .* or set images=False for this log beside others"
+    ):
+        MixtureDataset([options(logs["one"]), without_images(bare, images=True, region="superpixel")])
 
 
 def test_weights_say_how_often_a_log_is_drawn(logs):

@@ -7,10 +7,10 @@ from dataclasses import fields, replace
 import pytest
 import torch
 import torch.nn.functional as F
-from small_batch import Fixed
+from small_batch import CLASSES, Fixed
 from torch import Tensor, nn
 
-from superflow.clips.batch import Batch, collate
+from superflow.clips.batch import OF_IMAGES, Batch, collate
 from superflow.errors import InputError
 from superflow.method.matches import Superpixels, Superpoints
 from superflow.method.pixels import ImageFeatures, pool_patches, pool_pixels
@@ -53,6 +53,34 @@ def test_gradients_reach_every_parameter(student, clip, normalize, pixels, chann
     assert missing == []
     assert losses["regions"] > 0
     assert losses["pairs"] == 160
+
+
+def without_images(clip: Batch) -> Batch:
+    return replace(clip, **dict.fromkeys(OF_IMAGES))
+
+
+def test_clips_without_images_train_what_needs_none_and_leave_the_rest_as_it_is(student, clip):
+    objectives = [*SUPERFLOW, {"type": "point_regression"}, {"type": "segmentation"}]
+    model = pretrainer(student, objectives, num_classes=CLASSES)
+    alone = model.loss(collate([clip(0), clip(1)]))
+    mixed = model.loss(collate([without_images(clip(2)), clip(0), without_images(clip(3)), clip(1)]))
+    for name in ("spatial", "temporal", "cross_temporal", "dense_to_sparse", "point_regression"):
+        torch.testing.assert_close(mixed[name], alone[name])
+    assert mixed["pairs"] == alone["pairs"]
+    assert mixed["labelled_points"] > alone["labelled_points"]
+    assert not mixed["segmentation"].isclose(alone["segmentation"])
+
+
+@pytest.mark.parametrize("pixels", ["all", "hit"])
+def test_a_batch_of_clips_without_images_alone_is_one_like_any_other(student, clip, pixels):
+    nothing = {name: None if (value := getattr(clip(0), name)) is None else value[:0] for name in OF_IMAGES}
+    objectives = [*SUPERFLOW, {"type": "point_regression"}, {"type": "segmentation"}]
+    model = pretrainer(student, objectives, num_classes=CLASSES, pixels=pixels)
+    out = model.loss(collate([replace(clip(seed), **nothing) for seed in (2, 3)]))
+    assert (out["pairs"], out["regions"]) == (0, 0)
+    torch.testing.assert_close(out["loss"], out["segmentation"])
+    out["loss"].backward()
+    assert all(p.grad is not None for p in model.parameters() if p.requires_grad)
 
 
 def test_contrasts_report_their_health_and_what_is_none_does_not(student, clip):
