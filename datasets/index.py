@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,21 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
 from .card import DatasetCard
-from .cloud import to_cloud
-from .columns import NO_TIME, boxes_of, lidar_rows, matrix_of, pose_of, time_of
-from .complete import KEY_FRAMES_ONLY
-from .formats import FilePoints, look_up, read_labels, read_points
+from .columns import NO_TIME, boxes_of, matrix_of, pose_of, time_of
 from .frame import Camera, Clip, Frame
-from .lidars import lidars_of, merge_lidars
-from .records import CAMERA_MODELS, Boxes, Place
+from .records import CAMERA_MODELS, Boxes
+from .scan_files import ScanFiles, empty_cloud
 from .selection import select_rows
 from .store import Columns, prepare_command, read_columns, read_header
-from .timeline import Timeline
 
 log = logging.getLogger(__name__)
 
 
-class LogIndex(Timeline):
+class LogIndex(ScanFiles):
     """Index of a driving log; opens in milliseconds to a second and pickles as a path, whatever its size.
 
-    Attributes, beside those of `Timeline`:
-        folder, root: where the index and the data lie. card: what is known about the dataset.
+    Attributes, beside those of `Timeline` and `ScanFiles`:
+        folder: where the index lies.
         hash: sha256 of the rows, equal on every machine; that of the card is ``card.hash``.
         dataset: whose reader listed the log. version: of its tables. variant: ``clean``, or how a copy was corrupted.
         scenes: names in the log's order. channels: camera channels of the log.
@@ -44,23 +39,25 @@ class LogIndex(Timeline):
     def __init__(self, folder: str | Path, *, root: str | Path | None = None) -> None:
         self.folder = Path(folder)
         header = read_header(self.folder)
-        self.root = _find_root(self.folder, header, root)
         self.hash: str = header["hash"]
         self.dataset: str = header["dataset"]
         self.version: str = header["version"]
         self.variant: str = header["variant"]
         self.sources: dict[str, str] = header["sources"]
-        self.card = DatasetCard.from_dict(header["card"])
         self.scenes: tuple[str, ...] = tuple(header["scenes"])
         self.channels: tuple[str, ...] = tuple(header["channels"])
         self.row_splits: tuple[str, ...] = tuple(header["row_splits"])
         self.warnings: tuple[str, ...] = tuple(header["warnings"])
         self._box_categories: tuple[str, ...] = tuple(header["box_categories"])
-        self._frames = read_columns(self.folder, "frames", self.hash)
-        super().__init__(f"{self.folder} ({self.card.name})", self._frames)
+        super().__init__(
+            _find_root(self.folder, header, root),
+            DatasetCard.from_dict(header["card"]),
+            self.folder,
+            read_columns(self.folder, "frames", self.hash),
+            read_columns(self.folder, "lidars", self.hash),
+            header["lidars"],
+        )
         self._cameras = read_columns(self.folder, "cameras", self.hash)
-        self._lidars = read_columns(self.folder, "lidars", self.hash)
-        self._lidar_names: tuple[str, ...] = tuple(header["lidars"])
         self._boxes: Columns | None = None  # read when first asked for: most jobs never do
         self._camera_start = np.searchsorted(self._cameras["frame"], np.arange(len(self) + 1))
         self.camera_count: NDArray[np.int64] = np.diff(self._camera_start)
@@ -119,10 +116,6 @@ class LogIndex(Timeline):
         """Name of the scene of a scan."""
         return self.scenes[self.scene_of[row]]
 
-    def has_labels(self, row: int) -> bool:
-        """Whether a label file belongs to the scan."""
-        return bool(self._frames["label_path"][row])
-
     # ---- what is in them --------------------------------------------------------------------------------------
 
     def frame(
@@ -150,44 +143,26 @@ class LogIndex(Timeline):
             InputError: a file is missing or wrong (the message names it), or the log has no such channel.
         """
         row = self._check(row)
-        time_us = time_of(self.time_us[row])
-        file = self.file_points(row) if points else FilePoints(_no_columns(self.card.columns), None, 0)
-        if points and not len(file.columns["x"]):
-            _warn_of_empty_scan(self.point_path(row))
-        cloud = to_cloud(self.card, file, time_us, raw_intensity=raw_intensity)
-        train_ids = self._labels(row, file.rows) if labels and points else None
-        lidar_to_ego = matrix_of(self._frames["lidar_to_ego"][row])
-        rows = lidar_rows(self._lidars, row, self._lidar_names)
-        lidars = lidars_of(rows, lidar_to_ego)
-        if lidars and points:
-            place = Place(self._frames["path"][row].decode(), self._frames["key"][row].decode())
-            told: dict[str, Any] = {"time_us": time_us, "raw_intensity": raw_intensity, "with_labels": labels}
-            cloud, train_ids = merge_lidars(
-                self.root, self.card, place, cloud, train_ids, rows, lidars, **told
-            )
+        lidars = self.lidars(row)
+        if points:
+            cloud, train_ids = self.read_cloud(row, labels=labels, raw_intensity=raw_intensity)
+        else:
+            cloud, train_ids = empty_cloud(self.card), None
         return Frame(
             token=self._frames["token"][row].decode(),
             scene=self.scene(row),
-            time_us=time_us,
+            time_us=time_of(self.time_us[row]),
             is_key=bool(self.is_key[row]),
             cloud=cloud,
-            lidar_to_ego=lidar_to_ego,
+            lidar_to_ego=matrix_of(self._frames["lidar_to_ego"][row]),
             ego_to_world=pose_of(self._frames["ego_to_world"][row]),
             dataset=self.card.name,
             variant=self.variant,
             lidars=lidars,
             cameras=tuple(self._camera(i, images) for i in self._camera_rows(row, cameras)),
-            labels=train_ids if train_ids is None or cloud.file_row is None else train_ids[cloud.file_row],
+            labels=train_ids,
             boxes=self.boxes(row) if boxes else None,
         )
-
-    def labels(self, row: int) -> NDArray[np.uint8] | None:
-        """Train ids of a scan, 255 = ignore, one a row of its files, from its label file alone; None where it has none.
-
-        Raises:
-            InputError: the file cannot be read.
-        """
-        return self._labels(self._check(row), None)
 
     def clip(
         self,
@@ -263,69 +238,7 @@ class LogIndex(Timeline):
         """The file that gives the log's ``times``, ``poses`` or ``calibration``, for messages; else its root."""
         return self.root / self.sources[what] if what in self.sources else self.root
 
-    def is_merged(self, row: int) -> bool:
-        """Whether several LiDARs made the scan."""
-        return bool(lidar_rows(self._lidars, row, self._lidar_names))
-
-    def point_path(self, row: int) -> Path:
-        """File of the scan's points."""
-        return self.root / self._frames["path"][row].decode()
-
-    def label_path(self, row: int) -> Path | None:
-        """File of the scan's point labels, or None."""
-        return self.root / self._frames["label_path"][row].decode() if self.has_labels(row) else None
-
     # ---- inside -----------------------------------------------------------------------------------------------
-
-    def file_points(self, row: int) -> FilePoints:
-        """The points of a scan, as they stand in its file.
-
-        Raises:
-            InputError: the file is missing or wrong; the message names it.
-        """
-        card, key = self.card, self._frames["key"][row].decode()
-        try:
-            return read_points(
-                self.point_path(row),
-                card.columns,
-                format=card.point_format,
-                key=key,
-                no_return=card.no_return,
-                range_m=card.range_m,
-            )
-        except MissingFileError as error:
-            if self.is_key[row]:
-                raise
-            raise MissingFileError(
-                f"{error}; it is a sweep, prepare with {KEY_FRAMES_ONLY} to go without"
-            ) from None
-
-    def file_labels(self, row: int, points: int | None) -> NDArray[np.uint32] | None:
-        """uint32 raw ids, one a row of a scan's file; None where it has no labels.
-
-        Args:
-            points: number of rows of the scan's file; None takes any.
-
-        Raises:
-            InputError: the file is missing, wrong, or of another number of points.
-        """
-        path, key = self.label_path(row), self._frames["label_key"][row].decode()
-        return None if path is None else read_labels(path, points, key=key, **self.card.labels)
-
-    def instances(self, row: int, points: int) -> NDArray[np.uint32] | None:
-        """(N,) uint32 instance of each of so many points, 0 for none; None where the scan has no such file.
-
-        Raises:
-            InputError: the file is missing, wrong, or of another number of points.
-        """
-        place = Place(self._frames["instance_path"][row].decode(), self._frames["instance_key"][row].decode())
-        if not place.path:
-            return None
-        return read_labels(self.root / place.path, points, key=place.key, **self.card.instances)
-
-    def _labels(self, row: int, points: int | None) -> NDArray[np.uint8] | None:
-        raw = self.file_labels(row, points)
-        return None if raw is None else look_up(self.card.label_map, raw)
 
     def _camera_rows(self, row: int, channels: Sequence[str] | None) -> list[int]:
         """Rows of the camera table for one scan, in the asked order."""
@@ -360,16 +273,6 @@ class LogIndex(Timeline):
             format=self.card.image_format,
         )
         return replace(camera, image=camera.read()) if image else camera
-
-
-def _no_columns(names: Sequence[str]) -> dict[str, NDArray[np.float32]]:
-    return dict.fromkeys(names, np.empty(0, np.float32))
-
-
-@cache
-def _warn_of_empty_scan(path: Path) -> None:
-    """Say it once a process: such a scan stops nothing, but somebody should know."""
-    log.warning("%s: holds no points; leave this frame out of the selection or copy the file again", path)
 
 
 def _find_root(folder: Path, header: dict[str, Any], root: str | Path | None) -> Path:

@@ -68,15 +68,23 @@ def merge_lidars(
         )
         own = to_cloud(card, file, time_us, raw_intensity=raw_intensity).moved(lidar.to_cloud)
         clouds.append(replace(own, extra={**own.extra, LIDAR: np.full(len(own), number)}))
-        known = None
-        if with_labels and row.labels is not None:
-            raw = read_labels(root / row.labels.path, file.rows, key=row.labels.key, **card.labels)
-            known = look_up(card.label_map, raw)
-        parts.append((known, file.rows))
+        parts.append((_train_ids(root, card, row, file.rows) if with_labels else None, file.rows))
     if all(known is None for known, _ in parts):
         return join_clouds(clouds), None
     filled = [np.full(count, IGNORE_LABEL, np.uint8) if known is None else known for known, count in parts]
     return join_clouds(clouds), np.concatenate(filled)
+
+
+def read_label_files(root: Path, card: DatasetCard, rows: Sequence[LidarRow]) -> list[_Labels | None]:
+    """Train ids of each LiDAR that has a label file of its own, one a row of that file."""
+    return [_train_ids(root, card, row, None) for row in rows]
+
+
+def _train_ids(root: Path, card: DatasetCard, row: LidarRow, points: int | None) -> _Labels | None:
+    if row.labels is None:
+        return None
+    raw = read_labels(root / row.labels.path, points, key=row.labels.key, **card.labels)
+    return look_up(card.label_map, raw)
 
 
 def _owners(path: Path, cloud: Cloud, shared: Sequence[int]) -> NDArray[np.int64]:

@@ -101,7 +101,7 @@ def _read_cloud(index: LogIndex, row: int, problems: list[Problem]) -> FilePoint
 
 def _others_of_scan(index: LogIndex, row: int) -> Iterator[Problem]:
     """What is wrong with the files of further LiDARs, or with whose the points are."""
-    if index.is_merged(row):
+    if index.lidars(row):
         try:
             index.frame(row, cameras=(), labels=False)
         except InputError as error:

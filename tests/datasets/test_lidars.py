@@ -61,6 +61,11 @@ def test_files_of_several_lidars_are_one_cloud_in_the_frame_of_the_scan(tmp_path
     assert [lidar.name for lidar in frame.lidars] == ["top", "side"]
     np.testing.assert_allclose(frame.origins[[0, -1]], [[0, 0, 0], [1.5, 0.9, -1.1]], atol=1e-12)
     assert frame.cloud.columns == ("x", "y", "z", "intensity", "lidar")
+    assert index.labels(0).tolist() == [KITTI.classes.index("road")] * 30 + [KITTI.classes.index("car")] * 20
+    of_side = write(tmp_path, card(no_return=("zero",)), rows)
+    assert of_side.has_labels(0)
+    assert of_side.label_path(0) is None
+    assert of_side.frame(0).labels.tolist() == [255] * 30 + [KITTI.classes.index("car")] * 19
     unlabelled = write(tmp_path, KITTI, [rows[0], replace(rows[1], labels=None)], labels=Place("0.label"))
     assert unlabelled.frame(0).labels.tolist() == [KITTI.classes.index("road")] * 30 + [255] * 20
     (tmp_path / "1.bin").unlink()
