@@ -1,4 +1,4 @@
-"""Compare ways of pretraining by the same probe: a plan's arms, each with several seeds, on one log.
+"""Compare ways of pretraining: a plan's arms, each with several seeds, on one log, or on places of several logs.
 
     superflow benchmark pandaset --data LOG --out work_dirs/pandaset --seeds 0 1 2 --jobs 2
     superflow benchmark pandaset --prepared work_dirs/prepared --out work_dirs/pandaset --arms random SuperFlow++
@@ -6,6 +6,13 @@
 Each arm and seed is a process of one thread and writes OUT/ARM/seed_N/benchmark.json; run again, finished ones are
 kept and stopped ones resume. The table goes to OUT/table.md and as a picture to OUT/table.png, every figure to
 OUT/table.json.
+
+    superflow benchmark places --root kitti=KITTI --root street=PANDASET --out work_dirs/places
+    superflow benchmark places --root kitti=KITTI --out work_dirs/places --sources made --arms SLidR --measures probe
+
+A plan of places names pretraining sources, arms, evaluation logs and measures. Each backbone is trained once and lies
+in OUT/backbones; each figure is at once a row of OUT/places.csv, each trial of a recipe one of OUT/recipes.csv. Rows
+that stand there are not made again.
 """
 
 from __future__ import annotations
@@ -19,15 +26,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from superflow.errors import InputError
 from superflow.files.access import check_place
 from superflow.files.writes import write_atomically
 from superflow.tools.command import run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 if TYPE_CHECKING:
+    from superflow.benchmark.places_plan import PlacesPlan
     from superflow.benchmark.plan import Plan
 
 log = logging.getLogger("superflow.benchmark")
+
+PARTS = ("sources", "evaluations", "measures")  # of a plan of places, which a call may choose from
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -38,18 +49,28 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "plan",
         type=Path,
-        help="a YAML plan, or the name of a shipped one (pandaset, pandaset_viewpoint, quickstart)",
+        help="a YAML plan, or the name of a shipped one (pandaset, pandaset_viewpoint, places, quickstart)",
     )
-    data = parser.add_mutually_exclusive_group(required=True)
+    data = parser.add_mutually_exclusive_group()
     data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")
     data.add_argument("--prepared", type=Path, help="folder that an earlier preparation filled")
     add_log_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0, or those of a plan of places")
     parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these arms")
+    places = parser.add_argument_group("of a plan of places")
+    places.add_argument(
+        "--root",
+        action="append",
+        default=[],
+        metavar="LOG=FOLDER",
+        help="where a log of the plan lies, or its preparation",
+    )
+    for part in PARTS:
+        places.add_argument(f"--{part}", nargs="+", metavar="NAME", help=f"only these {part}")
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
     parser.add_argument(
-        "--teacher", default="efficientnet_lite0", help="image teacher (default: %(default)s)"
+        "--teacher", help="image teacher (default: efficientnet_lite0, or that of a plan of places)"
     )
     args = parser.parse_args(argv)
     if args.data is None:
@@ -67,12 +88,69 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _benchmark(args: argparse.Namespace) -> int:
+    from superflow.benchmark.places_plan import is_places_plan
+    from superflow.benchmark.plan import find_plan
+    from superflow.benchmark.preparation import DEFAULT_TEACHER
+
+    path = find_plan(args.plan)
+    if is_places_plan(path):
+        return _places(path, args)
+    if args.root or any(getattr(args, part) for part in PARTS):
+        raise InputError(
+            f"{path}: is no plan of places; leave out --root, {', '.join('--' + p for p in PARTS)}"
+        )
+    if args.data is None and args.prepared is None:
+        raise InputError(f"{path}: is a plan for one log; give it with --data ROOT or --prepared FOLDER")
+    args.seeds, args.teacher = args.seeds or [0], args.teacher or DEFAULT_TEACHER
+    return _one_log(path, args)
+
+
+def _places(path: Path, args: argparse.Namespace) -> int:
+    from superflow.benchmark.places import Unit, places_rows, prepare_places, run_places, with_roots
+    from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
+
+    if args.data is not None or args.prepared is not None:
+        raise InputError(f"{path}: is a plan of places; give its logs with --root LOG=FOLDER")
+    plan = load_places_plan(path)
+    if wrong := [text for text in args.root if not all(text.partition("="))]:
+        raise InputError(f"--root {wrong[0]}: give LOG=FOLDER")
+    plan = with_roots(plan, dict(text.split("=", 1) for text in args.root))
+    plan = replace(plan, teacher=args.teacher or plan.teacher)
+    check_place(args.out)
+    sources, evaluations, measures = (_chosen(plan, part, getattr(args, part)) for part in PARTS)
+    arms = _chosen(plan, "arms", args.arms)
+    backbones = [(s, a) for s, a in plan.backbones() if a in arms and (s == NO_SOURCE or s in sources)]
+    if not backbones:
+        raise InputError(f"{path}: none of the arms {', '.join(arms)} is trained on {', '.join(sources)}")
+    used = [name for name in sources if any(source == name for source, _ in backbones)]
+    prepare_places(plan, used, evaluations, args.out, jobs=args.jobs)
+    units = [
+        Unit(plan, source, arm, seed, args.out, str(args.plan), tuple(evaluations), tuple(measures))
+        for seed in args.seeds or plan.seeds
+        for source, arm in backbones
+    ]
+    for number, name in enumerate(run_places(units, jobs=args.jobs), start=1):
+        log.info("%d of %d: %s is done", number, len(units), name)
+    print(f"{places_rows(args.out).path}: {len(places_rows(args.out).read())} figures")
+    return 0
+
+
+def _chosen(plan: PlacesPlan, part: str, names: list[str] | None) -> list[str]:
+    """The names of a part of a plan that were asked for, all of them when None."""
+    known = list(getattr(plan, part))
+    for name in names or ():
+        if name not in known:
+            raise InputError(f"--{part}: the plan has no {name!r}; it has {', '.join(known)}")
+    return known if names is None else [name for name in known if name in names]
+
+
+def _one_log(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.arms import LOOKUP, lookup_control, run_arms
     from superflow.benchmark.chart import draw_chart
     from superflow.benchmark.plan import load_plan
     from superflow.benchmark.table import markdown, read_results, table
 
-    plan = replace(load_plan(args.plan), teacher=args.teacher)
+    plan = replace(load_plan(path), teacher=args.teacher)
     arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]
     check_place(args.out)
     prepared = args.prepared or _prepare(plan, args)

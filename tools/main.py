@@ -16,6 +16,7 @@ COMMANDS = {
     "visualize": ("visualize", "draw scans, features, superpixels and predictions as PNG"),
     "make-drive": ("make_drive", "make a synthetic drive in nuScenes schema"),
     "benchmark": ("benchmark", "compare ways of pretraining by the same probe, with several seeds"),
+    "evidence": ("evidence", "write a page of figures from the tables of benchmarks of places"),
     "benchmark-speed": ("benchmark_speed", "time the sparse convolutions and the parts of a training step"),
     "quickstart": ("quickstart", "everything once, on a made or a given log, with a report"),
 }

@@ -41,7 +41,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     result = folder / "benchmark.json"
     index = LogIndex.open(prepared)
     config: Any = None if arm.kind == "raw" else _config(plan, arm, seed, prepared, folder)
-    _claim(result, _made_of(plan, index, config, prepared))
+    claim(result, _made_of(plan, index, config, prepared))
     if result.is_file():
         return read_json(result, AGAIN)
     labelled = labelled_frames(plan, index)  # refuses before the work
@@ -90,23 +90,26 @@ def _made_of(plan: Plan, index: Any, config: Any, prepared: str | Path) -> dict[
     return found
 
 
-def _claim(result: Path, made_of: Mapping[str, Any]) -> None:
+def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None) -> None:
     """Write beside ``result`` what it is going to be made of, so that a stopped run is not continued as another.
+
+    Args:
+        remove: what has to be deleted to make it anew, by default the folder of ``result``.
 
     Raises:
         InputError: it was made, or begun, of something else.
     """
-    claim = result.with_suffix(".made_of.json")
-    if not claim.is_file():
-        with write_atomically(claim, "w") as file:
+    beside = result.with_suffix(".made_of.json")
+    if not beside.is_file():
+        with write_atomically(beside, "w") as file:
             json.dump(made_of, file, indent=1)
         return
-    before = read_json(claim, AGAIN)
+    before = read_json(beside, AGAIN)
     for name in (*made_of, *before):
         if before.get(name) != made_of.get(name):
             raise InputError(
                 f"{result}: belongs to another {name} ({before.get(name)} instead of {made_of.get(name)}); "
-                f"choose another folder for results or delete {claim.parent}"
+                f"choose another folder for results or delete {remove or beside.parent}"
             )
 
 
@@ -293,7 +296,7 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
 
     file = Path(out) / "label_lookup.json"
     index = LogIndex.open(prepared)
-    _claim(file, _made_of(plan, index, None, prepared))
+    claim(file, _made_of(plan, index, None, prepared))
     if file.is_file():
         return read_json(file, AGAIN)
     train, evaluate = index.rows(plan.train).tolist(), index.rows(plan.evaluate).tolist()

@@ -78,7 +78,7 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         InputError: no such file, an unknown key, or an arm that cannot run.
     """
-    path = _find_plan(Path(path))
+    path = find_plan(Path(path))
     content = read_yaml(path)
     known = {f.name for f in fields(Plan)}
     if not isinstance(content.get("arms"), dict):
@@ -95,7 +95,12 @@ def load_plan(path: str | Path) -> Plan:
     return Plan(arms=tuple(arms), **content)
 
 
-def _find_plan(path: Path) -> Path:
+def find_plan(path: Path) -> Path:
+    """The YAML file ``path``, or the shipped plan of that name.
+
+    Raises:
+        MissingFileError: there is neither.
+    """
     import superflow
 
     candidates = [

@@ -1,0 +1,184 @@
+"""Backbones of a benchmark of places: each is trained once and exported once, with its card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import resource
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .arms import claim
+from .places_logs import features_folder, prepared_folder
+from .places_plan import NO_SOURCE, PlacesArm, PlacesPlan, Source
+from .rows import held
+
+
+def slug(name: str) -> str:
+    """A name as a part of a file's name."""
+    return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_")
+
+
+def backbone_path(out: Path, source: str, arm: str, seed: int) -> Path:
+    """The exported file: OUT/backbones/SOURCE-ARM-SEED.safetensors."""
+    return out / "backbones" / f"{slug(source)}-{slug(arm)}-{seed}.safetensors"
+
+
+def make_backbone(plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out: Path) -> Path:
+    """The exported backbone, trained before or now; a stopped training goes on from its checkpoint.
+
+    Raises:
+        InputError: it was made of another config, log or start; or training cannot go on.
+    """
+    path = backbone_path(out, source, arm.name, seed)
+    with held(path.with_suffix(".lock")):  # another arm may start from it at the same time
+        start = None
+        if arm.start is not None:
+            start = make_backbone(plan, source, plan.arms[arm.start], seed, out)
+        config = training_config(plan, source, arm, seed, out, start)
+        made_of = _made_of(plan, source, config, start, out)
+        claim(path.with_suffix(".json"), made_of, remove=f"{path.with_suffix('.*')} and {config.work_dir}")
+        if not path.is_file():
+            _make(plan, arm, config, start, path, seed)
+    return path
+
+
+def training_config(
+    plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out: Path, start: Path | None = None
+) -> Any:
+    """The config of an arm on a source, as it is trained."""
+    work = out / "runs" / backbone_path(out, source, arm.name, seed).stem
+    if source == NO_SOURCE:
+        return _load(plan, None, arm, seed, work, out)
+    chosen = plan.sources[source]
+    if not chosen.mix:
+        config = _load(plan, chosen, arm, seed, work, out)
+    else:
+        configs = {
+            name: _load(plan, plan.sources[name], arm, seed, work, out, mix=chosen) for name in chosen.mix
+        }
+        config = next(iter(configs.values()))
+        parts = [
+            {**part.train_dataloader.dataset, "weight": float(chosen.mix[name])}
+            for name, part in configs.items()
+        ]
+        for part in parts:
+            part.pop("type")
+        config.train_dataloader.dataset = {"type": "MixtureDataset", "parts": parts}
+    if start is not None:
+        config.model.pretrained = str(start)
+    return config
+
+
+def _load(
+    plan: PlacesPlan,
+    source: Source | None,
+    arm: PlacesArm,
+    seed: int,
+    work: Path,
+    out: Path,
+    *,
+    mix: Source | None = None,
+) -> Any:
+    from ..engine.config import load_config
+
+    options: dict[str, Any] = {}
+    prepared = None
+    if source is not None:
+        prepared = prepared_folder(plan.logs[source.log], out)
+        options["train_dataloader.dataset.frames"] = source.frames
+        if arm.kind == "pretrained" and _has_views(arm):
+            features = features_folder(plan, source, out, whole=mix is not None)
+            options["train_dataloader.dataset.views.features"] = str(features)
+        options |= {**source.options.get(arm.kind, {}), **arm.options, **arm.by_source.get(source.name, {})}
+        if mix is not None:
+            options |= {**mix.options.get(arm.kind, {}), **arm.by_source.get(mix.name, {})}
+    return load_config(
+        arm.config,
+        options=options,
+        work_dir=work,
+        data_root=prepared,
+        seed=seed,
+        launcher="none",
+        resume=True,
+    )
+
+
+def _has_views(arm: PlacesArm) -> bool:
+    """Whether the config's training set reads images, of which a teacher's features take the place."""
+    from ..engine.config import load_config
+
+    return "views" in load_config(arm.config, launcher="none").train_dataloader.dataset
+
+
+def _made_of(plan: PlacesPlan, source: str, config: Any, start: Path | None, out: Path) -> dict[str, Any]:
+    """What a backbone depends on beside the code: one folder must not mix two of them."""
+    from ..datasets.index import LogIndex
+
+    chosen = None if source == NO_SOURCE else plan.sources[source]
+    parts = [] if chosen is None else [plan.sources[name] for name in chosen.mix] or [chosen]
+    logs = [LogIndex.open(prepared_folder(plan.logs[part.log], out)).hash for part in parts]
+    return {"config": config_hash(plan, config, out), "logs": logs, "start": _card_hash(start)}
+
+
+def config_hash(plan: PlacesPlan, config: Any, out: Path) -> str:
+    """Of all that a config says, wherever the benchmark's folders lie."""
+    from ..engine.builders import as_plain
+
+    about_this_call = ("work_dir", "data_root", "resume", "load_from")
+    plain = {key: value for key, value in as_plain(config).items() if key not in about_this_call}
+    text = json.dumps(plain, sort_keys=True, default=str)
+    for log in plan.logs.values():
+        text = text.replace(str(prepared_folder(log, out)), f"PREPARED {log.name}")
+    text = text.replace(str(out), "OUT")
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _card_hash(path: Path | None) -> str | None:
+    return None if path is None else str(read_card(path)["weights_sha256"])
+
+
+def read_card(path: Path) -> Mapping[str, Any]:
+    """The card beside an exported backbone."""
+    from ..files.access import read_json
+
+    return read_json(path.with_suffix(".json"), "export the backbone again")
+
+
+def _make(plan: PlacesPlan, arm: PlacesArm, config: Any, start: Path | None, path: Path, seed: int) -> None:
+    import torch
+
+    from ..engine.builders import as_plain
+    from ..engine.runner import build_runner
+    from ..hub.backbone import BackboneCard, card_of, save_backbone
+    from ..hub.checkpoint import find_last
+    from ..hub.encoder_file import build_encoder, read_encoder_file
+    from ..lidar.encoder import LidarEncoder
+
+    if arm.kind == "random":
+        torch.manual_seed(seed)
+        encoder = LidarEncoder(**as_plain(config.model.student))
+        save_backbone(
+            encoder, path, BackboneCard(path.stem, method={"kind": "random"}, training={"seed": seed})
+        )
+        return
+    resumed = find_last(config.work_dir) is not None
+    before = cpu_seconds()
+    build_runner(config).train()
+    # what a process spent that was stopped is not known
+    spent = None if resumed else cpu_seconds() - before
+    if start is not None and spent is not None:
+        first = read_card(start)["training"].get("cpu_seconds")
+        spent = None if first is None else spent + first
+    file = read_encoder_file(config.work_dir)
+    card = card_of(file)
+    card = replace(card, name=path.stem, training={**card.training, "cpu_seconds": spent})
+    save_backbone(build_encoder(file), path, card)
+
+
+def cpu_seconds() -> float:
+    """Of this process so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime

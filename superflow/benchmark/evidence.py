@@ -1,0 +1,215 @@
+"""A page of figures from the rows of benchmarks of places: means, spread, what labels buy, and how each was made."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import MissingFileError
+from ..files.writes import write_atomically
+from .places_plan import NO_SOURCE
+from .rows import Row, RowFile
+
+SCRATCH = (NO_SOURCE, "random")  # the backbone that others are compared with
+TRIALS = "recipes"  # a table whose name ends so holds trials on held-out places
+CURVE = "fine-tuning"  # the measure of which curves are drawn
+
+
+@dataclass(frozen=True)
+class Cell:
+    """The figures of all seeds of one backbone, log, measure and budget. labelled: mean number of labelled points."""
+
+    values: tuple[float, ...]
+    labelled: float | None
+
+    @property
+    def mean(self) -> float:
+        return sum(self.values) / len(self.values)
+
+    def text(self) -> str:
+        """The mean; with several seeds also the lowest and the highest, and how many there are."""
+        if len(self.values) == 1:
+            return f"{self.mean:.1f}"
+        return f"**{self.mean:.1f}** ({min(self.values):.1f} to {max(self.values):.1f}, {len(self.values)} seeds)"
+
+
+Backbone = tuple[str, str]  # source, arm
+Table = dict[Backbone, dict[str, Cell]]  # budget -> cell
+
+
+def write_page(folder: Path) -> Path:
+    """Write FOLDER.md, and its pictures into ``folder``, from the tables in ``folder``.
+
+    ``introduction.md`` there comes first, word for word; NAME.csv are figures and NAMErecipes.csv trials.
+
+    Raises:
+        MissingFileError: there is no table of figures.
+    """
+    files = [path for path in sorted(folder.glob("*.csv")) if not path.stem.endswith(TRIALS)]
+    if not files:
+        raise MissingFileError(
+            f"{folder}: holds no table of figures; copy OUT/places.csv of a benchmark there"
+        )
+    introduction = folder / "introduction.md"
+    lines = [introduction.read_text(encoding="utf-8").rstrip(), ""] if introduction.is_file() else []
+    for path in files:
+        lines += section(path, RowFile(path).read(), folder)
+    page = folder.with_suffix(".md")
+    with write_atomically(page, "w") as file:
+        file.write("\n".join(lines).rstrip() + "\n")
+    return page
+
+
+def section(path: Path, rows: Sequence[Row], folder: Path) -> list[str]:
+    """The lines of one table of figures; its curves become pictures in ``folder``."""
+    lines = [f"## {path.stem}", "", f"From [{path.name}]({folder.name}/{path.name}); mIoU [%].", ""]
+    for (log, measure), table in tables(rows).items():
+        lines += [f"### {measure} on {log}", "", *markdown(table), ""]
+        if measure != CURVE:
+            continue
+        if saved := savings(table):
+            lines += [
+                "Labels that random weights need for the same figure, as a multiple of those that the backbone had:",
+                "",
+                *saved,
+                "",
+            ]
+        picture = folder / f"{path.stem}-{_file_name(log)}.png"
+        if draw_curves(table, picture, f"{measure} on {log}: mIoU [%]"):
+            lines += [f"![mIoU over labelled points]({folder.name}/{picture.name})", ""]
+    return [*lines, *commands(rows)]
+
+
+def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:
+    """(evaluation log, measure) -> backbone -> budget -> cell, all in the order of the rows."""
+    grouped: dict[tuple[str, str], dict[Backbone, dict[str, list[Row]]]] = {}
+    for row in rows:
+        table = grouped.setdefault((row["evaluation log"], row["measure"]), {})
+        table.setdefault((row["source"], row["arm"]), {}).setdefault(row["budget"], []).append(row)
+    return {
+        key: {backbone: {b: _cell(own) for b, own in cells.items()} for backbone, cells in table.items()}
+        for key, table in sorted(grouped.items())
+    }
+
+
+def _cell(rows: Sequence[Row]) -> Cell:
+    by_seed = sorted((row for row in rows if row["mIoU"]), key=lambda row: int(row["seed"]))
+    labelled = [float(row["labelled points"]) for row in rows if row["labelled points"]]
+    return Cell(
+        tuple(float(row["mIoU"]) for row in by_seed), sum(labelled) / len(labelled) if labelled else None
+    )
+
+
+def _budgets(table: Table) -> list[str]:
+    """All budgets of a table, by the number of labels where it is known."""
+    size: dict[str, float] = {}
+    for cells in table.values():
+        for budget, cell in cells.items():
+            size.setdefault(budget, cell.labelled or 0.0)
+    return sorted(size, key=lambda budget: size[budget])
+
+
+def markdown(table: Table) -> list[str]:
+    """A row for each backbone, a column for each budget."""
+    budgets = _budgets(table)
+    lines = [
+        "| pretrained on | arm | " + " | ".join(budgets) + " |",
+        "|---" * (2 + len(budgets)) + "|",
+    ]
+    for (source, arm), cells in table.items():
+        shown = [cells[budget].text() if budget in cells else "-" for budget in budgets]
+        lines.append(f"| {source} | {arm} | " + " | ".join(shown) + " |")
+    return lines
+
+
+def curve(cells: Mapping[str, Cell]) -> list[tuple[float, float]]:
+    """(labelled points, mean mIoU) of the budgets with a known number of labels, ascending."""
+    return sorted((cell.labelled, cell.mean) for cell in cells.values() if cell.labelled)
+
+
+def labels_needed(scratch: Sequence[tuple[float, float]], miou: float) -> float | None:
+    """Labelled points at which a curve first reaches ``miou``, linear in their logarithm; None where it never does.
+
+    A figure below the first of the curve gives -inf: fewer labels than were measured.
+    """
+    if not scratch:
+        return None
+    if miou < scratch[0][1]:
+        return -math.inf
+    for (few, low), (many, high) in itertools.pairwise(scratch):
+        if low <= miou <= high:
+            share = 0.0 if high == low else (miou - low) / (high - low)
+            return math.exp(math.log(few) + share * (math.log(many) - math.log(few)))
+    return scratch[0][0] if miou == scratch[0][1] else None
+
+
+def savings(table: Table) -> list[str]:
+    """For each backbone and budget, how many times as many labels random weights need; no lines without these."""
+    if SCRATCH not in table or len(curve(table[SCRATCH])) < 2:
+        return []
+    scratch = curve(table[SCRATCH])
+    budgets = [budget for budget in _budgets(table) if any(budget in cells for cells in table.values())]
+    lines = ["| pretrained on | arm | " + " | ".join(budgets) + " |", "|---" * (2 + len(budgets)) + "|"]
+    for backbone, cells in table.items():
+        if backbone == SCRATCH:
+            continue
+        shown = [_saving(scratch, cells.get(budget)) for budget in budgets]
+        lines.append(f"| {backbone[0]} | {backbone[1]} | " + " | ".join(shown) + " |")
+    return lines if len(lines) > 2 else []
+
+
+def _saving(scratch: Sequence[tuple[float, float]], cell: Cell | None) -> str:
+    if cell is None or not cell.labelled:
+        return "-"
+    needed = labels_needed(scratch, cell.mean)
+    if needed is None:
+        return f"over {scratch[-1][0] / cell.labelled:.2g}"
+    if math.isinf(needed):
+        return f"under {scratch[0][0] / cell.labelled:.2g}"
+    return f"{needed / cell.labelled:.2g}"
+
+
+def draw_curves(table: Table, path: Path, title: str) -> bool:
+    """Draw mIoU over labelled points, a line for each backbone and a dot for each seed; False without two budgets."""
+    from matplotlib.figure import Figure
+
+    drawn = {backbone: cells for backbone, cells in table.items() if len(curve(cells)) > 1}
+    if not drawn:
+        return False
+    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for backbone, cells in drawn.items():
+        points = curve(cells)
+        style: dict[str, Any] = {"color": "#1c2330", "linestyle": "--"} if backbone == SCRATCH else {}
+        label = backbone[1] if backbone == SCRATCH else f"{backbone[1]} ({backbone[0]})"
+        (line,) = axes.plot(*zip(*points), label=label, **style)
+        for cell in cells.values():
+            if cell.labelled:
+                axes.plot([cell.labelled] * len(cell.values), cell.values, ".", color=line.get_color())
+    axes.set_xscale("log")
+    axes.set_xlabel("labelled points")
+    axes.set_ylabel(title)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+    with write_atomically(path) as file:
+        figure.savefig(file, format="png", metadata={"Software": None})
+    return True
+
+
+def commands(rows: Iterable[Row]) -> list[str]:
+    """Each command once, with the commit and the device of its rows."""
+    made: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        made[row["command"]].add(f"{row['commit'][:12]}, {row['device']}")
+    lines = ["<details><summary>The command of each row, its commit and machine</summary>", ""]
+    lines += [f"- `{command}` ({'; '.join(sorted(where))})" for command, where in made.items()]
+    return [*lines, "", "</details>", ""]
+
+
+def _file_name(log: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in log)

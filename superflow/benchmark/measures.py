@@ -1,0 +1,212 @@
+"""Measures of a benchmark of places: what is asked of an exported backbone on a log. One entry in one table each."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .places_plan import Evaluation, MeasurePlan
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One backbone, one log, one measure, one budget.
+
+    train, held_out, evaluate: labelled rows of ``index``. held_out are some of train. trials: of searches before,
+    recipe -> mIoU on the held-out places, and how a new one is noted.
+    """
+
+    backbone: Path
+    index: Any
+    evaluation: Evaluation
+    measure: MeasurePlan
+    budget: str
+    seed: int
+    train: Sequence[int]
+    held_out: Sequence[int]
+    evaluate: Sequence[int]
+    trials: Mapping[str, float] = field(default_factory=dict)
+    note_trial: Callable[[str, Mapping[str, Any]], None] = lambda recipe, scores: None
+
+    def split_hash(self) -> str:
+        """Of the tokens that are learned from, chosen by and judged on."""
+        parts = [sorted(self.index.tokens(rows)) for rows in (self.train, self.held_out, self.evaluate)]
+        return _hash([self.index.hash, parts])
+
+    def settings_hash(self) -> str:
+        """Of what the plan says of the measure at this budget."""
+        plan = self.measure
+        grid = [plan.grid, self.search_hash()] if plan.grid else None
+        budget = asdict(plan.budgets[self.budget])
+        return _hash([plan.name, plan.options, budget, grid, self.evaluation.new_places_m])
+
+    @property
+    def searched_budget(self) -> str:
+        """The budget at which this one's recipe is searched."""
+        return self.measure.recipe_of.get(self.budget, self.budget)
+
+    def search_hash(self) -> str:
+        """Of what a trial depends on beside its recipe and the split."""
+        return _hash([self.measure.name, asdict(self.measure.budgets[self.searched_budget])])
+
+
+def _hash(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One row of the result.
+
+    log_suffix: ", new places" or nothing. scores: ``ConfusionMatrix.summary``. labelled: points with a label that was
+    learned from.
+    """
+
+    measure: str
+    recipe: str
+    scores: Mapping[str, Any]
+    log_suffix: str = ""
+    labelled: int | None = None
+
+
+@dataclass(frozen=True)
+class Measure:
+    """An entry of the table. run: the figures of a task; the first has the name ``first``."""
+
+    first: str
+    run: Callable[[Task], list[Figure]]
+
+
+def _encoder(task: Task) -> Any:
+    from ..hub.encoder_file import load_encoder
+
+    return load_encoder(task.backbone)
+
+
+def _probe(task: Task) -> list[Figure]:
+    """Linear and kNN probe of the frozen backbone."""
+    from ..downstream.features import EncoderFeatures
+    from ..downstream.probe import ProbeOptions, probe
+
+    try:
+        options = ProbeOptions(
+            **{"place_size_m": task.evaluation.new_places_m, "seed": task.seed, **task.measure.options}
+        )
+    except TypeError as error:
+        raise InputError(f"measure {task.measure.name!r}: {error}; see ProbeOptions") from error
+    found = probe(
+        EncoderFeatures(_encoder(task)),
+        task.index,
+        task.train,
+        task.evaluate,
+        held_out_rows=task.held_out,
+        options=options,
+    )
+    chosen = " ".join(f"{key}={found.chosen[key]}" for key in ("weight_decay", "class_weights"))
+    names = {"linear": ("linear probe", chosen), "knn": ("kNN", f"k={options.knn}")}
+    return list(_figures({names[key]: (key, found.scores) for key in names if key in found.scores}))
+
+
+def _figures(heads: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]]) -> Iterator[Figure]:
+    from ..downstream.evaluation import NEW_PLACES
+
+    for (measure, recipe), (key, scores) in heads.items():
+        for suffix in ("", NEW_PLACES):
+            if key + suffix in scores:
+                yield Figure(measure, recipe, scores[key + suffix], suffix)
+
+
+def _fine_tuning(task: Task) -> list[Figure]:
+    """The whole network on a budget of labels, with the recipe that the held-out places chose."""
+    return _tuned(task, "fine-tuning", {})
+
+
+def _decoder_probe(task: Task) -> list[Figure]:
+    """The encoder half frozen, the decoder half new and trained."""
+    return _tuned(task, "decoder probe", {"keep": "encoder", "frozen": "encoder", "batch_norm": "estimated"})
+
+
+def _tuned(task: Task, name: str, fixed: Mapping[str, Any]) -> list[Figure]:
+    from ..downstream.finetuning import Recipe
+    from ..downstream.places import seen_voxels
+
+    encoder = _encoder(task)
+    budget = task.measure.budgets[task.budget]
+    default = Recipe.of({**task.measure.options, **fixed})
+    recipe = _search(task, encoder, default) if task.measure.grid else default
+    size = task.evaluation.new_places_m
+    seen = None if size is None else seen_voxels(task.index, task.train, size)
+    scores = _tune(task, encoder, task.train, task.evaluate, budget, recipe, seen)
+    labelled = scores.pop("labelled points")
+    return [
+        replace(figure, labelled=labelled) for figure in _figures({(name, recipe.text()): ("tuned", scores)})
+    ]
+
+
+def _search(task: Task, encoder: Any, default: Any) -> Any:
+    """The recipe of the grid that is best on the held-out places, after learning from the other training places."""
+    from ..downstream.finetuning import Recipe
+
+    fit = [row for row in task.train if row not in set(task.held_out)]
+    source = task.searched_budget
+    budget = task.measure.budgets[source].scaled(len(fit) / len(task.train))
+    recipes = grid_recipes(default, task.measure.grid)
+    found: dict[str, float] = {}
+    for recipe in recipes:
+        text = recipe.text()
+        if text not in task.trials:
+            scores = _tune(task, encoder, fit, task.held_out, budget, recipe, None)["tuned"]
+            task.note_trial(text, scores)
+            found[text] = scores["miou"] or 0.0
+        else:
+            found[text] = task.trials[text]
+        log.info("%s, %s: %.1f on the held-out places with %s", task.backbone.stem, source, found[text], text)
+    best: Recipe = max(recipes, key=lambda recipe: found[recipe.text()])
+    return best
+
+
+def grid_recipes(default: Any, grid: Mapping[str, Sequence[Any]]) -> list[Any]:
+    """Every combination of the values of a grid, laid over a recipe.
+
+    Raises:
+        InputError: a field that no recipe has.
+    """
+    if unknown := sorted(set(grid) - set(asdict(default))):
+        raise InputError(
+            f"grid: {unknown[0]!r} is no field of a recipe; they are {', '.join(asdict(default))}"
+        )
+    return [replace(default, **dict(zip(grid, values))) for values in itertools.product(*grid.values())]
+
+
+def _tune(
+    task: Task, encoder: Any, train: Sequence[int], judge: Sequence[int], budget: Any, recipe: Any, seen: Any
+) -> dict[str, Any]:
+    from ..datasets.frame import IGNORE_LABEL
+    from ..downstream.budgets import labelled_scans
+    from ..downstream.evaluation import evaluate_heads
+    from ..downstream.finetuning import fine_tune
+
+    classes = tuple(task.index.card.classes)
+    scans = labelled_scans(task.index, train, budget, seed=task.seed)
+    source, head = fine_tune(encoder, scans, len(classes), recipe, seed=task.seed)
+    matrices = evaluate_heads(source, task.index, judge, {"tuned": head}, seen=seen, seed=task.seed)
+    labelled = sum(int((scan.labels != IGNORE_LABEL).sum()) for scan in scans)
+    return {name: matrix.summary(classes) for name, matrix in matrices.items()} | {
+        "labelled points": labelled
+    }
+
+
+MEASURES = {
+    "probe": Measure("linear probe", _probe),
+    "fine-tuning": Measure("fine-tuning", _fine_tuning),
+    "decoder probe": Measure("decoder probe", _decoder_probe),
+}

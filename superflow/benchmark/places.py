@@ -1,0 +1,260 @@
+"""Runs a benchmark of places: every backbone is made once, then measured on every log; each figure is a row at once.
+
+OUT/prepared/LOG, OUT/drives/LOG      indices, features, superpixels; made drives
+OUT/runs/..., OUT/backbones/...       training, and what came of it
+OUT/places.csv, OUT/recipes.csv       figures; trials of recipes on held-out places
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..engine.launchers import refuse_several
+from ..errors import InputError
+from .backbones import config_hash, cpu_seconds, make_backbone, read_card, training_config
+from .measures import MEASURES, Task
+from .places_logs import prepare_log, prepare_sources, prepared_folder
+from .places_plan import NO_SOURCE, PlacesPlan
+from .rows import TRIAL_KEY, RowFile
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """All figures of one backbone: what one process does, one after the other."""
+
+    plan: PlacesPlan
+    source: str
+    arm: str
+    seed: int
+    out: Path
+    plan_name: str
+    evaluations: tuple[str, ...]
+    measures: tuple[str, ...]
+
+    def name(self) -> str:
+        return f"{self.arm} on {self.source}, seed {self.seed}"
+
+    def command(self, evaluation: str, measure: str) -> str:
+        """What makes this row again; roots of logs come with it where the plan does not name them."""
+        words = ["superflow", "benchmark", self.plan_name, "--out", "OUT", "--seeds", str(self.seed)]
+        words += [] if self.source == NO_SOURCE else ["--sources", self.source]
+        words += ["--arms", self.arm, "--evaluations", evaluation, "--measures", measure]
+        return shlex.join(words)
+
+
+def places_rows(out: Path) -> RowFile:
+    """The figures of a benchmark's folder."""
+    return RowFile(out / "places.csv")
+
+
+def places_trials(out: Path) -> RowFile:
+    """The trials of recipes."""
+    return RowFile(out / "recipes.csv", TRIAL_KEY)
+
+
+def with_roots(plan: PlacesPlan, roots: Mapping[str, str]) -> PlacesPlan:
+    """The plan with folders for some of its logs.
+
+    Raises:
+        InputError: the plan has no such log.
+    """
+    for name in roots:
+        if name not in plan.logs:
+            raise InputError(f"--root {name}=...: the plan has no such log; it has {', '.join(plan.logs)}")
+    logs = {
+        name: replace(entry, root=roots[name], drive=None) if name in roots else entry
+        for name, entry in plan.logs.items()
+    }
+    return replace(plan, logs=logs)
+
+
+def prepare_places(
+    plan: PlacesPlan, sources: Sequence[str], evaluations: Sequence[str], out: Path, *, jobs: int
+) -> None:
+    """Index the logs that are asked for, and make what pretraining reads of them; refuses before the work.
+
+    Raises:
+        InputError: a log cannot be read, or frames of an evaluation have no labels or are named twice.
+    """
+    parts = [part for name in sources for part in plan.sources[name].mix or (name,)]
+    logs = [plan.sources[part].log for part in parts] + [plan.evaluations[name].log for name in evaluations]
+    for name in dict.fromkeys(logs):
+        prepare_log(plan.logs[name], out, jobs=jobs)
+    for name in evaluations:
+        evaluation_rows(plan, name, out)
+    prepare_sources(plan, sources, out, jobs=jobs)
+
+
+def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[str, list[int]]]:
+    """Index of an evaluation's log, and its labelled rows: train, held_out, evaluate.
+
+    Raises:
+        InputError: some have no labelled point, or one is learned from and judged on.
+    """
+    from ..datasets.index import LogIndex
+    from ..downstream.labelled import require_labelled_points
+
+    evaluation = plan.evaluations[name]
+    index = LogIndex.open(prepared_folder(plan.logs[evaluation.log], out))
+    rows = {
+        part: [int(row) for row in index.rows(getattr(evaluation, part)) if index.has_labels(row)]
+        for part in ("train", "held_out", "evaluate")
+    }
+    for part, own in rows.items():
+        require_labelled_points(index, own, part)
+    train, held_out, judged = (set(rows[part]) for part in ("train", "held_out", "evaluate"))
+    if train & judged:
+        token = index.tokens([min(train & judged)])[0]
+        raise InputError(
+            f"evaluation {name!r}: scan {token} is in train and in evaluate; a figure needs other scans"
+        )
+    if not held_out < train:
+        raise InputError(
+            f"evaluation {name!r}: held_out must be a part of train that leaves scans to learn from"
+        )
+    return index, rows
+
+
+def run_places(units: Sequence[Unit], *, jobs: int) -> Iterator[str]:
+    """Names of what is done, as it finishes: ``jobs`` processes, one thread each; first the first seed of all.
+
+    Later seeds take the recipes that the first one found.
+
+    Raises:
+        InputError: at the end, when every other figure is there, naming the first that failed and why.
+    """
+    refuse_several(os.environ)
+    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
+    context = multiprocessing.get_context("spawn")
+    failed: list[str] = []
+    for seed in dict.fromkeys(unit.seed for unit in units):
+        with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
+            names = {pool.submit(_run_alone, unit): unit.name() for unit in units if unit.seed == seed}
+            for future in as_completed(names):
+                error = future.exception()
+                failed += [f"{names[future]}: {error}"] if error is not None else future.result()
+                yield names[future]
+    if failed:
+        raise InputError(f"{len(failed)} figures failed, the first one {failed[0]}")
+
+
+def _run_alone(unit: Unit) -> list[str]:
+    import torch
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(1)
+    return run_unit(unit)
+
+
+def run_unit(unit: Unit) -> list[str]:
+    """Make a backbone and take all its measures; what failed, in words."""
+    arm = unit.plan.arms[unit.arm]
+    backbone = make_backbone(unit.plan, unit.source, arm, unit.seed, unit.out)
+    failed = []
+    for evaluation, measure, budget in unit.plan.tasks(unit.arm):
+        if evaluation not in unit.evaluations or measure not in unit.measures:
+            continue
+        try:
+            _measure(unit, backbone, evaluation, measure, budget)
+        except Exception as error:  # the other figures do not depend on this one
+            failed.append(f"{unit.name()}, {measure} on {evaluation}, {budget}: {error}")
+            log.exception("failed: %s", failed[-1])
+    return failed
+
+
+def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: str) -> None:
+    index, rows = evaluation_rows(unit.plan, evaluation, unit.out)
+    chosen = unit.plan.measures[measure]
+    task = Task(
+        backbone,
+        index,
+        unit.plan.evaluations[evaluation],
+        chosen,
+        budget,
+        unit.seed,
+        train=rows["train"],
+        held_out=rows["held_out"],
+        evaluate=rows["evaluate"],
+    )
+    figures = places_rows(unit.out)
+    where = {"source": unit.source, "arm": unit.arm, "seed": unit.seed, "evaluation log": evaluation}
+    hashes = {"split hash": task.split_hash(), "settings hash": task.settings_hash()}
+    made = {**where, "measure": MEASURES[measure].first, "budget": budget}
+    if figures.find(**{**made, **hashes}):
+        return
+    common = {
+        **where,
+        "budget": budget,
+        **hashes,
+        "label set": f"{index.card.name}, {len(index.card.classes)} classes, {index.card.hash[:8]}",
+        **_about(unit, backbone, evaluation, measure),
+    }
+    searched = {**made, "budget": task.searched_budget, **hashes, "settings hash": task.search_hash()}
+    searched.pop("seed")  # the recipe that one seed found serves all
+    trials = places_trials(unit.out)
+    watch = cpu_seconds()
+
+    def note_trial(recipe: str, scores: Mapping[str, Any]) -> None:
+        nonlocal watch
+        row = {
+            **common,
+            **searched,
+            "labelled points": None,
+            "recipe": recipe,
+            "CPU seconds of the measure": cpu_seconds() - watch,
+        }
+        trials.add([{**row, **_scores(scores)}])
+        watch = cpu_seconds()
+
+    known = {row["recipe"]: float(row["mIoU"]) for row in trials.find(**searched)}
+    found = MEASURES[measure].run(replace(task, trials=known, note_trial=note_trial))
+    seconds = cpu_seconds() - watch
+    figures.add(
+        {
+            **common,
+            "evaluation log": evaluation + figure.log_suffix,
+            "measure": figure.measure,
+            "labelled points": figure.labelled,
+            "recipe": figure.recipe,
+            "CPU seconds of the measure": seconds,
+            **_scores(figure.scores),
+        }
+        for figure in found
+    )
+    log.info(
+        "%s, %s on %s, %s: %.1f", unit.name(), measure, evaluation, budget, found[0].scores["miou"] or 0.0
+    )
+
+
+def _about(unit: Unit, backbone: Path, evaluation: str, measure: str) -> dict[str, Any]:
+    from ..engine.hooks.result import commit, device_name
+
+    arm = unit.plan.arms[unit.arm]
+    config = training_config(unit.plan, unit.source, arm, unit.seed, unit.out)
+    return {
+        "CPU seconds of pretraining": read_card(backbone)["training"].get("cpu_seconds"),
+        "commit": commit(),
+        "device": device_name(),
+        "config": f"{arm.config} {config_hash(unit.plan, config, unit.out)}",
+        "command": unit.command(evaluation, measure),
+    }
+
+
+def _scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+    classes = "; ".join(f"{name} {iou:.1f}" for name, iou in scores["iou"].items() if iou is not None)
+    return {
+        "mIoU": scores["miou"],
+        "IoU of classes": classes,
+        "accuracy": scores["accuracy"],
+        "frequent-classes mIoU": scores["frequent_miou"],
+    }

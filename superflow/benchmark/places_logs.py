@@ -1,0 +1,98 @@
+"""The logs of a benchmark of places: made where they are made, indexed, with what pretraining reads of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .places_plan import Log, PlacesPlan, Source
+from .preparation import prepare_features, prepare_superpixels
+
+
+def prepared_folder(log: Log, out: Path) -> Path:
+    """Folder of a log's index: where it was prepared before the benchmark, or below the benchmark's own."""
+    if log.root is not None and (Path(log.root) / "index.json").is_file():
+        return Path(log.root)
+    return out / "prepared" / log.name
+
+
+def prepare_log(log: Log, out: Path, *, jobs: int) -> Any:
+    """The index of a log; a made drive is made first, what is there already is kept.
+
+    Raises:
+        InputError: it has neither a root nor a drive, or cannot be read.
+    """
+    from ..datasets.card import load_card
+    from ..datasets.index import LogIndex
+    from ..datasets.sets import prepare
+
+    folder = prepared_folder(log, out)
+    if log.root is not None and folder == Path(log.root):
+        return LogIndex.open(folder)
+    root = log.root
+    if log.drive is not None:
+        root = str(_make(log, out, jobs=jobs))
+    if root is None:
+        raise InputError(f"log {log.name!r} has no root in the plan; give it with --root {log.name}=FOLDER")
+    if (folder / "index.json").is_file():
+        before = LogIndex.open(folder).root
+        if before.resolve() != Path(root).resolve():
+            raise InputError(f"{folder}: is the preparation of {before}, not of {root}; choose another --out")
+    card = None if log.card is None else load_card(log.card, label_set=log.label_set)
+    label_set = "" if card is not None else log.label_set
+    return prepare(log.dataset, root, folder, card=card, label_set=label_set, version=log.version)
+
+
+def _make(log: Log, out: Path, *, jobs: int) -> Path:
+    from ..street.drive import DriveSettings, make_drive
+
+    assert log.drive is not None
+    settings = dict(log.drive)
+    counts = {key: settings.pop(key) for key in ("scenes", "val_scenes") if key in settings}
+    if "image_size" in settings:
+        settings["image_size"] = tuple(settings["image_size"])
+    try:
+        made = DriveSettings(**settings)
+    except TypeError as error:
+        raise InputError(
+            f"log {log.name!r}: drive: {error}; see the options of superflow make-drive"
+        ) from error
+    return make_drive(out / "drives" / log.name, settings=made, workers=jobs, **counts)
+
+
+def prepare_sources(plan: PlacesPlan, sources: Iterable[str], out: Path, *, jobs: int) -> None:
+    """What the arms of these sources read beside their index: teacher features, superpixels; what is there is kept."""
+    for name in sources:
+        source = plan.sources[name]
+        taught = any(
+            arm.kind == "pretrained" and (arm.sources is None or name in arm.sources)
+            for arm in plan.arms.values()
+        )
+        for part in source.mix or {name: 1.0}:
+            if taught:
+                _prepare_source(plan, plan.sources[part], out, whole=bool(source.mix), jobs=jobs)
+
+
+def features_folder(plan: PlacesPlan, source: Source, out: Path, *, whole: bool) -> Path:
+    """Of a source's teacher features. whole: all of the teacher's channels, as logs that are mixed need them."""
+    folder = prepared_folder(plan.logs[source.log], out) / "features"
+    return folder / (f"{plan.teacher}_whole" if whole else plan.teacher)
+
+
+def _prepare_source(plan: PlacesPlan, source: Source, out: Path, *, whole: bool, jobs: int) -> None:
+    from ..datasets.index import LogIndex
+
+    index = LogIndex.open(prepared_folder(plan.logs[source.log], out))
+    features = prepare_features(
+        index,
+        source.frames,
+        folder=features_folder(plan, source, out, whole=whole),
+        teacher=plan.teacher,
+        components=None if whole else 64,
+        threads=jobs,
+    )
+    for provider, options in source.superpixels.items():
+        shared = {"features": str(features)} if provider == "clusters" else {}
+        prepare_superpixels(index, source.frames, provider=provider, workers=jobs, **shared, **options)

@@ -1,0 +1,250 @@
+"""What a benchmark of places compares: backbones of several pretraining sources, each measured on several logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..datasets.card_file import read_yaml
+from ..downstream.budgets import Budget
+from ..errors import InputError, suggest
+from .plan import KINDS
+from .preparation import DEFAULT_TEACHER
+
+NO_SOURCE = "nothing"  # the source of a backbone that was not trained
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """A log that is pretrained or measured on.
+
+    root: its folder, or one that an earlier preparation filled. dataset, label_set, version, card: as `superflow
+    prepare` takes them. drive: instead of ``root``, the settings of a drive that is made: ``scenes``, ``val_scenes``
+    and those of `street.drive.DriveSettings`.
+    """
+
+    name: str
+    root: str | None = None
+    dataset: str = "nuscenes"
+    label_set: str = ""
+    version: str | None = None
+    card: str | None = None
+    drive: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What backbones are pretrained on: frames of a log, or a mix of other sources.
+
+    superpixels: provider to its options, for the preparation. options: dotted config keys laid over the configs of
+    all arms of a kind. mix: other source to its weight, instead of ``log``.
+    """
+
+    name: str
+    log: str = ""
+    frames: Any = "train"
+    superpixels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    mix: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class PlacesArm:
+    """One way of making a backbone.
+
+    kind, config, options: as in `plan.Arm`, without raw coordinates. sources: those that it is trained on, all when
+    None. start: arm whose backbone of the same source and seed it begins with. by_source: further options.
+    """
+
+    name: str
+    kind: str
+    config: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    sources: Sequence[str] | None = None
+    start: str | None = None
+    by_source: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A log on which backbones are measured, with disjoint places.
+
+    train: frames of labels; held_out: the part of them whose places choose recipes and options of probes; evaluate:
+    frames of the figures, on which nothing is chosen. new_places_m: as in `plan.Plan`, where they share a world.
+    """
+
+    name: str
+    log: str
+    train: Any
+    held_out: Any
+    evaluate: Any
+    new_places_m: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MeasurePlan:
+    """How a measure of the table `measures.MEASURES` is taken.
+
+    options: of it: those of `downstream.probe.ProbeOptions`, or fields of a `downstream.finetuning.Recipe`.
+    budgets: name to what may be labelled. grid: recipe fields to the values that are tried on the held-out places.
+    recipe_of: budget to the one whose chosen recipe it takes, instead of a search of its own. arms, evaluations:
+    those that it is taken of, all when None.
+    """
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    budgets: Mapping[str, Budget] = field(default_factory=lambda: {"all": Budget()})
+    grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    recipe_of: Mapping[str, str] = field(default_factory=dict)
+    arms: Sequence[str] | None = None
+    evaluations: Sequence[str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlacesPlan:
+    """All of it; each part by its name. seeds: of the plan, where the command names none."""
+
+    logs: Mapping[str, Log]
+    sources: Mapping[str, Source]
+    arms: Mapping[str, PlacesArm]
+    evaluations: Mapping[str, Evaluation]
+    measures: Mapping[str, MeasurePlan]
+    seeds: Sequence[int] = (0,)
+    teacher: str = DEFAULT_TEACHER
+
+    def backbones(self) -> list[tuple[str, str]]:
+        """(source, arm) of every backbone of a seed, in the plan's order."""
+        pairs = []
+        for source in (NO_SOURCE, *self.sources):
+            for arm in self.arms.values():
+                if (source == NO_SOURCE) != (arm.kind == "random"):
+                    continue
+                if source == NO_SOURCE or arm.sources is None or source in arm.sources:
+                    pairs.append((source, arm.name))
+        return pairs
+
+    def tasks(self, arm: str) -> list[tuple[str, str, str]]:
+        """(evaluation, measure, budget) of every figure of a backbone."""
+        return [
+            (evaluation, measure.name, budget)
+            for evaluation in self.evaluations
+            for measure in self.measures.values()
+            if measure.evaluations is None or evaluation in measure.evaluations
+            if measure.arms is None or arm in measure.arms
+            # searched first, then those that take what was chosen
+            for budget in sorted(measure.budgets, key=lambda name: name in measure.recipe_of)
+        ]
+
+
+_PARTS = {
+    "logs": Log,
+    "sources": Source,
+    "arms": PlacesArm,
+    "evaluations": Evaluation,
+    "measures": MeasurePlan,
+}
+
+
+def is_places_plan(path: Path) -> bool:
+    """Whether a plan names pretraining sources and so is one of places."""
+    return "sources" in read_yaml(path)
+
+
+def load_places_plan(path: Path) -> PlacesPlan:
+    """The plan in a YAML file.
+
+    Raises:
+        InputError: an unknown key, or a name that stands for nothing.
+    """
+    content = read_yaml(path)
+    known = [f.name for f in fields(PlacesPlan)]
+    _refuse_unknown(content, known, f"{path}")
+    parts: dict[str, Any] = {}
+    for part, kind in _PARTS.items():
+        entries = content.pop(part, None)
+        if not isinstance(entries, dict) or not entries:
+            raise InputError(f"{path}: a benchmark of places needs a mapping with the key {part}")
+        parts[part] = {
+            str(name): _read(kind, str(name), entry, part, path) for name, entry in entries.items()
+        }
+    plan = PlacesPlan(**parts, **content)
+    _check(plan, path)
+    return plan
+
+
+def _read(kind: type, name: str, entry: Any, part: str, path: Path) -> Any:
+    where = f"{path}: {part}: {name!r}"
+    if not isinstance(entry, dict):
+        raise InputError(f"{where} is {entry!r}; give a mapping")
+    names = [f.name for f in fields(kind) if f.name != "name"]
+    _refuse_unknown(entry, names, where)
+    if kind is MeasurePlan and "budgets" in entry:
+        budgets = {}
+        for budget, limits in entry["budgets"].items():
+            _refuse_unknown(limits, ["scans", "points"], f"{where}, budget {budget!r}")
+            budgets[str(budget)] = Budget(**limits)
+        entry = {**entry, "budgets": budgets}
+    try:
+        return kind(name=name, **entry)
+    except TypeError as error:
+        lacking = str(error).rpartition(": ")[2]
+        raise InputError(f"{where} lacks {lacking}; its keys are {', '.join(names)}") from error
+
+
+def _refuse_unknown(entry: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    if unknown := sorted(set(entry) - set(known)):
+        raise InputError(f"{where}: {unknown[0]!r} is unknown; the keys are {', '.join(known)}")
+
+
+def _check(plan: PlacesPlan, path: Path) -> None:
+    from .measures import MEASURES
+
+    def refer(name: Any, to: Mapping[str, Any], where: str) -> None:
+        if name not in to:
+            raise InputError(f"{path}: {where}: there is no {name!r}{suggest(str(name), to)}")
+
+    for log in plan.logs.values():
+        if log.drive is not None and log.root is not None:
+            raise InputError(f"{path}: logs: {log.name!r} has both a root and a drive; leave one out")
+    for source in plan.sources.values():
+        if bool(source.log) == bool(source.mix):
+            raise InputError(f"{path}: sources: {source.name!r} needs either a log or a mix of other sources")
+        for part in source.mix:
+            refer(part, plan.sources, f"sources: {source.name!r}")
+            if plan.sources[part].mix:
+                raise InputError(
+                    f"{path}: sources: {source.name!r} mixes {part!r}, which is a mix; name its parts"
+                )
+        if source.log:
+            refer(source.log, plan.logs, f"sources: {source.name!r}")
+    for arm in plan.arms.values():
+        if arm.kind not in KINDS or arm.kind == "raw":
+            raise InputError(
+                f"{path}: arms: {arm.name!r}: kind {arm.kind!r} is unknown; use random, pretrained or supervised"
+            )
+        for name in (*(arm.sources or ()), *arm.by_source):
+            refer(name, plan.sources, f"arms: {arm.name!r}")
+        if arm.start is not None:
+            refer(arm.start, plan.arms, f"arms: {arm.name!r}: start")
+            if arm.kind != "supervised":
+                raise InputError(
+                    f"{path}: arms: {arm.name!r}: only a supervised arm starts from another's backbone"
+                )
+    for evaluation in plan.evaluations.values():
+        refer(evaluation.log, plan.logs, f"evaluations: {evaluation.name!r}")
+    for measure in plan.measures.values():
+        where = f"measures: {measure.name!r}"
+        refer(measure.name, MEASURES, where)
+        for arm_name in measure.arms or ():
+            refer(arm_name, plan.arms, where)
+        for name in measure.evaluations or ():
+            refer(name, plan.evaluations, where)
+        for budget, other in measure.recipe_of.items():
+            refer(budget, measure.budgets, where)
+            refer(other, measure.budgets, where)
+            if other in measure.recipe_of:
+                raise InputError(
+                    f"{path}: {where}: {budget!r} takes the recipe of {other!r}, which has none of its own"
+                )

@@ -1,0 +1,98 @@
+"""Figures of a benchmark of places as rows of a CSV file, each written as soon as it is known."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import InputError
+from ..files.access import reading, writing
+from ..files.locks import lock
+from ..files.writes import write_atomically
+
+# which figure a row is
+KEY = ("source", "arm", "seed", "evaluation log", "measure", "budget")
+COLUMNS = (
+    *KEY,
+    "labelled points",
+    "recipe",
+    "split hash",
+    "settings hash",
+    "label set",
+    "mIoU",
+    "IoU of classes",
+    "accuracy",
+    "frequent-classes mIoU",
+    "CPU seconds of pretraining",
+    "CPU seconds of the measure",
+    "commit",
+    "device",
+    "config",
+    "command",
+)
+# a trial of a search is a row of its own; its mIoU is that of the held-out places
+TRIAL_KEY = (*KEY, "recipe")
+
+Row = dict[str, str]
+
+
+class RowFile:
+    """A CSV file that several processes add rows to.
+
+    Args:
+        path: of the file; it is made with the first row.
+        key: columns that say which figure a row is: a new row takes the place of an older one with the same.
+    """
+
+    def __init__(self, path: Path, key: Sequence[str] = KEY) -> None:
+        self.path = path
+        self.key = tuple(key)
+
+    def read(self) -> list[Row]:
+        """All rows, values as text; none where there is no file.
+
+        Raises:
+            InputError: it has other columns.
+        """
+        if not self.path.is_file():
+            return []
+        with reading(self.path), self.path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            rows = list(reader)
+        if tuple(reader.fieldnames or ()) != COLUMNS:
+            raise InputError(
+                f"{self.path}: has other columns than {', '.join(COLUMNS)}; move the file away or choose another folder"
+            )
+        return rows
+
+    def find(self, **values: object) -> list[Row]:
+        """The rows with these values; ``_`` in a name stands for a space."""
+        wanted = {name.replace("_", " "): str(value) for name, value in values.items()}
+        return [row for row in self.read() if all(row[name] == value for name, value in wanted.items())]
+
+    def add(self, rows: Iterable[Mapping[str, object]]) -> None:
+        """Write the file with these rows, one of the same key replaced; a row lacking a column is a mistake."""
+        new = [{name: _text(row[name]) for name in COLUMNS} for row in rows]
+        with held(self.path.with_name(f".{self.path.name}.lock")):
+            all_rows = {tuple(row[name] for name in self.key): row for row in [*self.read(), *new]}
+            with write_atomically(self.path, "w") as file:
+                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                writer.writeheader()
+                writer.writerows(all_rows.values())
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Within the block no other process is in one of the same ``path``; that file is made and stays."""
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
+        lock(file, wait=True)
+        yield
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value:.2f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,254 @@
+"""Fine-tuning in memory: a handful of labelled scans, a few hundred steps, minutes of one core.
+
+The same network, losses and schedule as `superflow train downstream/finetune_small.py`; scans stay in memory, and what
+a run depends on is one `Recipe`, so that recipes can be searched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, get_type_hints
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ..clips.batch import Batch
+from ..clips.sources import named_in
+from ..datasets.frame import IGNORE_LABEL
+from ..errors import InputError
+from ..lidar.augment import augment
+from ..lidar.encoder import LidarEncoder
+from ..lidar.minkunet import use_statistics
+from ..losses import inverse_root_weights
+from .features import EncoderFeatures, Scan, as_trained
+from .heads import LinearProbe
+from .recalibration import recalibrate_batch_norm
+from .segmentor import Segmentor
+from .taking_over import Keep, is_encoder_half, rescale, reset_statistics, stage_of, stages, take_over
+
+_CHOICES = {
+    "keep": ("all", "encoder", "nothing"),
+    "frozen": ("nothing", "encoder"),
+    "batch_norm": ("kept", "reset", "estimated"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How a network is fine-tuned; every field is part of the result.
+
+    rate, head_rate: peak learning rates of the body and of the linear head. steps: of the whole network, one scan
+    each. head_steps: before them, with the body as it came. layer_decay: factor on the rate for every stage further
+    from the head. averaging: decay of the moving average of the weights that is judged, 0 for the last weights.
+    keep: which part of the backbone is taken over. batch_norm: its running statistics are kept, reset, or estimated
+    anew on the training scans. rescaled: see `taking_over.rescale`. frozen: which part never learns. points: of a
+    scan and step, None for all; where few points have labels, all of these are among them. lovasz: weight of that
+    loss beside the cross-entropy, whose classes are weighted by count^-1/2. warm: share of the steps in which the rate
+    rises.
+    """
+
+    rate: float = 6e-3
+    head_rate: float = 6e-3
+    steps: int = 300
+    head_steps: int = 0
+    layer_decay: float = 1.0
+    averaging: float = 0.0
+    keep: Keep = "all"
+    batch_norm: str = "kept"
+    rescaled: bool = False
+    frozen: str = "nothing"
+    points: int | None = 60_000
+    lovasz: float = 0.0
+    weight_decay: float = 0.01
+    warm: float = 0.2
+
+    def __post_init__(self) -> None:
+        types = get_type_hints(type(self))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in _CHOICES and value not in _CHOICES[f.name]:
+                raise InputError(
+                    f"recipe: {f.name} is {value!r}; choose one of {', '.join(_CHOICES[f.name])}"
+                )
+            if types[f.name] is float and (isinstance(value, bool) or not isinstance(value, int | float)):
+                raise InputError(f"recipe: {f.name} is {value!r}; give a number, with a point: 1.0e-3")
+            if types[f.name] is int and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+                raise InputError(f"recipe: {f.name} is {value!r}; give a whole number")
+        if self.steps < 2:
+            raise InputError(f"recipe: steps is {self.steps}; give at least 2")
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Recipe:
+        """A recipe from the keys of a plan.
+
+        Raises:
+            InputError: a key or a value that no recipe has.
+        """
+        known = {f.name for f in fields(cls)}
+        if unknown := sorted(set(options) - known):
+            raise InputError(f"recipe: {unknown[0]!r} is unknown; the keys are {', '.join(sorted(known))}")
+        return cls(**options)
+
+    def text(self) -> str:
+        """All fields as ``name=value``, for a table."""
+        return " ".join(f"{name}={value}" for name, value in asdict(self).items())
+
+
+def fine_tune(
+    encoder: LidarEncoder, scans: Sequence[Scan], num_classes: int, recipe: Recipe, *, seed: int
+) -> tuple[EncoderFeatures, LinearProbe]:
+    """Train a copy of ``encoder`` and a new linear head on labelled scans.
+
+    Args:
+        scans: whole, intensity in [0, 1]; points without a label give context and no loss.
+        num_classes: C.
+        seed: of the head, of fresh weights, of the order of the scans, of their turns and points.
+
+    Returns:
+        The network's features, in evaluation mode, and its head, as `evaluation.evaluate_heads` takes them.
+
+    Raises:
+        InputError: no scan has a labelled point, or one has points that cannot be voxelised.
+    """
+    counts = sum(torch.bincount(scan.labels, minlength=256)[:num_classes] for scan in scans)
+    if not isinstance(counts, Tensor) or not int(counts.sum()):
+        raise InputError(f"none of the {len(scans)} scans has a labelled point; choose labelled scans")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = Segmentor(
+            _prepared(encoder, scans, recipe, seed),
+            num_classes,
+            loss_on="voxels",
+            class_weights=inverse_root_weights(counts),
+            lovasz_weight=recipe.lovasz,
+        )
+    draws = _Draws(scans, model.encoder, recipe.points, seed)
+    _train_head(model, draws, recipe)
+    judged = _train_all(model, draws, recipe)
+    head = LinearProbe(judged.head.weight.detach().T.clone(), judged.head.bias.detach().clone())
+    return EncoderFeatures(judged.encoder.eval()), head
+
+
+def _prepared(encoder: LidarEncoder, scans: Sequence[Scan], recipe: Recipe, seed: int) -> LidarEncoder:
+    encoder = take_over(encoder, recipe.keep, seed=seed)
+    if recipe.rescaled:
+        rescale(encoder)
+    if recipe.batch_norm == "reset":
+        reset_statistics(encoder)
+    if recipe.batch_norm == "estimated":
+        encoder = recalibrate_batch_norm(encoder, scans)
+    if recipe.frozen == "encoder":
+        for name, parameter in encoder.named_parameters():
+            parameter.requires_grad_(not is_encoder_half(encoder, name))
+    return encoder
+
+
+def _train_head(model: Segmentor, draws: _Draws, recipe: Recipe) -> None:
+    """The head alone, on features normalised by the batch, as the steps of the whole network will see them."""
+    if not recipe.head_steps:
+        return
+    model.train()
+    optimiser = torch.optim.AdamW(model.head.parameters(), recipe.head_rate, weight_decay=recipe.weight_decay)
+    learns = {name: p.requires_grad for name, p in model.encoder.named_parameters()}
+    model.encoder.requires_grad_(False)
+    with use_statistics(model.encoder, "batch"):
+        for _ in range(recipe.head_steps):
+            _step(model, draws, optimiser)
+    for name, parameter in model.encoder.named_parameters():
+        parameter.requires_grad_(learns[name])
+
+
+def _train_all(model: Segmentor, draws: _Draws, recipe: Recipe) -> Segmentor:
+    """One cycle over all that is not frozen; the model whose weights are to be judged."""
+    groups = rate_groups(model, recipe)
+    optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        [group["lr"] for group in groups],
+        total_steps=recipe.steps,
+        pct_start=recipe.warm,
+        cycle_momentum=False,
+    )
+    average = None
+    if recipe.averaging:
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True)
+    model.train()
+    if recipe.frozen == "encoder":
+        _freeze_statistics(model.encoder)
+    for _ in range(recipe.steps):
+        _step(model, draws, optimiser)
+        cycle.step()
+        if average is not None:
+            average.update_parameters(model)
+    judged = model if average is None else average.module
+    assert isinstance(judged, Segmentor)
+    return judged
+
+
+def rate_groups(model: Segmentor, recipe: Recipe) -> list[dict[str, Any]]:
+    """Groups for an optimiser: the head, and the trainable parameters of each stage of the body with their rate."""
+    groups: list[dict[str, Any]] = [{"params": list(model.head.parameters()), "lr": recipe.head_rate}]
+    top = stages(model.encoder)
+    for stage in range(top + 1):
+        own = [p for n, p in model.encoder.named_parameters() if stage_of(n) == stage and p.requires_grad]
+        if own:
+            groups.append({"params": own, "lr": recipe.rate * recipe.layer_decay ** (top - stage)})
+    return groups
+
+
+def _freeze_statistics(encoder: LidarEncoder) -> None:
+    for name, module in encoder.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and is_encoder_half(encoder, f"{name}."):
+            module.eval()
+
+
+def _step(model: Segmentor, draws: _Draws, optimiser: torch.optim.Optimizer) -> None:
+    batch = draws.next()
+    with named_in(batch):
+        loss = model.loss(batch)["loss"]
+    optimiser.zero_grad()
+    loss.backward()
+    nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 5.0)
+    optimiser.step()
+
+
+class _Draws:
+    """Scans in random order, all once before one comes again; each thinned, turned, mirrored and scaled anew."""
+
+    def __init__(self, scans: Sequence[Scan], encoder: LidarEncoder, points: int | None, seed: int) -> None:
+        self._scans = [scan for scan in scans if bool((scan.labels != IGNORE_LABEL).any())]
+        self._encoder = encoder
+        self._points = points
+        self._generator = torch.Generator().manual_seed(seed)
+        self._order: list[int] = []
+
+    def next(self) -> Batch:
+        """The next scan as a batch of one cloud."""
+        if not self._order:
+            self._order = torch.randperm(len(self._scans), generator=self._generator).tolist()
+        scan = self._scans[self._order.pop()]
+        kept = thinned(scan.labels, self._points, self._generator)
+        points, _ = augment(scan.points[kept], self._generator)
+        points = as_trained(self._encoder, points)
+        return Batch(
+            points=points,
+            cloud=torch.zeros(len(points), dtype=torch.int64),
+            cloud_clip=torch.zeros(1, dtype=torch.int64),
+            cloud_offset=torch.zeros(1, dtype=torch.int64),
+            cloud_dense=torch.zeros(1, dtype=torch.bool),
+            labels=scan.labels[kept],
+            sources=((scan.source,),),
+        )
+
+
+def thinned(labels: Tensor, count: int | None, generator: torch.Generator) -> Tensor:
+    """Ascending rows of at most ``count`` points; labelled ones come first where they are at most half of these."""
+    if count is None or count >= len(labels):
+        return torch.arange(len(labels))
+    keys = torch.rand(len(labels), generator=generator)
+    labelled = labels != IGNORE_LABEL
+    if int(labelled.sum()) <= count // 2:
+        keys[labelled] = -1.0
+    return keys.argsort()[:count].sort().values

@@ -1,0 +1,73 @@
+"""The page of figures: means, labels saved, commands."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from superflow.benchmark.evidence import SCRATCH, labels_needed, savings, tables, write_page
+from superflow.benchmark.rows import COLUMNS, RowFile
+from superflow.errors import MissingFileError
+from superflow.tools import evidence
+
+
+def row(arm="random", source="nothing", seed=0, miou=10.0, labelled=100, **values):
+    known = {"source": source, "arm": arm, "seed": seed, "mIoU": miou, "labelled points": labelled}
+    shared = {"evaluation log": "kitti", "measure": "fine-tuning", "budget": f"{labelled} points"}
+    made = {
+        "command": f"superflow benchmark p --arms {arm}",
+        "commit": "0123456789abcdef",
+        "device": "a core",
+    }
+    return {**dict.fromkeys(COLUMNS, ""), **known, **shared, **made, **values}
+
+
+ROWS = [
+    row(miou=10.0, seed=0),
+    row(miou=12.0, seed=1),
+    row(miou=21.0, labelled=10_000),
+    row("SLidR", "made", miou=16.0),
+    row("SLidR", "made", miou=22.0, labelled=10_000),
+]
+
+
+def test_labels_that_scratch_needs_are_linear_in_their_logarithm():
+    curve = [(100.0, 10.0), (10_000.0, 20.0), (100_000.0, 20.0)]
+    assert labels_needed(curve, 15.0) == pytest.approx(1000)
+    assert labels_needed(curve, 10.0) == pytest.approx(100)
+    assert labels_needed(curve, 20.0) == pytest.approx(10_000)  # the first place where it is reached
+    assert labels_needed(curve, 21.0) is None
+    assert labels_needed(curve, 9.0) == -math.inf
+    assert labels_needed([], 9.0) is None
+
+
+def test_the_page_has_means_spread_savings_and_commands(tmp_path):
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    (folder / "introduction.md").write_text("# Evidence\n\nFew scans.\n")
+    RowFile(folder / "places.csv").add(ROWS)
+    (folder / "places_recipes.csv").write_text("trials are not figures\n")
+    assert evidence.main([str(folder)]) == 0
+    text = (tmp_path / "evidence.md").read_text()
+    assert text.startswith("# Evidence\n\nFew scans.\n\n## places\n")
+    assert "| pretrained on | arm | 100 points | 10000 points |" in text
+    assert "| nothing | random | **11.0** (10.0 to 12.0, 2 seeds) | 21.0 |" in text
+    # 16 is half way from 11 to 21: ten times the labels
+    assert "| made | SLidR | 10 | over 1 |" in text
+    assert text.count("- `superflow benchmark p --arms SLidR` (0123456789ab, a core)") == 1
+    assert "![mIoU over labelled points](evidence/places-kitti.png)" in text
+    assert (folder / "places-kitti.png").read_bytes().startswith(b"\x89PNG")
+    assert write_page(folder).read_text() == text  # made again, it is the same
+
+
+def test_without_scratch_nothing_is_saved():
+    (table,) = tables([{k: str(v) for k, v in r.items()} for r in ROWS]).values()
+    assert savings(table)
+    assert savings({key: cells for key, cells in table.items() if key != SCRATCH}) == []
+
+
+def test_a_folder_without_tables_is_named(tmp_path, capsys):
+    with pytest.raises(MissingFileError, match="holds no table of figures"):
+        write_page(tmp_path)
+    assert evidence.main([str(tmp_path)]) == 2

@@ -1,0 +1,273 @@
+"""A benchmark of places: its plan, its rows, and a small one from end to end."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+
+from superflow.benchmark import places
+from superflow.benchmark.backbones import backbone_path, training_config
+from superflow.benchmark.measures import MEASURES, Task, grid_recipes
+from superflow.benchmark.places_plan import NO_SOURCE, is_places_plan, load_places_plan
+from superflow.benchmark.plan import find_plan, load_plan
+from superflow.benchmark.rows import COLUMNS, TRIAL_KEY, RowFile
+from superflow.downstream.finetuning import Recipe
+from superflow.errors import InputError
+
+SMALL = {
+    "logs": {"street": {"root": "ROOT"}},
+    "sources": {"street": {"log": "street", "frames": ["scene-0001"]}},
+    "arms": {
+        "random": {"kind": "random", "config": "pretrain/superflowpp_small.py"},
+        "labels": {"kind": "supervised", "config": "downstream/supervised_small.py"},
+        "more labels": {"kind": "supervised", "config": "downstream/supervised_small.py", "start": "labels"},
+    },
+    "evaluations": {
+        "street": {
+            "log": "street",
+            "train": ["scene-0001"],
+            "held_out": ["scene-0001[2:]"],
+            "evaluate": ["scene-0003"],
+        }
+    },
+    "measures": {
+        "probe": {"options": {"max_points": 300, "iterations": 5, "knn_points": 20}},
+        "fine-tuning": {
+            "budgets": {"one": {"scans": 1, "points": 5}, "all": {}},
+            "options": {"steps": 3, "points": 500},
+            "grid": {"rate": [1e-3, 1e-2]},
+            "recipe_of": {"one": "all"},
+        },
+        "decoder probe": {"options": {"steps": 2, "points": 500}},
+    },
+}
+
+
+def changed(**parts) -> dict:
+    return {**json.loads(json.dumps(SMALL)), **parts}
+
+
+def written(tmp_path: Path, content: dict) -> Path:
+    path = tmp_path / "plan.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def row(**values) -> dict[str, object]:
+    return {**dict.fromkeys(COLUMNS, ""), "mIoU": 10.0, **values}
+
+
+# ---- plans ----------------------------------------------------------------------------------------------------
+
+
+def test_the_arms_of_the_shipped_plan_have_configs_that_take_their_options(tmp_path):
+    path = find_plan(Path("places"))
+    assert is_places_plan(path)
+    assert not is_places_plan(find_plan(Path("pandaset")))
+    plan = load_places_plan(path)
+    pairs = plan.backbones()
+    assert (NO_SOURCE, "random") in pairs
+    assert ("made", "made labels") in pairs
+    assert ("street", "made labels") not in pairs  # its labels are what is evaluated there
+    for source, arm in pairs:
+        config = training_config(plan, source, plan.arms[arm], 0, tmp_path)
+        if source == "street" and arm == "SuperFlow++":
+            assert config.train_dataloader.dataset.clouds.viewpoint_m == 10.0
+            assert config.train_cfg.max_iters == 450
+            assert config.train_dataloader.dataset.frames == ["scene-9002[0:40]"]
+    for evaluation in plan.evaluations.values():
+        for terms in (evaluation.train, evaluation.held_out, evaluation.evaluate):
+            assert "08" not in terms  # held back
+    for measure in plan.measures.values():
+        if measure.grid:
+            assert len(grid_recipes(Recipe.of(measure.options), measure.grid)) > 1
+
+
+def test_budgets_that_take_a_recipe_come_after_the_one_that_finds_it():
+    plan = load_places_plan(find_plan(Path("places")))
+    tasks = [budget for _, measure, budget in plan.tasks("random") if measure == "fine-tuning"]
+    for budget, other in plan.measures["fine-tuning"].recipe_of.items():
+        assert tasks.index(other) < tasks.index(budget)
+    assert not [measure for _, measure, _ in plan.tasks("SLidR") if measure != "probe"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (changed(arm={}), "'arm' is unknown; the keys are logs, sources"),
+        (changed(arms={}), "needs a mapping with the key arms"),
+        (changed(arms={"a": 3}), "arms: 'a' is 3; give a mapping"),
+        (changed(arms={"a": {"kind": "random"}}), "arms: 'a' lacks 'config'"),
+        (changed(arms={"a": {"kind": "raw", "config": "x"}}), "kind 'raw' is unknown; use random"),
+        (changed(sources={"s": {"log": "nowhere"}}), "sources: 's': there is no 'nowhere'"),
+        (changed(sources={"s": {"log": "street", "mix": {"s": 1}}}), "needs either a log or a mix"),
+        (changed(sources={"s": {"log": "street", "frame": 3}}), "sources: 's': 'frame' is unknown"),
+        (changed(logs={"street": {"root": "x", "drive": {}}}), "has both a root and a drive"),
+        (changed(measures={"votes": {}}), "measures: 'votes': there is no 'votes'"),
+        (changed(measures={"probe": {"budgets": {"x": {"scan": 1}}}}), "budget 'x': 'scan' is unknown"),
+        (changed(measures={"probe": {"arms": ["best"]}}), "measures: 'probe': there is no 'best'"),
+        (changed(measures={"probe": {"recipe_of": {"all": "none"}}}), "there is no 'none'"),
+        (
+            changed(arms={"a": {"kind": "pretrained", "config": "x", "start": "a"}}),
+            "only a supervised arm starts from another's backbone",
+        ),
+    ],
+)
+def test_a_wrong_plan_is_one_sentence(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        load_places_plan(written(tmp_path, content))
+
+
+def test_roots_of_logs_come_with_the_command(tmp_path):
+    plan = load_places_plan(written(tmp_path, SMALL))
+    assert places.with_roots(plan, {"street": "/there"}).logs["street"].root == "/there"
+    with pytest.raises(InputError, match="the plan has no such log; it has street"):
+        places.with_roots(plan, {"kitti": "/there"})
+
+
+def test_a_plan_of_one_log_still_is_one():
+    assert load_plan("pandaset").arm("random").kind == "random"
+
+
+# ---- rows -----------------------------------------------------------------------------------------------------
+
+
+def test_rows_are_kept_and_replaced_by_their_key(tmp_path):
+    file = RowFile(tmp_path / "deep" / "places.csv")
+    assert file.read() == []
+    file.add([row(arm="a", seed=0), row(arm="b", seed=0, accuracy=12.345)])
+    file.add([row(arm="a", seed=0, mIoU=20.0), row(arm="a", seed=1)])
+    with file.path.open(newline="") as handle:
+        plain = list(csv.DictReader(handle))
+    assert [(r["arm"], r["seed"], r["mIoU"], r["accuracy"]) for r in plain] == [
+        ("a", "0", "20.00", ""),
+        ("b", "0", "10.00", "12.35"),
+        ("a", "1", "10.00", ""),
+    ]
+    assert [r["mIoU"] for r in file.find(arm="a", seed=1)] == ["10.00"]
+
+
+def test_every_trial_of_a_recipe_is_a_row(tmp_path):
+    file = RowFile(tmp_path / "recipes.csv", TRIAL_KEY)
+    file.add([row(recipe="x"), row(recipe="y"), row(recipe="x", mIoU=30.0)])
+    assert [(r["recipe"], r["mIoU"]) for r in file.read()] == [("x", "30.00"), ("y", "10.00")]
+
+
+def test_another_table_is_no_table_of_figures(tmp_path):
+    path = tmp_path / "places.csv"
+    path.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match="has other columns than source, arm"):
+        RowFile(path).read()
+
+
+# ---- the whole of it ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(tmp_path, prepared_scans):
+    content = changed(logs={"street": {"root": str(prepared_scans.folder)}})
+    plan = load_places_plan(written(tmp_path, content))
+    arms = dict(plan.arms)
+    for name in ("labels", "more labels"):
+        options = {
+            "train_cfg.max_iters": 2,
+            "val_dataloader.dataset.frames": ["scene-0001"],
+            "train_dataloader.batch_size": 1,
+        }
+        arms[name] = replace(arms[name], options=options)
+    return replace(plan, arms=arms)
+
+
+def unit(plan, source, arm, out, seed=0):
+    return places.Unit(
+        plan, source, arm, seed, out, "plan.yaml", tuple(plan.evaluations), tuple(plan.measures)
+    )
+
+
+def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    assert places.run_unit(unit(small, NO_SOURCE, "random", out)) == []
+    rows = places.places_rows(out).read()
+    found = [(r["measure"], r["budget"]) for r in rows]
+    assert found == [
+        ("linear probe", "all"),
+        ("kNN", "all"),
+        ("fine-tuning", "all"),
+        ("fine-tuning", "one"),
+        ("decoder probe", "all"),
+    ]
+    trials = places.places_trials(out).read()
+    assert len(trials) == 2  # the budget "one" takes the recipe that "all" found
+    best = max(trials, key=lambda trial: float(trial["mIoU"]))["recipe"]
+    assert {r["recipe"] for r in rows if r["measure"] == "fine-tuning"} == {best}
+    assert all(r["config"].startswith("pretrain/superflowpp_small.py ") and r["device"] for r in rows)
+    assert "--arms random --evaluations street --measures probe" in rows[0]["command"]
+
+    monkeypatch.setitem(MEASURES, "probe", replace(MEASURES["probe"], run=None))
+    assert places.run_unit(unit(small, NO_SOURCE, "random", out)) == []  # nothing is run again
+    # another seed takes the recipe
+    assert places.run_unit(unit(small, NO_SOURCE, "random", out, seed=1))[0].startswith(
+        "random on nothing, seed 1"
+    )
+    assert len(places.places_trials(out).read()) == 2
+    assert len(places.places_rows(out).find(measure="fine-tuning", seed=1)) == 2  # though the probe failed
+
+
+def test_a_backbone_is_made_once_and_others_start_from_it(small, tmp_path):
+    out = tmp_path / "out"
+    only = replace(small, measures={"decoder probe": small.measures["decoder probe"]})
+    assert places.run_unit(unit(only, "street", "more labels", out)) == []
+    first, second = (backbone_path(out, "street", name, 0) for name in ("labels", "more labels"))
+    made = first.stat().st_mtime_ns
+    cost = [
+        json.loads(path.with_suffix(".json").read_text())["training"]["cpu_seconds"]
+        for path in (first, second)
+    ]
+    assert 0 < cost[0] < cost[1]
+    method = json.loads(second.with_suffix(".json").read_text())["method"]
+    assert method["pretrained"]["file"] == first.name
+    assert places.run_unit(unit(only, "street", "labels", out)) == []
+    assert first.stat().st_mtime_ns == made
+    longer = replace(only.arms["labels"], options={**only.arms["labels"].options, "train_cfg.max_iters": 3})
+    changed_plan = replace(only, arms={**only.arms, "labels": longer})
+    with pytest.raises(InputError, match=r"belongs to another config .* delete .*street-labels-0\.\*"):
+        places.run_unit(unit(changed_plan, "street", "labels", out))
+
+
+def test_scans_of_figures_are_not_learned_from(small, tmp_path):
+    evaluation = small.evaluations["street"]
+    for change, message in (
+        ({"evaluate": ["scene-0001", "scene-0003"]}, "is in train and in evaluate"),
+        ({"held_out": ["scene-0001"]}, "held_out must be a part of train that leaves scans"),
+        ({"held_out": ["scene-0003"]}, "held_out must be a part of train that leaves scans"),
+    ):
+        plan = replace(small, evaluations={"street": replace(evaluation, **change)})
+        with pytest.raises(InputError, match=message):
+            places.evaluation_rows(plan, "street", tmp_path)
+
+
+def test_a_search_never_sees_the_scans_of_the_figures(small, tmp_path, monkeypatch):
+    index, rows = places.evaluation_rows(small, "street", tmp_path)
+    seen = []
+
+    def tune(task, encoder, train, judge, budget, recipe, new):
+        seen.append((set(train), set(judge)))
+        return {"tuned": {"miou": recipe.rate}, "labelled points": 7}
+
+    monkeypatch.setattr("superflow.benchmark.measures._tune", tune)
+    monkeypatch.setattr("superflow.benchmark.measures._encoder", lambda task: None)
+    measure = small.measures["fine-tuning"]
+    task = Task(tmp_path, index, small.evaluations["street"], measure, "all", 0, **rows)
+    found = MEASURES["fine-tuning"].run(task)
+    assert "rate=0.01 " in found[0].recipe
+    fit, held_out, judged = (
+        set(rows["train"]) - set(rows["held_out"]),
+        set(rows["held_out"]),
+        set(rows["evaluate"]),
+    )
+    assert seen == [(fit, held_out), (fit, held_out), (set(rows["train"]), judged)]
