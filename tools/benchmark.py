@@ -68,6 +68,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     for part in PARTS:
         places.add_argument(f"--{part}", nargs="+", metavar="NAME", help=f"only these {part}")
+    places.add_argument(
+        "--budgets", nargs="+", metavar="NAME", help="only these budgets of measures that have them"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
     parser.add_argument(
         "--teacher", help="image teacher (default: efficientnet_lite0, or that of a plan of places)"
@@ -95,7 +98,7 @@ def _benchmark(args: argparse.Namespace) -> int:
     path = find_plan(args.plan)
     if is_places_plan(path):
         return _places(path, args)
-    if args.root or any(getattr(args, part) for part in PARTS):
+    if args.root or args.budgets or any(getattr(args, part) for part in PARTS):
         raise InputError(
             f"{path}: is no plan of places; leave out --root, {', '.join('--' + p for p in PARTS)}"
         )
@@ -106,7 +109,14 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 
 def _places(path: Path, args: argparse.Namespace) -> int:
-    from superflow.benchmark.places import Unit, places_rows, prepare_places, run_places, with_roots
+    from superflow.benchmark.places import (
+        Unit,
+        places_rows,
+        prepare_places,
+        run_places,
+        with_budgets,
+        with_roots,
+    )
     from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
 
     if args.data is not None or args.prepared is not None:
@@ -122,6 +132,7 @@ def _places(path: Path, args: argparse.Namespace) -> int:
     backbones = [(s, a) for s, a in plan.backbones() if a in arms and (s == NO_SOURCE or s in sources)]
     if not backbones:
         raise InputError(f"{path}: none of the arms {', '.join(arms)} is trained on {', '.join(sources)}")
+    plan = with_budgets(plan, args.budgets)
     used = [name for name in sources if any(source == name for source, _ in backbones)]
     prepare_places(plan, used, evaluations, args.out, jobs=args.jobs)
     units = [

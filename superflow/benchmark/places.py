@@ -45,10 +45,12 @@ class Unit:
         return f"{self.arm} on {self.source}, seed {self.seed}"
 
     def command(self, evaluation: str, measure: str) -> str:
-        """What makes this row again; roots of logs come with it where the plan does not name them."""
+        """What makes this row again; names in capitals stand for folders."""
         words = ["superflow", "benchmark", self.plan_name, "--out", "OUT", "--seeds", str(self.seed)]
         words += [] if self.source == NO_SOURCE else ["--sources", self.source]
         words += ["--arms", self.arm, "--evaluations", evaluation, "--measures", measure]
+        for log in self.plan.logs_of([self.source], [evaluation]):
+            words += [] if self.plan.logs[log].drive is not None else ["--root", f"{log}={log.upper()}"]
         return shlex.join(words)
 
 
@@ -78,6 +80,20 @@ def with_roots(plan: PlacesPlan, roots: Mapping[str, str]) -> PlacesPlan:
     return replace(plan, logs=logs)
 
 
+def with_budgets(plan: PlacesPlan, names: Sequence[str] | None) -> PlacesPlan:
+    """The plan with these budgets alone, where a measure has several; None leaves all.
+
+    Raises:
+        InputError: no measure has one of them.
+    """
+    if names is None:
+        return plan
+    known = list(dict.fromkeys(budget for measure in plan.measures.values() for budget in measure.budgets))
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"--budgets: the plan has no {unknown[0]!r}; it has {', '.join(known)}")
+    return replace(plan, only_budgets=tuple(names))
+
+
 def prepare_places(
     plan: PlacesPlan, sources: Sequence[str], evaluations: Sequence[str], out: Path, *, jobs: int
 ) -> None:
@@ -86,9 +102,7 @@ def prepare_places(
     Raises:
         InputError: a log cannot be read, or frames of an evaluation have no labels or are named twice.
     """
-    parts = [part for name in sources for part in plan.sources[name].mix or (name,)]
-    logs = [plan.sources[part].log for part in parts] + [plan.evaluations[name].log for name in evaluations]
-    for name in dict.fromkeys(logs):
+    for name in plan.logs_of(sources, evaluations):
         prepare_log(plan.logs[name], out, jobs=jobs)
     for name in evaluations:
         evaluation_rows(plan, name, out)

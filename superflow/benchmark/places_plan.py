@@ -104,7 +104,11 @@ class MeasurePlan:
 
 @dataclass(frozen=True, slots=True)
 class PlacesPlan:
-    """All of it; each part by its name. seeds: of the plan, where the command names none."""
+    """All of it; each part by its name.
+
+    seeds: of the plan, where the command names none. only_budgets: those that are asked for, None for all; a measure
+    with one budget is always taken.
+    """
 
     logs: Mapping[str, Log]
     sources: Mapping[str, Source]
@@ -113,6 +117,14 @@ class PlacesPlan:
     measures: Mapping[str, MeasurePlan]
     seeds: Sequence[int] = (0,)
     teacher: str = DEFAULT_TEACHER
+    only_budgets: Sequence[str] | None = None
+
+    def logs_of(self, sources: Sequence[str], evaluations: Sequence[str]) -> list[str]:
+        """Names of the logs that these are about, each once."""
+        known = [self.sources[name] for name in sources if name != NO_SOURCE]
+        parts = [self.sources[part] for source in known for part in source.mix] + known
+        logs = [part.log for part in parts if part.log]
+        return list(dict.fromkeys([*logs, *(self.evaluations[name].log for name in evaluations)]))
 
     def backbones(self) -> list[tuple[str, str]]:
         """(source, arm) of every backbone of a seed, in the plan's order."""
@@ -135,6 +147,7 @@ class PlacesPlan:
             if measure.arms is None or arm in measure.arms
             # searched first, then those that take what was chosen
             for budget in sorted(measure.budgets, key=lambda name: name in measure.recipe_of)
+            if self.only_budgets is None or len(measure.budgets) == 1 or budget in self.only_budgets
         ]
 
 
@@ -159,7 +172,7 @@ def load_places_plan(path: Path) -> PlacesPlan:
         InputError: an unknown key, or a name that stands for nothing.
     """
     content = read_yaml(path)
-    known = [f.name for f in fields(PlacesPlan)]
+    known = [f.name for f in fields(PlacesPlan) if f.name != "only_budgets"]
     _refuse_unknown(content, known, f"{path}")
     parts: dict[str, Any] = {}
     for part, kind in _PARTS.items():

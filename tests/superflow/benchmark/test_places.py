@@ -93,7 +93,43 @@ def test_budgets_that_take_a_recipe_come_after_the_one_that_finds_it():
     tasks = [budget for _, measure, budget in plan.tasks("random") if measure == "fine-tuning"]
     for budget, other in plan.measures["fine-tuning"].recipe_of.items():
         assert tasks.index(other) < tasks.index(budget)
-    assert not [measure for _, measure, _ in plan.tasks("SLidR") if measure != "probe"]
+    few = replace(plan.measures["fine-tuning"], arms=["random"], evaluations=["made"])
+    tasks = replace(plan, measures={"fine-tuning": few}).tasks
+    assert {evaluation for evaluation, _, _ in tasks("random")} == {"made"}
+    assert tasks("SLidR") == []
+
+
+def test_some_budgets_alone_are_asked_for():
+    plan = load_places_plan(find_plan(Path("places")))
+    few = places.with_budgets(plan, ["1 scan", "7 scans"])
+    found = {(measure, budget) for _, measure, budget in few.tasks("random")}
+    assert found == {
+        ("probe", "all"),
+        ("fine-tuning", "1 scan"),
+        ("fine-tuning", "7 scans"),
+        ("decoder probe", "7 scans"),
+    }
+    with pytest.raises(InputError, match="the plan has no '2 scans'; it has all, 30 scans x 20 points"):
+        places.with_budgets(plan, ["2 scans"])
+
+
+def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
+    content = yaml.safe_load(find_plan(Path("places")).read_text())
+    content["sources"]["both"] = {"mix": {"street": 1.0, "made": 3.0}}
+    plan = load_places_plan(written(tmp_path, content))
+    assert plan.logs_of(["both"], ["kitti"]) == ["street", "made", "kitti"]
+    assert ("both", "SuperFlow++") in plan.backbones()
+    config = training_config(plan, "both", plan.arms["SuperFlow++"], 0, tmp_path)
+    mixed = config.train_dataloader.dataset
+    assert mixed.type == "MixtureDataset"
+    assert [part.weight for part in mixed.parts] == [1.0, 3.0]
+    assert [part.index for part in mixed.parts] == [
+        str(tmp_path / "prepared" / log) for log in ("street", "made")
+    ]
+    assert [part.clouds.get("viewpoint_m") for part in mixed.parts] == [10.0, None]
+    assert {Path(part.views.features).name for part in mixed.parts} == {"efficientnet_lite0_whole"}
+    options = config.train_cfg.max_iters, mixed.parts[0].times.offsets, mixed.parts[1].times.offsets
+    assert options == (450, [-0.4, 0.0, 0.4], (-0.5, 0.0, 0.5))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +242,9 @@ def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):
     best = max(trials, key=lambda trial: float(trial["mIoU"]))["recipe"]
     assert {r["recipe"] for r in rows if r["measure"] == "fine-tuning"} == {best}
     assert all(r["config"].startswith("pretrain/superflowpp_small.py ") and r["device"] for r in rows)
-    assert "--arms random --evaluations street --measures probe" in rows[0]["command"]
+    assert rows[0]["command"].endswith(
+        "--arms random --evaluations street --measures probe --root street=STREET"
+    )
 
     monkeypatch.setitem(MEASURES, "probe", replace(MEASURES["probe"], run=None))
     assert places.run_unit(unit(small, NO_SOURCE, "random", out)) == []  # nothing is run again
