@@ -176,3 +176,27 @@ def test_what_a_card_says_wrong_of_points_is_named(tmp_path, points, message):
     (tmp_path / "a.yaml").write_text(yaml.safe_dump({**values, "intensity": {"raw_max": 1}}))
     with pytest.raises(InputError, match=rf"a\.yaml: .*{message}"):
         load_card(tmp_path / "a.yaml")
+
+
+def test_a_real_scan_of_which_two_rows_in_five_are_no_return(shared_data, tmp_path):
+    """RELLIS-3D's organised Ouster scans have a row of zeros for each beam without return."""
+    folder = shared_data / "fragments/rellis/00000"
+    points = folder / "os1_cloud_node_kitti_bin/000104.bin"
+    labels = folder / "os1_cloud_node_semantickitti_label_id/000104.label"
+    known = replace(KITTI, no_return=("zero",), range_m=(0.5, 50.0))
+    place, of_points = (
+        Place("os1_cloud_node_kitti_bin/000104.bin"),
+        Place("os1_cloud_node_semantickitti_label_id/000104.label"),
+    )
+    row = ScanRow("00000", "000104", 0, place, np.eye(4), labels=of_points)
+    write_rows(folder, tmp_path / "index", ListedLog("rellis", known, [row]))
+    frame = LogIndex.open(tmp_path / "index").frame(0)
+    table, raw = np.fromfile(points, "<f4").reshape(-1, 4), np.fromfile(labels, "<u4") & 0xFFFF
+    range_m = np.linalg.norm(table[:, :3].astype(np.float64), axis=1)
+    kept = np.flatnonzero(table[:, :3].any(axis=1) & (range_m >= 0.5) & (range_m <= 50))
+    assert 60_000 < len(kept) < 131_072 - 53_364
+    assert frame.cloud.file_row.tolist() == kept.tolist()
+    np.testing.assert_array_equal(frame.cloud.xyz, table[kept, :3])
+    np.testing.assert_array_equal(frame.labels, KITTI.label_map[raw[kept]])
+    back = file_values(frame.labels, frame.cloud.file_row, frame.cloud.file_rows, absent=255)
+    assert len(back) == 131_072
