@@ -236,7 +236,7 @@ SHARED = tuple(
 ALLOWED = {
     "datasets": SHARED,
     "lidar": SHARED,
-    "camera": (*SHARED, "superflow.datasets.frame"),
+    "camera": (*SHARED, "superflow.datasets.frame", "superflow.datasets.records"),
 }
 
 
