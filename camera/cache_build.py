@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -18,12 +19,13 @@ from torch import Tensor
 from .. import __version__
 from ..datasets.frame import Camera
 from ..errors import InputError
+from ..files.access import reading
 from ..files.writes import building, write_atomically
 from ..progress import LogLines, Progress
 from .cache import DONE, RECORD, REDUCTION, SCHEMA, TOKENS, VALUES, FeatureCache, hash_of_tokens, read_record
 from .crops import resize_image
 from .images import camera_image
-from .reduction import ReductionFit
+from .reduction import Reduction, ReductionFit
 from .teacher import Teacher
 
 log = logging.getLogger(__name__)
@@ -40,6 +42,7 @@ def build_feature_cache(
     components: int | None = 64,
     fit_tokens: Iterable[str] | None = None,
     fit_images: int = 128,
+    reduction_of: str | Path | None = None,
     batch: int = 1,
     threads: int | None = None,
     device: str | torch.device = "cpu",
@@ -54,6 +57,8 @@ def build_feature_cache(
         components: principal directions kept; None stores all channels, standardised and weighted.
         fit_tokens: images that mean, deviation and directions may be fitted on (training images); None is all.
         fit_images: at most so many of them, evenly spaced.
+        reduction_of: folder of a finished cache, of another log, whose statistics and directions are taken instead of
+            fitted ones: channels of the two then mean the same. Its ``components`` apply.
         batch: images a forward pass; 1 is fastest on a CPU.
         threads: torch threads during the build; None leaves the setting.
         progress: told how far the work is; None logs it.
@@ -65,7 +70,7 @@ def build_feature_cache(
     folder = Path(folder)
     tokens = [camera.token for camera in cameras]
     fit = _fit_cameras(cameras, fit_tokens, fit_images)
-    _check_numbers(size, components, teacher.channels)
+    _check_numbers(size, components if reduction_of is None else None, teacher.channels)
     if (fitting := teacher.fit_size(size)) != tuple(size):
         log.info("%s sees images at %d x %d instead of %d x %d", teacher.name, *fitting, *size)
         size = fitting
@@ -76,6 +81,8 @@ def build_feature_cache(
         "tokens_sha256": hash_of_tokens(tokens),
         "fit_sha256": hash_of_tokens([camera.token for camera in fit]),
     }
+    if reduction_of is not None:
+        key |= _key_of_reduction(Path(reduction_of), key)
     key = json.loads(json.dumps(key))  # as it will be read back
     begun = _begun(folder, key)
     if begun is not None and begun.map_done("r").all():  # also where this user may not write
@@ -85,7 +92,8 @@ def build_feature_cache(
         teacher = teacher.to(device)
         begun = _begun(folder, key)
         if begun is None:
-            record = _start(folder, cameras, fit, teacher, key, batch=batch, progress=progress)
+            given = None if reduction_of is None else FeatureCache.open(reduction_of).reduction()
+            record = _start(folder, cameras, fit, teacher, key, given, batch=batch, progress=progress)
             begun = FeatureCache(folder, record)
         _fill(begun, cameras, teacher, batch=batch, progress=progress)
     return FeatureCache.open(folder)
@@ -108,21 +116,18 @@ def _start(
     fit: Sequence[Camera],
     teacher: Teacher,
     key: dict[str, Any],
+    given: Reduction | None,
     *,
     batch: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Fit the reduction and lay out the empty files; the record is written last, so it vouches for the others."""
+    """Fit the reduction, unless it is given, and lay out the empty files.
+
+    The record is written last, so it vouches for the others.
+    """
     size = (key["size"][0], key["size"][1])
-    what, seen = "feature statistics", 0
-    progress(what, seen, len(fit))
-    sums = ReductionFit(teacher.channels)
-    for _, features in _features(fit, range(len(fit)), teacher, size, batch):
-        for one in features:
-            sums.add(one[None])
-        seen += len(features)
-        progress(what, seen, len(fit))
-    reduction = sums.finish(teacher.scale_channels, key["components"])
+    fit = [] if given is not None else fit
+    reduction = given or _fit_reduction(fit, teacher, size, key["components"], batch=batch, progress=progress)
     grid = teacher.grid(size)
     record = {
         "schema": SCHEMA,
@@ -147,6 +152,43 @@ def _start(
     with write_atomically(folder / RECORD, "w") as file:
         json.dump(record, file, indent=1)
     return record
+
+
+def _fit_reduction(
+    fit: Sequence[Camera],
+    teacher: Teacher,
+    size: tuple[int, int],
+    components: int | None,
+    *,
+    batch: int,
+    progress: Progress,
+) -> Reduction:
+    what, seen = "feature statistics", 0
+    progress(what, seen, len(fit))
+    sums = ReductionFit(teacher.channels)
+    for _, features in _features(fit, range(len(fit)), teacher, size, batch):
+        for one in features:
+            sums.add(one[None])
+        seen += len(features)
+        progress(what, seen, len(fit))
+    return sums.finish(teacher.scale_channels, components)
+
+
+def _key_of_reduction(folder: Path, key: dict[str, Any]) -> dict[str, Any]:
+    """What a key says of a reduction that was taken from another cache.
+
+    Raises:
+        InputError: that cache is of another teacher.
+    """
+    other = FeatureCache.open(folder).record["key"]
+    if other["teacher"] != json.loads(json.dumps(key["teacher"])):
+        raise InputError(
+            f"{folder}: has features of {other['teacher']['name']}, not of {key['teacher']['name']} with the same "
+            "weights; choose the cache of the same teacher"
+        )
+    with reading(folder / REDUCTION):
+        digest = hashlib.sha256((folder / REDUCTION).read_bytes()).hexdigest()
+    return {"components": other["components"], "fit_sha256": other["fit_sha256"], "reduction_sha256": digest}
 
 
 def _fill(

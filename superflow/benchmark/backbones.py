@@ -90,7 +90,7 @@ def _load(
         prepared = prepared_folder(plan.logs[source.log], out)
         options["train_dataloader.dataset.frames"] = source.frames
         if arm.kind == "pretrained" and _has_views(arm):
-            features = features_folder(plan, source, out, whole=mix is not None)
+            features = features_folder(plan, source, out, mix=mix)
             options["train_dataloader.dataset.views.features"] = str(features)
         options |= {**source.options.get(arm.kind, {}), **arm.options, **arm.by_source.get(source.name, {})}
         if mix is not None:

@@ -70,29 +70,32 @@ def prepare_sources(plan: PlacesPlan, sources: Iterable[str], out: Path, *, jobs
             arm.kind == "pretrained" and (arm.sources is None or name in arm.sources)
             for arm in plan.arms.values()
         )
-        for part in source.mix or {name: 1.0}:
+        for part in source.mix or (name,):
             if taught:
-                _prepare_source(plan, plan.sources[part], out, whole=bool(source.mix), jobs=jobs)
+                _prepare_source(plan, plan.sources[part], out, mix=source if source.mix else None, jobs=jobs)
 
 
-def features_folder(plan: PlacesPlan, source: Source, out: Path, *, whole: bool) -> Path:
-    """Of a source's teacher features. whole: all of the teacher's channels, as logs that are mixed need them."""
+def features_folder(plan: PlacesPlan, source: Source, out: Path, *, mix: Source | None = None) -> Path:
+    """Of a source's teacher features; as a part of a mix, reduced to the directions of the mix's first part."""
     folder = prepared_folder(plan.logs[source.log], out) / "features"
-    return folder / (f"{plan.teacher}_whole" if whole else plan.teacher)
+    first = source.name if mix is None else next(iter(mix.mix))
+    return folder / (plan.teacher if first == source.name else f"{plan.teacher}_as_{first}")
 
 
-def _prepare_source(plan: PlacesPlan, source: Source, out: Path, *, whole: bool, jobs: int) -> None:
+def _prepare_source(plan: PlacesPlan, source: Source, out: Path, *, mix: Source | None, jobs: int) -> None:
     from ..datasets.index import LogIndex
 
     index = LogIndex.open(prepared_folder(plan.logs[source.log], out))
-    features = prepare_features(
-        index,
-        source.frames,
-        folder=features_folder(plan, source, out, whole=whole),
-        teacher=plan.teacher,
-        components=None if whole else 64,
-        threads=jobs,
-    )
+    own = features_folder(plan, source, out)
+    shared = features_folder(plan, source, out, mix=mix)
+    # regions are the same whether the log is mixed with others or not
+    if own == shared or "clusters" in source.superpixels:
+        prepare_features(index, source.frames, folder=own, teacher=plan.teacher, threads=jobs)
+    if mix is not None and own != shared:
+        first = features_folder(plan, plan.sources[next(iter(mix.mix))], out)
+        prepare_features(
+            index, source.frames, folder=shared, teacher=plan.teacher, reduction_of=first, threads=jobs
+        )
     for provider, options in source.superpixels.items():
-        shared = {"features": str(features)} if provider == "clusters" else {}
-        prepare_superpixels(index, source.frames, provider=provider, workers=jobs, **shared, **options)
+        made_of = {"features": str(own)} if provider == "clusters" else {}
+        prepare_superpixels(index, source.frames, provider=provider, workers=jobs, **made_of, **options)

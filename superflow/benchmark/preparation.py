@@ -51,13 +51,14 @@ def prepare_features(
     weights: str | Path | None = None,
     size: tuple[int, int] = (448, 832),
     components: int | None = 64,
+    reduction_of: str | Path | None = None,
     threads: int | None = None,
     device: str = "cpu",
 ) -> Path:
     """Folder of the teacher's features of all images of ``frames``; what is there already is kept.
 
     The projection to ``components`` is fitted on ``fit_frames``, some of ``frames``, else on all of these: training
-    frames only.
+    frames only; or it is that of ``reduction_of``, the features of another log.
 
     Raises:
         InputError: the frames have no images, ``fit_frames`` are not among them, or an input cannot be used.
@@ -79,6 +80,7 @@ def prepare_features(
         folder,
         size=size,
         components=components,
+        reduction_of=reduction_of,
         fit_tokens=[camera.token for camera in index.cameras(fit_rows)],
         threads=threads,
         device=device,

@@ -102,6 +102,21 @@ def test_statistics_come_from_the_fit_images_only(make_cameras, tmp_path):
     assert some.record["fit_images"] == 3
 
 
+def test_another_log_is_reduced_to_the_directions_of_the_first(make_cameras, tmp_path):
+    cameras, teacher = make_cameras(6, size=SIZE), make_small_teacher()
+    first = build_feature_cache(cameras[:3], teacher, tmp_path / "first", size=SIZE, components=3)
+    options = {"size": SIZE, "reduction_of": first.folder}
+    second = build_feature_cache(cameras[3:], teacher, tmp_path / "second", **options)
+    reduction = first.reduction()
+    raw = all_features(cameras[3:], teacher)
+    centred = raw - reduction.mean.double().numpy()[:, None, None]
+    expected = np.einsum("kc,nchw->nkhw", reduction.basis.double().numpy(), centred)
+    np.testing.assert_allclose(second.map_values("r"), expected, rtol=2e-3, atol=2e-3)
+    build_feature_cache(cameras[3:], make_small_teacher(limit=0), tmp_path / "second", **options)  # kept
+    with pytest.raises(InputError, match="first: has features of made, not of made with the same weights"):
+        build_feature_cache(cameras, make_small_teacher(sha256="x"), tmp_path / "third", **options)
+
+
 def test_a_stopped_build_goes_on_where_it_was(make_cameras, tmp_path, caplog):
     cameras = make_cameras(6, size=SIZE)
     whole = build_feature_cache(cameras, make_small_teacher(), tmp_path / "whole", size=SIZE, components=4)
