@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 
 import pytest
 
@@ -59,6 +60,13 @@ def test_the_page_has_means_spread_savings_and_commands(tmp_path):
     assert "![mIoU over labelled points](evidence/places-kitti.png)" in text
     assert (folder / "places-kitti.png").read_bytes().startswith(b"\x89PNG")
     assert write_page(folder).read_text() == text  # made again, it is the same
+
+
+def test_the_shipped_page_is_what_its_tables_make(tmp_path, repository):
+    shutil.copytree(repository / "docs" / "evidence", tmp_path / "evidence")
+    assert (
+        write_page(tmp_path / "evidence").read_text() == (repository / "docs" / "evidence.md").read_text()
+    ), "write docs/evidence.md anew: superflow evidence docs/evidence"
 
 
 def test_without_scratch_nothing_is_saved():
