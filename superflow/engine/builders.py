@@ -1,58 +1,83 @@
-"""What configs can name: thin shells that import a room only when one of its things is built."""
+"""What configs can name: the models and datasets of the other rooms, and which of their arguments are dicts in turn."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any
 
+from ..camera.crops import random_crop_view
+from ..camera.teacher import make_teacher
+from ..clips.clouds import ClipClouds
+from ..clips.dataset import PretrainDataset
+from ..clips.mixture import MixtureDataset
+from ..clips.times import ClipTimes
+from ..clips.views import TeacherViews
+from ..downstream.segment_data import SegmentDataset
+from ..downstream.segmentor import Segmentor
 from ..errors import InputError
+from ..hub.encoder_file import read_encoder_file
+from ..lidar.augment import augment
+from ..lidar.encoder import LidarEncoder
+from ..lidar.limits import Limits
+from ..lidar.minkunet import MinkUNet
+from ..method.pretrainer import Pretrainer
 from .registry import DATASETS, MODELS
 
-ENCODER = "superflow.lidar.encoder:LidarEncoder"
-TEACHER = "superflow.camera.teacher:make_teacher"
-LIMITS = "superflow.lidar.limits:Limits"
-TIMES = "superflow.clips.times:ClipTimes"
-CLOUDS = "superflow.clips.clouds:ClipClouds"
-VIEWS = "superflow.clips.views:TeacherViews"
-CROP = "superflow.camera.crops:random_crop_view"
-AUGMENT = "superflow.lidar.augment:augment"
 
-# type in a config -> what it stands for
-_MODELS = {
-    "Pretrainer": "superflow.method.pretrainer:Pretrainer",
-    "Segmentor": "superflow.downstream.segmentor:Segmentor",
-}
-_DATASETS = {
-    "PretrainDataset": "superflow.clips.dataset:PretrainDataset",
-    "MixtureDataset": "superflow.clips.mixture:MixtureDataset",
-    "SegmentDataset": "superflow.downstream.segment_data:SegmentDataset",
-}
+def make_pretrainer(
+    *, student: Mapping[str, Any], teacher: Mapping[str, Any] | None = None, **options: Any
+) -> Pretrainer:
+    """A `Pretrainer` from the arguments of its encoder and its teacher.
+
+    ``features``: the runner puts those of its data here, see `teacher_features.features_of_data`.
+    """
+    return Pretrainer(
+        LidarEncoder(**student), None if teacher is None else make_teacher(**teacher), **options
+    )
+
+
+def make_segmentor(
+    *,
+    num_classes: int | None = None,
+    encoder: Any = None,
+    pretrained: str | Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Segmentor:
+    """A `Segmentor`; without ``encoder``, the one that the ``pretrained`` file describes.
+
+    ``num_classes``: None in a config means those of its data, which the runner puts here.
+    """
+    if num_classes is None:
+        raise InputError("model.num_classes: no dataset of the config names its classes; give their number")
+    if encoder is None and isinstance(pretrained, str):
+        encoder = read_encoder_file(pretrained).config
+    return Segmentor(encoder, num_classes, pretrained=pretrained, **options)
+
+
+# builder -> the class that its further arguments go to
+PASSES_ON: dict[Callable[..., Any], type] = {make_pretrainer: Pretrainer, make_segmentor: Segmentor}
 # callable -> its arguments that are dicts of another callable's arguments
-PARTS: dict[str, dict[str, str]] = {
-    _MODELS["Pretrainer"]: {"student": ENCODER, "teacher": TEACHER},
-    _MODELS["Segmentor"]: {"encoder": ENCODER, "limits": LIMITS},
-    _DATASETS["PretrainDataset"]: {
-        "times": TIMES,
-        "clouds": CLOUDS,
-        "views": VIEWS,
-        "augmentation": AUGMENT,
-        "limits": LIMITS,
+PARTS: dict[Callable[..., Any], dict[str, Callable[..., Any]]] = {
+    make_pretrainer: {"student": LidarEncoder, "teacher": make_teacher},
+    make_segmentor: {"encoder": LidarEncoder, "limits": Limits},
+    PretrainDataset: {
+        **{"times": ClipTimes, "clouds": ClipClouds, "views": TeacherViews},
+        **{"augmentation": augment, "limits": Limits},
     },
-    VIEWS: {"crop": CROP},
-    _DATASETS["SegmentDataset"]: {"augmentation": AUGMENT, "limits": LIMITS},
-    ENCODER: {"backbone": "superflow.lidar.minkunet:MinkUNet"},
+    TeacherViews: {"crop": random_crop_view},
+    SegmentDataset: {"augmentation": augment, "limits": Limits},
+    LidarEncoder: {"backbone": MinkUNet},
 }
 # arguments that the code supplies and a config cannot
-SUPPLIED: dict[str, tuple[str, ...]] = {
-    AUGMENT: ("points", "generator"),
-    TIMES: ("index", "chosen"),
-    CLOUDS: ("index", "limits", "raw_intensity"),
-    VIEWS: ("superpixels",),
-    CROP: ("view", "size", "generator", "antialias"),
-    "superflow.lidar.minkunet:MinkUNet": ("in_channels",),
+SUPPLIED: dict[Callable[..., Any], tuple[str, ...]] = {
+    augment: ("points", "generator"),
+    ClipTimes: ("index", "chosen"),
+    ClipClouds: ("index", "limits", "raw_intensity"),
+    TeacherViews: ("superpixels",),
+    random_crop_view: ("view", "size", "generator", "antialias"),
+    MinkUNet: ("in_channels",),
 }
-
 _PARTS_OF_CLIPS = (
     *("times.offsets", "times.border", "clouds.sweeps", "clouds.sweeps_after", "clouds.max_sweep_age_s"),
     *("clouds.drop_moving", "clouds.occlusion", "clouds.max_points", "clouds.sweep_points"),
@@ -62,9 +87,7 @@ _PARTS_OF_CLIPS = (
 # dataset -> keys that it had -> where it has them now
 MOVED: dict[str, dict[str, str]] = {
     "PretrainDataset": {
-        "offset_unit": "times.unit",
-        "offset_tolerance_s": "times.tolerance_s",
-        "view_size": "views.size",
+        **{"offset_unit": "times.unit", "offset_tolerance_s": "times.tolerance_s", "view_size": "views.size"},
         **{key.partition(".")[2]: key for key in _PARTS_OF_CLIPS},
     },
     "SegmentDataset": {"selection": "frames"},
@@ -76,14 +99,8 @@ GONE: dict[str, str] = {
 }
 
 
-def find(target: str) -> Callable[..., Any]:
-    """The callable that ``package.module:name`` stands for."""
-    module, _, name = target.partition(":")
-    return getattr(import_module(module), name)
-
-
 def as_plain(value: Any) -> Any:
-    """Config dicts as plain dicts, so that nothing behind this door meets a type of mmengine."""
+    """Config dicts as plain dicts, so that what is built meets no type of mmengine."""
     if isinstance(value, Mapping):
         return {key: as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -91,53 +108,27 @@ def as_plain(value: Any) -> Any:
     return value
 
 
-def make_pretrainer(
-    *, student: Mapping[str, Any], teacher: Mapping[str, Any] | None = None, **options: Any
-) -> Any:
-    """A `Pretrainer` from the arguments of its encoder and its teacher.
-
-    ``features``, ``num_classes``: the runner puts those of its data here, see `teacher_features.features_of_data` and
-    `classes.classes_of_pretraining`.
-    """
-    encoder = find(ENCODER)(**as_plain(student))
-    frozen = None if teacher is None else find(TEACHER)(**as_plain(teacher))
-    return find(_MODELS["Pretrainer"])(encoder, frozen, **as_plain(options))
-
-
-def make_segmentor(
-    *,
-    num_classes: int | None = None,
-    encoder: Mapping[str, Any] | None = None,
-    pretrained: str | Mapping[str, Any] | None = None,
-    **options: Any,
-) -> Any:
-    """A `Segmentor`; without ``encoder``, the one that the ``pretrained`` file describes.
-
-    ``num_classes``: None in a config means those of its data, which the runner puts here.
-    """
-    if num_classes is None:
-        raise InputError("model.num_classes: no dataset of the config names its classes; give their number")
-    if encoder is None and isinstance(pretrained, str):
-        encoder = find("superflow.hub.encoder_file:read_encoder_file")(pretrained).config
-    return find(_MODELS["Segmentor"])(
-        as_plain(encoder), num_classes, pretrained=as_plain(pretrained), **as_plain(options)
-    )
+def arguments(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
+    """Named parameters of a callable, with those that it passes on to its bases; None where any name goes."""
+    if inspect.isclass(target):
+        chain = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)] or [target]
+    else:
+        chain = [target, PASSES_ON[target]] if target in PASSES_ON else [target]
+    found: dict[str, inspect.Parameter] = {}
+    for function in chain:
+        parameters = inspect.signature(function).parameters.values()
+        for parameter in parameters:
+            if parameter.name != "self" and parameter.kind not in (
+                parameter.VAR_KEYWORD,
+                parameter.VAR_POSITIONAL,
+            ):
+                found.setdefault(parameter.name, parameter)
+        if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
+            return found
+    return None
 
 
-def _shell(target: str) -> Callable[..., Any]:
-    def build(**options: Any) -> Any:
-        return find(target)(**as_plain(options))
-
-    return build
-
-
-def _register() -> None:
-    special: dict[str, Callable[..., Any]] = {"Pretrainer": make_pretrainer, "Segmentor": make_segmentor}
-    for registry, table in ((MODELS, _MODELS), (DATASETS, _DATASETS)):
-        for name, target in table.items():
-            build = special.get(name) or _shell(target)
-            build.target = target  # type: ignore[attr-defined]  # the config check reads its signature
-            registry.register_module(name=name, module=build)
-
-
-_register()
+MODELS.register_module(name="Pretrainer", module=make_pretrainer)
+MODELS.register_module(name="Segmentor", module=make_segmentor)
+for dataset in (PretrainDataset, MixtureDataset, SegmentDataset):
+    DATASETS.register_module(module=dataset)

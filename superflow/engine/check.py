@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import InputError, suggest
 from .builders import GONE
-from .slots import ANY, Leaf, Slot, top_slots
+from .places import Place, top_places
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -17,19 +17,19 @@ def check_config(config: Mapping[str, Any]) -> None:
         InputError: a key that nothing reads (with the nearest that something does), an unknown ``type``, or a
             required argument that is missing.
     """
-    for name, slot in top_slots().items():
-        if not isinstance(slot, Leaf) and config.get(name) is not None:
-            _check(config[name], slot, name)
+    for name, place in top_places().items():
+        if not place.is_value and config.get(name) is not None:
+            _check(config[name], place, name)
 
 
-def check_option(config: Mapping[str, Any], key: str) -> Leaf | Slot:
+def check_option(config: Mapping[str, Any], key: str) -> Place:
     """What is to stand in the place of one key of ``--cfg-options``, before it is merged.
 
     Raises:
         InputError: it is not in the config, and what its place builds would not take it.
     """
     node: Any = config
-    slot: Any = Slot(keys=top_slots())
+    place = Place(keys=top_places())
     steps = key.split(".")
     if not all(steps):
         raise InputError(
@@ -44,15 +44,12 @@ def check_option(config: Mapping[str, Any], key: str) -> Leaf | Slot:
                 )
             node = node[int(step)]
             continue
-        if node is None and isinstance(slot, Slot):
+        if node is None and not place.is_value:
             node = {}  # an option under it takes the place of None
         if not isinstance(node, Mapping):
             raise InputError(f"--cfg-options {key}: {where} is {node!r} and has no keys")
-        if isinstance(slot, Slot) and slot.each is not None:
-            slot, node = slot.each, node.get(step, {})
-            continue
-        accepted = None if isinstance(slot, Leaf) else slot.accepted(node, where)
-        known = sorted({*([] if depth == 0 else node), *(accepted or ())})
+        places = place.known({**node, step: None} if place.each else node, where) or {}
+        known = sorted({*([] if depth == 0 else node), *places})
         if depth == 0 and step in node and step not in known:
             raise InputError(
                 f"--cfg-options {key}: {step!r} is a variable of the config file, which was used when the file was "
@@ -62,9 +59,8 @@ def check_option(config: Mapping[str, Any], key: str) -> Leaf | Slot:
             raise InputError(
                 f"--cfg-options {key}: {where} has no {step!r}{_instead(step, known, words='the nearest known key is')}"
             )
-        slot = (accepted or {}).get(step, ANY)
-        node = node.get(step, {})
-    return slot
+        place, node = places.get(step, Place()), node.get(step, {})
+    return place
 
 
 def _instead(key: str, known: Iterable[str], **words: str) -> str:
@@ -72,24 +68,23 @@ def _instead(key: str, known: Iterable[str], **words: str) -> str:
     return f"; {GONE[key]}" if key in GONE else suggest(key, known, **words)
 
 
-def _check(node: Any, slot: Slot, where: str) -> None:
+def _check(node: Any, place: Place, where: str) -> None:
     if isinstance(node, list | tuple):
-        for row, item in enumerate(node):
-            _check(item, slot, f"{where}[{row}]")
+        for number, item in enumerate(node):
+            _check(item, place, f"{where}[{number}]")
         return
-    if node is None or not isinstance(node, Mapping):
-        if slot.keys is not None or slot.each is not None or slot.registry is not None:
+    if not isinstance(node, Mapping):
+        if place.call is None:  # built objects may stand where their description may
             raise InputError(f"{where}: is {node!r}; it must be a dict")
-        return  # built objects may stand where their description may
-    accepted = slot.accepted(node, where)
-    if accepted is None:
+        return
+    places = place.known(node, where)
+    if places is None:
         return
     for key in node:
-        if key not in accepted:
-            raise InputError(f"{where}.{key}: nothing reads this key{_instead(key, accepted)}")
-    for key in slot.required(node, where):
-        if key not in node:
+        if key not in places:
+            raise InputError(f"{where}.{key}: nothing reads this key{_instead(key, places)}")
+    for key, inner in places.items():
+        if inner.required and key not in node:
             raise InputError(f"{where}: has no {key!r}, which it needs")
-    for key, inner in accepted.items():
-        if not isinstance(inner, Leaf) and node.get(key) is not None:
+        if not inner.is_value and node.get(key) is not None:
             _check(node[key], inner, f"{where}.{key}")

@@ -21,8 +21,8 @@ from .check import check_config, check_option
 from .launchers import launcher_options
 from .optim import AMP_ON_CPU
 from .option_values import allowed_types, read_terms, read_value
+from .places import Place, top_places
 from .registry import SCOPE
-from .slots import ANY, Leaf, top_slots
 
 # of each pair a config has one: a length or an interval in iterations or in epochs
 _ALTERNATIVES = (("max_iters", "max_epochs"), ("val_interval", "val_interval_epochs"))
@@ -119,8 +119,8 @@ def parse_options(options: Iterable[str], config: Mapping[str, Any] | None = Non
         key, found, text = option.partition("=")
         if not found:
             raise InputError(f"--cfg-options {option}: has no value; write KEY=VALUE")
-        place = ANY if config is None else check_option(config, key)
-        allowed = allowed_types(place.annotation, place.default) if isinstance(place, Leaf) else frozenset()
+        place = Place() if config is None else check_option(config, key)
+        allowed = allowed_types(place.annotation, place.default)
         terms = not allowed and key.rpartition(".")[2] == _TERMS and text.strip() != "None"
         try:
             parsed[key] = read_terms(text) if terms else read_value(text, allowed)
@@ -180,7 +180,7 @@ def _check_variables(path: Path) -> list[str]:
     used = {
         node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
     }
-    keys = {*top_slots(), "_base_"}
+    keys = {*top_places(), "_base_"}
     roots: list[str] = []
     for name, value, line in _assignments(tree):
         if name not in keys | used:

@@ -11,7 +11,7 @@ from typing import Any
 from .builders import MOVED
 from .changes import BY_DATA, FREE, REFUSED, TOLD, Change, effect_of
 from .option_values import allowed_types
-from .slots import ANY, Leaf, Slot, top_slots
+from .places import Place, top_places
 
 _ASSIGNED = re.compile(r"^(\w+) = ", re.MULTILINE)
 _HERE = "<data_root>"
@@ -29,7 +29,7 @@ def find_changes(
     """
     meta = checkpoint["meta"]
     before, now = (_with_hooks(_in_parts(read_settings(text))) for text in (meta["config"], config))
-    found = list(_differences(before, now, Slot(keys=top_slots()), ""))
+    found = list(_differences(before, now, Place(keys=top_places()), ""))
     was = dict(checkpoint.get("superflow", {}))
     data = list(_common_differences(was.pop("data", {}), record.get("data", {}), "data"))
     if not any(key.startswith("model.") and effect_of(key) == REFUSED for key, *_ in found):
@@ -37,11 +37,11 @@ def find_changes(
         found += _common_differences(was, is_now, "record")
     same_data = not any(effect_of(key) == REFUSED for key, *_ in data)
     changes = [*_items_a_step(before, now, meta["world_size"], processes)]
-    for key, old, new, leaf in [*found, *data]:
+    for key, old, new, place in [*found, *data]:
         effect = effect_of(key)
         if effect == BY_DATA:
             effect = FREE if same_data and _tells_frames(checkpoint) else REFUSED
-        if effect == REFUSED and _moved(old, new, leaf):
+        if effect == REFUSED and _moved(old, new, place):
             effect = TOLD
         if effect != FREE:
             changes.append(Change(key, old, new, effect))
@@ -94,26 +94,26 @@ def _with_hooks(settings: dict[str, Any]) -> dict[str, Any]:
     return {**settings, "default_hooks": {"param_scheduler": {}, **hooks}}
 
 
-def _differences(before: Any, now: Any, slot: Any, key: str) -> Iterator[tuple[str, Any, Any, Leaf]]:
-    """Key, value before and now, and leaf of everything that differs; what is left out has its default."""
+def _differences(before: Any, now: Any, place: Place, key: str) -> Iterator[tuple[str, Any, Any, Place]]:
+    """Key, value before and now, and place of everything that differs; what is left out has its default."""
     before, now = _by_type(before, now, key)
     if isinstance(now, _Typed):
         for name in dict.fromkeys((*before, *now)):
-            yield from _differences(before.get(name), now.get(name), slot, f"{key}.{name}")
+            yield from _differences(before.get(name), now.get(name), place, f"{key}.{name}")
         return
     if not isinstance(before, Mapping) or not isinstance(now, Mapping):
         if _plain(before) != _plain(now):
-            yield key, before, now, slot if isinstance(slot, Leaf) else ANY
+            yield key, before, now, place
         return
-    types = [side.get("type", getattr(slot, "default", None)) for side in (before, now)]
+    types = [side.get("type", place.default_value) for side in (before, now)]
     if types[0] != types[1]:
-        yield f"{key}.type", types[0], types[1], ANY
+        yield f"{key}.type", types[0], types[1], Place()
         return
-    accepted = {} if isinstance(slot, Leaf) else slot.accepted(now, key) or {}
+    places = place.known(now, key) or {}
     for name in dict.fromkeys((*before, *now)):
         if name != "type":
-            inner = accepted.get(name, ANY)
-            default = inner.default if isinstance(inner, Leaf) and inner.default is not ANY.default else None
+            inner = places.get(name, Place())
+            default = inner.default_value if inner.is_value else None
             old, new = before.get(name, default), now.get(name, default)
             yield from _differences(old, new, inner, f"{key}.{name}" if key else name)
 
@@ -140,14 +140,14 @@ def _by_type(before: Any, now: Any, key: str) -> tuple[Any, Any]:
     return first, second
 
 
-def _common_differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any, Leaf]]:
+def _common_differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any, Place]]:
     """As `_differences`, for records: what only one of them holds was not recorded then."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         names = [name for name in before if name in now] if key.count(".") < 2 else {**before, **now}
         for name in names:
             yield from _common_differences(before.get(name), now.get(name), f"{key}.{name}")
     elif _plain(before) != _plain(now):
-        yield key, before, now, ANY
+        yield key, before, now, Place()
 
 
 def _items_a_step(
@@ -168,15 +168,10 @@ def _tells_frames(checkpoint: Mapping[str, Any]) -> bool:
     return {"hash", "tokens_hash"} <= checkpoint.get("superflow", {}).get("data", {}).get("train", {}).keys()
 
 
-def _moved(before: Any, now: Any, leaf: Leaf) -> bool:
+def _moved(before: Any, now: Any, place: Place) -> bool:
     """Whether a folder or file of the same name lies elsewhere now; what is in it is not known."""
-    if (
-        "Path" not in allowed_types(leaf.annotation)
-        or not isinstance(before, str)
-        or not isinstance(now, str)
-    ):
-        return False
-    return Path(before).name == Path(now).name
+    texts = isinstance(before, str) and isinstance(now, str)
+    return texts and "Path" in allowed_types(place.annotation) and Path(before).name == Path(now).name
 
 
 def _plain(value: Any) -> Any:

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..clips.batch import collate
 from ..errors import InputError
 from ..method.distributed import rank, world_size
+from .builders import as_plain
 from .registry import DATASETS
 from .sampler import DrawBatches, EveryItem
 
@@ -73,7 +74,7 @@ def build_dataset(config: Any) -> Dataset:
     if not isinstance(config, Mapping):
         return config
     try:
-        return DATASETS.build(dict(config))
+        return DATASETS.build(as_plain(config))
     except InputError:
         raise
     except (TypeError, ValueError) as error:

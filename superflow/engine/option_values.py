@@ -15,6 +15,9 @@ _NUMBERS = {"int", "float", "bool", "complex"}
 _LISTS = {"Sequence", "list", "List", "tuple", "Tuple", "Iterable", "Collection"}
 _CLOSING = {"(": ")", "[": "]"}
 _SLICE = re.compile(r"\[-?\d*:-?\d*(:-?\d*)?\]")
+_QUOTED = re.compile(r"""\s*('[^']*'|"[^"]*")\s*""")
+# a term in quotes, a bracket, a comma, or what is between them
+_PIECE = re.compile(rf"""{_QUOTED.pattern}(?=[],)]|$)|[][(),]|[^][(),]+""")
 
 
 def allowed_types(annotation: Any, default: Any = inspect.Parameter.empty) -> frozenset[str]:
@@ -74,18 +77,20 @@ def read_terms(text: str, *, always_list: bool = False) -> str | list[str]:
     """
     text = text.strip()
     enclosed = _is_enclosed(text) and not _SLICE.fullmatch(text)
-    parts = list(_split(text[1:-1] if enclosed else text))
-    terms = [term for term in map(_unquoted, parts) if term]
+    parts = _split(text[1:-1] if enclosed else text)
+    terms = [
+        term for part in parts if (term := part.strip()[1:-1] if _QUOTED.fullmatch(part) else part.strip())
+    ]
     return terms if enclosed or always_list or len(parts) > 1 else "".join(terms)
 
 
 def _read(text: str) -> Any:
     """A value where numbers and lists are taken."""
     text = text.strip()
-    if _closing_quote(text, 0) == len(text) - 1:
+    if _QUOTED.fullmatch(text):
         return text[1:-1]
     enclosed = _is_enclosed(text)
-    parts = list(_split(text[1:-1] if enclosed else text))
+    parts = _split(text[1:-1] if enclosed else text)
     if not enclosed and len(parts) == 1:
         return _scalar(text)
     if not parts[-1].strip():  # [], and a comma at the end
@@ -103,32 +108,24 @@ def _scalar(text: str) -> Any:
     return {"true": True, "false": False}.get(text.lower(), None if text == "None" else text)
 
 
-def _unquoted(text: str) -> str:
-    text = text.strip()
-    return text[1:-1] if _closing_quote(text, 0) == len(text) - 1 else text
-
-
-def _split(text: str) -> Iterator[str]:
+def _split(text: str) -> list[str]:
     """The parts between the commas that are in no quotes and no brackets."""
-    start, closing = 0, []
-    place = 0
-    while place < len(text):
-        char = text[place]
-        if not text[start:place].strip(" [(") and (end := _closing_quote(text, place)) > 0:
-            place = end
-        elif char in _CLOSING:
-            closing.append(_CLOSING[char])
-        elif char in _CLOSING.values() and (not closing or closing.pop() != char):
+    parts, closing = [""], [""]  # what the open brackets want; a bracket too many takes the last entry
+    for piece in (match[0] for match in _PIECE.finditer(text)):
+        if piece == "," and len(closing) == 1:
+            parts.append("")
+            continue
+        parts[-1] += piece
+        if piece in _CLOSING:
+            closing.append(_CLOSING[piece])
+        elif piece in _CLOSING.values() and closing.pop() != piece:
+            closing = []
             break
-        elif char == "," and not closing:
-            yield text[start:place]
-            start = place + 1
-        place += 1
-    if closing or place < len(text):
+    if closing != [""]:
         raise InputError(
             "a bracket is not closed; write [a,b] or (a,b), and put text with brackets in quotes"
         )
-    yield text[start:]
+    return parts
 
 
 def _is_enclosed(text: str) -> bool:
@@ -136,41 +133,32 @@ def _is_enclosed(text: str) -> bool:
     if text[:1] not in _CLOSING or text[-1:] != _CLOSING[text[0]]:
         return False
     try:
-        list(_split(text[1:-1]))
+        _split(text[1:-1])
     except InputError:
         return False
     return True
 
 
-def _closing_quote(text: str, place: int) -> int:
-    """Where the quote that opens at ``place`` ends a term; -1 where none opens, or it does not."""
-    if text[place : place + 1] not in ("'", '"'):
-        return -1
-    end = text.find(text[place], place + 1)
-    return end if end > 0 and text[end + 1 :].lstrip()[:1] in ("", ",", "]", ")") else -1
-
-
 def _names(node: ast.expr) -> Iterator[str]:
-    if isinstance(node, ast.BinOp):
-        yield from _names(node.left)
-        yield from _names(node.right)
-    elif isinstance(node, ast.Constant):
-        if isinstance(node.value, str):  # a name that was not known when the annotation was written
-            yield from _names(ast.parse(node.value, mode="eval").body)
-        elif node.value is None:
+    match node:
+        case ast.BinOp():
+            yield from (*_names(node.left), *_names(node.right))
+        case ast.Constant(value=str(name)):  # it was not known when the annotation was written
+            yield from _names(ast.parse(name, mode="eval").body)
+        case ast.Constant(value=None) | ast.Name("NoneType") | ast.Attribute(attr="NoneType"):
             yield "None"
-    elif isinstance(node, ast.Subscript):
-        base = next(_names(node.value), "")
-        inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
-        names = {name for item in inner for name in _names(item)}
-        if base in ("Optional", "Union"):
-            yield from names | ({"None"} if base == "Optional" else set())
-        elif base == "Literal":
-            yield from {type(item.value).__name__ for item in inner if isinstance(item, ast.Constant)}
-        elif base in _LISTS and names and names <= _TEXT:
-            yield "texts"
-        else:
-            yield base
-    elif isinstance(node, ast.Name | ast.Attribute):
-        name = node.id if isinstance(node, ast.Name) else node.attr
-        yield "None" if name == "NoneType" else name
+        case ast.Name() | ast.Attribute():
+            yield node.id if isinstance(node, ast.Name) else node.attr
+        case ast.Subscript():
+            yield from _subscripted(next(_names(node.value), ""), node.slice)
+
+
+def _subscripted(base: str, inside: ast.expr) -> set[str]:
+    """Names of the types of ``base[inside]``."""
+    items = inside.elts if isinstance(inside, ast.Tuple) else [inside]
+    if base == "Literal":
+        return {type(item.value).__name__ for item in items if isinstance(item, ast.Constant)}
+    names = {name for item in items for name in _names(item)}
+    if base in ("Optional", "Union"):
+        return names | ({"None"} if base == "Optional" else set())
+    return {"texts"} if base in _LISTS and names and names <= _TEXT else {base}

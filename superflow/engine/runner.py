@@ -34,6 +34,7 @@ from ..hub.checkpoint import (
     read_checkpoint,
 )
 from ..method.distributed import rank, world_size
+from .builders import as_plain
 from .changes import Change
 from .classes import classes_of_pretraining, number_of_classes
 from .config import config_text
@@ -174,18 +175,16 @@ class EngineRunner(Runner):
     def build_model(self, model: nn.Module | Mapping[str, Any]) -> EngineModel:
         """The plain model of the config, wrapped."""
         if isinstance(model, nn.Module):
-            plain = model
-        else:
-            with _named("model"):
-                model = dict(model)
-                if model.get("type") == "Segmentor":
-                    model["num_classes"] = number_of_classes(model.get("num_classes"), self._built_datasets())
-                    model |= self._known_of_pretraining(model)
-                if model.get("type") == "Pretrainer":
-                    model["num_classes"] = classes_of_pretraining(model, self._built_datasets())
-                    model["features"] = features_of_data(model, self._built_datasets())
-                plain = MODELS.build(model)
-        return plain if isinstance(plain, EngineModel) else EngineModel(plain)
+            return model if isinstance(model, EngineModel) else EngineModel(model)
+        with _named("model"):
+            options = as_plain(model)
+            if options.get("type") == "Segmentor":
+                options["num_classes"] = number_of_classes(options.get("num_classes"), self._built_datasets())
+                options |= self._known_of_pretraining(options)
+            if options.get("type") == "Pretrainer":
+                options["num_classes"] = classes_of_pretraining(options, self._built_datasets())
+                options["features"] = features_of_data(options, self._built_datasets())
+            return EngineModel(MODELS.build(options))
 
     def _known_of_pretraining(self, model: Mapping[str, Any]) -> dict[str, Any]:
         """What the checkpoint that this run begins with says of its pretraining, in place of ``model.pretrained``.

@@ -10,7 +10,7 @@ from engine_toy import CONFIG
 from superflow.engine import load_config
 from superflow.engine.check import check_config
 from superflow.engine.config import find_config, parse_options, shipped_configs
-from superflow.engine.slots import top_slots
+from superflow.engine.places import top_places
 from superflow.errors import InputError, MissingFileError
 from superflow.tools.train import main as train_main
 
@@ -349,5 +349,5 @@ def test_amp_on_a_cpu_is_refused_with_the_reason(toy_config: Path, monkeypatch) 
 
 def test_every_key_of_the_runner_is_known() -> None:
     assert {"model", "train_dataloader", "param_scheduler", "default_hooks", "launcher", "resume"} <= set(
-        top_slots()
+        top_places()
     )

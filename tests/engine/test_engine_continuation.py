@@ -17,7 +17,7 @@ from superflow.engine import DATASETS, HOOKS, read_checkpoint
 from superflow.engine.changes import CHANGES, REFUSED, TOLD, check_changes, effect_of
 from superflow.engine.continuation import find_changes, read_settings
 from superflow.engine.optim import AmpOptimWrapper, load_moments
-from superflow.engine.slots import top_slots
+from superflow.engine.places import top_places
 from superflow.errors import InputError
 from superflow.hub.checkpoint import write_checkpoint
 from superflow.tools.train import main as train_main
@@ -422,7 +422,7 @@ def test_what_is_no_plain_value_is_compared_as_text() -> None:
 
 
 def test_every_difference_has_an_effect_and_every_key_of_the_table_a_place() -> None:
-    places = {*top_slots(), "data", "record"}
+    places = {*top_places(), "data", "record"}
     assert {key.partition(".")[0] for key in CHANGES} <= places
     assert effect_of("model.student.backbone.depth") == REFUSED
     assert effect_of("data.train.tokens_hash") == REFUSED
@@ -436,7 +436,9 @@ def test_the_other_precision_is_refused(monkeypatch: pytest.MonkeyPatch, before:
 
     def wrapper(dtype: str) -> AmpOptimWrapper:
         made = AmpOptimWrapper(torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=0.1), dtype=dtype)
-        monkeypatch.setattr(made.scaler, "state_dict", lambda: {"scale": 2.0} if dtype == "float16" else {})
+        monkeypatch.setattr(
+            made.scaler, "state_dict", lambda: {"scale": 2.0} if dtype == "float16" else {}
+        )
         return made
 
     with pytest.raises(

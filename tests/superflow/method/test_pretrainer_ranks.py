@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from superflow.clips.batch import collate
-from superflow.engine.slots import ObjectiveSlot
+from superflow.engine.builders import arguments
 from superflow.method.objectives import OBJECTIVES
 
 HERE = Path(__file__).parent.parent  # what tests and their processes share
@@ -39,7 +39,7 @@ def draws(monkeypatch):
 def test_every_option_of_every_objective_is_tried():
     assert set(pretrainer_rank.TRIED) == set(OBJECTIVES)
     for name, tried in pretrainer_rank.TRIED.items():
-        known = set(ObjectiveSlot().accepted({"type": name}, "")) - {"type", "weight"}
+        known = set(arguments(OBJECTIVES[name]) or ()) - {"sizes", "weight"}
         assert set(tried) == known, f"{name}: give each option a value in pretrainer_rank.TRIED"
 
 
