@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import copy
 import inspect
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
+from mmengine.optim import AmpOptimWrapper as MMEngineAmpOptimWrapper
 from mmengine.optim import OptimWrapper
 from torch import nn
 
@@ -108,8 +109,8 @@ def load_moments(wrapper: OptimWrapper, state: Mapping[str, Any], *, keep_rates:
 
 
 @OPTIM_WRAPPERS.register_module()
-class AmpOptimWrapper(OptimWrapper):
-    """Autocast around the forward pass on CUDA; float16 with a gradient scaler, bfloat16 without.
+class AmpOptimWrapper(MMEngineAmpOptimWrapper):
+    """mmengine's, but bfloat16 where the device has it, for which gradients are not scaled.
 
     Args:
         dtype: ``bfloat16`` or ``float16``; None takes bfloat16 where the device computes in it, instead of emulating
@@ -130,35 +131,14 @@ class AmpOptimWrapper(OptimWrapper):
     ) -> None:
         if not torch.cuda.is_available():
             raise InputError(AMP_ON_CPU)
-        super().__init__(optimizer, accumulative_counts=accumulative_counts, clip_grad=clip_grad)
         if dtype not in (None, "bfloat16", "float16"):
             raise InputError(f"optim_wrapper.dtype is {dtype!r}; use 'bfloat16' or 'float16'")
         bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        self.dtype = getattr(torch, dtype or ("bfloat16" if bfloat16 else "float16"))
-        self.scaler = torch.amp.GradScaler("cuda", enabled=self.dtype == torch.float16)
-
-    @contextmanager
-    def optim_context(self, model: nn.Module) -> Iterator[None]:
-        """Autocast, and no gradient exchange while gradients are accumulated."""
-        with super().optim_context(model), torch.autocast("cuda", dtype=self.dtype):
-            yield
-
-    def backward(self, loss: torch.Tensor, **options: Any) -> None:
-        """Gradients of the scaled loss."""
-        self.scaler.scale(loss).backward(**options)
-        self._inner_count += 1
-
-    def step(self, **options: Any) -> None:
-        """One optimizer step, left out when a float16 gradient overflowed."""
-        if self.clip_grad_kwargs:
-            self.scaler.unscale_(self.optimizer)
-            self._clip_grad()
-        self.scaler.step(self.optimizer, **options)
-        self.scaler.update()
-
-    def state_dict(self) -> dict[str, Any]:
-        """State of the optimizer and of the scaler."""
-        return {**super().state_dict(), "scaler": self.scaler.state_dict()}
+        dtype = dtype or ("bfloat16" if bfloat16 else "float16")
+        further = {"accumulative_counts": accumulative_counts, "clip_grad": clip_grad}
+        with warnings.catch_warnings():  # mmengine calls torch's scaler by its old name
+            warnings.simplefilter("ignore", FutureWarning)
+            super().__init__({"enabled": dtype == "float16"}, dtype, optimizer=optimizer, **further)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` gave.
@@ -166,12 +146,12 @@ class AmpOptimWrapper(OptimWrapper):
         Raises:
             ValueError: it is of the other precision: only float16 has a scaler.
         """
-        scaler = state_dict.pop("scaler", {})
-        if bool(scaler) != self.scaler.is_enabled():
+        # "scaler" is its name in checkpoints of earlier versions
+        scaler = state_dict.pop("scaler", {}) or state_dict.pop("loss_scaler", {})
+        if bool(scaler) != self.loss_scaler.is_enabled():
             before = "float16" if scaler else "bfloat16"
-            now = str(self.dtype).removeprefix("torch.")
+            now = str(self.cast_dtype).removeprefix("torch.")
             raise ValueError(
                 f"optim_wrapper.dtype was {before} and is {now}; give optim_wrapper.dtype={before}"
             )
-        self.scaler.load_state_dict(scaler)
-        super().load_state_dict(state_dict)
+        super().load_state_dict({**state_dict, "loss_scaler": scaler})

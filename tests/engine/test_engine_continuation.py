@@ -437,7 +437,7 @@ def test_the_other_precision_is_refused(monkeypatch: pytest.MonkeyPatch, before:
     def wrapper(dtype: str) -> AmpOptimWrapper:
         made = AmpOptimWrapper(torch.optim.AdamW([torch.zeros(1, requires_grad=True)], lr=0.1), dtype=dtype)
         monkeypatch.setattr(
-            made.scaler, "state_dict", lambda: {"scale": 2.0} if dtype == "float16" else {}
+            made.loss_scaler, "state_dict", lambda: {"scale": 2.0} if dtype == "float16" else {}
         )
         return made
 

@@ -123,5 +123,5 @@ def test_bfloat16_that_is_only_emulated_is_not_chosen(
         torch.cuda, "is_bf16_supported", lambda including_emulation=True: including_emulation or not emulated
     )
     optim = AmpOptimWrapper(torch.optim.SGD(ToyModel().parameters(), lr=0.1))
-    assert optim.dtype == dtype
-    assert optim.scaler.is_enabled() == (dtype == torch.float16)
+    assert optim.cast_dtype == dtype
+    assert optim.loss_scaler.is_enabled() == (dtype == torch.float16)

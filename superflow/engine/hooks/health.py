@@ -62,7 +62,7 @@ class HealthHook(Hook):
 
     @staticmethod
     def _gradient_is_finite(runner: Any) -> bool:
-        scaler = getattr(runner.optim_wrapper, "scaler", None)
+        scaler = getattr(runner.optim_wrapper, "loss_scaler", None)
         if "train/grad_norm" not in runner.message_hub.log_scalars or (scaler and scaler.is_enabled()):
             return True  # nothing known, or the scaler leaves such steps out
         return math.isfinite(runner.message_hub.get_scalar("train/grad_norm").current())
