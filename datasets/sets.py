@@ -6,6 +6,7 @@ files give times, poses and calibration. One whose logs say themselves what they
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,14 @@ from ..progress import Progress, silent
 if TYPE_CHECKING:  # the table of names must not wait for numpy
     from .card import DatasetCard
     from .index import LogIndex
+    from .records import ScanRow
 
 DATASETS = {
-    "nuscenes": "superflow.datasets.nuscenes",
-    "semantickitti": "superflow.datasets.semantickitti",
+    name: f"superflow.datasets.{name}"
+    for name in (
+        *("nuscenes", "semantickitti", "scribblekitti", "semanticposs", "semanticstf", "synlidar", "daps3d"),
+        *("kitti_raw",),
+    )
 }
 
 
@@ -76,9 +81,23 @@ def prepare(
         listed = ListedLog(
             dataset=name,
             card=card,
-            scans=module.scans(root, card, warnings),
+            scans=_some(module.scans(root, card, warnings), name, root),
             warnings=warnings,
             sources=getattr(module, "SOURCES", {}),
         )
     write_rows(root, out, listed, progress=progress, **options)
     return LogIndex.open(out, root=root)
+
+
+def _some(scans: Iterable[ScanRow], name: str, root: Path) -> Iterator[ScanRow]:
+    """The scans; that there are none is an error that shows which folders are expected."""
+    found = False
+    for scan in scans:
+        found = True
+        yield scan
+    if not found:
+        from .catalogue import expected_tree
+
+        raise MissingFileError(
+            f"{root}: holds no scan of {name}; give the folder that does with --root\n{expected_tree(name, root)}"
+        )

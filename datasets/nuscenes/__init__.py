@@ -18,6 +18,7 @@ from ...files.access import check_place, reading
 from ...geometry import Transform, invert, make_transform
 from ...progress import Progress, silent
 from ..card import DatasetCard
+from ..catalogue import expected_tree
 from ..index import LogIndex
 from ..records import CameraRow, Place, ScanRow
 from ..write import ListedLog, write_rows
@@ -107,7 +108,8 @@ def find_version(root: Path) -> str:
     if not found:
         raise MissingFileError(
             f"{root}: no folder in it holds sample_data.json; "
-            "give the folder that holds samples/ and v1.0-*/ as the log's root"
+            "give the folder that holds samples/ and v1.0-*/ as the log's root\n"
+            + expected_tree("nuscenes", root)
         )
     for preferred in ("v1.0-trainval", "v1.0-mini"):
         if len(found) > 1 and preferred in found:

@@ -36,7 +36,7 @@ def test_label_map_covers_all_16_bit_ids(name):
     for raw in range(65536):
         category = card.categories.get(raw)
         assert card.label_map[raw] == card.class_of.get(category, IGNORE_LABEL)
-    assert (card.label_map[max(card.categories) + 1 :] == 255).all()
+    assert (card.label_map[max(card.categories, default=0) + 1 :] == 255).all()
 
 
 def test_nuscenes_ids_are_the_published_ones(shared_data):
@@ -261,7 +261,9 @@ def test_an_empty_key_is_an_absent_one(tmp_path, key):
 
 
 def test_missing_cards_are_named(tmp_path):
-    with pytest.raises(InputError, match=r"nuscene: no dataset card has this name; choose one of nuscenes, "):
+    with pytest.raises(
+        InputError, match=r"nuscene: no dataset card has this name; choose one of .*nuscenes, "
+    ):
         load_card("nuscene")
     with pytest.raises(InputError, match=r"gone.yaml: there is no such file"):
         load_card(tmp_path / "gone.yaml")

@@ -171,7 +171,10 @@ def test_files_that_are_cut_off_are_named(tmp_path, name):
 
 
 def test_another_folder_is_told_which_one_is_meant(tmp_path):
-    with pytest.raises(MissingFileError, match=r"holds neither sequences/ nor dataset/sequences/"):
+    with pytest.raises(
+        MissingFileError,
+        match=r"holds no scan of semantickitti(.|\n)*sequences/SS/velodyne(.|\n)*found in .*:\n  nothing",
+    ):
         prepare("semantickitti", tmp_path, tmp_path / "out")
 
 

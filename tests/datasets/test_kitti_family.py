@@ -1,0 +1,152 @@
+"""Datasets in folders of KITTI's kind, on files written here byte by byte; their traps, each as a test."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from superflow.datasets.card import load_card
+from superflow.datasets.index import LogIndex
+from superflow.datasets.sets import prepare
+from superflow.errors import InputError
+
+TR = "Tr: 0 -1 0 0 0 0 -1 0 1 0 0 -0.27\n"
+
+
+def bytes_of_points(rows: list[tuple[float, ...]]) -> bytes:
+    return b"".join(struct.pack(f"<{len(row)}f", *row) for row in rows)
+
+
+def scan(
+    folder: Path, stem: str, labels: list[int] | None, *, at: str = "labels", points: str = "velodyne"
+) -> None:
+    """As many points as labels (three without), the i-th at x = i + 1 with intensity i."""
+    (folder / points).mkdir(parents=True, exist_ok=True)
+    count = 3 if labels is None else len(labels)
+    (folder / points / f"{stem}.bin").write_bytes(
+        bytes_of_points([(i + 1.0, 2.0, 0.5, float(i)) for i in range(count)])
+    )
+    if labels is not None:
+        (folder / at).mkdir(exist_ok=True)
+        (folder / at / f"{stem}.label").write_bytes(b"".join(struct.pack("<I", label) for label in labels))
+
+
+def classes(index: LogIndex, row: int) -> list[str]:
+    return [index.card.classes[i] if i != 255 else "" for i in index.frame(row).labels]
+
+
+def test_scribbles_are_the_labels_of_training_and_full_ones_those_of_08(tmp_path):
+    root = tmp_path / "kitti/sequences"
+    scan(root / "00", "000000", [40, 10 | 5 << 16, 70])
+    scan(root / "00", "000000", [0, 10, 0], at="scribbles")
+    scan(root / "01", "000000", [40, 40, 40])  # full labels, and no scribbles: they are not taken for these
+    scan(root / "08", "000000", [40, 252 | 9 << 16, 70])
+    index = prepare("scribblekitti", tmp_path / "kitti", tmp_path / "out")
+    assert classes(index, 0) == ["", "car", ""]
+    assert index.frame(1).labels is None
+    assert classes(index, index.rows("val")[0]) == ["road", "car", "vegetation"]
+    assert any(
+        "sequences/01/scribbles: is not there; these scans have no labels" in w for w in index.warnings
+    )
+    (root / "08/labels/000000.label").unlink()
+    (root / "08/labels").rmdir()
+    index = prepare("scribblekitti", tmp_path / "kitti", tmp_path / "out")
+    assert any("sequences/08/labels: is not there" in warning for warning in index.warnings)
+
+
+def test_semanticposs_lists_its_folder_since_numbers_have_gaps(tmp_path):
+    for stem in ("000000", "000003"):
+        scan(tmp_path / "p/sequences/02", stem, [4, 5, 12, 22, 21 | 3 << 16, 1])
+    scan(tmp_path / "p/sequences/03", "000001", [7])
+    (tmp_path / "p/sequences/02/calib.txt").write_text(TR)
+    (tmp_path / "p/sequences/02/poses.txt").write_text(
+        "1 0 0 0 0 1 0 0 0 0 1 0\n1 0 0 0 0 1 0 0 0 0 1 0\n" * 2
+    )
+    index = prepare("semanticposs", tmp_path / "p", tmp_path / "out")
+    assert index.order.tolist() == [0, 3, 1]
+    assert classes(index, 1) == ["person", "person", "traffic-sign", "ground", "bike", ""]
+    assert index.instances(0, 6).tolist() == [0, 0, 0, 0, 3, 0]
+    assert [index.rows(split).tolist() for split in ("val", "val_03", "train", "train_03")] == [
+        [0, 1],
+        [2],
+        [2],
+        [0, 1],
+    ]
+    np.testing.assert_allclose(index.frame(0).ego_to_world, np.eye(4), atol=1e-12)
+    assert index.frame(2).ego_to_world is None
+
+
+@pytest.mark.parametrize("inside", ["", "sequences/"])
+def test_synlidar_has_two_maps_to_kittis_classes(tmp_path, inside):
+    raw = [1, 2, 3, 12, 15, 19, 32]
+    scan(tmp_path / f"syn/{inside}12", "000007", raw)
+    index = prepare("synlidar", tmp_path / "syn", tmp_path / "out")
+    assert (index.scenes, index.has_poses, index.has_times) == (("12",), False, False)
+    assert classes(index, 0) == ["car", "truck", "truck", "person", "person", "", ""]
+    index = prepare("synlidar", tmp_path / "syn", tmp_path / "out", label_set="cosmix")
+    assert classes(index, 0) == ["car", "", "truck", "person", "", "", ""]
+    index = prepare("synlidar", tmp_path / "syn", tmp_path / "out", label_set="native")
+    assert classes(index, 0)[1] == "pick-up"
+    assert len(index.card.classes) == 32
+
+
+def test_daps_has_two_parts_and_an_honest_split_of_the_second(tmp_path):
+    scan(tmp_path / "d/daps-1/data/08", "000000", [10, 30, 40, 50, 0], points="clouds")
+    for name in ("38-18_7_72_90", "42-48_10_78_90"):
+        for stem in ("b", "a"):
+            scan(tmp_path / f"d/daps-2/data/{name}", stem, [40, 50], points="clouds")
+    index = prepare("daps3d", tmp_path / "d", tmp_path / "out")
+    assert classes(index, 0) == ["vehicle", "human", "surface", "obstacle", ""]
+    assert index.tokens(index.rows("daps2_val")) == ["daps-2_42-48_10_78_90_a", "daps-2_42-48_10_78_90_b"]
+    assert not set(index.rows("daps2_val")) & set(index.rows("daps2_train"))
+    assert set(index.rows("daps2_val_published")) > set(index.rows("daps2_train"))
+
+
+def write_stf(root: Path, count: int) -> None:
+    for split in ("train", "val"):
+        for name in ("2018-02-04_11-09-42_00400", "2018-02-07_11-56-59_00100"):
+            for folder in ("velodyne", "labels"):
+                (root / split / folder).mkdir(parents=True, exist_ok=True)
+            rows = [(1.0 + i, -2.0, 0.25, 255.0 - i, 63.0) for i in range(count)]
+            (root / split / "velodyne" / f"{name}.bin").write_bytes(bytes_of_points(rows))
+            raw = [i % 21 for i in range(count)]
+            (root / split / "labels" / f"{name}.label").write_bytes(
+                b"".join(struct.pack("<i", i) for i in raw)
+            )
+    (root / "val/val.txt").write_text("2018-02-04_11-09-42_00400,snow\n2018-02-07_11-56-59_00100,dense_fog\n")
+
+
+def test_semanticstf_has_five_columns(tmp_path):
+    write_stf(tmp_path / "stf", 40)  # 40 * 5 numbers are whole rows of four, too
+    index = prepare("semanticstf", tmp_path / "stf", tmp_path / "out")
+    frame = index.frame(0)
+    assert len(frame.points) == 40
+    np.testing.assert_allclose(frame.points[:, 3], (255 - np.arange(40)) / 255, rtol=1e-6)
+    assert frame.cloud.extra["channel"].tolist() == [63.0] * 40
+    want = [255 if i % 21 in (0, 20) else i % 21 - 1 for i in range(40)]
+    assert frame.labels.tolist() == want
+    assert index.tokens(index.rows("val_snow")) == ["val_2018-02-04_11-09-42_00400"]
+    assert len(index.rows("val")) == 2
+    assert (np.diff(index.order)[[0, 2]] > 1).all(), "single scans: none is another's neighbour in time"
+    (tmp_path / "stf/val/val.txt").write_text("2018-02-04_11-09-42_00400\n")
+    with pytest.raises(InputError, match=r"val.txt: must hold NAME,WEATHER a line"):
+        prepare("semanticstf", tmp_path / "stf", tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "name", ["scribblekitti", "semanticposs", "synlidar", "daps3d", "semanticstf", "semantickitti"]
+)
+def test_every_raw_id_is_the_class_that_the_published_map_says(shared_data, name):
+    facts = yaml.safe_load((shared_data / "label_maps" / f"{name}.yaml").read_text())
+    card = load_card(name)
+    assert list(card.classes) == facts["class_names"]
+    want = np.full(65536, 255)
+    for raw, train in facts["raw_to_train"].items():
+        want[raw] = train
+    np.testing.assert_array_equal(card.label_map, want)
+    for train, colour in facts["palette_train_rgb"].items():
+        assert card.palette[train].tolist() == colour
