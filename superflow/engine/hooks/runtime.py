@@ -15,6 +15,8 @@ from torch import Tensor
 from ..registry import HOOKS
 from .result import cuda_peak
 
+_KEPT = 1000  # values of each figure: mmengine copies all of them with every new one
+
 
 @HOOKS.register_module()
 class RuntimeInfoHook(MMEngineRuntimeInfoHook):
@@ -29,6 +31,8 @@ class RuntimeInfoHook(MMEngineRuntimeInfoHook):
         """Hand the scalars of a step to the log."""
         for name, value in scalars(outputs or {}).items():
             runner.message_hub.update_scalar(f"train/{name}", value)
+        for history in runner.message_hub.log_scalars.values():
+            history.max_length = _KEPT
 
     def after_val_epoch(self, runner: Any, metrics: Mapping[str, Any] | None = None) -> None:
         """Hand the scalars of an evaluation to the log; tables go to ``result.json``."""
