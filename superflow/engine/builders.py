@@ -108,6 +108,17 @@ def as_plain(value: Any) -> Any:
     return value
 
 
+def with_folder(value: Any, old: str, new: str) -> Any:
+    """``value`` with the folder ``new`` in the place of ``old`` in every path of it that begins so."""
+    if isinstance(value, Mapping):
+        return type(value)({key: with_folder(item, old, new) for key, item in value.items()})  # type: ignore[call-arg]
+    if isinstance(value, list | tuple):
+        return type(value)(with_folder(item, old, new) for item in value)
+    if isinstance(value, str) and f"{value}/".startswith(f"{old.rstrip('/')}/"):
+        return new.rstrip("/") + value[len(old.rstrip("/")) :].rstrip("/")
+    return value
+
+
 def arguments(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
     """Named parameters of a callable, with those that it passes on to its bases; None where any name goes."""
     if inspect.isclass(target):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import copy
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pprint import pformat
 from typing import Any
@@ -16,7 +16,7 @@ from mmengine.config import Config, ConfigDict
 from ..errors import InputError, MissingFileError, suggest
 from ..files.access import read_text
 from ..hub.checkpoint import find_last
-from .builders import as_plain
+from .builders import as_plain, with_folder
 from .check import check_config, check_option
 from .launchers import launcher_options
 from .optim import AMP_ON_CPU
@@ -78,7 +78,9 @@ def load_config(
     config.merge_from_dict(options)
     # paths in base files were made with the base's data_root, whatever this file or the caller says
     for old in assigned:
-        _move_data(config, old, str(data_root or config.data_root))
+        new = str(data_root or config.data_root)
+        for key in config.keys() - {"work_dir"} if old.rstrip("/") != new.rstrip("/") else ():
+            config[key] = with_folder(config[key], old, new)
     if data_root is not None and not assigned:
         raise InputError(f"{path}: has no data_root that --data-root could replace; set its paths one by one")
     check_config(config._cfg_dict)
@@ -182,15 +184,19 @@ def _check_variables(path: Path) -> list[str]:
     }
     keys = {*top_places(), "_base_"}
     roots: list[str] = []
-    for name, value, line in _assignments(tree):
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    named = [
+        (target.id, node) for node in assigned for target in node.targets if isinstance(target, ast.Name)
+    ]
+    for name, node in named:
         if name not in keys | used:
             raise InputError(
-                f"{path}:{line}: nothing reads {name!r}{suggest(name, keys, words='the nearest known key is')}"
+                f"{path}:{node.lineno}: nothing reads {name!r}{suggest(name, keys, words='the nearest known key is')}"
             )
-        if name == "data_root" and isinstance(value, ast.Constant):
-            roots.append(str(value.value))
+        if name == "data_root" and isinstance(node.value, ast.Constant):
+            roots.append(str(node.value.value))
         if name == "_base_":
-            bases = ast.literal_eval(value)
+            bases = ast.literal_eval(node.value)
             for base in [bases] if isinstance(bases, str) else bases:
                 if (path.parent / base).is_file():  # mmengine says it of a missing one
                     roots += _check_variables(path.parent / base)
@@ -207,14 +213,14 @@ def _refuse_empty(**paths: Any) -> None:
 def _make_room(config: Config, key: str) -> None:
     """Take the None away that stands where the first parts of ``key`` lead: merging lays dicts over dicts only."""
     node: Any = config
-    *steps, _ = key.split(".")
-    for step in steps:
-        inside = node[int(step)] if isinstance(node, list | tuple) else node.get(step)
-        if inside is None:
-            if not isinstance(node, list | tuple):
-                node.pop(step, None)
+    for step in key.split(".")[:-1]:
+        if isinstance(node, list | tuple):
+            node = node[int(step)]
+        elif node.get(step) is None:
+            node.pop(step, None)
             return
-        node = inside
+        else:
+            node = node[step]
 
 
 def _leave_out_alternatives(config: Config, options: Mapping[str, Any]) -> None:
@@ -224,32 +230,6 @@ def _leave_out_alternatives(config: Config, options: Mapping[str, Any]) -> None:
             given = options.get(f"train_cfg.{one}")
             if given is not None and f"train_cfg.{other}" not in options:
                 config.train_cfg.pop(other, None)
-
-
-def _assignments(tree: ast.Module) -> Iterator[tuple[str, ast.expr, int]]:
-    for node in tree.body:
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
-                if isinstance(target, ast.Name):
-                    yield target.id, node.value, node.lineno
-
-
-def _move_data(config: Config, old: str, new: str) -> None:
-    """Replace the folder ``old`` at the beginning of every path of the config."""
-    old, new = old.rstrip("/"), new.rstrip("/")
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, str) and (value.rstrip("/") == old or value.startswith(old + "/")):
-            return new + value[len(old) :].rstrip("/")
-        if isinstance(value, Mapping):
-            return ConfigDict({key: moved(item) for key, item in value.items()})
-        if isinstance(value, list | tuple):
-            return type(value)(moved(item) for item in value)
-        return value
-
-    for key in list(config.keys()):
-        if key != "work_dir" and old != new:
-            config[key] = moved(config[key])
 
 
 def _complete_evaluation(config: Config) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .builders import MOVED
+from .builders import MOVED, with_folder
 from .changes import BY_DATA, FREE, REFUSED, TOLD, Change, effect_of
 from .option_values import allowed_types
 from .places import Place, top_places
@@ -51,13 +51,16 @@ def find_changes(
 def read_settings(text: str) -> dict[str, Any]:
     """The keys of a config's text; paths under its ``data_root`` without it, so that the folder may have moved.
 
-    What is no plain value, such as a class, stays text.
+    What is no plain value, such as a class, stays text. Lists of things with types are `_Typed`.
     """
     places = [*_ASSIGNED.finditer(text)]
     ends = [*(match.start() for match in places[1:]), len(text)]
     settings = {match[1]: _value(text[match.end() : end].strip()) for match, end in zip(places, ends)}
-    root = settings.get("data_root")
-    return _without_root(settings, root.rstrip("/")) if isinstance(root, str) else settings
+    if isinstance(settings.get("param_scheduler"), Mapping):  # one may stand for a list of them
+        settings["param_scheduler"] = [settings["param_scheduler"]]
+    if isinstance(root := settings.get("data_root"), str):
+        settings = with_folder(settings, root, _HERE)
+    return _by_type(settings)
 
 
 def _value(text: str) -> Any:
@@ -67,13 +70,25 @@ def _value(text: str) -> Any:
         return text
 
 
-def _without_root(value: Any, root: str) -> Any:
+class _Typed(dict[str, Any]):
+    """Things of a list by their types: one more of them is one difference, wherever it stands."""
+
+    @classmethod
+    def of(cls, things: Sequence[Mapping[str, Any]]) -> _Typed:
+        named = cls()
+        for thing in things:
+            name = str(thing["type"])
+            named[name if name not in named else f"{name}#{len(named)}"] = thing
+        return named
+
+
+def _by_type(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {key: _without_root(item, root) for key, item in value.items()}
+        return {key: _by_type(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_without_root(item, root) for item in value]
-    if isinstance(value, str) and (value.rstrip("/") == root or value.startswith(f"{root}/")):
-        return _HERE + value[len(root) :].rstrip("/")
+        items = type(value)(_by_type(item) for item in value)
+        typed = items and all(isinstance(item, Mapping) and "type" in item for item in items)
+        return _Typed.of(items) if typed else items
     return value
 
 
@@ -96,8 +111,8 @@ def _with_hooks(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _differences(before: Any, now: Any, place: Place, key: str) -> Iterator[tuple[str, Any, Any, Place]]:
     """Key, value before and now, and place of everything that differs; what is left out has its default."""
-    before, now = _by_type(before, now, key)
-    if isinstance(now, _Typed):
+    if isinstance(before or now, _Typed) and isinstance(now or before, _Typed):
+        before, now = before or {}, now or {}
         for name in dict.fromkeys((*before, *now)):
             yield from _differences(before.get(name), now.get(name), place, f"{key}.{name}")
         return
@@ -116,28 +131,6 @@ def _differences(before: Any, now: Any, place: Place, key: str) -> Iterator[tupl
             default = inner.default_value if inner.is_value else None
             old, new = before.get(name, default), now.get(name, default)
             yield from _differences(old, new, inner, f"{key}.{name}" if key else name)
-
-
-class _Typed(dict[str, Any]):
-    """Things of a list by their types: one more of them is one difference, wherever it stands."""
-
-
-def _by_type(before: Any, now: Any, key: str) -> tuple[Any, Any]:
-    """Both as `_Typed` where they are lists of things with types (a single schedule may stand for a list)."""
-    sides = [
-        [side] if key == "param_scheduler" and isinstance(side, Mapping) else side for side in (before, now)
-    ]
-    lists = [[] if side is None else side for side in sides]
-    if not all(isinstance(side, list | tuple) for side in lists) or not any(lists):
-        return before, now
-    if not all(isinstance(item, Mapping) and "type" in item for side in lists for item in side):
-        return before, now
-    first, second = (_Typed(), _Typed())
-    for named, things in zip((first, second), lists):
-        for thing in things:
-            name = str(thing["type"])
-            named[name if name not in named else f"{name}#{len(named)}"] = thing
-    return first, second
 
 
 def _common_differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any, Place]]:

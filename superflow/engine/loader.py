@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -54,15 +55,13 @@ class _Loader(DataLoader):
         try:
             yield from super().__iter__()
         except InputError as error:
-            sentence = _last_message(str(error), type(error).__name__)
+            # a worker's error is its whole traceback, whose last line begins with the exception's name
+            sentence = re.split(rf"^[\w.]*{type(error).__name__}: ", str(error), flags=re.MULTILINE)[
+                -1
+            ].strip()
             if sentence == str(error):
                 raise
             raise type(error)(sentence) from error
-
-
-def _last_message(text: str, name: str) -> str:
-    """What follows the last line of ``text`` that begins with the exception ``name``; all of it where none does."""
-    return re.split(rf"^[\w.]*{name}: ", text, flags=re.MULTILINE)[-1].strip()
 
 
 def build_dataset(config: Any) -> Dataset:
@@ -73,14 +72,19 @@ def build_dataset(config: Any) -> Dataset:
     """
     if not isinstance(config, Mapping):
         return config
-    try:
+    with named(f"dataset {config['type']}"):
         return DATASETS.build(as_plain(config))
+
+
+@contextmanager
+def named(part: str) -> Iterator[None]:
+    """Say of which part of the config a refused value is; errors that say more pass."""
+    try:
+        yield
     except InputError:
         raise
     except (TypeError, ValueError) as error:
-        raise InputError(
-            f"dataset {config['type']}: cannot be built ({error}); correct it in the config"
-        ) from error
+        raise InputError(f"{part}: cannot be built ({error}); correct it in the config") from error
 
 
 def _one_thread(worker: int) -> None:

@@ -7,8 +7,7 @@ import itertools
 import logging
 import platform
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ from .continuation import find_changes
 from .hooks import DEFAULT_HOOKS, FirstBatchesHook
 from .hooks.result import commit
 from .launch import start_distributed
-from .loader import build_dataset, build_loader
+from .loader import build_dataset, build_loader, named
 from .model import EngineModel
 from .optim import build_optim_wrapper
 from .registry import LOOPS, MODELS, SCOPE
@@ -51,7 +50,7 @@ from .teacher_features import features_of_data
 from .training_plan import base_batch_size, training_plan
 
 _runs = itertools.count()
-_PURPOSES = {"TrainLoop": "training", "ValLoop": "validation", "TestLoop": "test"}  # of a loop's data
+_PURPOSES = {"Train": "training", "Val": "validation", "Test": "test"}  # of a loop's data
 
 
 def build_runner(config: Config) -> EngineRunner:
@@ -124,6 +123,10 @@ class EngineRunner(Runner):
             for name, dataset in built.items()
         }
 
+    def record(self) -> dict[str, Any]:
+        """What the model and its data say about themselves, for checkpoints."""
+        return {**self.engine_model.record(), "data": self.data_records()}
+
     # -- environment -----------------------------------------------------------------------------------------
 
     def setup_env(self, env_cfg: Mapping[str, Any]) -> None:
@@ -176,7 +179,7 @@ class EngineRunner(Runner):
         """The plain model of the config, wrapped."""
         if isinstance(model, nn.Module):
             return model if isinstance(model, EngineModel) else EngineModel(model)
-        with _named("model"):
+        with named("model"):
             options = as_plain(model)
             if options.get("type") == "Segmentor":
                 options["num_classes"] = number_of_classes(options.get("num_classes"), self._built_datasets())
@@ -238,7 +241,7 @@ class EngineRunner(Runner):
         """See `optim.build_optim_wrapper`."""
         if not isinstance(optim_wrapper, dict):
             return optim_wrapper
-        with _named("optim_wrapper"):
+        with named("optim_wrapper"):
             return build_optim_wrapper(self.plain_model, optim_wrapper)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Mapping[str, Any] | None = None) -> None:
@@ -254,12 +257,10 @@ class EngineRunner(Runner):
     def build_param_scheduler(self, scheduler: Any) -> list[Any]:
         """Schedulers by iteration; one without an end goes on to the end of the run."""
         entries = scheduler if isinstance(scheduler, list | tuple) else [scheduler]
-        entries = [dict(entry) if isinstance(entry, dict) else entry for entry in entries]
-        for entry in entries:
-            if isinstance(entry, dict):
-                entry.setdefault("by_epoch", False)
-        with _named("param_scheduler"):
-            built = super().build_param_scheduler(entries)
+        with named("param_scheduler"):
+            built = super().build_param_scheduler(
+                [{"by_epoch": False, **entry} if isinstance(entry, dict) else entry for entry in entries]
+            )
             for scheduler in built:
                 if scheduler.by_epoch and not getattr(scheduler, "need_val_args", False):
                     raise ValueError("by_epoch must be False: a run is counted in iterations")
@@ -267,36 +268,32 @@ class EngineRunner(Runner):
 
     def register_hook(self, hook: Any, priority: Any = None) -> None:
         """mmengine's, which says which hook was refused."""
-        with _named(f"hook {hook['type'] if isinstance(hook, dict) else hook}"):
+        with named(f"hook {hook['type'] if isinstance(hook, dict) else hook}"):
             super().register_hook(hook, priority)
 
     def build_train_loop(self, loop: Any) -> Any:
         """`TrainLoop`, unless the config names another."""
-        return self._build_loop(loop, "TrainLoop", dataloader=self._train_dataloader)
+        return self._build_loop(loop, "Train", dataloader=self._train_dataloader)
 
     def build_val_loop(self, loop: Any) -> Any:
         """`ValLoop`, unless the config names another."""
-        return self._build_loop(
-            loop, "ValLoop", dataloader=self._val_dataloader, evaluator=self._val_evaluator
-        )
+        return self._build_loop(loop, "Val", dataloader=self._val_dataloader, evaluator=self._val_evaluator)
 
     def build_test_loop(self, loop: Any) -> Any:
         """`TestLoop`, unless the config names another."""
         return self._build_loop(
-            loop, "TestLoop", dataloader=self._test_dataloader, evaluator=self._test_evaluator
+            loop, "Test", dataloader=self._test_dataloader, evaluator=self._test_evaluator
         )
 
-    def _build_loop(self, loop: Any, name: str, **parts: Any) -> Any:
+    def _build_loop(self, loop: Any, stage: str, **parts: Any) -> Any:
         if not isinstance(loop, dict):
             return loop
         if not isinstance(parts["dataloader"], DataLoader):
-            training = name == "TrainLoop"
-            parts["dataloader"] = build_loader(parts["dataloader"], seed=self.seed, training=training)
+            parts["dataloader"] = build_loader(parts["dataloader"], seed=self.seed, training=stage == "Train")
         # a dataset that can be of no use says so before the first step, not after the last one
-        require = getattr(parts["dataloader"].dataset, "require_labelled_points", None)
-        if require is not None:
-            require(_PURPOSES[name])
-        return LOOPS.build({"type": name, **loop, "runner": self, **parts})
+        if hasattr(parts["dataloader"].dataset, "require_labelled_points"):
+            parts["dataloader"].dataset.require_labelled_points(_PURPOSES[stage])
+        return LOOPS.build({"type": f"{stage}Loop", **loop, "runner": self, **parts})
 
     def register_default_hooks(self, hooks: Mapping[str, Any] | None = None) -> None:
         """Ours, with a config's own settings laid over them; None takes one away."""
@@ -304,10 +301,10 @@ class EngineRunner(Runner):
         for name, hook in (hooks or {}).items():
             if hook is None:
                 merged.pop(name, None)
-            else:
-                known = merged.get(name, {})
-                same = hook.get("type", known.get("type")) == known.get("type")
-                merged[name] = {**(known if same else {}), **hook}
+                continue
+            known = merged.get(name, {})
+            same = hook.get("type", known.get("type")) == known.get("type")
+            merged[name] = {**(known if same else {}), **hook}
         for hook in merged.values():
             self.register_hook(hook)
 
@@ -327,7 +324,7 @@ class EngineRunner(Runner):
                 "plan": training_plan(self).record(),
                 "config": self._config_text,
             },
-            "superflow": {**self.engine_model.record(), "data": self.data_records()},
+            "superflow": self.record(),
             "state_dict": self.engine_model.saved_state(),
             "optimizer": self.optim_wrapper.state_dict(),
             "param_schedulers": [scheduler.state_dict() for scheduler in self.param_schedulers or []],
@@ -384,12 +381,10 @@ class EngineRunner(Runner):
                 f"{filename}: {broken[0]} is not finite, so nothing can go on from it; use an earlier checkpoint"
             )
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
-        name = (
-            "training_state_dict"
-            if self.is_resuming and "training_state_dict" in checkpoint
-            else "state_dict"
-        )
-        load_weights(self.plain_model, checkpoint[name], str(filename), optional=self.engine_model.unsaved)
+        weights = checkpoint["state_dict"]
+        if self.is_resuming:  # beside an average, those that were trained
+            weights = checkpoint.get("training_state_dict", weights)
+        load_weights(self.plain_model, weights, str(filename), optional=self.engine_model.unsaved)
         self.loaded_from, self.loaded_iteration = Path(filename), checkpoint["meta"]["iter"]
         self.logger.info(f"loaded {filename} (iteration {self.loaded_iteration})")
         return checkpoint
@@ -404,9 +399,8 @@ class EngineRunner(Runner):
         """
         self.is_resuming = True
         checkpoint = read_checkpoint(filename)
-        record = {**self.engine_model.record(), "data": self.data_records()}
         self.changes = find_changes(
-            checkpoint, config=self._config_text, record=record, processes=self.world_size
+            checkpoint, config=self._config_text, record=self.record(), processes=self.world_size
         )
         self._take(checkpoint, filename)
         go_on(self, checkpoint, str(filename))
@@ -422,14 +416,3 @@ def _join_batch_norm(model: nn.Module, implementation: str) -> None:
     for name, part in model.named_children():
         if name != "teacher":
             setattr(model, name, convert_sync_batchnorm(part, implementation))
-
-
-@contextmanager
-def _named(part: str) -> Iterator[None]:
-    """Say of which part of the config a refused value is; errors that say more pass."""
-    try:
-        yield
-    except InputError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{part}: cannot be built ({error}); correct it in the config") from error
