@@ -33,6 +33,7 @@ def seed_step(seed: int, iteration: int, rank: int) -> None:
     random.seed(value)
 
 
+# not mmengine's loop by iteration: that saves before it evaluates, draws all batches anew to resume, and seeds no step
 @LOOPS.register_module()
 class TrainLoop(BaseLoop):
     """``max_iters`` iterations: load, step, evaluate when due, then save when due.
@@ -138,6 +139,7 @@ class TrainLoop(BaseLoop):
         return self._iter % self.val_interval == 0 or self._iter == self._max_iters
 
 
+# not mmengine's loops: they know no statistics of several ranks and no ranks of unequally many batches
 class _Pass(BaseLoop):
     """One pass over an evaluation set; ``stage`` names its hooks."""
 
@@ -158,14 +160,14 @@ class _Pass(BaseLoop):
         # running statistics are each rank's own until the next training step shares those of rank 0
         copy_from_first(runner.engine_model.buffers())
         step = getattr(runner.model, f"{stage}_step")
-        for row, batch in enumerate(self.dataloader):
-            runner.call_hook(f"before_{stage}_iter", batch_idx=row, data_batch=batch)
+        for number, batch in enumerate(self.dataloader):
+            runner.call_hook(f"before_{stage}_iter", batch_idx=number, data_batch=batch)
             # whatever a model draws here is the same at every evaluation
-            seed_step(runner.seed, row, runner.rank)
+            seed_step(runner.seed, number, runner.rank)
             with each_rank_alone():  # ranks may have unequally many batches
                 outputs = step(batch)
             self.evaluator.process(data_samples=outputs, data_batch=batch)
-            runner.call_hook(f"after_{stage}_iter", batch_idx=row, data_batch=batch, outputs=outputs)
+            runner.call_hook(f"after_{stage}_iter", batch_idx=number, data_batch=batch, outputs=outputs)
         metrics = self.evaluator.evaluate(len(self.dataloader.dataset))
         runner.call_hook(f"after_{stage}_epoch", metrics=metrics)
         runner.call_hook(f"after_{stage}")

@@ -43,6 +43,7 @@ def build_optim_wrapper(model: nn.Module, config: Mapping[str, Any]) -> OptimWra
     return OPTIM_WRAPPERS.build({"type": "OptimWrapper", **options, "optimizer": built})
 
 
+# mmengine's constructor makes a group of each parameter, which is slower, and logs a line for each of its options
 def parameter_groups(
     model: nn.Module, *, lr: float, weight_decay: float, paramwise: Mapping[str, Any]
 ) -> list[dict[str, Any]]:

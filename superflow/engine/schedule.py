@@ -11,6 +11,7 @@ from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from .registry import PARAM_SCHEDULERS
 
 
+# torch's divides by zero where pct_start is one iteration (5 of them at 0.2) or the whole run, and raises past its end
 @PARAM_SCHEDULERS.register_module()
 class OneCycleLR(_ParamScheduler):
     """One warm-up and one decay over the run, by iteration; every group's peak is its own learning rate.

@@ -125,3 +125,16 @@ def test_bfloat16_that_is_only_emulated_is_not_chosen(
     optim = AmpOptimWrapper(torch.optim.SGD(ToyModel().parameters(), lr=0.1))
     assert optim.cast_dtype == dtype
     assert optim.loss_scaler.is_enabled() == (dtype == torch.float16)
+
+
+@pytest.mark.parametrize(("steps", "pct_start"), [(1, 0.3), (5, 0.2), (10, 0.1), (10, 1.0), (10, 0.0)])
+def test_one_cycle_goes_over_any_length_and_past_its_end(steps: int, pct_start: float) -> None:
+    optim = wrapper()
+    schedule = OneCycleLR(optim, total_steps=steps, pct_start=pct_start)
+    rates = []
+    for _ in range(steps + 3):
+        rates.append(optim.optimizer.param_groups[0]["lr"])
+        optim.step()
+        schedule.step()
+    assert max(rates[:steps]) > 0.08
+    assert all(0 < rate <= 0.1 for rate in rates)

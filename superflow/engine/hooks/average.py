@@ -11,6 +11,7 @@ from torch import Tensor
 from ..registry import HOOKS
 
 
+# not mmengine's or torch's average: those hold a second frozen teacher, and average before the optimizer moved anything
 @HOOKS.register_module()
 class EMAHook(Hook):
     """Exponential moving average of all weights; used for evaluation and stored as the checkpoint's weights.

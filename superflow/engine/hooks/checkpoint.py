@@ -20,6 +20,7 @@ from .health import stop_if_broken
 _LESS = ("loss", "error")
 
 
+# not mmengine's: a kill while that writes leaves half a file, and it deletes what was sound for what may not be
 @HOOKS.register_module()
 class CheckpointHook(Hook):
     """Writes ``iter_N.pth`` every ``interval`` iterations and at the end, and the best one after evaluations.

@@ -1,4 +1,4 @@
-"""One JSON file a run, with everything that a row of a result table needs."""
+"""One JSON file a run, with everything that a table of results needs of it."""
 
 from __future__ import annotations
 
