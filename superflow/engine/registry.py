@@ -1,4 +1,4 @@
-"""The names that configs use. Registered things are thin shells; the code behind them knows nothing of mmengine.
+"""The names that configs use. What is registered from other rooms knows nothing of mmengine, see `builders`.
 
 Own types: ``custom_imports = dict(imports=["my_package.my_module"])`` in a config, and in that module
 ``@MODELS.register_module()`` (or ``DATASETS``, ``HOOKS``, ``METRICS``) above a class.

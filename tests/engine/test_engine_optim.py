@@ -4,7 +4,7 @@ import pytest
 import torch
 from engine_toy import ToyModel
 
-from superflow.engine.optim import AmpOptimWrapper, build_optim_wrapper, parameter_groups
+from superflow.engine.optim import AmpOptimWrapper, build_optim_wrapper, load_moments, parameter_groups
 from superflow.engine.schedule import OneCycleLR
 from superflow.errors import InputError
 
@@ -138,3 +138,17 @@ def test_one_cycle_goes_over_any_length_and_past_its_end(steps: int, pct_start: 
         schedule.step()
     assert max(rates[:steps]) > 0.08
     assert all(0 < rate <= 0.1 for rate in rates)
+
+
+@pytest.mark.parametrize("name", ["scaler", "loss_scaler"])
+def test_the_scale_of_gradients_is_read_also_under_its_old_name(monkeypatch, name: str) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: True)
+    saved, read = (
+        AmpOptimWrapper(torch.optim.SGD(ToyModel().parameters(), lr=0.1), dtype="float16") for _ in range(2)
+    )
+    saved.loss_scaler.load_state_dict({**saved.loss_scaler.state_dict(), "scale": 2.0})
+    state = saved.state_dict()
+    state[name] = state.pop("loss_scaler")
+    load_moments(read, state, keep_rates=True)
+    assert read.loss_scaler.state_dict()["scale"] == 2.0
