@@ -125,9 +125,17 @@ def part_reach(kind: int, axes: NDArray[np.float64], numbers: tuple[float, float
         return np.sqrt((axes[:, :2] ** 2).sum(axis=1))
     if kind == FRUSTUM:
         return np.sqrt((axes[:, :2] ** 2).sum(axis=1)) * max(1.0, numbers[0]) + np.abs(axes[:, 2])
-    if kind == TAPER:  # a negative share: wider at the top
-        axes = axes * (1.0 + max(0.0, -numbers[0]), 1.0 + max(0.0, -numbers[1]), 1.0)
+    axes = axes * wider(kind, numbers)
     return np.abs(axes).sum(axis=1)
+
+
+def wider(kind: int, numbers: tuple[float, float]) -> tuple[float, float, float]:
+    """Reach of a shape along its half axes (3,): cones and tapers may be wider at the top, a ring is flat."""
+    if kind == FRUSTUM:
+        return max(1.0, numbers[0]), max(1.0, numbers[0]), 1.0
+    if kind == TAPER:  # a negative share: wider at the top
+        return 1.0 + max(0.0, -numbers[0]), 1.0 + max(0.0, -numbers[1]), 1.0
+    return (1.0, 1.0, 1e-3) if kind == RING else (1.0, 1.0, 1.0)
 
 
 def turn_z(angle: float) -> NDArray[np.float64]:

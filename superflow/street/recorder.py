@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Transform, invert, to_quaternion
+from ..geometry import Transform, to_quaternion
 from .render import VIEW_RANGE, develop, render
 from .rig import ELEVATIONS, TURN_S, Sensor, as_stored, column_azimuths, column_times
 from .scanner import add_noise, scan
 from .scene import Scene
 from .trace import Caster
 from .tracks import track_poses
-from .visibility import seen_share
+from .visibility import seen_shares
 from .world import Stage, make_stage
 
 ANNOTATION_RANGE = 75.0  # m
@@ -69,14 +69,15 @@ class Recorder:
         times = t + column_times()
         lidar_to_ego = self.rig[0].sensor_to_ego
         poses = track_poses(self.scene.street, [self.scene.ego], times)[:, 0] @ lidar_to_ego
-        echoes = scan(self._caster(float(times[0]), t), poses, column_azimuths(), ELEVATIONS)
-        measured, intensity, back = add_noise(echoes, self._rng(1, t))
-        to_end = invert(self.ego_to_world(t) @ lidar_to_ego) @ poses
-        local = echoes.directions * measured[..., None]
-        moved = np.einsum("aij,abj->abi", to_end[:, :3, :3], local) + to_end[:, None, :3, 3]
-        ring = np.broadcast_to(np.arange(len(ELEVATIONS), dtype=np.float32), measured.shape)
-        points = np.concatenate([moved, intensity[..., None], ring[..., None]], axis=-1).astype(np.float32)
-        return Sweep(points[back], echoes.labels[back], echoes.prims[back])
+        turn = scan(self._caster(float(times[0]), t), poses, column_azimuths(), ELEVATIONS)
+        measured, intensity, back = add_noise(turn, self._rng(1, t))
+        column, ring = np.nonzero(back)
+        hits = turn.origins[column] + measured[back][:, None] * turn.directions[back]
+        end = self.ego_to_world(t) @ lidar_to_ego
+        points = np.empty((len(hits), 5), dtype=np.float32)
+        points[:, :3] = (hits - end[:3, 3]) @ end[:3, :3]
+        points[:, 3], points[:, 4] = intensity[back], ring
+        return Sweep(points, turn.labels[back], turn.prims[back])
 
     def exposure_time(self, sensor: Sensor, t: float) -> float:
         """When a camera fires during the turn that ends at ``t`` [s]."""
@@ -113,20 +114,29 @@ class Recorder:
             for sensor in self.rig
             if sensor.intrinsics is not None
         ]
-        found = []
-        for row in np.flatnonzero(counts).tolist():
-            thing = self.scene.placed[row]
-            pose = thing.pose_at(self.scene.street, t)
-            middle, half = (thing.low + thing.high) / 2, (thing.high - thing.low) / 2 + BOX_MARGIN
-            center = pose[:3, :3] @ middle + pose[:3, 3]
-            if row == 0 or np.hypot(*(center - ego[:3, 3])[:2]) > ANNOTATION_RANGE:
-                continue
-            share = seen_share(caster, pose, middle, half, row, cameras, size)
-            level = 1 + int(np.searchsorted((0.4, 0.6, 0.8), share))
-            found.append(
-                Annotation(row, center, 2 * half[[1, 0, 2]], to_quaternion(pose), int(counts[row]), level)
+        rows = [row for row in np.flatnonzero(counts).tolist() if row > 0]
+        poses = np.array([self.scene.placed[row].pose_at(self.scene.street, t) for row in rows]).reshape(
+            -1, 4, 4
+        )
+        low = np.array([self.scene.placed[row].low for row in rows]).reshape(-1, 3)
+        high = np.array([self.scene.placed[row].high for row in rows]).reshape(-1, 3)
+        middle, half = (low + high) / 2, (high - low) / 2 + BOX_MARGIN
+        centers = np.einsum("nij,nj->ni", poses[:, :3, :3], middle) + poses[:, :3, 3]
+        near = np.flatnonzero(np.hypot(*(centers - ego[:3, 3])[:, :2].T) <= ANNOTATION_RANGE)
+        instance = np.array(rows, dtype=np.int64)
+        shares = seen_shares(caster, poses[near], middle[near], half[near], instance[near], cameras, size)
+        levels = 1 + np.searchsorted((0.4, 0.6, 0.8), shares)
+        return [
+            Annotation(
+                rows[n],
+                centers[n],
+                2 * half[n, [1, 0, 2]],
+                to_quaternion(poses[n]),
+                int(counts[rows[n]]),
+                int(level),
             )
-        return found
+            for n, level in zip(near, levels)
+        ]
 
     def _caster(self, start: float, stop: float | None = None) -> Caster:
         return Caster(self.stage.world, self.stage.movers_at(start, stop), self._seen)

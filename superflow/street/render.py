@@ -8,14 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .compiled import jit
+from .fans import image_fans
 from .noise import fractal2, noise2
 from .scene import Light
-from .surfaces import classify, look
+from .shadows import in_shadow, mover_shadows
+from .surfaces import SKY_LABEL, look_at
 from .textures import LAMP, LEAF
 from .trace import MISS, Caster
 
 VIEW_RANGE = 160.0  # m; beyond it there is only haze
-SHADOW_RANGE = 60.0
 _SUN = np.array([1.06, 1.00, 0.90])  # colours of the light
 _SHADE = np.array([0.92, 1.00, 1.14])
 
@@ -23,7 +24,7 @@ _SHADE = np.array([0.92, 1.00, 1.14])
 @jit
 def _sky(dx, dy, dz, sun, haze, direct, out):
     """Write the linear RGB of the sky, or of the far hills just above the horizon."""
-    blue = max(dz, 0.0) ** 0.45
+    blue = math.sqrt(max(dz, 0.0))
     out[0] = haze[0] + (direct * 0.12 + (1.0 - direct) * 0.62 - haze[0]) * blue
     out[1] = haze[1] + (direct * 0.30 + (1.0 - direct) * 0.65 - haze[1]) * blue
     out[2] = haze[2] + (direct * 0.75 + (1.0 - direct) * 0.70 - haze[2]) * blue
@@ -33,108 +34,102 @@ def _sky(dx, dy, dz, sun, haze, direct, out):
         amount = min(max((cloud - 0.62 + 0.25 * (1.0 - direct)) * 4.0, 0.0), 0.9)
         for k in range(3):
             out[k] += amount * (0.92 - out[k])
-    turn = math.atan2(dy, dx)
-    hills = 0.035 + 0.05 * noise2(turn * 6.0 + 60.0, 3.0, 77) + 0.02 * noise2(turn * 40.0 + 60.0, 9.0, 78)
-    if dz < hills:
-        out[0], out[1], out[2] = 0.55 * haze[0] + 0.05, 0.62 * haze[1] + 0.05, 0.62 * haze[2] + 0.04
-    glow = max(dx * sun[0] + dy * sun[1] + dz * sun[2], 0.0) ** 64
-    for k in range(3):
-        out[k] += direct * 0.8 * glow
+    if dz < 0.105:
+        turn = math.atan2(dy, dx)
+        hills = 0.035 + 0.05 * noise2(turn * 6.0 + 60.0, 3.0, 77) + 0.02 * noise2(turn * 40.0 + 60.0, 9.0, 78)
+        if dz < hills:
+            out[0], out[1], out[2] = 0.55 * haze[0] + 0.05, 0.62 * haze[1] + 0.05, 0.62 * haze[2] + 0.04
+    towards = dx * sun[0] + dy * sun[1] + dz * sun[2]
+    if towards > 0.9:  # its power of 64 is nothing else
+        for _ in range(6):
+            towards *= towards
+        for k in range(3):
+            out[k] += direct * 0.8 * towards
 
 
 @jit
-def _light_up(
-    colors, normals, gloss, facing, lamp, distances, directions, sun, levels, haze, sun_rgb, shade_rgb
+def _shade(
+    world, movers, moving, origin, directions, distances, prims, pixel, levels, haze, sun_rgb, shade_rgb
 ):
-    """(N, 3) light that reaches the eye: sun and sky on the surface, mirrored sky, haze in between."""
-    out = np.empty_like(colors)
-    mirror = np.empty(3)
-    direct, ambient = levels[0], levels[1]
-    for n in range(len(colors)):
-        d, normal, rgb = directions[n], normals[n], out[n]
-        if distances[n] >= 1e29:
-            _sky(d[0], d[1], d[2], sun, haze, direct, rgb)
-            continue
-        around = ambient * (0.725 + 0.275 * normal[2])
-        for k in range(3):
-            rgb[k] = colors[n, k] * (sun_rgb[k] * direct * facing[n] + shade_rgb[k] * around)
-            if lamp[n]:
-                rgb[k] = 1.2 * colors[n, k]
-        if gloss[n] > 0.0:
-            dot = d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2]
-            up = d[2] - 2.0 * dot * normal[2]
-            _sky(
-                d[0] - 2.0 * dot * normal[0],
-                d[1] - 2.0 * dot * normal[1],
-                max(up, 0.03),
-                sun,
-                haze,
-                direct,
-                mirror,
-            )
-            amount = gloss[n] * (0.35 + 0.65 * (1.0 - min(abs(dot), 1.0)) ** 2) * (1.0 if up > 0.0 else 0.3)
+    """Linear RGB (H, W, 3) that reaches the eye and raw classes (H, W): sun and sky on surfaces, mirrored sky, haze.
+
+    Args:
+        moving: see ``shadows.mover_shadows``.
+        origin: (3,) of the eye; directions (W, H, 3), distances and prims (W, H) of its rays, lowest first.
+        pixel: width of a pixel at a distance of 1 m.
+    """
+    width, height = distances.shape
+    image = np.zeros((height, width, 3), dtype=np.float32)
+    labels = np.full((height, width), SKY_LABEL, dtype=np.uint8)
+    normal, local, rgb, mirror = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
+    direct, ambient, sun = levels[0], levels[1], world.sun
+    for f in range(width):
+        for ray in range(height):
+            p, t, row = prims[f, ray], distances[f, ray], height - 1 - ray
+            dx, dy, dz = directions[f, ray, 0], directions[f, ray, 1], directions[f, ray, 2]
+            if p == MISS:
+                _sky(dx, dy, dz, sun, haze, direct, rgb)
+                for k in range(3):
+                    image[row, f, k] = rgb[k]
+                continue
+            x, y, z = origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
+            gloss, label = look_at(world, movers, 0.0, p, x, y, z, dx, dy, dz, t * pixel, normal, local, rgb)
+            labels[row, f] = label
+            leaf = p >= 0 and world.material[p] == LEAF
+            if p >= 0 and world.material[p] == LAMP:
+                for k in range(3):
+                    rgb[k] *= 1.2
+            else:
+                facing = normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]
+                facing = (
+                    0.25 + 0.75 * abs(facing) if leaf else max(facing, 0.0)
+                )  # light passes through leaves
+                if facing > 0.0:
+                    away = 0.2 if leaf else 0.03  # off the surface that the ray starts from
+                    if in_shadow(
+                        world, moving, x + away * normal[0], y + away * normal[1], z + away * normal[2]
+                    ):
+                        facing *= 0.08
+                around = ambient * (0.725 + 0.275 * normal[2])
+                for k in range(3):
+                    rgb[k] *= sun_rgb[k] * direct * facing + shade_rgb[k] * around
+            if gloss > 0.0:
+                dot = dx * normal[0] + dy * normal[1] + dz * normal[2]
+                up = dz - 2.0 * dot * normal[2]
+                _sky(
+                    dx - 2.0 * dot * normal[0],
+                    dy - 2.0 * dot * normal[1],
+                    max(up, 0.03),
+                    sun,
+                    haze,
+                    direct,
+                    mirror,
+                )
+                amount = gloss * (0.35 + 0.65 * (1.0 - min(abs(dot), 1.0)) ** 2) * (1.0 if up > 0.0 else 0.3)
+                for k in range(3):
+                    rgb[k] += amount * (mirror[k] - rgb[k])
+            clear = math.exp(-t / levels[2])
             for k in range(3):
-                rgb[k] += amount * (mirror[k] - rgb[k])
-        clear = math.exp(-distances[n] / levels[2])
-        for k in range(3):
-            rgb[k] = haze[k] + (rgb[k] - haze[k]) * clear
-    return out
-
-
-def pixel_rays(intrinsics: NDArray, height: int, width: int) -> NDArray[np.float64]:
-    """(H * W, 3) unit directions in the camera frame; pixel (0, 0) is the centre of the first pixel."""
-    rays = np.ones((height, width, 3))
-    rays[..., 0] = (np.arange(width) - intrinsics[0, 2]) / intrinsics[0, 0]
-    rays[..., 1] = ((np.arange(height) - intrinsics[1, 2]) / intrinsics[1, 1])[:, None]
-    rays /= np.sqrt(np.einsum("hwk,hwk->hw", rays, rays))[..., None]
-    return rays.reshape(-1, 3)
+                image[row, f, k] = haze[k] + (rgb[k] - haze[k]) * clear
+    return image, labels
 
 
 def render(caster: Caster, light: Light, pose: NDArray, intrinsics: NDArray, height: int, width: int):
     """One exposure, in which the recording vehicle (mover 0) casts a shadow but is not seen.
 
     Returns:
-        image (H, W, 3) float64 linear RGB; labels (H, W) uint8 raw class, 255 = sky; distances (H, W) float64 along
+        image (H, W, 3) float32 linear RGB; labels (H, W) uint8 raw class, 255 = sky; distances (H, W) float64 along
         the ray [m], inf = sky.
     """
-    world = caster.world
-    directions = pixel_rays(intrinsics, height, width) @ pose[:3, :3].T
-    distances, prims = caster.cast(pose[None, :3, 3], directions, skip=0, t_min=0.05, t_max=VIEW_RANGE)
-    met = prims != MISS
-    points = pose[:3, 3] + np.where(met, distances, 0.0)[:, None] * directions
-    colors, normals, gloss = look(
-        world, caster.movers, 0.0, prims, points, directions, distances / intrinsics[0, 0]
-    )
-    material = np.where(prims >= 0, world.material[np.maximum(prims, 0)], -1)
-    leaf, lamp = material == LEAF, material == LAMP
-    facing = normals @ light.sun
-    facing = np.where(
-        leaf, 0.25 + 0.75 * np.abs(facing), np.maximum(facing, 0.0)
-    )  # light passes through leaves
-    lit = np.flatnonzero(met & (facing > 0.0) & ~lamp)
-    away = np.where(leaf[lit], 0.2, 0.03)[:, None] * normals[lit]  # off the surface that the ray starts from
-    sun = np.broadcast_to(light.sun, (len(lit), 3))
-    hidden = (
-        caster.cast(points[lit] + away, sun, skip=-1, t_min=0.02, t_max=SHADOW_RANGE, shadow=True)[1] != MISS
-    )
-    facing[lit[hidden]] *= 0.08
-    image = _light_up(
-        colors,
-        normals,
-        gloss,
-        facing,
-        lamp,
-        distances,
-        directions,
-        light.sun,
-        light.levels,
-        light.haze,
-        _SUN,
-        _SHADE,
-    )
-    labels = classify(world, prims, points)
-    distances = np.where(met, distances, np.inf)
-    return image.reshape(height, width, 3), labels.reshape(height, width), distances.reshape(height, width)
+    world, movers = caster.world, caster.movers
+    fans = image_fans(world, movers, pose, intrinsics, height, width, skip=0, t_max=VIEW_RANGE)
+    distances, prims = fans.meet(world, movers, 0.05, VIEW_RANGE)
+    image, labels = _shade(
+        world, movers, mover_shadows(world, movers), fans.origins[0], fans.directions, distances, prims,
+        1.0 / intrinsics[0, 0], light.levels, light.haze, _SUN, _SHADE,
+    )  # fmt: skip
+    distances = np.where(prims == MISS, np.inf, distances)
+    return image, labels, np.ascontiguousarray(distances[:, ::-1].T)
 
 
 def develop(image: NDArray, exposure: float, rng: np.random.Generator) -> NDArray[np.uint8]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .surfaces import classify, reflect
+from .fans import turn_fans
+from .surfaces import echoes
 from .trace import MISS, Caster
 
 BEAMS = 32
@@ -19,7 +20,8 @@ MIN_RANGE, MAX_RANGE = 0.9, 80.0  # m
 class Echoes:
     """What A columns of B beams met, without noise."""
 
-    directions: NDArray[np.float64]  # (A, B, 3) in the sensor frame: x right, y forward, z up
+    origins: NDArray[np.float64]  # (A, 3) where each column was cast from [m, world]
+    directions: NDArray[np.float64]  # (A, B, 3) unit vectors, world frame
     ranges: NDArray[np.float64]  # (A, B) [m], 0 = nothing
     strength: NDArray[np.float64]  # (A, B) share of the light that returns
     labels: NDArray[np.uint8]  # (A, B) raw class
@@ -44,32 +46,23 @@ def scan(caster: Caster, poses: NDArray, azimuths: NDArray, elevations: NDArray)
         ],
         axis=-1,
     )
-    rays = np.einsum("aij,abj->abi", poses[:, :3, :3], directions).reshape(-1, 3)
-    origins = np.repeat(poses[:, :3, 3], shape[1], axis=0)
-    share = np.repeat(np.linspace(0.0, 1.0, shape[0]), shape[1])
-    ranges, prims = caster.cast(origins, rays, share=share, skip=-1, t_min=MIN_RANGE, t_max=MAX_RANGE)
-    met = prims != MISS
-    ranges = np.where(met, ranges, 0.0)
-    points = origins + ranges[:, None] * rays
-    strength = reflect(caster.world, caster.movers, share, prims, points, rays)
-    labels = classify(caster.world, prims, points)
+    world, movers = caster.world, caster.movers
+    fans = turn_fans(world, movers, poses, directions, azimuths, elevations, MAX_RANGE)
+    ranges, prims = fans.meet(world, movers, MIN_RANGE, MAX_RANGE)
+    strength, labels = echoes(world, movers, fans.share, fans.origins, fans.directions, ranges, prims)
     return Echoes(
-        directions,
-        ranges.reshape(shape),
-        strength.reshape(shape),
-        labels.reshape(shape),
-        prims.reshape(shape),
+        fans.origins, fans.directions, np.where(prims == MISS, 0.0, ranges), strength, labels, prims
     )
 
 
 def add_noise(
-    echoes: Echoes, rng: np.random.Generator, *, sigma_m: float = 0.02, dropout: float = 0.02
+    turn: Echoes, rng: np.random.Generator, *, sigma_m: float = 0.02, dropout: float = 0.02
 ) -> tuple[NDArray[np.float64], NDArray[np.float32], NDArray[np.bool_]]:
     """Measured ranges, intensities 0 .. 255 (whole numbers, as the sensor gives them) and which beams came back.
 
     Beams are lost at random, and more often where little light returns: dark, slanted or far surfaces.
     """
-    ranges, strength = echoes.ranges, echoes.strength
+    ranges, strength = turn.ranges, turn.strength
     measured = ranges + sigma_m * rng.standard_normal(ranges.shape)
     # the power received falls with the square of the range; the sensor corrects the intensity, not the detection
     power = strength * (30.0 / np.maximum(ranges, 5.0)) ** 2

@@ -28,18 +28,16 @@ _MAX_LEAF_STEPS = 24
 @jit_inline
 def _slabs(o0, o1, o2, d0, d1, d2):
     """Entry and exit of the unit cube; entry > exit when it is missed."""
-    near, far = -FAR, FAR
-    for o, d in ((o0, d0), (o1, d1), (o2, d2)):
-        if abs(d) < 1e-12:
-            if abs(o) > 1.0:
-                return FAR, -FAR
-        else:
-            a = (-1.0 - o) / d
-            b = (1.0 - o) / d
-            if a > b:
-                a, b = b, a
-            near = max(near, a)
-            far = min(far, b)
+    i0, i1, i2 = (
+        1.0 / d0,
+        1.0 / d1,
+        1.0 / d2,
+    )  # infinite along a face: its planes are then met before or after all
+    a0, b0 = (-1.0 - o0) * i0, (1.0 - o0) * i0
+    a1, b1 = (-1.0 - o1) * i1, (1.0 - o1) * i1
+    a2, b2 = (-1.0 - o2) * i2, (1.0 - o2) * i2
+    near = max(max(min(a0, b0), min(a1, b1)), min(a2, b2))
+    far = min(min(max(a0, b0), max(a1, b1)), max(a2, b2))
     return near, far
 
 
@@ -56,30 +54,26 @@ def _ball(o0, o1, o2, d0, d1, d2):
     return (-b - root) / a, (-b + root) / a
 
 
-@jit
+@jit_inline
 def _taper(o0, o1, o2, d0, d1, d2, first, second):
-    """Entry and exit of the tapered box: six half-spaces."""
+    """Entry and exit of the tapered box: six half-spaces, in pairs that differ in one sign."""
     near, far = -FAR, FAR
     hx, hy = 0.5 * first, 0.5 * second
-    planes = (
-        (1.0, 0.0, hx, 1.0 - hx),
-        (-1.0, 0.0, hx, 1.0 - hx),
-        (0.0, 1.0, hy, 1.0 - hy),
-        (0.0, -1.0, hy, 1.0 - hy),
-        (0.0, 0.0, 1.0, 1.0),
-        (0.0, 0.0, -1.0, 1.0),
-    )
-    for nx, ny, nz, limit in planes:
-        distance = limit - (nx * o0 + ny * o1 + nz * o2)
-        slope = nx * d0 + ny * d1 + nz * d2
-        if abs(slope) < 1e-12:
-            if distance < 0.0:
-                return FAR, -FAR
-        elif slope < 0.0:
-            near = max(near, distance / slope)
-        else:
-            far = min(far, distance / slope)
-    return near, far
+    near, far = _half_space(1.0 - hx - hx * o2 - o0, d0 + hx * d2, near, far)
+    near, far = _half_space(1.0 - hx - hx * o2 + o0, hx * d2 - d0, near, far)
+    near, far = _half_space(1.0 - hy - hy * o2 - o1, d1 + hy * d2, near, far)
+    near, far = _half_space(1.0 - hy - hy * o2 + o1, hy * d2 - d1, near, far)
+    near, far = _half_space(1.0 - o2, d2, near, far)
+    return _half_space(1.0 + o2, -d2, near, far)
+
+
+@jit_inline
+def _half_space(distance, slope, near, far):
+    """``near`` and ``far`` of a ray cut to where it is within a plane: ``distance`` inside it, left at ``slope``."""
+    if abs(slope) < 1e-12:
+        return (near, far) if distance >= 0.0 else (FAR, -FAR)
+    t = distance / slope
+    return (max(near, t), far) if slope < 0.0 else (near, min(far, t))
 
 
 @jit
@@ -156,6 +150,12 @@ def intersect(kind, m, half, first, second, seed, ox, oy, oz, dx, dy, dz, t_min,
     d0 = m[0] * dx + m[1] * dy + m[2] * dz
     d1 = m[4] * dx + m[5] * dy + m[6] * dz
     d2 = m[8] * dx + m[9] * dy + m[10] * dz
+    return meet_unit(kind, half, first, second, seed, o0, o1, o2, d0, d1, d2, t_min, t_max)
+
+
+@jit_inline
+def meet_unit(kind, half, first, second, seed, o0, o1, o2, d0, d1, d2, t_min, t_max):
+    """As ``intersect``, of a ray in the coordinates of the unit shape."""
     if kind == FRUSTUM:
         near = _frustum(o0, o1, o2, d0, d1, d2, first, t_min)
         return near if near < t_max else FAR

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .compiled import jit
+from .compiled import jit, jit_inline
 from .noise import noise2
 from .shapes import LEAF_BALL
 from .textures import (
@@ -22,73 +22,63 @@ from .trace import GROUND, MISS, ground_normal, surface
 SKY_LABEL = 255
 
 
-@jit
-def look(world, movers, share, prims, points, directions, footprints):
-    """Colours (N, 3), unit normals (N, 3) towards the eye and gloss (N,) of what rays met; zeros for the sky.
+@jit_inline
+def look_at(world, movers, share, p, x, y, z, dx, dy, dz, footprint, normal, local, color):
+    """Write unit normal (towards the eye) and colour of a hit on primitive or ground p; returns gloss and raw class.
 
     Args:
         share: of the movers' interval, 0 .. 1.
-        prims: (N,) as ``trace.cast`` returns them; points: (N, 3) where, world frame.
-        directions: (N, 3) unit vectors of the rays; footprints: (N,) width of a pixel there [m].
+        x, y, z: where, world frame; dx, dy, dz: unit vector of the ray; footprint: width of a pixel there [m].
+        normal, local, color: (3,) written.
     """
-    count = len(prims)
-    colors, normals, gloss = np.zeros((count, 3)), np.zeros((count, 3)), np.zeros(count)
-    local = np.empty(3)
-    for n in range(count):
-        p, normal, d = prims[n], normals[n], directions[n]
-        x, y, z = points[n]
-        if p == MISS:
-            continue
-        if p == GROUND:
-            ground_normal(world, x, y, normal)
-            slant = max(-(d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2]), 0.15)
-            ground_color(world, ground_class(world, x, y), x, y, footprints[n] / slant, colors[n])
-            continue
-        axis = surface(world, movers, share, p, x, y, z, normal, local)
-        if world.material[p] != LEAF and d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2] > 0.0:
-            normal[0], normal[1], normal[2] = -normal[0], -normal[1], -normal[2]
-        gloss[n] = primitive_color(world, p, axis, local, normal, footprints[n], colors[n])
-    return colors, normals, gloss
+    if p == GROUND:
+        kind = ground_class(world, x, y)
+        ground_normal(world, x, y, normal)
+        slant = max(-(dx * normal[0] + dy * normal[1] + dz * normal[2]), 0.15)
+        ground_color(world, kind, x, y, footprint / slant, color)
+        return 0.0, GROUND_LABELS[kind]
+    axis = surface(world, movers, share, p, x, y, z, normal, local)
+    if world.material[p] != LEAF and dx * normal[0] + dy * normal[1] + dz * normal[2] > 0.0:
+        normal[0], normal[1], normal[2] = -normal[0], -normal[1], -normal[2]
+    return primitive_color(world, p, axis, local, normal, footprint, color), int(world.label[p])
 
 
 @jit
-def classify(world, prims, points):
-    """(N,) uint8 raw class of what rays met; SKY_LABEL for the sky."""
-    labels = np.full(len(prims), SKY_LABEL, dtype=np.uint8)
-    for n in range(len(prims)):
-        if prims[n] >= 0:
-            labels[n] = world.label[prims[n]]
-        elif prims[n] == GROUND:
-            labels[n] = GROUND_LABELS[ground_class(world, points[n, 0], points[n, 1])]
-    return labels
+def echoes(world, movers, share, origins, directions, ranges, prims):
+    """What comes back of the laser's light (A, B), by material and angle, 0 for the sky, and raw classes (A, B).
 
-
-@jit
-def reflect(world, movers, share, prims, points, directions):
-    """(N,) share of the laser's light that comes back, by material and angle; 0 for the sky.
-
-    ``share``: (N,) where in the movers' interval each ray was cast; the rest as in ``look``.
+    Args:
+        share: (A,) where in the movers' interval each fan was cast.
+        origins: (A, 3); directions: (A, B, 3) unit vectors, world frame.
+        ranges, prims: (A, B) as ``Fans.meet`` gives them.
     """
-    strength = np.zeros(len(prims))
+    fans, rays = ranges.shape
+    strength = np.zeros((fans, rays))
+    labels = np.full((fans, rays), SKY_LABEL, dtype=np.uint8)
     normal, local = np.empty(3), np.empty(3)
-    for n in range(len(prims)):
-        p, d = prims[n], directions[n]
-        x, y, z = points[n]
-        if p == MISS:
-            continue
-        if p == GROUND:
-            kind = ground_class(world, x, y)
-            ground_normal(world, x, y, normal)
-            value = world.ground_style[STYLE_REFLECTANCE + kind] * (0.7 + 0.6 * noise2(0.6 * x, 0.6 * y, 5))
-            if kind == MARK:  # worn here and there
-                value *= 0.6 + 0.8 * noise2(2.0 * x, 2.0 * y, 6)
-        else:
-            surface(world, movers, share[n], p, x, y, z, normal, local)
-            value = world.reflectance[p]
-            if world.kind[p] < LEAF_BALL:
-                value *= 0.75 + 0.5 * noise2(3.0 * (local[0] + local[1]), 3.0 * local[2], world.seed[p])
-            if world.material[p] == GLASS:
-                value *= 0.2
-        facing = abs(d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2])
-        strength[n] = value * (0.25 + 0.75 * facing)
-    return strength
+    for f in range(fans):
+        for ray in range(rays):
+            p, t, d = prims[f, ray], ranges[f, ray], directions[f, ray]
+            if p == MISS:
+                continue
+            x, y, z = origins[f, 0] + t * d[0], origins[f, 1] + t * d[1], origins[f, 2] + t * d[2]
+            if p == GROUND:
+                kind = ground_class(world, x, y)
+                ground_normal(world, x, y, normal)
+                value = world.ground_style[STYLE_REFLECTANCE + kind] * (
+                    0.7 + 0.6 * noise2(0.6 * x, 0.6 * y, 5)
+                )
+                if kind == MARK:  # worn here and there
+                    value *= 0.6 + 0.8 * noise2(2.0 * x, 2.0 * y, 6)
+                labels[f, ray] = GROUND_LABELS[kind]
+            else:
+                surface(world, movers, share[f], p, x, y, z, normal, local)
+                value = world.reflectance[p]
+                if world.kind[p] < LEAF_BALL:
+                    value *= 0.75 + 0.5 * noise2(3.0 * (local[0] + local[1]), 3.0 * local[2], world.seed[p])
+                if world.material[p] == GLASS:
+                    value *= 0.2
+                labels[f, ray] = world.label[p]
+            facing = abs(d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2])
+            strength[f, ray] = value * (0.25 + 0.75 * facing)
+    return strength, labels

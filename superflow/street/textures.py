@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from .compiled import jit
+from .compiled import jit, jit_inline
 from .noise import fractal2, grain, hash01, noise2
 from .trace import ACROSS, ALONG, OTHER, ROAD, SIDE, WALK, ground_layer
 
@@ -39,7 +39,7 @@ def _fade(footprint, size):
     return min(max(1.5 - 2.0 * footprint / size, 0.0), 1.0)
 
 
-@jit
+@jit_inline
 def _is_mark(world, x, y):
     """Is there lane paint on this point of the road?"""
     style = world.ground_style
@@ -74,7 +74,7 @@ def _is_mark(world, x, y):
     return False
 
 
-@jit
+@jit_inline
 def ground_class(world, x, y):
     """ASPHALT, MARK, SIDEWALK, TERRAIN or PAVED."""
     if ground_layer(world, ROAD, x, y) < 0.0:
@@ -86,7 +86,7 @@ def ground_class(world, x, y):
     return TERRAIN
 
 
-@jit
+@jit_inline
 def ground_color(world, kind, x, y, footprint, out):
     """Write the linear RGB of the ground at (x, y) into ``out`` (3,)."""
     style = world.ground_style
@@ -239,7 +239,7 @@ def _bus(world, p, local, axis, out):
     return 0.25
 
 
-@jit
+@jit_inline
 def primitive_color(world, p, axis, local, normal, footprint, out):
     """Write the linear RGB of primitive p at metric ``local`` (3,) into ``out``; returns the gloss 0 .. 1."""
     material = world.material[p]

@@ -28,6 +28,9 @@ class World(NamedTuple):
     kind: NDArray[np.int32]  # (P,) shape
     matrix: NDArray[np.float64]  # (P, 12) affine to the unit shape
     half: NDArray[np.float64]  # (P, 3) half sizes [m]
+    box: NDArray[
+        np.float64
+    ]  # (P, 4, 3) centre and half axes of the box around it (movers: in the mover's frame)
     shape: NDArray[np.float64]  # (P, 2) the shape's two numbers
     seed: NDArray[np.int64]  # (P,)
     mover: NDArray[np.int32]  # (P,) row of Movers, -1 = fixed
@@ -40,11 +43,15 @@ class World(NamedTuple):
     cell_items: NDArray[np.int32]  # primitives by cell
     cell_floor: NDArray[np.float32]  # (C,) highest ground
     cell_clear: NDArray[np.float32]  # (C,) highest ground or fixed primitive
-    grid: NDArray[np.float64]  # (6,) x0, y0, cell size, columns, rows, highest point
+    grid: NDArray[np.float64]  # (7,) x0, y0, cell size, columns, rows, highest point, highest ground
     ground: NDArray[np.float32]  # (rows, columns, layers)
     ground_grid: NDArray[np.float64]  # (3,) x0, y0, step
     ground_style: NDArray[np.float64]  # see street.GroundStyle
     sun: NDArray[np.float64]  # (3,) unit vector to the sun
+    sun_start: NDArray[np.int32]  # (S + 1,) by cell of a grid across the sun's rays
+    sun_items: NDArray[np.int32]  # fixed primitives by cell
+    sun_grid: NDArray[np.float64]  # (10,) its axes u and v, first corner, columns, rows
+    sun_top: NDArray[np.float64]  # (P,) how far each primitive reaches towards the sun [m]
 
 
 class Movers(NamedTuple):
@@ -78,9 +85,20 @@ def ground_layer(world, layer, x, y):
 @jit_inline
 def ground_height(world, x, y):
     """Height of the ground [m]: the smooth surface and the curb beside the road."""
-    outside = ground_layer(world, ROAD, x, y)
+    ground = world.ground
+    u = (x - world.ground_grid[0]) / world.ground_grid[2]
+    v = (y - world.ground_grid[1]) / world.ground_grid[2]
+    u = min(max(u, 0.0), ground.shape[1] - 1.001)
+    v = min(max(v, 0.0), ground.shape[0] - 1.001)
+    i, j = int(u), int(v)
+    u -= i
+    v -= j
+    a, b, c, d = (1.0 - u) * (1.0 - v), u * (1.0 - v), (1.0 - u) * v, u * v
+    n00, n01, n10, n11 = ground[j, i], ground[j, i + 1], ground[j + 1, i], ground[j + 1, i + 1]
+    outside = a * n00[ROAD] + b * n01[ROAD] + c * n10[ROAD] + d * n11[ROAD]
     rise = min(max(outside / CURB_WIDTH, 0.0), 1.0)
-    return ground_layer(world, HEIGHT, x, y) + rise * world.ground_style[0]
+    height = a * n00[HEIGHT] + b * n01[HEIGHT] + c * n10[HEIGHT] + d * n11[HEIGHT]
+    return height + rise * world.ground_style[0]
 
 
 @jit_inline
@@ -100,12 +118,44 @@ def _ground_hit(world, ox, oy, oz, dx, dy, dz, t0, t1):
             for _ in range(5):  # regula falsi with a bisection guard: 0.4 m -> below 1 mm on any street
                 middle = low + (high - low) * min(max(before / (before - after), 0.05), 0.95)
                 value = oz + dz * middle - ground_height(world, ox + dx * middle, oy + dy * middle)
+                if abs(value) < 3e-4:  # m above or below
+                    return middle
                 if value > 0.0:
                     low, before = middle, value
                 else:
                     high, after = middle, value
             return high
         before = after
+    return FAR
+
+
+@jit_inline
+def ground_hit(world, ox, oy, oz, dx, dy, dz, t, t_max):
+    """First distance in [t, t_max] at which a ray meets the ground, or FAR: only the ground's part of ``trace``."""
+    x0, y0, cell = world.grid[0], world.grid[1], world.grid[2]
+    columns, rows = int(world.grid[3]), int(world.grid[4])
+    i, j = math.floor((ox + t * dx - x0) / cell), math.floor((oy + t * dy - y0) / cell)
+    step_i, step_j = (1 if dx > 0 else -1), (1 if dy > 0 else -1)
+    dx = dx if abs(dx) > 1e-9 else 1e-9 * step_i
+    dy = dy if abs(dy) > 1e-9 else 1e-9 * step_j
+    delta_i, delta_j = cell / abs(dx), cell / abs(dy)
+    next_i = (x0 + (i + (1 if dx > 0 else 0)) * cell - ox) / dx
+    next_j = (y0 + (j + (1 if dy > 0 else 0)) * cell - oy) / dy
+    while t < t_max and 0 <= i < columns and 0 <= j < rows:
+        if dz > 0.0 and oz + dz * t > world.grid[6]:
+            return FAR
+        leave = min(min(next_i, next_j), t_max)
+        if oz + dz * (t if dz > 0 else leave) <= world.cell_floor[j * columns + i]:
+            hit = _ground_hit(world, ox, oy, oz, dx, dy, dz, t, leave)
+            if hit < FAR:
+                return hit
+        t = leave
+        if next_i < next_j:
+            i += step_i
+            next_i += delta_i
+        else:
+            j += step_j
+            next_j += delta_j
     return FAR
 
 
@@ -232,17 +282,31 @@ def cast(world, movers, share, skip, seen, ray, origins, directions, t_min, t_ma
     return distances, prims
 
 
-@jit
+@jit_inline
 def ground_normal(world, x, y, normal):
     """Write the ground's unit normal into ``normal`` (3,)."""
-    e = 0.06
-    gx = (ground_height(world, x + e, y) - ground_height(world, x - e, y)) / (2 * e)
-    gy = (ground_height(world, x, y + e) - ground_height(world, x, y - e)) / (2 * e)
+    ground, step = world.ground, world.ground_grid[2]
+    u, v = (x - world.ground_grid[0]) / step, (y - world.ground_grid[1]) / step
+    u = min(max(u, 0.0), ground.shape[1] - 1.001)
+    v = min(max(v, 0.0), ground.shape[0] - 1.001)
+    i, j = int(u), int(v)
+    u -= i
+    v -= j
+    n00, n01, n10, n11 = ground[j, i], ground[j, i + 1], ground[j + 1, i], ground[j + 1, i + 1]
+    gx = ((n01[HEIGHT] - n00[HEIGHT]) * (1.0 - v) + (n11[HEIGHT] - n10[HEIGHT]) * v) / step
+    gy = ((n10[HEIGHT] - n00[HEIGHT]) * (1.0 - u) + (n11[HEIGHT] - n01[HEIGHT]) * u) / step
+    outside = (n00[ROAD] * (1.0 - u) + n01[ROAD] * u) * (1.0 - v) + (
+        n10[ROAD] * (1.0 - u) + n11[ROAD] * u
+    ) * v
+    if 0.0 < outside < CURB_WIDTH:  # the face of the curb
+        rise = world.ground_style[0] / CURB_WIDTH / step
+        gx += ((n01[ROAD] - n00[ROAD]) * (1.0 - v) + (n11[ROAD] - n10[ROAD]) * v) * rise
+        gy += ((n10[ROAD] - n00[ROAD]) * (1.0 - u) + (n11[ROAD] - n01[ROAD]) * u) * rise
     scale = 1.0 / math.sqrt(gx * gx + gy * gy + 1.0)
     normal[0], normal[1], normal[2] = -gx * scale, -gy * scale, scale
 
 
-@jit
+@jit_inline
 def surface(world, movers, share, p, x, y, z, normal, local):
     """Unit normal (world) and metric local coordinates of a hit on primitive p; returns the face's axis.
 

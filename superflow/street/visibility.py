@@ -13,29 +13,32 @@ from .trace import Caster
 _LATTICE = np.stack(np.meshgrid(*[(-0.7, 0.0, 0.7)] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def seen_share(
+def seen_shares(
     caster: Caster,
-    pose: NDArray,
+    poses: NDArray,
     middle: NDArray,
     half: NDArray,
-    instance: int,
+    instance: NDArray,
     cameras: Sequence[tuple[NDArray, NDArray]],
     size: tuple[int, int],
-) -> float:
-    """Share of 27 points in the object's box that the camera with the best view of it sees.
+) -> NDArray[np.float64]:
+    """(N,) share of 27 points in each object's box that the camera with the best view of it sees.
 
     Args:
-        pose: (4, 4) object to world; middle, half: (3,) of its box in its own frame [m].
-        instance: as in ``world.instance``; an object does not hide itself.
+        poses: (N, 4, 4) objects to world; middle, half: (N, 3) of their boxes in their own frames [m].
+        instance: (N,) as in ``world.instance``; an object does not hide itself.
         cameras: camera to world (4, 4) and intrinsics (3, 3) of each.
         size: height, width of the images.
     """
-    targets = (middle + _LATTICE * half) @ pose[:3, :3].T + pose[:3, 3]
-    best = 0
+    lattice = middle[:, None] + _LATTICE * half[:, None]
+    targets = lattice @ np.swapaxes(poses[:, :3, :3], 1, 2) + poses[:, None, :3, 3]
+    best = np.zeros(len(poses))
     for camera, intrinsics in cameras:
         local = (targets - camera[:3, 3]) @ camera[:3, :3]
-        pixels = local[:, :2] / np.maximum(local[:, 2:], 1e-6) @ intrinsics[:2, :2].T + intrinsics[:2, 2]
-        inside = (local[:, 2] > 0.5) & (pixels >= 0).all(axis=1) & (pixels < (size[1], size[0])).all(axis=1)
+        pixels = local[..., :2] / np.maximum(local[..., 2:], 1e-6) @ intrinsics[:2, :2].T + intrinsics[:2, 2]
+        inside = (
+            (local[..., 2] > 0.5) & (pixels >= 0).all(axis=-1) & (pixels < (size[1], size[0])).all(axis=-1)
+        )
         if not inside.any():
             continue
         to_target = targets[inside] - camera[:3, 3]
@@ -47,6 +50,8 @@ def seen_share(
             t_min=0.05,
             t_max=float(lengths.max()) + 1.0,
         )
-        own = (prims >= 0) & (caster.world.instance[np.maximum(prims, 0)] == instance)
-        best = max(best, int((own | (distances >= lengths)).sum()))
-    return best / len(targets)
+        thing = np.nonzero(inside)[0]
+        own = (prims >= 0) & (caster.world.instance[np.maximum(prims, 0)] == instance[thing])
+        seen = np.bincount(thing, weights=own | (distances >= lengths), minlength=len(best))
+        best = np.maximum(best, seen)
+    return best / len(_LATTICE)

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import invert
-from .parts import Part, part_reach
+from .parts import Part, part_reach, wider
 from .scene import Scene
+from .shadows import across_the_sun
 from .street import STEP
 from .trace import HEIGHT, ROAD, Movers, World
 from .tracks import Placed, track_poses
@@ -82,7 +83,7 @@ def make_stage(scene: Scene) -> Stage:
         owner += [(row, part) for part in scene.placed[row].model.parts]
     mover_of = {row: m for m, row in enumerate(movers)}
     count = len(owner)
-    matrix, half = np.empty((count, 12)), np.empty((count, 3))
+    matrix, half, box = np.empty((count, 12)), np.empty((count, 3)), np.empty((count, 4, 3))
     for p, (row, part) in enumerate(owner):
         unit = np.eye(4)
         unit[:3, :3] = np.linalg.inv(part.axes)
@@ -91,13 +92,19 @@ def make_stage(scene: Scene) -> Stage:
         if thing.pose is not None:
             unit = unit @ invert(thing.pose)
         matrix[p], half[p] = unit[:3].ravel(), np.linalg.norm(part.axes, axis=0)
+        box[p, 0], box[p, 1:] = part.center, (part.axes * wider(part.kind, part.numbers)).T
+        if thing.pose is not None:
+            box[p] = box[p] @ thing.pose[:3, :3].T
+            box[p, 0] += thing.pose[:3, 3]
     parts = [part for _, part in owner]
     things = [scene.placed[row] for row, _ in owner]
-    cells = _grid(scene, [(scene.placed[row], part) for row, part in owner], first[-1])
+    cells = across_the_sun(scene.light.sun, box, first[-1])
+    cells |= _grid(scene, [(scene.placed[row], part) for row, part in owner], first[-1])
     world = World(
         kind=np.array([part.kind for part in parts], dtype=np.int32),
         matrix=matrix,
         half=half,
+        box=box,
         shape=np.array([part.numbers for part in parts], dtype=np.float64),
         seed=np.array([thing.model.seed for thing in things], dtype=np.int64),
         mover=np.array([mover_of.get(row, -1) for row, _ in owner], dtype=np.int32),
@@ -160,5 +167,5 @@ def _grid(scene: Scene, owners: list[tuple[Placed, Part]], moving: int) -> dict[
         clear[covered] = np.maximum(clear[covered], center[2] + reach[2] + 1e-3)
     start, order = _by_cell(np.concatenate(cells), np.concatenate(items), columns * rows)
     ceiling = float(clear.max()) + 5.0  # above every mover, too
-    grid = np.array([*origin, CELL, columns, rows, ceiling])
+    grid = np.array([*origin, CELL, columns, rows, ceiling, float(floor.max())])
     return {"cell_start": start, "cell_items": order, "cell_floor": floor, "cell_clear": clear, "grid": grid}

@@ -179,6 +179,19 @@ def test_fewer_sweeps_are_a_subset(root, tmp_path):
     assert all(new[path] == old[path] for path in sweeps)
 
 
+def test_without_images_all_else_is_the_same(root, tmp_path):
+    fields = {f: getattr(SETTINGS, f) for f in ("seconds", "seed", "image_size")}
+    blind = make_drive(tmp_path / "blind", scenes=2, settings=DriveSettings(**fields, images=False))
+    new, old = contents(blind), contents(root)
+    for path, data in old.items():
+        if path.endswith((".bin", "sample_annotation.json")):
+            assert new[path] == data
+    assert not [path for path in new if path.endswith(".jpg")]
+    log = NuScenes(VERSION, str(blind), verbose=False)
+    assert [row["channel"] for row in log.sensor] == ["LIDAR_TOP"]
+    assert {row["channel"] for row in log.sample_data} == {"LIDAR_TOP"}
+
+
 def test_images_have_the_size_of_the_table(root, devkit):
     for row in devkit.sample_data:
         if row["fileformat"] == "jpg":

@@ -7,8 +7,8 @@ import pytest
 
 from superflow.geometry import invert, to_quaternion, transform_points
 from superflow.street import shapes, trace
+from superflow.street.fans import pixel_rays
 from superflow.street.recorder import BOX_MARGIN, Recorder
-from superflow.street.render import pixel_rays
 from superflow.street.rig import TURN_S, column_azimuths, column_times, make_rig
 from superflow.street.scanner import Echoes, add_noise
 from superflow.street.scene import make_scene, scene_rng
@@ -219,13 +219,27 @@ def test_noise_has_the_stated_size():
     shape = (1085, 32)
     ranges = np.full(shape, 12.0)
     ranges[:, 0] = 0.0
-    echoes = Echoes(np.zeros((*shape, 3)), ranges, np.full(shape, 0.2), np.zeros(shape), np.zeros(shape))
+    echoes = Echoes(
+        np.zeros((1085, 3)),
+        np.zeros((*shape, 3)),
+        ranges,
+        np.full(shape, 0.2),
+        np.zeros(shape),
+        np.zeros(shape),
+    )
     measured, intensity, back = add_noise(echoes, rng, sigma_m=0.02, dropout=0.03)
     assert not back[:, 0].any()
     assert (measured - ranges)[:, 1:].std() == pytest.approx(0.02, rel=0.03)
     assert 1 - back[:, 1:].mean() == pytest.approx(0.03, abs=0.005)
     assert intensity.mean() == pytest.approx(51, rel=0.02)
-    far = Echoes(echoes.directions, np.full(shape, 70.0), np.full(shape, 0.02), echoes.labels, echoes.prims)
+    far = Echoes(
+        echoes.origins,
+        echoes.directions,
+        np.full(shape, 70.0),
+        np.full(shape, 0.02),
+        echoes.labels,
+        echoes.prims,
+    )
     assert (
         add_noise(far, np.random.default_rng(0))[2].mean() < 0.6
     )  # little light comes back from far and dark
