@@ -69,7 +69,7 @@ def resize_ids(ids: NDArray, size: tuple[int, int]) -> NDArray:
         np.minimum(((np.arange(new) + 0.5) * old / new).astype(np.int64), old - 1)
         for new, old in zip(size, ids.shape)
     )
-    return ids[rows[:, None], columns]
+    return ids.take(columns, axis=1).take(rows, axis=0)  # whole rows are copied once their pixels are chosen
 
 
 def resize_view(view: ImageView, size: tuple[int, int], *, antialias: bool = True) -> ImageView:

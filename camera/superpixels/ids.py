@@ -24,7 +24,7 @@ def as_ids(regions: NDArray, source: str) -> NDArray[np.uint16]:
     return regions.astype(np.uint16)
 
 
-def connected_components(regions: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+def connected_components(regions: NDArray[np.integer]) -> tuple[NDArray[np.int64], int]:
     """Number 4-connected areas of equal value 0, 1, ... in raster order of their first pixel.
 
     Returns:
@@ -34,7 +34,7 @@ def connected_components(regions: NDArray[np.int64]) -> tuple[NDArray[np.int64],
     return number.astype(np.int64) - 1, count
 
 
-def merge_small(regions: NDArray[np.int64], smallest: int) -> NDArray[np.int64]:
+def merge_small(regions: NDArray[np.integer], smallest: int) -> NDArray[np.int64]:
     """Give every 4-connected area of fewer than ``smallest`` pixels the value of a neighbour.
 
     The neighbour is the area before its first pixel in raster order (left, else above), which has been settled
@@ -47,4 +47,4 @@ def merge_small(regions: NDArray[np.int64], smallest: int) -> NDArray[np.int64]:
     source = np.where(np.bincount(flat) < smallest, flat[before], np.arange(count))
     while not np.array_equal(source, source[source]):  # follow small areas to one that keeps its value
         source = source[source]
-    return regions.ravel()[first[source]][number]
+    return regions.ravel()[first[source]].astype(np.int64)[number]

@@ -46,7 +46,11 @@ class Slic(Provider):
 
     def __call__(self, image: NDArray[np.uint8], token: str = "") -> NDArray[np.uint16]:
         """(H, W) uint16 ids 0, 1, ... of ``image`` (H, W, 3) uint8 RGB; every pixel has one."""
-        return as_ids(resize_ids(self.regions(image), image.shape[:2]), "slic")
+        return resize_ids(self.compact(image, token), image.shape[:2])
+
+    def compact(self, image: NDArray[np.uint8], token: str = "") -> NDArray[np.uint16]:
+        """(h, w) uint16 ids of the image made ``shrink`` times smaller."""
+        return as_ids(self.regions(image), "slic")
 
     def regions(self, image: NDArray[np.uint8]) -> NDArray[np.int64]:
         """(h, w) int64 ids of the image made ``shrink`` times smaller."""
@@ -84,7 +88,8 @@ def slic(
     step = max((height * width / segments) ** 0.5, 1.0)
     rows, columns = max(round(height / step), 1), max(round(width / step), 1)
     lab = np.asarray(cv2.cvtColor(image.astype(np.float32) / 255, cv2.COLOR_RGB2LAB), dtype=np.float32)
-    labels = _assign(lab, rows, columns, (compactness / step) ** 2, iterations)
+    planes = np.ascontiguousarray(lab.transpose(2, 0, 1))
+    labels = _assign(planes, rows, columns, np.float32((compactness / step) ** 2), iterations)
     joined = merge_small(labels, max(int(step * step / 4), 1))
     return connected_components(joined)[0]
 
@@ -96,50 +101,114 @@ def _shrunk(image: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
-@compiled(fastmath=True)
+@compiled()
+def _keep_nearer(
+    label: np.int32,
+    centre: NDArray[np.float32],
+    y: int,
+    lightness: NDArray[np.float32],
+    green_red: NDArray[np.float32],
+    blue_yellow: NDArray[np.float32],
+    across: NDArray[np.float32],
+    position_weight: np.float32,
+    nearest: NDArray[np.float32],
+    labels: NDArray[np.int32],
+) -> None:
+    """Give ``label`` to those of a run of pixels in row ``y`` that its centre is nearer to than those before it."""
+    light, green, blue, middle = (
+        centre[0],
+        centre[1],
+        centre[2],
+        centre[4],
+    )  # read once: no store can change them
+    dy = np.float32(y) - centre[3]
+    for i in range(len(across)):
+        dl, da, db = lightness[i] - light, green_red[i] - green, blue_yellow[i] - blue
+        dx = across[i] - middle
+        distance = dl * dl + da * da + db * db + position_weight * (dy * dy + dx * dx)
+        closer = distance < nearest[i]
+        nearest[i] = distance if closer else nearest[i]
+        labels[i] = label if closer else labels[i]
+
+
+@compiled()
+def _add_row(
+    labels: NDArray[np.int32],
+    lightness: NDArray[np.float32],
+    green_red: NDArray[np.float32],
+    blue_yellow: NDArray[np.float32],
+    y: int,
+    sums: NDArray[np.float64],
+) -> None:
+    """Add L, a, b, y, x and 1 of each pixel of row ``y`` to the sums of its label, pixel by pixel.
+
+    Neighbours mostly have one label: its sums stay in registers until another one comes.
+    """
+    x, width = 0, len(labels)
+    while x < width:
+        k = int(labels[x])
+        light, green, blue, down = sums[k, 0], sums[k, 1], sums[k, 2], sums[k, 3]
+        across, count = sums[k, 4], sums[k, 5]
+        while x < width and labels[x] == k:
+            light += lightness[x]
+            green += green_red[x]
+            blue += blue_yellow[x]
+            down += y
+            across += x
+            count += 1
+            x += 1
+        sums[k, 0], sums[k, 1], sums[k, 2], sums[k, 3] = light, green, blue, down
+        sums[k, 4], sums[k, 5] = across, count
+
+
+@compiled()
 def _assign(
-    lab: NDArray[np.float32], rows: int, columns: int, position_weight: float, iterations: int
-) -> NDArray[np.int64]:
+    lab: NDArray[np.float32], rows: int, columns: int, position_weight: np.float32, iterations: int
+) -> NDArray[np.int32]:
     """Rounds of nearest centre and mean; centre (r, c) starts in the middle of cell (r, c) of a regular grid.
 
-    A pixel compares the centres of its own grid cell and the eight around it, wherever they have moved to.
+    A pixel compares the centres of its own grid cell and the eight around it, wherever they have moved to. All pixels
+    of a cell share these nine, so that a centre is compared with a whole row of the cell at once; ``lab`` is
+    (3, H, W) for the same reason.
     """
-    height, width = lab.shape[:2]
+    height, width = lab.shape[1:]
     centres = np.empty((rows * columns, 5), np.float32)  # L, a, b, y, x
     for r in range(rows):
         for c in range(columns):
             y, x = int((r + 0.5) * height / rows), int((c + 0.5) * width / columns)
             for k in range(3):
-                centres[r * columns + c, k] = lab[y, x, k]
+                centres[r * columns + c, k] = lab[k, y, x]
             centres[r * columns + c, 3] = y
             centres[r * columns + c, 4] = x
-    labels = np.zeros((height, width), np.int64)
+    # the first pixel whose x * columns // width is c, for each column of cells
+    starts = [-(-c * width // columns) for c in range(columns + 1)]
+    across = np.arange(width).astype(np.float32)
+    labels = np.zeros((height, width), np.int32)
+    nearest = np.empty(width, np.float32)
     sums = np.empty((rows * columns, 6), np.float64)
     for _ in range(iterations):
         sums[:] = 0
         for y in range(height):
             r = y * rows // height
-            for x in range(width):
-                c = x * columns // width
-                best, nearest = -1, np.float32(0)
+            nearest[:] = np.inf
+            for c in range(columns):
+                part = slice(starts[c], starts[c + 1])
                 for nr in range(max(r - 1, 0), min(r + 2, rows)):
                     for nc in range(max(c - 1, 0), min(c + 2, columns)):
                         k = nr * columns + nc
-                        dl = lab[y, x, 0] - centres[k, 0]
-                        da = lab[y, x, 1] - centres[k, 1]
-                        db = lab[y, x, 2] - centres[k, 2]
-                        dy = np.float32(y) - centres[k, 3]
-                        dx = np.float32(x) - centres[k, 4]
-                        d = dl * dl + da * da + db * db + np.float32(position_weight) * (dy * dy + dx * dx)
-                        if best < 0 or d < nearest:
-                            nearest = d
-                            best = k
-                labels[y, x] = best
-                for k in range(3):
-                    sums[best, k] += lab[y, x, k]
-                sums[best, 3] += y
-                sums[best, 4] += x
-                sums[best, 5] += 1
+                        _keep_nearer(
+                            np.int32(k),
+                            centres[k],
+                            y,
+                            lab[0, y, part],
+                            lab[1, y, part],
+                            lab[2, y, part],
+                            across[part],
+                            position_weight,
+                            nearest[part],
+                            labels[y, part],
+                        )
+            _add_row(labels[y], lab[0, y], lab[1, y], lab[2, y], y, sums)
         for k in range(rows * columns):
             if sums[k, 5] > 0:
                 for i in range(5):
