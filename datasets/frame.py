@@ -11,7 +11,7 @@ from ..errors import InputError
 from ..geometry import Transform, invert
 from .cloud import LIDAR, Cloud
 from .formats import IMAGE_FILE
-from .images import read_image
+from .images import decode, file_state, named, stored_image
 from .records import PINHOLE, Boxes, Lens
 
 IGNORE_LABEL = 255  # train id of points that are neither trained on nor evaluated
@@ -44,7 +44,31 @@ class Camera:
         Raises:
             InputError: it is missing, cut off, no image, or of another size than ``size``.
         """
-        return read_image(self.path, self.size, format=self.format, key=self.key)
+        return self.decode(self.stored())
+
+    def stored(self) -> bytes:
+        """The bytes of the image, as they are stored: a whole JPEG or PNG.
+
+        Raises:
+            InputError: it is missing.
+        """
+        return stored_image(self.path, format=self.format, key=self.key)
+
+    def file_state(self) -> tuple[int, int]:
+        """Size [byte] and time of the last change [ns] of the file that the image lies in.
+
+        Raises:
+            InputError: it is missing.
+        """
+        return file_state(self.path)
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """What `read` returns, from the bytes that `stored` returned.
+
+        Raises:
+            InputError: they are cut off, no image, or of another size than ``size``.
+        """
+        return decode(data, named(self.path, self.key), self.size)
 
     @property
     def lens(self) -> Lens:

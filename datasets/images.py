@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 from pathlib import Path
 
@@ -26,8 +27,32 @@ def read_image(
     Raises:
         InputError: the file or that part of it is missing, cut off, no image, or of another size.
     """
-    place = named(path, key)
-    image = decode_image(IMAGE_READERS[format](Path(path), key), place)
+    return decode(stored_image(path, format=format, key=key), named(path, key), size)
+
+
+def stored_image(path: str | Path, *, format: str = IMAGE_FILE, key: str = "") -> bytes:
+    """The bytes of an image, as they are stored: a whole JPEG or PNG.
+
+    Raises:
+        InputError: the file or that part of it is missing.
+    """
+    return IMAGE_READERS[format](Path(path), key)
+
+
+def file_state(path: str | Path) -> tuple[int, int]:
+    """Size [byte] and time of the last change [ns] of a file of images.
+
+    Raises:
+        InputError: it is missing.
+    """
+    with of_the_log(path):
+        state = os.stat(path)
+    return state.st_size, state.st_mtime_ns
+
+
+def decode(data: bytes, place: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of ``data``, which lie at ``place``; otherwise as ``read_image``."""
+    image = decode_image(data, place)
     if size is not None and image.shape[:2] != tuple(size):
         raise InputError(
             f"{place}: the image is {image.shape[1]} x {image.shape[0]} pixels but its intrinsics are for "
@@ -44,7 +69,7 @@ def image_size(path: str | Path, *, format: str = IMAGE_FILE, key: str = "") -> 
     """
     from PIL import Image, UnidentifiedImageError
 
-    whole = None if (format, key) == (IMAGE_FILE, "") else BytesIO(IMAGE_READERS[format](Path(path), key))
+    whole = None if (format, key) == (IMAGE_FILE, "") else BytesIO(stored_image(path, format=format, key=key))
     with of_the_log(path), whole or open(path, "rb") as file:
         try:
             image = Image.open(file)  # reads the header alone

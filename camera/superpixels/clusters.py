@@ -102,6 +102,10 @@ class Clusters(Provider):
         """All options with their values."""
         return dict(self._options)
 
+    def places(self) -> frozenset[str]:
+        """Weights and features: ``made_by`` has the teacher and the codebook that came of them."""
+        return frozenset({"teacher_path", "features"})
+
     def made_by(self) -> dict[str, Any]:
         """The teacher's record and the codebook's hash."""
         record = self._cache.record["key"]["teacher"] if self._cache else self._running_teacher().record()
@@ -126,7 +130,11 @@ class Clusters(Provider):
         return ready
 
     def __call__(self, image: NDArray[np.uint8], token: str = "") -> NDArray[np.uint16]:
-        """(H, W) uint16 cluster ids of ``image``, or numbers of connected areas.
+        """(H, W) uint16 cluster ids of ``image``, or numbers of connected areas; raises what ``compact`` does."""
+        return resize_ids(self.compact(image, token), image.shape[:2])
+
+    def compact(self, image: NDArray[np.uint8], token: str = "") -> NDArray[np.uint16]:
+        """(h, w) uint16: the same at the size of the segments.
 
         Raises:
             InputError: ``fit`` has not run; the feature cache lacks the image.
@@ -140,7 +148,7 @@ class Clusters(Provider):
         regions = cluster[segments]
         if self._options["components"]:
             regions = connected_components(merge_small(regions, max(regions.size // 2000, 1)))[0]
-        return as_ids(resize_ids(regions, image.shape[:2]), "clusters")
+        return as_ids(regions, "clusters")
 
     def _learn(self, cameras: Sequence[Camera]) -> None:
         """Reduction and centres from evenly spaced images, at most 4096 random cells of each."""

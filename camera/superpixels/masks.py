@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from ...errors import InputError, MissingFileError
-from ...files.access import file_in
+from ...files.access import file_in, reading
 from .ids import IGNORE, as_ids
 from .provider import Provider
 
@@ -67,6 +68,21 @@ class Masks(Provider):
         """All options with their values."""
         return asdict(self)
 
+    def places(self) -> frozenset[str]:
+        """The folder: ``source_sha256`` tells what of it an image has."""
+        return frozenset({"source"})
+
+    def source_sha256(self, token: str) -> str:
+        """Hash of the files of the image named ``token``; "" where there are none."""
+        file, parts = file_in(self.source, f"{token}.png"), Path(self.source) / token
+        files = [file] if file.is_file() else sorted(parts.glob("*.png"))
+        digest = hashlib.sha256()
+        for one in files:
+            with reading(one):
+                digest.update(f"{one.name}\0{one.stat().st_size}\0".encode())
+                digest.update(one.read_bytes())
+        return digest.hexdigest() if files else ""
+
 
 def read_ids(path: str | Path) -> NDArray:
     """(H, W) values of a grey or palette PNG as stored, 8 or 16 bits.
@@ -74,9 +90,15 @@ def read_ids(path: str | Path) -> NDArray:
     Raises:
         MissingFileError, InputError: no such file; not an image; a colour image.
     """
+    return open_ids(path)[0]
+
+
+def open_ids(path: str | Path) -> tuple[NDArray, dict[Any, Any]]:
+    """What ``read_ids`` returns, and the texts that lie in the file beside it."""
     try:
         with Image.open(path) as picture:
             values = np.asarray(picture)
+            texts = dict(picture.info)
     except FileNotFoundError:
         raise MissingFileError(
             f"{path}: this file of region ids does not exist; write the superpixels first"
@@ -85,7 +107,7 @@ def read_ids(path: str | Path) -> NDArray:
         raise InputError(f"{path}: cannot be read as PNG ({error}); delete it and write it again") from error
     if values.ndim != 2:
         raise InputError(f"{path}: has {values.shape[2]} channels; region ids need a grey or palette PNG")
-    return values
+    return values, texts
 
 
 def paint(files: list[Path], source: Path) -> NDArray[np.int64]:

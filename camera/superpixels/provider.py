@@ -45,6 +45,20 @@ class Provider(ABC):
     def options(self) -> dict[str, Any]:
         """All options with their values, plain; equal options mean the same regions."""
 
+    def compact(self, image: NDArray[np.uint8], token: str = "") -> NDArray[np.uint16]:
+        """(h, w) uint16: the ids at the size that they are computed at; ``resize_ids`` to the image's gives those
+        of a call.
+        """
+        return self(image, token)
+
+    def places(self) -> frozenset[str]:
+        """Options that name a file or folder; what counts is its content, by ``made_by`` or ``source_sha256``."""
+        return frozenset()
+
+    def source_sha256(self, token: str) -> str:
+        """Hash of the files that the regions of this image are read from; "" where the provider makes them."""
+        return ""
+
     def made_by(self) -> dict[str, Any]:
         """Models and files behind the regions, with their hashes, once ``fit`` has run; plain values."""
         return {}

@@ -86,6 +86,10 @@ class Segmenter(Provider):
         del values["_predictor"]
         return values | {"unknown": list(self.unknown), "mean": list(self.mean), "std": list(self.std)}
 
+    def places(self) -> frozenset[str]:
+        """The file of the weights, whose hash ``made_by`` has."""
+        return frozenset({"model"} if self.model.endswith(".onnx") else {"weights"})
+
     def made_by(self) -> dict[str, Any]:
         """Hash of the weights, or torchvision's version for its own."""
         import torchvision
@@ -99,7 +103,7 @@ class Segmenter(Provider):
             raise MissingFileError(
                 f"{file}: this weight file does not exist; give the path of the segmenter's weights"
             )
-        return {"weights": Path(file).name, "sha256": file_sha256(file)}
+        return {"sha256": file_sha256(file)}
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_predictor": []}

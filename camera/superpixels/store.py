@@ -1,4 +1,7 @@
-"""Region ids of a log on disk: one 16-bit PNG an image, named by its token, and a record of what made them."""
+"""Region ids of a log on disk: one 16-bit PNG an image, named by its token, and a record of what made them.
+
+What is kept depends on the maker and on each image alone, never on the log: scenes and words may be added to it.
+"""
 
 from __future__ import annotations
 
@@ -23,16 +26,16 @@ from ...errors import InputError
 from ...files.access import file_in, read_json
 from ...files.writes import building, write_atomically
 from ...progress import LogLines, Progress
-from ..images import camera_image
+from ..identity import identified_image
 from ..reduction import AGAIN
 from .ids import IGNORE
-from .masks import read_ids
+from .map_file import MapNote, encode_map, read_map, read_note
 from .provider import Provider, make_provider
 
 log = logging.getLogger(__name__)
 
 RECORD = "superpixels.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 def write_superpixels(
@@ -41,18 +44,16 @@ def write_superpixels(
     *,
     provider: str = "slic",
     workers: int = 0,
-    index_hash: str = "",
     progress: Progress | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Write ``folder/<token>.png`` of every camera that has none yet, and the record ``superpixels.json``.
+    """Write ``folder/<token>.png`` of every camera that has none of its image yet, and the record ``superpixels.json``.
 
     Args:
         cameras: images of a log; tokens must be unique and fit for file names.
         provider: a key of ``PROVIDERS``; ``options`` go to it.
         workers: processes, each with one thread; 0 works in this one. They are spawned, so a script that calls
             this needs its ``if __name__ == "__main__"``.
-        index_hash: of the log's index, for the record.
         progress: told how far the work is; None logs it.
 
     Returns:
@@ -75,21 +76,23 @@ def write_superpixels(
         "options": maker.options(),
         "shared_ids": maker.shared_ids,
         "ignore": IGNORE,
-        "index_hash": index_hash,
     }
     begun = _record_of(folder)
-    _check_same(folder, begun, record)
-    finished = begun is not None and not _without_file(cameras, folder)  # also where this user may not write
+    _check_same(folder, begun, record, maker.places())
+    finished = begun is not None and not _to_make(
+        maker, cameras, folder
+    )  # also where this user may not write
     with nullcontext() if finished else building(folder):
         before = _record_of(folder)
-        _check_same(folder, before, record)
+        _check_same(folder, before, record, maker.places())
         maker = maker.fit(cameras, folder)
         record |= {"made_by": maker.made_by(), "version": __version__}
         _check_same(folder, before, {"made_by": record["made_by"]})
         if before is None:
             with write_atomically(folder / RECORD, "w") as file:
                 json.dump(record, file, indent=1)
-        todo = _without_file(cameras, folder)
+        todo = [] if finished else _to_make(maker, cameras, folder)
+        _say_replaced(todo, folder)
         progress, what = progress or LogLines(log), f"superpixels {provider}"
         ready = len(cameras) - len(todo)
         progress(what, ready, len(cameras))
@@ -102,8 +105,29 @@ def _record_of(folder: Path) -> dict[str, Any] | None:
     return read_record(folder) if os.path.lexists(folder / RECORD) else None
 
 
-def _without_file(cameras: Sequence[Camera], folder: Path) -> list[Camera]:
-    return [camera for camera in cameras if not map_path(folder, camera.token).is_file()]
+def _to_make(maker: Provider, cameras: Sequence[Camera], folder: Path) -> list[Camera]:
+    """Those that have no map, or one of another image or of other files of the provider, whatever their names."""
+
+    def is_made(camera: Camera) -> bool:
+        note = read_note(map_path(folder, camera.token))
+        return (
+            note is not None
+            and note.image.holds(camera)
+            and note.source_sha256 == maker.source_sha256(camera.token)
+        )
+
+    return [camera for camera in cameras if not is_made(camera)]
+
+
+def _say_replaced(todo: Sequence[Camera], folder: Path) -> None:
+    replaced = [camera.token for camera in todo if map_path(folder, camera.token).exists()]
+    if replaced:
+        log.info(
+            "%s: %d maps are damaged, or of images or masks that have changed since (first: %s); they are made anew",
+            folder,
+            len(replaced),
+            replaced[0],
+        )
 
 
 def map_path(folder: str | Path, token: str) -> Path:
@@ -125,13 +149,13 @@ def read_superpixels(folder: str | Path, token: str, size: tuple[int, int]) -> N
         MissingFileError, InputError: no such file; not readable; of another size than the image.
     """
     path = map_path(folder, token)
-    ids = read_ids(path)
+    ids = read_map(path)
     if ids.shape != tuple(size):
         raise InputError(
             f"{path}: the superpixels are {ids.shape[0]} x {ids.shape[1]} (height x width) but their image is "
             f"{size[0]} x {size[1]}; write the superpixels again for these images"
         )
-    return ids.astype(np.uint16)
+    return ids
 
 
 def read_record(folder: str | Path) -> dict[str, Any]:
@@ -143,6 +167,11 @@ def read_record(folder: str | Path) -> dict[str, Any]:
     path = Path(folder) / RECORD
     missing = "make superpixels with `superflow prepare superpixels --index INDEX --provider NAME`"
     record = read_json(path, AGAIN, missing)
+    if record.get("schema") == 1:
+        raise InputError(
+            f"{path}: is of an earlier version, whose maps do not say which image each is of; delete its folder and "
+            "prepare it again with `superflow prepare superpixels`"
+        )
     if record.get("schema") != SCHEMA:
         raise InputError(f"{path}: schema {record.get('schema')} instead of {SCHEMA}; {AGAIN}")
     if type(record.get("shared_ids")) is not bool or not isinstance(record.get("options"), dict):
@@ -186,11 +215,11 @@ def _work(camera: Camera) -> None:
 
 
 def _write_one(maker: Provider, folder: Path, camera: Camera) -> None:
-    ids = maker(camera_image(camera), camera.token)
-    ok, data = cv2.imencode(".png", ids, [cv2.IMWRITE_PNG_COMPRESSION, 3])
-    assert ok
+    source = maker.source_sha256(camera.token)  # before it is read, as with the image
+    image, identity = identified_image(camera)
+    ids = maker.compact(image, camera.token)
     with write_atomically(map_path(folder, camera.token)) as file:
-        file.write(data.tobytes())
+        file.write(encode_map(ids, MapNote(image.shape[:2], identity, source)))
 
 
 def _check_tokens(cameras: Sequence[Camera], folder: Path) -> None:
@@ -205,10 +234,20 @@ def _check_tokens(cameras: Sequence[Camera], folder: Path) -> None:
         seen.add(token)
 
 
-def _check_same(folder: Path, before: dict[str, Any] | None, now: dict[str, Any]) -> None:
+def _check_same(
+    folder: Path, before: dict[str, Any] | None, now: dict[str, Any], places: frozenset[str] = frozenset()
+) -> None:
+    """``places`` are the options whose names say nothing: what lies there is compared instead."""
+    if before is None:
+        return
     for name, value in now.items():
-        if before is not None and before.get(name) != json.loads(json.dumps(value)):
+        had, has = before.get(name), json.loads(json.dumps(value))
+        if name == "options":
+            had, has = (
+                {k: v for k, v in values.items() if k not in places} for values in (before[name], has)
+            )
+        if had != has:
             raise InputError(
-                f"{folder}: holds superpixels made with another {name} ({json.dumps(before.get(name))[:150]} instead "
-                f"of {json.dumps(value)[:150]}); choose another folder or delete this one"
+                f"{folder}: holds superpixels made with another {name} ({json.dumps(had)[:150]} instead "
+                f"of {json.dumps(has)[:150]}); choose another folder or delete this one"
             )

@@ -107,5 +107,5 @@ def prepare_superpixels(
 
     folder = Path(folder or Path(index.folder) / "superpixels" / provider)
     cameras = index.cameras(index.rows(frames), channels=channels)
-    write_superpixels(cameras, folder, provider=provider, workers=workers, index_hash=index.hash, **options)
+    write_superpixels(cameras, folder, provider=provider, workers=workers, **options)
     return folder

@@ -59,7 +59,7 @@ def write_maps(frames: list[Frame], folder, *, shared: bool) -> None:
     generator = np.random.default_rng(1)
     folder.mkdir()
     (folder / "superpixels.json").write_text(
-        f'{{"schema": 1, "options": {{}}, "shared_ids": {str(shared).lower()}}}'
+        f'{{"schema": 2, "options": {{}}, "shared_ids": {str(shared).lower()}}}'
     )
     for frame in frames:
         for camera in frame.cameras:
@@ -200,7 +200,7 @@ def test_slic_on_a_real_frame(pandaset, tmp_path):
     good = quality_report([frame], tmp_path / "slic")
     assert good.coverage == 1
     (tmp_path / "blocks").mkdir()
-    (tmp_path / "blocks" / "superpixels.json").write_text('{"schema": 1, "options": {}, "shared_ids": false}')
+    (tmp_path / "blocks" / "superpixels.json").write_text('{"schema": 2, "options": {}, "shared_ids": false}')
     for camera in frame.cameras:
         row, column = np.mgrid[: camera.size[0], : camera.size[1]]
         cv2.imwrite(

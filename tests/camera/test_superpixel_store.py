@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from superflow.camera.superpixels import (
     read_superpixels,
     write_superpixels,
 )
+from superflow.datasets.frame import Camera
 from superflow.datasets.images import read_image
 from superflow.errors import InputError, MissingFileError
 
@@ -25,15 +27,15 @@ SIZE = (64, 96)
 
 def test_writes_what_the_provider_makes_and_a_record(make_cameras, tmp_path):
     cameras = make_cameras(3)
-    record = write_superpixels(cameras, tmp_path / "out", provider="slic", segments=40, index_hash="abc")
+    record = write_superpixels(cameras, tmp_path / "out", provider="slic", segments=40)
     for camera in cameras:
         stored = cv2.imread(str(tmp_path / "out" / f"{camera.token}.png"), cv2.IMREAD_UNCHANGED)
-        assert stored.dtype == np.uint16
+        assert (stored.dtype, stored.shape) == (np.uint16, (32, 48))  # the size that SLIC works at
         expected = make_superpixels("slic", read_image(camera.path), segments=40)
         np.testing.assert_array_equal(read_superpixels(tmp_path / "out", camera.token, SIZE), expected)
     assert read_record(tmp_path / "out") == record
     assert record["options"]["segments"] == 40
-    assert (record["provider"], record["ignore"], record["index_hash"]) == ("slic", IGNORE, "abc")
+    assert (record["provider"], record["ignore"]) == ("slic", IGNORE)
     assert record["shared_ids"] is False
     assert {"version", "made_by", "schema"} <= record.keys()
 
@@ -73,14 +75,12 @@ def test_workers_make_the_same_files(make_cameras, tmp_path):
 
 def test_a_folder_holds_one_kind_of_regions(make_cameras, tmp_path):
     cameras = make_cameras(2)
-    write_superpixels(cameras, tmp_path, segments=20, index_hash="a")
+    write_superpixels(cameras, tmp_path, segments=20)
     with pytest.raises(InputError, match=r"another options .*choose another folder or delete"):
-        write_superpixels(cameras, tmp_path, segments=21, index_hash="a")
-    with pytest.raises(InputError, match="another index_hash"):
-        write_superpixels(cameras, tmp_path, segments=20, index_hash="b")
+        write_superpixels(cameras, tmp_path, segments=21)
     (tmp_path / "masks").mkdir()
     with pytest.raises(InputError, match="another provider"):
-        write_superpixels(cameras, tmp_path, provider="masks", source=tmp_path / "masks", index_hash="a")
+        write_superpixels(cameras, tmp_path, provider="masks", source=tmp_path / "masks")
 
 
 def test_cluster_codebook_is_kept_for_a_resumed_run(make_cameras, tmp_path):
@@ -113,7 +113,77 @@ def test_maps_that_do_not_fit_are_refused(make_cameras, tmp_path):
         read_record(tmp_path / "nowhere")
     record = json.loads((tmp_path / "superpixels.json").read_text())
     (tmp_path / "superpixels.json").write_text(json.dumps(record | {"schema": 99}))
-    with pytest.raises(InputError, match="schema 99 instead of 1"):
+    with pytest.raises(InputError, match="schema 99 instead of 2"):
+        read_record(tmp_path)
+
+
+def times_of(folder: Path, names: list[str]) -> dict[str, int]:
+    return {name: (folder / f"{name}.png").stat().st_mtime_ns for name in names}
+
+
+def replace_image(camera: Camera, seed: int = 9) -> None:
+    """Another picture of the same size under the same name, with the time of the old one."""
+    state = Path(camera.path).stat()
+    cv2.imwrite(camera.path, np.random.default_rng(seed).integers(0, 255, (*camera.size, 3), dtype=np.uint8))
+    os.utime(camera.path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_a_replaced_image_loses_its_own_map_and_no_other(make_cameras, tmp_path, caplog):
+    cameras, names = make_cameras(3), ["token0", "token1", "token2"]
+    write_superpixels(cameras, tmp_path / "out", segments=20)
+    before = times_of(tmp_path / "out", names)
+    replace_image(cameras[1])
+    with caplog.at_level(logging.INFO):
+        write_superpixels(cameras, tmp_path / "out", segments=20)
+    after = times_of(tmp_path / "out", names)
+    assert [name for name in names if after[name] != before[name]] == ["token1"]
+    assert "1 maps are damaged, or of images or masks that have changed since (first: token1)" in caplog.text
+    expected = make_superpixels("slic", cameras[1].read(), segments=20)
+    np.testing.assert_array_equal(read_superpixels(tmp_path / "out", "token1", SIZE), expected)
+
+
+def test_a_log_that_grows_and_a_copy_of_its_images_make_nothing_anew(make_cameras, tmp_path):
+    cameras = make_cameras(3)
+    write_superpixels(cameras[:2], tmp_path / "out", segments=20)
+    before = times_of(tmp_path / "out", ["token0", "token1"])
+    for camera in cameras:  # as a copy to another disk does
+        os.utime(camera.path, ns=(1, 1))
+    write_superpixels(cameras, tmp_path / "out", segments=20)
+    assert times_of(tmp_path / "out", ["token0", "token1"]) == before
+    assert (tmp_path / "out" / "token2.png").is_file()
+
+
+@pytest.mark.parametrize("content", [b"", b"no PNG", None])
+def test_a_map_that_does_not_say_its_image_is_made_anew(make_cameras, tmp_path, content):
+    """Such as one of another program, whose ids nobody knows."""
+    (camera,) = make_cameras(1)
+    write_superpixels([camera], tmp_path / "out", segments=20)
+    path = tmp_path / "out" / "token0.png"
+    whole = path.read_bytes()
+    path.write_bytes(cv2.imencode(".png", np.zeros(SIZE, np.uint16))[1] if content is None else content)
+    write_superpixels([camera], tmp_path / "out", segments=20)
+    assert path.read_bytes() == whole
+
+
+def test_masks_are_known_by_content_and_not_by_folder(make_cameras, tmp_path):
+    cameras = make_cameras(2)
+    for i in range(2):
+        (tmp_path / "a").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / "a" / f"token{i}.png"), np.full(SIZE, i, np.uint8))
+    write_superpixels(cameras, tmp_path / "out", provider="masks", source=tmp_path / "a")
+    before = times_of(tmp_path / "out", ["token0", "token1"])
+    (tmp_path / "a").rename(tmp_path / "b")
+    cv2.imwrite(str(tmp_path / "b" / "token1.png"), np.full(SIZE, 7, np.uint8))
+    write_superpixels(cameras, tmp_path / "out", provider="masks", source=tmp_path / "b")
+    after = times_of(tmp_path / "out", ["token0", "token1"])
+    assert (after["token0"] == before["token0"], after["token1"] == before["token1"]) == (True, False)
+    assert (read_superpixels(tmp_path / "out", "token1", SIZE) == 7).all()
+
+
+def test_a_folder_of_the_old_form_names_the_command(make_cameras, tmp_path):
+    record = write_superpixels(make_cameras(1), tmp_path, segments=20)
+    (tmp_path / "superpixels.json").write_text(json.dumps(record | {"schema": 1}))
+    with pytest.raises(InputError, match=r"earlier version.*`superflow prepare superpixels`$"):
         read_record(tmp_path)
 
 

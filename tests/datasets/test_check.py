@@ -273,7 +273,6 @@ def test_the_command_hands_cameras_and_options_to_the_provider(small_index, tmp_
         "workers": 3,
         "segments": 30,
         "compactness": 1.5,
-        "index_hash": small_index.hash,
     }
     assert keywords == want
     only = ["--frames", "scene-0001[1:3]", "--out", tmp_path / "maps"]
