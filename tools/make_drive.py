@@ -3,6 +3,7 @@
   superflow make-drive --out data/synthetic
   superflow make-drive --out data/big --scenes 100 --seconds 20 --workers 16
   superflow make-drive --out data/labels --scenes 300 --lidar-hz 2 --no-images
+  superflow make-drive --out data/varied --scenes 100 --vary sensor
 
 Run again with the same settings, it goes on where it stopped; with more scenes, it adds them.
 """
@@ -13,6 +14,7 @@ import argparse
 import time
 from pathlib import Path
 
+from superflow.street.variation import GROUPS
 from superflow.tools.command import run_command, usable_cores
 from superflow.tools.progress_bar import progress_bar
 
@@ -35,6 +37,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="scene k depends on the seed and k alone; 0")
     parser.add_argument(
         "--image-size", type=int, nargs=2, default=(256, 448), metavar=("H", "W"), help="256 448"
+    )
+    parser.add_argument(
+        "--vary",
+        nargs="+",
+        default=(),
+        choices=GROUPS,
+        metavar="GROUP",
+        help=f"draw anew for each scene: {', '.join(GROUPS)}; default: the plain street",
     )
     parser.add_argument(
         "--no-images", action="store_true", help="LiDAR, labels, boxes and poses only, several times faster"
@@ -61,6 +71,7 @@ def _make_drive(args: argparse.Namespace) -> int:
         image_size=tuple(args.image_size),
         lidar_hz=args.lidar_hz,
         images=not args.no_images,
+        vary=tuple(args.vary),
     )
     with progress_bar(counts=True) as show:
 

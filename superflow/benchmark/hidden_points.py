@@ -17,7 +17,7 @@ from ..camera.projection import Projection, project
 from ..datasets.records import Lens
 from ..geometry import Transform, invert, transform_points
 from ..street.recorder import Recorder
-from ..street.rig import TURN_S, make_rig
+from ..street.rig import FIRST_S, make_rig
 from ..street.scene import make_scene, scene_rng
 
 TOLERANCE = (0.2, 0.02)  # [m], and as a part of the distance: noise of the ranges is 0.02 m, leaves are thin
@@ -55,13 +55,13 @@ def make_views(
         rig = make_rig(scene_rng(seed, number, 3), *size)
         recorder = Recorder(scene, rig, seed=seed, number=number)
         for time_s in times_s:
-            yield from _views(recorder, TURN_S + time_s, size)
+            yield from _views(recorder, FIRST_S + time_s, size)
 
 
 def _views(recorder: Recorder, t: float, size: tuple[int, int]) -> Iterator[View]:
     points = recorder.sweep(t).points
-    lidar_to_world = recorder.ego_to_world(t) @ recorder.rig[0].sensor_to_ego
-    for sensor in recorder.rig[1:]:
+    lidar_to_world = recorder.ego_to_world(t) @ recorder.rig.mount.sensor_to_ego
+    for sensor in recorder.rig.cameras:
         assert sensor.intrinsics is not None
         exposed = recorder.exposure_time(sensor, t)
         camera_to_world = recorder.ego_to_world(exposed) @ sensor.sensor_to_ego

@@ -20,9 +20,10 @@ from ..files.writes import write_atomically
 from ..progress import Progress, silent
 from .compiled import cache_folder
 from .recorder import Recorder
-from .rig import KEY_S, TURN_S, make_rig
+from .rig import CAMERAS, FIRST_S, KEY_S, SEVENTH, draw_rig, make_rig
 from .scene import make_scene, scene_rng
 from .schema import TABLES, VERSION, SceneTables, fixed_tables, nearest_key
+from .variation import check_groups
 
 logger = logging.getLogger(__name__)
 FORMAT = 2  # raised whenever the same settings give other bytes
@@ -37,8 +38,9 @@ class DriveSettings:
         seconds: length of a scene [s]; two key frames a second.
         seed: scene k depends on (seed, k) and these settings alone.
         image_size: height, width of the images [pixel].
-        lidar_hz: sweeps recorded a second. The LiDAR always turns 20 times a second; fewer are kept evenly.
+        lidar_hz: sweeps recorded a second, at most: one that turns more often keeps them evenly.
         jpeg_quality: 1 .. 100.
+        vary: groups of what is drawn anew for each scene, see ``variation.GROUPS``.
         images: whether the cameras record; without them a drive is made several times faster.
     """
 
@@ -48,8 +50,10 @@ class DriveSettings:
     lidar_hz: int = 20
     jpeg_quality: int = 90
     images: bool = True
+    vary: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "vary", check_groups(self.vary))
         if not 1.0 <= self.seconds <= 60.0:
             raise InputError(
                 f"seconds {self.seconds} is outside 1 .. 60; make more scenes for a longer drive"
@@ -68,12 +72,11 @@ class DriveSettings:
     @property
     def key_times(self) -> np.ndarray:
         """(K,) times of the key frames in a scene [s]: the end of a LiDAR turn."""
-        return TURN_S + KEY_S * np.arange(int(self.seconds / KEY_S))
+        return FIRST_S + KEY_S * np.arange(int(self.seconds / KEY_S))
 
-    @property
-    def sweeps_per_key(self) -> int:
-        """Sweeps from one key frame up to the next, the key included."""
-        return round(self.lidar_hz * KEY_S)
+    def sweeps_per_key(self, turn_s: float) -> int:
+        """Sweeps from one key frame up to the next, the key included, of a LiDAR with turns of ``turn_s``."""
+        return round(min(self.lidar_hz, 1.0 / turn_s) * KEY_S)
 
 
 def make_drive(
@@ -206,14 +209,17 @@ def _warm_up(settings: DriveSettings) -> None:
     if cache_folder() is None:
         return
     recorder, rig = _make_recorder(settings, 0)
-    recorder.annotations(recorder.sweep(TURN_S), TURN_S, (32, 32))
+    recorder.annotations(recorder.sweep(FIRST_S), FIRST_S, (32, 32))
     if settings.images:
-        recorder.exposure(rig[1], TURN_S, 2, 2)
+        recorder.exposure(rig.cameras[0], FIRST_S, 2, 2)
 
 
 def _make_recorder(settings: DriveSettings, number: int):
     scene = make_scene(settings.seed, number, settings.seconds)
-    rig = make_rig(scene_rng(settings.seed, number, 3), *settings.image_size)
+    if "sensor" in settings.vary:
+        rig = draw_rig(scene_rng(settings.seed, number, 4), *settings.image_size)
+    else:
+        rig = make_rig(scene_rng(settings.seed, number, 3), *settings.image_size)
     return Recorder(scene, rig, seed=settings.seed, number=number), rig
 
 
@@ -222,16 +228,22 @@ def record_scene(root: Path, number: int, settings: DriveSettings) -> Iterator[f
     recorder, rig = _make_recorder(settings, number)
     start_us = 1_700_000_000_000_000 + number * 120_000_000
     name = scene_name(number)
-    tables = SceneTables(settings.seed, name, recorder.scene.description, start_us)
-    for sensor in rig if settings.images else rig[:1]:
+    description = recorder.scene.description
+    if "sensor" in settings.vary:
+        description += (
+            f"; {len(rig.lidar.elevations)} beams, {1 / rig.lidar.turn_s:.0f} Hz, {len(rig.cameras)} cameras"
+        )
+    tables = SceneTables(settings.seed, name, description, start_us)
+    for sensor in rig.sensors if settings.images else (rig.mount,):
         tables.add_calibration(sensor.channel, sensor.sensor_to_ego, sensor.intrinsics)
-    keys = settings.key_times
+    keys = settings.key_times + (rig.lidar.turn_s - FIRST_S)  # no turn starts before the scene
+    sweeps = settings.sweeps_per_key(rig.lidar.turn_s)
     samples = [tables.add_sample(t) for t in keys]
     for row, t in enumerate(keys):
         _record_key(root, recorder, rig, tables, samples[row], float(t), settings)
         if row + 1 < len(keys):
-            for step in range(1, settings.sweeps_per_key):
-                between = float(t) + step * KEY_S / settings.sweeps_per_key
+            for step in range(1, sweeps):
+                between = float(t) + step * KEY_S / sweeps
                 sample = samples[nearest_key(keys, between)]
                 data = tables.add_data(
                     "LIDAR_TOP", between, sample, recorder.ego_to_world(between), key=False
@@ -250,7 +262,7 @@ def _record_key(root, recorder, rig, tables, sample, t, settings) -> None:
     for found in recorder.annotations(sweep, t, settings.image_size):
         thing = recorder.scene.placed[found.placed]
         tables.add_annotation(sample, found, thing.attribute, thing.model.label)
-    for sensor in rig[1:] if settings.images else ():
+    for sensor in rig.cameras if settings.images else ():
         when = recorder.exposure_time(sensor, t)
         image = recorder.exposure(sensor, when, *settings.image_size).image
         row = tables.add_data(
@@ -278,7 +290,8 @@ def _join(root: Path, shards: Iterable[dict[str, list]], settings: DriveSettings
             rows[table] += part
     channels = {"LIDAR_TOP": "lidar"}
     if settings.images:
-        channels |= {s.channel: "camera" for s in make_rig(scene_rng(0, 0, 3), 64, 64)[1:]}
+        every = CAMERAS | SEVENTH if "sensor" in settings.vary else CAMERAS
+        channels |= dict.fromkeys(every, "camera")
     rows.update(fixed_tables(settings.seed, channels, [row["token"] for row in rows["log"]]))
     for table in TABLES:
         with write_atomically(root / VERSION / f"{table}.json", "w") as file:

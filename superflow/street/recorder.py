@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..geometry import Transform, to_quaternion
 from .render import VIEW_RANGE, develop, render
-from .rig import ELEVATIONS, TURN_S, Sensor, as_stored, column_azimuths, column_times
+from .rig import Rig, Sensor, as_stored
 from .scanner import add_noise, scan
 from .scene import Scene
 from .trace import Caster
@@ -54,7 +54,7 @@ class Annotation:
 class Recorder:
     """Casts scene ``number`` of the drive with this ``seed``; a recording's noise depends on its time alone."""
 
-    def __init__(self, scene: Scene, rig: list[Sensor], *, seed: int, number: int) -> None:
+    def __init__(self, scene: Scene, rig: Rig, *, seed: int, number: int) -> None:
         self.scene, self.rig = scene, rig
         self.seed, self.number = seed, number
         self.stage: Stage = make_stage(scene)
@@ -66,11 +66,11 @@ class Recorder:
 
     def sweep(self, t: float) -> Sweep:
         """The turn that ends at time ``t`` [s]."""
-        times = t + column_times()
-        lidar_to_ego = self.rig[0].sensor_to_ego
+        times = t + self.rig.lidar.times
+        lidar_to_ego = self.rig.mount.sensor_to_ego
         poses = track_poses(self.scene.street, [self.scene.ego], times)[:, 0] @ lidar_to_ego
-        turn = scan(self._caster(float(times[0]), t), poses, column_azimuths(), ELEVATIONS)
-        measured, intensity, back = add_noise(turn, self._rng(1, t))
+        turn = scan(self._caster(float(times[0]), t), poses, self.rig.lidar)
+        measured, intensity, back = add_noise(turn, self.rig.lidar, self._rng(1, t))
         column, ring = np.nonzero(back)
         hits = turn.origins[column] + measured[back][:, None] * turn.directions[back]
         end = self.ego_to_world(t) @ lidar_to_ego
@@ -81,7 +81,7 @@ class Recorder:
 
     def exposure_time(self, sensor: Sensor, t: float) -> float:
         """When a camera fires during the turn that ends at ``t`` [s]."""
-        return t - TURN_S + sensor.delay_s
+        return t - self.rig.lidar.turn_s + sensor.delay_s
 
     def exposure(self, sensor: Sensor, t: float, height: int, width: int) -> Exposure:
         """The image that a camera takes at its own time ``t`` [s]."""
@@ -89,7 +89,7 @@ class Recorder:
         pose = self.ego_to_world(t) @ sensor.sensor_to_ego
         light = self.scene.light
         image, labels, distances = render(self._caster(t), light, pose, sensor.intrinsics, height, width)
-        return Exposure(develop(image, light.exposure, self._rng(2, t)), labels, distances)
+        return Exposure(develop(image, light.exposure * sensor.gain, self._rng(2, t)), labels, distances)
 
     def sight(self, sensor: Sensor, t: float, points: NDArray) -> NDArray[np.float64]:
         """(N,) distance from a camera at its own time ``t`` to what it sees in the directions of points [m].
@@ -111,7 +111,7 @@ class Recorder:
         caster = self._caster(t)
         cameras = [
             (self.ego_to_world(self.exposure_time(sensor, t)) @ sensor.sensor_to_ego, sensor.intrinsics)
-            for sensor in self.rig
+            for sensor in self.rig.cameras
             if sensor.intrinsics is not None
         ]
         rows = [row for row in np.flatnonzero(counts).tolist() if row > 0]

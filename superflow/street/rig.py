@@ -8,14 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Transform, make_transform, rotation_z, to_quaternion
-from .scanner import BEAMS, COLUMNS
+from .lidar import START_DEG, STREET_LIDAR, Lidar, draw_lidar
 
-TURN_S = 0.05  # one turn of the LiDAR
+FIRST_S = 0.05  # first key frame: the end of a turn
 KEY_S = 0.5  # key frames
-START_DEG = (
-    110.0  # where a turn starts and ends, from the vehicle's x axis; it goes clockwise, as in nuScenes
-)
-ELEVATIONS = np.deg2rad(np.linspace(-30.67, 10.67, BEAMS))  # ring 0 looks down
 
 # channel -> position [m] on the vehicle, yaw [deg], focal length / image width
 CAMERAS = {
@@ -26,6 +22,7 @@ CAMERAS = {
     "CAM_BACK_LEFT": ((1.02, 0.47, 1.56), 110.0, 0.79),
     "CAM_FRONT_LEFT": ((1.58, 0.48, 1.50), 55.0, 0.79),
 }
+SEVENTH = {"CAM_FRONT_NARROW": ((1.70, 0.10, 1.50), 0.0, 1.6)}
 # camera frame (x right, y down, z forward) to a frame with x forward, y left, z up
 _OPTICAL = np.array(
     [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
@@ -40,23 +37,72 @@ class Sensor:
     sensor_to_ego: Transform  # (4, 4)
     intrinsics: NDArray[np.float64] | None  # (3, 3), None for the LiDAR
     delay_s: float  # of its exposure after the start of the turn
+    gain: float = 1.0  # of its exposure beside the scene's
 
 
-def make_rig(rng: np.random.Generator, height: int, width: int) -> list[Sensor]:
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """The sensors of one scene: the LiDAR and, after it, the cameras."""
+
+    lidar: Lidar
+    mount: Sensor
+    cameras: tuple[Sensor, ...]
+
+    @property
+    def sensors(self) -> tuple[Sensor, ...]:
+        """The LiDAR first."""
+        return (self.mount, *self.cameras)
+
+
+def make_rig(rng: np.random.Generator, height: int, width: int) -> Rig:
     """The LiDAR and six cameras of ``height`` x ``width``, mounted a little differently in every scene."""
     lidar = rotation_z(np.deg2rad(-90.0 + rng.normal(0, 0.3)))
     lidar[:3, 3] = (0.95, 0.0, 1.84)
-    sensors = [Sensor("LIDAR_TOP", as_stored(lidar), None, TURN_S)]
-    for channel, (position, yaw, focal) in CAMERAS.items():
-        tilt = _small_rotation(rng.normal(0, np.deg2rad(0.4), 3))
-        pose = rotation_z(np.deg2rad(yaw)) @ tilt @ _OPTICAL
-        pose[:3, 3] = position
-        f = focal * width * (1 + rng.normal(0, 0.003))
-        center = ((width - 1) / 2 + rng.normal(0, 0.01) * width, (height - 1) / 2 + 0.04 * height)
-        intrinsics = np.array([[f, 0.0, center[0]], [0.0, f, center[1]], [0.0, 0.0, 1.0]])
-        delay = ((START_DEG - yaw) % 360.0 or 360.0) / 360.0 * TURN_S  # when the beam passes its middle
-        sensors.append(Sensor(channel, as_stored(pose), intrinsics, delay))
-    return sensors
+    mount = Sensor("LIDAR_TOP", as_stored(lidar), None, STREET_LIDAR.turn_s)
+    cameras = tuple(
+        _camera(rng, channel, *CAMERAS[channel], height, width, STREET_LIDAR.turn_s) for channel in CAMERAS
+    )
+    return Rig(STREET_LIDAR, mount, cameras)
+
+
+def draw_rig(rng: np.random.Generator, height: int, width: int) -> Rig:
+    """Another LiDAR at another place, and one to seven cameras with lenses and places of their own."""
+    lidar = draw_lidar(rng)
+    pose = rotation_z(np.deg2rad(-90.0 + rng.normal(0, 0.5))) @ _small_rotation(
+        rng.normal(0, np.deg2rad(0.5), 3)
+    )
+    top = (
+        rng.uniform(1.6, 2.2) if rng.random() < 0.8 else rng.uniform(2.2, 3.2)
+    )  # m: cars, then vans and lorries
+    pose[:3, 3] = (rng.uniform(0.3, 1.4), rng.normal(0, 0.05), top)
+    every = CAMERAS | SEVENTH
+    count = int(rng.integers(1, len(every) + 1))
+    others = rng.permutation([channel for channel in every if channel != "CAM_FRONT"])[: count - 1]
+    lens = np.exp(rng.uniform(np.log(0.6), np.log(1.4)))  # a rig's lenses are of a kind
+    cameras = []
+    for channel in every:  # in the table's order
+        if channel != "CAM_FRONT" and channel not in others:
+            continue
+        position, yaw, focal = every[channel]
+        where = np.add(position, rng.uniform((-0.3, -0.1, -0.2), (0.2, 0.1, 0.5)))
+        focal *= lens * np.exp(rng.normal(0, 0.08))
+        gain = float(np.exp(rng.normal(0, 0.15)))
+        cameras.append(
+            _camera(rng, channel, where, yaw + rng.normal(0, 3.0), focal, height, width, lidar.turn_s, gain)
+        )
+    return Rig(lidar, Sensor("LIDAR_TOP", as_stored(pose), None, lidar.turn_s), tuple(cameras))
+
+
+def _camera(rng, channel, position, yaw, focal, height, width, turn_s, gain=1.0) -> Sensor:
+    """A camera at ``position`` (3,) [m] that looks to ``yaw`` [deg], ``focal`` image widths long."""
+    tilt = _small_rotation(rng.normal(0, np.deg2rad(0.4), 3))
+    pose = rotation_z(np.deg2rad(yaw)) @ tilt @ _OPTICAL
+    pose[:3, 3] = position
+    f = focal * width * (1 + rng.normal(0, 0.003))
+    center = ((width - 1) / 2 + rng.normal(0, 0.01) * width, (height - 1) / 2 + 0.04 * height)
+    intrinsics = np.array([[f, 0.0, center[0]], [0.0, f, center[1]], [0.0, 0.0, 1.0]])
+    delay = ((START_DEG - yaw) % 360.0 or 360.0) / 360.0 * turn_s  # when the beam passes its middle
+    return Sensor(channel, as_stored(pose), intrinsics, delay, gain)
 
 
 def _small_rotation(angles: NDArray[np.float64]) -> Transform:
@@ -66,13 +112,3 @@ def _small_rotation(angles: NDArray[np.float64]) -> Transform:
 def as_stored(pose: Transform) -> Transform:
     """The pose that a reader of the tables gets, so that everything stands exactly where they say."""
     return make_transform(to_quaternion(pose).tolist(), pose[:3, 3].tolist())
-
-
-def column_azimuths() -> NDArray[np.float64]:
-    """(A,) azimuth of each column of a turn, clockwise from the LiDAR's y axis [rad]; y is the vehicle's x."""
-    return np.deg2rad(-START_DEG) + np.arange(1, COLUMNS + 1) / COLUMNS * 2 * np.pi
-
-
-def column_times() -> NDArray[np.float64]:
-    """(A,) time of each column before the end of the turn [s], <= 0."""
-    return (np.arange(1, COLUMNS + 1) / COLUMNS - 1.0) * TURN_S

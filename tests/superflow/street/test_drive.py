@@ -192,6 +192,22 @@ def test_without_images_all_else_is_the_same(root, tmp_path):
     assert {row["channel"] for row in log.sample_data} == {"LIDAR_TOP"}
 
 
+def test_sensors_vary_from_scene_to_scene_of_one_log(tmp_path):
+    settings = DriveSettings(seconds=1.0, seed=11, image_size=(48, 84), vary=("sensor",))
+    root = make_drive(tmp_path / "varied", scenes=4, settings=settings)
+    log = NuScenes(VERSION, str(root), verbose=False)
+    rings, cameras = set(), set()
+    for scene in log.scene:
+        sample = log.get("sample", scene["first_sample_token"])
+        cameras.add(len(sample["data"]) - 1)
+        path = root / log.get("sample_data", sample["data"]["LIDAR_TOP"])["filename"]
+        rings.add(int(np.fromfile(path, dtype="<f4").reshape(-1, 5)[:, 4].max()) + 1)
+        assert f"{len(sample['data']) - 1} cameras" in scene["description"]
+    assert len(rings) > 1
+    assert len(cameras) > 1
+    assert json.loads((root / "dataset.json").read_text())["settings"]["vary"] == ["sensor"]
+
+
 def test_images_have_the_size_of_the_table(root, devkit):
     for row in devkit.sample_data:
         if row["fileformat"] == "jpg":
@@ -218,6 +234,7 @@ def test_other_settings_and_foreign_folders_are_refused(root, tmp_path):
         ({"seconds": 0.2}, "seconds 0.2"),
         ({"image_size": (8, 8)}, "image_size"),
         ({"seed": -1}, "seed -1"),
+        ({"vary": ("weather",)}, "vary 'weather' is no group"),
     ],
 )
 def test_settings_are_checked(option, message):

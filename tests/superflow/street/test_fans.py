@@ -8,8 +8,9 @@ from numba import njit
 
 from superflow.street import trace
 from superflow.street.fans import image_fans, turn_fans
+from superflow.street.lidar import STREET_LIDAR
 from superflow.street.recorder import Recorder
-from superflow.street.rig import ELEVATIONS, column_azimuths, column_times, make_rig
+from superflow.street.rig import make_rig
 from superflow.street.scene import make_scene, scene_rng
 from superflow.street.shadows import SHADOW_RANGE, in_shadow, mover_shadows
 from superflow.street.tracks import track_poses
@@ -49,7 +50,7 @@ def check(fans, caster, skip, t_min, t_max):
 
 @pytest.mark.parametrize("camera", [1, 2, 4])
 def test_image_meets_what_single_rays_meet(recorder, camera):
-    sensor = recorder.rig[camera]
+    sensor = recorder.rig.sensors[camera]
     pose = recorder.ego_to_world(TIME) @ sensor.sensor_to_ego
     stage = recorder.stage
     caster = trace.Caster(stage.world, stage.movers_at(TIME), stage.scratch)
@@ -57,15 +58,16 @@ def test_image_meets_what_single_rays_meet(recorder, camera):
     check(fans, caster, 0, 0.05, 120.0)
 
 
-@pytest.mark.parametrize("elevations", [ELEVATIONS, np.deg2rad(np.linspace(-89.5, 89.5, 40))])
+@pytest.mark.parametrize("elevations", [STREET_LIDAR.elevations, np.deg2rad(np.linspace(-89.5, 89.5, 40))])
 def test_turn_meets_what_single_rays_meet(recorder, elevations):
     """The sensor and others move during the turn; the second sensor also looks straight down and up."""
-    stage, times = recorder.stage, TIME + column_times()
+    stage, times = recorder.stage, TIME + STREET_LIDAR.times
     poses = (
-        track_poses(recorder.scene.street, [recorder.scene.ego], times)[:, 0] @ recorder.rig[0].sensor_to_ego
+        track_poses(recorder.scene.street, [recorder.scene.ego], times)[:, 0]
+        @ recorder.rig.mount.sensor_to_ego
     )
     caster = trace.Caster(stage.world, stage.movers_at(float(times[0]), TIME), stage.scratch)
-    azimuths = column_azimuths()
+    azimuths = STREET_LIDAR.azimuths
     sin, cos = np.sin(azimuths)[:, None], np.cos(azimuths)[:, None]
     directions = np.stack(
         [sin * np.cos(elevations), cos * np.cos(elevations), 0 * sin + np.sin(elevations)], axis=-1

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from superflow.geometry import invert, to_quaternion, transform_points
 from superflow.street import shapes, trace
 from superflow.street.fans import pixel_rays
+from superflow.street.lidar import STREET_LIDAR, Lidar, draw_lidar
 from superflow.street.recorder import BOX_MARGIN, Recorder
-from superflow.street.rig import TURN_S, column_azimuths, column_times, make_rig
-from superflow.street.scanner import Echoes, add_noise
+from superflow.street.rig import draw_rig, make_rig
+from superflow.street.scanner import Echoes, add_noise, respond
 from superflow.street.scene import make_scene, scene_rng
 
 TIME = 1.05
@@ -30,14 +33,14 @@ def sweep(recorder):
 @pytest.fixture(scope="module")
 def exposures(recorder):
     found = {}
-    for sensor in recorder.rig[1:]:
+    for sensor in recorder.rig.cameras:
         t = recorder.exposure_time(sensor, TIME)
         found[sensor.channel] = (sensor, t, recorder.exposure(sensor, t, *SIZE))
     return found
 
 
 def to_world(recorder, t):
-    return recorder.ego_to_world(t) @ recorder.rig[0].sensor_to_ego
+    return recorder.ego_to_world(t) @ recorder.rig.mount.sensor_to_ego
 
 
 def wall_errors(recorder, sweep, points, t):
@@ -73,7 +76,7 @@ def test_walls_of_two_sweeps_line_up_after_the_pose_chain(recorder, sweep):
     """Motion over the sweep is compensated: fixed boxes are as thin as the range noise, in every sweep."""
     for t, turn in (
         (TIME, sweep),
-        (TIME + TURN_S, recorder.sweep(TIME + TURN_S)),
+        (TIME + STREET_LIDAR.turn_s, recorder.sweep(TIME + STREET_LIDAR.turn_s)),
         (2.05, recorder.sweep(2.05)),
     ):
         errors, _ = wall_errors(recorder, turn, turn.points, t)
@@ -85,13 +88,13 @@ def test_walls_of_two_sweeps_line_up_after_the_pose_chain(recorder, sweep):
 def test_mistake_10_sweep_without_motion_compensation_would_be_seen(recorder, sweep):
     """The same points left in the sensor's frame of their own column miss the walls by decimetres."""
     assert recorder.scene.ego.pace.speed > 3
-    times = TIME + column_times()
+    times = TIME + STREET_LIDAR.times
     ego = [recorder.ego_to_world(float(t)) for t in times[::50]]
     azimuth = np.arctan2(sweep.points[:, 0], sweep.points[:, 1])
-    turned = np.mod(azimuth - column_azimuths()[0], 2 * np.pi)
+    turned = np.mod(azimuth - STREET_LIDAR.azimuths[0], 2 * np.pi)
     column = np.clip((turned / (2 * np.pi) * len(times)).astype(int), 0, len(times) - 1)
     raw = sweep.points.copy()
-    lidar = recorder.rig[0].sensor_to_ego
+    lidar = recorder.rig.mount.sensor_to_ego
     back = [invert(pose @ lidar) @ to_world(recorder, TIME) for pose in ego]
     for k, undo in enumerate(back):
         chosen = column // 50 == k
@@ -199,10 +202,10 @@ def test_moving_things_smear_by_their_own_speed(recorder):
     azimuth = np.arctan2(turn.points[:, 0], turn.points[:, 1])
     for m in fast:
         own = rows == m
-        turned = np.mod(azimuth[own] - column_azimuths()[0], 2 * np.pi) / (2 * np.pi)
+        turned = np.mod(azimuth[own] - STREET_LIDAR.azimuths[0], 2 * np.pi) / (2 * np.pi)
         if np.ptp(turned) > 0.5:
             continue  # stands across the seam
-        t = TIME - TURN_S + turned.mean() * TURN_S
+        t = TIME - STREET_LIDAR.turn_s + turned.mean() * STREET_LIDAR.turn_s
         thing = recorder.scene.placed[stage.movers[m]]
         local = transform_points(invert(thing.pose_at(recorder.scene.street, t)), world[own])
         assert (local > thing.low - 0.12).all()
@@ -227,7 +230,7 @@ def test_noise_has_the_stated_size():
         np.zeros(shape),
         np.zeros(shape),
     )
-    measured, intensity, back = add_noise(echoes, rng, sigma_m=0.02, dropout=0.03)
+    measured, intensity, back = add_noise(echoes, replace(STREET_LIDAR, dropout=0.03), rng)
     assert not back[:, 0].any()
     assert (measured - ranges)[:, 1:].std() == pytest.approx(0.02, rel=0.03)
     assert 1 - back[:, 1:].mean() == pytest.approx(0.03, abs=0.005)
@@ -241,13 +244,13 @@ def test_noise_has_the_stated_size():
         echoes.prims,
     )
     assert (
-        add_noise(far, np.random.default_rng(0))[2].mean() < 0.6
+        add_noise(far, STREET_LIDAR, np.random.default_rng(0))[2].mean() < 0.6
     )  # little light comes back from far and dark
 
 
 def test_recordings_repeat_in_any_order(recorder, sweep):
     other = Recorder(make_scene(0, 4, 3.0), recorder.rig, seed=0, number=4)
-    sensor = recorder.rig[2]
+    sensor = recorder.rig.cameras[1]
     other.exposure(sensor, 0.5, 32, 48)  # whatever was recorded before must not matter
     assert other.sweep(TIME).points.tobytes() == sweep.points.tobytes()
     first = recorder.exposure(sensor, 0.7, 32, 48).image
@@ -270,3 +273,89 @@ def test_images_are_light_and_coloured(exposures):
         assert set(np.unique(exposure.labels)) > {24, 255}
         assert np.isinf(exposure.distances[exposure.labels == 255]).all()
     assert trace.MISS == -1
+
+
+# --- other sensors ------------------------------------------------------------------------------------------------
+
+
+def test_sensors_drawn_differ_in_what_real_ones_differ_in():
+    rigs = [draw_rig(np.random.default_rng(n), 90, 160) for n in range(200)]
+    lidars = [rig.lidar for rig in rigs]
+    assert {16, 32, 40, 64, 128} <= {len(lidar.elevations) for lidar in lidars}
+    assert {lidar.turn_s for lidar in lidars} == {0.05, 0.1}
+    assert {len(rig.cameras) for rig in rigs} == set(range(1, 8))
+    for rig in rigs:
+        lidar = rig.lidar
+        assert (np.diff(lidar.elevations) > 0).all()
+        assert np.deg2rad(-45) < lidar.elevations[0] < np.deg2rad(-10)
+        assert 0 < lidar.elevations[-1] < np.deg2rad(30)
+        assert 30_000 > len(lidar.azimuths) * len(lidar.elevations) / 4.1 > 3_000
+        assert 1.6 <= rig.mount.sensor_to_ego[2, 3] <= 3.2
+        channels = [sensor.channel for sensor in rig.sensors]
+        assert channels[0] == "LIDAR_TOP"
+        assert len(set(channels)) == len(channels)
+        assert "CAM_FRONT" in channels
+        for sensor in rig.cameras:
+            assert 0 < sensor.delay_s <= lidar.turn_s
+            assert 0.25 < sensor.intrinsics[0, 0] / 160 < 3.0
+    spacing = [np.diff(lidar.elevations).max() / np.diff(lidar.elevations).min() for lidar in lidars]
+    assert min(spacing) < 1.01
+    assert max(spacing) > 5
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_sweep_of_another_sensor_keeps_its_geometry(recorder, number):
+    """Walls stay where the pose chain says, rings where the beams look, ranges below the sensor's."""
+    rig = draw_rig(np.random.default_rng(number), *SIZE)
+    rig = replace(rig, lidar=replace(rig.lidar, mixed=0.0))
+    other = Recorder(recorder.scene, rig, seed=0, number=4)
+    turn = other.sweep(TIME)
+    errors, _ = wall_errors(other, turn, turn.points, TIME)
+    assert len(errors) > 100
+    assert np.sqrt(np.mean(errors**2)) < 1.25 * rig.lidar.sigma_m
+    distance = np.linalg.norm(turn.points[:, :3], axis=1)
+    assert distance.max() < rig.lidar.max_range + 2
+    ring = turn.points[:, 4].astype(int)
+    assert ring.max() < len(rig.lidar.elevations)
+    slope = np.arcsin(turn.points[:, 2] / distance)
+    far = distance > 8
+    assert np.abs(slope - rig.lidar.elevations[ring])[far].max() < np.deg2rad(3)
+
+
+def flat_turn(ranges, strength=0.2):
+    none = np.zeros(ranges.shape)
+    return Echoes(np.zeros((len(ranges), 3)), none[..., None], ranges, none + strength, none, none)
+
+
+def test_intensity_is_linear_bent_or_falls_with_the_range():
+    strength, ranges = np.linspace(0, 1, 11), np.full(11, 20.0)
+    plain = Lidar(STREET_LIDAR.elevations)
+    np.testing.assert_array_equal(respond(strength, ranges, plain), strength)
+    bent = respond(strength, ranges, replace(plain, bend=20.0))
+    assert bent[[0, -1]] == pytest.approx([0, 1])
+    assert (np.diff(bent, 2) < 0).all()
+    np.testing.assert_allclose(respond(strength, ranges, replace(plain, falloff=1.0)), strength / 2)
+    np.testing.assert_allclose(respond(strength, ranges, replace(plain, gain=3.0)), 3 * strength)
+    _, coarse, _ = add_noise(
+        flat_turn(np.full((99, 32), 9.0)), replace(plain, step=8), np.random.default_rng(0)
+    )
+    assert set(np.unique(coarse) % 8) == {0}
+
+
+def test_mixed_returns_lie_between_the_two_surfaces():
+    ranges = np.full((1000, 32), 10.0)
+    ranges[501:] = 12.0
+    ranges[:500] = 12.0  # column 500 is a post before a wall
+    lidar = replace(STREET_LIDAR, sigma_m=0.0, dropout=0.0, mixed=0.5)
+    measured, _, _ = add_noise(flat_turn(ranges), lidar, np.random.default_rng(0))
+    moved = measured != ranges
+    assert set(np.nonzero(moved)[0]) == {500}
+    assert 8 <= moved.sum() <= 24
+    assert (measured[moved] > 10).all()
+    assert (measured[moved] < 12).all()
+
+
+def test_drawn_lidar_depends_on_its_generator_alone():
+    first, again = draw_lidar(np.random.default_rng(3)), draw_lidar(np.random.default_rng(3))
+    assert first.elevations.tobytes() == again.elevations.tobytes()
+    assert replace(first, elevations=0) == replace(again, elevations=0)

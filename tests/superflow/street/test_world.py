@@ -7,8 +7,9 @@ import pytest
 
 from superflow.geometry import invert, transform_points
 from superflow.street import shapes, trace
+from superflow.street.lidar import STREET_LIDAR
 from superflow.street.recorder import Recorder
-from superflow.street.rig import ELEVATIONS, make_rig
+from superflow.street.rig import make_rig
 from superflow.street.scene import make_scene, scene_rng
 from superflow.street.street import MARGIN
 from superflow.street.tracks import track_poses
@@ -157,7 +158,7 @@ def test_track_moves_at_its_pace(recorder):
 
 
 def test_rig_looks_where_nuscenes_does():
-    rig = {sensor.channel: sensor for sensor in make_rig(np.random.default_rng(0), 90, 160)}
+    rig = {sensor.channel: sensor for sensor in make_rig(np.random.default_rng(0), 90, 160).sensors}
     forward = rig["CAM_FRONT"].sensor_to_ego[:3, 2]
     assert forward @ [1, 0, 0] > 0.99  # optical axis
     assert rig["CAM_FRONT"].sensor_to_ego[:3, 1] @ [0, 0, -1] > 0.99  # image rows go down
@@ -167,5 +168,5 @@ def test_rig_looks_where_nuscenes_does():
     assert [s.channel for s in order] == [
         "CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT", "CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT",
     ]  # fmt: skip
-    assert len(ELEVATIONS) == 32
-    assert np.all(np.diff(ELEVATIONS) > 0)
+    assert len(STREET_LIDAR.elevations) == 32
+    assert np.all(np.diff(STREET_LIDAR.elevations) > 0)
