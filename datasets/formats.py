@@ -150,7 +150,13 @@ def _zip_member(path: Path, key: str) -> bytes:
             archive = _open_files.get(path, zipfile.ZipFile)
             if key in archive.NameToInfo and archive.getinfo(key).file_size <= _LARGEST_IMAGE:
                 return archive.read(key)
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except (
+        zipfile.BadZipFile,  # no archive, or a member whose checksum is wrong
+        zlib.error,  # damaged data
+        EOFError,  # cut off
+        NotImplementedError,  # a compression that Python has not
+        RuntimeError,  # encrypted: zipfile has no error of its own for it
+    ) as error:
         raise InputError(
             f"{path}: {key!r} cannot be read from this archive ({error}); copy it again"
         ) from error

@@ -6,13 +6,5 @@
 #   superflow train pretrain/best_small.py --work-dir work_dirs/best
 _base_ = ["superflowpp_small.py"]
 
-model = dict(
-    objectives=[
-        dict(type="spatial", temperature=0.2, max_rows=1024, same_id="ignored"),
-        dict(type="temporal", temperature=0.2, max_rows=1024, same_id="ignored"),
-        dict(type="cross_temporal", temperature=0.2, max_rows=1024, same_id="ignored"),
-        dict(type="dense_to_sparse", kind="cosine", weight=0.25),
-        dict(type="segmentation"),
-    ]
-)
+model = dict(objectives=[*_base_.model.objectives, dict(type="segmentation")])
 train_dataloader = dict(dataset=dict(clouds=dict(labels=True)))

@@ -44,7 +44,7 @@ NEEDS = {
 }
 NEEDS_OF_LABELS = {
     "labelled_points": "no point has a label of a class; look at the label files and the classes of the card with "
-    "`superflow prepare nuscenes --check`, and at the limits of the training set"
+    "`superflow prepare DATASET --check`, and at the limits of the training set"
 }
 NORMALIZATIONS = ("before", "after", "both")
 

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-START_DEG = (
-    110.0  # where a turn starts and ends, from the vehicle's x axis; it goes clockwise, as in nuScenes
-)
+# where a turn starts and ends, from the vehicle's x axis; it goes clockwise, as in nuScenes
+START_DEG = 110.0
 MOST_RAYS = 120_000  # a turn
 
 
@@ -74,9 +73,8 @@ def draw_lidar(rng: np.random.Generator) -> Lidar:
         sigma_m=float(rng.uniform(0.008, 0.035)),
         dropout=float(rng.uniform(0.0, 0.08)),
         weakest=float(np.exp(rng.uniform(np.log(0.003), np.log(0.03)))),
-        gain=float(
-            rng.uniform(0.6, 1.5) if curve < 2 else rng.uniform(1.5, 4.0)
-        ),  # linear, bent or saturated
+        # linear, bent or saturated
+        gain=float(rng.uniform(0.6, 1.5) if curve < 2 else rng.uniform(1.5, 4.0)),
         bend=float(np.exp(rng.uniform(np.log(3.0), np.log(60.0)))) if curve == 1 else 0.0,
         falloff=float(rng.uniform(0.0, 1.0) if rng.random() < 0.4 else 0.0),
         step=int(rng.choice((1, 1, 2, 4, 8))),
@@ -87,9 +85,7 @@ def draw_lidar(rng: np.random.Generator) -> Lidar:
 def _draw_beams(rng: np.random.Generator) -> NDArray[np.float64]:
     """(B,) elevations [deg] after one of the layouts in use, stretched and shifted a little."""
     layout = rng.integers(6)
-    if (
-        layout == 0
-    ):  # evenly spaced: VLP-16 (-15 .. 15), HDL-32E (-30.67 .. 10.67), OS1 (-22.5 .. 22.5), QT, ...
+    if layout == 0:  # evenly spaced: VLP-16 (-15 .. 15), HDL-32E (-30.67 .. 10.67), OS1 (-22.5 .. 22.5)
         beams = np.linspace(-rng.uniform(15, 31), rng.uniform(2, 22), int(rng.choice((16, 32, 40, 64, 128))))
     elif layout == 1:  # HDL-64E: a third of a degree from 2 to -8.33, half of one from -8.83 to -24.33
         beams = np.concatenate([np.linspace(2, -8.33, 32), np.linspace(-8.83, -24.33, 32)])

@@ -43,17 +43,18 @@ def in_shadow(world, moving, x, y, z):
         return False
     sun = world.sun
     height = sun[0] * x + sun[1] * y + sun[2] * z
-    for item in range(world.sun_start[c], world.sun_start[c + 1]):
-        p = world.sun_items[item]
-        if world.sun_top[p] > height and intersect(
-            world.kind[p], world.matrix[p], world.half[p], world.shape[p, 0], world.shape[p, 1], world.seed[p],
-            x, y, z, sun[0], sun[1], sun[2], _START, SHADOW_RANGE,
-        ) < SHADOW_RANGE:  # fmt: skip
-            return True
-    for item in range(moving.start[c], moving.start[c + 1]):
-        p = moving.items[item]
-        if moving.top[p] > height and intersect(
-            world.kind[p], moving.matrix[p], world.half[p], world.shape[p, 0], world.shape[p, 1], world.seed[p],
+    fixed = _blocked(world, world.sun_start, world.sun_items, world.matrix, world.sun_top, c, height, x, y, z)
+    return fixed or _blocked(world, moving.start, moving.items, moving.matrix, moving.top, c, height, x, y, z)
+
+
+@jit_inline
+def _blocked(world, start, items, matrix, top, c, height, x, y, z):
+    """Does one of the primitives of cell c stand between a point at this height along the sun's rays and the sun?"""
+    sun = world.sun
+    for item in range(start[c], start[c + 1]):
+        p = items[item]
+        if top[p] > height and intersect(
+            world.kind[p], matrix[p], world.half[p], world.shape[p, 0], world.shape[p, 1], world.seed[p],
             x, y, z, sun[0], sun[1], sun[2], _START, SHADOW_RANGE,
         ) < SHADOW_RANGE:  # fmt: skip
             return True

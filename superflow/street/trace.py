@@ -67,16 +67,21 @@ class Movers(NamedTuple):
 
 
 @jit_inline
+def _ground_cell(world, x, y):
+    """Column and row of the ground's cell that holds a point (the nearest one outside), and how far into it, 0 .. 1."""
+    u = (x - world.ground_grid[0]) / world.ground_grid[2]
+    v = (y - world.ground_grid[1]) / world.ground_grid[2]
+    u = min(max(u, 0.0), world.ground.shape[1] - 1.001)
+    v = min(max(v, 0.0), world.ground.shape[0] - 1.001)
+    i, j = int(u), int(v)
+    return i, j, u - i, v - j
+
+
+@jit_inline
 def ground_layer(world, layer, x, y):
     """Bilinear value of one ground layer."""
     ground = world.ground
-    u = (x - world.ground_grid[0]) / world.ground_grid[2]
-    v = (y - world.ground_grid[1]) / world.ground_grid[2]
-    u = min(max(u, 0.0), ground.shape[1] - 1.001)
-    v = min(max(v, 0.0), ground.shape[0] - 1.001)
-    i, j = int(u), int(v)
-    u -= i
-    v -= j
+    i, j, u, v = _ground_cell(world, x, y)
     low = ground[j, i, layer] * (1.0 - u) + ground[j, i + 1, layer] * u
     high = ground[j + 1, i, layer] * (1.0 - u) + ground[j + 1, i + 1, layer] * u
     return low * (1.0 - v) + high * v
@@ -86,13 +91,7 @@ def ground_layer(world, layer, x, y):
 def ground_height(world, x, y):
     """Height of the ground [m]: the smooth surface and the curb beside the road."""
     ground = world.ground
-    u = (x - world.ground_grid[0]) / world.ground_grid[2]
-    v = (y - world.ground_grid[1]) / world.ground_grid[2]
-    u = min(max(u, 0.0), ground.shape[1] - 1.001)
-    v = min(max(v, 0.0), ground.shape[0] - 1.001)
-    i, j = int(u), int(v)
-    u -= i
-    v -= j
+    i, j, u, v = _ground_cell(world, x, y)
     a, b, c, d = (1.0 - u) * (1.0 - v), u * (1.0 - v), (1.0 - u) * v, u * v
     n00, n01, n10, n11 = ground[j, i], ground[j, i + 1], ground[j + 1, i], ground[j + 1, i + 1]
     outside = a * n00[ROAD] + b * n01[ROAD] + c * n10[ROAD] + d * n11[ROAD]
@@ -286,18 +285,12 @@ def cast(world, movers, share, skip, seen, ray, origins, directions, t_min, t_ma
 def ground_normal(world, x, y, normal):
     """Write the ground's unit normal into ``normal`` (3,)."""
     ground, step = world.ground, world.ground_grid[2]
-    u, v = (x - world.ground_grid[0]) / step, (y - world.ground_grid[1]) / step
-    u = min(max(u, 0.0), ground.shape[1] - 1.001)
-    v = min(max(v, 0.0), ground.shape[0] - 1.001)
-    i, j = int(u), int(v)
-    u -= i
-    v -= j
+    i, j, u, v = _ground_cell(world, x, y)
     n00, n01, n10, n11 = ground[j, i], ground[j, i + 1], ground[j + 1, i], ground[j + 1, i + 1]
     gx = ((n01[HEIGHT] - n00[HEIGHT]) * (1.0 - v) + (n11[HEIGHT] - n10[HEIGHT]) * v) / step
     gy = ((n10[HEIGHT] - n00[HEIGHT]) * (1.0 - u) + (n11[HEIGHT] - n01[HEIGHT]) * u) / step
-    outside = (n00[ROAD] * (1.0 - u) + n01[ROAD] * u) * (1.0 - v) + (
-        n10[ROAD] * (1.0 - u) + n11[ROAD] * u
-    ) * v
+    near, far = n00[ROAD] * (1.0 - u) + n01[ROAD] * u, n10[ROAD] * (1.0 - u) + n11[ROAD] * u
+    outside = near * (1.0 - v) + far * v
     if 0.0 < outside < CURB_WIDTH:  # the face of the curb
         rise = world.ground_style[0] / CURB_WIDTH / step
         gx += ((n01[ROAD] - n00[ROAD]) * (1.0 - v) + (n11[ROAD] - n10[ROAD]) * v) * rise

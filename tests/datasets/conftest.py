@@ -18,7 +18,7 @@ from superflow.geometry import invert, make_transform, rotation_z, to_quaternion
 
 HERE = Path(__file__).resolve().parent
 if str(HERE) not in sys.path:
-    sys.path.insert(0, str(HERE))  # for log_fuzz
+    sys.path.insert(0, str(HERE))  # for log_fuzz and walled_street
 
 CATEGORIES = {"vehicle.car": 17, "flat.driveable_surface": 24, "static.manmade": 28, "noise": 0}
 SIZE = (36, 64)
@@ -280,3 +280,11 @@ def small_index(tmp_path_factory: pytest.TempPathFactory) -> LogIndex:
 def pandaset_index(pandaset_root: Path, tmp_path_factory: pytest.TempPathFactory) -> LogIndex:
     """Index of the real PandaSet scene with nuScenes names."""
     return write_index(pandaset_root, tmp_path_factory.mktemp("pandaset"), version="v1.0-mini")
+
+
+@pytest.fixture
+def street(small_log):
+    """A `walled_street.Street`, to be made wrong."""
+    from walled_street import Street
+
+    return Street(small_log)

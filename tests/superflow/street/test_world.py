@@ -95,6 +95,28 @@ def test_ground_is_the_same_for_rays_and_for_what_stands_on_it(recorder):
     np.testing.assert_allclose(fast, slow, atol=1e-5)
 
 
+def test_ground_normal_is_that_of_the_slopes(recorder):
+    """Beside the smooth ground also on the faces of curbs; a step across an edge of the grid says nothing."""
+    world, step = recorder.stage.world, 1e-5
+    ego = recorder.ego_to_world(TIME)[:2, 3]
+    steep = 0
+    for x, y in ego + np.random.default_rng(0).uniform(-25, 25, (3000, 2)):
+        slopes = []
+        for dx, dy in ((step, 0.0), (0.0, step)):
+            here = trace.ground_height(world, x, y)
+            before = (here - trace.ground_height(world, x - dx, y - dy)) / step
+            after = (trace.ground_height(world, x + dx, y + dy) - here) / step
+            slopes.append((before, after))
+        if any(abs(before - after) > 1e-3 for before, after in slopes):
+            continue
+        want = np.array([-slopes[0][0], -slopes[1][0], 1.0])
+        found = np.empty(3)
+        trace.ground_normal(world, x, y, found)
+        np.testing.assert_allclose(found, want / np.linalg.norm(want), atol=2e-3)
+        steep += want[2] / np.linalg.norm(want) < 0.9
+    assert steep > 10
+
+
 def test_surface_points_lie_on_their_primitive(recorder):
     """The metric coordinates of a hit on a box are on its border, and the normal looks back at the sensor."""
     stage = recorder.stage
