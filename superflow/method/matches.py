@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
+from ..clips.batch import Batch
+from ..datasets.frame import IGNORE_LABEL
+from .passes import PointFeatures
+from .pixels import ImageFeatures
 from .regions import RegionTable
 
 
@@ -125,3 +130,34 @@ class EmbeddedPairs:
     voxel: Tensor
     pixel: Tensor
     image_head: Callable[[Tensor], Tensor]
+
+
+def at_centre(batch: Batch) -> Tensor:
+    """(P,) bool, pairs of the sparse clouds of time 0."""
+    cloud = batch.cloud[batch.pairs.point]
+    return (batch.cloud_offset == 0)[cloud] & ~batch.cloud_dense[cloud]
+
+
+def clouds_in_images(batch: Batch, points: PointFeatures, seen: ImageFeatures) -> CloudsInImages:
+    """The sparse clouds of a batch, beside the means over the images of their clips and times."""
+    sparse = ~batch.cloud_dense
+    place = (sparse.cumsum(0) - 1)[batch.cloud]
+    cloud = points.inverse.new_full((len(points.features),), -1)
+    mine = sparse[batch.cloud]
+    cloud = cloud.scatter(0, points.inverse[mine], place[mine])
+    images = batch.image_table
+    same = (images.clip == batch.cloud_clip[sparse][:, None]) & (
+        images.offset == batch.cloud_offset[sparse][:, None]
+    )
+    means = same.float() @ seen.maps.mean((2, 3)) / same.sum(1).clamp(min=1)[:, None]
+    shown = cloud >= 0
+    return CloudsInImages(points.features[shown], cloud[shown], means, same.any(1))
+
+
+def labelled_points(batch: Batch, points: PointFeatures) -> LabelledPoints:
+    """The points of a batch that have a class; none where it has no labels."""
+    labels = batch.labels
+    if labels is None:
+        labels = torch.full_like(points.inverse, IGNORE_LABEL)
+    known = torch.nonzero(labels != IGNORE_LABEL)[:, 0]
+    return LabelledPoints(points.features, points.inverse[known], labels[known])

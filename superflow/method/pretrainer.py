@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ..camera.cache import FeatureCache
 from ..clips.batch import Batch
-from ..datasets.frame import IGNORE_LABEL
 from .distributed import world_mean, world_size, world_sum
 from .matches import (
     CloudsInImages,
@@ -23,6 +22,9 @@ from .matches import (
     Superpixels,
     Superpoints,
     TargetPairs,
+    at_centre,
+    clouds_in_images,
+    labelled_points,
 )
 from .objective import Objective, Sizes
 from .objectives import OBJECTIVES
@@ -207,7 +209,7 @@ class Pretrainer(nn.Module):
                 pooled, counts = self._pool_pixels(seen, table)
                 found[Superpixels] = Superpixels(table, self._normalized(pooled, "after"), counts)
             if Members in self.reads:
-                mine = (table.region >= 0) & _at_centre(batch)
+                mine = (table.region >= 0) & at_centre(batch)
                 voxel = points.inverse[batch.pairs.point[mine]]
                 found[Members] = Members(found[Superpoints], embedded, voxel, table.region[mine])
         return found
@@ -255,37 +257,6 @@ class Pretrainer(nn.Module):
         """Plain data that rebuilds the student, names the teacher and says what was trained; in every checkpoint."""
         teacher = self._teacher_record() or None
         return {**self._described, "encoder": self.student.config(), "teacher": teacher}
-
-
-def _at_centre(batch: Batch) -> Tensor:
-    """(P,) bool, pairs of the sparse clouds of time 0."""
-    cloud = batch.cloud[batch.pairs.point]
-    return (batch.cloud_offset == 0)[cloud] & ~batch.cloud_dense[cloud]
-
-
-def clouds_in_images(batch: Batch, points: PointFeatures, seen: ImageFeatures) -> CloudsInImages:
-    """The sparse clouds of a batch, beside the means over the images of their clips and times."""
-    sparse = ~batch.cloud_dense
-    place = (sparse.cumsum(0) - 1)[batch.cloud]
-    cloud = points.inverse.new_full((len(points.features),), -1)
-    mine = sparse[batch.cloud]
-    cloud = cloud.scatter(0, points.inverse[mine], place[mine])
-    images = batch.image_table
-    same = (images.clip == batch.cloud_clip[sparse][:, None]) & (
-        images.offset == batch.cloud_offset[sparse][:, None]
-    )
-    means = same.float() @ seen.maps.mean((2, 3)) / same.sum(1).clamp(min=1)[:, None]
-    shown = cloud >= 0
-    return CloudsInImages(points.features[shown], cloud[shown], means, same.any(1))
-
-
-def labelled_points(batch: Batch, points: PointFeatures) -> LabelledPoints:
-    """The points of a batch that have a class; none where it has no labels."""
-    labels = batch.labels
-    if labels is None:
-        labels = torch.full_like(points.inverse, IGNORE_LABEL)
-    known = torch.nonzero(labels != IGNORE_LABEL)[:, 0]
-    return LabelledPoints(points.features, points.inverse[known], labels[known])
 
 
 def build_objectives(entries: Sequence[Mapping[str, Any]], *, sizes: Sizes) -> dict[str, Objective]:
