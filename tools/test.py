@@ -102,7 +102,13 @@ def _training_set(config: Any, checkpoint: Path) -> Any:
         )
     if config.get("launcher", "none") != "none":
         raise InputError("--vote and --pseudo-labels run in one process; start them without a launcher")
-    trained = build_dataset(config.train_dataloader.dataset)
+    try:
+        trained = build_dataset(config.train_dataloader.dataset)
+    except InputError as error:
+        raise InputError(
+            f"the training frames of this config, which may not vote, cannot be read ({error}); give the config.py "
+            f"beside {checkpoint}, or the --cfg-options that it was trained with"
+        ) from error
     check_trained_on(trained, read_checkpoint(checkpoint)["superflow"].get("data", {}), checkpoint)
     return trained
 

@@ -92,6 +92,11 @@ def test_pseudo_labels_are_written_and_trained_on(prepared_log, run, tmp_path, c
             "the model was trained on the labels of all these frames; choose others",
         ),
         (["--vote"], {"trained": LEFT}, "was not trained on the 4 frames of this config's train_dataloader"),
+        (
+            ["--vote"],
+            {"trained": "autumn"},
+            "the training frames of this config, which may not vote, cannot be read ('autumn' is neither a split",
+        ),
     ],
 )
 def test_what_would_not_be_honest_is_refused_before_the_work(
