@@ -90,6 +90,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     features.add_argument(
         "--components", type=int, default=64, help="directions kept, 0 for all channels (64)"
     )
+    features.add_argument(
+        "--reduction-of",
+        type=Path,
+        metavar="FOLDER",
+        help="take statistics and directions of these features of another log, so that both can be mixed",
+    )
     features.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
 
     tokens = kinds.add_parser("tokens", help="list the labelled frames of a k %% experiment")
@@ -215,6 +221,8 @@ def _features(args: argparse.Namespace) -> int:
     from superflow.benchmark.preparation import prepare_features
     from superflow.datasets.index import LogIndex
 
+    if args.reduction_of and args.fit_frames:
+        raise InputError("--fit-frames: nothing is fitted with --reduction-of; leave one of them out")
     index = LogIndex.open(args.index)
     folder = prepare_features(
         index,
@@ -225,6 +233,7 @@ def _features(args: argparse.Namespace) -> int:
         weights=args.weights,
         size=tuple(args.size),
         components=args.components or None,
+        reduction_of=args.reduction_of,
         device=args.device,
     )
     print(f"{folder}: features of {len(index.cameras(index.rows(args.frames)))} images by {args.teacher}")

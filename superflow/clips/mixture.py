@@ -65,7 +65,8 @@ class MixtureDataset:
         if len({_basis(part.features) for part in seeing}) > 1:
             raise InputError(
                 "the features of the parts were made by different teachers or reduced to different directions; make "
-                "all with `superflow prepare features --components 0`, or train with model.teacher on the images"
+                "those of the further logs with `superflow prepare features --reduction-of` the folder of the first "
+                "one's features, or train with model.teacher on the images"
             )
         if len({part.class_names for part in self.parts if part.clouds.labels}) > 1:
             raise InputError(

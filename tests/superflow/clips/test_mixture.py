@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from superflow.datasets.index import LogIndex
 from superflow.datasets.records import CameraRow, Place, ScanRow
 from superflow.datasets.write import ListedLog, write_rows
 from superflow.errors import InputError
+from superflow.tools.prepare import main
 
 FORWARD = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # camera to ego
 CARDS = {"one": "semantickitti", "two": "nuscenes"}
@@ -29,7 +31,7 @@ def logs(tmp_path_factory) -> dict[str, LogIndex]:
     made = {}
     for name, card_name in CARDS.items():
         card, folder = load_card(card_name), tmp_path_factory.mktemp(name)
-        rng = np.random.default_rng(len(name))
+        rng = np.random.default_rng(list(CARDS).index(name))
         rows = []
         for number in range(3):
             xyz = rng.uniform([5, -3, -1], [30, 3, 2], (200, 3))
@@ -129,6 +131,43 @@ def test_a_log_without_cameras_is_beside_others(logs, bare):
         InputError, match=r"has a camera image, .* or set images=False for this log beside others"
     ):
         MixtureDataset([options(logs["one"]), without_images(bare, images=True, region="superpixel")])
+
+
+def test_features_of_logs_that_are_mixed(logs, tmp_path, capsys):
+    """What the refusal advises is a command, and does it; nothing else makes their channels mean the same."""
+
+    def features(name: str, *more: str) -> dict:
+        folder = tmp_path / "_".join([name, *(Path(word).name for word in more)])
+        make = [
+            "features",
+            "--index",
+            str(logs[name].folder),
+            "--teacher",
+            "filter_bank",
+            "--out",
+            str(folder),
+        ]
+        assert main([*make, "--size", "40", "80", *more]) == 0
+        return options(logs[name], views={"size": (20, 40), "flip": 0.0, "features": str(folder)})
+
+    first = features("one", "--components", "8")
+    alike = features("two", "--reduction-of", first["views"]["features"])
+    mixture = MixtureDataset([first, alike])
+    assert {mixture[(item, 0)].images.shape[1] for item in range(6)} == {8}
+    for unlike in (features("two", "--components", "8"), features("two", "--components", "0")):
+        with pytest.raises(InputError, match="with `superflow prepare features --reduction-of` the folder"):
+            MixtureDataset([first, unlike])
+    both = [
+        "features",
+        "--index",
+        str(logs["two"].folder),
+        "--fit-frames",
+        "street",
+        "--reduction-of",
+        "first",
+    ]
+    assert main(both) == 2
+    assert "--fit-frames: nothing is fitted with --reduction-of" in capsys.readouterr().err
 
 
 def test_weights_say_how_often_a_log_is_drawn(logs):
