@@ -27,7 +27,7 @@ FLOORS = (
     ("camera", "hub", "losses"),
     ("clips",),
     ("method", "downstream", "pictures"),
-    ("engine",),
+    ("engine", "agents"),
     ("registry", "benchmark"),
     ("quickstart",),
     ("tools",),

@@ -1,0 +1,190 @@
+"""What is known of one scan: its objects, pose and points, in the frame of the vehicle. JSON and back."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..geometry import Transform
+from .words import APPLIES, CATEGORIES, MOTIONS, RIDERS, STATUSES
+
+MOVING_M_S = 0.5  # speed from which an object without a status is said to move
+SOURCES = ("boxes", "instances", "predictions")
+
+
+@dataclass(frozen=True, slots=True)
+class SceneObject:
+    """One object. Frame: ego, x forward, y left, z up [m]; yaw counter-clockwise from x [rad].
+
+    Attributes:
+        track: equal over time in a log; of predictions, and of instances that are counted anew, of one scan.
+        category: of ``words.CATEGORIES``. size: length, width, height [m].
+        velocity: x, y over ground along the axes of the ego frame [m/s]; None where it is not known.
+        status: of ``words.STATUSES``; a word that is missing is not known, see ``is_in``.
+        points: LiDAR points inside.
+    """
+
+    track: str
+    category: str
+    center: tuple[float, float, float]
+    size: tuple[float, float, float]
+    yaw: float
+    velocity: tuple[float, float] | None = None
+    status: tuple[str, ...] = ()
+    points: int = 0
+
+    @property
+    def range_m(self) -> float:
+        """Distance of the centre from the origin of the vehicle, over ground."""
+        return math.hypot(self.center[0], self.center[1])
+
+    @property
+    def speed(self) -> float | None:
+        """Over ground [m/s]; None where it is not known."""
+        return None if self.velocity is None else math.hypot(*self.velocity)
+
+    def is_in(self, word: str) -> bool | None:
+        """Whether a word of ``words.STATUSES`` is true of it; None where nobody can tell.
+
+        The dataset's own word counts; without one, motion is told from the velocity, and then not why it stands still.
+        """
+        if self.category not in APPLIES[word]:
+            return False
+        if word in RIDERS:
+            told = [known for known in self.status if known in RIDERS]
+            return told[0] == word if told else None
+        told = [known for known in self.status if known in MOTIONS]
+        if not told and self.speed is not None:
+            told = ["moving" if self.speed >= MOVING_M_S else "still"]
+        if not told:
+            return None
+        if word == "still":
+            return told[0] != "moving"
+        if told[0] == "still" and word != "moving":
+            return None
+        return told[0] == word
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SceneRecord:
+    """One scan. ``a == b`` compares all but the points by value, and these bit by bit.
+
+    Attributes:
+        token: of the scan, unique in its log. scene: the drive; splits keep it whole. time_us: None where not known.
+        ego_to_world: (4, 4); None where not known. points: (N, 4) float32 x, y, z [m, ego], intensity or NaN.
+        objects: see `SceneObject`. source: of ``SOURCES``, where the objects come from.
+    """
+
+    token: str
+    scene: str
+    objects: tuple[SceneObject, ...]
+    source: str = "boxes"
+    time_us: int | None = None
+    ego_to_world: Transform | None = None
+    points: NDArray[np.float32] | None = None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SceneRecord) and self.to_dict() == other.to_dict()
+
+    def __hash__(self) -> int:
+        return hash((self.token, self.scene))
+
+    def answerable(self, *, min_points: int = 5, max_range_m: float = math.inf) -> SceneRecord:
+        """The record with only the objects that the sensor can tell: questions and their answers both see this one."""
+        kept = tuple(o for o in self.objects if o.points >= min_points and o.range_m <= max_range_m)
+        return replace(self, objects=kept)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types; points are the base64 of little-endian float32, so that nothing is rounded."""
+        points = None
+        if self.points is not None:
+            data = np.ascontiguousarray(self.points, dtype="<f4").tobytes()
+            points = {"shape": list(self.points.shape), "float32": base64.b64encode(data).decode()}
+        return {
+            "token": self.token,
+            "scene": self.scene,
+            "source": self.source,
+            "time_us": self.time_us,
+            "ego_to_world": None if self.ego_to_world is None else self.ego_to_world.tolist(),
+            "objects": [asdict(o) for o in self.objects],
+            "points": points,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SceneRecord:
+        """What ``to_dict`` gave.
+
+        Raises:
+            InputError: something is missing, or is no scene.
+        """
+        try:
+            pose, points = values["ego_to_world"], values["points"]
+            return cls(
+                token=str(values["token"]),
+                scene=str(values["scene"]),
+                source=_one_of(values["source"], SOURCES, "source"),
+                time_us=None if values["time_us"] is None else int(values["time_us"]),
+                ego_to_world=None if pose is None else np.array(pose, np.float64).reshape(4, 4),
+                objects=tuple(_object(o) for o in values["objects"]),
+                points=None if points is None else _points(points),
+            )
+        except InputError:
+            raise
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"this is no scene record ({type(error).__name__}: {error}); write it with SceneRecord.to_json"
+            ) from error
+
+    def to_json(self) -> str:
+        """One line of JSON."""
+        return json.dumps(self.to_dict(), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> SceneRecord:
+        """What ``to_json`` gave; raises ``InputError`` as ``from_dict`` does."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise InputError(
+                f"this is no scene record, since it is no JSON ({error}); write it again"
+            ) from error
+        return cls.from_dict(values)
+
+
+def _object(values: Mapping[str, Any]) -> SceneObject:
+    numbers = {name: tuple(float(v) for v in values[name]) for name in ("center", "size")}
+    velocity = None if values["velocity"] is None else tuple(float(v) for v in values["velocity"])
+    found = [*numbers["center"], *numbers["size"], *(velocity or ()), float(values["yaw"])]
+    if len(found) not in (7, 9) or not all(map(math.isfinite, found)):
+        raise InputError(
+            f"the object {values['track']!r} has numbers that are no box; give three, three and one finite ones"
+        )
+    return SceneObject(
+        track=str(values["track"]),
+        category=_one_of(values["category"], CATEGORIES, "category"),
+        status=tuple(_one_of(word, STATUSES, "status") for word in values["status"]),
+        center=numbers["center"],  # type: ignore[arg-type]
+        size=numbers["size"],  # type: ignore[arg-type]
+        velocity=velocity,  # type: ignore[arg-type]
+        yaw=float(values["yaw"]),
+        points=int(values["points"]),
+    )
+
+
+def _points(values: Mapping[str, Any]) -> NDArray[np.float32]:
+    data = base64.b64decode(values["float32"], validate=True)
+    return np.frombuffer(data, "<f4").reshape(values["shape"]).astype(np.float32)
+
+
+def _one_of(word: Any, known: tuple[str, ...], what: str) -> str:
+    if word not in known:
+        raise InputError(f"{word!r} is no {what} of a scene record; use one of {', '.join(known)}")
+    return str(word)
