@@ -74,19 +74,26 @@ def _listing(root: Path) -> str:
     names = _names(root)
     lines = []
     for name in names[:_MOST]:
-        inside = _some(_names(root / name)) or "empty"
-        lines.append(f"{name}/: {inside}" if (root / name).is_dir() else name)
+        is_folder = (root / name).is_dir()
+        lines.append(
+            f"{_printable(name)}/: {_some(_names(root / name)) or 'empty'}" if is_folder else _printable(name)
+        )
     if len(names) > _MOST:
         lines.append(f"and {len(names) - _MOST} more")
-    return "\n".join(map(ascii, lines)).replace("'", "") or "nothing"
+    return "\n".join(lines) or "nothing"
 
 
 def _some(names: list[str]) -> str:
     more = f", {len(names) - _MOST} more" if len(names) > _MOST else ""
-    return ", ".join(names[:_MOST]) + more
+    return ", ".join(map(_printable, names[:_MOST])) + more
 
 
 def _names(folder: Path) -> list[str]:
     """Names of what is in a folder, ascending; none of a file."""
     with reading(folder):
         return sorted(os.listdir(folder)) if folder.is_dir() else []
+
+
+def _printable(name: str) -> str:
+    """A file's name with what no terminal should be sent written as escapes."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)

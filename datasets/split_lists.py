@@ -16,7 +16,7 @@ _MOST = 63  # splits are bits of an int64
 
 
 def join_splits(
-    root: Path, files: Mapping[str, str], frames: Columns, warnings: list[str]
+    root: Path, files: Mapping[str, str], frames: Columns, warnings: list[str], *, is_part: bool = False
 ) -> tuple[NDArray[np.int64], list[str]]:
     """(R,) the splits of every scan as bits, and the name of each bit, the lowest first.
 
@@ -24,6 +24,7 @@ def join_splits(
         files: split -> its list below ``root``: a scan a line, by its token or by the path of its points, whole or
             without ending; what follows after a space is passed over, as are empty lines and those that begin with #.
         frames: with token, sample, path and ``split``, what the reader named.
+        is_part: only some scans of the log are there, so that a list may name none of them.
         warnings: gets a sentence for every list of which some lines name no scan of this log.
 
     Raises:
@@ -39,7 +40,7 @@ def join_splits(
     if files:
         row_of = _names_of_scans(frames)
         for name, file in files.items():
-            bits[_listed(root, file, row_of, warnings)] |= 1 << names.index(name)
+            bits[_listed(root, file, row_of, warnings, is_part)] |= 1 << names.index(name)
     return bits, names
 
 
@@ -57,7 +58,9 @@ def _names_of_scans(frames: Columns) -> dict[str, int]:
     return row_of
 
 
-def _listed(root: Path, file: str, row_of: Mapping[str, int], warnings: list[str]) -> list[int]:
+def _listed(
+    root: Path, file: str, row_of: Mapping[str, int], warnings: list[str], is_part: bool
+) -> list[int]:
     """Rows of the scans that a list names."""
     path = root
     for part in file.split("/"):
@@ -69,13 +72,13 @@ def _listed(root: Path, file: str, row_of: Mapping[str, int], warnings: list[str
     lines = [line for line in lines if line and not line.startswith("#")]
     found = [_row(line, row_of) for line in lines]
     unknown = [line for line, row in zip(lines, found) if row is None]
-    if len(unknown) == len(lines):
+    if len(unknown) == len(lines) and not is_part:
         raise InputError(
             f"{path}: none of its {len(lines)} lines names a scan of this log"
             + (f" (the first is {unknown[0][:80]!r})" if unknown else "")
             + "; write a scan a line, by its token or by the path of its points from the log's root"
         )
-    if unknown:
+    if unknown and not is_part:
         warnings.append(
             f"{path}: {len(unknown)} of {len(lines)} lines name no scan of this log (first: {unknown[0][:80]!r})"
         )

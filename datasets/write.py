@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files.access import check_place
@@ -19,6 +20,7 @@ from .columns import NO_TIME, Names, Rows
 from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
 from .images import image_size
 from .names import check_file_names, check_picture_names
+from .partial import some_scans
 from .records import ScanRow
 from .split_lists import join_splits
 from .store import Columns, write_tables
@@ -58,6 +60,8 @@ def write_rows(
     rescale_intrinsics: bool = False,
     complete_scenes: bool = False,
     key_frames_only: bool = False,
+    scenes: Sequence[str] | None = None,
+    limit: int | None = None,
     progress: Progress = silent,
 ) -> None:
     """Write the index of a listed log under ``root`` into the folder ``out``, replacing an older one in one step.
@@ -67,6 +71,7 @@ def write_rows(
             that was listed: for a copy of a log whose images were made smaller.
         complete_scenes: leave out scenes of which files are missing: for a log that was downloaded in part.
         key_frames_only: leave out the sweeps between key frames: for a log that comes without their files.
+        scenes, limit: which part of the log, see `partial.some_scans`.
 
     Raises:
         InputError: nothing is listed, names or times contradict each other; nothing is written.
@@ -74,23 +79,27 @@ def write_rows(
     check_place(out)
     names = Names(listed.scenes, listed.channels, listed.categories)
     rows = Rows()
-    for scan in listed.scans:
+    is_part = scenes is not None or limit is not None
+    for scan in some_scans(listed.scans, scenes=scenes, limit=limit, splits=listed.card.splits):
         rows.add(scan, names)
     if not len(rows.scene):
         raise InputError(f"{root}: holds no scan of {listed.dataset}; check the log's root")
     tables = rows.columns(names)
     frames, cameras = tables["frames"], tables["cameras"]
-    frames["splits"], row_splits = join_splits(root, listed.card.split_files, frames, listed.warnings)
+    frames["splits"], row_splits = join_splits(
+        root, listed.card.split_files, frames, listed.warnings, is_part=is_part
+    )
     del frames["split"]
-    scenes = list(names.scenes)
+    held = list(names.scenes)
     _check(root, listed, frames, cameras, names)
     if key_frames_only:
         keep_frames(frames["is_key"], tables)
-    whole = whole_scenes(root, tables, len(scenes))
+    if is_part:  # a log's own list of scenes names the others, too
+        held = _keep(np.isin(np.arange(len(held)), frames["scene"]), held, tables)
+    whole = whole_scenes(root, tables, len(held))
     if complete_scenes:
-        keep_scenes(whole, tables)
-        scenes = [scene for scene, kept in zip(scenes, whole) if kept]
-        if not scenes:
+        held = _keep(whole, held, tables)
+        if not held:
             raise InputError(
                 f"{root}: no scene has all the files that its tables name; complete the download, or leave out the "
                 f"sweeps with {KEY_FRAMES_ONLY} if only those are missing"
@@ -104,7 +113,7 @@ def write_rows(
         "sources": listed.sources,
         "card": listed.card.to_dict(),
         "card_hash": listed.card.hash,
-        "scenes": scenes,
+        "scenes": held,
         "row_splits": row_splits,
         "channels": list(names.channels),
         "box_categories": list(names.categories),
@@ -122,6 +131,12 @@ def write_rows(
         "root_from_index": os.path.relpath(root.absolute(), out.absolute()),
     }
     write_tables(out, header, place, tables)
+
+
+def _keep(keep: NDArray[np.bool_], scenes: list[str], tables: dict[str, Columns]) -> list[str]:
+    """Leave only some scenes in the columns; their names."""
+    keep_scenes(keep, tables)
+    return [scene for scene, kept in zip(scenes, keep) if kept]
 
 
 def _check(root: Path, listed: ListedLog, frames: Columns, cameras: Columns, names: Names) -> None:

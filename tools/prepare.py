@@ -1,9 +1,11 @@
 """Prepare a driving log: its index, the regions of its images, and what a teacher sees in them.
 
+    superflow prepare --list
     superflow prepare nuscenes --root data/nuscenes --out prepared/nuscenes --version v1.0-mini
     superflow prepare semantickitti --root data/kitti --out prepared/kitti --check
     superflow prepare nuscenes --root my_log --out prepared/my_log --check
     superflow prepare nuscenes --root huge_log --out prepared/huge_log --check --sample 500
+    superflow prepare semantickitti --root data/kitti --out prepared/few --scenes 00 08 --limit 500
     superflow prepare superpixels --index prepared/my_log --provider slic --workers 8 --quality
     superflow prepare features --index prepared/my_log --frames train --teacher efficientnet_lite0
     superflow prepare tokens --index prepared/my_log --frames train --percent 10 --out ten_percent.txt
@@ -39,7 +41,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="superflow prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    kinds = parser.add_subparsers(dest="kind", required=True)
+    parser.add_argument(
+        "--list", action="store_true", help="the datasets: disk space, cameras, labels, licence, where to ask"
+    )
+    kinds = parser.add_subparsers(dest="kind")
 
     for name in DATASETS:
         _add_dataset(kinds, name)
@@ -113,7 +118,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     tokens.add_argument(
         "--frames", nargs="+", metavar="TERM", help="of these splits, scenes or scene[a:b] (default: all)"
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.list == bool(args.kind):
+        parser.error("name a dataset or another job, or give --list alone")
+    return args
 
 
 def _add_dataset(kinds: Any, name: str) -> None:
@@ -124,6 +132,8 @@ def _add_dataset(kinds: Any, name: str) -> None:
     log.add_argument("--root", type=Path, required=True, help="folder of the data")
     log.add_argument("--out", type=Path, required=True, help="folder of the index")
     add_log_arguments(log)
+    log.add_argument("--scenes", nargs="+", metavar="SCENE", help="only these scenes, or splits of scenes")
+    log.add_argument("--limit", type=int, metavar="N", help="only the first N key frames of those")
     log.add_argument("--label-set", default="", metavar="NAME", help="classes: one of the card's label sets")
     log.add_argument(
         "--check", action="store_true", help="read everything; report and pictures go to OUT/check"
@@ -143,7 +153,16 @@ def main(argv: list[str] | None = None) -> int:
     """0 when all is well, 1 when --check found something wrong, 2 when the input cannot be used."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     args = parse_args(argv)
-    return run_command("superflow prepare", lambda: _JOBS.get(args.kind, _dataset)(args))
+    return run_command(
+        "superflow prepare", lambda: _list() if args.list else _JOBS.get(args.kind, _dataset)(args)
+    )
+
+
+def _list() -> int:
+    from superflow.tools.dataset_list import dataset_lines
+
+    print(*dataset_lines(), sep="\n")
+    return 0
 
 
 def _dataset(args: argparse.Namespace) -> int:
@@ -153,7 +172,7 @@ def _dataset(args: argparse.Namespace) -> int:
         raise InputError("--sample says how much --check reads; give --check with it")
     if args.sample is not None and args.sample < 1:
         raise InputError(f"--sample {args.sample} reads nothing; give at least 1")
-    reading = log_options(args)
+    reading = log_options(args) | {"scenes": args.scenes, "limit": args.limit}
     with progress_bar() as progress:
         index = prepare(
             args.kind, args.root, args.out, label_set=args.label_set, **reading, progress=progress

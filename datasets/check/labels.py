@@ -34,7 +34,8 @@ def describe_labels(
     }
     unknown = [raw for raw in np.flatnonzero(raw_labels).tolist() if raw not in card.categories]
     if unknown:
-        report.notes.append(f"raw label ids {unknown} are in no category; their points are ignored")
+        counts = ", ".join(f"{raw} ({int(raw_labels[raw])} points)" for raw in unknown)
+        report.notes.append(f"raw label ids in no category, ignored: {counts}")
 
 
 def describe_intensity(index: LogIndex, report: Report, low: float, high: float) -> None:

@@ -166,7 +166,7 @@ def test_ids_of_no_category_are_told(small_log, tmp_path):
     for name in [name for name in small_log.files if name.startswith("lidarseg")]:
         small_log.files[name] = bytes([77]) + small_log.files[name][1:]
     report = check_log(write_index(small_log.write(), tmp_path / "index"))
-    assert "raw label ids [77] are in no category; their points are ignored" in report.notes
+    assert "raw label ids in no category, ignored: 77 (8 points)" in report.notes
     assert report.categories["id 77"] == 8
 
 
