@@ -16,6 +16,7 @@ from ..errors import InputError, MissingFileError
 from .card import DatasetCard
 from .columns import NO_TIME, boxes_of, matrix_of, pose_of, time_of
 from .frame import Camera, Clip, Frame
+from .recordings import recordings_of
 from .records import CAMERA_MODELS, Boxes
 from .scan_files import ScanFiles, empty_cloud
 from .selection import select_rows
@@ -115,6 +116,11 @@ class LogIndex(ScanFiles):
     def scene(self, row: int) -> str:
         """Name of the scene of a scan."""
         return self.scenes[self.scene_of[row]]
+
+    def recordings(self, rows: Sequence[int] | NDArray[np.integer]) -> tuple[str, ...]:
+        """Drives of the world that the scans are of, where other datasets hold the same; see `recordings`."""
+        codes = np.unique(self.scene_of[np.asarray(rows, dtype=np.int64)]).tolist()
+        return recordings_of(self.card.name, [self.scenes[code] for code in codes])
 
     # ---- what is in them --------------------------------------------------------------------------------------
 

@@ -65,6 +65,7 @@ def data_record(index: Any, rows: Any, *, limits: Any, raw_intensity: bool) -> d
         "card_hash": index.card.hash,
         "frames": len(rows),
         "tokens_hash": token_hash(index.tokens(rows)),
+        "recordings": list(index.recordings(rows)),
         "limits": None if limits is None else limits.record(),
         "raw_intensity": raw_intensity,
     }

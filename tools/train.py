@@ -50,6 +50,11 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         help="overrides: a.b=1 a.c=[1,2] list.0.key=x; a key that nothing reads is an error",
     )
     parser.add_argument(
+        "--allow-leakage",
+        action="store_true",
+        help="evaluate on drives that the weights were trained on; the result says it",
+    )
+    parser.add_argument(
         "--launcher",
         choices=("none", "pytorch", "slurm"),
         help="how processes were started; default: what torchrun or srun left in the environment",
@@ -98,6 +103,7 @@ def read_config(args: argparse.Namespace, **options: Any) -> Any:
         data_root=args.data_root,
         seed=args.seed,
         launcher=args.launcher,
+        allow_leakage=args.allow_leakage,
         **options,
     )
 

@@ -87,9 +87,13 @@ class Measure:
 
 
 def _encoder(task: Task) -> Any:
-    from ..hub.encoder_file import load_encoder
+    from ..hub.encoder_file import build_encoder, read_encoder_file
+    from ..hub.leakage import check_leakage, seen_recordings
 
-    return load_encoder(task.backbone)
+    file = read_encoder_file(task.backbone)
+    evaluated = {"dataset": task.index.card.name, "recordings": task.index.recordings(task.evaluate)}
+    check_leakage(str(file.path), seen_recordings(file.card), {"test": evaluated})
+    return build_encoder(file)
 
 
 def _probe(task: Task) -> list[Figure]:

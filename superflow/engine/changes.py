@@ -18,6 +18,7 @@ REFUSED = "refused"  # it would be another run
 _KEYS = {
     FREE: (
         *("work_dir", "resume", "load_from", "launcher", "experiment_name", "default_scope", "data_root"),
+        *("allow_leakage", "data.*.recordings"),
         *("log_level", "log_processor", "visualizer", "custom_imports", "env_cfg", "find_unused_parameters"),
         "randomness.seed",  # is looked at alone
         "default_hooks",

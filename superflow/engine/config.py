@@ -40,6 +40,7 @@ def load_config(
     resume: bool | str | Path = False,
     load_from: str | Path | None = None,
     launcher: str | None = None,
+    allow_leakage: bool = False,
 ) -> Config:
     """A checked config, ready for `runner.build_runner`.
 
@@ -53,6 +54,7 @@ def load_config(
         resume: True continues the newest checkpoint of the work folder, where there is one; or a checkpoint.
         load_from: checkpoint to take weights from.
         launcher: ``none``, ``pytorch`` or ``slurm``; without it the config's, or what the environment says.
+        allow_leakage: evaluate on drives that the weights were trained on; the result says it.
 
     Raises:
         InputError: no such file, a key that nothing reads, or options that cannot be used here.
@@ -98,6 +100,8 @@ def load_config(
         config.merge_from_dict(launcher_options(os.environ))
     if amp:
         _use_amp(config)
+    if allow_leakage:
+        config.allow_leakage = True
     if load_from is not None:
         config.load_from = str(load_from)
     _refuse_empty(work_dir=config.work_dir, load_from=config.get("load_from"))

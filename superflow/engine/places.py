@@ -129,6 +129,7 @@ def top_places() -> dict[str, Place]:
         **runner,
         **dict.fromkeys(("custom_imports", "find_unused_parameters", "model_wrapper_cfg"), _ANY),
         **dict.fromkeys(("data_root", "sync_bn"), _TEXT),
+        "allow_leakage": Place(annotation=bool, default=False),
         "model": Place(MODELS),
         **{f"{stage}_dataloader": loader for stage in ("train", "val", "test")},
         **{

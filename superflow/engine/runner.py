@@ -32,6 +32,7 @@ from ..hub.checkpoint import (
     not_finite,
     read_checkpoint,
 )
+from ..hub.leakage import check_leakage
 from ..method.distributed import rank, world_size
 from .builders import as_plain
 from .changes import Change
@@ -82,6 +83,7 @@ class EngineRunner(Runner):
         self.is_resuming = False
         self.changes: list[Change] = []  # against the run that is resumed
         self._has_loaded = False
+        self.leakage: dict[str, Any] = {}  # recordings that were trained on and are evaluated
         self.loaded_from: Path | None = None
         self.loaded_iteration = 0
         self._seconds_before, self._begun = 0.0, time.monotonic()
@@ -355,6 +357,7 @@ class EngineRunner(Runner):
         pretrained = self.engine_model.record().get("pretrained")
         if isinstance(pretrained, Mapping):
             check_intensity(pretrained.get("raw_intensity"), self.data_records(), str(pretrained.get("file")))
+        self._check_leakage(pretrained if isinstance(pretrained, Mapping) else {})
         path = self._first_checkpoint
         if self._resume and path is None:
             self.logger.info(f"no checkpoint in {self.work_dir} to resume from: starting at iteration 0")
@@ -362,6 +365,14 @@ class EngineRunner(Runner):
             self.resume(path)
         elif path is not None:
             self.load_checkpoint(path)
+
+    def _check_leakage(self, pretrained: Mapping[str, Any]) -> None:
+        allowed = bool(self.cfg.get("allow_leakage", False))
+        seen = pretrained.get("recordings") or {}
+        found = check_leakage(str(pretrained.get("file")), seen, self.data_records(), allowed=allowed)
+        self.leakage = {"allowed": allowed, "recordings": found}
+        if found:
+            self.logger.warning(f"evaluated on drives that training has seen, as allowed: {', '.join(found)}")
 
     def load_checkpoint(self, filename: str | Path, **unused: Any) -> dict[str, Any]:
         """Weights of a checkpoint; names and shapes must all fit.

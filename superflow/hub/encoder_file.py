@@ -18,6 +18,7 @@ from ..errors import InputError, MissingFileError
 from ..files.access import check_readable
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
+from .leakage import seen_recordings
 from .shelf import find
 
 FORMAT = 1  # of the card inside an exported file; raised when an older reader would misread a newer file
@@ -108,6 +109,7 @@ def fill_encoder(encoder: LidarEncoder, path: str | Path) -> dict[str, Any]:
         "file": file.path.name,
         "weights_sha256": weights_hash(file.weights),
         "raw_intensity": file.raw_intensity,
+        "recordings": seen_recordings(file.card),
     }
 
 

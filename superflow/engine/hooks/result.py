@@ -70,6 +70,7 @@ class ResultHook(Hook):
             "config": str(runner.cfg.filename or ""),
             "superflow": runner.engine_model.record(),
             "data": runner.data_records(),
+            "leakage": runner.leakage,
             "device": device_name(),
             "world_size": runner.world_size,
             "seconds": round(runner.seconds, 1),

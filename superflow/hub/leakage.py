@@ -1,0 +1,74 @@
+"""Whether weights have seen the drives on which they are to be measured, maybe under another dataset's name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ..errors import InputError
+
+
+def seen_recordings(card: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Dataset -> its recordings that an encoder was trained on, or the one before it that it began with.
+
+    Args:
+        card: of an `encoder_file.EncoderFile`. Files of earlier versions do not say it.
+    """
+    before = ((card.get("method") or {}).get("pretrained") or {}).get("recordings") or {}
+    seen = {name: set(recordings) for name, recordings in before.items()}
+    for part in _parts((card.get("data") or {}).get("train") or {}):
+        if part.get("recordings"):
+            seen.setdefault(str(part.get("dataset")), set()).update(part["recordings"])
+    return {name: sorted(recordings) for name, recordings in sorted(seen.items())}
+
+
+def check_leakage(
+    source: str,
+    pretrained: Mapping[str, Sequence[str]],
+    data: Mapping[str, Mapping[str, Any]],
+    *,
+    allowed: bool = False,
+) -> list[str]:
+    """Recordings of evaluated frames that training has seen; sorted.
+
+    Which frames of one dataset a run learns from and which it is measured on is its config's choice, also within one
+    drive; what weights have seen before, and what is learned from another dataset, must be of other drives.
+
+    Args:
+        source: where the weights are from, for the message. pretrained: see ``seen_recordings``.
+        data: record of each dataset of the run by its stage.
+        allowed: it is the user's wish, and will stand in the result.
+
+    Raises:
+        InputError: there are some, and they are not allowed.
+    """
+    own: dict[str, set[str]] = {}
+    for part in _parts(data.get("train", {})):
+        own.setdefault(str(part.get("dataset")), set()).update(part.get("recordings") or ())
+    shared: dict[str, set[str]] = {}
+    for held in (part for stage in ("val", "test") for part in _parts(data.get(stage, {}))):
+        dataset, recordings = str(held.get("dataset")), set(held.get("recordings") or ())
+        for name, seen in pretrained.items():
+            chosen = own.get(dataset, set()) if name == dataset else set()
+            shared.setdefault(source, set()).update((recordings - chosen) & set(seen))
+        for name in own.keys() - {dataset}:
+            shared.setdefault(f"train_dataloader.dataset ({name})", set()).update(recordings & own[name])
+    found = sorted(set().union(*shared.values()))
+    if found and not allowed:
+        where = next(where for where, names in shared.items() if names)
+        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+        raise InputError(
+            f"{where}: was trained on drives that are evaluated here ({', '.join(found[:3])}{more}), so figures would "
+            "be too good; train without these scenes, evaluate on others, or give --allow-leakage (the result says it)"
+        )
+    return found
+
+
+def _parts(record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """The record of a dataset, or those of the logs that it is mixed from."""
+    parts = record.get("parts")
+    if parts is None:
+        yield record
+        return
+    for part in parts:
+        yield from _parts(part)
