@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
+from .arrow_formats import read_argoverse2, read_feather
 from .read import of_the_log, read_bytes
 
 UNKNOWN_ID = 65535  # raw ids from here on are one: no label set can name them
@@ -128,6 +129,8 @@ READERS: dict[str, Callable[[Path, str, Sequence[str]], Columns]] = {
     "u4": partial(_bare, dtype="<u4"),
     "i4": partial(_bare, dtype="<i4"),
     "npy": _npy,
+    "feather": read_feather,
+    "argoverse2": read_argoverse2,
 }
 
 

@@ -160,8 +160,8 @@ class _Sequence:
         folder = self.root / self.inside
         needed = has_images or (folder / "poses.txt").is_file()
         cameras = _cameras(folder / "calib.txt", (*self.layout.cameras.values(), "Tr"), needed)
-        times = _lines(folder / "times.txt", 1, numbers, self.report)
-        return cameras, times, _lines(folder / "poses.txt", 12, numbers, self.report)
+        times = number_lines(folder / "times.txt", 1, numbers, self.report)
+        return cameras, times, number_lines(folder / "poses.txt", 12, numbers, self.report)
 
     def _words(self) -> dict[str, str]:
         """Stem of a scan -> the split of scans that the list of the sequence puts it in."""
@@ -226,7 +226,7 @@ def matrices(path: Path) -> dict[str, NDArray[np.float64]]:
     return {name: values.reshape(3, 4) for name, values in key_lines(path).items() if len(values) == 12}
 
 
-def _lines(path: Path, width: int, numbers: list[int], report: list[str]) -> NDArray[np.float64] | None:
+def number_lines(path: Path, width: int, numbers: list[int], report: list[str]) -> NDArray[np.float64] | None:
     """(lines, ``width``) numbers of a text file of one line a scan, by number; None where there is no such file."""
     if not path.is_file():
         report.append(f"{path}: is not there; the scans go without")

@@ -23,7 +23,7 @@ DATASETS = {
     name: f"superflow.datasets.{name}"
     for name in (
         *("nuscenes", "semantickitti", "scribblekitti", "semanticposs", "semanticstf", "synlidar", "daps3d"),
-        *("kitti_raw",),
+        *("kitti_raw", "rellis3d", "argoverse2"),
     )
 }
 

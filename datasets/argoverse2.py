@@ -1,0 +1,195 @@
+"""Argoverse 2, sensor data: two LiDARs above each other in one file, seven ring cameras, boxes; no point labels.
+
+Points are in the ego frame and brought to the time of the sweep; images are undistorted. A sweep has the image of each
+camera that is nearest in time, with the pose of the car at that image.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..files.access import reading
+from ..geometry import Transform, make_transform, to_quaternion
+from .arrow_formats import read_table
+from .card import DatasetCard
+from .kitti_family import stems
+from .records import Boxes, CameraRow, LidarRow, Place, ScanRow
+
+SOURCES = {
+    "poses": "LOG/city_SE3_egovehicle.feather",
+    "calibration": "LOG/calibration/egovehicle_SE3_sensor.feather",
+}
+SPLITS = ("train", "val", "test")  # folders of logs, where they are kept apart
+LIDARS = ("up_lidar", "down_lidar")  # in the order of their lasers
+_LATEST_IMAGE_NS = 50_000_000  # one turn of a LiDAR takes 100 ms, and a ring camera sees every 50 ms
+_POSE = ("qw", "qx", "qy", "qz", "tx_m", "ty_m", "tz_m")
+_LENS = ("fx_px", "fy_px", "cx_px", "cy_px", "height_px", "width_px")
+_BOX = (
+    "timestamp_ns",
+    "track_uuid",
+    "category",
+    "length_m",
+    "width_m",
+    "height_m",
+    *_POSE,
+    "num_interior_pts",
+)
+
+
+def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]:
+    """Every sweep of every log below ``root``, or below its folders train, val and test."""
+    for split in ("", *SPLITS):
+        folder = root / split
+        with reading(folder):
+            logs = sorted(os.listdir(folder)) if folder.is_dir() else []
+        for log in logs:
+            if (folder / log / "sensors" / "lidar").is_dir():
+                yield from _Log(root, f"{split}/{log}".lstrip("/"), log, split, report).sweeps()
+
+
+@dataclass
+class _Log:
+    root: Path
+    inside: str
+    scene: str
+    split: str
+    report: list[str]
+
+    def sweeps(self) -> Iterator[ScanRow]:
+        folder = self.root / self.inside
+        mounts = _mounts(folder / "calibration/egovehicle_SE3_sensor.feather")
+        missing = [name for name in LIDARS if name not in mounts]
+        if missing:
+            path = folder / SOURCES["calibration"].partition("/")[2]
+            raise InputError(f"{path}: has no row {missing[0]}; copy the calibration again")
+        lidars = tuple(LidarRow(name, mounts[name]) for name in LIDARS)
+        poses = _poses(folder / "city_SE3_egovehicle.feather")
+        cameras = self._cameras(mounts)
+        boxes = _boxes(folder / "annotations.feather")
+        times = sorted(int(stem) for stem in stems(folder / "sensors/lidar", ".feather") if stem.isdecimal())
+        without = 0
+        for order, time_ns in enumerate(times):
+            pose = poses.get(time_ns)
+            without += pose is None
+            yield ScanRow(
+                scene=self.scene,
+                token=f"{self.scene}_{time_ns}",
+                order=order,
+                points=Place(f"{self.inside}/sensors/lidar/{time_ns}.feather"),
+                lidar_to_ego=np.eye(4),
+                time_us=time_ns // 1000,
+                ego_to_world=pose,
+                boxes=None if boxes is None or pose is None else _in_world(boxes, time_ns, pose),
+                lidars=lidars,
+                split=self.split,
+                cameras=tuple(_nearest(cameras, time_ns, poses, f"{self.scene}_{time_ns}", self.inside)),
+            )
+        if without:
+            self.report.append(f"{folder}: {without} of {len(times)} sweeps have no pose; they go without")
+
+    def _cameras(self, mounts: Mapping[str, Transform]) -> dict[str, _Camera]:
+        """The ring cameras of which there are images, by name."""
+        folder = self.root / self.inside
+        found = {}
+        lenses = None
+        with reading(folder / "sensors"):
+            cameras = folder / "sensors/cameras"
+            names = sorted(os.listdir(cameras)) if cameras.is_dir() else []
+        for name in names:
+            times = [
+                int(stem) for stem in stems(folder / "sensors/cameras" / name, ".jpg") if stem.isdecimal()
+            ]
+            if not name.startswith("ring_") or not times:
+                continue
+            path = folder / "calibration/intrinsics.feather"
+            lenses = _rows(path, _LENS, "sensor_name") if lenses is None else lenses
+            if name not in lenses or name not in mounts:
+                raise InputError(
+                    f"{path.parent}: has no calibration of the camera {name}; copy the calibration again"
+                )
+            fx, fy, cx, cy, height, width = lenses[name]
+            intrinsics = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+            found[name] = _Camera(
+                np.array(sorted(times)), intrinsics, (int(height), int(width)), mounts[name]
+            )
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Camera:
+    times_ns: NDArray[np.int64]  # ascending, of its images
+    intrinsics: NDArray[np.float64]
+    size: tuple[int, int]
+    mount: Transform
+
+
+def _nearest(
+    cameras: Mapping[str, _Camera], time_ns: int, poses: Mapping[int, Transform], token: str, inside: str
+) -> Iterator[CameraRow]:
+    for name, camera in cameras.items():
+        image_ns = int(camera.times_ns[np.abs(camera.times_ns - time_ns).argmin()])
+        if abs(image_ns - time_ns) <= _LATEST_IMAGE_NS:
+            yield CameraRow(
+                channel=name,
+                token=f"{token}_{name}",
+                image=Place(f"{inside}/sensors/cameras/{name}/{image_ns}.jpg"),
+                intrinsics=camera.intrinsics,
+                camera_to_ego=camera.mount,
+                size=camera.size,
+                time_us=image_ns // 1000,
+                ego_to_world=poses.get(image_ns),
+            )
+
+
+def _rows(path: Path, names: tuple[str, ...], key: str) -> dict[Any, NDArray[np.float64]]:
+    """The numbers ``names`` of each row of a table by its ``key``."""
+    table = read_table(path, "", (key, *names))
+    values = np.array([table[name].to_numpy() for name in names], np.float64).reshape(len(names), -1).T
+    if not np.isfinite(values).all():
+        raise InputError(f"{path}: holds numbers that are not finite; copy it again")
+    return dict(zip(table[key].to_pylist(), values))
+
+
+def _mounts(path: Path) -> dict[str, Transform]:
+    """Sensor -> its transform to the ego frame."""
+    return {name: make_transform(row[:4], row[4:]) for name, row in _rows(path, _POSE, "sensor_name").items()}
+
+
+def _poses(path: Path) -> dict[int, Transform]:
+    """Time [ns] -> ego to city."""
+    if not path.is_file():
+        return {}
+    return {
+        time: make_transform(row[:4], row[4:]) for time, row in _rows(path, _POSE, "timestamp_ns").items()
+    }
+
+
+def _boxes(path: Path) -> dict[str, NDArray[Any]] | None:
+    """The columns of the annotations; None without."""
+    if not path.is_file():
+        return None
+    table = read_table(path, "", _BOX)
+    return {name: np.asarray(table[name].to_pylist()) for name in _BOX}
+
+
+def _in_world(boxes: Mapping[str, NDArray[Any]], time_ns: int, ego_to_world: Transform) -> Boxes:
+    """The boxes of one sweep, which are in its ego frame."""
+    rows = np.flatnonzero(boxes["timestamp_ns"] == time_ns)
+    values = np.stack([boxes[name][rows].astype(np.float64) for name in _POSE], axis=1)
+    to_world = ego_to_world @ make_transform(values[:, :4], values[:, 4:])
+    return Boxes.placed(
+        centers=to_world[:, :3, 3],
+        sizes=np.stack([boxes[name][rows] for name in ("length_m", "width_m", "height_m")], axis=1),
+        rotations=to_quaternion(to_world).reshape(-1, 4) if len(rows) else np.zeros((0, 4)),
+        categories=tuple(map(str, boxes["category"][rows])),
+        tracks=tuple(map(str, boxes["track_uuid"][rows])),
+        points=boxes["num_interior_pts"][rows].astype(np.int32),
+    )
