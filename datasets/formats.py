@@ -91,8 +91,12 @@ def _bare(path: Path, key: str, names: Sequence[str], dtype: str) -> Columns:
     return dict(zip(names, np.frombuffer(data, dtype=item).reshape(-1, len(names)).T))
 
 
-def _npy(path: Path, key: str, names: Sequence[str]) -> Columns:
-    """The array of a NumPy file, or the entry ``key`` along its first axis; of the file, only that is read."""
+def _npy(path: Path, key: str, names: Sequence[str], *, first: bool = False) -> Columns:
+    """The array of a NumPy file, or the entry ``key`` along its first axis; of the file, only that is read.
+
+    Args:
+        first: there may be more columns than names, which are passed over.
+    """
     if not key:  # a file a scan: nothing is gained by keeping it open
         array = np.array(_open_npy(path))
     else:
@@ -104,6 +108,8 @@ def _npy(path: Path, key: str, names: Sequence[str]) -> Columns:
         array = np.array(stack[int(key)])
     if len(names) == 1:
         array = array.reshape(-1, 1)
+    if first and array.ndim == 2:
+        array = array[:, : len(names)]
     if array.ndim != 2 or array.shape[1] != len(names):
         raise InputError(
             f"{path}: holds an array of shape {array.shape} where its card says {len(names)} columns; mend the card"
@@ -129,6 +135,7 @@ READERS: dict[str, Callable[[Path, str, Sequence[str]], Columns]] = {
     "u4": partial(_bare, dtype="<u4"),
     "i4": partial(_bare, dtype="<i4"),
     "npy": _npy,
+    "npy_first": partial(_npy, first=True),
     "feather": read_feather,
     "argoverse2": read_argoverse2,
 }

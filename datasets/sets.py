@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +24,10 @@ DATASETS = {
     name: f"superflow.datasets.{name}"
     for name in (
         *("nuscenes", "semantickitti", "scribblekitti", "semanticposs", "semanticstf", "synlidar", "daps3d"),
-        *("kitti_raw", "rellis3d", "argoverse2"),
+        *("kitti_raw", "rellis3d", "argoverse2", "synth4d", "nuscenes_c"),
     )
 }
+_CHOICES = {"version": "tables of a log in nuScenes schema", "variant": "one of several corrupted copies"}
 
 
 def prepare(
@@ -36,6 +38,7 @@ def prepare(
     card: DatasetCard | None = None,
     label_set: str = "",
     version: str | None = None,
+    variant: str | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> LogIndex:
@@ -46,6 +49,7 @@ def prepare(
             overrules both.
         label_set: which of the card's label sets makes the classes; "" takes its ``classes``.
         version: which tables of a log in nuScenes schema.
+        variant: which of the corrupted copies of a dataset that has some.
         options: of `write.write_rows`.
 
     Raises:
@@ -67,13 +71,15 @@ def prepare(
         raise InputError(
             "--label-set chooses classes of a packaged card; a --card and a log in nuScenes schema have their own"
         )
-    if hasattr(module, "open_log"):
-        listed = module.open_log(root, card, version=version, progress=progress)
+    opener = getattr(module, "open_log", None)
+    taken = () if opener is None else signature(opener).parameters
+    chosen = {key: value for key, value in (("version", version), ("variant", variant)) if value}
+    for key in chosen:
+        if key not in taken:
+            raise InputError(f"--{key} chooses {_CHOICES[key]}; {name} has none, leave it out")
+    if opener is not None:
+        listed = opener(root, card, progress=progress, **chosen)
     else:
-        if version:
-            raise InputError(
-                f"--version chooses tables of a log in nuScenes schema; {name} has none, leave it out"
-            )
         stated = read_stated(root)
         card = card or stated_card(root, stated, label_set=label_set) or load_card(name, label_set=label_set)
         card = overruled(card, root, stated)

@@ -6,6 +6,7 @@
     superflow prepare nuscenes --root my_log --out prepared/my_log --check
     superflow prepare nuscenes --root huge_log --out prepared/huge_log --check --sample 500
     superflow prepare semantickitti --root data/kitti --out prepared/few --scenes 00 08 --limit 500
+    superflow prepare nuscenes_c --root data/nuscenes_c --out prepared/fog_heavy --variant fog/heavy
     superflow prepare superpixels --index prepared/my_log --provider slic --workers 8 --quality
     superflow prepare features --index prepared/my_log --frames train --teacher efficientnet_lite0
     superflow prepare tokens --index prepared/my_log --frames train --percent 10 --out ten_percent.txt
@@ -133,6 +134,7 @@ def _add_dataset(kinds: Any, name: str) -> None:
     log.add_argument("--out", type=Path, required=True, help="folder of the index")
     add_log_arguments(log)
     log.add_argument("--scenes", nargs="+", metavar="SCENE", help="only these scenes, or splits of scenes")
+    log.add_argument("--variant", metavar="COPY", help="which corrupted copy, as fog/heavy (nuscenes_c)")
     log.add_argument("--limit", type=int, metavar="N", help="only the first N key frames of those")
     log.add_argument("--label-set", default="", metavar="NAME", help="classes: one of the card's label sets")
     log.add_argument(
@@ -172,7 +174,7 @@ def _dataset(args: argparse.Namespace) -> int:
         raise InputError("--sample says how much --check reads; give --check with it")
     if args.sample is not None and args.sample < 1:
         raise InputError(f"--sample {args.sample} reads nothing; give at least 1")
-    reading = log_options(args) | {"scenes": args.scenes, "limit": args.limit}
+    reading = log_options(args) | {"scenes": args.scenes, "limit": args.limit, "variant": args.variant}
     with progress_bar() as progress:
         index = prepare(
             args.kind, args.root, args.out, label_set=args.label_set, **reading, progress=progress
