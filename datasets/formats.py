@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..errors import InputError, MissingFileError
 from .arrow_formats import read_argoverse2, read_feather
 from .read import of_the_log, read_bytes
+from .waymo_files import read_waymo, read_waymo_image, read_waymo_labels
 
 UNKNOWN_ID = 65535  # raw ids from here on are one: no label set can name them
 NO_RETURNS = (
@@ -138,6 +139,9 @@ READERS: dict[str, Callable[[Path, str, Sequence[str]], Columns]] = {
     "npy_first": partial(_npy, first=True),
     "feather": read_feather,
     "argoverse2": read_argoverse2,
+    "waymo": read_waymo,
+    "waymo_labels": read_waymo_labels,
+    "waymo_instances": partial(read_waymo_labels, channel=0),
 }
 
 
@@ -182,6 +186,7 @@ IMAGE_READERS: dict[
 ] = {  # format -> the bytes of a JPEG or PNG of (path, key)
     IMAGE_FILE: _image_file,
     "zip": _zip_member,
+    "waymo": read_waymo_image,
 }
 
 

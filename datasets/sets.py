@@ -24,7 +24,7 @@ DATASETS = {
     name: f"superflow.datasets.{name}"
     for name in (
         *("nuscenes", "semantickitti", "scribblekitti", "semanticposs", "semanticstf", "synlidar", "daps3d"),
-        *("kitti_raw", "rellis3d", "argoverse2", "synth4d", "nuscenes_c"),
+        *("kitti_raw", "rellis3d", "argoverse2", "synth4d", "nuscenes_c", "waymo"),
     )
 }
 _CHOICES = {"version": "tables of a log in nuScenes schema", "variant": "one of several corrupted copies"}
