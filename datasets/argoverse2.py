@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files.access import reading
 from ..geometry import Transform, make_transform, to_quaternion
-from .arrow_formats import read_table
+from .arrow_tables import INTEGER, NUMBER, TEXT, read_feather_table
 from .card import DatasetCard
 from .kitti_family import stems
 from .records import Boxes, CameraRow, LidarRow, Place, ScanRow
@@ -32,16 +32,12 @@ LIDARS = ("up_lidar", "down_lidar")  # in the order of their lasers
 _LATEST_IMAGE_NS = 50_000_000  # one turn of a LiDAR takes 100 ms, and a ring camera sees every 50 ms
 _POSE = ("qw", "qx", "qy", "qz", "tx_m", "ty_m", "tz_m")
 _LENS = ("fx_px", "fy_px", "cx_px", "cy_px", "height_px", "width_px")
-_BOX = (
-    "timestamp_ns",
-    "track_uuid",
-    "category",
-    "length_m",
-    "width_m",
-    "height_m",
-    *_POSE,
-    "num_interior_pts",
-)
+_SIZE = ("length_m", "width_m", "height_m")
+_BOX = {
+    **dict.fromkeys((*_SIZE, *_POSE), NUMBER),
+    **dict.fromkeys(("timestamp_ns", "num_interior_pts"), INTEGER),
+    **dict.fromkeys(("track_uuid", "category"), TEXT),
+}
 
 
 def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]:
@@ -73,7 +69,7 @@ class _Log:
         lidars = tuple(LidarRow(name, mounts[name]) for name in LIDARS)
         poses = _poses(folder / "city_SE3_egovehicle.feather")
         cameras = self._cameras(mounts)
-        boxes = _boxes(folder / "annotations.feather")
+        boxes = _annotations(folder / "annotations.feather")
         times = sorted(int(stem) for stem in stems(folder / "sensors/lidar", ".feather") if stem.isdecimal())
         without = 0
         for order, time_ns in enumerate(times):
@@ -110,7 +106,7 @@ class _Log:
             if not name.startswith("ring_") or not times:
                 continue
             path = folder / "calibration/intrinsics.feather"
-            lenses = _rows(path, _LENS, "sensor_name") if lenses is None else lenses
+            lenses = _rows(path, _LENS, "sensor_name", TEXT) if lenses is None else lenses
             if name not in lenses or name not in mounts:
                 raise InputError(
                     f"{path.parent}: has no calibration of the camera {name}; copy the calibration again"
@@ -149,47 +145,78 @@ def _nearest(
             )
 
 
-def _rows(path: Path, names: tuple[str, ...], key: str) -> dict[Any, NDArray[np.float64]]:
+def _rows(path: Path, names: tuple[str, ...], key: str, kind: str) -> dict[Any, NDArray[np.float64]]:
     """The numbers ``names`` of each row of a table by its ``key``."""
-    table = read_table(path, "", (key, *names))
-    values = np.array([table[name].to_numpy() for name in names], np.float64).reshape(len(names), -1).T
+    table = read_feather_table(path, {key: kind, **dict.fromkeys(names, NUMBER)})
+    return dict(zip(table[key].to_pylist(), _numbers(path, table, names)))
+
+
+def _numbers(path: Path, table: Any, names: tuple[str, ...]) -> NDArray[np.float64]:
+    """(rows, names) of a table."""
+    values = np.stack([table[name].to_numpy().astype(np.float64) for name in names], axis=1)
     if not np.isfinite(values).all():
         raise InputError(f"{path}: holds numbers that are not finite; copy it again")
-    return dict(zip(table[key].to_pylist(), values))
+    return values
+
+
+def _transforms(path: Path, rows: NDArray[np.float64]) -> Transform:
+    """(N, 4, 4) of rows of ``_POSE``."""
+    try:
+        return make_transform(rows[:, :4], rows[:, 4:])
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; copy it again") from error
 
 
 def _mounts(path: Path) -> dict[str, Transform]:
     """Sensor -> its transform to the ego frame."""
-    return {name: make_transform(row[:4], row[4:]) for name, row in _rows(path, _POSE, "sensor_name").items()}
+    rows = _rows(path, _POSE, "sensor_name", TEXT)
+    return dict(zip(rows, _transforms(path, np.array(list(rows.values())).reshape(-1, len(_POSE)))))
 
 
 def _poses(path: Path) -> dict[int, Transform]:
     """Time [ns] -> ego to city."""
     if not path.is_file():
         return {}
-    return {
-        time: make_transform(row[:4], row[4:]) for time, row in _rows(path, _POSE, "timestamp_ns").items()
-    }
+    rows = _rows(path, _POSE, "timestamp_ns", INTEGER)
+    return dict(zip(rows, _transforms(path, np.array(list(rows.values())).reshape(-1, len(_POSE)))))
 
 
-def _boxes(path: Path) -> dict[str, NDArray[Any]] | None:
-    """The columns of the annotations; None without."""
+@dataclass(frozen=True, slots=True)
+class _Annotations:
+    """The boxes of a log, in the ego frame of their sweep."""
+
+    times_ns: NDArray[np.int64]
+    box_to_ego: Transform  # (N, 4, 4)
+    sizes: NDArray[np.float64]
+    categories: list[str]
+    tracks: list[str]
+    points: NDArray[np.int64]
+
+
+def _annotations(path: Path) -> _Annotations | None:
+    """None without the file."""
     if not path.is_file():
         return None
-    table = read_table(path, "", _BOX)
-    return {name: np.asarray(table[name].to_pylist()) for name in _BOX}
+    table = read_feather_table(path, _BOX)
+    return _Annotations(
+        times_ns=table["timestamp_ns"].to_numpy(),
+        box_to_ego=_transforms(path, _numbers(path, table, _POSE)),
+        sizes=_numbers(path, table, _SIZE),
+        categories=table["category"].to_pylist(),
+        tracks=table["track_uuid"].to_pylist(),
+        points=table["num_interior_pts"].to_numpy(),
+    )
 
 
-def _in_world(boxes: Mapping[str, NDArray[Any]], time_ns: int, ego_to_world: Transform) -> Boxes:
-    """The boxes of one sweep, which are in its ego frame."""
-    rows = np.flatnonzero(boxes["timestamp_ns"] == time_ns)
-    values = np.stack([boxes[name][rows].astype(np.float64) for name in _POSE], axis=1)
-    to_world = ego_to_world @ make_transform(values[:, :4], values[:, 4:])
+def _in_world(boxes: _Annotations, time_ns: int, ego_to_world: Transform) -> Boxes:
+    """The boxes of one sweep."""
+    rows = np.flatnonzero(boxes.times_ns == time_ns)
+    to_world = ego_to_world @ boxes.box_to_ego[rows]
     return Boxes.placed(
         centers=to_world[:, :3, 3],
-        sizes=np.stack([boxes[name][rows] for name in ("length_m", "width_m", "height_m")], axis=1),
+        sizes=boxes.sizes[rows],
         rotations=to_quaternion(to_world).reshape(-1, 4) if len(rows) else np.zeros((0, 4)),
-        categories=tuple(map(str, boxes["category"][rows])),
-        tracks=tuple(map(str, boxes["track_uuid"][rows])),
-        points=boxes["num_interior_pts"][rows].astype(np.int32),
+        categories=tuple(boxes.categories[row] for row in rows),
+        tracks=tuple(boxes.tracks[row] for row in rows),
+        points=boxes.points[rows].astype(np.int32),
     )

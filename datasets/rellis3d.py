@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files.access import read_text, reading
-from ..geometry import Transform, make_transform
+from ..geometry import Transform, invert, make_transform
 from .card import DatasetCard
 from .card_file import read_yaml
 from .kitti_family import number_lines, square, stems
@@ -76,7 +76,7 @@ def _sequence(
         )
     for number in numbers:
         path = f"{name}/{POINTS}/{number:06d}.bin"
-        pose = None if poses is None else square(poses[number].reshape(3, 4)) @ to_lidar.T
+        pose = None if poses is None else square(poses[number].reshape(3, 4)) @ invert(to_lidar)
         yield ScanRow(
             scene=name,
             token=f"{name}_{number:06d}",

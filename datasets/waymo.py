@@ -6,6 +6,7 @@ the vehicle at their own. Their distortion is in the calibration, their rolling 
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +18,10 @@ import numpy as np
 from ..errors import InputError
 from ..files.access import reading
 from ..geometry import Transform
+from .arrow_tables import INTEGER, NUMBER, NUMBERS, read_parquet_table
 from .card import DatasetCard
 from .records import RADIAL_TANGENTIAL, CameraRow, LidarRow, Place, ScanRow
-from .waymo_files import CAMERA, LIDARS, TIME, matrix, read_mounts, read_parquet, read_poses, sibling
+from .waymo_files import CAMERA, LIDARS, TIME, matrix, read_mounts, read_poses, sibling
 
 SOURCES = {"poses": "vehicle_pose/SEGMENT.parquet", "calibration": "lidar_calibration/SEGMENT.parquet"}
 FOLDERS = {"training": "train", "validation": "val", "testing": "test", "": ""}  # of the download -> split
@@ -89,23 +91,25 @@ class _Segment:
         if not path.is_file():
             return {}
         lenses = _lenses(sibling(path, "camera_calibration"))
-        names = (TIME, CAMERA, f"{_IMAGE}pose.transform", f"{_IMAGE}pose_timestamp")
+        pose, pose_time = f"{_IMAGE}pose.transform", f"{_IMAGE}pose_timestamp"
+        kinds = {TIME: INTEGER, CAMERA: INTEGER, pose: NUMBERS, pose_time: NUMBER}
         found: dict[int, list[CameraRow]] = {}
-        for row in read_parquet(path, names).to_pylist():
-            number, time_us = int(row[CAMERA]), int(row[TIME])
+        for row in read_parquet_table(path, kinds).to_pylist():
+            number, time_us = row[CAMERA], row[TIME]
             if number not in lenses or not 1 <= number <= len(CAMERAS):
                 raise InputError(
                     f"{sibling(path, 'camera_calibration')}: has no row of the camera {number}; copy it again"
                 )
             channel = CAMERAS[number - 1]
-            seconds = row[names[3]]
+            if not math.isfinite(row[pose_time]):
+                raise InputError(f"{path}: a time of an image is not finite; copy it again")
             found.setdefault(time_us, []).append(
                 CameraRow(
                     channel=channel,
                     token=f"{self.name}_{time_us}_{channel}",
                     image=Place(self._inside("camera_image"), f"{time_us}/{number}"),
-                    time_us=None if seconds is None else round(seconds * 1e6),
-                    ego_to_world=matrix(path, row[names[2]]),
+                    time_us=round(row[pose_time] * 1e6),
+                    ego_to_world=matrix(path, row[pose]),
                     **lenses[number],
                 )
             )
@@ -114,24 +118,25 @@ class _Segment:
 
 def _times(path: Path) -> list[int]:
     """Times of the frames in a file, ascending."""
-    return sorted({int(time) for time in read_parquet(path, (TIME,))[TIME].to_pylist()})
+    return sorted(set(read_parquet_table(path, {TIME: INTEGER})[TIME].to_pylist()))
 
 
 def _lenses(path: Path) -> dict[int, dict[str, Any]]:
     """Camera -> how it sees, as `CameraRow` has it."""
     lens = [f"{_LENS}intrinsic.{name}" for name in ("f_u", "f_v", "c_u", "c_v")]
     distortion = [f"{_LENS}intrinsic.{name}" for name in ("k1", "k2", "p1", "p2", "k3")]
-    others = [f"{_LENS}{name}" for name in ("height", "width", "extrinsic.transform")]
+    height, width, mount = (f"{_LENS}{name}" for name in ("height", "width", "extrinsic.transform"))
+    kinds = {**dict.fromkeys((CAMERA, height, width), INTEGER), mount: NUMBERS}
     found = {}
-    for row in read_parquet(path, (CAMERA, *lens, *distortion, *others)).to_pylist():
-        if any(row[name] is None for name in (*lens, *distortion, *others)):
-            raise InputError(f"{path}: the row of the camera {row[CAMERA]} is not whole; copy it again")
+    for row in read_parquet_table(path, {**kinds, **dict.fromkeys((*lens, *distortion), NUMBER)}).to_pylist():
+        if not all(math.isfinite(row[name]) for name in (*lens, *distortion)):
+            raise InputError(f"{path}: the lens of the camera {row[CAMERA]} is not finite; copy it again")
         fx, fy, cx, cy = (row[name] for name in lens)
-        camera_to_vehicle: Transform = matrix(path, row[others[2]]) @ _FROM_OPTICAL
-        found[int(row[CAMERA])] = {
+        camera_to_vehicle: Transform = matrix(path, row[mount]) @ _FROM_OPTICAL
+        found[row[CAMERA]] = {
             "intrinsics": np.array([[fx, 0, cx - _EDGE], [0, fy, cy - _EDGE], [0, 0, 1]]),
             "camera_to_ego": camera_to_vehicle,
-            "size": (int(row[others[0]]), int(row[others[1]])),
+            "size": (row[height], row[width]),
             "model": RADIAL_TANGENTIAL,
             "distortion": tuple(float(row[name]) for name in distortion),
         }

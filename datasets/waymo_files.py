@@ -7,6 +7,7 @@ row by row, then the second ones. Geometry after the documentation of the datase
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
 from ..geometry import Transform, invert
-from .read import of_the_log
+from .arrow_tables import BYTES, INTEGER, NUMBER, NUMBERS, read_parquet_table
 
 TOP = 1  # the only LiDAR with labels, and with a pose for each pixel
 LIDARS = ("TOP", "FRONT", "SIDE_LEFT", "SIDE_RIGHT", "REAR")  # 1 to 5
@@ -86,13 +87,13 @@ def read_waymo_image(path: Path, key: str) -> bytes:
     time, _, camera = key.partition("/")
     frame_us, number = _number(path, time), _number(path, camera)
     image = "[CameraImageComponent].image"
-    table = read_parquet(path, (image,), {TIME: frame_us, CAMERA: number})
+    table = read_parquet_table(path, {image: BYTES}, {TIME: frame_us, CAMERA: number})
     if table.num_rows != 1:
         raise MissingFileError(
             f"{path}: has {table.num_rows} images of the camera {number} at {frame_us}; copy it again, or prepare the "
             "log again"
         )
-    data: bytes = table[image][0].as_py() or b""
+    data: bytes = table[image][0].as_py()
     return data
 
 
@@ -101,52 +102,31 @@ def sibling(path: Path, component: str) -> Path:
     return path.parent.parent / component / path.name
 
 
-def read_parquet(path: Path, names: Sequence[str], at: Mapping[str, int] | None = None) -> Any:
-    """The named columns of a parquet file, where ``at`` holds; other rows are not kept in memory.
-
-    Raises:
-        InputError: it is no such file, or lacks a column.
-    """
-    import pyarrow
-    from pyarrow import parquet
-
-    filters = [(name, "=", value) for name, value in (at or {}).items()] or None
-    with of_the_log(path):
-        try:
-            stored = parquet.read_schema(path).names
-            missing = [name for name in (*names, *(at or {})) if name not in stored]
-            if missing:
-                raise InputError(
-                    f"{path}: has no column {missing[0]}; take the file of version 2 of the dataset"
-                )
-            return parquet.read_table(path, columns=list(names), filters=filters, partitioning=None)
-        except (pyarrow.ArrowException, pyarrow.ArrowInvalid) as error:
-            said = (str(error) or type(error).__name__).splitlines()[0]
-            raise InputError(f"{path}: is no whole parquet file ({said}); copy it again") from error
-
-
 def read_mounts(path: Path) -> tuple[dict[int, Transform], dict[int, tuple[NDArray[np.float64], bool]]]:
     """LiDAR -> its transform to the vehicle, and its inclinations [rad] from below.
 
     These are a list of one a row (False), or the lower and upper end of what the rows share evenly (True).
     """
     part = "[LiDARCalibrationComponent]."
-    names = [part + name for name in ("extrinsic.transform", "beam_inclination.min", "beam_inclination.max")]
-    values = part + "beam_inclination.values"
+    mount, values = f"{part}extrinsic.transform", f"{part}beam_inclination.values"
+    ends = [f"{part}beam_inclination.{end}" for end in ("min", "max")]
+    kinds = {LASER: INTEGER, mount: NUMBERS, values: NUMBERS, **dict.fromkeys(ends, NUMBER)}
     mounts, inclinations = {}, {}
-    for row in read_parquet(path, (LASER, *names, values)).to_pylist():
-        laser, listed = int(row[LASER]), row[values]
-        mounts[laser] = matrix(path, row[names[0]])
-        ends = [row[names[1]], row[names[2]]]
-        inclinations[laser] = np.array(listed or ends, np.float64), not listed
+    for row in read_parquet_table(path, kinds).to_pylist():
+        laser, listed = row[LASER], row[values]
+        mounts[laser] = matrix(path, row[mount])
+        inclinations[laser] = np.array(listed or [row[end] for end in ends], np.float64), not listed
+        if not np.isfinite(inclinations[laser][0]).all():
+            raise InputError(f"{path}: inclinations of the LiDAR {laser} are not finite; copy it again")
     return mounts, inclinations
 
 
 def read_poses(path: Path, frame_us: int | None = None) -> dict[int, Transform]:
     """Time of a frame -> vehicle to world; of one frame alone, if it is given."""
     name = "[VehiclePoseComponent].world_from_vehicle.transform"
-    table = read_parquet(path, (TIME, name), None if frame_us is None else {TIME: frame_us})
-    return {int(row[TIME]): matrix(path, row[name]) for row in table.to_pylist()}
+    kinds = {TIME: INTEGER, name: NUMBERS}
+    table = read_parquet_table(path, kinds, None if frame_us is None else {TIME: frame_us})
+    return {row[TIME]: matrix(path, row[name]) for row in table.to_pylist()}
 
 
 def matrix(path: Path, values: Any) -> Transform:
@@ -177,15 +157,16 @@ def _images(
 ) -> Iterator[tuple[int, int, NDArray[Any]]]:
     """LiDAR, echo and (H, W, ``channels``) of every image of a frame in a file."""
     parts = {echo: f"[{component}].range_image_return{echo}" for echo in echoes}
-    names = [f"{part}.{what}" for part in parts.values() for what in ("values", "shape")]
-    table = read_parquet(path, (LASER, *names), {TIME: frame_us})
+    lists = [f"{part}.{what}" for part in parts.values() for what in ("values", "shape")]
+    table = read_parquet_table(path, {LASER: INTEGER, **dict.fromkeys(lists, NUMBERS)}, {TIME: frame_us})
     for row in range(table.num_rows):
         for echo, part in parts.items():
             values, shape = table[f"{part}.values"][row].values, table[f"{part}.shape"][row].as_py()
             if values is None or not shape:
                 continue
             array = values.to_numpy(zero_copy_only=False)
-            if len(shape) != 3 or shape[2] != channels or min(shape) < 0 or int(np.prod(shape)) != array.size:
+            is_whole = not values.null_count and all(isinstance(side, int) and side >= 0 for side in shape)
+            if not is_whole or len(shape) != 3 or shape[2] != channels or math.prod(shape) != array.size:
                 raise InputError(
                     f"{path}: frame {frame_us}: {array.size} numbers are no image of {tuple(shape)} with {channels} "
                     "channels; copy it again"
