@@ -3,7 +3,7 @@
   superflow make-drive --out data/synthetic
   superflow make-drive --out data/big --scenes 100 --seconds 20 --workers 16
   superflow make-drive --out data/labels --scenes 300 --lidar-hz 2 --no-images
-  superflow make-drive --out data/varied --scenes 100 --vary sensor
+  superflow make-drive --out data/varied --scenes 100 --vary sensor place appearance
 
 Run again with the same settings, it goes on where it stopped; with more scenes, it adds them.
 """

@@ -215,7 +215,7 @@ def _warm_up(settings: DriveSettings) -> None:
 
 
 def _make_recorder(settings: DriveSettings, number: int):
-    scene = make_scene(settings.seed, number, settings.seconds)
+    scene = make_scene(settings.seed, number, settings.seconds, settings.vary)
     if "sensor" in settings.vary:
         rig = draw_rig(scene_rng(settings.seed, number, 4), *settings.image_size)
     else:

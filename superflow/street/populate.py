@@ -6,8 +6,10 @@ import numpy as np
 
 from . import people, scenery, vehicles
 from .parts import Model
+from .place import PLAIN_PLACE, Place
 from .site import PEDESTRIANS, VEHICLE_LABELS, Site
 from .street import Street
+from .trace import OTHER, ROAD, WALK
 from .tracks import Pace, Placed, Track, track_poses
 
 # evaluated things that every scene shows near the vehicle: raw class -> (at least, maker)
@@ -33,10 +35,12 @@ def _draw(rng: np.random.Generator, shares: dict[str, float]) -> str:
     return str(rng.choice(list(shares), p=weights / weights.sum()))
 
 
-def populate(rng, street: Street, ego: Track, placed: list[Placed], seconds: float) -> None:
+def populate(
+    rng, street: Street, ego: Track, placed: list[Placed], seconds: float, place: Place = PLAIN_PLACE
+) -> None:
     """Fill ``placed`` (in place). Order is precedence: what comes first keeps its ground."""
     end = ego.along + float(ego.pace.distance(seconds))
-    site = Site(rng, street, placed, (max(ego.along - 60, 5.0), min(end + 70, street.length - 5.0)))
+    site = Site(rng, street, placed, (max(ego.along - 60, 5.0), min(end + 70, street.length - 5.0)), place)
     for along in np.arange(0.0, street.length, 4.0):  # the lanes stay free of standing things
         site.reserve(along, 0.0, (2.2, street.lane * street.lanes - 0.1))
     _works(site)
@@ -48,13 +52,15 @@ def populate(rng, street: Street, ego: Track, placed: list[Placed], seconds: flo
     _furniture(site)
     _plants(site)
     _people(site, seconds)
-    _fill_quota(site, ego.along - 15, end + 25)
+    if place.rare:
+        _fill_quota(site, ego.along - 15, end + 25)
+    _grass(site)
 
 
 def _works(site: Site) -> None:
     """Road works: barriers and cones around machines, workers and lorries."""
     rng, street = site.rng, site.street
-    for _ in range(1 + site.count(1.0)):
+    for _ in range(round(min(site.place.works, 1.0)) + site.count(site.place.works)):
         side = rng.choice((-1, 1))
         on_road = rng.random() < 0.5
         along = site.along()
@@ -101,7 +107,7 @@ def _parked(site: Site) -> None:
     """Rows of parked vehicles at the curb, and some in lots, drives and on the grass."""
     rng, street = site.rng, site.street
     for side, strip in zip((-1, 1), street.parking):
-        density = rng.uniform(0.35, 0.85)
+        density = site.place.parked * rng.uniform(0.35, 0.85)
         along = site.window[0]
         while strip and along < site.window[1]:
             model = vehicles.VEHICLES[_draw(rng, PARKED)](rng)
@@ -115,7 +121,7 @@ def _parked(site: Site) -> None:
             if clear and rng.random() < density:
                 site.put(model, along + length / 2, across, turn, where="road", margin=0.05)
             along += length + rng.uniform(0.7, 2.0)
-    for _ in range(site.count(14)):
+    for _ in range(site.count(14 * site.place.parked)):
         model = vehicles.VEHICLES[_draw(rng, PARKED)](rng)
         side = int(rng.choice((-1, 1)))
         across = side * (street.half + rng.uniform(2.5, 16.0))
@@ -126,7 +132,7 @@ def _parked(site: Site) -> None:
 def _traffic(site: Site, ego: Track, seconds: float) -> None:
     """Vehicles in all lanes. All in a lane keep their distance: the ego lane goes at the ego's pace."""
     rng, street = site.rng, site.street
-    gap = rng.uniform(9, 24)
+    gap = rng.uniform(9, 24) / site.place.traffic
     for sign in (-1.0, 1.0):
         for lane in range(street.lanes):
             across = sign * (lane + 0.5) * street.lane
@@ -180,11 +186,11 @@ def _buildings(site: Site) -> None:
     rng, street = site.rng, site.street
     for side in (-1, 1):
         along = site.window[0] - 10
-        density = rng.uniform(0.65, 1.0)
-        setback = rng.uniform(0.5, 9.0)
+        density = site.place.buildings * rng.uniform(0.65, 1.0)
+        setback = rng.uniform(*site.place.setback)
         while along < site.window[1] + 10:
             length, depth = rng.uniform(6, 22), rng.uniform(6, 14)
-            height = rng.uniform(2.4, 3.6) if rng.random() < 0.2 else rng.uniform(4.5, 18)
+            height = rng.uniform(2.4, 3.6) if rng.random() < 0.2 else rng.uniform(*site.place.storeys)
             if rng.random() < 0.2:
                 length, depth = rng.uniform(2.5, 6), rng.uniform(2.5, 5)  # sheds, garages
                 height = rng.uniform(1.9, 3.2)
@@ -207,7 +213,7 @@ def _boundaries(site: Site) -> None:
             length = rng.uniform(2.5, 9.0)
             kind = str(rng.choice(("hedge", "wall", "fence")))
             height = rng.uniform(0.5, 2.2)
-            if rng.random() < 0.5:
+            if rng.random() < 0.5 * site.place.boundaries:
                 across = side * (street.half + distance + rng.normal(0, 0.3))
                 turn = np.pi / 2 if rng.random() < 0.15 else rng.normal(0, 0.03)
                 site.put(
@@ -222,7 +228,7 @@ def _furniture(site: Site) -> None:
     """Street lights, signs, boxes, benches, bins."""
     rng, street = site.rng, site.street
     for side in (-1, 1):
-        spacing = rng.uniform(16, 28)
+        spacing = rng.uniform(16, 28) / site.place.furniture
         for along in np.arange(site.window[0] + rng.uniform(0, 10), site.window[1], spacing):
             turn = 0.0 if side < 0 else np.pi
             site.put(
@@ -236,15 +242,15 @@ def _furniture(site: Site) -> None:
                 site.put(
                     scenery.make_traffic_light(rng), along, across, 0.0 if end < 0 else np.pi, margin=0.0
                 )
-    for _ in range(site.count(12)):
+    for _ in range(site.count(12 * site.place.furniture)):
         across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.4, 2.0))
         turn = rng.choice((0.0, np.pi)) + rng.normal(0, 0.2)
         site.put(scenery.make_sign(rng), site.along(), across, turn, margin=0.0)
-    for _ in range(site.count(22)):
+    for _ in range(site.count(22 * site.place.furniture)):
         across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.6, 10.0))
         turn = rng.choice((0.0, 0.5, 1.0, 1.5)) * np.pi
         site.put(scenery.make_furniture(rng), site.along(), across, turn, margin=0.05)
-    for _ in range(site.count(5)):
+    for _ in range(site.count(5 * site.place.furniture)):
         across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.5, 5.0))
         site.put(scenery.make_litter(rng), site.along(), across, rng.uniform(0, 6.28))
 
@@ -252,14 +258,14 @@ def _furniture(site: Site) -> None:
 def _plants(site: Site) -> None:
     rng, street = site.rng, site.street
     for side in (-1, 1):
-        if rng.random() < 0.6:  # an avenue
+        if rng.random() < 0.6 * min(site.place.trees, 1.5):  # an avenue
             for along in np.arange(site.window[0], site.window[1], rng.uniform(7, 14)):
                 tree = scenery.make_tree(rng, rng.uniform(3.0, 8.0))
                 _plant(site, tree, along + rng.normal(0, 0.5), side * (street.half + rng.uniform(0.6, 1.6)))
-    for _ in range(site.count(26)):
+    for _ in range(site.count(26 * site.place.trees)):
         across = rng.choice((-1, 1)) * (street.half + rng.uniform(1.5, 32.0))
-        _plant(site, scenery.make_tree(rng, rng.uniform(2.0, 11.0)), site.along(), across)
-    for _ in range(site.count(50)):
+        _plant(site, scenery.make_tree(rng, rng.uniform(*site.place.tall)), site.along(), across)
+    for _ in range(site.count(50 * site.place.bushes)):
         across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.8, 25.0))
         site.put(
             scenery.make_bush(rng, rng.uniform(0.3, 2.0)),
@@ -268,6 +274,21 @@ def _plants(site: Site) -> None:
             rng.uniform(0, 6.28),
             margin=-0.1,
         )
+
+
+def _grass(site: Site) -> None:
+    """Grass of all heights on the verges and the land behind; it needs no ground of its own."""
+    rng, street = site.rng, site.street
+    for _ in range(site.count(site.place.grass) if site.place.grass > 0 else 0):
+        across = rng.choice((-1, 1)) * (street.half + rng.exponential(9.0) + 0.6)
+        x, y, heading = (float(v) for v in street.place(site.along(), across))
+        if (
+            street.layer(ROAD, x, y) > 0.9
+            and street.layer(WALK, x, y) > 0.9
+            and street.layer(OTHER, x, y) > 0.9
+        ):
+            pose = street.stand(x, y, heading + rng.uniform(0, 6.28), tilted=True, base=0.5)
+            site.placed.append(Placed(scenery.make_grass(rng), pose=pose))
 
 
 def _plant(site: Site, tree: Model, along: float, across: float) -> None:
@@ -279,14 +300,14 @@ def _plant(site: Site, tree: Model, along: float, across: float) -> None:
 def _people(site: Site, seconds: float) -> None:
     """Pedestrians on the pavement, some across the street; parked bicycles and motorcycles."""
     rng, street = site.rng, site.street
-    for _ in range(site.count(18)):
+    for _ in range(site.count(18 * site.place.people)):
         side, direction = rng.choice((-1, 1)), rng.choice((-1.0, 1.0))
         across = side * (street.half + rng.uniform(0.7, 4.5))
         model = people.make_pedestrian(rng, walking=True)
         turn = 0.0 if direction > 0 else np.pi
         track = Track(site.along(), across, Pace(rng.uniform(0.7, 1.7)), direction, turn=turn, tilted=False)
         site.placed.append(Placed(model, track=track, annotated=True, attribute="pedestrian.moving"))
-    for _ in range(site.count(3)):  # crossing, at a place that the vehicle has left or not yet reached
+    for _ in range(site.count(3 * site.place.people)):  # crossing, where the vehicle is not
         side = rng.choice((-1.0, 1.0))
         model = people.make_pedestrian(rng, walking=True)
         along = (
@@ -299,11 +320,11 @@ def _people(site: Site, seconds: float) -> None:
                       turn=-side * np.pi / 2, tilted=False)  # fmt: skip
         if not _meets(site, track, seconds):
             site.placed.append(Placed(model, track=track, annotated=True, attribute="pedestrian.moving"))
-    for _ in range(site.count(14)):
+    for _ in range(site.count(14 * site.place.people)):
         across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.5, 6.0))
         model = people.make_pedestrian(rng, walking=False)
         site.put(model, site.along(), across, rng.uniform(0, 6.28))
-    for _ in range(site.count(8)):
+    for _ in range(site.count(8 * site.place.people)):
         across = rng.choice((-1, 1)) * (street.half + rng.uniform(0.5, 5.0))
         maker = vehicles.make_bicycle if rng.random() < 0.6 else vehicles.make_motorcycle
         along, turn = site.along(), rng.choice((0.0, 0.5, 1.0)) * np.pi + rng.normal(0, 0.15)

@@ -89,7 +89,7 @@ class Recorder:
         pose = self.ego_to_world(t) @ sensor.sensor_to_ego
         light = self.scene.light
         image, labels, distances = render(self._caster(t), light, pose, sensor.intrinsics, height, width)
-        return Exposure(develop(image, light.exposure * sensor.gain, self._rng(2, t)), labels, distances)
+        return Exposure(develop(image, light.film, sensor.gain, self._rng(2, t)), labels, distances)
 
     def sight(self, sensor: Sensor, t: float, points: NDArray) -> NDArray[np.float64]:
         """(N,) distance from a camera at its own time ``t`` to what it sees in the directions of points [m].

@@ -9,16 +9,14 @@ from numpy.typing import NDArray
 
 from .compiled import jit
 from .fans import image_fans
+from .light import Film, Light
 from .noise import fractal2, noise2
-from .scene import Light
 from .shadows import in_shadow, mover_shadows
 from .surfaces import SKY_LABEL, look_at
 from .textures import LAMP, LEAF
 from .trace import MISS, Caster
 
 VIEW_RANGE = 160.0  # m; beyond it there is only haze
-_SUN = np.array([1.06, 1.00, 0.90])  # colours of the light
-_SHADE = np.array([0.92, 1.00, 1.14])
 
 
 @jit
@@ -126,17 +124,24 @@ def render(caster: Caster, light: Light, pose: NDArray, intrinsics: NDArray, hei
     distances, prims = fans.meet(world, movers, 0.05, VIEW_RANGE)
     image, labels = _shade(
         world, movers, mover_shadows(world, movers), fans.origins[0], fans.directions, distances, prims,
-        1.0 / intrinsics[0, 0], light.levels, light.haze, _SUN, _SHADE,
+        1.0 / intrinsics[0, 0], light.levels, light.haze, light.sun_rgb, light.shade_rgb,
     )  # fmt: skip
     distances = np.where(prims == MISS, np.inf, distances)
     return image, labels, np.ascontiguousarray(distances[:, ::-1].T)
 
 
-def develop(image: NDArray, exposure: float, rng: np.random.Generator) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB from linear light: exposure, soft shoulder, sRGB curve, sensor noise."""
-    light = np.maximum(image, 0.0).astype(np.float32) * np.float32(exposure)
+def develop(image: NDArray, film: Film, gain: float, rng: np.random.Generator) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB from linear light: exposure times ``gain``, soft shoulder, sRGB curve, sensor noise."""
+    light = np.maximum(image, 0.0).astype(np.float32) * (film.exposure * gain * film.balance).astype(
+        np.float32
+    )
+    if film.saturation != 1.0:
+        grey = light.mean(axis=-1, keepdims=True)
+        light = np.maximum(grey + np.float32(film.saturation) * (light - grey), 0.0)
     light = light / (1.0 + 0.22 * light)
     curve = 1.055 * np.power(np.maximum(light, 1e-6), np.float32(1 / 2.4)) - 0.055
     coded = np.where(light < 0.0031308, 12.92 * light, curve)
-    coded += 0.008 * rng.standard_normal(coded.shape, dtype=np.float32)
+    if film.gamma != 1.0:
+        coded = np.power(coded, np.float32(film.gamma))
+    coded += np.float32(film.noise) * rng.standard_normal(coded.shape, dtype=np.float32)
     return (np.clip(coded, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .appearance import draw_light, repaint, repaved
+from .light import Film, Light
+from .place import PLAIN_PLACE, draw_place
 from .populate import populate
 from .street import MARGIN, Street, make_street
 from .tracks import Pace, Placed, Track
 from .vehicles import make_ego
-
-
-@dataclass(frozen=True, slots=True)
-class Light:
-    """Sun, haze and exposure of a scene."""
-
-    sun: NDArray[np.float64]  # (3,) unit vector towards it
-    levels: NDArray[np.float64]  # (3,) direct, ambient, distance of haze [m]
-    haze: NDArray[np.float64]  # (3,) linear RGB
-    exposure: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +32,32 @@ def scene_rng(seed: int, number: int, purpose: int) -> np.random.Generator:
     return np.random.default_rng([seed, number, purpose])
 
 
-def make_scene(seed: int, number: int, seconds: float) -> Scene:
-    """Scene ``number`` of the drive with this seed, ``seconds`` long."""
+def make_scene(seed: int, number: int, seconds: float, vary: Collection[str] = ()) -> Scene:
+    """Scene ``number`` of the drive with this seed, ``seconds`` long; ``vary``: see ``variation.GROUPS``."""
     rng = scene_rng(seed, number, 0)
+    place = draw_place(scene_rng(seed, number, 5)) if "place" in vary else PLAIN_PLACE
     pace = Pace(
         rng.uniform(3.5, 9.0), rng.uniform(0.1, 0.5), rng.uniform(0.3, 0.9), rng.uniform(0, 2 * np.pi)
     )
-    street = make_street(rng, float(pace.distance(seconds)))
+    street = make_street(rng, float(pace.distance(seconds)), place)
     lane = int(rng.integers(street.lanes))
     ego = Track(MARGIN, -(lane + 0.5) * street.lane, pace, base=1.4)
     placed = [Placed(make_ego(), track=ego)]
     light = _draw_light(rng)
-    populate(rng, street, ego, placed, seconds)
+    populate(rng, street, ego, placed, seconds, place)
+    if "appearance" in vary:
+        other = scene_rng(seed, number, 6)
+        light = draw_light(other)
+        street = replace(street, style=repaved(other, street.style))
+        repaint(other, [thing.model for thing in placed])
     for thing in placed:
         thing.low, thing.high = thing.model.bounds()
     weather = "sunny" if light.levels[0] > 0.6 else "overcast"
     bend = float(np.abs(np.diff(street.course[:, 2])).sum())
     shape = "straight" if bend < 0.3 else "bend" if bend < 0.9 else "turn"
     crossing = ", junction" if street.junction > 0 else ""
-    return Scene(street, ego, placed, light, f"Synthetic street, {shape}{crossing}, {weather}")
+    kind = "street" if place is PLAIN_PLACE else place.name
+    return Scene(street, ego, placed, light, f"Synthetic {kind}, {shape}{crossing}, {weather}")
 
 
 def _draw_light(rng: np.random.Generator) -> Light:
@@ -69,4 +69,4 @@ def _draw_light(rng: np.random.Generator) -> Light:
     levels = np.array([direct, 0.62 - 0.22 * direct, rng.uniform(150, 500)])
     warm = rng.uniform(-0.05, 0.06)
     haze = np.array([0.70 + warm, 0.76, 0.84 - warm]) * rng.uniform(0.85, 1.0)
-    return Light(sun, levels, haze, float(rng.uniform(1.15, 1.5)))
+    return Light(sun, levels, haze, Film(float(rng.uniform(1.15, 1.5))))

@@ -23,7 +23,7 @@ from .textures import (
     SIGN,
 )
 
-MANMADE, VEGETATION = 28, 30
+TERRAIN, MANMADE, VEGETATION = 27, 28, 30
 WALLS = (
     (0.32, 0.10, 0.06), (0.42, 0.20, 0.12), (0.50, 0.42, 0.30), (0.62, 0.58, 0.48), (0.35, 0.35, 0.36),
     (0.55, 0.45, 0.20), (0.30, 0.36, 0.42), (0.22, 0.14, 0.09),
@@ -115,6 +115,18 @@ def make_bush(rng: np.random.Generator, height: float) -> Model:
         half = np.array([0.5, 0.5, 0.55]) * height * rng.uniform(0.8, 1.3, 3)
         center = np.append(rng.uniform(-0.4, 0.4, 2) * height, 0.42 * height)
         model.leaves(center, half, LEAF, first, second, density=rng.uniform(0.35, 0.55), cell=0.11)
+    return model
+
+
+def make_grass(rng: np.random.Generator) -> Model:
+    """A patch of grass or weeds: low it is terrain, as in nuScenes, from knee height on vegetation."""
+    height = float(np.exp(rng.uniform(np.log(0.08), np.log(0.9))))
+    model = new_model(VEGETATION if height > 0.35 else TERRAIN, rng)
+    first, second = _pick(rng, LEAVES), _pick(rng, (*LEAVES, (0.30, 0.25, 0.10)))
+    half = np.append(rng.uniform(0.4, 2.2, 2), height)
+    model.leaves(
+        (0, 0, 0), half, LEAF, first, second, density=rng.uniform(0.1, 0.4), cell=0.07 + 0.1 * height
+    )
     return model
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .parts import Model
+from .place import Place
 from .scenery import MANMADE, VEGETATION
 from .street import STEP, Street
 from .trace import ROAD
@@ -20,9 +21,15 @@ class Site:
     """The street with a raster of what is taken, and the list that grows."""
 
     def __init__(
-        self, rng: np.random.Generator, street: Street, placed: list[Placed], window: tuple[float, float]
+        self,
+        rng: np.random.Generator,
+        street: Street,
+        placed: list[Placed],
+        window: tuple[float, float],
+        place: Place,
     ):
         self.rng, self.street, self.placed = rng, street, placed
+        self.place = place
         self.window = window  # stretch of the street [m] that is furnished
         self.taken: NDArray[np.bool_] = np.zeros(street.ground.shape[:2], dtype=bool)
 

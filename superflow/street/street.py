@@ -10,6 +10,7 @@ from scipy.ndimage import gaussian_filter1d, map_coordinates
 from scipy.spatial import cKDTree
 
 from .parts import draw_reflectance
+from .place import PLAIN_PLACE, Place
 from .textures import (
     STYLE_COLOR,
     STYLE_DASH,
@@ -163,7 +164,7 @@ def _rectangle(along, across, center, half):
     return np.maximum(np.abs(along - center[0]) - half[0], np.abs(across - center[1]) - half[1])
 
 
-def make_street(rng: np.random.Generator, travel: float) -> Street:
+def make_street(rng: np.random.Generator, travel: float, place: Place = PLAIN_PLACE) -> Street:
     """A street whose vehicle travels ``travel`` metres from MARGIN on."""
     length = travel + 2 * MARGIN
     course = _draw_course(rng, length)
@@ -174,17 +175,17 @@ def make_street(rng: np.random.Generator, travel: float) -> Street:
         low[1] + np.arange(shape[0]) * STEP, low[0] + np.arange(shape[1]) * STEP, indexing="ij"
     )
     along, across = _street_coordinates(course, x, y)
-    lane, lanes = rng.uniform(3.1, 3.6), int(rng.choice((1, 2), p=(0.65, 0.35)))
-    parking = (bool(rng.random() < 0.75), bool(rng.random() < 0.75))
+    lane, lanes = rng.uniform(*place.lane), int(rng.choice((1, 2), p=(1.0 - place.wide, place.wide)))
+    parking = (bool(rng.random() < place.strip), bool(rng.random() < place.strip))
     half = lane * lanes + 2.3
-    curb = rng.uniform(0.06, 0.16)
+    curb = rng.uniform(*place.curb)
 
     road = np.abs(across) - half
     for side, strip in zip((-1, 1), parking):
         if not strip:
             road = np.where(side * across > 0, np.abs(across) - lane * lanes - 0.3, road)
     side_half, junction, side_distance = rng.uniform(2.8, 4.5), -1e3, np.full(shape, NO_SIDE_ROAD)
-    if rng.random() < 0.6:
+    if rng.random() < place.junction:
         junction = MARGIN + rng.uniform(-15, travel + 25)
         side_distance = _side_road(course, junction, rng.uniform(-0.25, 0.25), x, y)
         branch = np.abs(side_distance) - side_half
@@ -195,28 +196,32 @@ def make_street(rng: np.random.Generator, travel: float) -> Street:
         side_distance = np.where(branch < 12, side_distance, NO_SIDE_ROAD)
     other = np.full(shape, 50.0)
     road, other = _paved_places(
-        rng, length, along, across, half, lane * lanes, junction, side_half, road, other
+        rng, length, along, across, half, lane * lanes, junction, side_half, road, other, place.paved
     )
 
     walk = (rng.uniform(0.0, 1.8) * (rng.random() < 0.6), rng.uniform(1.6, 4.2))
-    width = np.clip(walk[1] * (0.9 + 0.5 * _smooth_field(rng, shape, 22.0)), 0.0, 6.0)  # here and there none
+    share = 0.9 + 0.5 * _smooth_field(rng, shape, 22.0)  # here and there none
+    width = np.clip(place.walk * walk[1] * share, 0.0, 6.0)
     verge = walk[0] * (_smooth_field(rng, shape, 30.0) > -0.3)
     pavement = np.maximum(verge - road, road - verge - width)
 
-    height = rng.uniform(-0.045, 0.045) * (x - x.mean()) + rng.uniform(-0.045, 0.045) * (y - y.mean())
+    height = rng.uniform(-place.slope, place.slope) * (x - x.mean())
+    height += rng.uniform(-place.slope, place.slope) * (y - y.mean())
     height += rng.uniform(0.15, 0.5) * _smooth_field(rng, shape, 35.0)
     apart = (
         np.clip((road - 1.0) / 4.0, 0.0, 1.0) * np.clip(pavement / 2.0, 0.0, 1.0) * np.clip(other / 2.0, 0, 1)
     )
     mound = 0.1 + 0.45 * _smooth_field(rng, shape, 7.0)
     mound += 0.6 * _smooth_field(rng, shape, 17.0)
-    height += apart * rng.uniform(0.5, 1.3) * mound
+    height += place.rough * apart * rng.uniform(0.5, 1.3) * mound
+    if place.bumps > 0.0:  # small ones, on the road a fifth of them
+        height += place.bumps * (0.2 + 0.8 * apart) * _smooth_field(rng, shape, 1.6)
 
     ground = np.zeros((*shape, LAYERS), dtype=np.float32)
     layers = {HEIGHT: height, ROAD: road, WALK: pavement, OTHER: other, ALONG: along, ACROSS: across}
     for number, values in {**layers, SIDE: side_distance}.items():
         ground[..., number] = values
-    style = _draw_style(rng, curb, lane, lanes, half, junction, side_half)
+    style = _draw_style(rng, curb, lane, lanes, half if place.marked else -1.0, junction, side_half)
     return Street(course, lane, lanes, half, parking, walk, junction, side_half, curb, ground, low, style)
 
 
@@ -227,19 +232,23 @@ def _side_road(course, junction: float, skew: float, x, y):
     return (x - px) * cos + (y - py) * sin
 
 
-def _paved_places(rng, length, along, across, half, lanes_half, junction, side_half, road, other):
+def _paved_places(rng, length, along, across, half, lanes_half, junction, side_half, road, other, share):
     """Parking lots and drives (road), and what is flat but neither: squares, islands, curb extensions."""
-    for _ in range(int(rng.integers(3, 6) * length / 200) + 1):  # parking lots, drives
+    for _ in range(int(rng.integers(3, 6) * share * length / 200) + (share > 0)):  # parking lots, drives
         side = rng.choice((-1, 1))
         depth = rng.uniform(3, 9)
         center = (rng.uniform(0.1, 0.9) * length, side * (half + depth - 0.5))
         road = np.minimum(road, _rectangle(along, across, center, (rng.uniform(2.0, 9.0), depth)))
-    for _ in range(int(rng.integers(7, 11) * length / 200) + 2):  # squares and strips beside the road
+    for _ in range(
+        int(rng.integers(7, 11) * share * length / 200) + 2 * (share > 0)
+    ):  # squares and strips beside the road
         side = rng.choice((-1, 1))
         depth = rng.uniform(0.6, 5.0)
         center = (rng.uniform(0.1, 0.9) * length, side * (half + rng.uniform(0.0, 2.5) + depth))
         other = np.minimum(other, _rectangle(along, across, center, (rng.uniform(3.0, 12.0), depth)))
-    for _ in range(int(rng.integers(3, 6) * length / 200) + 1):  # curb extensions into the parking strip
+    for _ in range(
+        int(rng.integers(3, 6) * share * length / 200) + (share > 0)
+    ):  # curb extensions into the parking strip
         side = rng.choice((-1, 1))
         at = rng.uniform(0.1, 0.9) * length
         if abs(at - junction) < side_half + 8:

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from ..errors import InputError
 
-GROUPS = ("sensor",)
+GROUPS = ("sensor", "place", "appearance")
 
 
 def check_groups(groups: Collection[str]) -> tuple[str, ...]:
