@@ -199,9 +199,8 @@ def make_street(rng: np.random.Generator, travel: float, place: Place = PLAIN_PL
         rng, length, along, across, half, lane * lanes, junction, side_half, road, other, place.paved
     )
 
-    walk = (rng.uniform(0.0, 1.8) * (rng.random() < 0.6), rng.uniform(1.6, 4.2))
-    share = 0.9 + 0.5 * _smooth_field(rng, shape, 22.0)  # here and there none
-    width = np.clip(place.walk * walk[1] * share, 0.0, 6.0)
+    walk = (rng.uniform(0.0, 1.8) * (rng.random() < 0.6), rng.uniform(*place.walk))
+    width = np.clip(walk[1] * (0.9 + 0.5 * _smooth_field(rng, shape, 22.0)), 0.0, 6.0)  # here and there none
     verge = walk[0] * (_smooth_field(rng, shape, 30.0) > -0.3)
     pavement = np.maximum(verge - road, road - verge - width)
 
@@ -239,16 +238,14 @@ def _paved_places(rng, length, along, across, half, lanes_half, junction, side_h
         depth = rng.uniform(3, 9)
         center = (rng.uniform(0.1, 0.9) * length, side * (half + depth - 0.5))
         road = np.minimum(road, _rectangle(along, across, center, (rng.uniform(2.0, 9.0), depth)))
-    for _ in range(
-        int(rng.integers(7, 11) * share * length / 200) + 2 * (share > 0)
-    ):  # squares and strips beside the road
+    strips = int(rng.integers(7, 11) * share * length / 200) + 2 * (share > 0)
+    for _ in range(strips):  # squares and strips beside the road
         side = rng.choice((-1, 1))
         depth = rng.uniform(0.6, 5.0)
         center = (rng.uniform(0.1, 0.9) * length, side * (half + rng.uniform(0.0, 2.5) + depth))
         other = np.minimum(other, _rectangle(along, across, center, (rng.uniform(3.0, 12.0), depth)))
-    for _ in range(
-        int(rng.integers(3, 6) * share * length / 200) + (share > 0)
-    ):  # curb extensions into the parking strip
+    extensions = int(rng.integers(3, 6) * share * length / 200) + (share > 0)
+    for _ in range(extensions):  # curb extensions into the parking strip
         side = rng.choice((-1, 1))
         at = rng.uniform(0.1, 0.9) * length
         if abs(at - junction) < side_half + 8:

@@ -45,6 +45,7 @@ def test_street_keeps_to_its_place(kind):
     for street in streets:
         assert kind.lane[0] <= street.lane <= kind.lane[1]
         assert kind.curb[0] <= street.curb <= kind.curb[1]
+        assert kind.walk[0] <= street.walk[1] <= kind.walk[1]
 
     def roughness(ones):
         return np.mean([np.abs(np.diff(street.ground[..., HEIGHT], n=2, axis=1)).mean() for street in ones])
