@@ -54,9 +54,9 @@ class Place:
 
 
 PLAIN_PLACE = Place()
-# What is plainly said of such places, not measured on any data set. Factors are powers of two, but for mounds. Sidewalks
+# What is plainly said of such places, not measured on data sets. Factors are powers of two, but for mounds. Sidewalks
 # are as wide as guides ask (NACTO, Urban Street Design Guide: 1.5 to 2.1 m to walk on in residential streets, 2.4 to
-# 3.7 m in busy ones, frontage and furniture beside it; RASt 06: 2.5 m beside a road), narrower or none where few walk.
+# 3.7 m in busy ones, frontage and furniture beside it; RASt 06: 2.5 m at roads), narrower or none where few walk.
 KINDS = (
     Place(
         "city", wide=0.6, slope=0.02, rough=0.5, walk=(2.4, 6.0), setback=(0.0, 4.0), storeys=(8.0, 30.0),
