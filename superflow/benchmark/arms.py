@@ -58,7 +58,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
         torch.manual_seed(seed)
         source = EncoderFeatures(LidarEncoder(**_plain(config.model.student)))
     else:
-        encoder, training = _train(config)
+        encoder, training = _train(config, index, index.rows(plan.evaluate))
         source = EncoderFeatures(encoder)
     watch.lap("train")
     record = {
@@ -213,12 +213,15 @@ def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path)
     )
 
 
-def _train(config: Any) -> tuple[Any, dict[str, Any]]:
-    """The trained encoder and the run's own record."""
+def _train(config: Any, index: Any, evaluate: Any) -> tuple[Any, dict[str, Any]]:
+    """The trained encoder, which has seen no drive of the rows ``evaluate`` elsewhere, and the run's own record."""
     from ..engine.runner import build_runner
     from ..hub.encoder_file import load_encoder
+    from ..hub.leakage import evaluated_record
 
-    build_runner(config).train()
+    runner = build_runner(config)
+    runner.evaluated["probe"] = evaluated_record(index, evaluate)
+    runner.train()
     run = Path(config.work_dir)
     return load_encoder(run), read_json(run / "result.json", AGAIN)
 

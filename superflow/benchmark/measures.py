@@ -88,10 +88,10 @@ class Measure:
 
 def _encoder(task: Task) -> Any:
     from ..hub.encoder_file import build_encoder, read_encoder_file
-    from ..hub.leakage import check_leakage, seen_recordings
+    from ..hub.leakage import check_leakage, evaluated_record, seen_recordings
 
     file = read_encoder_file(task.backbone)
-    evaluated = {"dataset": task.index.card.name, "recordings": task.index.recordings(task.evaluate)}
+    evaluated = evaluated_record(task.index, task.evaluate)
     check_leakage(str(file.path), seen_recordings(file.card), {"test": evaluated})
     return build_encoder(file)
 

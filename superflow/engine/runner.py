@@ -32,7 +32,7 @@ from ..hub.checkpoint import (
     not_finite,
     read_checkpoint,
 )
-from ..hub.leakage import check_leakage
+from ..hub.leakage import check_leakage, seen_recordings
 from ..method.distributed import rank, world_size
 from .builders import as_plain
 from .changes import Change
@@ -84,6 +84,7 @@ class EngineRunner(Runner):
         self.changes: list[Change] = []  # against the run that is resumed
         self._has_loaded = False
         self.leakage: dict[str, Any] = {}  # recordings that were trained on and are evaluated
+        self.evaluated: dict[str, Any] = {}  # records of what is measured beside this run's own evaluation
         self.loaded_from: Path | None = None
         self.loaded_iteration = 0
         self._seconds_before, self._begun = 0.0, time.monotonic()
@@ -357,19 +358,34 @@ class EngineRunner(Runner):
         pretrained = self.engine_model.record().get("pretrained")
         if isinstance(pretrained, Mapping):
             check_intensity(pretrained.get("raw_intensity"), self.data_records(), str(pretrained.get("file")))
-        self._check_leakage(pretrained if isinstance(pretrained, Mapping) else {})
+        self._check_leakage()
         path = self._first_checkpoint
         if self._resume and path is None:
             self.logger.info(f"no checkpoint in {self.work_dir} to resume from: starting at iteration 0")
         if path is not None and self._resume:
             self.resume(path)
         elif path is not None:
-            self.load_checkpoint(path)
+            self._check_leakage(loaded=self.load_checkpoint(path))
 
-    def _check_leakage(self, pretrained: Mapping[str, Any]) -> None:
+    def _check_leakage(self, loaded: Mapping[str, Any] | None = None) -> None:
+        """Refuse to measure weights on drives that they have seen elsewhere, unless the config allows it.
+
+        Args:
+            loaded: the checkpoint of ``load_from``: what it was trained on has been seen; where nothing is trained
+                here, it was trained with this config.
+        """
+        pretrained = self.engine_model.record().get("pretrained")
+        before = pretrained if isinstance(pretrained, Mapping) else {}
+        source, seen = str(before.get("file")), before.get("recordings") or {}
+        data = {**self.data_records(), **self.evaluated}
+        if loaded is not None:
+            record = loaded.get("superflow", {})
+            if "train" in data:
+                source, seen = str(self.loaded_from), seen_recordings({"method": record, **record})
+            else:
+                data["train"] = record.get("data", {}).get("train", {})
         allowed = bool(self.cfg.get("allow_leakage", False))
-        seen = pretrained.get("recordings") or {}
-        found = check_leakage(str(pretrained.get("file")), seen, self.data_records(), allowed=allowed)
+        found = check_leakage(source, seen, data, allowed=allowed)
         self.leakage = {"allowed": allowed, "recordings": found}
         if found:
             self.logger.warning(f"evaluated on drives that training has seen, as allowed: {', '.join(found)}")

@@ -22,6 +22,11 @@ def seen_recordings(card: Mapping[str, Any]) -> dict[str, list[str]]:
     return {name: sorted(recordings) for name, recordings in sorted(seen.items())}
 
 
+def evaluated_record(index: Any, rows: Any) -> dict[str, Any]:
+    """What ``check_leakage`` must know of the scans ``rows`` (R,) of an index on which weights are measured."""
+    return {"dataset": index.card.name, "recordings": index.recordings(rows)}
+
+
 def check_leakage(
     source: str,
     pretrained: Mapping[str, Sequence[str]],
@@ -36,7 +41,7 @@ def check_leakage(
 
     Args:
         source: where the weights are from, for the message. pretrained: see ``seen_recordings``.
-        data: record of each dataset of the run by its stage.
+        data: record of each dataset of the run by its stage: what ``train`` learns from, the others measure.
         allowed: it is the user's wish, and will stand in the result.
 
     Raises:
@@ -46,7 +51,7 @@ def check_leakage(
     for part in _parts(data.get("train", {})):
         own.setdefault(str(part.get("dataset")), set()).update(part.get("recordings") or ())
     shared: dict[str, set[str]] = {}
-    for held in (part for stage in ("val", "test") for part in _parts(data.get(stage, {}))):
+    for held in (part for stage in sorted(data.keys() - {"train"}) for part in _parts(data[stage])):
         dataset, recordings = str(held.get("dataset")), set(held.get("recordings") or ())
         for name, seen in pretrained.items():
             chosen = own.get(dataset, set()) if name == dataset else set()

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from superflow.benchmark.arms import run_arm
+from superflow.benchmark.plan import Arm, Plan
 from superflow.engine import load_config
 from superflow.engine.loader import build_dataset
 from superflow.errors import InputError
@@ -74,15 +76,48 @@ def test_labels_of_another_dataset_that_holds_the_drive_count(mixed):
         check_leakage("None", {}, {"train": train, "test": record("semantickitti", "KITTI x")})
 
 
-def test_fine_tuning_is_refused_and_with_the_option_the_result_says_it(
-    prepared_log, tmp_path, monkeypatch, capsys
-):
+@pytest.fixture
+def held(prepared_log, monkeypatch) -> list[str]:
+    """The recordings that the config evaluates, which other datasets hold as well."""
     monkeypatch.setattr(
         "superflow.datasets.index.recordings_of", lambda name, scenes: tuple(f"KITTI {s}" for s in scenes)
     )
     torch.manual_seed(0)
     config = load_config(CONFIG, data_root=prepared_log / "prepared")
-    held = build_dataset(config.val_dataloader.dataset).record()["recordings"]
+    return build_dataset(config.val_dataloader.dataset).record()["recordings"]
+
+
+def test_an_arm_of_a_plan_may_not_begin_with_weights_that_know_the_answers(prepared_log, tmp_path, held):
+    weights = exported(tmp_path / "street.safetensors", *held)
+    options = {"model.pretrained": str(weights), "model.encoder.backbone.width": 0.25}
+    options |= {"train_cfg.max_iters": 1, "val_dataloader": None, "val_cfg": None, "val_evaluator": None}
+    arm = Arm("tuned", "supervised", CONFIG, options)
+    with pytest.raises(InputError, match=rf"street.safetensors: was trained on drives.*\({held[0]}"):
+        run_arm(Plan(arms=(arm,)), arm, 0, prepared=prepared_log / "prepared", out=tmp_path / "out")
+    assert not list((tmp_path / "out").rglob("*.pth")), "it is refused before the work"
+
+
+def test_what_a_loaded_checkpoint_was_trained_on_counts(prepared_log, tmp_path, held, capsys):
+    options = ["train_cfg.max_iters=1", "model.encoder.backbone.width=0.25"]
+    where = ["--data-root", str(prepared_log / "prepared")]
+    weights = ["model.pretrained=" + str(exported(tmp_path / "w.safetensors"))]
+    train = ["train", CONFIG, "--work-dir", str(tmp_path / "run"), *where, "--cfg-options"]
+    assert main([*train, *options, *weights]) == 0
+    path = tmp_path / "run/iter_1.pth"
+    test = ["test", CONFIG, str(path), *where, "--cfg-options", options[1]]
+    assert main(test) == 0, "frames of its own dataset are its config's choice"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["superflow"]["data"]["train"] |= {"dataset": "daps3d", "recordings": held}
+    torch.save(checkpoint, path)
+    capsys.readouterr()
+    assert main(test) == 2
+    assert f"(daps3d): was trained on drives that are evaluated here ({held[0]}" in capsys.readouterr().err
+    train[3] = str(tmp_path / "again")
+    assert main([*train, *options, *weights, f"load_from={path}"]) == 2
+    assert f"iter_1.pth: was trained on drives that are evaluated here ({held[0]}" in capsys.readouterr().err
+
+
+def test_fine_tuning_is_refused_and_with_the_option_the_result_says_it(prepared_log, tmp_path, held, capsys):
     assert held
     weights = exported(tmp_path / "street.safetensors", held[0], "KITTI elsewhere")
     command = [
