@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 class Task:
     """One backbone, one log, one measure, one budget.
 
-    train, held_out, evaluate: labelled rows of ``index``. held_out are some of train. trials: of searches before,
-    recipe -> mIoU on the held-out places, and how a new one is noted.
+    train, held_out, evaluate: labelled rows of ``index``. held_out are some of train; folds: parts of train that take
+    turns in a search. trials: of searches before, recipe -> mIoU on the folds, and how a new one is noted.
     """
 
     backbone: Path
@@ -34,12 +34,15 @@ class Task:
     train: Sequence[int]
     held_out: Sequence[int]
     evaluate: Sequence[int]
+    folds: Sequence[Sequence[int]]
     trials: Mapping[str, float] = field(default_factory=dict)
     note_trial: Callable[[str, Mapping[str, Any]], None] = lambda recipe, scores: None
 
     def split_hash(self) -> str:
         """Of the tokens that are learned from, chosen by and judged on."""
         parts = [sorted(self.index.tokens(rows)) for rows in (self.train, self.held_out, self.evaluate)]
+        if [list(fold) for fold in self.folds] != [list(self.held_out)]:
+            parts += [sorted(self.index.tokens(rows)) for rows in self.folds]
         return _hash([self.index.hash, parts])
 
     def settings_hash(self) -> str:
@@ -149,33 +152,43 @@ def _tuned(task: Task, name: str, fixed: Mapping[str, Any]) -> list[Figure]:
     recipe = _search(task, encoder, default) if task.measure.grid else default
     size = task.evaluation.new_places_m
     seen = None if size is None else seen_voxels(task.index, task.train, size)
-    scores = _tune(task, encoder, task.train, task.evaluate, budget, recipe, seen)
-    labelled = scores.pop("labelled points")
+    labelled, matrices = _tune(task, encoder, task.train, task.evaluate, budget, recipe, seen)
+    scores = {key: matrix.summary(tuple(task.index.card.classes)) for key, matrix in matrices.items()}
     return [
         replace(figure, labelled=labelled) for figure in _figures({(name, recipe.text()): ("tuned", scores)})
     ]
 
 
 def _search(task: Task, encoder: Any, default: Any) -> Any:
-    """The recipe of the grid that is best on the held-out places, after learning from the other training places."""
-    from ..downstream.finetuning import Recipe
-
-    fit = [row for row in task.train if row not in set(task.held_out)]
+    """The recipe of the grid that is best on the folds, each judged after learning from the other training places."""
     source = task.searched_budget
-    budget = task.measure.budgets[source].scaled(len(fit) / len(task.train))
     recipes = grid_recipes(default, task.measure.grid)
     found: dict[str, float] = {}
     for recipe in recipes:
         text = recipe.text()
         if text not in task.trials:
-            scores = _tune(task, encoder, fit, task.held_out, budget, recipe, None)["tuned"]
+            scores = _trial(task, encoder, recipe, task.measure.budgets[source])
             task.note_trial(text, scores)
             found[text] = scores["miou"] or 0.0
         else:
             found[text] = task.trials[text]
         log.info("%s, %s: %.1f on the held-out places with %s", task.backbone.stem, source, found[text], text)
-    best: Recipe = max(recipes, key=lambda recipe: found[recipe.text()])
-    return best
+    return max(recipes, key=lambda recipe: found[recipe.text()])
+
+
+def _trial(task: Task, encoder: Any, recipe: Any, budget: Any) -> dict[str, Any]:
+    """Scores over the scans of all folds together: a place without, say, cars cannot judge how these are found."""
+    total = None
+    for fold in task.folds:
+        fit = [row for row in task.train if row not in set(fold)]
+        share = budget.scaled(len(fit) / len(task.train))
+        matrix = _tune(task, encoder, fit, fold, share, recipe, None)[1]["tuned"]
+        if total is None:
+            total = matrix
+        else:
+            total.merge(matrix)
+    assert total is not None
+    return total.summary(tuple(task.index.card.classes))
 
 
 def grid_recipes(default: Any, grid: Mapping[str, Sequence[Any]]) -> list[Any]:
@@ -193,20 +206,17 @@ def grid_recipes(default: Any, grid: Mapping[str, Sequence[Any]]) -> list[Any]:
 
 def _tune(
     task: Task, encoder: Any, train: Sequence[int], judge: Sequence[int], budget: Any, recipe: Any, seen: Any
-) -> dict[str, Any]:
+) -> tuple[int, dict[str, Any]]:
+    """Number of labelled points learned from, and the matrices of the scans that judge."""
     from ..datasets.frame import IGNORE_LABEL
     from ..downstream.budgets import labelled_scans
     from ..downstream.evaluation import evaluate_heads
     from ..downstream.finetuning import fine_tune
 
-    classes = tuple(task.index.card.classes)
     scans = labelled_scans(task.index, train, budget, seed=task.seed)
-    source, head = fine_tune(encoder, scans, len(classes), recipe, seed=task.seed)
+    source, head = fine_tune(encoder, scans, len(task.index.card.classes), recipe, seed=task.seed)
     matrices = evaluate_heads(source, task.index, judge, {"tuned": head}, seen=seen, seed=task.seed)
-    labelled = sum(int((scan.labels != IGNORE_LABEL).sum()) for scan in scans)
-    return {name: matrix.summary(classes) for name, matrix in matrices.items()} | {
-        "labelled points": labelled
-    }
+    return sum(int((scan.labels != IGNORE_LABEL).sum()) for scan in scans), matrices
 
 
 MEASURES = {

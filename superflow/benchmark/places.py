@@ -109,8 +109,8 @@ def prepare_places(
     prepare_sources(plan, sources, out, jobs=jobs)
 
 
-def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[str, list[int]]]:
-    """Index of an evaluation's log, and its labelled rows: train, held_out, evaluate.
+def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[str, Any]]:
+    """Index of an evaluation's log, and its labelled rows: train, held_out, evaluate; and folds, a list of them.
 
     Raises:
         InputError: some have no labelled point, or one is learned from and judged on.
@@ -120,22 +120,27 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
 
     evaluation = plan.evaluations[name]
     index = LogIndex.open(prepared_folder(plan.logs[evaluation.log], out))
-    rows = {
-        part: [int(row) for row in index.rows(getattr(evaluation, part)) if index.has_labels(row)]
-        for part in ("train", "held_out", "evaluate")
+
+    def labelled(part: str, frames: Any) -> list[int]:
+        rows = [int(row) for row in index.rows(frames) if index.has_labels(row)]
+        require_labelled_points(index, rows, part)
+        return rows
+
+    rows: dict[str, Any] = {
+        part: labelled(part, getattr(evaluation, part)) for part in ("train", "held_out", "evaluate")
     }
-    for part, own in rows.items():
-        require_labelled_points(index, own, part)
-    train, held_out, judged = (set(rows[part]) for part in ("train", "held_out", "evaluate"))
+    rows["folds"] = [labelled("a fold", fold) for fold in evaluation.folds] or [rows["held_out"]]
+    train, judged = set(rows["train"]), set(rows["evaluate"])
     if train & judged:
         token = index.tokens([min(train & judged)])[0]
         raise InputError(
             f"evaluation {name!r}: scan {token} is in train and in evaluate; a figure needs other scans"
         )
-    if not held_out < train:
-        raise InputError(
-            f"evaluation {name!r}: held_out must be a part of train that leaves scans to learn from"
-        )
+    for part, own in [("held_out", rows["held_out"]), *(("each fold", fold) for fold in rows["folds"])]:
+        if not set(own) < train:
+            raise InputError(
+                f"evaluation {name!r}: {part} must be a part of train that leaves scans to learn from"
+            )
     return index, rows
 
 
@@ -196,9 +201,7 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
         chosen,
         budget,
         unit.seed,
-        train=rows["train"],
-        held_out=rows["held_out"],
-        evaluate=rows["evaluate"],
+        **rows,
     )
     figures = places_rows(unit.out)
     where = {"source": unit.source, "arm": unit.arm, "seed": unit.seed, "evaluation log": evaluation}

@@ -71,8 +71,10 @@ class PlacesArm:
 class Evaluation:
     """A log on which backbones are measured, with disjoint places.
 
-    train: frames of labels; held_out: the part of them whose places choose recipes and options of probes; evaluate:
-    frames of the figures, on which nothing is chosen. new_places_m: as in `plan.Plan`, where they share a world.
+    train: frames of labels; held_out: the part of them whose places choose options of probes; folds: parts of them that
+    take turns at choosing recipes of fine-tuning, together as one figure, ``held_out`` alone where there are none;
+    evaluate: frames of the figures, on which nothing is chosen. new_places_m: as in `plan.Plan`, where they share a
+    world.
     """
 
     name: str
@@ -80,6 +82,7 @@ class Evaluation:
     train: Any
     held_out: Any
     evaluate: Any
+    folds: Sequence[Any] = ()
     new_places_m: float | None = None
 
 

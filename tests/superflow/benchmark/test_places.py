@@ -7,6 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
@@ -17,6 +18,7 @@ from superflow.benchmark.places_plan import NO_SOURCE, is_places_plan, load_plac
 from superflow.benchmark.plan import find_plan, load_plan
 from superflow.benchmark.rows import COLUMNS, TRIAL_KEY, RowFile
 from superflow.downstream.finetuning import Recipe
+from superflow.downstream.metrics import ConfusionMatrix
 from superflow.errors import InputError
 
 SMALL = {
@@ -285,29 +287,49 @@ def test_scans_of_figures_are_not_learned_from(small, tmp_path):
         ({"evaluate": ["scene-0001", "scene-0003"]}, "is in train and in evaluate"),
         ({"held_out": ["scene-0001"]}, "held_out must be a part of train that leaves scans"),
         ({"held_out": ["scene-0003"]}, "held_out must be a part of train that leaves scans"),
+        (
+            {"folds": [["scene-0001[:2]"], ["scene-0001"]]},
+            "each fold must be a part of train that leaves scans",
+        ),
     ):
         plan = replace(small, evaluations={"street": replace(evaluation, **change)})
         with pytest.raises(InputError, match=message):
             places.evaluation_rows(plan, "street", tmp_path)
 
 
-def test_a_search_never_sees_the_scans_of_the_figures(small, tmp_path, monkeypatch):
-    index, rows = places.evaluation_rows(small, "street", tmp_path)
+@pytest.mark.parametrize("folds", [[], [["scene-0001[:1]"], ["scene-0001[1:3]"]]])
+def test_a_search_never_sees_the_scans_of_the_figures(small, tmp_path, monkeypatch, folds):
+    evaluation = replace(small.evaluations["street"], folds=folds)
+    plan = replace(small, evaluations={"street": evaluation})
+    index, rows = places.evaluation_rows(plan, "street", tmp_path)
     seen = []
 
     def tune(task, encoder, train, judge, budget, recipe, new):
+        """A judge that finds the higher rate better: all points of the first class, right or wrong by the rate."""
         seen.append((set(train), set(judge)))
-        return {"tuned": {"miou": recipe.rate}, "labelled points": 7}
+        matrix = ConfusionMatrix(len(index.card.classes))
+        right = int(100 * recipe.rate)
+        matrix.update(np.repeat([0, 1], [right, 100 - right]), np.zeros(100, np.int64))
+        return 7, {"tuned": matrix}
 
     monkeypatch.setattr("superflow.benchmark.measures._tune", tune)
     monkeypatch.setattr("superflow.benchmark.measures._encoder", lambda task: None)
-    measure = small.measures["fine-tuning"]
-    task = Task(tmp_path, index, small.evaluations["street"], measure, "all", 0, **rows)
+    noted = []
+    task = Task(
+        tmp_path,
+        index,
+        evaluation,
+        small.measures["fine-tuning"],
+        "all",
+        0,
+        **rows,
+        note_trial=lambda recipe, scores: noted.append(scores["points"]),
+    )
     found = MEASURES["fine-tuning"].run(task)
     assert "rate=0.01 " in found[0].recipe
-    fit, held_out, judged = (
-        set(rows["train"]) - set(rows["held_out"]),
-        set(rows["held_out"]),
-        set(rows["evaluate"]),
-    )
-    assert seen == [(fit, held_out), (fit, held_out), (set(rows["train"]), judged)]
+    train = set(rows["train"])
+    parts = [set(fold) for fold in rows["folds"]]
+    assert len(parts) == max(1, len(folds))
+    assert noted == [100 * len(parts)] * 2
+    turns = [(train - part, part) for part in parts]
+    assert seen == [*turns, *turns, (train, set(rows["evaluate"]))]
