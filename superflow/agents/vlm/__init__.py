@@ -1,0 +1,24 @@
+"""A backbone of this package as the eyes of a language model, after InternVL 3.5 (arXiv 2508.18265).
+
+The way of a scan, one file each:
+
+    bev.py          features of points on a grid on the ground, cut into tiles; pixel shuffle
+    tower.py        points -> planes of that grid, with a backbone that is frozen, partly frozen or open
+    connector.py    planes -> tokens of the width of a language model: pixel shuffle, or Q-Former
+    model.py        tokens take their places among the words; a Hugging Face model
+    tokenizer.py    special tokens, chat form, a small tokenizer
+    processor.py    messages with scans -> tensors, as many placeholders as tokens, in every row
+    language.py     language models: from scratch, or pretrained
+    build.py        all of them put together
+
+It needs the extra `agents`. ``build`` makes a model and its processor, ``load_vlm`` reads them from a folder; both are
+known to ``AutoModelForImageTextToText`` and ``AutoProcessor`` once this package is imported, without code of others.
+"""
+
+from ...errors import require
+
+require("transformers", "agents")
+
+from .build import build, load_vlm  # noqa: E402
+
+__all__ = ["build", "load_vlm"]

@@ -1,0 +1,111 @@
+"""A model and its processor out of a backbone and a language model; and both from a folder."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
+
+from ...errors import MissingFileError
+from ...hub.backbone import Backbone
+from .bev import BevGrid
+from .config import LidarTowerConfig, LidarVLMConfig
+from .language import LanguageModel
+from .model import LidarVLM
+from .processor import LidarProcessor
+from .tokenizer import CHAT_TEMPLATE, LIDAR, add_lidar_tokens
+
+
+def build(
+    language: LanguageModel,
+    *,
+    backbone: Backbone | None = None,
+    channels: int | None = None,
+    grid: BevGrid = BevGrid(),  # noqa: B008 - frozen
+    learns: str = "frozen",
+    **options: Any,
+) -> tuple[LidarVLM, LidarProcessor]:
+    """A model that sees with ``backbone`` and speaks with ``language``, which it takes over; and its processor.
+
+    Args:
+        backbone: of ``superflow.load``, copied; without one, ``channels`` says how wide the grids will be.
+        learns: of the backbone, see ``config.TRAINED``. options: of ``LidarVLMConfig``.
+
+    Raises:
+        InputError: options that do not fit.
+    """
+    tokenizer = language.tokenizer
+    add_lidar_tokens(tokenizer)
+    _make_room(language.model, len(tokenizer))
+    tower = LidarTowerConfig(
+        channels=backbone.out_channels if backbone is not None else channels or 48,
+        grid=grid.config(),
+        card=None if backbone is None else {**asdict(backbone.card), "encoder": backbone.encoder.config()},
+        backbone=learns,
+    )
+    text = copy.deepcopy(language.model.config)
+    config = LidarVLMConfig(
+        tower_config=tower,
+        text_config=text,
+        lidar_token_id=tokenizer.convert_tokens_to_ids(LIDAR),
+        tie_word_embeddings=bool(text.tie_word_embeddings),
+        **options,
+    )
+    model = LidarVLM(config)
+    nn.Module.to(model, language.model.dtype)
+    model.model.lidar_tower.float()
+    model.model.language_model.load_state_dict(language.model.base_model.state_dict())
+    head = language.model.get_output_embeddings()
+    if not config.tie_word_embeddings:
+        model.lm_head.load_state_dict(head.state_dict())
+    if backbone is not None:
+        model.model.lidar_tower.backbone.encoder.load_state_dict(backbone.encoder.state_dict())
+    end = tokenizer.eos_token_id
+    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+    model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=False)
+    processor = LidarProcessor(tokenizer, config.tokens_per_scan, chat_template=CHAT_TEMPLATE)
+    return model.eval(), processor
+
+
+def load_vlm(folder: str | Path) -> tuple[LidarVLM, LidarProcessor]:
+    """The model and the processor that ``save_pretrained`` of both wrote into one folder.
+
+    Raises:
+        MissingFileError: there is none. InputError: its weights do not fit its config.
+    """
+    if not (Path(folder) / "config.json").is_file():
+        raise MissingFileError(f"{folder}: there is no config.json; give the folder of a saved LidarVLM")
+    return LidarVLM.from_pretrained(str(folder)), LidarProcessor.from_pretrained(str(folder))
+
+
+def _make_room(model: Any, size: int) -> None:
+    """Rows for new tokens in the embeddings, each the mean of those that were there: known words keep theirs."""
+    table = model.get_input_embeddings()
+    before = table.num_embeddings
+    if size <= before:
+        return
+    tied = model.config.tie_word_embeddings
+    model.resize_token_embeddings(size, mean_resizing=False)
+    tables: list[nn.Module] = [model.get_input_embeddings()]
+    if not tied:
+        tables.append(model.get_output_embeddings())
+    with torch.no_grad():
+        for module in tables:
+            weight: Any = module.weight
+            weight[before:] = weight[:before].mean(0)
+
+
+def register() -> None:
+    """Make the model known to ``AutoConfig``, ``AutoModelForImageTextToText`` and ``AutoProcessor``."""
+    AutoConfig.register(LidarTowerConfig.model_type, LidarTowerConfig, exist_ok=True)
+    AutoConfig.register(LidarVLMConfig.model_type, LidarVLMConfig, exist_ok=True)
+    AutoModelForImageTextToText.register(LidarVLMConfig, LidarVLM, exist_ok=True)
+    AutoProcessor.register(LidarVLMConfig, LidarProcessor, exist_ok=True)
+
+
+register()

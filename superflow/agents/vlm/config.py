@@ -1,0 +1,89 @@
+"""What a LidarVLM is made of, as Hugging Face configurations: tower over the points, connector, language model."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from transformers import AutoConfig, PreTrainedConfig
+from transformers.configuration_utils import SubConfigSpec
+
+from ...errors import InputError, suggest
+from .bev import BevGrid
+
+TRAINED = ("frozen", "partly", "open")  # how much of the backbone learns: none, its way up, all
+CONNECTORS = ("pixel_shuffle", "q_former")
+
+
+def one_of(value: str, known: tuple[str, ...], what: str) -> str:
+    """``value`` if it is known; else an ``InputError`` that names the nearest."""
+    if value not in known:
+        raise InputError(f"{what} is {value!r}{suggest(value, known)}; choose from {', '.join(known)}")
+    return value
+
+
+class LidarTowerConfig(PreTrainedConfig):
+    """The eyes: a backbone of this package and the grid that its features are gathered on.
+
+    Attributes:
+        channels: C of the backbone's features; a grid has one more plane, log(1 + points).
+        grid: of ``BevGrid``.
+        card: of the backbone, with its encoder; None where only ready grids are given.
+        backbone: of ``TRAINED``.
+    """
+
+    model_type = "superflow_lidar_tower"
+    base_config_key = "tower_config"
+
+    channels: int = 48
+    grid: dict | None = None
+    card: dict | None = None
+    backbone: str = "frozen"
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.grid = BevGrid(**(self.grid or {})).config()
+        one_of(self.backbone, TRAINED, "backbone")
+        super().__post_init__(**kwargs)
+
+    @property
+    def bev(self) -> BevGrid:
+        """The grid."""
+        return BevGrid(**(self.grid or {}))
+
+
+class LidarVLMConfig(PreTrainedConfig):
+    """A tower, a connector and a language model.
+
+    Attributes:
+        tower_config, text_config: of the two halves.
+        connector: of ``CONNECTORS``.
+        merge: pixel shuffle: cells a side that become one token (2: InternVL's; 4: its short form).
+        queries, query_layers: Q-Former: tokens of a scan, and its layers.
+        lidar_token_id: of the placeholder that features replace; -1 until there is a tokenizer.
+    """
+
+    model_type = "superflow_lidar_vlm"
+    sub_configs_defaults: ClassVar[dict[str, Any]] = {
+        "tower_config": LidarTowerConfig,
+        "text_config": SubConfigSpec(AutoConfig, model_type="qwen3"),
+    }
+
+    tower_config: Any = None
+    text_config: Any = None
+    connector: str = "pixel_shuffle"
+    merge: int = 4
+    queries: int = 32
+    query_layers: int = 2
+    lidar_token_id: int = -1
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        one_of(self.connector, CONNECTORS, "connector")
+        super().__post_init__(**kwargs)
+
+    @property
+    def tokens_per_scan(self) -> int:
+        """Placeholders that one scan takes."""
+        grid: BevGrid = self.tower_config.bev
+        if self.connector == "q_former":
+            return self.queries
+        return grid.tiles * (grid.tile // self.merge) ** 2

@@ -1,0 +1,43 @@
+"""Language models to speak with, by name: from scratch, or pretrained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
+
+from .tokenizer import small_tokenizer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LanguageModel:
+    """A causal language model and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: Any
+
+
+def tiny(texts: Iterable[str], *, width: int = 64, layers: int = 2, vocabulary: int = 512) -> LanguageModel:
+    """A small Qwen3 from scratch, drawn from torch's generator, which knows only what it is trained on.
+
+    Args:
+        texts: what its tokenizer shall write in few tokens.
+    """
+    tokenizer = small_tokenizer(texts, size=vocabulary)
+    config = Qwen3Config(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        intermediate_size=4 * width,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=width // 4,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+    )
+    return LanguageModel(AutoModelForCausalLM.from_config(config), tokenizer)

@@ -1,0 +1,172 @@
+"""From messages with scans to the tensors of the model: exactly as many placeholders as each scan has tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import BatchFeature, ProcessorMixin
+
+from ...errors import InputError
+from .tokenizer import LIDAR, LIDAR_END, LIDAR_START
+
+
+class LidarProcessor(ProcessorMixin):
+    """Tokenizer and scans in one call, as Hugging Face's trainers know it; they call a scan an image.
+
+    A scan is planes (C + 1, rows, columns), points (N, 4+) x, y, z [m], intensity [0, 1], the same with the frame that
+    they are in as ``{"points": ..., "lidar_to_ego": (4, 4)}``, or a name that ``scans`` knows: so a data set of
+    questions holds names, and trainers never touch arrays. ``scans`` is not saved.
+    """
+
+    def __init__(self, tokenizer: Any, tokens_per_scan: int = 64, chat_template: str | None = None) -> None:
+        super().__init__(tokenizer, chat_template=chat_template)
+        self.tokens_per_scan = tokens_per_scan
+        self.scans: Mapping[str, Any] = {}
+        self.lidar_token_id: int = tokenizer.convert_tokens_to_ids(LIDAR)
+        if tokenizer.convert_ids_to_tokens(self.lidar_token_id) != LIDAR:
+            raise InputError(f"the tokenizer has no {LIDAR}; give it one with add_lidar_tokens")
+
+    def __call__(
+        self,
+        images: Sequence[Any] | None = None,
+        text: str | Sequence[str] | None = None,
+        *,
+        return_tensors: str | None = None,
+        return_text_replacement_offsets: bool = False,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        """``input_ids``, ``attention_mask``, and ``pixel_values`` or ``points`` (with ``lidar_to_ego``) of the scans.
+
+        Args:
+            images: scans of each row, as a list of lists; or all in the order of their placeholders.
+            text: rows, each with one ``<LIDAR_CONTEXT>`` where a scan goes, as the chat form writes it.
+            kwargs: of the tokenizer.
+
+        Raises:
+            InputError: a row names more or fewer scans than it is given, is cut within a scan, or a scan is none.
+        """
+        if text is None:
+            raise InputError("there is no text; give at least a question")
+        rows = [text] if isinstance(text, str) else list(text)
+        scans = self._by_row(images, rows)
+        written = [self._write(row) for row in rows]
+        encoded = dict(self.tokenizer([row for row, _ in written], **kwargs))
+        encoded.pop("token_type_ids", None)
+        self._check_rows(encoded["input_ids"], scans)
+        if return_text_replacement_offsets:
+            encoded["text_replacement_offsets"] = [offsets for _, offsets in written]
+        tensors = self._tensors([self._find(scan) for row in scans for scan in row])
+        if tensors and any(len(row) != 1 for row in scans):
+            tensors["lidar_rows"] = torch.repeat_interleave(torch.tensor([len(row) for row in scans]))
+        return BatchFeature(
+            {**encoded, **tensors},
+            tensor_type=return_tensors,
+            skip_tensor_conversion=["text_replacement_offsets"],
+        )
+
+    def apply_chat_template(self, conversation: Any, *args: Any, **kwargs: Any) -> Any:
+        """As of every processor; parts are ``{"type": "text", "text": ...}``, ``{"type": "lidar", "lidar": scan}``."""
+        batched = bool(conversation) and isinstance(conversation[0], (list, tuple))
+        chats = [[_as_image(turn) for turn in chat] for chat in (conversation if batched else [conversation])]
+        return super().apply_chat_template(chats if batched else chats[0], *args, **kwargs)
+
+    @property
+    def model_input_names(self) -> list[str]:
+        return [
+            "input_ids",
+            "attention_mask",
+            "pixel_values",
+            "points",
+            "lidar_to_ego",
+            "lidar_rows",
+        ]
+
+    def _by_row(self, images: Sequence[Any] | None, rows: Sequence[str]) -> list[list[Any]]:
+        named = [row.count(LIDAR) for row in rows]
+        given = [] if images is None else list(images)
+        if given and all(isinstance(scan, (list, tuple)) for scan in given):
+            by_row = [list(row) for row in given]
+        else:
+            ends = np.cumsum(named).tolist()
+            by_row = [given[end - count : end] for end, count in zip(ends, named)]
+            if len(given) > sum(named):
+                by_row[-1] = by_row[-1] + given[sum(named) :]
+        if len(by_row) != len(rows):
+            raise InputError(f"there are scans for {len(by_row)} rows and text for {len(rows)}; give as many")
+        for i, (count, row) in enumerate(zip(named, by_row)):
+            if count != len(row):
+                raise InputError(
+                    f"row {i} names {count} scans and is given {len(row)}; the text names one with {LIDAR}"
+                )
+        return by_row
+
+    def _write(self, row: str) -> tuple[str, list[dict[str, Any]]]:
+        """The row with the placeholders of its scans, and where it grew, as trainers ask for it."""
+        block = LIDAR_START + LIDAR * self.tokens_per_scan + LIDAR_END
+        offsets, grown = [], 0
+        for match in re.finditer(re.escape(LIDAR), row):
+            start = match.start() + grown
+            offsets.append({"type": "image", "span": match.span(), "new_span": (start, start + len(block))})
+            grown += len(block) - len(LIDAR)
+        return row.replace(LIDAR, block), offsets
+
+    def _check_rows(self, input_ids: Any, scans: Sequence[Sequence[Any]]) -> None:
+        for i, (row, given) in enumerate(zip(input_ids, scans)):
+            found = int((np.asarray(row) == self.lidar_token_id).sum())
+            if found != self.tokens_per_scan * len(given):
+                raise InputError(
+                    f"row {i} keeps {found} places for {len(given)} scans of {self.tokens_per_scan} tokens each; "
+                    "it was cut: raise max_length, or leave truncation out"
+                )
+
+    def _find(self, scan: Any) -> tuple[Tensor, Any]:
+        """Planes or points, and the frame of the points or None."""
+        if isinstance(scan, str):
+            if scan not in self.scans:
+                raise InputError(
+                    f"the scan {scan!r} is not among the {len(self.scans)} that processor.scans has"
+                )
+            scan = self.scans[scan]
+        points = scan.get("points") if isinstance(scan, Mapping) else scan
+        values = torch.as_tensor(points).float()
+        if values.ndim not in (2, 3) or (isinstance(scan, Mapping) and values.ndim == 3):
+            raise InputError(
+                f"a scan is {tuple(values.shape)}; give points (N, 4+) or planes (C + 1, rows, columns)"
+            )
+        return values, scan.get("lidar_to_ego") if isinstance(scan, Mapping) else None
+
+    @staticmethod
+    def _tensors(scans: Sequence[tuple[Tensor, Any]]) -> dict[str, Tensor]:
+        values, frames = [scan for scan, _ in scans], [to_ego for _, to_ego in scans]
+        dimensions = {v.ndim for v in values}
+        if len(dimensions) > 1:
+            raise InputError("a batch has scans as planes and as points; give all in one form")
+        if dimensions == {3}:
+            if len({v.shape for v in values}) > 1:
+                raise InputError(
+                    "the scans of a batch come from different grids; make all with the model's own grid"
+                )
+            return {"pixel_values": torch.stack(values)}
+        if not scans:
+            return {}
+        points = pad_sequence(values, batch_first=True, padding_value=float("nan"))
+        if all(to_ego is None for to_ego in frames):
+            return {"points": points}
+        whole = [np.eye(4) if to_ego is None else np.asarray(to_ego) for to_ego in frames]
+        return {"points": points, "lidar_to_ego": torch.as_tensor(np.stack(whole))}
+
+
+def _as_image(turn: Mapping[str, Any]) -> dict[str, Any]:
+    if isinstance(turn.get("content"), str) or not turn.get("content"):
+        return dict(turn)
+    parts = [
+        {"type": "image", "image": part["lidar"]} if part.get("type") == "lidar" and "lidar" in part else part
+        for part in turn["content"]
+    ]
+    return {**turn, "content": parts}

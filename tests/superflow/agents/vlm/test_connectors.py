@@ -1,0 +1,77 @@
+"""Both ways from cells to tokens: shapes, places, and what they can see."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+pytest.importorskip("transformers", reason="needs the extra agents")
+from superflow.agents.vlm.bev import BevGrid
+from superflow.agents.vlm.connector import with_position
+
+
+def planes(seed: int = 0, batch: int = 2) -> torch.Tensor:
+    return torch.randn(batch, 7, 8, 16, generator=torch.Generator().manual_seed(seed))
+
+
+def test_pixel_shuffle_connector_against_a_loop(make_vlm):
+    """Layer norm, two linear maps and the GELU by hand, token by token."""
+    connector = make_vlm()[0].model.connector
+    where = with_position(planes(), connector.grid).double()
+    tokens = connector(planes())
+    place = 0
+    for tile in range(2):
+        for row in range(4):
+            for column in range(4):
+                at = [(2 * row + i, 8 * tile + 2 * column + j) for i in range(2) for j in range(2)]
+                x = torch.cat([where[:, :, r, c] for r, c in at], 1)
+                x = (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + 1e-5).sqrt()
+                x = x * connector.layer_norm.weight + connector.layer_norm.bias
+                x = x @ connector.linear_1.weight.double().T + connector.linear_1.bias
+                x = x * 0.5 * (1 + torch.erf(x / 2**0.5))
+                x = x @ connector.linear_2.weight.double().T + connector.linear_2.bias
+                assert torch.allclose(tokens[:, place].double(), x, atol=1e-5)
+                place += 1
+    assert place == tokens.shape[1]
+
+
+def test_position_of_cells():
+    grid = BevGrid(rows=4, columns=2, cell_m=3.0, ahead_m=0.0, tile=2)
+    where = with_position(torch.zeros(1, 1, 4, 2), grid)[0, 1:]
+    assert where[0, :, 0].tolist() == [0.75, 0.25, -0.25, -0.75]  # x, ahead first
+    assert where[1, 0].tolist() == [0.5, -0.5]  # y, left first
+
+
+@pytest.mark.parametrize(
+    ("options", "tokens"),
+    [
+        ({"merge": 2}, 32),
+        ({"merge": 4}, 8),
+        ({"connector": "q_former", "queries": 5}, 5),
+    ],
+)
+def test_tokens_of_a_scan(make_vlm, options, tokens):
+    model, processor = make_vlm(**options)
+    seen = model.get_lidar_features(pixel_values=planes())
+    assert seen.shape == (2, tokens, 32)
+    assert processor.tokens_per_scan == tokens
+
+
+def test_every_query_sees_every_cell(make_vlm):
+    model, _ = make_vlm(connector="q_former", queries=3)
+    given = planes(batch=1).requires_grad_()
+    for query in range(3):
+        (gradient,) = torch.autograd.grad(model.get_lidar_features(pixel_values=given)[0, query].sum(), given)
+        assert (gradient.abs().sum((0, 1)) > 0).all()
+
+
+def test_q_former_is_saved_and_loaded(make_vlm, tmp_path):
+    from superflow.agents.vlm.model import LidarVLM
+
+    model, _ = make_vlm(connector="q_former", queries=3)
+    model.save_pretrained(tmp_path)
+    again = LidarVLM.from_pretrained(tmp_path)
+    given = planes()
+    assert torch.equal(
+        again.get_lidar_features(pixel_values=given), model.get_lidar_features(pixel_values=given)
+    )
