@@ -36,7 +36,7 @@ wanted=$(cat setup.py pyproject.toml | sha256sum)
 if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "Installing superflow-lidar[$EXTRA] into .venv (PyTorch is large: some minutes on a first run) ..."
     "$PYTHON" -m pip install --quiet --disable-pip-version-check --editable ".[$EXTRA]"
-    if [ "$EXTRA" = test ]; then
+    if [[ "$EXTRA" == test* ]]; then
         # its metadata pins numpy < 2, which it does not need; the tests only compare with it
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps nuscenes-devkit==1.2.0
     fi
