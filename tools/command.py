@@ -14,12 +14,16 @@ def run_command(program: str, work: Callable[[], int]) -> int:
     """The exit code of ``work()``; 2 where an input, or a file that the system refuses, stopped it.
 
     Readers and writers say what is wrong with their files; what the system refuses elsewhere is said here, so that
-    nobody reads a traceback about a folder without rights. An ``OSError`` about no file is a fault of the program.
+    nobody reads a traceback about a folder without rights, or a pipe that was closed. Another ``OSError`` about no file
+    is a fault of the program.
     """
     try:
         return work()
     except InputError as error:
         said = str(error)
+    except BrokenPipeError:  # whoever read what is printed has seen enough, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
+        return 141  # what a shell gives for the end by SIGPIPE
     except OSError as error:
         if error.filename is None:
             raise

@@ -14,6 +14,10 @@ COMMANDS = {
     "test": ("test", "evaluate a checkpoint on a config's test set"),
     "export": ("export", "write a checkpoint's backbone as one file that superflow.load reads"),
     "visualize": ("visualize", "draw scans, features, superpixels and predictions as PNG"),
+    "find": (
+        "find",
+        'the scans of a log in which something is true: "a pedestrian within 15 m of a parked truck"',
+    ),
     "make-drive": ("make_drive", "make a synthetic drive in nuScenes schema"),
     "benchmark": ("benchmark", "compare ways of pretraining by the same probe, with several seeds"),
     "evidence": ("evidence", "write a page of figures from the tables of benchmarks of places"),

@@ -6,6 +6,10 @@ The way of a question, one file each:
     scene_log.py        scenes of a prepared log, from its boxes or from its panoptic instances
     scene_clusters.py   scenes of predicted classes, objects are clusters of points: for logs without labels
     scene_split.py      which scenes train and which are held out, as lists of tokens with a hash
+    query.py            what can be asked: things, how they stand to each other, conditions, questions
+    query_text.py       a query as a sentence; query_parse.py reads one, with the tokens of query_words.py
+    query_answer.py     the answer on a scene: true, false, or that nobody can tell
+    find.py             the scans of a log in which a condition is true; find_picture.py draws them
     vlm/                a language model that sees the scan with a backbone of this package
 
 Only `tools/` imports this room. What it needs beyond the package is the extra `agents`.

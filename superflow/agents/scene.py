@@ -52,25 +52,28 @@ class SceneObject:
         return None if self.velocity is None else math.hypot(*self.velocity)
 
     def is_in(self, word: str) -> bool | None:
-        """Whether a word of ``words.STATUSES`` is true of it; None where nobody can tell.
+        """Whether a word of ``words.STATUSES`` is true of it; None where nobody can tell. See ``motion``."""
+        if self.category not in APPLIES[word]:
+            return False
+        told = (
+            next((known for known in self.status if known in RIDERS), None) if word in RIDERS else self.motion
+        )
+        if told is None:
+            return None
+        if word == "still":
+            return told != "moving"
+        return None if told == "still" and word != "moving" else told == word
+
+    @property
+    def motion(self) -> str | None:
+        """The one of ``words.MOTIONS`` that says most of it; None where nobody can tell.
 
         The dataset's own word counts; without one, motion is told from the velocity, and then not why it stands still.
         """
-        if self.category not in APPLIES[word]:
-            return False
-        if word in RIDERS:
-            told = [known for known in self.status if known in RIDERS]
-            return told[0] == word if told else None
-        told = [known for known in self.status if known in MOTIONS]
-        if not told and self.speed is not None:
-            told = ["moving" if self.speed >= MOVING_M_S else "still"]
-        if not told:
-            return None
-        if word == "still":
-            return told[0] != "moving"
-        if told[0] == "still" and word != "moving":
-            return None
-        return told[0] == word
+        told = next((known for known in self.status if known in MOTIONS), None)
+        if told is None and self.speed is not None:
+            return "moving" if self.speed >= MOVING_M_S else "still"
+        return told
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -59,13 +59,14 @@ def birds_eye(
     key: Key | None = None,
     extent_m: float = 50.0,
     picked: int | None = None,
+    outlines: Sequence[tuple[NDArray, tuple[int, int, int]]] = (),
     height_px: int = 900,
 ) -> Image:
     """Points from above, in equal scale: forward is up, the sensor in the middle, rings every 10 m.
 
     Args:
         points: (N, 3+) [m, lidar frame]. colors: (N, 3) RGB. extent_m: half of the side that is shown.
-        picked: row of a point to mark.
+        picked: row of a point to mark. outlines: corners (K, 2) [m, as the points] of polygons, each with its RGB.
     """
     figure, axes = _canvas(height_px, height_px - _TITLE, key)
     _rings(axes, extent_m)
@@ -74,6 +75,15 @@ def birds_eye(
     size = np.clip(120_000 / max(len(order), 1), 1.3, 12)
     # lidar y points left, so it runs against the page
     axes.scatter(-points[order, 1], points[order, 0], c=colors[order] / 255.0, s=size, linewidths=0)
+    for corners, color in outlines:
+        axes.fill(
+            -corners[:, 1],
+            corners[:, 0],
+            fill=False,
+            edgecolor=np.array(color) / 255.0,
+            linewidth=1.4,
+            zorder=4,
+        )
     axes.plot(0, 0, marker="^", color=INK, markersize=7, zorder=5)
     if picked is not None:
         _mark(axes, -float(points[picked, 1]), float(points[picked, 0]))
