@@ -10,6 +10,7 @@ from superflow.agents.scene import SceneObject, SceneRecord
 from superflow.agents.words import APPLIES, CATEGORIES, MOTIONS, RIDERS, STATUSES
 
 FEW_CATEGORIES = ("car", "truck", "pedestrian", "bicycle")
+FEW_NOUNS = ("car", "bicycle", "vehicle", "object", "object")  # of which there are some
 
 
 def thing(category="car", x=10.0, y=0.0, **changes) -> SceneObject:
@@ -24,27 +25,29 @@ def scene(*objects: SceneObject) -> SceneRecord:
 @st.composite
 def made_objects(draw, categories=FEW_CATEGORIES):
     category = draw(st.sampled_from(categories))
-    half_metres = st.integers(-30, 30).map(lambda n: n / 2)
+    metre = st.integers(-4, 4).map(float)  # few places, so that edges of sectors and equal distances occur
     motion = st.sampled_from([(), *((m,) for m in MOTIONS if category in APPLIES[m])])
     rider = st.sampled_from([(), *((r,) for r in RIDERS if category in APPLIES[r])])
     velocity = st.sampled_from([None, (0.0, 0.0), (0.3, 0.4), (0.1, 0.1), (3.0, 0.0), (-6.0, 8.0)])
     return thing(
         category,
-        draw(half_metres),
-        draw(half_metres),
+        draw(metre),
+        draw(metre),
         velocity=draw(velocity),
         status=draw(motion) + draw(rider),
-        points=draw(st.sampled_from([0, 4, 5, 60])),
+        points=draw(st.sampled_from([4, 5, 9, 60])),
     )
 
 
-made_scenes = st.lists(made_objects(), max_size=7).map(lambda objects: scene(*objects))
-metres = st.one_of(st.integers(0, 30).map(float), st.floats(0, 100, allow_nan=False))
-statuses = st.frozensets(st.builds(ask.Status, st.sampled_from(STATUSES), st.booleans()), max_size=2)
+made_scenes = st.lists(made_objects(), min_size=2, max_size=7).map(lambda objects: scene(*objects))
+metres = st.one_of(
+    st.integers(0, 5).map(float), st.sampled_from([10.0, 0.5, 0.1]), st.floats(0, 8, allow_nan=False)
+)
+statuses = st.frozensets(st.builds(ask.Status, st.sampled_from(STATUSES), st.booleans()), max_size=1)
 
 
 @st.composite
-def made_things(draw, nouns=(*FEW_CATEGORIES, "vehicle", "object"), depth=2):
+def made_things(draw, nouns=FEW_NOUNS, depth=2):
     anchors = st.just(ask.Ego())
     if depth:
         anchors = st.one_of(anchors, made_things(nouns, depth - 1))
@@ -74,7 +77,7 @@ def made_conditions(things):
     )
 
 
-def made_queries(nouns=(*FEW_CATEGORIES, "vehicle", "object")):
+def made_queries(nouns=FEW_NOUNS):
     things = made_things(nouns)
     conditions = made_conditions(things)
     return st.one_of(

@@ -29,11 +29,11 @@ class Bounds:
 
 def twin_answer(query, scene, min_points=5, max_range_m=np.inf):
     objects = [o for o in scene.objects if np.hypot(*o.center[:2]) <= max_range_m]
-    return _Twin(objects, min_points).answer(query)
+    return TwinOf(objects, min_points).answer(query)
 
 
-class _Twin:
-    def __init__(self, objects, min_points):
+class TwinOf:
+    def __init__(self, objects, min_points=5):
         self.objects, self.min_points = objects, min_points
         self.places = np.array([o.center[:2] for o in objects], float).reshape(-1, 2)
 

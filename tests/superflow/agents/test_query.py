@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 
 from superflow.agents import query as ask
 from superflow.agents.find import match, parse_condition
-from superflow.agents.query_answer import answer, sector_of
+from superflow.agents.query_answer import Scenery, answer, sector_of
 from superflow.agents.query_parse import NOUN_WORDS, parse_query
 from superflow.agents.query_text import text_of
 from superflow.agents.words import MOTIONS
 from superflow.errors import InputError
 
-from .made_queries import ALL_NOUNS, made_queries, made_scenes, scene, thing
-from .query_twin import twin_answer
+from .made_queries import ALL_NOUNS, made_queries, made_scenes, made_things, scene, thing
+from .query_twin import TwinOf, twin_answer
 
 
 def asked(text, *objects, **options):
@@ -33,7 +33,15 @@ def test_a_query_reads_as_it_was_written(query):
     assert parse_query(text_of(query).upper() + "?") == query
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=300, deadline=None)
+@given(made_things(), made_scenes)
+def test_both_executors_agree_on_each_object(things, record):
+    bounds = TwinOf(record.objects).of(things)
+    told = [True if low else None if high else False for low, high in zip(bounds.surely, bounds.possibly)]
+    assert list(Scenery(record).truths(things)) == told
+
+
+@settings(max_examples=150, deadline=None)
 @given(made_queries(), made_scenes, st.sampled_from([1, 5]), st.sampled_from([10.0, 15.0, float("inf")]))
 def test_both_executors_agree(query, record, min_points, max_range_m):
     options = {"min_points": min_points, "max_range_m": max_range_m}
