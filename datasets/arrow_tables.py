@@ -49,15 +49,37 @@ def read_parquet_table(path: Path, kinds: Kinds, at: Mapping[str, int] | None = 
     return _checked(path, table, kinds)
 
 
+def stored_columns(path: Path) -> tuple[tuple[str, ...], int]:
+    """Names of the columns of a parquet or feather file, and how many rows it claims.
+
+    Raises:
+        InputError: it is no such file.
+    """
+    from pyarrow import feather, parquet
+
+    if path.suffix == ".parquet":
+        with _reading(path, "parquet"):
+            data = parquet.read_metadata(path)
+            return tuple(data.schema.to_arrow_schema().names), data.num_rows
+    with _reading(path, "feather"):
+        table = feather.read_table(path, memory_map=False)
+    return tuple(table.column_names), table.num_rows
+
+
 @contextmanager
 def _reading(path: Path, form: str) -> Iterator[None]:
     import pyarrow
 
     with of_the_log(path):
+        with open(path, "rb"):  # what the system refuses has words of its own
+            pass
         try:
             yield
-        except pyarrow.ArrowException as error:
-            said = (str(error) or type(error).__name__).splitlines()[0]
+        except InputError:
+            raise
+        # damaged lengths overflow, or ask for more memory than there is, before pyarrow looks at them
+        except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+            said = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(f"{path}: is no whole {form} file ({said}); copy it again") from error
 
 

@@ -49,6 +49,9 @@ class DatasetCard:
     class_of: Mapping[str, int]  # category name -> train id
     categories: Mapping[int, str]  # raw id in the label files -> category name
     columns: tuple[str, ...] = ("x", "y", "z", "intensity")  # of a point row on disk
+    stored: Mapping[str, str] = field(
+        default_factory=dict
+    )  # what the files call those with another name there
     # of the point files, or (4, 4) from theirs to forward-left-up, to which readers turn them
     axes: str | tuple[tuple[float, ...], ...] = "right-forward-up"
     intensity_max: float = 255.0  # raw value that becomes 1
@@ -56,9 +59,9 @@ class DatasetCard:
     point_format: str = "f4"  # see `formats.READERS`
     no_return: tuple[str, ...] = ()  # rows of the files that are no points, see `formats.read_points`
     range_m: tuple[float, float] | None = None
-    time: Mapping[str, Any] = field(default_factory=dict)  # of points: column, unit_s, since
+    time: Mapping[str, Any] = field(default_factory=dict)  # of points: column, unit_s, since, compensated
     image_format: str = "file"  # see `formats.IMAGE_READERS`
-    labels: Mapping[str, Any] = field(default_factory=lambda: {"format": "u1"})  # format, mask, shift
+    labels: Mapping[str, Any] = field(default_factory=lambda: {"format": "u1"})  # format, mask, shift, column
     instances: Mapping[str, Any] = field(default_factory=dict)  # the same
     label_set: str = ""  # which of the card's the classes are
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # split -> scene names
@@ -120,6 +123,8 @@ class DatasetCard:
     def to_dict(self) -> dict[str, Any]:
         """The card as plain JSON types; ``from_dict`` reads it back."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
+        if not self.stored:  # what no card says leaves its hash as it was
+            del values["stored"]
         values["palette"] = self.palette.tolist()
         values["classes"] = list(self.classes)
         values["columns"], values["no_return"] = list(self.columns), list(self.no_return)
@@ -161,14 +166,14 @@ def load_card(name_or_path: str | Path, *, splits: bool = True, label_set: str =
     """
     path = Path(name_or_path)
     if path.suffix in (".yaml", ".yml"):
-        return _parse(path, read_yaml(path), label_set)
+        return parse_card(path, read_yaml(path), label_set)
     path = CARDS / f"{name_or_path}.yaml"
     if str(name_or_path) not in card_names():
         raise MissingFileError(
             f"{name_or_path}: no dataset card has this name; choose one of {', '.join(card_names())} "
             "or give the path of a .yaml file"
         )
-    return _parse(path, _packaged(path) if splits else {**_packaged(path), "splits": {}}, label_set)
+    return parse_card(path, _packaged(path) if splits else {**_packaged(path), "splits": {}}, label_set)
 
 
 @cache
@@ -177,8 +182,12 @@ def _packaged(path: Path) -> dict[str, Any]:
     return read_yaml(path)
 
 
-def _parse(path: Path, values: dict[str, Any], label_set: str) -> DatasetCard:
-    """The card in ``values`` of the file ``path``."""
+def parse_card(path: Path, values: dict[str, Any], label_set: str = "") -> DatasetCard:
+    """The card in ``values`` of the file ``path``.
+
+    Raises:
+        InputError: they lack something, or a key is not as it must be.
+    """
     check_keys(path, values, CARD, needs=CARD_NEEDS)
     points = read_points(path, values["points"])
     columns = points["columns"]

@@ -43,6 +43,13 @@ def read_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
+def as_number(value: Any) -> Any:
+    """``value``, or the number that it is written as: YAML takes 1e-9 without a dot for text."""
+    if isinstance(value, str) and re.fullmatch(r"[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]{1,3}", value):
+        return float(value)
+    return value
+
+
 def check_splits(splits: Any, path: Path) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
     """The scenes of each split, and the list of scans of each that has one.
 
@@ -71,8 +78,12 @@ def _is_list_file(value: Any) -> bool:
 def read_points(path: Path, points: dict[str, Any]) -> dict[str, Any]:
     """What a card says of the point files, as fields of `DatasetCard`."""
     columns = points.get("columns")
+    stored: dict[str, str] = {}
+    if isinstance(columns, dict) and all(is_text(name) and is_text(own) for name, own in columns.items()):
+        stored = {name: own for name, own in columns.items() if name != own}
+        columns = list(columns)
     axes = points.get("axes")
-    if isinstance(axes, list):
+    if not isinstance(axes, str):
         axes = _rigid(axes)
     if (
         (axes not in AXES if isinstance(axes, str) else axes is None)
@@ -82,12 +93,14 @@ def read_points(path: Path, points: dict[str, Any]) -> dict[str, Any]:
         or not {"x", "y", "z"} <= set(map(str, columns))
     ):
         raise InputError(
-            f"{path}: points needs columns that hold x, y, z (and intensity, if the files do), each once, and axes, "
+            f"{path}: points needs columns that hold x, y, z (and intensity, if the files do), each once, as a list or "
+            "as {intensity: NAME IN THE FILES}, and axes, "
             f"one of {', '.join(AXES)} or four rows of a rigid 4 x 4 from theirs to the first of these"
         )
     columns = tuple(map(str, columns))
     return {
         "columns": columns,
+        "stored": stored,
         "axes": axes,
         "point_format": read_format(path, "points", points.get("format", "f4")),
         "no_return": _read_no_return(path, points.get("no_return")),
@@ -126,11 +139,12 @@ def _read_time(path: Path, time: Any, columns: tuple[str, ...]) -> dict[str, Any
     if time is None:
         return {}
     time = time if isinstance(time, dict) else {}
-    only_keys(path, time, ("column", "unit_s", "since"), of="points.time")
+    only_keys(path, time, ("column", "unit_s", "since", "compensated"), of="points.time")
     read = {
         "column": time.get("column"),
-        "unit_s": time.get("unit_s", 1.0),
+        "unit_s": as_number(time.get("unit_s", 1.0)),
         "since": time.get("since", "scan"),
+        "compensated": time.get("compensated", False),
     }
     unit = read["unit_s"]
     if (
@@ -138,19 +152,21 @@ def _read_time(path: Path, time: Any, columns: tuple[str, ...]) -> dict[str, Any
         or type(unit) not in (int, float)
         or not 0 < unit <= _LARGEST
         or read["since"] not in ("scan", "epoch")
+        or type(read["compensated"]) is not bool
     ):
         raise InputError(
-            f"{path}: time of points must name one of their columns, the seconds of its unit and since when it counts, "
-            "scan or epoch, as in {column: offset_ns, unit_s: 1.0e-9, since: scan}"
+            f"{path}: time of points must name one of their columns, the seconds of its unit, since when it counts, "
+            "scan or epoch, and whether the points are compensated, brought to one instant, already, as in "
+            "{column: offset_ns, unit_s: 1.0e-9, since: scan, compensated: false}"
         )
     return read
 
 
-def _rigid(rows: list[Any]) -> tuple[tuple[float, ...], ...] | None:
+def _rigid(rows: Any) -> tuple[tuple[float, ...], ...] | None:
     """The rows of a rigid transform, or None where it is none."""
     try:
         matrix = np.array(rows, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all() or matrix[3].tolist() != [0, 0, 0, 1]:
         return None
@@ -168,7 +184,7 @@ def read_format(path: Path, key: str, name: Any, known: Collection[str] = READER
 
 
 def read_numbers(path: Path, key: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Format, mask and shift of ``labels`` or ``instances``, those that are stated."""
+    """Format, mask, shift and column of ``labels`` or ``instances``, those that are stated."""
     read: dict[str, Any] = {"format": read_format(path, key, values.get("format"))}
     for name, most in (("mask", 0xFFFFFFFF), ("shift", 31)):
         value = values.get(name)
@@ -179,6 +195,12 @@ def read_numbers(path: Path, key: str, values: dict[str, Any]) -> dict[str, Any]
                 f"{path}: {name} of {key} is {shorten(value)}; it must be a whole number, 0 to {most}"
             )
         read[name] = value
+    if values.get("column") is not None:
+        if not is_text(values["column"]):
+            raise InputError(
+                f"{path}: column of {key} is {shorten(values['column'])}; it must be the name of a column"
+            )
+        read["column"] = values["column"]
     return read
 
 

@@ -18,7 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
-from .arrow_formats import read_argoverse2, read_feather
+from .arrow_formats import read_argoverse2, read_feather, read_parquet
+from .las import read_las
+from .npz import read_npz
+from .pcd import read_pcd
+from .ply import read_ply
 from .read import of_the_log, read_bytes
 from .waymo_files import read_waymo, read_waymo_image, read_waymo_labels
 
@@ -131,13 +135,19 @@ def _open_npy(path: Path) -> _Array:
 # format -> the named columns of (path, key, names); files without names have theirs in the order of the card
 READERS: dict[str, Callable[[Path, str, Sequence[str]], Columns]] = {
     "f4": partial(_bare, dtype="<f4"),
+    "f8": partial(_bare, dtype="<f8"),
     "u1": partial(_bare, dtype="u1"),
     "u2": partial(_bare, dtype="<u2"),
     "u4": partial(_bare, dtype="<u4"),
     "i4": partial(_bare, dtype="<i4"),
     "npy": _npy,
     "npy_first": partial(_npy, first=True),
+    "npz": read_npz,
+    "pcd": read_pcd,
+    "ply": read_ply,
+    "las": read_las,
     "feather": read_feather,
+    "parquet": read_parquet,
     "argoverse2": read_argoverse2,
     "waymo": read_waymo,
     "waymo_labels": read_waymo_labels,
@@ -196,6 +206,7 @@ def read_points(
     *,
     format: str = "f4",
     key: str = "",
+    stored: Mapping[str, str] | None = None,
     no_return: Collection[str] = (),
     range_m: tuple[float, float] | None = None,
 ) -> FilePoints:
@@ -203,13 +214,16 @@ def read_points(
 
     Args:
         names: of the columns that are read; x, y and z are among them.
+        stored: what the file calls those of them that it calls otherwise.
         no_return: which of ``NO_RETURNS`` are rows of the file but no points.
         range_m: nearest and farthest distance from the origin of the file's axes at which a row is a point.
 
     Raises:
         InputError: the file is missing, cut off, of another format, or a point holds NaN or infinity.
     """
-    columns = READERS[format](path, key, names)
+    own = [(stored or {}).get(name, name) for name in names]
+    columns = READERS[format](path, key, own)
+    columns = {name: columns[other] for name, other in zip(names, own)}
     for name, values in columns.items():
         if values.dtype.kind not in "fiu":
             raise InputError(
@@ -256,6 +270,7 @@ def read_labels(
     *,
     format: str = "u1",
     key: str = "",
+    column: str = "label",
     mask: int = 0xFFFFFFFF,
     shift: int = 0,
 ) -> NDArray[np.uint32]:
@@ -263,11 +278,12 @@ def read_labels(
 
     Args:
         points: number of rows of the scan's file; None takes any.
+        column: what a file of named columns calls them.
 
     Raises:
         InputError: the file is missing, holds no whole numbers, or another number of them than ``points``.
     """
-    values = READERS[format](path, key, ("label",))["label"]
+    values = READERS[format](path, key, (column,))[column]
     if values.dtype.kind not in "iu":
         raise InputError(
             f"{path}: holds {values.dtype} where labels are whole numbers; mend the card's labels"

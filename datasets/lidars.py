@@ -63,6 +63,7 @@ def merge_lidars(
             card.columns,
             format=card.point_format,
             key=points.key,
+            stored=card.stored,
             no_return=card.no_return,
             range_m=card.range_m,
         )

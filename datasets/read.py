@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import MissingFileError
+from ..errors import InputError, MissingFileError
 from ..files.access import reading
+
+MOST_ROWS = 1 << 26  # points of one scan; fused maps of more are no scans
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -32,3 +34,40 @@ def of_the_log(path: str | Path) -> Iterator[None]:
             f"{path}: this file is named in the log's tables but is not there; complete the download, "
             "or give the folder that holds it as the log's root"
         ) from None
+
+
+def no_parts(path: Path, key: str, what: str) -> None:
+    """Refuse a part of a file that has none.
+
+    Raises:
+        InputError: ``key`` names one.
+    """
+    if key:
+        raise InputError(f"{path}: {what} has no part {key!r}; prepare the log again")
+
+
+def check_rows(path: Path, rows: int) -> None:
+    """Refuse a number of rows that no scan has, before memory is taken for it.
+
+    Raises:
+        InputError: it is above ``MOST_ROWS``.
+    """
+    if rows > MOST_ROWS:
+        raise InputError(
+            f"{path}: claims {rows} points, more than a scan of {MOST_ROWS} has; the file is damaged, copy it again, "
+            "or cut it into scans"
+        )
+
+
+def choose(path: Path, names: Sequence[str], known: Collection[str]) -> None:
+    """Make sure that a file has what is asked of it.
+
+    Raises:
+        InputError: one of ``names`` is not among ``known``.
+    """
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise InputError(
+            f"{path}: has no column {', '.join(missing)}, but {', '.join(known)[:200]}; name others in columns, or "
+            "copy it again"
+        )

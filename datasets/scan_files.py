@@ -123,6 +123,7 @@ class ScanFiles(Timeline):
                 card.columns,
                 format=card.point_format,
                 key=key,
+                stored=card.stored,
                 no_return=card.no_return,
                 range_m=card.range_m,
             )

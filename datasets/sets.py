@@ -25,9 +25,14 @@ DATASETS = {
     for name in (
         *("nuscenes", "semantickitti", "scribblekitti", "semanticposs", "semanticstf", "synlidar", "daps3d"),
         *("kitti_raw", "rellis3d", "argoverse2", "synth4d", "nuscenes_c", "waymo"),
+        "folder",
     )
 }
-_CHOICES = {"version": "tables of a log in nuScenes schema", "variant": "one of several corrupted copies"}
+_CHOICES = {
+    "version": "tables of a log in nuScenes schema",
+    "variant": "one of several corrupted copies",
+    "layout": "the folder.yaml of an own log that lies elsewhere",
+}
 
 
 def prepare(
@@ -39,6 +44,7 @@ def prepare(
     label_set: str = "",
     version: str | None = None,
     variant: str | None = None,
+    layout: str | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> LogIndex:
@@ -50,6 +56,7 @@ def prepare(
         label_set: which of the card's label sets makes the classes; "" takes its ``classes``.
         version: which tables of a log in nuScenes schema.
         variant: which of the corrupted copies of a dataset that has some.
+        layout: the ``folder.yaml`` of a folder, where it does not lie in its root.
         options: of `write.write_rows`.
 
     Raises:
@@ -73,7 +80,9 @@ def prepare(
         )
     opener = getattr(module, "open_log", None)
     taken = () if opener is None else signature(opener).parameters
-    chosen = {key: value for key, value in (("version", version), ("variant", variant)) if value}
+    chosen = {
+        key: value for key, value in (("version", version), ("variant", variant), ("layout", layout)) if value
+    }
     for key in chosen:
         if key not in taken:
             raise InputError(f"--{key} chooses {_CHOICES[key]}; {name} has none, leave it out")

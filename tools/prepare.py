@@ -7,6 +7,8 @@
     superflow prepare nuscenes --root huge_log --out prepared/huge_log --check --sample 500
     superflow prepare semantickitti --root data/kitti --out prepared/few --scenes 00 08 --limit 500
     superflow prepare nuscenes_c --root data/nuscenes_c --out prepared/fog_heavy --variant fog/heavy
+    superflow prepare folder --root my_log --guess
+    superflow prepare folder --root my_log --out prepared/my_log --check
     superflow prepare superpixels --index prepared/my_log --provider slic --workers 8 --quality
     superflow prepare features --index prepared/my_log --frames train --teacher efficientnet_lite0
     superflow prepare tokens --index prepared/my_log --frames train --percent 10 --out ten_percent.txt
@@ -20,6 +22,7 @@ import argparse
 import inspect
 import json
 import logging
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,7 +134,14 @@ def _add_dataset(kinds: Any, name: str) -> None:
     )
     log = kinds.add_parser(name, help=f"index {what}")
     log.add_argument("--root", type=Path, required=True, help="folder of the data")
-    log.add_argument("--out", type=Path, required=True, help="folder of the index")
+    log.add_argument("--out", type=Path, required=name != "folder", help="folder of the index")
+    if name == "folder":
+        log.add_argument(
+            "--layout", type=Path, help="what says how the files are read; default: ROOT/folder.yaml"
+        )
+        log.add_argument(
+            "--guess", action="store_true", help="only write a first draft of that file, to be completed"
+        )
     add_log_arguments(log)
     log.add_argument("--scenes", nargs="+", metavar="SCENE", help="only these scenes, or splits of scenes")
     log.add_argument("--variant", metavar="COPY", help="which corrupted copy, as fog/heavy (nuscenes_c)")
@@ -170,11 +180,16 @@ def _list() -> int:
 def _dataset(args: argparse.Namespace) -> int:
     from superflow.datasets.sets import prepare
 
+    if args.kind == "folder" and args.guess:
+        return _guess(args.root, args.layout)
+    if args.out is None:
+        raise InputError("--out is missing; give the folder of the index, or --guess to draft folder.yaml")
     if args.sample is not None and not args.check:
         raise InputError("--sample says how much --check reads; give --check with it")
     if args.sample is not None and args.sample < 1:
         raise InputError(f"--sample {args.sample} reads nothing; give at least 1")
     reading = log_options(args) | {"scenes": args.scenes, "limit": args.limit, "variant": args.variant}
+    reading["layout"] = getattr(args, "layout", None)
     with progress_bar() as progress:
         index = prepare(
             args.kind, args.root, args.out, label_set=args.label_set, **reading, progress=progress
@@ -183,6 +198,20 @@ def _dataset(args: argparse.Namespace) -> int:
         f"{index!r}\n{args.out / 'index.json'}: {'real data' if index.card.real else 'made data'}, hash {index.hash}"
     )
     return _check(index, args.out / "check", args.sample, args.workers) if args.check else 0
+
+
+def _guess(root: Path, layout: Path | None) -> int:
+    from superflow.datasets.folder_guess import draft_layout
+    from superflow.datasets.folder_layout import NAME
+
+    path = layout or root / NAME
+    if os.path.lexists(path):
+        raise InputError(f"{path}: is there already, and is left alone; move it away to draft it anew")
+    text = draft_layout(root)
+    with write_atomically(path, "w") as file:
+        file.write(text)
+    print(f"{text}\n{path}: complete this draft, then run again without --guess")
+    return 0
 
 
 def _check(index: LogIndex, folder: Path, sample: int | None, workers: int) -> int:

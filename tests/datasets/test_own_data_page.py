@@ -57,7 +57,7 @@ def test_the_dataset_json_is_taken(page, small_log, tmp_path):
 
 
 def test_the_card_is_taken(page, tmp_path):
-    text = block(page, "yaml")
+    text = block(page.split("## Classes of your own")[1], "yaml")
     (tmp_path / "my_card.yaml").write_text(text)
     card = load_card(tmp_path / "my_card.yaml")
     assert card.classes == ("vehicle", "ground")
@@ -67,7 +67,7 @@ def test_the_card_is_taken(page, tmp_path):
 
 def test_the_card_names_labels_that_come_without_categories(page, small_log, tmp_path):
     """Numbers 1 to 5 in the label files, no category.json, four columns in the axes of the program."""
-    (tmp_path / "my_card.yaml").write_text(block(page, "yaml"))
+    (tmp_path / "my_card.yaml").write_text(block(page.split("## Classes of your own")[1], "yaml"))
     for name in ("category", "instance", "sample_annotation"):
         del small_log.tables[name]
     raw = (np.arange(50) % 5 + 1).astype(np.uint8)

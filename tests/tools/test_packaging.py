@@ -209,7 +209,7 @@ def python_files(repository: Path) -> list[tuple[Path, str]]:
 
 
 def imports(path: Path, module: str) -> Iterator[str]:
-    """Absolute dotted names that a file imports anywhere, ``from a import b`` as ``a.b``."""
+    """Absolute dotted names that a file imports anywhere, ``from a import b`` as ``a.b``; those of ``require`` as well."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -217,6 +217,8 @@ def imports(path: Path, module: str) -> Iterator[str]:
             base = module.split(".")[: -node.level] if node.level else []
             base += [node.module] if node.module else []
             yield from (".".join([*base, alias.name]) for alias in node.names)
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require":
+            yield from (name.value for name in node.args[:1] if isinstance(name, ast.Constant))
 
 
 def room(module: str) -> str:
