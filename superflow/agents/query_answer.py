@@ -152,7 +152,7 @@ class Scenery:
             limit = relation.metres_per_s
             return thing.speed < limit if relation.slower else thing.speed > limit
         if isinstance(relation.anchor, ask.Ego):
-            return _stands_so(thing.center[0], thing.center[1], relation)
+            return related(thing, None, relation)
         anchors = enumerate(zip(self.objects, self.truths(relation.anchor)))
         return any_of(
             all_of([truth, related(thing, o, relation)])
@@ -179,9 +179,10 @@ def sector_of(x: float, y: float) -> str | None:
     )
 
 
-def related(thing: SceneObject, anchor: SceneObject, relation: ask.Within | ask.Toward) -> bool:
-    """Whether the relation, without its "not", is true of a thing and one anchor."""
-    return _stands_so(thing.center[0] - anchor.center[0], thing.center[1] - anchor.center[1], relation)
+def related(thing: SceneObject, anchor: SceneObject | None, relation: ask.Within | ask.Toward) -> bool:
+    """Whether the relation, without its "not", is true of a thing and one anchor; None is the vehicle."""
+    x, y = (0.0, 0.0) if anchor is None else anchor.center[:2]
+    return _stands_so(thing.center[0] - x, thing.center[1] - y, relation)
 
 
 def _stands_so(x: float, y: float, relation: ask.Within | ask.Toward) -> bool:

@@ -1,0 +1,10 @@
+"""Questions about scenes without end, each with a verifier, to train and examine language models with.
+
+bootcamp.py        what a family is: case_generator, prompt_func, verify_score; balance of answers, difficulty
+replies.py         kinds of answers: how each is asked for, written, read, judged, and written wrongly
+phrases.py         phrases for things of a scene, as parts of questions
+families/          a family a file; `registry.py` finds them by themselves
+made_scenes.py     scenes of thrown objects, where no log is at hand
+export.py          JSONL, verl rows and their parquet, reward functions; openenv.py an OpenEnv environment
+report.py          accuracy where the sensor can tell, and where it cannot
+"""

@@ -1,0 +1,1 @@
+"""A family a file: its name is the file's. `registry.families` finds them."""
