@@ -8,7 +8,8 @@ The way of a scan, one file each:
     model.py        tokens take their places among the words; a Hugging Face model
     tokenizer.py    special tokens, chat form, a small tokenizer
     processor.py    messages with scans -> tensors, as many placeholders as tokens, in every row
-    language.py     language models: from scratch, or pretrained
+    language.py     language models by name; a small one from scratch
+    pretrained.py   that of an InternVL 3.5 checkpoint, and SmolLM2
     build.py        all of them put together
 
 It needs the extra `agents`. ``build`` makes a model and its processor, ``load_vlm`` reads them from a folder; both are

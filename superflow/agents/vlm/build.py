@@ -48,20 +48,22 @@ def build(
         card=None if backbone is None else {**asdict(backbone.card), "encoder": backbone.encoder.config()},
         backbone=learns,
     )
+    table, head = language.model.get_input_embeddings(), language.model.get_output_embeddings()
+    tied = head.weight is table.weight
     text = copy.deepcopy(language.model.config)
+    text.tie_word_embeddings = tied  # some checkpoints say that they are, and bring a head of their own
     config = LidarVLMConfig(
         tower_config=tower,
         text_config=text,
         lidar_token_id=tokenizer.convert_tokens_to_ids(LIDAR),
-        tie_word_embeddings=bool(text.tie_word_embeddings),
+        tie_word_embeddings=tied,
         **options,
     )
     model = LidarVLM(config)
     nn.Module.to(model, language.model.dtype)
     model.model.lidar_tower.float()
     model.model.language_model.load_state_dict(language.model.base_model.state_dict())
-    head = language.model.get_output_embeddings()
-    if not config.tie_word_embeddings:
+    if not tied:
         model.lm_head.load_state_dict(head.state_dict())
     if backbone is not None:
         model.model.lidar_tower.backbone.encoder.load_state_dict(backbone.encoder.state_dict())
@@ -85,19 +87,13 @@ def load_vlm(folder: str | Path) -> tuple[LidarVLM, LidarProcessor]:
 
 def _make_room(model: Any, size: int) -> None:
     """Rows for new tokens in the embeddings, each the mean of those that were there: known words keep theirs."""
-    table = model.get_input_embeddings()
-    before = table.num_embeddings
+    before = model.get_input_embeddings().num_embeddings
     if size <= before:
         return
-    tied = model.config.tie_word_embeddings
     model.resize_token_embeddings(size, mean_resizing=False)
-    tables: list[nn.Module] = [model.get_input_embeddings()]
-    if not tied:
-        tables.append(model.get_output_embeddings())
     with torch.no_grad():
-        for module in tables:
-            weight: Any = module.weight
-            weight[before:] = weight[:before].mean(0)
+        for module in (model.get_input_embeddings(), model.get_output_embeddings()):
+            module.weight[before:] = module.weight[:before].mean(0)
 
 
 def register() -> None:

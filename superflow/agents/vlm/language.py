@@ -8,6 +8,7 @@ from typing import Any
 
 from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
 
+from ...errors import InputError
 from .tokenizer import small_tokenizer
 
 
@@ -41,3 +42,26 @@ def tiny(texts: Iterable[str], *, width: int = 64, layers: int = 2, vocabulary: 
         bos_token_id=None,
     )
     return LanguageModel(AutoModelForCausalLM.from_config(config), tokenizer)
+
+
+def load_language_model(name: str, texts: Iterable[str] = ()) -> LanguageModel:
+    """A language model by name: ``tiny``, ``smollm2``, ``smollm2:8`` (its first 8 layers), or an InternVL checkpoint.
+
+    Args:
+        texts: for ``tiny``, see there.
+
+    Raises:
+        InputError: there is none of that name.
+    """
+    from .pretrained import SMOLLM2, internvl, smollm2
+
+    if name == "tiny":
+        return tiny(texts)
+    family, _, layers = name.partition(":")
+    if family != SMOLLM2:
+        return internvl(name)
+    if layers and not layers.isdecimal():
+        raise InputError(
+            f"{name!r}: after the colon stands how many layers are kept; give a number, as smollm2:8"
+        )
+    return smollm2(int(layers) if layers else None)
