@@ -84,6 +84,9 @@ class MadeLog:
     def tokens(self, rows):
         return [f"token{row}" for row in np.asarray(rows, dtype=np.int64).tolist()]
 
+    def recordings(self, rows):
+        return ()
+
     def neighbour(self, row: int, offset: int, *, max_gap_s=None):
         other = int(row) + offset
         inside = 0 <= other < len(self.scene_of) and self.scene_of[other] == self.scene_of[row]
