@@ -73,5 +73,4 @@ def _threshold(
     cosine = incidence_cosines(cloud.xyz[ground], ranges[ground])
     line = noise_line(ranges[ground], intensity[ground] / cosine)
     level = _NOISE * np.polyval(line, ranges[ground]) * cosine
-    threshold: NDArray[np.float64] = np.polyval(np.polyfit(ranges[ground], level, 2), ranges)
-    return threshold
+    return np.asarray(np.polyval(np.polyfit(ranges[ground], level, 2), ranges), np.float64)
