@@ -3,6 +3,8 @@
 superflow test CONFIG work_dirs/NAME/best_miou.pth
 superflow test CONFIG work_dirs/NAME                     the newest checkpoint of a folder
 superflow test CONFIG work_dirs/NAME --vote              also with votes of the scans around each scan
+superflow test CONFIG work_dirs/NAME --corruptions       also in fog, snow, ... at three levels: mCE and mRR
+superflow test CONFIG work_dirs/NAME --corruptions fog snow/heavy
 superflow test CONFIG work_dirs/NAME --pseudo-labels DIR --pseudo-frames train
 """
 
@@ -19,6 +21,7 @@ from superflow.files.writes import write_atomically
 from superflow.tools.train import add_common, read_config, run
 
 if TYPE_CHECKING:
+    from superflow.datasets.corruptions.models import Variant
     from superflow.downstream.vote_run import VoteRun
 
 
@@ -32,6 +35,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--vote",
         action="store_true",
         help="then let the scans around each scan vote; frames whose labels trained the model never do",
+    )
+    parser.add_argument(
+        "--corruptions",
+        nargs="*",
+        metavar="NAME",
+        help="then corrupt the scans: these, as fog or fog/heavy, or all eight at three levels",
+    )
+    parser.add_argument(
+        "--corrected",
+        action="store_true",
+        help="with --corruptions, leave out the mistakes of the published code; figures are others than published ones",
     )
     parser.add_argument(
         "--pseudo-labels",
@@ -63,6 +77,9 @@ def _test(args: argparse.Namespace) -> int:
         raise InputError(
             "--pseudo-labels and --pseudo-frames belong together; give the folder and the frames"
         )
+    if args.corrected and args.corruptions is None:
+        raise InputError("--corrected says how scans are corrupted; give --corruptions with it")
+    variants = _variants(args)  # refuses before the work
     checkpoint = find_last(args.checkpoint) if args.checkpoint.is_dir() else args.checkpoint
     if checkpoint is None:
         raise MissingFileError(
@@ -87,7 +104,21 @@ def _test(args: argparse.Namespace) -> int:
             print(line)
     if votes is not None:
         _vote(args, runner, votes)
+    if variants:
+        from superflow.engine.corruptions import corruption_table, test_corrupted
+
+        report = test_corrupted(config, variants, metrics)
+        if rank() == 0:
+            print(*corruption_table(report), sep="\n")
     return 0
+
+
+def _variants(args: argparse.Namespace) -> list[Variant]:
+    from superflow.engine.corruptions import chosen_variants
+
+    return (
+        [] if args.corruptions is None else chosen_variants(args.corruptions, is_published=not args.corrected)
+    )
 
 
 def _training_set(config: Any, checkpoint: Path) -> Any:

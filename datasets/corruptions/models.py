@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, suggest
+from ..card import DatasetCard
 from ..cloud import Cloud
 from .domain import LEVELS, Corrupted, Domain
 from .faults import beam_missing, cross_sensor, crosstalk, incomplete_echo, motion_blur
@@ -66,6 +67,16 @@ class Variant:
 
     def __str__(self) -> str:
         return f"{self.corruption}/{LEVELS[self.level]}" + ("" if self.is_published else f"/{CORRECTED}")
+
+
+def lacks(corruption: str, card: DatasetCard) -> str:
+    """What a model needs and labelled scans of a dataset have not, in a word; empty where they have all."""
+    domain = Domain.of(card)
+    if corruption in ("wet_ground", "snow") and not card.has_intensity:
+        return "intensities"
+    if corruption == "wet_ground" and not domain.ground:
+        return "a class of ground"
+    return "a class of vehicles" if corruption == "incomplete_echo" and not domain.vehicles else ""
 
 
 def all_variants(*, is_published: bool = True) -> list[Variant]:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..datasets.corrupted_index import CLEAN
 from ..errors import InputError
 from .places_plan import Evaluation, MeasurePlan
 
@@ -50,7 +51,9 @@ class Task:
         plan = self.measure
         grid = [plan.grid, self.search_hash()] if plan.grid else None
         budget = asdict(plan.budgets[self.budget])
-        return _hash([plan.name, plan.options, budget, grid, self.evaluation.new_places_m])
+        parts = [plan.name, plan.options, budget, grid, self.evaluation.new_places_m]
+        variant = self.evaluation.variant
+        return _hash(parts if variant == CLEAN else [*parts, variant])  # rows of clean scans keep their hash
 
     @property
     def searched_budget(self) -> str:

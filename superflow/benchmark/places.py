@@ -115,6 +115,7 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
     Raises:
         InputError: some have no labelled point, or one is learned from and judged on.
     """
+    from ..datasets.corrupted_index import in_variant
     from ..datasets.index import LogIndex
     from ..downstream.labelled import require_labelled_points
 
@@ -141,7 +142,7 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
             raise InputError(
                 f"evaluation {name!r}: {part} must be a part of train that leaves scans to learn from"
             )
-    return index, rows
+    return in_variant(index, evaluation.variant, rows["evaluate"]), rows
 
 
 def run_places(units: Sequence[Unit], *, jobs: int) -> Iterator[str]:

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.card_file import read_yaml
+from ..datasets.corrupted_index import CLEAN
+from ..datasets.corruptions.models import Variant
 from ..downstream.budgets import Budget
 from ..errors import InputError, suggest
 from .plan import KINDS
@@ -75,6 +77,7 @@ class Evaluation:
     take turns at choosing recipes of fine-tuning, together as one figure, ``held_out`` alone where there are none;
     evaluate: frames of the figures, on which nothing is chosen. new_places_m: as in `plan.Plan`, where they share a
     world.
+    variant: ``clean``, or how the scans of ``evaluate`` are corrupted, as ``fog/heavy``; what is learned from is clean.
     """
 
     name: str
@@ -84,6 +87,7 @@ class Evaluation:
     evaluate: Any
     folds: Sequence[Any] = ()
     new_places_m: float | None = None
+    variant: str = CLEAN
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +254,8 @@ def _check(plan: PlacesPlan, path: Path) -> None:
                 )
     for evaluation in plan.evaluations.values():
         refer(evaluation.log, plan.logs, f"evaluations: {evaluation.name!r}")
+        if evaluation.variant != CLEAN:
+            Variant.parse(evaluation.variant)
     for measure in plan.measures.values():
         where = f"measures: {measure.name!r}"
         refer(measure.name, MEASURES, where)

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from ..clips.batch import Batch
 from ..clips.sources import source_of
+from ..datasets.corrupted_index import CLEAN, in_variant
 from ..datasets.frame import IGNORE_LABEL, Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError
@@ -48,6 +49,7 @@ class SegmentDataset(Dataset):
         viewpoint_m: in training a scan is thinned, and its coordinates shifted, as if its scanner had stood at a random
             spot up to so many metres away, see ``lidar.viewpoint``; needs ``max_points``. 0 leaves it where it was.
         raw_intensity: intensity in 0..255 instead of [0, 1], as published code has it.
+        variant: ``clean``, or how scans are corrupted while they are read, as ``fog/heavy``; for evaluation only.
         pseudo_labels: folder that `superflow test --pseudo-labels` wrote. Frames with a file there are trained on it,
             the others on their own labels.
 
@@ -71,11 +73,16 @@ class SegmentDataset(Dataset):
         augmentation: dict[str, Any] | None = None,
         viewpoint_m: float = 0.0,
         raw_intensity: bool = False,
+        variant: str = CLEAN,
         pseudo_labels: str | Path | None = None,
     ) -> None:
         if rows is not None and frames is not None:
             raise InputError("give SegmentDataset either rows or frames, not both")
-        self.index = LogIndex.open(index) if isinstance(index, str | Path) else index
+        if train and variant != CLEAN:
+            raise InputError(
+                f"variant={variant}: corrupted scans are to be judged on; give it to the evaluation only"
+            )
+        self.index = in_variant(LogIndex.open(index) if isinstance(index, str | Path) else index, variant)
         chosen = self.index.rows(frames) if rows is None else rows
         self.rows = np.asarray(chosen, dtype=np.int64)
         if tokens is not None:

@@ -148,6 +148,10 @@ def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
         (changed(sources={"s": {"log": "street", "mix": {"s": 1}}}), "needs either a log or a mix"),
         (changed(sources={"s": {"log": "street", "frame": 3}}), "sources: 's': 'frame' is unknown"),
         (changed(logs={"street": {"root": "x", "drive": {}}}), "has both a root and a drive"),
+        (
+            changed(evaluations={"street": {**SMALL["evaluations"]["street"], "variant": "rain/light"}}),
+            "no corruption 'rain'",
+        ),
         (changed(measures={"votes": {}}), "measures: 'votes': there is no 'votes'"),
         (changed(measures={"probe": {"budgets": {"x": {"scan": 1}}}}), "budget 'x': 'scan' is unknown"),
         (changed(measures={"probe": {"arms": ["best"]}}), "measures: 'probe': there is no 'best'"),
@@ -258,6 +262,27 @@ def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):
     )
     assert len(places.places_trials(out).read()) == 2
     assert len(places.places_rows(out).find(measure="fine-tuning", seed=1)) == 2  # though the probe failed
+
+
+def test_figures_of_corrupted_scans_are_learned_on_clean_ones(small, tmp_path):
+    evaluation = small.evaluations["street"]
+    dim = replace(evaluation, name="blurred", variant="motion_blur/heavy")
+    plan = replace(
+        small,
+        evaluations={"street": evaluation, "blurred": dim},
+        measures={"decoder probe": small.measures["decoder probe"]},
+    )
+    (clean, rows), (index, same) = (places.evaluation_rows(plan, name, tmp_path) for name in plan.evaluations)
+    assert (index.variant, rows) == ("motion_blur/heavy", same)
+    learned, judged = rows["train"][0], rows["evaluate"][0]
+    assert (index.frame(learned).points == clean.frame(learned).points).all()
+    assert (index.frame(judged).points != clean.frame(judged).points).any()
+    whole = replace(unit(plan, NO_SOURCE, "random", tmp_path / "out"), evaluations=("street", "blurred"))
+    assert places.run_unit(whole) == []
+    found = places.places_rows(tmp_path / "out").read()
+    assert [row["evaluation log"] for row in found] == ["street", "blurred"]
+    assert found[0]["split hash"] == found[1]["split hash"]
+    assert found[0]["settings hash"] != found[1]["settings hash"]
 
 
 def test_a_backbone_is_made_once_and_others_start_from_it(small, tmp_path):

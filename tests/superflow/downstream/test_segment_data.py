@@ -184,3 +184,8 @@ def test_mistake_48_evaluated_points_are_the_labelled_points_of_the_files(log, e
     summary = matrix.summary(dataset.class_names)
     assert summary["points"] == sum(int((log.frame(row).labels != 255).sum()) for row in range(6))
     assert summary["no_prediction"] == outside > 0
+
+
+def test_a_variant_is_for_evaluation():
+    with pytest.raises(InputError, match="variant=fog/light: corrupted scans are to be judged on"):
+        SegmentDataset("nowhere", train=True, variant="fog/light")
