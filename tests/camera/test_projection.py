@@ -5,14 +5,16 @@ from __future__ import annotations
 from importlib import import_module
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from superflow.camera.lens import bend
 from superflow.camera.projection import nearest_pixels, project
 from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Camera, Frame
-from superflow.datasets.records import Lens
-from superflow.geometry import invert, rotation_z
+from superflow.datasets.records import FISHEYE, Lens
+from superflow.geometry import invert, rotation_z, transform_points
 
 SIZE = (60, 80)
 INTRINSICS = np.array([[50.0, 0, 39.5], [0, 50.0, 29.5], [0, 0, 1]])
@@ -49,6 +51,24 @@ def test_matches_a_loop_over_points():
     np.testing.assert_array_equal(got.rows, rows)
     np.testing.assert_allclose(got.pixels, pixels, atol=1e-4)
     np.testing.assert_allclose(got.depth, depths, rtol=1e-6)
+
+
+@pytest.mark.parametrize("lens", [LENS, Lens(INTRINSICS, SIZE, FISHEYE, (0.02, -0.01, 0.002, 0.0))])
+def test_the_bits_are_those_of_whole_rows(lens):
+    points = some_points(5003, seed=1)
+    points[::17, 1] = np.nan
+    points[5::400, 0] = np.inf
+    rows = np.flatnonzero(np.isfinite(points[:, :3]).all(axis=1))
+    in_camera = transform_points(LIDAR_TO_CAMERA, points[rows, :3].astype(np.float64))
+    rows, in_camera = rows[in_camera[:, 2] > 1.0], in_camera[in_camera[:, 2] > 1.0]
+    pixels = bend(in_camera, lens) @ INTRINSICS.T
+    pixels = pixels[:, :2] / pixels[:, 2:]
+    inside = ((pixels > 0) & (pixels < (SIZE[1] - 1, SIZE[0] - 1))).all(axis=1)
+    got = project(points, LIDAR_TO_CAMERA, lens)
+    assert len(got) > 300
+    np.testing.assert_array_equal(got.rows, rows[inside], strict=True)
+    np.testing.assert_array_equal(got.pixels, pixels[inside].astype(np.float32), strict=True)
+    np.testing.assert_array_equal(got.depth, in_camera[inside, 2].astype(np.float32), strict=True)
 
 
 def test_borders_and_depth_are_strict():
