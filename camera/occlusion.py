@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -31,6 +31,19 @@ _SLACK_RATIO, _SLACK_M = 0.1, 0.2  # a point this little behind a surface lies o
 
 
 @dataclass(frozen=True, eq=False)
+class DepthMap:
+    """How far away the nearest piece of a surface is in each cell of an image, from `ScanSurface.seen_by`."""
+
+    depth: NDArray[np.float32]  # (rows, columns) z in the camera frame [m], infinite where there is no piece
+    cell_px: NDArray[np.float64]  # (2,) width and height of a cell [pixel]
+
+    def hides(self, projection: Projection) -> NDArray[np.bool_]:
+        """(P,) true where the surface lies clearly before the point; of this camera's points, of any scan."""
+        columns, rows = ((projection.pixels + np.float32(0.5)) / self.cell_px).astype(np.int64).T
+        return projection.depth > self.depth[rows, columns] * (1 + _SLACK_RATIO) + _SLACK_M
+
+
+@dataclass(frozen=True, eq=False)
 class ScanSurface:
     """A scan (N returns) as upright pieces of surface, from `scan_surface`."""
 
@@ -38,6 +51,7 @@ class ScanSurface:
     ends: NDArray[np.float32]  # (N, 2, 3) where the piece ends, below and above its return
     sides: NDArray[np.float64]  # (N, 3) from the return to the left side of its piece
     column_gap: float  # between columns [rad]
+    _seen: dict[tuple[object, ...], DepthMap] = field(default_factory=dict, init=False, repr=False)
 
     def hides(
         self,
@@ -53,21 +67,34 @@ class ScanSurface:
         """
         if not len(projection):
             return np.zeros(0, dtype=np.bool_)
+        return self.seen_by(lidar_to_camera, lens).hides(projection)
+
+    def seen_by(self, lidar_to_camera: ArrayLike, lens: Lens) -> DepthMap:
+        """The surface as the camera sees it; drawn once, then remembered: a scan and its sweeps ask for the same.
+
+        Args:
+            lidar_to_camera, lens: as for `camera.projection.project`.
+        """
+        to_camera = np.asarray(lidar_to_camera, dtype=np.float64)
         intrinsics = np.asarray(lens.intrinsics, dtype=np.float64)
+        camera = (to_camera.tobytes(), intrinsics.tobytes(), tuple(lens.size), lens.model, lens.distortion)
+        if camera not in self._seen:
+            self._seen[camera] = self._drawn(to_camera, intrinsics, lens)
+        return self._seen[camera]
+
+    def _drawn(self, to_camera: NDArray[np.float64], intrinsics: NDArray[np.float64], lens: Lens) -> DepthMap:
         cell_px = np.maximum(intrinsics[[0, 1], [0, 1]] * (self.column_gap / _CELLS), _SMALLEST_CELL_PX)
         to_cells = np.diag([1 / cell_px[0], 1 / cell_px[1], 1.0])
         to_cells[:2, 2] = 0.5 / cell_px  # pixel i begins at i - 0.5
         depth = np.full(
             np.ceil(np.array(lens.size) / cell_px[::-1]).astype(np.int64), np.inf, dtype=np.float32
         )
-        to_camera = np.asarray(lidar_to_camera, dtype=np.float64)
         if lens.model == PINHOLE:
             _draw(self.points, self.ends, self.sides, to_cells @ intrinsics @ to_camera[:3], depth)
         else:
             points, ends, sides = self._bent(to_camera, lens)
             _draw(points, ends, sides, to_cells @ intrinsics @ np.eye(4)[:3], depth)
-        columns, rows = ((projection.pixels + np.float32(0.5)) / cell_px).astype(np.int64).T
-        return projection.depth > depth[rows, columns] * (1 + _SLACK_RATIO) + _SLACK_M
+        return DepthMap(depth, cell_px)
 
     def _bent(
         self, to_camera: NDArray[np.float64], lens: Lens

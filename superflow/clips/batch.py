@@ -33,6 +33,9 @@ class Pairs(NamedTuple):
 class Batch:
     """Clouds, images and pairs of all clips and all times of a step. Times are values in columns, not fields.
 
+    The types are those after `to`. Before, a dataset may give the columns of ``PACKED`` in smaller ones: a batch is
+    copied between processes, into pinned memory and to the device as it is, and unpacked there.
+
     Clouds: K of them, their points concatenated.
         points: (N, 4+) float32 x, y, z [m, augmented lidar frame], intensity [0, 1], ...
         cloud: (N,) int64 row of the cloud a point belongs to, ascending.
@@ -84,10 +87,12 @@ class Batch:
         """The table of images.
 
         Raises:
-            ValueError: the batch has none.
+            ValueError: the batch has none, or they are packed.
         """
         if self.images is None or self.image_clip is None or self.image_offset is None:
             raise ValueError(_NO_IMAGES)
+        if not self.images.is_floating_point():
+            raise ValueError("the images are packed; move the batch to a device with `to`")
         return Images(self.images, self.image_clip, self.image_offset)
 
     @property
@@ -104,10 +109,16 @@ class Batch:
         return Pairs(*given)
 
     def to(self, device: torch.device | str) -> Batch:
-        """The batch with every tensor on ``device``."""
+        """The batch with every tensor on ``device``, unpacked."""
         # values on their way to the CPU would be read before they are there
         away = torch.device(device).type != "cpu"
-        return self._each(lambda value: value.to(device, non_blocking=away))
+        batch = self._each(lambda value: value.to(device, non_blocking=away))
+        unpacked: dict[str, Any] = {
+            name: unpack(value)
+            for name, unpack in PACKED.items()
+            if (value := getattr(batch, name)) is not None
+        }
+        return replace(batch, **unpacked)
 
     def pin_memory(self) -> Batch:
         """The batch in memory that a GPU reads by itself; torch's loader calls this where ``pin_memory`` is set."""
@@ -119,6 +130,30 @@ class Batch:
         }
         return replace(self, **changed)
 
+
+def _unpack_images(values: Tensor) -> Tensor:
+    """RGB 0..255 as [0, 1], cached features as float32."""
+    if values.is_floating_point():
+        return values.float()
+    # by a tensor: CUDA divides by a Python number as a product with its reciprocal, which rounds otherwise
+    return values.float() / torch.full((), 255.0, device=values.device)
+
+
+def _unpack_ids(ids: Tensor) -> Tensor:
+    """Ids of 16 bits, those above 32767 held as negative numbers."""
+    return ids.int() & 0xFFFF
+
+
+# field -> how its values are unpacked, as they are where they were not packed
+PACKED: dict[str, Callable[[Tensor], Tensor]] = {
+    "images": _unpack_images,  # from uint8 or float16
+    "superpixels": _unpack_ids,  # from int16
+    "cloud": Tensor.long,  # these from uint8 or int32
+    "labels": Tensor.long,
+    "pair_point": Tensor.long,
+    "pair_image": Tensor.long,
+    "pair_region": Tensor.long,
+}
 
 _NO_IMAGES = "the batch has no images with pairs; build it from a dataset with cameras"
 

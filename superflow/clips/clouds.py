@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from ..datasets.index import LogIndex
 from ..datasets.merge import merge_sweeps
 from ..lidar.limits import Count, Limits, draw_count
 from ..lidar.viewpoint import check_viewpoint, thin_as_from_elsewhere
-from .pairing import FramePairs, join, pair
+from .pairing import FramePairs, concatenate, join, pair
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +38,24 @@ class ClipCloud:
         return [self.frame.cameras[place] for place in _places(self.frame, channels)]
 
 
-class _Scan(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class _Scan:
     """A frame with the points within the limits, and what was found with all of them."""
 
     frame: Frame
-    pairs: FramePairs  # with all its cameras
     surface: ScanSurface | None  # None where nothing is hidden
     labels: NDArray[np.uint8]  # (N,) as in `ClipCloud`
+    _pairs: dict[int, FramePairs] = field(default_factory=dict)  # of the points, by place of the camera
+
+    def pairs(self, places: Sequence[int]) -> FramePairs:
+        """With the cameras at these places of the frame, which the pairs name by them; each is looked at once."""
+        for place in places:
+            if place not in self._pairs:
+                of_camera = pair(
+                    self.frame, self.frame.cloud.xyz, [self.frame.cameras[place]], surface=self.surface
+                )
+                self._pairs[place] = replace(of_camera, camera=np.full_like(of_camera.camera, place))
+        return concatenate([self._pairs[place] for place in sorted(places)])
 
 
 class ClipClouds:
@@ -64,7 +75,7 @@ class ClipClouds:
             so many metres away, see `lidar.viewpoint`; needs ``max_points``. 0 leaves it where it was.
         labels: read the classes of the points where the log has them; sweeps of a dense cloud have none.
         raw_intensity: see `LogIndex.frame`.
-        keep_frames: prepared frames kept in memory; for small logs, about 5 MB each.
+        keep_frames: prepared frames kept in memory; for small logs, about 7 MB each.
 
     Raises:
         InputError: ``viewpoint_m`` without ``max_points``.
@@ -99,14 +110,12 @@ class ClipClouds:
         self.viewpoint_m = viewpoint_m
         self.labels = labels
         self.raw_intensity = raw_intensity
-        self.keep_frames = max(
-            keep_frames, 1
-        )  # the centre is asked for its cameras before its clouds are drawn
+        self.keep_frames = keep_frames
         self._kept: OrderedDict[int, _Scan] = OrderedDict()
 
     def channels(self, row: int) -> list[str]:
         """Names of the cameras that saw a frame."""
-        return [camera.channel for camera in self._scan(row).frame.cameras]
+        return [camera.channel for camera in self.index.cameras([row])]
 
     def draw(
         self, rows: dict[int, int], channels: Sequence[str], generator: np.random.Generator
@@ -124,7 +133,7 @@ class ClipClouds:
         return clouds
 
     def _scan(self, row: int) -> _Scan:
-        """A frame, its pairs and its surface."""
+        """A frame with its surface."""
         if row in self._kept:
             self._kept.move_to_end(row)
             return self._kept[row]
@@ -132,12 +141,10 @@ class ClipClouds:
         # with the whole cloud: a point left out still hides what is behind it
         points = frame.points
         surface = scan_surface(points, frame.by_lidar) if self.occlusion else None
-        pairs = pair(frame, points, frame.cameras, surface=surface)
         kept = self._in_limits(points)
         labels = _no_labels(len(points)) if frame.labels is None else frame.labels
         scan = _Scan(
             replace(frame, cloud=frame.cloud.at(kept), labels=None),
-            pairs.of(kept, range(len(frame.cameras))),
             surface,
             labels[kept],
         )
@@ -161,7 +168,8 @@ class ClipClouds:
             chosen, spot = self._seen_from_elsewhere(frame, generator)
         else:
             chosen = _subset(len(frame.cloud), self.max_points, generator)
-        pairs = scan.pairs.of(chosen, _places(frame, channels))
+        places = _places(frame, channels)
+        pairs = scan.pairs(places).of(chosen, places)
         age = np.zeros(len(chosen), dtype=np.float32)
         points, labels = frame.cloud.at(chosen).table, scan.labels[chosen]
         return ClipCloud(points, pairs, frame, offset, dense=False, age=age, spot=spot, labels=labels)
@@ -196,7 +204,9 @@ class ClipClouds:
         places = _places(frame, channels)
         cameras = [frame.cameras[place] for place in places]
         pairs = join(
-            scan.pairs.of(kept, places), pair(frame, around, cameras, surface=scan.surface), first=len(kept)
+            scan.pairs(places).of(kept, places),
+            pair(frame, around, cameras, surface=scan.surface),
+            first=len(kept),
         )
         points = np.concatenate([frame.cloud.at(kept).table, around[:, :-1]])
         age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])

@@ -207,16 +207,15 @@ class PretrainDataset:
                 near = nearest_of_region(region, cloud.pairs.depth[mine])
                 mine, pixel, region = mine[near], pixel[near], region[near]
             parts["point"].append(cloud.pairs.point[mine])
-            parts["image"].append(np.full(len(mine), row))
+            parts["image"].append(np.full(len(mine), row, dtype=np.int32))
             parts["pixel"].append(pixel)
             parts["region"].append(region)
         if not parts["point"]:  # none of the clip's cameras has an image at this time
-            nothing = np.zeros(0, dtype=np.int64)
             return {
-                "point": nothing,
-                "image": nothing,
+                "point": np.zeros(0, np.int64),
+                "image": np.zeros(0, np.int32),
                 "pixel": np.zeros((0, 2), np.float32),
-                "region": nothing,
+                "region": np.zeros(0, np.int64),
             }
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
@@ -248,7 +247,7 @@ class PretrainDataset:
             if cloud.spot.any():
                 moved = moved - torch.from_numpy(np.pad(cloud.spot, (0, cloud.points.shape[1] - 2)))
             points.append(augment(moved, draw, **self.augmentation)[0])
-            point_pairs.append(torch.from_numpy(pairs.pop("point") + first))
+            point_pairs.append(torch.from_numpy((pairs.pop("point") + first).astype(np.int32)))
             parts.append(pairs)
             first += len(cloud.points)
         joined = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
@@ -262,7 +261,7 @@ class PretrainDataset:
                 "image_offset": torch.tensor([view.offset for view in views]),
                 "image_camera": torch.tensor([view.place for view in views]),
                 "image_space": torch.tensor([self._space(clouds[0].frame.scene, view) for view in views]),
-                "superpixels": torch.from_numpy(np.stack(maps).astype(np.int32)) if maps else None,
+                "superpixels": torch.from_numpy(np.stack(maps).view(np.int16)) if maps else None,
                 "pair_point": torch.cat(point_pairs),
                 "pair_image": joined["image"],
                 "pair_pixel": joined["pixel"],
@@ -270,13 +269,13 @@ class PretrainDataset:
             }
         return Batch(
             points=torch.cat(points),
-            cloud=torch.repeat_interleave(torch.arange(len(clouds)), lengths),
+            cloud=torch.repeat_interleave(torch.arange(len(clouds), dtype=torch.int32), lengths),
             cloud_clip=torch.zeros(len(clouds), dtype=torch.int64),
             cloud_offset=torch.tensor([cloud.offset for cloud in clouds]),
             cloud_dense=torch.tensor([cloud.dense for cloud in clouds]),
             age=torch.from_numpy(np.concatenate([cloud.age for cloud in clouds])),
             **seen,
-            labels=torch.from_numpy(np.concatenate([cloud.labels for cloud in clouds])).long()
+            labels=torch.from_numpy(np.concatenate([cloud.labels for cloud in clouds]))
             if self.clouds.labels
             else None,
             view_size=self.views.size,

@@ -101,7 +101,7 @@ class MixtureDataset:
         name = f"{index.card.name}/{index.variant}"
         labels = clip.labels
         if labels is None and self.class_names:
-            labels = torch.full((len(clip.points),), IGNORE_LABEL)
+            labels = torch.full((len(clip.points),), IGNORE_LABEL, dtype=torch.uint8)
         return replace(
             clip,
             points=clip.points[:, :_SHARED_COLUMNS],

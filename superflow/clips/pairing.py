@@ -59,7 +59,7 @@ def pair(
     Args:
         surface: of the whole scan of ``frame``: points that it hides are left out. None keeps them, as published.
     """
-    found = [FramePairs.none()]
+    found = []
     for place, camera in enumerate(cameras):
         view = (frame.lidar_to_camera(camera), camera.lens)
         projection = project(points, *view)
@@ -67,7 +67,7 @@ def pair(
             projection = projection.select(~surface.hides(projection, *view))
         camera_of = np.full(len(projection), place)
         found.append(FramePairs(projection.rows, camera_of, projection.pixels, projection.depth))
-    return _concatenate(found)
+    return concatenate(found)
 
 
 def join(pairs: FramePairs, further: FramePairs, *, first: int) -> FramePairs:
@@ -76,10 +76,12 @@ def join(pairs: FramePairs, further: FramePairs, *, first: int) -> FramePairs:
     Args:
         first: row of the joint cloud at which the second one begins.
     """
-    return _concatenate([pairs, replace(further, point=further.point + first)])
+    return concatenate([pairs, replace(further, point=further.point + first)])
 
 
-def _concatenate(parts: Sequence[FramePairs]) -> FramePairs:
+def concatenate(parts: Sequence[FramePairs]) -> FramePairs:
+    """The pairs of all parts, one after the other; none of no part."""
+    parts = [FramePairs.none(), *parts]
     return FramePairs(
         np.concatenate([part.point for part in parts]),
         np.concatenate([part.camera for part in parts]),

@@ -27,7 +27,7 @@ class TeacherView:
     offset: int
     place: int  # in the sample's list of cameras
     token: str  # of the image
-    image: Tensor  # (3, H, W) RGB in [0, 1], or (C, h, w) cached features
+    image: Tensor  # (3, H, W) uint8 RGB, or (C, h, w) float16 cached features
     ids: NDArray[np.uint16] | None  # (H, W) superpixels of the view
     to_view: NDArray[np.float64]  # (3, 3) takes pixels of the stored image to pixels of the view
 
@@ -91,7 +91,7 @@ class TeacherViews:
         if self._superpixels is not None:
             ids = read_superpixels(self._superpixels, camera.token, camera.size)
         if self.features is not None:
-            image = torch.from_numpy(np.array(self.features.read(camera.token), dtype=np.float32))
+            image = torch.from_numpy(np.array(self.features.read(camera.token)))
             ids = None if ids is None else resize_ids(ids, self.size)
             return TeacherView(
                 offset, place, camera.token, image, ids, resized_pixels(camera.size, self.size)
@@ -103,6 +103,6 @@ class TeacherViews:
             view = random_crop_view(view, self.size, generator, antialias=self._antialias, **self._crop)
         if generator.random() < self._flip:
             view = flip_view(view)
-        image = torch.from_numpy(view.image).permute(2, 0, 1).float() / 255
+        image = torch.from_numpy(view.image).permute(2, 0, 1)
         # the view began with unit intrinsics, so they are now what happened to its pixels
         return TeacherView(offset, place, camera.token, image, view.superpixels, view.intrinsics)

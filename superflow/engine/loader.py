@@ -45,6 +45,7 @@ def build_loader(config: Mapping[str, Any], *, seed: int, training: bool) -> Dat
         options |= {"batch_size": batch_size, "sampler": EveryItem(items, **place)}
     if workers:
         options.setdefault("persistent_workers", True)
+    options.setdefault("pin_memory", torch.cuda.is_available())  # a copy to the GPU then waits for nothing
     return _Loader(dataset, num_workers=workers, collate_fn=collate, worker_init_fn=_one_thread, **options)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from collections import Counter
 from dataclasses import fields
 
 import numpy as np
@@ -11,12 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from superflow.camera.occlusion import scan_surface
+from superflow.camera.occlusion import ScanSurface, scan_surface
 from superflow.camera.projection import project
 from superflow.camera.superpixels import write_superpixels
 from superflow.clips.batch import Batch, collate
 from superflow.clips.clouds import ClipClouds
 from superflow.clips.dataset import PretrainDataset
+from superflow.clips.pairing import FramePairs, pair
 from superflow.clips.times import ClipTimes
 from superflow.clips.views import TeacherViews
 from superflow.datasets.index import LogIndex
@@ -107,7 +109,8 @@ def test_cached_views_and_images_have_the_same_pairs_and_regions(index, tmp_path
     assert torch.equal(under.long(), torch.where(batch.pair_region < 0, 65535, batch.pair_region))
     assert batch.id_scope == "image"  # SLIC counts anew in every image
     assert batch.images.shape == (3, 3, 64, 112)
-    assert 0 <= float(batch.images.min()) <= float(batch.images.max()) <= 1
+    images = batch.to("cpu").images
+    assert 0 <= float(images.min()) < 0.2 < 0.8 < float(images.max()) <= 1
 
 
 def test_a_scan_seen_from_elsewhere_keeps_its_pairs_and_regions(index):
@@ -379,6 +382,47 @@ def test_hidden_points_of_a_dense_cloud_are_those_that_the_whole_scan_hides(inde
     assert len(dense.pairs.point) > 3000
     assert bool(hidden > 100) is occlusion
     assert bool(differently > 0.2 * hidden) is occlusion
+
+
+@pytest.mark.parametrize("keep_frames", [0, 4])
+def test_pairs_are_those_of_the_whole_scan_with_all_cameras_of_which_some_are_chosen(index, keep_frames):
+    options = {"limits": {"range_m": (3.0, 40.0)}, "sweep_points": 500, "keep_frames": keep_frames}
+    data = dataset(index, **options)
+    rows = data.times.rows(int(data.rows[2]))
+    channels = data.clouds.channels(rows[0])[1::2][::-1]
+    for _ in range(2):
+        generator = np.random.default_rng(5)
+        for cloud, (_, row) in zip(data.clouds.draw(rows, channels, generator), sorted(rows.items())):
+            frame = index.frame(row, images=False, labels=False)
+            every = pair(frame, frame.points, frame.cameras, surface=scan_surface(frame.points))
+            place = {tuple(point): number for number, point in enumerate(frame.points.tolist())}
+            chosen = np.array([place[tuple(point)] for point in cloud.points.tolist()])
+            names = [camera.channel for camera in frame.cameras]
+            some = every.of(chosen, [names.index(channel) for channel in channels])
+            assert len(some.point) > 500
+            for column in fields(FramePairs):
+                np.testing.assert_array_equal(
+                    getattr(cloud.pairs, column.name), getattr(some, column.name), strict=True
+                )
+
+
+@pytest.mark.parametrize("keep_frames", [0, 4])
+def test_a_clip_is_read_once_and_seen_by_its_cameras_alone(index, keep_frames, monkeypatch):
+    data = dataset(index, cameras_per_clip=2, keep_frames=keep_frames, sweeps=1)
+    counted: Counter[str] = Counter()
+
+    def count(owner: type, name: str) -> None:
+        plainly = getattr(owner, name)
+        monkeypatch.setattr(
+            owner, name, lambda *given, **named: counted.update([name]) or plainly(*given, **named)
+        )
+
+    count(LogIndex, "read_cloud")
+    count(ScanSurface, "_drawn")
+    data[3, 0]
+    assert counted == {"read_cloud": 4, "_drawn": 6}  # three scans and a sweep, which the centre hides
+    data[3, 0]
+    assert counted == {"read_cloud": 5 if keep_frames else 8, "_drawn": 6 if keep_frames else 12}
 
 
 def test_what_moved_away_can_be_left_out_of_the_dense_cloud(pandaset_root, tmp_path):

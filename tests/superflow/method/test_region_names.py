@@ -47,7 +47,7 @@ def every_clip(index: LogIndex, **options) -> tuple[Batch, list[str]]:
     )
     view = dataset.views.view
     dataset.views.view = lambda camera, *given: (tokens.append(camera.token), view(camera, *given))[1]
-    return collate([dataset[item, 0] for item in range(len(dataset))]), tokens
+    return collate([dataset[item, 0] for item in range(len(dataset))]).to("cpu"), tokens
 
 
 def names_of(batch: Batch, scope: str, truths: list) -> dict[int, set[int]]:
