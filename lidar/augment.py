@@ -1,4 +1,4 @@
-"""Random rotation, flips and scale of a cloud, with the transform that was drawn."""
+"""A cloud turned, mirrored and scaled at random, and as another sensor might have seen it, with the transform drawn."""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ def augment(
     rotation_rad: tuple[float, float] = (-math.pi, math.pi),
     flip: float = 0.5,
     scale: tuple[float, float] = (0.95, 1.05),
+    height_m: tuple[float, float] = (0.0, 0.0),
+    jitter_m: float = 0.0,
+    intensity_gain: tuple[float, float] = (1.0, 1.0),
+    intensity_power: tuple[float, float] = (1.0, 1.0),
     drop_intensity: float = 0.0,
     drop_point_intensity: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
@@ -25,16 +29,23 @@ def augment(
     Args:
         points: (N, 4+) x, y, z [m], ...; columns after the third are kept.
         generator: the only source of randomness, on the CPU; four numbers are drawn, whatever the options, and
-            further ones only where intensity is dropped.
+            further ones only for those options that are not left at their defaults, in the order of this list.
         rotation_rad: range of the angle, a full turn in both directions by default.
         flip: probability of each of the two flips.
         scale: range of the factor on all coordinates.
+        height_m: range of a shift along z [m]: of a sensor mounted lower or higher.
+        jitter_m: largest deviation of noise on each coordinate [m]; that of a cloud is drawn between 0 and this.
+        intensity_gain, intensity_power: ranges of a and p of min(1, a i^p), the response of another sensor to an
+            intensity i in [0, 1].
         drop_intensity: probability that no point of the cloud has an intensity (NaN), so that a network learns to do
             without (after Utonia, ICML 2026); drop_point_intensity: that a single point has none.
 
     Returns:
         The new points, and ``a_to_b`` (4, 4) float64 from the given to the new frame. ``transform(other, a_to_b)``
         moves another cloud, say the dense one of the same instant, in the same way.
+
+    Raises:
+        InputError: an option that is no probability or range; a gain or power with an intensity above 1.
     """
     if not 0 <= drop_intensity <= 1 or not 0 <= drop_point_intensity <= 1:
         raise InputError(
@@ -44,6 +55,15 @@ def augment(
         raise InputError(
             f"flip {flip}, scale {scale} and rotation_rad {rotation_rad} do not fit: "
             "give a probability, a positive range and a range"
+        )
+    if (
+        jitter_m < 0
+        or height_m[0] > height_m[1]
+        or not all(0 < low <= high for low, high in (intensity_gain, intensity_power))
+    ):
+        raise InputError(
+            f"height_m {height_m}, jitter_m {jitter_m}, intensity_gain {intensity_gain} and intensity_power "
+            f"{intensity_power} do not fit: give a range, a deviation and two positive ranges"
         )
     draws = torch.rand(4, generator=generator, dtype=torch.float64)
     angle = rotation_rad[0] + (rotation_rad[1] - rotation_rad[0]) * float(draws[0])
@@ -55,12 +75,35 @@ def augment(
         [[cos * sign_x, -sin * sign_y, 0.0], [sin * sign_x, cos * sign_y, 0.0], [0.0, 0.0, 1.0]],
         dtype=torch.float64,
     )
+    if tuple(height_m) != (0.0, 0.0):
+        a_to_b[2, 3] = _between(height_m, generator)
     moved = transform(points, a_to_b)
+    if jitter_m:
+        noise = torch.randn(len(points), 3, generator=generator) * _between((0.0, jitter_m), generator)
+        moved[:, :3] += noise.to(moved)
+    if {*intensity_gain, *intensity_power} != {1.0}:
+        moved[:, 3] = _other_response(moved[:, 3], intensity_gain, intensity_power, generator)
     if drop_intensity or drop_point_intensity:
         whole = torch.rand((), generator=generator) < drop_intensity
         single = torch.rand(len(points), generator=generator) < drop_point_intensity
         moved[:, 3] = moved[:, 3].masked_fill((whole | single).to(points.device), torch.nan)
     return moved, a_to_b
+
+
+def _between(limits: tuple[float, float], generator: torch.Generator) -> float:
+    return limits[0] + (limits[1] - limits[0]) * float(torch.rand((), generator=generator))
+
+
+def _other_response(
+    intensity: Tensor, gain: tuple[float, float], power: tuple[float, float], generator: torch.Generator
+) -> Tensor:
+    if bool((intensity > 1).any()):
+        raise InputError(
+            f"intensity_gain and intensity_power need an intensity in [0, 1], not up to {float(intensity.max()):g}; "
+            "leave them out where raw_intensity is set"
+        )
+    a, p = _between(gain, generator), _between(power, generator)
+    return (a * intensity.clamp(min=0) ** p).clamp(max=1)
 
 
 def transform(points: Tensor, a_to_b: Tensor) -> Tensor:

@@ -15,6 +15,15 @@ train_dataloader = dict(
         train=True,
         # drawn for each cloud: thin ones are cheap, and in use scans are whole
         max_points=(4000, 60_000),
+        # a made street's sensor is not the one in use
+        augmentation=dict(
+            scale=(0.9, 1.1),
+            height_m=(-0.3, 0.5),
+            jitter_m=0.05,
+            intensity_gain=(0.5, 1.5),
+            intensity_power=(0.5, 2.0),
+            drop_intensity=0.1,
+        ),
         limits=dict(range_m=(1.5, 60.0), height_m=(-5.0, 14.0)),
     ),
 )

@@ -89,3 +89,56 @@ def test_an_empty_cloud():
 def test_impossible_ranges_are_named(options):
     with pytest.raises(InputError, match="give a probability, a positive range and a range"):
         augment(points(), generator(0), **options)
+
+
+def test_another_sensor_stands_higher_is_less_exact_and_answers_otherwise():
+    cloud = torch.cat([points(2000, 3), torch.linspace(0, 1, 2000)[:, None]], 1)
+    plain = {"rotation_rad": (0.0, 0.0), "flip": 0.0, "scale": (1.0, 1.0)}
+    shifts, deviations = [], []
+    for seed in range(60):
+        higher, a_to_b = augment(cloud, generator(seed), **plain, height_m=(-0.5, 1.0))
+        assert transform(cloud, a_to_b).equal(higher)
+        shift = higher - cloud
+        torch.testing.assert_close(shift[:, 2], torch.full((2000,), float(a_to_b[2, 3])), atol=1e-5, rtol=0)
+        assert not shift[:, [0, 1, 3]].any()
+        shifts.append(float(a_to_b[2, 3]))
+        noisy = augment(cloud, generator(seed), **plain, jitter_m=0.1)[0] - cloud
+        assert not noisy[:, 3].any()
+        deviations.append(float(noisy[:, :3].std()))
+    assert -0.5 <= min(shifts) < -0.3
+    assert 0.8 < max(shifts) <= 1.0
+    assert min(deviations) < 0.02
+    assert 0.08 < max(deviations) < 0.105
+    answered = augment(cloud, generator(0), **plain, intensity_gain=(0.8, 0.8), intensity_power=(2.0, 2.0))[0]
+    torch.testing.assert_close(answered[:, 3], 0.8 * cloud[:, 3] ** 2)
+    cloud[0, 3] = torch.nan
+    brighter = augment(cloud, generator(0), **plain, intensity_gain=(3.0, 3.0))[0]
+    assert brighter[0, 3].isnan()
+    torch.testing.assert_close(brighter[1:, 3], (3 * cloud[1:, 3]).clamp(max=1))
+
+
+def test_options_at_their_defaults_draw_nothing():
+    cloud = torch.rand(30, 4)
+    first, second = generator(1), generator(1)
+    augment(cloud, first)
+    augment(cloud, second, height_m=(0.0, 0.0), jitter_m=0.0, intensity_gain=(1.0, 1.0))
+    assert first.get_state().equal(second.get_state())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"height_m": (1.0, 0.0)},
+        {"jitter_m": -0.1},
+        {"intensity_gain": (0.0, 1.0)},
+        {"intensity_power": (2.0, 1.0)},
+    ],
+)
+def test_ranges_of_another_sensor_that_do_not_fit_are_named(options):
+    with pytest.raises(InputError, match=f"{next(iter(options))} .* do not fit: give a range"):
+        augment(points(), generator(0), **options)
+
+
+def test_the_response_of_a_sensor_needs_a_normalised_intensity():
+    with pytest.raises(InputError, match=r"need an intensity in \[0, 1\], not up to 200"):
+        augment(torch.tensor([[0.0, 0, 0, 200]]), generator(0), intensity_gain=(0.5, 1.0))

@@ -118,6 +118,7 @@ def test_some_budgets_alone_are_asked_for():
 def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
     content = yaml.safe_load(find_plan(Path("places")).read_text())
     content["sources"]["both"] = {"mix": {"street": 1.0, "made": 3.0}}
+    content["arms"]["SuperFlow++"]["sources"] = ["both"]
     plan = load_places_plan(written(tmp_path, content))
     assert plan.logs_of(["both"], ["kitti"]) == ["street", "made", "kitti"]
     assert ("both", "SuperFlow++") in plan.backbones()
