@@ -61,11 +61,8 @@ class LidarProcessor(ProcessorMixin):
         self._check_rows(encoded["input_ids"], scans)
         if return_text_replacement_offsets:
             encoded["text_replacement_offsets"] = [offsets for _, offsets in written]
-        tensors = self._tensors([self._find(scan) for row in scans for scan in row])
-        if tensors and any(len(row) != 1 for row in scans):
-            tensors["lidar_rows"] = torch.repeat_interleave(torch.tensor([len(row) for row in scans]))
         return BatchFeature(
-            {**encoded, **tensors},
+            {**encoded, **self.tensors(scans)},
             tensor_type=return_tensors,
             skip_tensor_conversion=["text_replacement_offsets"],
         )
@@ -75,6 +72,13 @@ class LidarProcessor(ProcessorMixin):
         batched = bool(conversation) and isinstance(conversation[0], (list, tuple))
         chats = [[_as_image(turn) for turn in chat] for chat in (conversation if batched else [conversation])]
         return super().apply_chat_template(chats if batched else chats[0], *args, **kwargs)
+
+    def tensors(self, scans: Sequence[Sequence[Any]]) -> dict[str, Tensor]:
+        """``pixel_values`` or ``points`` of the scans of each row, and where not every row has one, ``lidar_rows``."""
+        found = self._stacked([self._find(scan) for row in scans for scan in row])
+        if found and any(len(row) != 1 for row in scans):
+            found["lidar_rows"] = torch.repeat_interleave(torch.tensor([len(row) for row in scans]))
+        return found
 
     @property
     def model_input_names(self) -> list[str]:
@@ -142,7 +146,7 @@ class LidarProcessor(ProcessorMixin):
         return values, scan.get("lidar_to_ego") if isinstance(scan, Mapping) else None
 
     @staticmethod
-    def _tensors(scans: Sequence[tuple[Tensor, Any]]) -> dict[str, Tensor]:
+    def _stacked(scans: Sequence[tuple[Tensor, Any]]) -> dict[str, Tensor]:
         values, frames = [scan for scan, _ in scans], [to_ego for _, to_ego in scans]
         dimensions = {v.ndim for v in values}
         if len(dimensions) > 1:
