@@ -206,7 +206,9 @@ def parse_card(path: Path, values: dict[str, Any], label_set: str = "") -> Datas
     sets = values.get("label_sets") or {}
     if label_set and label_set not in sets:
         raise InputError(f"{path}: has no label set {label_set!r}; {nearest_name(label_set, sets)}")
-    classes, palette, class_of, categories = _labels(path, {**values, **sets.get(label_set, {})})
+    classes, palette, class_of, categories = _labels(
+        path, {**values, "labels_of": None, **sets[label_set]} if label_set else values
+    )
     return DatasetCard(
         name=values["name"],
         real=values["real"],

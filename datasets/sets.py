@@ -32,6 +32,7 @@ _CHOICES = {
     "version": "tables of a log in nuScenes schema",
     "variant": "one of several corrupted copies",
     "layout": "the folder.yaml of an own log that lies elsewhere",
+    "label_set": "classes of a card",
 }
 
 
@@ -74,18 +75,19 @@ def prepare(
     if not root.is_dir():
         raise MissingFileError(f"{root}: there is no such folder; give the folder of the data with --root")
     module = import_module(DATASETS[name])
-    if label_set and (card or hasattr(module, "open_log")):
-        raise InputError(
-            "--label-set chooses classes of a packaged card; a --card and a log in nuScenes schema have their own"
-        )
+    if label_set and card:
+        raise InputError("--label-set chooses classes of a packaged card; a --card has its own")
     opener = getattr(module, "open_log", None)
     taken = () if opener is None else signature(opener).parameters
     chosen = {
         key: value for key, value in (("version", version), ("variant", variant), ("layout", layout)) if value
     }
+    if label_set and opener is not None:
+        chosen["label_set"] = label_set
     for key in chosen:
         if key not in taken:
-            raise InputError(f"--{key} chooses {_CHOICES[key]}; {name} has none, leave it out")
+            option = key.replace("_", "-")
+            raise InputError(f"--{option} chooses {_CHOICES[key]}; {name} has none, leave it out")
     if opener is not None:
         listed = opener(root, card, progress=progress, **chosen)
     else:

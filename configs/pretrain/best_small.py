@@ -1,7 +1,7 @@
 # SuperFlow++ with the small student, and beside its image teacher the classes of the points where the log has them: a
 # made street has them for nothing. A first draft, to be measured; not yet chosen by figures.
 #   superflow make-drive --out made
-#   superflow prepare nuscenes --root made --out work_dirs/prepared
+#   superflow prepare nuscenes --root made --out work_dirs/prepared --label-set fine
 #   superflow prepare features --index work_dirs/prepared --frames train
 #   superflow train pretrain/best_small.py --work-dir work_dirs/best
 _base_ = ["superflowpp_small.py"]

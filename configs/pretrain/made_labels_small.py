@@ -1,6 +1,6 @@
 # Classes of a made street's points, which cost nothing, with the small student: no images, no teacher, single scans.
 #   superflow make-drive --out made
-#   superflow prepare nuscenes --root made --out work_dirs/prepared
+#   superflow prepare nuscenes --root made --out work_dirs/prepared --label-set fine
 #   superflow train pretrain/made_labels_small.py --work-dir work_dirs/made_labels
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pretrain.py"]
 

@@ -58,13 +58,20 @@ def write_index(
 
 
 def open_log(
-    root: Path, card: DatasetCard | None = None, *, version: str | None = None, progress: Progress = silent
+    root: Path,
+    card: DatasetCard | None = None,
+    *,
+    version: str | None = None,
+    label_set: str = "",
+    progress: Progress = silent,
 ) -> ListedLog:
     """The scans of the log under ``root``; its tables are read and joined at once.
 
     Args:
         card: what is known about the dataset; None recognises it. ``dataset.json`` in the root overrules both.
         version: folder of the tables (v1.0-mini, ...); None takes the only one, else v1.0-trainval, else v1.0-mini.
+        label_set: which label set of the recognised card makes the classes, of the log's own tables
+            ``category_SET.json`` and ``lidarseg_SET.json`` where it brings them; "" takes the card's ``classes``.
 
     Raises:
         InputError: a table is missing or damaged, a chain is broken, a reference leads nowhere.
@@ -75,11 +82,11 @@ def open_log(
             raise MissingFileError(
                 f"{root / version}: there is no such folder of tables; check the log's root and --version"
             )
-        log = read_log(root, version, progress)
-    card = choose_card(root, log, card)
+        log = read_log(root, version, progress, label_set)
+    card = choose_card(root, log, card, label_set)
     tables = {"times": "sample_data", "poses": "ego_pose", "calibration": "calibrated_sensor"}
     categories = sorted({name for name, _ in log.categories.values()})
-    _check_codes(categories, table_path(log.folder, "category"))
+    _check_codes(categories, table_path(log.folder, log.label_tables[0]))
     _check_codes(log.channels, table_path(log.folder, "sensor"))
     return ListedLog(
         dataset="nuscenes",

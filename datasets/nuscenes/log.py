@@ -20,7 +20,7 @@ from ...progress import Progress
 from ..kinds import shorten
 from ..names import check_file_names, check_picture_names, check_scene_name, with_slashes
 from .chains import check_samples, check_scans
-from .schema import REQUIRED, read_schema_table, table_path
+from .schema import REQUIRED, label_tables, read_schema_table, table_path
 from .typed_tables import Only, Row, dangling
 
 logger = logging.getLogger(__name__)
@@ -66,11 +66,12 @@ class Log:
     label_paths: dict[str, str]  # LIDAR_TOP sample_data token -> path
     categories: dict[str, tuple[str, int | None]]  # category token -> name, index in the label files
     logfiles: list[str]
+    label_tables: tuple[str, str]  # names of the tables of categories and of label files
     warnings: list[str] = field(default_factory=list)
 
 
-def read_log(root: Path, version: str, progress: Progress) -> Log:
-    """The tables in the folder ``version`` of ``root``, joined.
+def read_log(root: Path, version: str, progress: Progress, label_set: str = "") -> Log:
+    """The tables in the folder ``version`` of ``root``, joined; labels are those of ``label_set``, see `label_tables`.
 
     Raises:
         InputError: a table is missing or damaged, a field is wrong, a chain is broken, a reference leads nowhere.
@@ -90,12 +91,13 @@ def read_log(root: Path, version: str, progress: Progress) -> Log:
         scene=np.array([scene_of_sample[s] for s in lidar.sample], dtype=np.int32),
         scenes=scenes,
     )
-    labels, about_labels = _read_label_paths(folder, lidar)
+    tables = label_tables(folder, label_set)
+    labels, about_labels = _read_label_paths(folder, tables[1], lidar)
     label_paths = list(labels.values())
     warnings += about_labels
     warnings += with_slashes(root, table_path(folder, "sample_data"), lidar.path)
     warnings += with_slashes(root, table_path(folder, "sample_data"), cameras.path)
-    warnings += with_slashes(root, table_path(folder, "lidarseg"), label_paths)
+    warnings += with_slashes(root, table_path(folder, tables[1]), label_paths)
     for warning in warnings:
         logger.warning("%s", warning)
     poses, values = _read_poses(folder, lidar.pose + cameras.pose, progress)
@@ -112,9 +114,11 @@ def read_log(root: Path, version: str, progress: Progress) -> Log:
         pose_values=values,
         label_paths=dict(zip(labels, label_paths)),
         categories={
-            row["token"]: (row["name"], row["index"]) for row in read_schema_table(folder, "category")
+            row["token"]: (row["name"], row["index"])
+            for row in read_schema_table(folder, tables[0], like="category")
         },
         logfiles=[row["logfile"] for row in read_schema_table(folder, "log")],
+        label_tables=tables,
         warnings=warnings,
     )
 
@@ -212,19 +216,20 @@ def _read_sample_data(
     return lidar, cameras
 
 
-def _read_label_paths(folder: Path, lidar: Scans) -> tuple[dict[str, str], list[str]]:
+def _read_label_paths(folder: Path, table: str, lidar: Scans) -> tuple[dict[str, str], list[str]]:
     """LIDAR_TOP sample_data token -> path of its label file, and a sentence where the table names other scans, too.
 
     Raises:
         InputError: the table has rows, and all are of other scans.
     """
-    path = table_path(folder, "lidarseg")
-    labels = {row["sample_data_token"]: row["filename"] for row in read_schema_table(folder, "lidarseg")}
+    path = table_path(folder, table)
+    rows = read_schema_table(folder, table, like="lidarseg")
+    labels = {row["sample_data_token"]: row["filename"] for row in rows}
     strangers = len(labels.keys() - set(lidar.token))
     if strangers and strangers == len(labels):
         raise InputError(
             f"{path}: none of its {strangers} rows names a {LIDAR} scan of this log (first: "
-            f"{shorten(next(iter(labels)))}); take the lidarseg.json of this version of the log, or remove it "
+            f"{shorten(next(iter(labels)))}); take the {path.name} of this version of the log, or remove it "
             "if no labels are needed"
         )
     if not strangers:

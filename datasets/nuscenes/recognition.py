@@ -32,7 +32,9 @@ class CardFacts:
     categories: frozenset[str]
 
 
-def recognise_card(categories: Iterable[str], logfiles: Iterable[str], name: str) -> DatasetCard:
+def recognise_card(
+    categories: Iterable[str], logfiles: Iterable[str], name: str, *, label_set: str = ""
+) -> DatasetCard:
     """The packaged card that fits a log in nuScenes schema.
 
     A dataset is recognised by its log file names; among several cards the one that knows most of the category
@@ -43,9 +45,10 @@ def recognise_card(categories: Iterable[str], logfiles: Iterable[str], name: str
         categories: names in category.json.
         logfiles: field ``logfile`` of log.json.
         name: what to call a log that belongs to no known dataset.
+        label_set: as in ``load_card``.
 
     Raises:
-        InputError: no card knows any of the category names.
+        InputError: no card knows any of the category names, or the card has no such label set.
     """
     known, logfiles = set(categories), list(logfiles)
     cards = card_facts()
@@ -55,14 +58,14 @@ def recognise_card(categories: Iterable[str], logfiles: Iterable[str], name: str
 
     ours = [c for c in cards if logfiles and c.recognise and all(re.search(c.recognise, f) for f in logfiles)]
     if ours and (not known or max(map(fit, ours)) > 0):
-        return load_card(max(ours, key=fit).name)
+        return load_card(max(ours, key=fit).name, label_set=label_set)
     best = max(cards, key=lambda card: (fit(card), card.name == "nuscenes"))
     if known and fit(best) == 0:
         raise InputError(
             f"category.json: no dataset card knows any of its names ({', '.join(sorted(known)[:3])}, ...); "
             "write a card that says which categories make which class and give it with --card FILE.yaml"
         )
-    card = load_card(best.name, splits=False)
+    card = load_card(best.name, splits=False, label_set=label_set)
     return replace(card, name=name, real=True, licence="not stated", source="not stated", sensor={})
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from ...errors import MissingFileError
 from ...progress import Progress, silent
 from ..kinds import (
     COUNT,
@@ -77,14 +78,33 @@ def table_path(folder: Path, name: str) -> Path:
     return folder / f"{name}.json"
 
 
+def label_tables(folder: Path, label_set: str) -> tuple[str, str]:
+    """Names of the tables of categories and of label files: those of a label set where the log brings them.
+
+    Raises:
+        MissingFileError: it brings one of the two.
+    """
+    own = (f"category_{label_set}", f"lidarseg_{label_set}")
+    there = [bool(label_set) and table_path(folder, name).is_file() for name in own]
+    if any(there) and not all(there):
+        raise MissingFileError(
+            f"{table_path(folder, own[there.index(False)])}: this table is missing; the label set {label_set!r} needs "
+            "it, download or export it again"
+        )
+    return own if all(there) else ("category", "lidarseg")
+
+
 def read_schema_table(
-    folder: Path, name: str, progress: Progress = silent, only: Only | None = None
+    folder: Path, name: str, progress: Progress = silent, only: Only | None = None, *, like: str = ""
 ) -> Iterator[Row]:
     """The rows of the table ``name``, all or some; none where it is no required table and not there.
+
+    Args:
+        like: the table whose fields it has, if it is none of ``TABLES``.
 
     Raises:
         InputError: see ``typed_tables.read_table``.
     """
     path = table_path(folder, name)
     if name in REQUIRED or path.is_file():
-        yield from read_table(path, TABLES[name], progress, only)
+        yield from read_table(path, TABLES[like or name], progress, only)

@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from .classes import VEGETATION
 from .light import Film, Light
 from .parts import Model
-from .scenery import VEGETATION
 from .textures import STYLE_COLOR, STYLE_REFLECTANCE, STYLE_WALK
 
 

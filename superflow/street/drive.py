@@ -26,7 +26,7 @@ from .schema import TABLES, VERSION, SceneTables, fixed_tables, nearest_key
 from .variation import check_groups
 
 logger = logging.getLogger(__name__)
-FORMAT = 2  # raised whenever the same settings give other bytes
+FORMAT = 3  # raised whenever the same settings give other bytes
 LIDAR_RATES = (2, 4, 10, 20)
 
 
@@ -258,7 +258,8 @@ def _record_key(root, recorder, rig, tables, sample, t, settings) -> None:
     sweep = recorder.sweep(t)
     data = tables.add_data("LIDAR_TOP", t, sample, recorder.ego_to_world(t), key=True)
     _write(root / data["filename"], sweep.points.tobytes())
-    _write(root / tables.add_labels(data), sweep.labels.tobytes())
+    _write(root / tables.add_labels(data, "lidarseg"), sweep.labels.tobytes())
+    _write(root / tables.add_labels(data, "lidarseg_fine"), sweep.finer.tobytes())
     for found in recorder.annotations(sweep, t, settings.image_size):
         thing = recorder.scene.placed[found.placed]
         tables.add_annotation(sample, found, thing.attribute, thing.model.label)

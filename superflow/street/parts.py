@@ -27,16 +27,26 @@ class Part:
     first: Color
     second: Color
     shine: float  # reflectance of the laser relative to the object's
+    label: int  # raw class of its points
 
 
 @dataclass(slots=True)
 class Model:
-    """An object to be placed: its parts, its raw class and its reflectance of the laser."""
+    """An object to be placed: its parts, its raw class and its reflectance of the laser.
+
+    ``label`` is the class of the object and its box. ``surface`` is that of the points on parts that are added from now
+    on; as long as nothing else is said, it is the object's.
+    """
 
     label: int
     reflectance: float
     seed: int
     parts: list[Part] = field(default_factory=list)
+    surface: int = -1
+
+    def __post_init__(self) -> None:
+        if self.surface < 0:
+            self.surface = self.label
 
     def add(
         self,
@@ -57,7 +67,17 @@ class Model:
             axes = np.diag(axes) if turn is None else turn @ np.diag(axes)
         second = first if second is None else second
         self.parts.append(
-            Part(kind, np.asarray(center, dtype=np.float64), axes, numbers, material, first, second, shine)
+            Part(
+                kind,
+                np.asarray(center, dtype=np.float64),
+                axes,
+                numbers,
+                material,
+                first,
+                second,
+                shine,
+                self.surface,
+            )
         )
 
     def box(self, center, half, material=PLAIN, first=(0.3, 0.3, 0.3), second=None, **options) -> None:
@@ -158,6 +178,6 @@ def draw_reflectance(rng: np.random.Generator) -> float:
     return float(np.clip(np.exp(rng.normal(np.log(0.13), 0.7)), 0.02, 0.9))
 
 
-def new_model(label: int, rng: np.random.Generator) -> Model:
-    """An empty object with its own reflectance and texture seed."""
-    return Model(label, draw_reflectance(rng), int(rng.integers(1, 2**31)))
+def new_model(label: int, rng: np.random.Generator, surface: int = -1) -> Model:
+    """An empty object with its own reflectance and texture seed; ``surface`` as in ``Model``."""
+    return Model(label, draw_reflectance(rng), int(rng.integers(1, 2**31)), surface=surface)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Transform, to_quaternion
+from .classes import COARSE
 from .render import VIEW_RANGE, develop, render
 from .rig import Rig, Sensor, as_stored
 from .scanner import add_noise, scan
@@ -26,7 +27,8 @@ class Sweep:
     """One turn of the LiDAR, moved to the pose at its end (the vehicle's motion is compensated, others' is not)."""
 
     points: NDArray[np.float32]  # (N, 5) x right, y forward, z up [m], intensity 0..255, ring
-    labels: NDArray[np.uint8]  # (N,) raw class
+    labels: NDArray[np.uint8]  # (N,) raw class of nuScenes
+    finer: NDArray[np.uint8]  # (N,) raw class of FINER_CATEGORIES
     prims: NDArray[np.int32]  # (N,) row of the world's primitives, or trace.GROUND
 
 
@@ -35,7 +37,7 @@ class Exposure:
     """One image and what each pixel shows."""
 
     image: NDArray[np.uint8]  # (H, W, 3) RGB
-    labels: NDArray[np.uint8]  # (H, W) raw class, 255 = sky
+    labels: NDArray[np.uint8]  # (H, W) raw class of nuScenes, 255 = sky
     distances: NDArray[np.float64]  # (H, W) along the ray [m], inf = sky
 
 
@@ -77,7 +79,8 @@ class Recorder:
         points = np.empty((len(hits), 5), dtype=np.float32)
         points[:, :3] = (hits - end[:3, 3]) @ end[:3, :3]
         points[:, 3], points[:, 4] = intensity[back], ring
-        return Sweep(points, turn.labels[back], turn.prims[back])
+        finer = turn.labels[back]
+        return Sweep(points, COARSE[finer], finer, turn.prims[back])
 
     def exposure_time(self, sensor: Sensor, t: float) -> float:
         """When a camera fires during the turn that ends at ``t`` [s]."""
@@ -89,7 +92,7 @@ class Recorder:
         pose = self.ego_to_world(t) @ sensor.sensor_to_ego
         light = self.scene.light
         image, labels, distances = render(self._caster(t), light, pose, sensor.intrinsics, height, width)
-        return Exposure(develop(image, light.film, sensor.gain, self._rng(2, t)), labels, distances)
+        return Exposure(develop(image, light.film, sensor.gain, self._rng(2, t)), COARSE[labels], distances)
 
     def sight(self, sensor: Sensor, t: float, points: NDArray) -> NDArray[np.float64]:
         """(N,) distance from a camera at its own time ``t`` to what it sees in the directions of points [m].

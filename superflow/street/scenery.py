@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from . import classes
 from .parts import Model, new_model
 from .textures import (
     BANDS,
@@ -23,7 +24,6 @@ from .textures import (
     SIGN,
 )
 
-TERRAIN, MANMADE, VEGETATION = 27, 28, 30
 WALLS = (
     (0.32, 0.10, 0.06), (0.42, 0.20, 0.12), (0.50, 0.42, 0.30), (0.62, 0.58, 0.48), (0.35, 0.35, 0.36),
     (0.55, 0.45, 0.20), (0.30, 0.36, 0.42), (0.22, 0.14, 0.09),
@@ -38,7 +38,7 @@ def _pick(rng: np.random.Generator, colors):
 
 def make_building(rng: np.random.Generator, length: float, depth: float, height: float) -> Model:
     """A house: x along the street, the front at y = -depth / 2 or depth / 2; flat or gabled roof."""
-    model = new_model(MANMADE, rng)
+    model = new_model(classes.MANMADE, rng, classes.BUILDING)
     wall, trim = _pick(rng, WALLS), tuple(np.asarray(_pick(rng, WALLS)) * 0.6)
     base = FOUNDATION
     half = (length / 2, depth / 2, (height + base) / 2)
@@ -78,13 +78,14 @@ def make_building(rng: np.random.Generator, length: float, depth: float, height:
 
 
 def make_tree(rng: np.random.Generator, height: float) -> Model:
-    """A broad-leaved tree or a conifer of the given height [m]; trunk and crown are one class, as in nuScenes."""
-    model = new_model(VEGETATION, rng)
+    """A broad-leaved tree or a conifer of the given height [m]; trunk and branches have a class of their own."""
+    model = new_model(classes.VEGETATION, rng, classes.TRUNK)
     first, second = _pick(rng, LEAVES), _pick(rng, LEAVES)
     bark = (0.12, 0.08, 0.05) if rng.random() < 0.8 else (0.4, 0.38, 0.34)
     radius = 0.03 * height + 0.04
     if rng.random() < 0.25:
         model.post((0, 0, 0.2 * height), (radius, radius, 0.22 * height), 0.7, BARK, bark)
+        model.surface = classes.VEGETATION
         layers = int(rng.integers(3, 6))
         for layer in range(layers):
             share = layer / layers
@@ -100,14 +101,16 @@ def make_tree(rng: np.random.Generator, height: float) -> Model:
         angle, away = rng.uniform(0, 2 * np.pi), rng.uniform(0.05, 0.3) * crown
         center = np.array([away * np.cos(angle), away * np.sin(angle), fork + rng.uniform(0.35, 0.7) * crown])
         half = np.array([1.0, 1.0, 0.8]) * rng.uniform(0.24, 0.36) * crown
+        model.surface = classes.TRUNK
         model.rod((0, 0, 0.85 * fork), center, 0.4 * radius, BARK, bark)
+        model.surface = classes.VEGETATION
         model.leaves(center, half, LEAF, first, second, density=rng.uniform(0.14, 0.3), cell=0.18)
     return model
 
 
 def make_bush(rng: np.random.Generator, height: float) -> Model:
     """A bush or a clump of tall grass."""
-    model = new_model(VEGETATION, rng)
+    model = new_model(classes.VEGETATION, rng)
     first, second = _pick(rng, LEAVES), _pick(rng, LEAVES)
     if rng.random() < 0.15:  # flowers
         second = ((0.5, 0.05, 0.1), (0.5, 0.4, 0.05), (0.4, 0.1, 0.4))[int(rng.integers(3))]
@@ -121,7 +124,7 @@ def make_bush(rng: np.random.Generator, height: float) -> Model:
 def make_grass(rng: np.random.Generator) -> Model:
     """A patch of grass or weeds: low it is terrain, as in nuScenes, from knee height on vegetation."""
     height = float(np.exp(rng.uniform(np.log(0.08), np.log(0.9))))
-    model = new_model(VEGETATION if height > 0.35 else TERRAIN, rng)
+    model = new_model(classes.VEGETATION if height > 0.35 else classes.TERRAIN, rng)
     first, second = _pick(rng, LEAVES), _pick(rng, (*LEAVES, (0.30, 0.25, 0.10)))
     half = np.append(rng.uniform(0.4, 2.2, 2), height)
     model.leaves(
@@ -132,7 +135,12 @@ def make_grass(rng: np.random.Generator) -> Model:
 
 def make_row(rng: np.random.Generator, kind: str, length: float, height: float) -> Model:
     """A hedge, a wall of bricks or concrete, or a fence, along x."""
-    model = new_model(VEGETATION if kind == "hedge" else MANMADE, rng)
+    label, surface = {
+        "hedge": (classes.VEGETATION, classes.VEGETATION),
+        "wall": (classes.MANMADE, classes.WALL),
+        "fence": (classes.MANMADE, classes.FENCE),
+    }[kind]
+    model = new_model(label, rng, surface)
     base = 0.6
     half = [length / 2, rng.uniform(0.2, 0.45), (height + base) / 2]
     center = (0, 0, (height - base) / 2)
@@ -161,20 +169,22 @@ def make_row(rng: np.random.Generator, kind: str, length: float, height: float) 
 
 def make_lamp_post(rng: np.random.Generator) -> Model:
     """A street light; its arm reaches over y > 0."""
-    model = new_model(MANMADE, rng)
+    model = new_model(classes.MANMADE, rng, classes.POLE)
     height, reach = rng.uniform(5.0, 8.5), rng.uniform(0.8, 2.2)
     model.post((0, 0, height / 2 - 0.2), (0.1, 0.1, height / 2 + 0.2), 0.6, PLAIN, STEEL)
     model.rod((0, 0, height - 0.1), (0, reach, height + 0.2), 0.05, PLAIN, STEEL)
     model.box((0, reach, height + 0.15), (0.14, 0.3, 0.06), PLAIN, (0.4, 0.4, 0.4))
     if rng.random() < 0.3:  # banner
+        model.surface = classes.MANMADE
         model.box((0.35, 0, 0.6 * height), (0.3, 0.02, 0.6), SIGN, (0.4, 0.05, 0.05), (0.7, 0.7, 0.7))
     return model
 
 
 def make_traffic_light(rng: np.random.Generator) -> Model:
     """A traffic light that faces -x."""
-    model = new_model(MANMADE, rng)
+    model = new_model(classes.MANMADE, rng, classes.POLE)
     model.post((0, 0, 1.4), (0.07, 0.07, 1.6), 1.0, PLAIN, STEEL)
+    model.surface = classes.TRAFFIC_LIGHT
     model.box((0, 0, 3.2), (0.14, 0.18, 0.5), PLAIN, (0.02, 0.02, 0.02))
     lit = int(rng.integers(3))
     for lamp, color in enumerate(((0.8, 0.02, 0.02), (0.8, 0.5, 0.02), (0.02, 0.7, 0.2))):
@@ -185,9 +195,10 @@ def make_traffic_light(rng: np.random.Generator) -> Model:
 
 def make_sign(rng: np.random.Generator) -> Model:
     """A traffic sign on a post, facing -x."""
-    model = new_model(MANMADE, rng)
+    model = new_model(classes.MANMADE, rng, classes.POLE)
     height = rng.uniform(1.9, 2.8)
     model.post((0, 0, height / 2 - 0.1), (0.035, 0.035, height / 2 + 0.1), 1.0, PLAIN, STEEL)
+    model.surface = classes.TRAFFIC_SIGN
     face, rim = (
         ((0.7, 0.7, 0.7), (0.6, 0.02, 0.02)), ((0.02, 0.1, 0.5), (0.75, 0.75, 0.75)),
         ((0.75, 0.5, 0.02), (0.02, 0.02, 0.02)), ((0.6, 0.02, 0.02), (0.75, 0.75, 0.75)),
@@ -214,7 +225,7 @@ def make_sign(rng: np.random.Generator) -> Model:
 
 def make_furniture(rng: np.random.Generator) -> Model:
     """A utility box, a bollard, a bench, a planter, a kiosk, a bus shelter or a container."""
-    model = new_model(MANMADE, rng)
+    model = new_model(classes.MANMADE, rng)
     kind = rng.choice(7, p=(0.2, 0.2, 0.15, 0.15, 0.1, 0.1, 0.1))
     if kind == 0:
         half = rng.uniform((0.35, 0.2, 0.45), (0.8, 0.4, 0.8))

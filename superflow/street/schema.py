@@ -9,23 +9,13 @@ from typing import Any
 import numpy as np
 
 from ..geometry import to_quaternion
+from .classes import CATEGORIES, FINER_CATEGORIES
 
 Row = dict[str, Any]
 VERSION = "v1.0-synthetic"
 TABLES = (
-    "attribute", "calibrated_sensor", "category", "ego_pose", "instance", "lidarseg", "log", "map", "sample",
-    "sample_annotation", "sample_data", "scene", "sensor", "visibility",
-)  # fmt: skip
-# row = raw class index of nuScenes-lidarseg
-CATEGORIES = (
-    "noise", "animal", "human.pedestrian.adult", "human.pedestrian.child",
-    "human.pedestrian.construction_worker", "human.pedestrian.personal_mobility", "human.pedestrian.police_officer",
-    "human.pedestrian.stroller", "human.pedestrian.wheelchair", "movable_object.barrier", "movable_object.debris",
-    "movable_object.pushable_pullable", "movable_object.trafficcone", "static_object.bicycle_rack",
-    "vehicle.bicycle", "vehicle.bus.bendy", "vehicle.bus.rigid", "vehicle.car", "vehicle.construction",
-    "vehicle.emergency.ambulance", "vehicle.emergency.police", "vehicle.motorcycle", "vehicle.trailer",
-    "vehicle.truck", "flat.driveable_surface", "flat.other", "flat.sidewalk", "flat.terrain", "static.manmade",
-    "static.other", "static.vegetation", "vehicle.ego",
+    "attribute", "calibrated_sensor", "category", "category_fine", "ego_pose", "instance", "lidarseg", "lidarseg_fine",
+    "log", "map", "sample", "sample_annotation", "sample_data", "scene", "sensor", "visibility",
 )  # fmt: skip
 ATTRIBUTES = (
     "vehicle.moving", "vehicle.stopped", "vehicle.parked", "cycle.with_rider", "cycle.without_rider",
@@ -48,10 +38,8 @@ def pose_fields(a_to_b) -> Row:
 def fixed_tables(seed: int, channels: dict[str, str], log_tokens: list[str]) -> dict[str, list[Row]]:
     """Tables that do not depend on a scene's content. ``channels``: channel -> modality."""
     return {
-        "category": [
-            {"token": token("category", name), "name": name, "description": "", "index": index}
-            for index, name in enumerate(CATEGORIES)
-        ],
+        "category": _categories(CATEGORIES),
+        "category_fine": _categories(FINER_CATEGORIES),
         "attribute": [
             {"token": token("attribute", name), "name": name, "description": ""} for name in ATTRIBUTES
         ],
@@ -72,6 +60,13 @@ def fixed_tables(seed: int, channels: dict[str, str], log_tokens: list[str]) -> 
             }
         ],
     }
+
+
+def _categories(names: tuple[str, ...]) -> list[Row]:
+    return [
+        {"token": token("category", name), "name": name, "description": "", "index": index}
+        for index, name in enumerate(names)
+    ]
 
 
 def link(rows: list[Row]) -> None:
@@ -147,11 +142,11 @@ class SceneTables:
         self.rows["sample_data"].append(row)
         return row
 
-    def add_labels(self, data: Row) -> str:
-        """lidarseg of a key sweep; returns the file name."""
-        name = f"lidarseg/{VERSION}/{data['token']}_lidarseg.bin"
+    def add_labels(self, data: Row, table: str) -> str:
+        """A row of ``table``, lidarseg or lidarseg_fine, for a key sweep; returns the file name."""
+        name = f"{table}/{VERSION}/{data['token']}_lidarseg.bin"
         row = {"token": data["token"], "sample_data_token": data["token"], "filename": name}
-        self.rows["lidarseg"].append(row)
+        self.rows[table].append(row)
         return name
 
     def add_annotation(self, sample: str, found, attribute: str, label: int) -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from .classes import MANMADE, VEGETATION
 from .parts import Model
 from .place import Place
-from .scenery import MANMADE, VEGETATION
 from .street import STEP, Street
 from .trace import ROAD
 from .tracks import Placed

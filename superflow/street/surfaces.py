@@ -9,7 +9,6 @@ from .noise import noise2
 from .shapes import LEAF_BALL
 from .textures import (
     GLASS,
-    GROUND_LABELS,
     LEAF,
     MARK,
     STYLE_REFLECTANCE,
@@ -32,11 +31,11 @@ def look_at(world, movers, share, p, x, y, z, dx, dy, dz, footprint, normal, loc
         normal, local, color: (3,) written.
     """
     if p == GROUND:
-        kind = ground_class(world, x, y)
+        kind, label = ground_class(world, x, y)
         ground_normal(world, x, y, normal)
         slant = max(-(dx * normal[0] + dy * normal[1] + dz * normal[2]), 0.15)
         ground_color(world, kind, x, y, footprint / slant, color)
-        return 0.0, GROUND_LABELS[kind]
+        return 0.0, label
     axis = surface(world, movers, share, p, x, y, z, normal, local)
     if world.material[p] != LEAF and dx * normal[0] + dy * normal[1] + dz * normal[2] > 0.0:
         normal[0], normal[1], normal[2] = -normal[0], -normal[1], -normal[2]
@@ -63,14 +62,13 @@ def echoes(world, movers, share, origins, directions, ranges, prims):
                 continue
             x, y, z = origins[f, 0] + t * d[0], origins[f, 1] + t * d[1], origins[f, 2] + t * d[2]
             if p == GROUND:
-                kind = ground_class(world, x, y)
+                kind, labels[f, ray] = ground_class(world, x, y)
                 ground_normal(world, x, y, normal)
                 value = world.ground_style[STYLE_REFLECTANCE + kind] * (
                     0.7 + 0.6 * noise2(0.6 * x, 0.6 * y, 5)
                 )
                 if kind == MARK:  # worn here and there
                     value *= 0.6 + 0.8 * noise2(2.0 * x, 2.0 * y, 6)
-                labels[f, ray] = GROUND_LABELS[kind]
             else:
                 surface(world, movers, share[f], p, x, y, z, normal, local)
                 value = world.reflectance[p]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from . import classes
 from .compiled import jit, jit_inline
 from .noise import fractal2, grain, hash01, noise2
 from .trace import ACROSS, ALONG, OTHER, ROAD, SIDE, WALK, ground_layer
@@ -14,9 +15,9 @@ from .trace import ACROSS, ALONG, OTHER, ROAD, SIDE, WALK, ground_layer
 
 FOUNDATION = 1.5  # m that walls of buildings reach below their ground floor
 
-# what ground_class returns: row of the style's reflectances and colours
+# kinds of ground: rows of the style's reflectances and colours
 ASPHALT, MARK, SIDEWALK, TERRAIN, PAVED = range(5)
-GROUND_LABELS = (24, 24, 26, 27, 25)  # raw class index
+PARKING_GAP = 0.3, 5.0  # m beside the lanes, and from a side road, that belong to the road
 
 # ground_style: [0] curb height [m], [1] seed, then as named here
 STYLE_REFLECTANCE = 2  # 5 values
@@ -40,12 +41,8 @@ def _fade(footprint, size):
 
 
 @jit_inline
-def _is_mark(world, x, y):
+def _is_mark(style, along, across, side):
     """Is there lane paint on this point of the road?"""
-    style = world.ground_style
-    along = ground_layer(world, ALONG, x, y)
-    across = ground_layer(world, ACROSS, x, y)
-    side = ground_layer(world, SIDE, x, y)
     half, side_half = style[STYLE_HALF], style[STYLE_SIDE_HALF]
     from_junction = abs(along - style[STYLE_JUNCTION]) - side_half
     if side < 90.0:
@@ -76,14 +73,22 @@ def _is_mark(world, x, y):
 
 @jit_inline
 def ground_class(world, x, y):
-    """ASPHALT, MARK, SIDEWALK, TERRAIN or PAVED."""
+    """Kind of the ground, ASPHALT, MARK, SIDEWALK, TERRAIN or PAVED, and raw class."""
     if ground_layer(world, ROAD, x, y) < 0.0:
-        return MARK if _is_mark(world, x, y) else ASPHALT
+        style = world.ground_style
+        along = ground_layer(world, ALONG, x, y)
+        across = ground_layer(world, ACROSS, x, y)
+        side = ground_layer(world, SIDE, x, y)
+        # what is paved beside the lanes and is no side road: strips at the curb, lots, drives
+        parking = abs(across) > style[STYLE_LANES] * style[STYLE_LANE] + PARKING_GAP[0]
+        parking &= abs(side) > style[STYLE_SIDE_HALF] + PARKING_GAP[1]
+        label = classes.PARKING if parking else classes.ROAD
+        return (MARK if _is_mark(style, along, across, side) else ASPHALT), label
     if ground_layer(world, OTHER, x, y) < 0.0:
-        return PAVED
+        return PAVED, classes.OTHER_FLAT
     if ground_layer(world, WALK, x, y) < 0.0:
-        return SIDEWALK
-    return TERRAIN
+        return SIDEWALK, classes.SIDEWALK
+    return TERRAIN, classes.TERRAIN
 
 
 @jit_inline

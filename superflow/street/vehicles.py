@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from . import classes
 from .parts import Model, new_model, turn_y
 from .people import add_rider
 from .textures import BUS, CARGO, CLOTH, DIAGONAL, GLASS, LAMP, PAINT, PLAIN, TRACK, TYRE
@@ -278,6 +279,7 @@ def make_motorcycle(rng: np.random.Generator, rider: bool = False) -> Model:
     model.ball((0.52 * scale, 0, 0.88 * scale), (0.1, 0.11, 0.11), LAMP, WHITE_LAMP, shine=3.0)
     model.box((-0.83 * scale, 0, 0.72 * scale), (0.03, 0.07, 0.04), LAMP, RED_LAMP, shine=3.0)
     if rider:
+        model.surface = classes.MOTORCYCLE_RIDER
         add_rider(
             model, rng, seat=(-0.25, 0.86 * scale), hands=(0.3, 1.05 * scale), feet=(0.05, 0.35), helmet=True
         )
@@ -313,6 +315,7 @@ def make_bicycle(rng: np.random.Generator, rider: bool = False) -> Model:
         model.box((0.68, 0, 0.78), (0.13, 0.17, 0.12), CARGO, (0.3, 0.2, 0.1))  # basket
     model.box((-0.8, 0, 0.65), (0.02, 0.03, 0.03), LAMP, RED_LAMP, shine=4.0)
     if rider:
+        model.surface = classes.BICYCLE_RIDER
         add_rider(
             model, rng, seat=(-0.26, 0.94), hands=(0.42, 1.02), feet=(-0.05, 0.28), helmet=rng.random() < 0.5
         )

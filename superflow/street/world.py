@@ -109,7 +109,7 @@ def make_stage(scene: Scene) -> Stage:
         seed=np.array([thing.model.seed for thing in things], dtype=np.int64),
         mover=np.array([mover_of.get(row, -1) for row, _ in owner], dtype=np.int32),
         instance=np.array([row if scene.placed[row].annotated else -1 for row, _ in owner], dtype=np.int32),
-        label=np.array([thing.model.label for thing in things], dtype=np.uint8),
+        label=np.array([part.label for part in parts], dtype=np.uint8),
         material=np.array([part.material for part in parts], dtype=np.int32),
         color=np.array([(part.first, part.second) for part in parts], dtype=np.float64),
         reflectance=np.array(

@@ -18,11 +18,12 @@ from scipy.spatial import cKDTree
 
 from superflow.errors import InputError
 from superflow.street import drive
+from superflow.street.classes import CATEGORIES, FINER_CATEGORIES
 from superflow.street.drive import DriveSettings, make_drive
 from superflow.street.recorder import Recorder
 from superflow.street.rig import make_rig
 from superflow.street.scene import make_scene, scene_rng
-from superflow.street.schema import CATEGORIES, VERSION
+from superflow.street.schema import VERSION
 from superflow.tools.make_drive import main
 
 SETTINGS = DriveSettings(seconds=1.0, seed=11, image_size=(48, 84))
@@ -76,6 +77,27 @@ def test_devkit_loads_tables_chains_and_labels(devkit, root):
     assert [row["index"] for row in devkit.category] == list(range(32))
     assert devkit.category[30]["name"] == CATEGORIES[30] == "static.vegetation"
     assert devkit.map[0]["mask"].mask().size == 64 * 64
+
+
+def test_finer_labels_lie_beside_those_of_nuscenes(devkit, root):
+    """The devkit knows the 32 names alone, so finer classes have tables and files of their own."""
+    tables = root / VERSION
+    finer = json.loads((tables / "category_fine.json").read_text())
+    assert [row["name"] for row in finer] == list(FINER_CATEGORIES)
+    assert finer[:32] == devkit.category
+    rows = json.loads((tables / "lidarseg_fine.json").read_text())
+    found = set()
+    for row, coarse in zip(rows, devkit.lidarseg, strict=True):
+        assert row["sample_data_token"] == coarse["sample_data_token"]
+        raw = np.fromfile(root / row["filename"], dtype=np.uint8)
+        names = [FINER_CATEGORIES[k] for k in raw]
+        known = [CATEGORIES[k] for k in np.fromfile(root / coarse["filename"], dtype=np.uint8)]
+        assert all(
+            name in (above, f"{above}.{name.rpartition('.')[2]}")
+            for name, above in zip(names, known, strict=True)
+        )
+        found |= set(names)
+    assert {"static.manmade.building", "static.vegetation.trunk", "flat.driveable_surface.parking"} <= found
 
 
 def test_devkit_projects_and_draws_what_it_reads(devkit, root):
