@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from .errors import OutOfReachError
 
 Transform = NDArray[np.float64]
-_BITS = (24, 24, 15)  # of x, y, z of a packed voxel; 63 in all, so that a key is a non-negative int64
+KEY_BITS = (24, 24, 15)  # of x, y, z of a packed voxel; 63 in all, so that a key is a non-negative int64
 
 
 def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Transform:
@@ -83,7 +83,7 @@ def voxel_keys(xyz: NDArray, size_m: float) -> NDArray[np.int64]:
         OutOfReachError: a coordinate is not finite, or the points lie further apart than that.
     """
     cells = np.floor(np.asarray(xyz, dtype=np.float64) / size_m)
-    span = np.array([1 << bits for bits in _BITS], dtype=np.float64)
+    span = np.array([1 << bits for bits in KEY_BITS], dtype=np.float64)
     extent = np.ptp(cells, axis=0) if len(cells) else np.zeros(3)
     if not bool((extent < span).all()) or not bool((np.abs(cells) < 2.0**52).all()):  # False also for NaN
         raise OutOfReachError(
@@ -93,6 +93,6 @@ def voxel_keys(xyz: NDArray, size_m: float) -> NDArray[np.int64]:
     # half the span is added so that logs near their origin have ascending keys
     x, y, z = (
         (column.astype(np.int64) + (1 << (bits - 1))) & ((1 << bits) - 1)
-        for column, bits in zip(cells.T, _BITS)
+        for column, bits in zip(cells.T, KEY_BITS)
     )
-    return (x << (_BITS[1] + _BITS[2])) | (y << _BITS[2]) | z
+    return (x << (KEY_BITS[1] + KEY_BITS[2])) | (y << KEY_BITS[2]) | z

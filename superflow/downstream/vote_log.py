@@ -188,8 +188,7 @@ def write_pseudo_labels(
             for offset, other in around.items()
             if not is_beside(index, other, evaluated)
         }
-        with named(scan.points, scan.source):
-            own = Ballot(scan.points[:, :3], predict(scan), scan.lidar_to_world, source=scan.source)
+        own = ballots.of(row, labels=False)
         still = _still(index, row, others, scan, options)
         voted = vote(own, others, options, still=still, labels_may_vote=True, label_weight=label_weight)
         sure, best = voted.probabilities.max(dim=1)
@@ -242,13 +241,15 @@ class _Ballots:
     ) -> None:
         self._index, self._predict, self._keep = index, predict, max(keep, 1)
         self._labelled = labelled or set()
-        self._held: OrderedDict[int, Ballot] = OrderedDict()
+        self._held: OrderedDict[tuple[int, bool], Ballot] = OrderedDict()
 
-    def of(self, row: int) -> Ballot:
-        if row in self._held:
-            self._held.move_to_end(row)
-            return self._held[row]
-        from_labels = row in self._labelled
+    def of(self, row: int, *, labels: bool = True) -> Ballot:
+        """That of a scan; ``labels`` False: predicted, even if the scan votes with its annotation."""
+        from_labels = labels and row in self._labelled
+        key = (row, from_labels)
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
         scan = read_scan(self._index, row, labels=from_labels)
         if from_labels:
             probabilities = _one_hot(scan.labels, len(self._index.card.classes))
@@ -262,7 +263,7 @@ class _Ballots:
             from_labels=from_labels,
             source=scan.source,
         )
-        self._held[row] = ballot
+        self._held[key] = ballot
         while len(self._held) > self._keep:
             self._held.popitem(last=False)
         return ballot

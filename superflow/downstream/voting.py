@@ -8,7 +8,7 @@ predictions vote for evaluation frames: a scan that carries labels is refused un
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..clips.sources import Source, named
-from ..geometry import invert, voxel_keys
+from ..geometry import invert
+from .vote_voxels import VoxelTable, add_votes
 
 Confidence = Literal["one", "max", "entropy"]
 
@@ -95,15 +96,34 @@ class Ballot:
     lidar_to_world: NDArray[np.float64]
     from_labels: bool = False
     source: Source | None = None
+    _confidence: dict[Confidence, Tensor] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.xyz) != len(self.probabilities):
             raise ValueError(f"{len(self.probabilities)} rows of probabilities for {len(self.xyz)} points")
 
-    def keys(self, xyz: NDArray, size_m: float) -> Tensor:
-        """(N,) int64 voxels of its points, where they lie at ``xyz`` (N, 3) [m]."""
-        with named(self.xyz, *([] if self.source is None else [self.source])):
-            return torch.from_numpy(voxel_keys(xyz, size_m))
+    def voxels(self, size_m: float) -> VoxelTable:
+        """The voxels of its points, in its own frame."""
+        with named(self.xyz, *self._sources):
+            return VoxelTable.of(_array(self.xyz), size_m)
+
+    def fall_into(self, voxels: VoxelTable, lidar_to_world: NDArray[np.float64]) -> NDArray[np.int32]:
+        """(N,) which of the voxels of a scan at another pose its points lie in, -1 for none."""
+        # points of the same scan stay untouched: rounding must not push them over a voxel border
+        same = np.array_equal(self.lidar_to_world, lidar_to_world)
+        a_to_b = np.eye(4) if same else relative_pose(self.lidar_to_world, lidar_to_world)
+        with named(self.xyz, *self._sources):
+            return voxels.find(_array(self.xyz), a_to_b)
+
+    def confidence(self, rule: Confidence) -> Tensor:
+        """`confidence_weights` of its points; found once, since a scan votes for several others."""
+        if rule not in self._confidence:
+            self._confidence[rule] = confidence_weights(self.probabilities, rule)
+        return self._confidence[rule]
+
+    @property
+    def _sources(self) -> list[Source]:
+        return [] if self.source is None else [self.source]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,23 +174,26 @@ def vote(
             f"the scan at offset {labelled[0]} carries labels; labelled frames may not vote for frames that are "
             "evaluated, since the labels would travel through world coordinates"
         )
-    keys = own.keys(own.xyz.double().numpy(force=True), options.voxel_m)
-    voxels, voxel_of = keys.unique(return_inverse=True)
-    voxel_of = voxel_of.to(own.probabilities.device)
-    total = own.probabilities.new_zeros(len(voxels), own.probabilities.shape[1])
-    weight = own.probabilities.new_zeros(len(voxels))
-    votes = torch.zeros(len(voxels), dtype=torch.int64, device=weight.device)
+    voxels = own.voxels(options.voxel_m)
+    shape = (voxels.count, own.probabilities.shape[1])
+    total, weight = np.zeros(shape, np.float32), np.zeros(shape[0], np.float32)
+    votes = np.zeros(shape[0], np.int64)
     for offset, ballot in voters.items():
-        target, chosen = _hits(ballot, own.lidar_to_world, voxels, options.voxel_m, weight.device)
-        share = confidence_weights(ballot.probabilities[chosen], options.confidence) * options.decay ** abs(
-            offset
-        )
+        share = ballot.confidence(options.confidence) * options.decay ** abs(offset)
         if ballot.from_labels:
             share = share * label_weight
-        total.index_add_(0, target, ballot.probabilities[chosen] * share[:, None])
-        weight.index_add_(0, target, share)
-        votes += torch.bincount(target[share > 0], minlength=len(voxels))
-    return _mix(own.probabilities, total, weight, votes, voxel_of, options, still)
+        target = ballot.fall_into(voxels, own.lidar_to_world)
+        add_votes(target, _array(ballot.probabilities), _array(share), total, weight, votes)
+    device = own.probabilities.device
+    return _mix(
+        own.probabilities,
+        torch.from_numpy(total).to(device),
+        torch.from_numpy(weight).to(device),
+        torch.from_numpy(votes).to(device),
+        torch.from_numpy(voxels.voxel_of).to(device),
+        options,
+        still,
+    )
 
 
 def confidence_weights(probabilities: Tensor, rule: Confidence) -> Tensor:
@@ -189,21 +212,8 @@ def relative_pose(a_lidar_to_world: NDArray, b_lidar_to_world: NDArray) -> NDArr
     return invert(b_lidar_to_world) @ np.asarray(a_lidar_to_world, dtype=np.float64)
 
 
-def _hits(
-    ballot: Ballot, lidar_to_world: NDArray, voxels: Tensor, size_m: float, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Rows of ``voxels`` that points of ``ballot`` fall into, and those points; both (H,) int64."""
-    a_to_b = relative_pose(ballot.lidar_to_world, lidar_to_world)
-    xyz = ballot.xyz.double().numpy(force=True)
-    # the scan's own points stay untouched: rounding must not push them over a voxel border
-    same = np.array_equal(ballot.lidar_to_world, lidar_to_world)
-    moved = xyz if same else xyz @ a_to_b[:3, :3].T + a_to_b[:3, 3]
-    keys = ballot.keys(moved, size_m)
-    place = torch.searchsorted(voxels, keys).clamp(max=max(len(voxels) - 1, 0))
-    if len(voxels) == 0:
-        return keys.new_zeros(0).to(device), keys.new_zeros(0).to(device)
-    chosen = (voxels[place] == keys).nonzero()[:, 0]
-    return place[chosen].to(device), chosen.to(device)
+def _array(values: Tensor) -> NDArray[np.float32]:
+    return np.ascontiguousarray(values.numpy(force=True))
 
 
 def _mix(
@@ -219,17 +229,19 @@ def _mix(
 
     The mean, not the sum: else ``alpha`` would mean something else in every voxel.
     """
-    mean = (total / weight.clamp(min=torch.finfo(weight.dtype).tiny)[:, None])[voxel_of]
-    heeded = (votes >= options.min_votes)[voxel_of] & (weight > 0)[voxel_of]
+    mean = total / weight.clamp(min=torch.finfo(weight.dtype).tiny)[:, None]
+    heeded = ((votes >= options.min_votes) & (weight > 0))[voxel_of]
     if options.thing_classes and len(own):
         things = torch.zeros(own.shape[1], dtype=torch.bool, device=own.device)
         things[list(options.thing_classes)] = True
-        agreed = things[own.argmax(dim=1)] == things[mean.argmax(dim=1)]
+        agreed = things[own.argmax(dim=1)] == things[mean.argmax(dim=1)][voxel_of]
         agreed |= (own == 0).all(dim=1)  # a point without a prediction has no class that could disagree
         heeded &= agreed if still is None else agreed | still.to(agreed.device)
-    mixed = options.alpha * own + (1 - options.alpha) * mean
-    mixed = mixed / mixed.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mixed.dtype).tiny)
-    return Voted(torch.where(heeded[:, None], mixed, own), votes[voxel_of], heeded)
+    # in place, and what is the same for all points of a voxel once a voxel: rows of all points are large
+    mixed = (mean * (1 - options.alpha)).index_select(0, voxel_of)
+    mixed += own * options.alpha
+    mixed /= mixed.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mixed.dtype).tiny)
+    return Voted(torch.where(heeded[:, None], mixed, own, out=mixed), votes[voxel_of], heeded)
 
 
 def _check_still(still: Tensor | None, count: int, options: VotingOptions) -> None:

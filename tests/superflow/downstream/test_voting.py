@@ -385,6 +385,21 @@ def test_pseudo_labels_are_written_with_their_provenance(log, tmp_path):
     assert record["options"]["voxel_m"] == 0.3
 
 
+def test_pseudo_labels_predict_each_scan_once(log, tmp_path):
+    predicted = []
+
+    def predict(scan):
+        predicted.append(scan.source.token)
+        return NoisyOracle()(scan)
+
+    rows = [1, 2, 3, 4, 5, 6]
+    write_pseudo_labels(
+        log, rows, predict, tmp_path, VotingOptions(), evaluation_rows=[10], labelled_rows=[3]
+    )
+    # the neighbours, too; the labelled one votes with its labels, and is predicted to be labelled itself
+    assert sorted(predicted) == [f"token{row}" for row in range(9)]
+
+
 def test_evaluation_frames_get_no_pseudo_labels_and_lend_none(log, tmp_path):
     with pytest.raises(InputError, match="frame token2 is evaluated and also given pseudo-labels"):
         write_pseudo_labels(log, [1, 2], NoisyOracle(), tmp_path, VotingOptions(), evaluation_rows=[2])
