@@ -172,8 +172,9 @@ def _point_lines(root: Path, points: _Group) -> Iterator[str]:
         yield "  no_return: [nan, zero]  # the first file has rows that are no points"
     if guess.time:
         yield f"  time: {guess.time}  # compensated: true where the points were brought to one instant already"
-    if guess.raw_max:
-        yield f"intensity: {{raw_max: {guess.raw_max:g}}}  # up to {guess.largest:g} in the first file"
+    if guess.scale:
+        rule = "" if guess.scale[0] == "linear" else f"rule: {guess.scale[0]}, "
+        yield f"intensity: {{{rule}raw_max: {guess.scale[1]:g}}}  # up to {guess.largest:g} in the first file"
 
 
 def _format(group: _Group) -> str:

@@ -5,10 +5,8 @@ A new format is one function here and one line in ``READERS``; cards and readers
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
-from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,8 +17,10 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
 from .arrow_formats import read_argoverse2, read_feather, read_parquet
+from .bag_messages import read_ros, read_ros_image
 from .las import read_las
 from .npz import read_npz
+from .open_files import open_files
 from .pcd import read_pcd
 from .ply import read_ply
 from .read import of_the_log, read_bytes
@@ -46,32 +46,6 @@ class FilePoints(NamedTuple):
     columns: Columns
     row: NDArray[np.int64] | None
     rows: int
-
-
-class OpenFiles:
-    """Files that stay open in this process, so that a scan is not paid with opening what holds a thousand of them."""
-
-    def __init__(self, most: int = 16) -> None:
-        self._most = most
-        self._files: OrderedDict[Path, Any] = OrderedDict()
-
-    def get(self, path: Path, opener: Callable[[Path], Any]) -> Any:
-        """What ``opener(path)`` gave when it was first asked for; the longest unused is let go."""
-        if path not in self._files:
-            self._files[path] = opener(path)
-            if len(self._files) > self._most:
-                self._files.popitem(last=False)
-        self._files.move_to_end(path)
-        return self._files[path]
-
-    def clear(self) -> None:
-        """Let all go."""
-        self._files.clear()
-
-
-_open_files = OpenFiles()
-if hasattr(os, "register_at_fork"):  # a shared descriptor has one position for all processes
-    os.register_at_fork(after_in_child=_open_files.clear)
 
 
 def _bare(path: Path, key: str, names: Sequence[str], dtype: str) -> Columns:
@@ -105,7 +79,7 @@ def _npy(path: Path, key: str, names: Sequence[str], *, first: bool = False) -> 
     if not key:  # a file a scan: nothing is gained by keeping it open
         array = np.array(_open_npy(path))
     else:
-        stack = _open_files.get(path, _open_npy)
+        stack = open_files.get(path, _open_npy)
         if not key.isdecimal() or int(key) >= len(stack):
             raise InputError(
                 f"{path}: holds {len(stack)} entries, and {key!r} is none of them; prepare the log again"
@@ -146,6 +120,7 @@ READERS: dict[str, Callable[[Path, str, Sequence[str]], Columns]] = {
     "pcd": read_pcd,
     "ply": read_ply,
     "las": read_las,
+    "ros": read_ros,
     "feather": read_feather,
     "parquet": read_parquet,
     "argoverse2": read_argoverse2,
@@ -171,7 +146,7 @@ def _zip_member(path: Path, key: str) -> bytes:
     """A JPEG or PNG in a zip archive."""
     try:
         with of_the_log(path):
-            archive = _open_files.get(path, zipfile.ZipFile)
+            archive = open_files.get(path, zipfile.ZipFile)
             if key in archive.NameToInfo and archive.getinfo(key).file_size <= _LARGEST_IMAGE:
                 return archive.read(key)
     except (
@@ -196,6 +171,7 @@ IMAGE_READERS: dict[
 ] = {  # format -> the bytes of a JPEG or PNG of (path, key)
     IMAGE_FILE: _image_file,
     "zip": _zip_member,
+    "ros": read_ros_image,
     "waymo": read_waymo_image,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class ColumnGuess:
     columns: str
     remark: str
     time: str
-    raw_max: float  # 0 without an intensity
+    scale: tuple[str, float] | None  # rule and full scale; None without an intensity
     largest: float
     no_return: bool
     rows: int
@@ -52,14 +53,33 @@ def time_column(names: tuple[str, ...]) -> tuple[str, float, str] | None:
     return next((known for known in _TIMES if known[0] in names), None)
 
 
+def time_of_values(columns: Columns) -> dict[str, Any] | None:
+    """What a card says of the time of points, by the name of the column and by how large its values are.
+
+    Clocks count seconds, microseconds or nanoseconds of our century; others count from the beginning of the scan.
+    """
+    known = time_column(tuple(columns))
+    if known is None or not len(columns[known[0]]):
+        return None
+    name, unit, since = known
+    largest = float(np.nanmax(columns[name]))
+    for clock_unit, from_, to in ((1.0, 1e9, 1e10), (1e-6, 1e15, 1e16), (1e-9, 1e18, 1e19)):
+        if from_ <= largest < to:
+            return {"column": name, "unit_s": clock_unit, "since": "epoch", "compensated": False}
+    if since == "epoch":  # no clock of our century: seconds or nanoseconds of the scan
+        unit = 1.0 if largest < 10 else 1e-9
+    return {"column": name, "unit_s": unit, "since": "scan", "compensated": False}
+
+
 def intensity_column(names: tuple[str, ...]) -> str | None:
     """Name of the column of intensities among ``names``, by what drivers call it."""
     return next((name for name in _INTENSITY if name in names), None)
 
 
-def raw_max_of(largest: float) -> float:
-    """The full scale of a sensor whose intensities reach ``largest``."""
-    return next((full for full in _RAW_MAX if largest <= full), largest)
+def intensity_scale(largest: float) -> tuple[str, float]:
+    """Rule and full scale of a sensor whose intensities reach ``largest``: those of 16 bits are mostly far below it."""
+    full = next((full for full in _RAW_MAX if largest <= full), largest)
+    return ("log" if full > 255 else "linear"), full
 
 
 def _of_names(path: Path, format: str, names: tuple[str, ...]) -> ColumnGuess:
@@ -115,7 +135,7 @@ def _guess(columns: Columns, text: str, remark: str, intensity: np.ndarray | Non
         columns=text,
         remark=remark,
         time=time,
-        raw_max=raw_max_of(largest) if intensity is not None else 0.0,
+        scale=intensity_scale(largest) if intensity is not None else None,
         largest=largest,
         no_return=bool(missing.any()),
         rows=len(xyz),

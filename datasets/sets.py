@@ -25,7 +25,7 @@ DATASETS = {
     for name in (
         *("nuscenes", "semantickitti", "scribblekitti", "semanticposs", "semanticstf", "synlidar", "daps3d"),
         *("kitti_raw", "rellis3d", "argoverse2", "synth4d", "nuscenes_c", "waymo"),
-        "folder",
+        *("folder", "ros"),
     )
 }
 _CHOICES = {
@@ -33,6 +33,9 @@ _CHOICES = {
     "variant": "one of several corrupted copies",
     "layout": "the folder.yaml of an own log that lies elsewhere",
     "label_set": "classes of a card",
+    "bags": "some of the bags",
+    "topics": "topics of a bag",
+    "typestore": "types of messages of a bag",
 }
 
 
@@ -43,9 +46,6 @@ def prepare(
     *,
     card: DatasetCard | None = None,
     label_set: str = "",
-    version: str | None = None,
-    variant: str | None = None,
-    layout: str | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> LogIndex:
@@ -55,10 +55,9 @@ def prepare(
         card: what is known about the dataset instead of what the packaged card says; ``dataset.json`` in the root
             overrules both.
         label_set: which of the card's label sets makes the classes; "" takes its ``classes``.
-        version: which tables of a log in nuScenes schema.
-        variant: which of the corrupted copies of a dataset that has some.
-        layout: the ``folder.yaml`` of a folder, where it does not lie in its root.
-        options: of `write.write_rows`.
+        options: of `write.write_rows`, and what is chosen of a log: ``version`` (which tables of one in nuScenes
+            schema), ``variant`` (which of several corrupted copies), ``layout`` (the ``folder.yaml`` of a folder),
+            ``bags``, ``topics`` and ``typestore`` (which of ROS bags, and of which release their messages are).
 
     Raises:
         InputError: there is no such dataset, or its files are not as they must be; nothing is written.
@@ -79,9 +78,7 @@ def prepare(
         raise InputError("--label-set chooses classes of a packaged card; a --card has its own")
     opener = getattr(module, "open_log", None)
     taken = () if opener is None else signature(opener).parameters
-    chosen = {
-        key: value for key, value in (("version", version), ("variant", variant), ("layout", layout)) if value
-    }
+    chosen = {key: value for key in _CHOICES if (value := options.pop(key, None))}
     if label_set and opener is not None:
         chosen["label_set"] = label_set
     for key in chosen:

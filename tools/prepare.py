@@ -9,6 +9,7 @@
     superflow prepare nuscenes_c --root data/nuscenes_c --out prepared/fog_heavy --variant fog/heavy
     superflow prepare folder --root my_log --guess
     superflow prepare folder --root my_log --out prepared/my_log --check
+    superflow prepare ros --bag drive.mcap --out prepared/drive --check
     superflow prepare superpixels --index prepared/my_log --provider slic --workers 8 --quality
     superflow prepare features --index prepared/my_log --frames train --teacher efficientnet_lite0
     superflow prepare tokens --index prepared/my_log --frames train --percent 10 --out ten_percent.txt
@@ -22,7 +23,6 @@ import argparse
 import inspect
 import json
 import logging
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from superflow.errors import InputError
 from superflow.files.writes import write_atomically
 from superflow.tools.command import run_command, usable_cores
 from superflow.tools.log_arguments import add_log_arguments, log_options
+from superflow.tools.own_log_arguments import add_own_arguments, guess, own_options
 from superflow.tools.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -133,15 +134,7 @@ def _add_dataset(kinds: Any, name: str) -> None:
         "a log in nuScenes schema (docs/own_data.md)" if name == "nuscenes" else f"{name} (docs/datasets.md)"
     )
     log = kinds.add_parser(name, help=f"index {what}")
-    log.add_argument("--root", type=Path, required=True, help="folder of the data")
-    log.add_argument("--out", type=Path, required=name != "folder", help="folder of the index")
-    if name == "folder":
-        log.add_argument(
-            "--layout", type=Path, help="what says how the files are read; default: ROOT/folder.yaml"
-        )
-        log.add_argument(
-            "--guess", action="store_true", help="only write a first draft of that file, to be completed"
-        )
+    add_own_arguments(log, name)
     add_log_arguments(log)
     log.add_argument("--scenes", nargs="+", metavar="SCENE", help="only these scenes, or splits of scenes")
     log.add_argument("--variant", metavar="COPY", help="which corrupted copy, as fog/heavy (nuscenes_c)")
@@ -180,16 +173,14 @@ def _list() -> int:
 def _dataset(args: argparse.Namespace) -> int:
     from superflow.datasets.sets import prepare
 
-    if args.kind == "folder" and args.guess:
-        return _guess(args.root, args.layout)
-    if args.out is None:
-        raise InputError("--out is missing; give the folder of the index, or --guess to draft folder.yaml")
+    if getattr(args, "guess", False):
+        return guess(args.root, args.layout)
     if args.sample is not None and not args.check:
         raise InputError("--sample says how much --check reads; give --check with it")
     if args.sample is not None and args.sample < 1:
         raise InputError(f"--sample {args.sample} reads nothing; give at least 1")
     reading = log_options(args) | {"scenes": args.scenes, "limit": args.limit, "variant": args.variant}
-    reading["layout"] = getattr(args, "layout", None)
+    reading |= own_options(args)
     with progress_bar() as progress:
         index = prepare(
             args.kind, args.root, args.out, label_set=args.label_set, **reading, progress=progress
@@ -198,20 +189,6 @@ def _dataset(args: argparse.Namespace) -> int:
         f"{index!r}\n{args.out / 'index.json'}: {'real data' if index.card.real else 'made data'}, hash {index.hash}"
     )
     return _check(index, args.out / "check", args.sample, args.workers) if args.check else 0
-
-
-def _guess(root: Path, layout: Path | None) -> int:
-    from superflow.datasets.folder_guess import draft_layout
-    from superflow.datasets.folder_layout import NAME
-
-    path = layout or root / NAME
-    if os.path.lexists(path):
-        raise InputError(f"{path}: is there already, and is left alone; move it away to draft it anew")
-    text = draft_layout(root)
-    with write_atomically(path, "w") as file:
-        file.write(text)
-    print(f"{text}\n{path}: complete this draft, then run again without --guess")
-    return 0
 
 
 def _check(index: LogIndex, folder: Path, sample: int | None, workers: int) -> int:

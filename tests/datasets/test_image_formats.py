@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from superflow.camera.images import camera_image
-from superflow.datasets import formats
 from superflow.datasets.card import DatasetCard, load_card
 from superflow.datasets.images import image_size, read_image
 from superflow.datasets.index import LogIndex
+from superflow.datasets.open_files import open_files
 from superflow.datasets.records import CameraRow, Place, ScanRow
 from superflow.datasets.write import ListedLog, write_rows
 from superflow.errors import InputError, MissingFileError
@@ -25,7 +25,7 @@ ZIPPED = replace(load_card("semantickitti"), image_format="zip")
 @pytest.fixture
 def pictures(tmp_path: Path) -> list[np.ndarray]:
     """Three images, in images.zip as left/0.png to left/2.png."""
-    formats._open_files.clear()
+    open_files.clear()
     images = list(np.random.default_rng(0).integers(0, 256, (3, 20, 30, 3), dtype=np.uint8))
     with zipfile.ZipFile(tmp_path / "images.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for number, image in enumerate(images):
@@ -64,7 +64,7 @@ def test_what_is_wrong_with_an_archive_is_named(tmp_path, pictures, monkeypatch)
         InputError, match=r"images.zip: left/0.png: the image is 30 x 20 pixels but its intrinsics"
     ):
         prepare(tmp_path, ZIPPED, ["left/0.png"], size=(40, 60)).frame(0)
-    monkeypatch.setattr(formats, "_LARGEST_IMAGE", 100)
+    monkeypatch.setattr("superflow.datasets.formats._LARGEST_IMAGE", 100)
     with pytest.raises(InputError, match=r"left/0.png has \d+ bytes, more than any image"):
         read_image(path, format="zip", key="left/0.png")
     monkeypatch.undo()

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from superflow.datasets import read
-from superflow.datasets.formats import OpenFiles, look_up, read_labels, read_points
+from superflow.datasets.formats import look_up, read_labels, read_points
 from superflow.datasets.images import image_size, read_image
+from superflow.datasets.open_files import OpenFiles
 from superflow.errors import InputError, MissingFileError
 
 FIVE = ("x", "y", "z", "intensity", "ring")

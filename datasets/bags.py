@@ -1,0 +1,225 @@
+"""ROS bags without ROS: messages of some topics in the order of time, and single ones again by their time.
+
+rosbags reads ``.bag``, ``.db3`` and folders with a metadata.yaml, mcap every ``.mcap``, of whatever profile. Messages
+are decoded by the standard definitions of their types, never by those in the bag, which are turned into code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Generator, Iterator
+from contextlib import closing, contextmanager
+from io import BufferedReader, FileIO
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from ..errors import InputError, require
+from ..files.access import reading
+
+TYPESTORE = "ros2_jazzy"  # of messages of ROS 2; other releases know the same types of sensors
+_ROS1 = "ros1_noetic"
+_TF = "tf2_msgs/msg/TFMessage"
+_SUFFIXES = (".bag", ".db3", ".mcap")
+_RECORD = 1 << 30  # bytes of the largest record of an MCAP that is read
+
+
+class Topic(NamedTuple):
+    """Its type, as ``sensor_msgs/msg/PointCloud2``, and how many messages it has."""
+
+    type: str
+    messages: int
+
+
+class _Store(Protocol):
+    """What holds the messages: the topics, and their bytes by time [ns]."""
+
+    topics: dict[str, Topic]
+
+    def raw(
+        self, topics: Collection[str], start: int | None, stop: int | None
+    ) -> Generator[tuple[str, int, str, bytes], None, None]: ...
+
+
+class Bag:
+    """An open bag. ``topics``: name -> `Topic`."""
+
+    def __init__(self, path: Path, typestore: str = TYPESTORE) -> None:
+        """Raises ``InputError`` where the file is none, is damaged, or there is no such type store."""
+        self.path = path
+        self._stores: dict[str, Any] = {}
+        self._typestore = check_typestore(typestore)
+        with reading_bag(path):
+            self._store: _Store = _Mcap(path) if path.suffix == ".mcap" else _Rosbag(path)
+        self.topics = self._store.topics
+
+    def messages(
+        self, topics: Collection[str], *, start: int | None = None, stop: int | None = None
+    ) -> Generator[tuple[str, int, Any], None, None]:
+        """Topic, time of recording [ns] and message of all messages of some topics, in the order of time.
+
+        Args:
+            start, stop: only those at or after, and before these times [ns].
+
+        Raises:
+            InputError: the bag is damaged, or a message is not what its type says.
+        """
+        with reading_bag(self.path), closing(self._store.raw(topics, start, stop)) as found:
+            for topic, time_ns, encoding, data in found:
+                yield topic, time_ns, self._decode(topic, encoding, data)
+
+    def message(self, topic: str, time_ns: int, number: int = 0) -> Any:
+        """The message of a topic at a time of recording [ns], of several the one of this number.
+
+        Raises:
+            InputError: there is none.
+        """
+        with closing(self.messages((topic,), start=time_ns, stop=time_ns + 1)) as found:
+            for _, _, message in islice(found, number, None):
+                return message
+        raise InputError(f"{self.path}: has no message of {topic} at {time_ns} ns; prepare the log again")
+
+    def _decode(self, topic: str, encoding: str, data: bytes) -> Any:
+        name = _ROS1 if encoding == "ros1" else self._typestore
+        if name not in self._stores:
+            self._stores[name] = _typestore(name)
+        store, type = self._stores[name], self.topics[topic].type
+        if type not in store.types:
+            raise InputError(
+                f"{self.path}: {topic} is of the type {type}, which {name} does not know; leave it out with --topics"
+            )
+        return store.deserialize_ros1(data, type) if encoding == "ros1" else store.deserialize_cdr(data, type)
+
+
+def _typestore(name: str) -> Any:
+    typesys = require("rosbags.typesys", "ros")
+    store = typesys.get_typestore(typesys.Stores(name))
+    if name == _ROS1:  # knows all of ours but this one
+        store.register(typesys.get_types_from_msg("geometry_msgs/TransformStamped[] transforms", _TF))
+    return store
+
+
+def check_typestore(name: str) -> str:
+    """The name of a store of message types.
+
+    Raises:
+        InputError: there is none of this name.
+    """
+    known = [store.value for store in require("rosbags.typesys", "ros").Stores]
+    if name not in known:
+        raise InputError(f"--typestore {name}: there is no such store; choose one of {', '.join(known)}")
+    return name
+
+
+def find_bags(root: Path) -> list[str]:
+    """Paths below ``root``, up to two folders down, of bags and of folders that are bags.
+
+    Raises:
+        InputError: ``root`` is itself such a folder.
+    """
+    if (root / "metadata.yaml").is_file():
+        raise InputError(
+            f"{root}: is itself a bag; give it with --bag, or the folder that holds it with --root"
+        )
+    found = []
+    with reading(root):
+        for path in sorted([*root.glob("*"), *root.glob("*/*")]):
+            inside = path.relative_to(root)
+            in_bag = len(inside.parts) == 2 and (path.parent / "metadata.yaml").is_file()
+            if (path.suffix in _SUFFIXES and path.is_file() and not in_bag) or (
+                path / "metadata.yaml"
+            ).is_file():
+                found.append(inside.as_posix())
+    return found
+
+
+@contextmanager
+def reading_bag(path: Path) -> Iterator[None]:
+    """Turn what the libraries raise over a damaged bag into one sentence."""
+    try:
+        yield
+    except (InputError, ImportError):
+        raise
+    except OSError as error:
+        with reading(path):
+            raise error
+    # damaged bytes reach every line of these libraries: assertions, indices, sizes, text, compression
+    except Exception as error:
+        said = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(
+            f"{path}: is damaged or no bag ({said[:150]}); copy it again, or reindex it"
+        ) from error
+
+
+def _plain_type(name: str) -> str:
+    """``sensor_msgs/msg/Image`` of ROS 1's ``sensor_msgs/Image``."""
+    if name in ("tf/tfMessage", "tf/msg/tfMessage"):
+        return _TF
+    package, _, rest = name.partition("/")
+    return name if rest.startswith("msg/") or not rest else f"{package}/msg/{rest}"
+
+
+class _Rosbag:
+    """A ``.bag``, a ``.db3`` or a folder with a metadata.yaml."""
+
+    def __init__(self, path: Path) -> None:
+        if path.is_dir() and any(name.suffix == ".zstd" for name in path.iterdir()):
+            raise InputError(
+                f"{path}: holds files compressed as a whole; unpack them first, with `ros2 bag convert`"
+            )
+        self._ros1 = path.suffix == ".bag"
+        reader = require("rosbags.rosbag1" if self._ros1 else "rosbags.rosbag2", "ros").Reader
+        self._reader = reader(path)
+        self._reader.open()
+        self.topics: dict[str, Topic] = {}
+        for connection in self._reader.connections:
+            before = self.topics.get(connection.topic)
+            count = (before.messages if before else 0) + connection.msgcount
+            self.topics[connection.topic] = Topic(_plain_type(connection.msgtype), count)
+
+    def raw(
+        self, topics: Collection[str], start: int | None, stop: int | None
+    ) -> Generator[tuple[str, int, str, bytes], None, None]:
+        wanted = [connection for connection in self._reader.connections if connection.topic in topics]
+        if not wanted:
+            return
+        encoding = "ros1" if self._ros1 else "cdr"
+        for connection, time_ns, data in self._reader.messages(connections=wanted, start=start, stop=stop):
+            yield connection.topic, time_ns, encoding, data
+
+
+class _Sized(BufferedReader):
+    """A file of which no more is read than there is, whatever number of bytes a damaged length asks for."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = os.fstat(self.fileno()).st_size - self.tell()
+        return super().read(left if size is None or size < 0 else min(size, left))
+
+
+class _Mcap:
+    """An MCAP file with a summary."""
+
+    def __init__(self, path: Path) -> None:
+        reader = require("mcap.reader", "ros")
+        with reading(path):
+            file = _Sized(FileIO(path))  # stays open with the bag
+        self._reader = reader.SeekingReader(file, record_size_limit=_RECORD)
+        summary = self._reader.get_summary()
+        if summary is None:
+            raise InputError(
+                f"{path}: has no summary, its writer was stopped; run `mcap recover` on it first"
+            )
+        counts = summary.statistics.channel_message_counts if summary.statistics else {}
+        self.topics: dict[str, Topic] = {}
+        for number, channel in summary.channels.items():
+            schema = summary.schemas.get(channel.schema_id)
+            before = self.topics.get(channel.topic)
+            count = (before.messages if before else 0) + counts.get(number, 0)
+            self.topics[channel.topic] = Topic(_plain_type(schema.name if schema else ""), count)
+
+    def raw(
+        self, topics: Collection[str], start: int | None, stop: int | None
+    ) -> Generator[tuple[str, int, str, bytes], None, None]:
+        found = self._reader.iter_messages(topics=list(topics), starting_at=start, ending_before=stop)
+        for _, channel, message in found:
+            yield channel.topic, message.log_time, channel.message_encoding, message.data

@@ -1,0 +1,237 @@
+"""ROS bags of either version and container, written with every number known, and a real one against a plain read."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import struct
+from pathlib import Path
+
+import cv2
+import log_fuzz
+import numpy as np
+import pytest
+from bag_writer import (
+    CAMERA_TO_BASE,
+    COUNT,
+    FISHEYE,
+    KINDS,
+    SIZE,
+    START_NS,
+    TOP_TO_BASE,
+    picture,
+    points_of,
+    pose_at,
+    write_bag,
+)
+
+from superflow.camera.projection import project
+from superflow.datasets.index import LogIndex
+from superflow.datasets.sets import prepare
+from superflow.errors import InputError
+from superflow.tools import main as tools
+
+TRIES = 60  # of each kind of bag
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def bag(request, tmp_path_factory) -> Path:
+    return write_bag(tmp_path_factory.mktemp("bags") / "drive", request.param)
+
+
+def check_scans(index: LogIndex) -> None:
+    assert len(index) == COUNT
+    for i in range(COUNT):
+        frame, want = index.frame(i), points_of(i)
+        file_row = np.arange(2, len(want["x"]))
+        np.testing.assert_array_equal(frame.cloud.file_row, file_row)
+        np.testing.assert_array_equal(frame.cloud.xyz, np.stack([want[axis] for axis in "xyz"], axis=1)[2:])
+        np.testing.assert_allclose(frame.cloud.intensity, want["reflectivity"][2:] / 255, rtol=1e-6)
+        np.testing.assert_array_equal(frame.cloud.extra["ring"], want["ring"][2:])
+        np.testing.assert_allclose(frame.cloud.extra["time_s"], want["t"][2:] * 1e-9, rtol=1e-6)
+        assert frame.time_us == (START_NS + i * 100_000_000) // 1000
+
+
+def test_every_number_comes_back(bag, tmp_path):
+    index = prepare("ros", bag.parent, tmp_path / "out")
+    check_scans(index)
+    assert (index.scenes, index.channels) == (("drive",), ("eye_image_compressed", "raw_image_raw"))
+    for i in range(COUNT):
+        frame = index.frame(i)
+        np.testing.assert_allclose(frame.lidar_to_ego, TOP_TO_BASE, atol=1e-12)
+        np.testing.assert_allclose(frame.ego_to_world, pose_at(0.1 * i), atol=1e-6)
+        eye, raw = frame.cameras
+        for camera in frame.cameras:
+            np.testing.assert_array_equal(camera.image, picture(i)[..., ::-1])
+            np.testing.assert_allclose(camera.camera_to_ego, CAMERA_TO_BASE, atol=1e-12)
+            np.testing.assert_allclose(camera.ego_to_world, pose_at(0.1 * i + 0.01), atol=1e-4)
+            assert camera.time_us == frame.time_us + 10_000
+        assert (eye.model, eye.distortion, eye.size) == ("fisheye", FISHEYE, SIZE)
+        assert (raw.model, raw.distortion) == ("radial_tangential", (0.0,) * 5)
+    assert [line.partition(": ")[2].split(",")[0] for line in index.warnings] == [
+        "intensities reach 198 in the first cloud"
+    ]
+
+
+def test_pixels_of_a_fisheye_are_opencvs(bag, tmp_path):
+    frame = prepare("ros", bag.parent, tmp_path / "out").frame(1)
+    camera = frame.cameras[0]
+    way = np.linalg.inv(CAMERA_TO_BASE) @ np.linalg.inv(pose_at(0.11)) @ pose_at(0.1) @ TOP_TO_BASE
+    np.testing.assert_allclose(frame.lidar_to_camera(camera), way, atol=1e-4)
+    seen = project(frame.cloud.xyz, frame.lidar_to_camera(camera), camera.lens)
+    assert len(seen.rows) > 3
+    matrix = np.array([[40, 0, 32], [0, 41, 18], [0, 0, 1.0]])
+    turn = cv2.Rodrigues(way[:3, :3])[0]
+    own = frame.cloud.xyz[seen.rows].astype(float)[:, None]
+    want = cv2.fisheye.projectPoints(own, turn, way[:3, 3], matrix, np.array(FISHEYE))[0][:, 0]
+    np.testing.assert_allclose(seen.pixels, want, atol=2e-2)
+
+
+@pytest.mark.parametrize("organised", [True, False])
+@pytest.mark.parametrize("big", [True, False])
+@pytest.mark.parametrize(("gap", "tail"), [(0, 0), (4, 0), (1, 9)])
+def test_clouds_of_any_layout(organised, big, gap, tail, tmp_path):
+    write_bag(tmp_path / "drive", "ros2_db3", organised=organised, big=big, gap=gap, tail=tail)
+    check_scans(prepare("ros", tmp_path, tmp_path / "out"))
+
+
+def test_poses_come_from_transforms_where_there_is_no_odometry(tmp_path):
+    write_bag(tmp_path / "drive", "ros2_mcap", odometry=False)
+    index = prepare("ros", tmp_path, tmp_path / "out")
+    for i in range(COUNT):
+        frame = index.frame(i)
+        np.testing.assert_allclose(frame.lidar_to_world, pose_at(0.1 * i) @ TOP_TO_BASE, atol=1e-6)
+        np.testing.assert_allclose(
+            frame.cameras[0].ego_to_world, pose_at(0.1 * i + 0.01) @ TOP_TO_BASE, atol=1e-4
+        )
+        want = np.linalg.inv(TOP_TO_BASE) @ CAMERA_TO_BASE
+        np.testing.assert_allclose(frame.cameras[0].camera_to_ego, want, atol=1e-12)
+
+
+def test_a_bag_without_type_definitions_is_read_by_those_of_a_release(tmp_path):
+    """As ros2 bag of Foxy to Humble writes them: no table of definitions, which rosbags' own reader of all refuses."""
+    import sqlite3
+
+    folder = write_bag(tmp_path / "drive", "ros2_db3")
+    file = next(folder.glob("*.db3"))
+    shutil.move(file, tmp_path / "old.db3")
+    shutil.rmtree(folder)
+    with sqlite3.connect(tmp_path / "old.db3") as base:
+        base.execute("DROP TABLE message_definitions")
+        base.execute("DROP TABLE schema")
+        base.execute("ALTER TABLE topics DROP COLUMN type_description_hash")
+    check_scans(prepare("ros", tmp_path, tmp_path / "out", typestore="ros2_foxy"))
+    check_scans(prepare("ros", tmp_path, tmp_path / "out"))
+    with pytest.raises(
+        InputError, match=r"--typestore ros2_next: there is no such store; choose one of .*ros2_humble"
+    ):
+        prepare("ros", tmp_path, tmp_path / "out", typestore="ros2_next")
+
+
+def test_the_command_takes_bags_and_topics(bag, tmp_path, caplog, capsys):
+    out = tmp_path / "out"
+    given = ["prepare", "ros", "--bag", str(bag), "--out", str(out)]
+    with caplog.at_level("INFO"):
+        assert tools.main([*given, "--topics", "/top/points", "/eye/image/compressed"]) == 0
+    assert LogIndex.open(out).channels == ("eye_image_compressed",)
+    assert (
+        "passing over /odom (nav_msgs/Odometry), /raw/camera_info (sensor_msgs/CameraInfo), /raw/image_raw"
+        in caplog.text
+    )
+    capsys.readouterr()
+    assert tools.main([*given, "--topics", "/bottom/points"]) == 2
+    said = capsys.readouterr().err
+    assert "has no topic /bottom/points, but /eye/camera_info sensor_msgs/CameraInfo (1)" in said
+    assert "/top/points sensor_msgs/PointCloud2 (4)" in said
+
+
+def test_a_real_bag_of_ros_1_in_an_mcap_is_that_of_a_plain_read(shared_data, tmp_path):
+    """The bytes of the cloud are cut out of the message by hand."""
+    from mcap.reader import make_reader
+
+    root = shared_data / "fragments/ouster_os1_mcap"
+    with open(root / "os1_points_ros1_profile.mcap", "rb") as file:
+        found = make_reader(file).iter_messages(topics=["/os1_cloud_node/points"])
+        data = next(message.data for _, _, message in found)
+    seconds, nanoseconds = struct.unpack_from("<II", data, 4)
+    size = 64 * 2048 * 48
+    (written,) = struct.unpack_from("<I", data, len(data) - size - 1 - 4)
+    assert written == size
+    rows = np.frombuffer(data, np.uint8)[len(data) - size - 1 : -1].reshape(64 * 2048, 48)
+    xyz = rows[:, :12].copy().view("<f4")
+    here = np.flatnonzero(xyz.any(axis=1))
+    index = prepare("ros", root, tmp_path / "out")
+    frame = index.frame(0)
+    assert len(here) == len(frame.cloud) == 45716
+    np.testing.assert_array_equal(frame.cloud.file_row, here)
+    np.testing.assert_array_equal(frame.cloud.xyz, xyz[here])
+    intensity = rows[:, 16:20].copy().view("<f4")[here, 0]
+    want = np.log1p(intensity) / np.log1p(np.float32(65535))
+    np.testing.assert_allclose(frame.cloud.intensity, want, rtol=1e-5)
+    offset = rows[:, 20:24].copy().view("<u4")[here, 0]
+    np.testing.assert_allclose(frame.cloud.extra["time_s"], offset * 1e-9, rtol=1e-6)
+    assert frame.time_us == seconds * 1_000_000 + nanoseconds // 1000
+    assert any("neither odometry nor transforms" in line for line in index.warnings)
+
+
+def test_a_real_bag_of_packets_says_what_it_lacks(shared_data, tmp_path):
+    with pytest.raises(
+        InputError,
+        match=r"has no sensor_msgs/PointCloud2 among its topics, /sensing/lidar/front/velodyne_packets "
+        r"velodyne_msgs/VelodyneScan \(5\); packets of a driver become clouds by replaying",
+    ):
+        prepare("ros", shared_data / "fragments/vehicle_drivers", tmp_path / "out")
+
+
+def test_what_is_said_beside_the_bags_overrules(bag, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (shutil.copytree if bag.is_dir() else shutil.copyfile)(bag, root / bag.name)
+    said = {"name": "tuesday", "licence": "mine", "intensity": {"raw_max": 510}, "splits": {"val": ["drive"]}}
+    (root / "dataset.json").write_text(json.dumps(said))
+    index = prepare("ros", root, tmp_path / "out")
+    assert (index.card.name, index.card.licence, index.warnings) == ("tuesday", "mine", ())
+    assert index.rows("val").tolist() == list(range(COUNT))
+    np.testing.assert_allclose(
+        index.frame(0).cloud.intensity, points_of(0)["reflectivity"][2:] / 510, rtol=1e-6
+    )
+
+
+def huge_number(rng: random.Random, data: bytes) -> bytes:
+    place = rng.randrange(len(data) - 8)
+    huge = rng.choice((0xFFFFFFFF, 0x7FFFFFFF, 1 << 31, 1 << 24, 0))
+    return data[:place] + struct.pack("<I", huge) + data[place + 4 :]
+
+
+def test_damaged_bags_are_one_sentence(bag, tmp_path):
+    """Cuts, flipped bits, huge numbers, files of another kind: what is refused is, and what is taken can be used."""
+    root = tmp_path / "work" / "root"
+    root.mkdir(parents=True)
+    files = [path for path in bag.iterdir() if path.suffix != ".yaml"] if bag.is_dir() else [bag]
+    whole, refused = files[0].read_bytes(), 0
+    path = root / files[0].name
+    for seed in range(TRIES):
+        rng = random.Random(f"{path.name} {seed}")
+        change = rng.choice(
+            (log_fuzz.cut_off, log_fuzz.flip_bits, log_fuzz.remove_bytes, log_fuzz.insert_bytes, huge_number)
+        )
+        path.write_bytes(change(rng, whole) if seed else b"")
+        said = _use(root, tmp_path / "work/out")
+        refused += said is not None
+        if said is not None:
+            assert str(path) in said, said
+            assert len(said.splitlines()) == 1, said
+    assert refused > TRIES / 5
+    assert {name.name for name in (tmp_path / "work").iterdir()} <= {"root", "out"}
+
+
+def _use(root: Path, out: Path) -> str | None:
+    """The sentence with which a bag is refused while it is indexed or read; None where all can be used."""
+    try:
+        index = prepare("ros", root, out)
+        for row in range(len(index)):
+            index.frame(row)
+    except InputError as error:
+        return str(error)
+    return None
