@@ -209,7 +209,7 @@ def python_files(repository: Path) -> list[tuple[Path, str]]:
 
 
 def imports(path: Path, module: str) -> Iterator[str]:
-    """Absolute dotted names that a file imports anywhere, ``from a import b`` as ``a.b``; those of ``require`` as well."""
+    """Absolute dotted names a file imports anywhere, ``from a import b`` as ``a.b``; those of ``require`` as well."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

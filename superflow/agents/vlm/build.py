@@ -66,6 +66,7 @@ def build(
     if not tied:
         model.lm_head.load_state_dict(head.state_dict())
     if backbone is not None:
+        assert model.model.lidar_tower.backbone is not None
         model.model.lidar_tower.backbone.encoder.load_state_dict(backbone.encoder.state_dict())
     end = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
