@@ -39,7 +39,10 @@ class Words:
     def take_of(self, phrases: Mapping[str, Meaning], expected: str) -> Meaning | None:
         """What the longest phrase that comes next means; None where none of them does."""
         longest: tuple[int, Meaning] | None = None
+        first = "" if self.ended else self._tokens[self.at][0]
         for phrase, meaning in phrases.items():
+            if not first or not phrase.startswith(first):
+                continue
             words = phrase.split()
             found = [token for token, _ in self._tokens[self.at : self.at + len(words)]]
             if found == words and (longest is None or len(words) > longest[0]):

@@ -25,6 +25,7 @@ KINDS = {
 }
 REACH_M = 55.0
 CLOSEST_M = 3.5  # from the vehicle to a centre
+HIDDEN = 0.1  # share of objects that something else hides all but entirely
 UNKNOWN = 0.1  # share of objects whose motion nobody can tell
 
 
@@ -56,6 +57,7 @@ def _thing(rng: np.random.Generator, track: str) -> SceneObject:
     )
     yaw = float(rng.choice([0.0, math.pi, math.pi / 2]) + rng.normal(0, 0.1))
     scale = float(rng.uniform(0.9, 1.1))
+    seen = 0.02 if rng.random() < HIDDEN else 1.0
     velocity, status = _motion(rng, category, speed, yaw)
     return SceneObject(
         track=track,
@@ -65,7 +67,7 @@ def _thing(rng: np.random.Generator, track: str) -> SceneObject:
         yaw=(yaw + math.pi) % (2 * math.pi) - math.pi,
         velocity=velocity,
         status=status,
-        points=int(rng.poisson(900 * length * height / (far + 5) ** 2)),
+        points=int(rng.poisson(seen * 900 * length * height / (far + 5) ** 2)),
     )
 
 

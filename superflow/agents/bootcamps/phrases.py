@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from ..words import APPLIES, CATEGORIES, GROUPS, MOTIONS, RIDERS, VEHICLES
 
 NEAR_M = (5.0, 10.0, 15.0, 20.0, 30.0)
 HOPS = (0, 1, 2)  # relations to other things in a phrase
-ONE_TRIES = 12
+ONE_TRIES = 12  # phrases
+DOUBTFUL = 0.25  # share of questions that mean nobody knows whom
 
 
 def pick(rng: np.random.Generator, items: Any) -> Any:
@@ -53,8 +55,43 @@ def draw_one(rng: np.random.Generator, scenery: Scenery, hops: int) -> ask.Thing
     for _ in range(ONE_TRIES):
         things = draw_things(rng, scenery, hops)
         if rng.random() < 0.5:
-            things = ask.Things(things.noun, things.statuses, things.relations, pick(rng, ask.PICKS))
+            things = replace(things, pick=pick(rng, ask.PICKS))
         if scenery.only(things) is not None:
+            return things
+    return None
+
+
+def draw_subject(rng: np.random.Generator, scenery: Scenery, hops: int) -> ask.Things | None:
+    """Mostly as `draw_one`; sometimes a phrase of which nobody can tell which object it means."""
+    doubtful = draw_doubtful(rng, scenery, hops) if rng.random() < DOUBTFUL else None
+    return draw_one(rng, scenery, hops) if doubtful is None else doubtful
+
+
+def draw_doubtful(rng: np.random.Generator, scenery: Scenery, hops: int) -> ask.Things | None:
+    """A phrase of which nobody can tell which object it means; None where no such was found."""
+    for _ in range(ONE_TRIES):
+        things = replace(draw_things(rng, scenery, hops), pick=pick(rng, ask.PICKS))
+        if is_doubtful(scenery, things):
+            return things
+    return None
+
+
+def is_doubtful(scenery: Scenery, things: ask.Things) -> bool:
+    """Whether the phrase may mean one object, and nobody can tell which, or whether."""
+    return things.pick is not None and scenery.only(things) is None and scenery.count(things)[1] > 0
+
+
+def describe(rng: np.random.Generator, scenery: Scenery, thing: SceneObject) -> ask.Things | None:
+    """A phrase that means this object and no other; None where none of those that were tried does."""
+    for _ in range(ONE_TRIES):
+        statuses = (
+            frozenset([ask.Status(_status(rng, thing.category, thing))])
+            if rng.random() < 0.5
+            else frozenset()
+        )
+        relations = (_relation(rng, scenery, thing, ask.Ego()),) if rng.random() < 0.8 else ()
+        things = ask.Things(thing.category, statuses, relations, pick(rng, (None, *ask.PICKS)))
+        if scenery.only(things) is thing:
             return things
     return None
 

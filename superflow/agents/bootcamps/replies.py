@@ -226,9 +226,14 @@ class Measure(Reply):
 
 @dataclass(frozen=True)
 class Listing(Reply):
-    """Words in an order, with commas between them; ``by`` is the key of ``asked`` that lists the words."""
+    """Words in an order, with commas between them. by: key of ``asked`` that lists those of a question."""
 
-    by: str = "words"
+    words: tuple[str, ...] = ()
+    by: str = ""
+
+    def known(self, asked: Asked) -> tuple[str, ...]:
+        """The words that can be answered with."""
+        return tuple(asked[self.by]) if self.by else self.words
 
     def instruction(self, asked: Asked) -> str:
         return "the names in order, with commas between them"
@@ -238,7 +243,7 @@ class Listing(Reply):
 
     def read(self, text: str, asked: Asked) -> list[str]:
         found = [word.strip() for word in text.split(",")]
-        if not all(word in asked[self.by] for word in found):
+        if not set(found) <= set(self.known(asked)):
             raise Unreadable(text)
         return found
 
@@ -249,12 +254,12 @@ class Listing(Reply):
         return CANNOT_TELL if value is None else value[0]
 
     def wrong(self, gold: list[str], asked: Asked) -> dict[str, str]:
-        other = next(word for word in [*asked[self.by], ""] if word != gold[0])
+        other = next(word for word in self.known(asked) if word != gold[0])
         return {
             "first is wrong": self.written([other, *gold[1:]]),
             "one missing": self.written(gold[:-1]),
             "one more": self.written([*gold, gold[-1]]),
-            "all": self.written(list(asked[self.by]) * 2),
+            "all": self.written(list(self.known(asked)) * 2),
         }
 
 

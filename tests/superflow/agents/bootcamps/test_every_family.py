@@ -96,7 +96,7 @@ def test_outputs_that_try_every_answer_score_zero(family):
 
 def test_two_implementations_agree(family):
     told = Counter()
-    for case in cases(family.name())[::3]:
+    for case in cases(family.name())[::4]:
         second, gold = again(SCENES[case["scene"]], case), case["gold"]
         told[gold is None] += 1
         if gold is None or second is None:
@@ -120,7 +120,7 @@ def test_the_sensor_cannot_tell_is_an_answer_that_is_asked_for(family):
     assert told[True] >= (0 if family.name() in SURE else 30)
 
 
-SURE = {"object"}  # families that ask only about what is surely there, and whose answer hangs on nothing else
+SURE: set[str] = set()  # families whose answer hangs on nothing that may be hidden
 
 
 def blurred(scene, generator, amount):
