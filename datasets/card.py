@@ -59,7 +59,10 @@ class DatasetCard:
     point_format: str = "f4"  # see `formats.READERS`
     no_return: tuple[str, ...] = ()  # rows of the files that are no points, see `formats.read_points`
     range_m: tuple[float, float] | None = None
-    time: Mapping[str, Any] = field(default_factory=dict)  # of points: column, unit_s, since, compensated
+    time: Mapping[str, Any] = field(default_factory=dict)  # of points: column, unit_s, since
+    compensated: bool | None = (
+        None  # whether the points of a scan are of one instant in the files; None: not known
+    )
     image_format: str = "file"  # see `formats.IMAGE_READERS`
     labels: Mapping[str, Any] = field(default_factory=lambda: {"format": "u1"})  # format, mask, shift, column
     instances: Mapping[str, Any] = field(default_factory=dict)  # the same
@@ -82,7 +85,9 @@ class DatasetCard:
     @cached_property
     def hash(self) -> str:
         """sha256 of all that the card says."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        # how scans are read is the index's to say: that of cards of before `compensated` stays
+        said = {key: value for key, value in self.to_dict().items() if key != "compensated"}
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @property
     def file_to_lidar(self) -> Transform:

@@ -106,6 +106,7 @@ def read_points(path: Path, points: dict[str, Any]) -> dict[str, Any]:
         "no_return": _read_no_return(path, points.get("no_return")),
         "range_m": _read_range(path, points.get("range_m")),
         "time": _read_time(path, points.get("time"), columns),
+        "compensated": _read_compensated(path, points.get("compensated")),
     }
 
 
@@ -139,12 +140,11 @@ def _read_time(path: Path, time: Any, columns: tuple[str, ...]) -> dict[str, Any
     if time is None:
         return {}
     time = time if isinstance(time, dict) else {}
-    only_keys(path, time, ("column", "unit_s", "since", "compensated"), of="points.time")
+    only_keys(path, time, ("column", "unit_s", "since"), of="points.time")
     read = {
         "column": time.get("column"),
         "unit_s": as_number(time.get("unit_s", 1.0)),
         "since": time.get("since", "scan"),
-        "compensated": time.get("compensated", False),
     }
     unit = read["unit_s"]
     if (
@@ -152,14 +152,21 @@ def _read_time(path: Path, time: Any, columns: tuple[str, ...]) -> dict[str, Any
         or type(unit) not in (int, float)
         or not 0 < unit <= _LARGEST
         or read["since"] not in ("scan", "epoch")
-        or type(read["compensated"]) is not bool
     ):
         raise InputError(
-            f"{path}: time of points must name one of their columns, the seconds of its unit, since when it counts, "
-            "scan or epoch, and whether the points are compensated, brought to one instant, already, as in "
-            "{column: offset_ns, unit_s: 1.0e-9, since: scan, compensated: false}"
+            f"{path}: time of points must name one of their columns, the seconds of its unit and since when it counts, "
+            "scan or epoch, as in {column: offset_ns, unit_s: 1.0e-9, since: scan}"
         )
     return read
+
+
+def _read_compensated(path: Path, value: Any) -> bool | None:
+    if value is not None and type(value) is not bool:
+        raise InputError(
+            f"{path}: compensated of points is {shorten(value)}; it must be true where the points of a scan were "
+            "brought to one instant already, else false"
+        )
+    return value
 
 
 def _rigid(rows: Any) -> tuple[tuple[float, ...], ...] | None:

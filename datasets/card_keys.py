@@ -50,7 +50,7 @@ CARD = {
     "points": Key(
         dict,
         "keys and values, as in {columns: [x, y, z, intensity], axes: forward-left-up}",
-        ("columns", "axes", "format", "no_return", "range_m", "time"),
+        ("columns", "axes", "format", "no_return", "range_m", "time", "compensated"),
         can_be_empty=False,
     ),
     "images": Key(dict, "keys and values, as in {format: zip}", ("format",)),

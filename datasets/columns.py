@@ -13,6 +13,7 @@ from ..errors import InputError
 from ..geometry import Transform
 from .records import CAMERA_MODELS, Boxes, CameraRow, LidarRow, Place, ScanRow
 from .store import Columns, text_column
+from .trajectory import Trajectory
 
 NO_TIME = np.iinfo(np.int64).min  # in columns of times; a pose that is not known is NaN
 MOST_DISTORTION = max(CAMERA_MODELS.values())
@@ -261,6 +262,20 @@ def matrix_of(values: NDArray[np.float64]) -> Transform:
 def pose_of(values: NDArray[np.float64]) -> Transform | None:
     """As ``matrix_of``; None where it is not known."""
     return None if np.isnan(values[0]) else matrix_of(values)
+
+
+def trajectory_of(times_us: NDArray[np.int64], poses: NDArray[np.float64]) -> Trajectory | None:
+    """The scans of one scene whose time and pose are both known; None where these are fewer than two.
+
+    Args:
+        times_us: (S,) and poses: (S, 12), as stored.
+    """
+    known = (times_us != NO_TIME) & ~np.isnan(poses).any(axis=1)
+    if len(np.unique(times_us[known])) < 2:
+        return None
+    squares = np.tile(np.eye(4), (int(known.sum()), 1, 1))
+    squares[:, :3] = poses[known].reshape(-1, 3, 4)
+    return Trajectory.of(times_us[known], squares)
 
 
 def time_of(value: np.int64) -> int | None:

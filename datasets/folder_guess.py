@@ -171,7 +171,8 @@ def _point_lines(root: Path, points: _Group) -> Iterator[str]:
     if guess.no_return:
         yield "  no_return: [nan, zero]  # the first file has rows that are no points"
     if guess.time:
-        yield f"  time: {guess.time}  # compensated: true where the points were brought to one instant already"
+        yield f"  time: {guess.time}"
+        yield f'  compensated: "{QUESTION}"  # true where scans were brought to one instant already, else false'
     if guess.scale:
         rule = "" if guess.scale[0] == "linear" else f"rule: {guess.scale[0]}, "
         yield f"intensity: {{{rule}raw_max: {guess.scale[1]:g}}}  # up to {guess.largest:g} in the first file"

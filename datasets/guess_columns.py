@@ -65,10 +65,10 @@ def time_of_values(columns: Columns) -> dict[str, Any] | None:
     largest = float(np.nanmax(columns[name]))
     for clock_unit, from_, to in ((1.0, 1e9, 1e10), (1e-6, 1e15, 1e16), (1e-9, 1e18, 1e19)):
         if from_ <= largest < to:
-            return {"column": name, "unit_s": clock_unit, "since": "epoch", "compensated": False}
+            return {"column": name, "unit_s": clock_unit, "since": "epoch"}
     if since == "epoch":  # no clock of our century: seconds or nanoseconds of the scan
         unit = 1.0 if largest < 10 else 1e-9
-    return {"column": name, "unit_s": unit, "since": "scan", "compensated": False}
+    return {"column": name, "unit_s": unit, "since": "scan"}
 
 
 def intensity_column(names: tuple[str, ...]) -> str | None:

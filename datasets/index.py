@@ -32,6 +32,7 @@ class LogIndex(ScanFiles):
         folder: where the index lies.
         hash: sha256 of the rows, equal on every machine; that of the card is ``card.hash``.
         dataset: whose reader listed the log. version: of its tables. variant: ``clean``, or how a copy was corrupted.
+        poses: "" where they are the log's, else what estimated them.
         scenes: names in the log's order. channels: camera channels of the log.
         row_splits: splits of scans, beside those of scenes in the card.
         camera_count (R,) int64: images of every scan.
@@ -57,7 +58,9 @@ class LogIndex(ScanFiles):
             read_columns(self.folder, "frames", self.hash),
             read_columns(self.folder, "lidars", self.hash),
             header["lidars"],
+            sweep_compensation=header.get("sweep_compensation", False),
         )
+        self.poses: str = header.get("poses", "")
         self._cameras = read_columns(self.folder, "cameras", self.hash)
         self._boxes: Columns | None = None  # read when first asked for: most jobs never do
         self._camera_start = np.searchsorted(self._cameras["frame"], np.arange(len(self) + 1))

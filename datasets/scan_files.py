@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from ..errors import MissingFileError
 from .card import DatasetCard
 from .cloud import Cloud, to_cloud
-from .columns import lidar_rows, matrix_of, time_of
+from .columns import lidar_rows, matrix_of, time_of, trajectory_of
 from .complete import KEY_FRAMES_ONLY
 from .formats import FilePoints, look_up, read_labels, read_points
 from .frame import Lidar
 from .lidars import lidars_of, merge_lidars, read_label_files
 from .records import LidarRow, Place
 from .store import Columns
+from .sweep import at_one_instant
 from .timeline import Timeline
+from .trajectory import Trajectory
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +32,7 @@ class ScanFiles(Timeline):
 
     Attributes, beside those of `Timeline`:
         root: where the data lie. card: what is known about the dataset.
+        sweep_compensation: whether the points of a scan are brought to one instant while it is read.
     """
 
     def __init__(
@@ -40,10 +43,14 @@ class ScanFiles(Timeline):
         frames: Columns,
         lidars: Columns,
         lidar_names: Sequence[str],
+        *,
+        sweep_compensation: bool = False,
     ) -> None:
         super().__init__(f"{folder} ({card.name})", frames)
         self.root, self.card = root, card
+        self.sweep_compensation = sweep_compensation
         self._frames, self._lidars, self._lidar_names = frames, lidars, tuple(lidar_names)
+        self._way: tuple[int, Trajectory | None] = (-1, None)  # of the scene that was asked for last
 
     def point_path(self, row: int) -> Path:
         """File of the scan's points."""
@@ -95,7 +102,19 @@ class ScanFiles(Timeline):
             )
         if train_ids is not None and cloud.file_row is not None:
             train_ids = train_ids[cloud.file_row]
+        way = self._trajectory(row) if self.sweep_compensation and len(cloud) else None
+        if way is not None and time_us is not None:
+            mount = matrix_of(self._frames["lidar_to_ego"][row])
+            cloud = at_one_instant(cloud, time_us, way, mount, name=f"{self.point_path(row)}")
         return cloud, train_ids
+
+    def _trajectory(self, row: int) -> Trajectory | None:
+        """The poses of the scan's scene in time; None where fewer than two are known."""
+        scene = int(self.scene_of[row])
+        if self._way[0] != scene:
+            rows = slice(*self._scene_rows(row))
+            self._way = (scene, trajectory_of(self.time_us[rows], self._frames["ego_to_world"][rows]))
+        return self._way[1]
 
     def labels(self, row: int) -> NDArray[np.uint8] | None:
         """Train ids of a scan, 255 = ignore, one a row of its labelled files; None where it has none.

@@ -46,6 +46,7 @@ def prepare(
     *,
     card: DatasetCard | None = None,
     label_set: str = "",
+    poses: str | None = None,
     progress: Progress = silent,
     **options: Any,
 ) -> LogIndex:
@@ -55,6 +56,7 @@ def prepare(
         card: what is known about the dataset instead of what the packaged card says; ``dataset.json`` in the root
             overrules both.
         label_set: which of the card's label sets makes the classes; "" takes its ``classes``.
+        poses: one of `odometry.ESTIMATORS`, which makes them out of the scans; None takes those of the log.
         options: of `write.write_rows`, and what is chosen of a log: ``version`` (which tables of one in nuScenes
             schema), ``variant`` (which of several corrupted copies), ``layout`` (the ``folder.yaml`` of a folder),
             ``bags``, ``topics`` and ``typestore`` (which of ROS bags, and of which release their messages are).
@@ -99,6 +101,10 @@ def prepare(
             warnings=warnings,
             sources=getattr(module, "SOURCES", {}),
         )
+    if poses:
+        from .odometry import with_estimated_poses
+
+        listed = with_estimated_poses(root, listed, poses, progress=progress)
     write_rows(root, out, listed, progress=progress, **options)
     return LogIndex.open(out, root=root)
 

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from ..errors import InputError
 from ..files.access import check_place
 from ..progress import Progress, silent
 from .card import DatasetCard
-from .columns import NO_TIME, Names, Rows
+from .columns import NO_TIME, Names, Rows, trajectory_of
 from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
 from .images import image_size
 from .names import check_file_names, check_picture_names
@@ -36,6 +37,7 @@ class ListedLog:
         dataset: name in the table of datasets. scans: in any order, each scene's together.
         warnings: sentences for the user; a reader may add some while it lists.
         version: which of several tables of the log was read. variant: ``clean``, or the corruption of a copy.
+        poses: what estimated them; "" where they are the log's own.
         sources: what is wrong in ``times``, ``poses`` or ``calibration`` stands in these files, below the root.
         scenes, channels, categories: names beyond those that occur in the scans, in the order of their codes.
     """
@@ -46,6 +48,7 @@ class ListedLog:
     warnings: list[str] = field(default_factory=list)
     version: str = ""
     variant: str = "clean"
+    poses: str = ""
     sources: dict[str, str] = field(default_factory=dict)
     scenes: list[str] = field(default_factory=list)
     channels: list[str] = field(default_factory=list)
@@ -62,6 +65,7 @@ def write_rows(
     key_frames_only: bool = False,
     scenes: Sequence[str] | None = None,
     limit: int | None = None,
+    sweep_compensation: bool = True,
     progress: Progress = silent,
 ) -> None:
     """Write the index of a listed log under ``root`` into the folder ``out``, replacing an older one in one step.
@@ -72,6 +76,8 @@ def write_rows(
         complete_scenes: leave out scenes of which files are missing: for a log that was downloaded in part.
         key_frames_only: leave out the sweeps between key frames: for a log that comes without their files.
         scenes, limit: which part of the log, see `partial.some_scans`.
+        sweep_compensation: bring the points of a scan to one instant while it is read, where they carry their time,
+            poses are known, and the card does not say that the files have them so.
 
     Raises:
         InputError: nothing is listed, names or times contradict each other; nothing is written.
@@ -106,7 +112,7 @@ def write_rows(
             )
     if rescale_intrinsics or (cameras["width"] <= 0).any() or (cameras["height"] <= 0).any():
         _sizes_from_images(cameras, root, listed.card.image_format, progress)
-    header = {
+    header: dict[str, Any] = {
         "dataset": listed.dataset,
         "version": listed.version,
         "variant": listed.variant,
@@ -126,11 +132,24 @@ def write_rows(
             "boxes": len(tables["boxes"]["frame"]),
         },
     }
+    if sweep_compensation and listed.card.time and not listed.card.compensated and _moves(frames):
+        header["sweep_compensation"] = True  # of indices without, the hash stays what it was
+    if listed.poses:
+        header["poses"] = listed.poses
     place = {
         "root": str(root.absolute()),
         "root_from_index": os.path.relpath(root.absolute(), out.absolute()),
     }
     write_tables(out, header, place, tables)
+
+
+def _moves(frames: Columns) -> bool:
+    """Whether there is a scene of which two poses are known in time."""
+    scenes = np.unique(frames["scene"]).tolist()
+    of = (np.flatnonzero(frames["scene"] == scene) for scene in scenes)
+    return any(
+        trajectory_of(frames["time_us"][rows], frames["ego_to_world"][rows]) is not None for rows in of
+    )
 
 
 def _keep(keep: NDArray[np.bool_], scenes: list[str], tables: dict[str, Columns]) -> list[str]:

@@ -41,6 +41,7 @@ def index_protocol(index: Any, train_rows: Sequence[int], eval_rows: Sequence[in
         "dataset": index.card.name,
         "real": bool(index.card.real),
         "variant": index.variant,
+        **_reading(index),
         "index_hash": index.hash,
         "card_hash": index.card.hash,
         "train_frames": len(train_rows),
@@ -61,6 +62,7 @@ def data_record(index: Any, rows: Any, *, limits: Any, raw_intensity: bool) -> d
         "real": index.card.real,
         "licence": index.card.licence,
         "variant": index.variant,
+        **_reading(index),
         "hash": index.hash,
         "card_hash": index.card.hash,
         "frames": len(rows),
@@ -69,6 +71,12 @@ def data_record(index: Any, rows: Any, *, limits: Any, raw_intensity: bool) -> d
         "limits": None if limits is None else limits.record(),
         "raw_intensity": raw_intensity,
     }
+
+
+def _reading(index: Any) -> dict[str, Any]:
+    """What is not the log's own in what is read of it: poses that were estimated, scans brought to one instant."""
+    poses = {"poses": index.poses} if index.poses else {}
+    return poses | ({"sweep_compensation": True} if index.sweep_compensation else {})
 
 
 def token_hash(tokens: Sequence[str]) -> str:

@@ -139,6 +139,14 @@ def _add_dataset(kinds: Any, name: str) -> None:
     log.add_argument("--scenes", nargs="+", metavar="SCENE", help="only these scenes, or splits of scenes")
     log.add_argument("--variant", metavar="COPY", help="which corrupted copy, as fog/heavy (nuscenes_c)")
     log.add_argument("--limit", type=int, metavar="N", help="only the first N key frames of those")
+    log.add_argument(
+        "--poses", metavar="kiss-icp", help="make poses out of the scans instead of taking the log's"
+    )
+    log.add_argument(
+        "--no-sweep-compensation",
+        action="store_true",
+        help="leave scans as they were taken, though points carry times and poses are known",
+    )
     log.add_argument("--label-set", default="", metavar="NAME", help="classes: one of the card's label sets")
     log.add_argument(
         "--check", action="store_true", help="read everything; report and pictures go to OUT/check"
@@ -181,6 +189,7 @@ def _dataset(args: argparse.Namespace) -> int:
         raise InputError(f"--sample {args.sample} reads nothing; give at least 1")
     reading = log_options(args) | {"scenes": args.scenes, "limit": args.limit, "variant": args.variant}
     reading |= own_options(args)
+    reading |= {"poses": args.poses, "sweep_compensation": not args.no_sweep_compensation}
     with progress_bar() as progress:
         index = prepare(
             args.kind, args.root, args.out, label_set=args.label_set, **reading, progress=progress

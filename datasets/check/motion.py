@@ -76,10 +76,29 @@ def judge_poses(index: LogIndex, report: Report) -> None:
             "the log does not know the poses of all scans: no dense clouds, world cells or votes over time"
         )
         return
+    if index.poses:
+        report.notes.append(f"the poses are {index.poses}: they drift, and results carry the mark")
+    report.notes += _sweeps(index)
     if index.has_times:
         report.add(_jumps(index))
     report.notes += _standing(index)
     report.notes += _sideways(index)
+
+
+def _sweeps(index: LogIndex) -> Iterator[str]:
+    """Whether the points of a scan are of one instant, where the vehicle moves while it is taken."""
+    card = index.card
+    if index.sweep_compensation:
+        yield "scans are brought to one instant while they are read, by the times of their points and the poses"
+    elif card.compensated or not moves(index):
+        return
+    elif card.time:
+        yield "scans are read as they were taken, point by point, although their points carry times"
+    else:
+        yield (
+            "the points carry no time, so scans are not brought to one instant (0.1 s at 10 m/s are 1 m); if "
+            "they are of one already, let the card say so: compensated: true in points"
+        )
 
 
 def moves(index: LogIndex) -> bool:
