@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..geometry import transform_points
 from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
+from ..lidar.evaluation import evaluating
 from ..lidar.limits import Limits
 from ..progress import LogLines, track
 
@@ -61,10 +62,8 @@ class EncoderFeatures:
             return points.new_zeros(0, self.channels)
         points = as_trained(self.encoder, points)
         order, cloud, num_clouds = self._split(points)
-        was_training = self.encoder.training
-        self.encoder.eval()
-        voxels = self.encoder(points[order], cloud, num_clouds)
-        self.encoder.train(was_training)
+        with evaluating(self.encoder):
+            voxels = self.encoder(points[order], cloud, num_clouds)
         inverse = torch.empty_like(voxels.inverse)
         inverse[order] = voxels.inverse  # back to the order of the points
         return voxels.features[inverse if rows is None else inverse[rows.to(inverse.device)]].float()

@@ -13,6 +13,7 @@ from ..clips.batch import Batch
 from ..datasets.frame import IGNORE_LABEL
 from ..hub.encoder_file import fill_encoder
 from ..lidar.encoder import LidarEncoder
+from ..lidar.evaluation import evaluating
 from ..lidar.limits import Limits
 from ..losses import cross_entropy, lovasz_softmax
 
@@ -127,18 +128,13 @@ class Segmentor(nn.Module):
         parts = {"cross_entropy": entropy.detach(), "lovasz": lovasz.detach()}
         return {"loss": total, **parts, **noise, "labelled_points": labelled_points}
 
-    @torch.no_grad()
     def predict(self, batch: Batch) -> Tensor:
         """(N, C) float32 probabilities, one row per point of the batch in its order, in evaluation mode.
 
         Rows of points outside ``limits`` are zero; ``metrics.class_predictions`` makes them "no prediction".
         """
-        was_training = self.training
-        self.eval()
-        try:
+        with evaluating(self):
             return self._probabilities(batch)
-        finally:
-            self.train(was_training)
 
     def record(self) -> dict[str, Any]:
         """Plain description stored in checkpoints: what rebuilds the encoder, and how it was trained."""

@@ -17,6 +17,7 @@ from ..datasets.card import RAW_FULL
 from ..errors import InputError
 from ..files.writes import write_atomically
 from ..lidar.encoder import LidarEncoder
+from ..lidar.evaluation import evaluating
 from ..lidar.limits import Limits
 from .encoder_file import CARD_KEY, FORMAT, EncoderFile, build_encoder, read_encoder_file, weights_hash
 from .point_columns import MOST_COLUMNS, read_columns
@@ -128,13 +129,10 @@ class Backbone(nn.Module):
         inside = self._mask(cloud) if not everywhere else cloud.new_ones(len(cloud), dtype=torch.bool)
         rows = cloud.new_zeros(len(cloud), self.out_channels)
         if bool(inside.any()):
-            was_training = self.training
-            self.eval()
-            seen = cloud[inside]
-            rows[inside] = self.encoder.point_features(
-                seen, seen.new_zeros(len(seen), dtype=torch.int64), 1
-            ).float()
-            self.train(was_training)
+            with evaluating(self):
+                seen = cloud[inside]
+                one = seen.new_zeros(len(seen), dtype=torch.int64)
+                rows[inside] = self.encoder.point_features(seen, one, 1).float()
         return _like(points, rows)
 
     @overload
