@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ..camera.cache import FeatureCache
 from ..camera.superpixels import read_record
+from ..datasets.frame import Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError
 from ..lidar.augment import augment
@@ -22,6 +23,7 @@ from ..protocol import data_record
 from .batch import Batch
 from .clouds import ClipCloud, ClipClouds
 from .pairing import id_space, ids_under, nearest_of_region, world_cells
+from .single_scans import knows_poses, single_scans
 from .sources import Source, named, source_of
 from .times import ClipTimes
 from .views import TeacherView, TeacherViews
@@ -83,11 +85,10 @@ class PretrainDataset:
             self.rows = self._with_images(self.rows)
         if region not in REGIONS:
             raise ValueError(f"region {region!r} is unknown; use one of {', '.join(REGIONS)}")
-        self.times = ClipTimes(self.index, self.rows, **(times or {}))
+        times, clouds, self.left_out = single_scans(self.index, times or {}, clouds or {}, region)
+        self.times = ClipTimes(self.index, self.rows, **times)
         self.limits, self.raw_intensity = Limits.from_record(limits), raw_intensity
-        self.clouds = ClipClouds(
-            self.index, limits=self.limits, raw_intensity=raw_intensity, **(clouds or {})
-        )
+        self.clouds = ClipClouds(self.index, limits=self.limits, raw_intensity=raw_intensity, **clouds)
         if self.clouds.labels and not self._labelled_frames():
             raise InputError(
                 f"{self.index.root}: none of the {len(self.rows)} chosen frames has labels; set "
@@ -98,7 +99,9 @@ class PretrainDataset:
         if not images:
             self.id_scope = "batch"  # of no regions
         elif region == "world_cell":
-            self.index.require("a region of the world", 'set region="superpixel"', poses=True)
+            self.worlds = knows_poses(self.index)  # else each scan is a world of its own
+            if self.worlds:
+                self.index.require("a region of the world", 'set region="superpixel"', poses=True)
             self.id_scope = "clip"  # the same key in another scene is another place
         elif superpixels is None:
             raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')
@@ -141,6 +144,8 @@ class PretrainDataset:
     def record(self) -> dict[str, Any]:
         """What the run's record says of its data."""
         record = data_record(self.index, self.rows, limits=self.limits, raw_intensity=self.raw_intensity)
+        if self.left_out:
+            record["left_out"] = self.left_out
         if self.clouds.labels:
             record["labels"] = {"frames": self._labelled_frames()}
         return record
@@ -219,10 +224,11 @@ class PretrainDataset:
             }
         return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
-    def _space(self, scene: str, view: TeacherView) -> int:
+    def _space(self, frame: Frame, view: TeacherView) -> int:
         """What the region ids of a view are counted in, see `Batch.image_space`."""
         if self.region == "world_cell":
-            return id_space(scene, f"{float(self.cell_m)} m")
+            world = frame.scene if self.worlds else f"{frame.scene} {frame.token}"
+            return id_space(world, f"{float(self.cell_m)} m")
         return 0 if self.id_scope == "batch" else id_space(view.token)
 
     def _assemble(
@@ -260,7 +266,7 @@ class PretrainDataset:
                 "image_clip": torch.zeros(len(views), dtype=torch.int64),
                 "image_offset": torch.tensor([view.offset for view in views]),
                 "image_camera": torch.tensor([view.place for view in views]),
-                "image_space": torch.tensor([self._space(clouds[0].frame.scene, view) for view in views]),
+                "image_space": torch.tensor([self._space(clouds[0].frame, view) for view in views]),
                 "superpixels": torch.from_numpy(np.stack(maps).view(np.int16)) if maps else None,
                 "pair_point": torch.cat(point_pairs),
                 "pair_image": joined["image"],

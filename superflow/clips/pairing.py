@@ -131,9 +131,12 @@ def ids_under(ids: NDArray, pixels: NDArray) -> NDArray[np.int64]:
 def world_cells(frame: Frame, points: NDArray, size_m: float) -> NDArray[np.int64]:
     """(N,) int64 key of the cubic world cell of each point: the same cell at all times and in all views.
 
+    The world of a scan without a pose is its ego frame.
+
     Poses only: the keys serve as region ids and are never seen by the student.
     """
-    return voxel_keys(transform_points(frame.lidar_to_world, points[:, :3].astype(np.float64)), size_m)
+    to_world = frame.lidar_to_ego if frame.ego_to_world is None else frame.lidar_to_world
+    return voxel_keys(transform_points(to_world, points[:, :3].astype(np.float64)), size_m)
 
 
 def id_space(*words: str) -> int:
