@@ -21,7 +21,9 @@ from .bag_messages import read_ros, read_ros_image
 from .las import read_las
 from .npz import read_npz
 from .open_files import open_files
+from .pandaset_files import read_pandaset, read_pandaset_labels
 from .pcd import read_pcd
+from .pickled_table import read_pickled_table
 from .ply import read_ply
 from .read import of_the_log, read_bytes
 from .waymo_files import read_waymo, read_waymo_image, read_waymo_labels
@@ -124,6 +126,9 @@ READERS: dict[str, Callable[[Path, str, Sequence[str]], Columns]] = {
     "feather": read_feather,
     "parquet": read_parquet,
     "argoverse2": read_argoverse2,
+    "pickled_table": read_pickled_table,
+    "pandaset": read_pandaset,
+    "pandaset_labels": read_pandaset_labels,
     "waymo": read_waymo,
     "waymo_labels": read_waymo_labels,
     "waymo_instances": partial(read_waymo_labels, channel=0),

@@ -24,7 +24,7 @@ DATASETS = {
     name: f"superflow.datasets.{name}"
     for name in (
         *("nuscenes", "semantickitti", "scribblekitti", "semanticposs", "semanticstf", "synlidar", "daps3d"),
-        *("kitti_raw", "rellis3d", "argoverse2", "synth4d", "nuscenes_c", "waymo"),
+        *("kitti_raw", "rellis3d", "argoverse2", "synth4d", "nuscenes_c", "waymo", "pandaset_raw"),
         *("folder", "ros"),
     )
 }

@@ -1,0 +1,212 @@
+"""PandaSet in its own layout, its files written byte by byte, against what they were made of."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import shutil
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pickles
+import pytest
+
+from superflow.camera.projection import project
+from superflow.clips.dataset import PretrainDataset
+from superflow.datasets.check.log import check_log
+from superflow.datasets.index import LogIndex
+from superflow.datasets.sets import prepare
+from superflow.errors import InputError
+
+CAMERA_YAW = {"front_camera": 0.0, "left_camera": 1.2}
+SCANS, POINTS = 3, 400
+START_S = 1557539924.5
+SIZE = (54, 96)
+
+
+def pose(yaw: float, x: float, y: float, z: float) -> tuple[dict, np.ndarray]:
+    """The entry of a file, and (4, 4) by hand."""
+    entry = {
+        "position": {"x": x, "y": y, "z": z},
+        "heading": {"w": math.cos(yaw / 2), "x": 0.0, "y": 0.0, "z": math.sin(yaw / 2)},
+    }
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    return entry, np.array([[cos, -sin, 0, x], [sin, cos, 0, y], [0, 0, 1, z], [0, 0, 0, 1]])
+
+
+def lidar_pose(scan: int) -> tuple[dict, np.ndarray]:
+    return pose(0.4 + 0.1 * scan, 100.0 + scan, -50.0, 1.5)
+
+
+def camera_pose(channel: str, scan: int) -> tuple[dict, np.ndarray]:
+    """Of a camera that looks along y of the LiDAR, turned to the left by its angle; x right, y down, z forward."""
+    yaw = 0.45 + 0.1 * scan + CAMERA_YAW[channel]
+    forward, right = np.array([-math.sin(yaw), math.cos(yaw), 0]), np.array([math.cos(yaw), math.sin(yaw), 0])
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.stack([right, [0, 0, -1], forward], axis=1)
+    matrix[:3, 3] = 100.3 + scan, -49.0, 1.7
+    half = yaw / 2  # the turn about z, then that of -90 degrees about x
+    c, s = math.cos(half), math.sin(half)
+    root = math.sqrt(0.5)
+    heading = {"w": c * root, "x": -c * root, "y": -s * root, "z": s * root}
+    return {"position": dict(zip("xyz", matrix[:3, 3].tolist())), "heading": heading}, matrix
+
+
+def own_points(scan: int) -> dict[str, np.ndarray]:
+    """A scan in its frame, x right, y forward."""
+    rng = np.random.default_rng(scan)
+    xyz = rng.uniform([-30, -30, -1.5], [30, 40, 4], (POINTS, 3))
+    return {
+        **dict(zip("xyz", xyz.T)),
+        "i": rng.integers(0, 256, POINTS).astype(float),
+        "t": START_S + 0.1 * scan + rng.uniform(0, 0.1, POINTS),
+        "d": rng.integers(0, 2, POINTS),
+        "class": rng.choice([0, 5, 7, 13, 30, 42], POINTS),
+    }
+
+
+def row_numbers(scan: int) -> np.ndarray:
+    return np.random.default_rng(50 + scan).permutation(3 * POINTS)[:POINTS]
+
+
+def packed(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(gzip.compress(data, 1))
+
+
+def write(root: Path) -> Path:
+    sequence = root / "001"
+    for scan in range(SCANS):
+        own = own_points(scan)
+        _, matrix = lidar_pose(scan)
+        xyz = np.stack([own[a] for a in "xyz"], 1) @ matrix[:3, :3].T + matrix[:3, 3]
+        table = {**dict(zip("xyz", xyz.T)), **{name: own[name] for name in "itd"}}
+        rows = row_numbers(scan)
+        packed(sequence / f"lidar/{scan:02d}.pkl.gz", pickles.frame(table, rows))
+        if scan < 2:  # the second one in another order, some points are not in it
+            order = np.arange(POINTS) if scan == 0 else np.random.default_rng(9).permutation(POINTS)[10:]
+            labels = pickles.frame({"class": own["class"][order]}, rows[order])
+            packed(sequence / f"annotations/semseg/{scan:02d}.pkl.gz", labels)
+        for channel in CAMERA_YAW:
+            image = np.random.default_rng([scan, len(channel)]).integers(0, 255, (*SIZE, 3)).astype(np.uint8)
+            path = sequence / f"camera/{channel}/{scan:02d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
+    times = [START_S + 0.1 * scan for scan in range(SCANS)]
+    (sequence / "lidar/poses.json").write_text(json.dumps([lidar_pose(s)[0] for s in range(SCANS)]))
+    (sequence / "lidar/timestamps.json").write_text(json.dumps(times))
+    for channel in CAMERA_YAW:
+        folder = sequence / "camera" / channel
+        (folder / "poses.json").write_text(json.dumps([camera_pose(channel, s)[0] for s in range(SCANS)]))
+        (folder / "timestamps.json").write_text(json.dumps([time + 0.02 for time in times]))
+        (folder / "intrinsics.json").write_text(json.dumps({"fx": 60.0, "fy": 61.0, "cx": 47.5, "cy": 26.0}))
+    return root
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("pandaset"))
+
+
+@pytest.fixture(scope="module")
+def index(root: Path, tmp_path_factory: pytest.TempPathFactory) -> LogIndex:
+    return prepare("pandaset_raw", root, tmp_path_factory.mktemp("index"))
+
+
+@pytest.mark.parametrize("scan", range(SCANS))
+def test_points_come_out_of_the_world(index, scan):
+    own = own_points(scan)
+    frame = index.frame(scan, images=False)
+    np.testing.assert_allclose(frame.cloud.xyz, np.stack([own["y"], -own["x"], own["z"]], 1), atol=2e-5)
+    np.testing.assert_allclose(frame.cloud.intensity, own["i"] / 255, rtol=1e-6)
+    np.testing.assert_array_equal(frame.cloud.extra["sensor"], own["d"])
+    np.testing.assert_allclose(frame.cloud.extra["time_s"], own["t"] - START_S - 0.1 * scan, atol=1e-5)
+    assert frame.time_us == round((START_S + 0.1 * scan) * 1e6)
+    _, matrix = lidar_pose(scan)
+    world = np.stack([own[a] for a in "xyz"], 1) @ matrix[:3, :3].T + matrix[:3, 3]
+    ours = frame.cloud.xyz.astype(float) @ frame.lidar_to_world[:3, :3].T + frame.lidar_to_world[:3, 3]
+    np.testing.assert_allclose(ours, world, atol=3e-5)
+
+
+def test_labels_are_joined_by_the_numbers_of_the_rows(index):
+    train = {0: 255, 5: 4, 7: 0, 13: 9, 30: 3, 42: 7}
+    first = own_points(0)["class"].tolist()
+    assert index.frame(0, images=False).labels.tolist() == [train[raw] for raw in first]
+    second = own_points(1)["class"].copy()
+    second[np.random.default_rng(9).permutation(POINTS)[:10]] = 0
+    assert index.frame(1, images=False).labels.tolist() == [train[raw] for raw in second.tolist()]
+    assert not index.has_labels(2)
+    assert any("some scans have no labels" in warning for warning in index.warnings)
+
+
+def test_images_have_the_pose_of_their_own(index):
+    frame = index.frame(1)
+    assert [camera.channel for camera in frame.cameras] == ["front_camera", "left_camera"]
+    own = own_points(1)
+    _, matrix = lidar_pose(1)
+    world = np.stack([own[a] for a in "xyz"], 1) @ matrix[:3, :3].T + matrix[:3, 3]
+    total = 0
+    for camera in frame.cameras:
+        _, to_world = camera_pose(camera.channel, 1)
+        xyz = (world - to_world[:3, 3]) @ to_world[:3, :3]
+        u, v = 60 * xyz[:, 0] / xyz[:, 2] + 47.5, 61 * xyz[:, 1] / xyz[:, 2] + 26
+        seen = project(frame.points, frame.lidar_to_camera(camera), camera.lens)
+        np.testing.assert_allclose(seen.pixels, np.stack([u, v], 1)[seen.rows], atol=0.02)
+        total += len(seen)
+        assert camera.size == SIZE
+        assert camera.time_us == round((START_S + 0.12) * 1e6)
+    assert total > 40
+
+
+def test_it_is_pretrained_on_and_checked(index):
+    dataset = PretrainDataset(
+        index,
+        region="world_cell",
+        clouds={"max_points": 300},
+        views={"size": (32, 64), "flip": 0.0},
+        times={"offsets": [-1, 0, 1]},
+    )
+    assert len(dataset[1].images) == 6
+    report = check_log(index, project=project, workers=1)
+    assert report.counts["labelled_frames"] == 2
+    assert not [p for p in report.problems if p.kind in ("points", "labels", "image", "missing file")]
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("lidar/poses.json", "[]", r"poses\.json: must be a list of 3 entries"),
+        ("lidar/poses.json", '[{"position": 3}, 1, 2]', r"poses\.json: an entry is no pose"),
+        ("lidar/poses.json", "[", r"poses\.json: is no valid JSON"),
+        ("lidar/timestamps.json", '["a", 1, 2]', r"timestamps\.json: 'a' is no time in seconds"),
+        (
+            "camera/front_camera/intrinsics.json",
+            '{"fx": 3}',
+            r"intrinsics\.json: must hold fx, fy, cx and cy",
+        ),
+        ("camera/front_camera/poses.json", None, r"poses\.json"),
+    ],
+)
+def test_what_a_sequence_lacks_is_named(root, tmp_path, file, content, said):
+    shutil.copytree(root, tmp_path / "log")
+    path = tmp_path / "log/001" / file
+    if content is None:
+        path.unlink()
+    else:
+        path.write_text(content)
+    with pytest.raises(InputError, match=said):
+        prepare("pandaset_raw", tmp_path / "log", tmp_path / "index")
+
+
+def test_labels_that_number_a_point_twice_are_refused(root, tmp_path):
+    shutil.copytree(root, tmp_path / "log")
+    index = prepare("pandaset_raw", tmp_path / "log", tmp_path / "index")
+    path = tmp_path / "log/001/annotations/semseg/00.pkl.gz"
+    packed(path, pickles.frame({"class": np.zeros(POINTS, np.int64)}, np.zeros(POINTS, np.int64)))
+    with pytest.raises(InputError, match="numbers a point twice"):
+        index.frame(0, images=False)
+    packed(path, pickles.frame({"klass": np.zeros(POINTS, np.int64)}, range(POINTS)))
+    with pytest.raises(InputError, match="has no column class of numbers, but klass"):
+        index.frame(0, images=False)
