@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import jit, jit_inline
+from .compiled import jit, jit_inline, jit_part
 from .shapes import FAR, meet_unit
 from .trace import GROUND, MISS, Movers, World, ground_hit
 
@@ -215,7 +215,7 @@ def _meet_primitives(
                     distances[f, ray], prims[f, ray] = hit, p
 
 
-@jit
+@jit_part
 def _meet_ground(world, origins, directions, t_min, t_max, distances, prims):
     """The same with the ground, then FAR for rays that meet nothing before ``t_max``."""
     for f in range(len(directions)):

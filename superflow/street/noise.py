@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from .compiled import jit
+from .compiled import jit_part
 
 _P1 = np.uint64(0x9E3779B97F4A7C15)
 _P2 = np.uint64(0xC2B2AE3D27D4EB4F)
@@ -18,7 +18,7 @@ _S32 = np.uint64(32)
 _S40 = np.uint64(40)
 
 
-@jit
+@jit_part
 def hash01(i: int, j: int, k: int, seed: int) -> float:
     """Uniform number in [0, 1) that depends on the four integers only."""
     h = (np.uint64(i) * _P1) ^ (np.uint64(j) * _P2) ^ (np.uint64(k) * _P3) ^ (np.uint64(seed) * _P4)
@@ -30,7 +30,7 @@ def hash01(i: int, j: int, k: int, seed: int) -> float:
     return float(h >> _S40) * 5.9604644775390625e-08
 
 
-@jit
+@jit_part
 def noise2(x: float, y: float, seed: int) -> float:
     """Smooth noise in [0, 1) with features of size 1."""
     fx, fy = math.floor(x), math.floor(y)
@@ -43,7 +43,7 @@ def noise2(x: float, y: float, seed: int) -> float:
     return low * (1.0 - v) + high * v
 
 
-@jit
+@jit_part
 def fractal2(x: float, y: float, seed: int) -> float:
     """Three octaves of ``noise2``, in [0, 1)."""
     return (
@@ -53,7 +53,7 @@ def fractal2(x: float, y: float, seed: int) -> float:
     )
 
 
-@jit
+@jit_part
 def grain(x: float, y: float, z: float, seed: int) -> float:
     """One random number in [0, 1) for the unit cell that holds the point."""
     return hash01(math.floor(x), math.floor(y), math.floor(z), seed)

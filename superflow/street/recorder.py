@@ -73,14 +73,16 @@ class Recorder:
         poses = track_poses(self.scene.street, [self.scene.ego], times)[:, 0] @ lidar_to_ego
         turn = scan(self._caster(float(times[0]), t), poses, self.rig.lidar)
         measured, intensity, back = add_noise(turn, self.rig.lidar, self._rng(1, t))
-        column, ring = np.nonzero(back)
-        hits = turn.origins[column] + measured[back][:, None] * turn.directions[back]
+        kept = np.flatnonzero(back)
+        column, ring = np.divmod(kept, back.shape[1])
+        hits = measured.take(kept)[:, None] * turn.directions.reshape(-1, 3).take(kept, axis=0)
+        hits += turn.origins.take(column, axis=0)
         end = self.ego_to_world(t) @ lidar_to_ego
         points = np.empty((len(hits), 5), dtype=np.float32)
         points[:, :3] = (hits - end[:3, 3]) @ end[:3, :3]
-        points[:, 3], points[:, 4] = intensity[back], ring
-        finer = turn.labels[back]
-        return Sweep(points, COARSE[finer], finer, turn.prims[back])
+        points[:, 3], points[:, 4] = intensity.take(kept), ring
+        finer = turn.labels.take(kept)
+        return Sweep(points, COARSE.take(finer), finer, turn.prims.take(kept))
 
     def exposure_time(self, sensor: Sensor, t: float) -> float:
         """When a camera fires during the turn that ends at ``t`` [s]."""

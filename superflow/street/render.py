@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from .compiled import jit
+from .compiled import jit, jit_part
 from .fans import image_fans
 from .light import Film, Light
 from .noise import fractal2, noise2
@@ -19,7 +19,7 @@ from .trace import MISS, Caster
 VIEW_RANGE = 160.0  # m; beyond it there is only haze
 
 
-@jit
+@jit_part
 def _sky(dx, dy, dz, sun, haze, direct, out):
     """Write the linear RGB of the sky, or of the far hills just above the horizon."""
     blue = math.sqrt(max(dz, 0.0))
@@ -60,7 +60,7 @@ def _shade(
     image = np.zeros((height, width, 3), dtype=np.float32)
     labels = np.full((height, width), SKY_LABEL, dtype=np.uint8)
     normal, local, rgb, mirror = np.empty(3), np.empty(3), np.empty(3), np.empty(3)
-    direct, ambient, sun = levels[0], levels[1], world.sun
+    direct, ambient, sun, materials = levels[0], levels[1], world.sun, world.material
     for f in range(width):
         for ray in range(height):
             p, t, row = prims[f, ray], distances[f, ray], height - 1 - ray
@@ -73,8 +73,8 @@ def _shade(
             x, y, z = origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
             gloss, label = look_at(world, movers, 0.0, p, x, y, z, dx, dy, dz, t * pixel, normal, local, rgb)
             labels[row, f] = label
-            leaf = p >= 0 and world.material[p] == LEAF
-            if p >= 0 and world.material[p] == LAMP:
+            leaf = p >= 0 and materials[p] == LEAF
+            if p >= 0 and materials[p] == LAMP:
                 for k in range(3):
                     rgb[k] *= 1.2
             else:

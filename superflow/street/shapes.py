@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from .compiled import jit, jit_inline
+from .compiled import jit_inline, jit_part
 from .noise import grain, hash01
 
 BOX = 0  # |x|, |y|, |z| <= 1
@@ -76,7 +74,7 @@ def _half_space(distance, slope, near, far):
     return (max(near, t), far) if slope < 0.0 else (near, min(far, t))
 
 
-@jit
+@jit_part
 def _frustum(o0, o1, o2, d0, d1, d2, top, t_min):
     """First t > t_min on the side or a lid of the frustum, or FAR."""
     best = FAR
@@ -101,7 +99,7 @@ def _frustum(o0, o1, o2, d0, d1, d2, top, t_min):
     return best
 
 
-@jit
+@jit_part
 def _ring(o0, o1, o2, d0, d1, d2, inner, spokes, t_min):
     """t on the disc where there is rim or a spoke, or FAR."""
     if abs(d2) < 1e-12:
@@ -117,7 +115,7 @@ def _ring(o0, o1, o2, d0, d1, d2, inner, spokes, t_min):
     return t if turn - math.floor(turn) < spokes else FAR
 
 
-@jit
+@jit_part
 def _leaves(near, far, t_min, t_max, o0, o1, o2, d0, d1, d2, half, density, cell, seed):
     """First filled leaf cell along the ray between entry and exit, or FAR. Cells are metric."""
     start = max(near, t_min)
@@ -175,7 +173,7 @@ def meet_unit(kind, half, first, second, seed, o0, o1, o2, d0, d1, d2, t_min, t_
     return near if near > t_min else FAR  # a ray that starts inside sees nothing of this shape
 
 
-@jit
+@jit_part
 def unit_normal(kind, first, second, x, y, z):
     """Outward normal (not normalised, unit coordinates) and the face's axis (0 x, 1 y, 2 z) at a surface point."""
     if kind == ELLIPSOID:
@@ -200,11 +198,12 @@ def unit_normal(kind, first, second, x, y, z):
     return 0.0, math.copysign(1.0, y), hy, 1
 
 
-@jit
+@jit_part
 def leaf_normal(x, y, z, cell, seed, mean):
     """Random direction of the leaf in the metric cell at (x, y, z), bent towards ``mean`` (3,)."""
     i, j, k = math.floor(x / cell), math.floor(y / cell), math.floor(z / cell)
-    normal = np.empty(3)
-    for axis in range(3):
-        normal[axis] = mean[axis] + 1.6 * (hash01(i, j, k, seed + 11 + axis) - 0.5)
-    return normal
+    return (
+        mean[0] + 1.6 * (hash01(i, j, k, seed + 11) - 0.5),
+        mean[1] + 1.6 * (hash01(i, j, k, seed + 12) - 0.5),
+        mean[2] + 1.6 * (hash01(i, j, k, seed + 13) - 0.5),
+    )

@@ -55,28 +55,29 @@ def echoes(world, movers, share, origins, directions, ranges, prims):
     strength = np.zeros((fans, rays))
     labels = np.full((fans, rays), SKY_LABEL, dtype=np.uint8)
     normal, local = np.empty(3), np.empty(3)
+    ground_style, kinds, materials, seeds = world.ground_style, world.kind, world.material, world.seed
+    reflectances, of_prims = world.reflectance, world.label
     for f in range(fans):
         for ray in range(rays):
-            p, t, d = prims[f, ray], ranges[f, ray], directions[f, ray]
+            p, t = prims[f, ray], ranges[f, ray]
             if p == MISS:
                 continue
-            x, y, z = origins[f, 0] + t * d[0], origins[f, 1] + t * d[1], origins[f, 2] + t * d[2]
+            dx, dy, dz = directions[f, ray, 0], directions[f, ray, 1], directions[f, ray, 2]
+            x, y, z = origins[f, 0] + t * dx, origins[f, 1] + t * dy, origins[f, 2] + t * dz
             if p == GROUND:
                 kind, labels[f, ray] = ground_class(world, x, y)
                 ground_normal(world, x, y, normal)
-                value = world.ground_style[STYLE_REFLECTANCE + kind] * (
-                    0.7 + 0.6 * noise2(0.6 * x, 0.6 * y, 5)
-                )
+                value = ground_style[STYLE_REFLECTANCE + kind] * (0.7 + 0.6 * noise2(0.6 * x, 0.6 * y, 5))
                 if kind == MARK:  # worn here and there
                     value *= 0.6 + 0.8 * noise2(2.0 * x, 2.0 * y, 6)
             else:
                 surface(world, movers, share[f], p, x, y, z, normal, local)
-                value = world.reflectance[p]
-                if world.kind[p] < LEAF_BALL:
-                    value *= 0.75 + 0.5 * noise2(3.0 * (local[0] + local[1]), 3.0 * local[2], world.seed[p])
-                if world.material[p] == GLASS:
+                value = reflectances[p]
+                if kinds[p] < LEAF_BALL:
+                    value *= 0.75 + 0.5 * noise2(3.0 * (local[0] + local[1]), 3.0 * local[2], seeds[p])
+                if materials[p] == GLASS:
                     value *= 0.2
-                labels[f, ray] = world.label[p]
-            facing = abs(d[0] * normal[0] + d[1] * normal[1] + d[2] * normal[2])
+                labels[f, ray] = of_prims[p]
+            facing = abs(dx * normal[0] + dy * normal[1] + dz * normal[2])
             strength[f, ray] = value * (0.25 + 0.75 * facing)
     return strength, labels

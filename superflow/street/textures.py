@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from . import classes
-from .compiled import jit, jit_inline
+from .compiled import jit_inline, jit_part
 from .noise import fractal2, grain, hash01, noise2
 from .trace import ACROSS, ALONG, OTHER, ROAD, SIDE, WALK, ground_layer
 
@@ -28,13 +28,13 @@ STYLE_JUNCTION, STYLE_SIDE_HALF = 30, 31  # where the side road crosses, and hal
 STYLE_SIZE = 32
 
 
-@jit
+@jit_part
 def _wrap(value, period):
     """``value`` modulo ``period``, in [0, period)."""
     return value - period * math.floor(value / period)
 
 
-@jit
+@jit_part
 def _fade(footprint, size):
     """1 where a pattern of this size is finer than nothing, 0 where a pixel covers several of its periods."""
     return min(max(1.5 - 2.0 * footprint / size, 0.0), 1.0)
@@ -147,7 +147,7 @@ def ground_color(world, kind, x, y, footprint, out):
         out[k] = value * style[base + k]
 
 
-@jit
+@jit_part
 def _facade(u, height, seed, footprint, first, second, out):
     """Bricks, plaster, panels or glass with rows of windows. Returns the gloss: window panes reflect the sky."""
     kind = int(hash01(seed, 1, 0, 5) * 4.0)
@@ -187,7 +187,7 @@ def _facade(u, height, seed, footprint, first, second, out):
     return 0.0
 
 
-@jit
+@jit_part
 def _bands(world, p, material, local, axis, footprint, out):
     """Materials made of two colours in a pattern; returns the gloss."""
     first, second, half = world.color[p, 0], world.color[p, 1], world.half[p]
@@ -220,7 +220,7 @@ def _bands(world, p, material, local, axis, footprint, out):
     return gloss
 
 
-@jit
+@jit_part
 def _bus(world, p, local, axis, out):
     """Body with a band of windows, a coloured stripe and a destination board in front; returns the gloss."""
     half, first, second = world.half[p], world.color[p, 0], world.color[p, 1]

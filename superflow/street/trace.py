@@ -159,6 +159,18 @@ def ground_hit(world, ox, oy, oz, dx, dy, dz, t, t_max):
 
 
 @jit_inline
+def _to_mover(movers, m, share):
+    """The 12 numbers of world to object of mover m."""
+    v, w = movers.world_to_object[0, m], movers.world_to_object[1, m]
+    return (
+        v[0] + share * (w[0] - v[0]), v[1] + share * (w[1] - v[1]), v[2] + share * (w[2] - v[2]),
+        v[3] + share * (w[3] - v[3]), v[4] + share * (w[4] - v[4]), v[5] + share * (w[5] - v[5]),
+        v[6] + share * (w[6] - v[6]), v[7] + share * (w[7] - v[7]), v[8] + share * (w[8] - v[8]),
+        v[9] + share * (w[9] - v[9]), v[10] + share * (w[10] - v[10]), v[11] + share * (w[11] - v[11]),
+    )  # fmt: skip
+
+
+@jit_inline
 def _mover_hit(world, movers, m, share, ox, oy, oz, dx, dy, dz, t_min, t_max):
     """Nearest (t, primitive) of one mover."""
     center = movers.center
@@ -169,10 +181,7 @@ def _mover_hit(world, movers, m, share, ox, oy, oz, dx, dy, dz, t_min, t_max):
     radius = movers.radius[m]
     if cx * cx + cy * cy + cz * cz - along * along > radius * radius or along < -radius:
         return FAR, MISS
-    a = np.empty(12)
-    for k in range(12):
-        a[k] = movers.world_to_object[0, m, k]
-        a[k] += share * (movers.world_to_object[1, m, k] - a[k])
+    a = _to_mover(movers, m, share)
     lx = a[0] * ox + a[1] * oy + a[2] * oz + a[3]
     ly = a[4] * ox + a[5] * oy + a[6] * oz + a[7]
     lz = a[8] * ox + a[9] * oy + a[10] * oz + a[11]
@@ -308,11 +317,8 @@ def surface(world, movers, share, p, x, y, z, normal, local):
         local: (3,) written: coordinates along the primitive's axes, from its centre [m].
     """
     m = world.mover[p]
-    a = np.zeros(12)
     if m >= 0:
-        for k in range(12):
-            a[k] = movers.world_to_object[0, m, k]
-            a[k] += share * (movers.world_to_object[1, m, k] - a[k])
+        a = _to_mover(movers, m, share)
         x, y, z = (
             a[0] * x + a[1] * y + a[2] * z + a[3],
             a[4] * x + a[5] * y + a[6] * z + a[7],
@@ -329,6 +335,7 @@ def surface(world, movers, share, p, x, y, z, normal, local):
     n1 = b[1] * nu + b[5] * nv + b[9] * nw
     n2 = b[2] * nu + b[6] * nv + b[10] * nw
     if m >= 0:
+        a = _to_mover(movers, m, share)
         n0, n1, n2 = (
             a[0] * n0 + a[4] * n1 + a[8] * n2,
             a[1] * n0 + a[5] * n1 + a[9] * n2,

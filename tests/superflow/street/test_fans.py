@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from numba import njit
@@ -96,3 +98,14 @@ def test_shadow_is_what_a_walk_to_the_sun_meets(recorder):
     movers = stage.world.mover[np.maximum(met, 0)] >= 0
     assert (movers & (met >= 0)).sum() > 20
     assert 0.05 < found.mean() < 0.95
+
+
+def test_uncounted_references_are_neither_kept_nor_lost(recorder):
+    """Compiled functions that count no references leave those of the arrays that they are handed as they were."""
+    stage = recorder.stage
+    before = [sys.getrefcount(array) for array in stage.world]
+    sweep = recorder.sweep(1.0)
+    for _ in range(3):
+        assert recorder.sweep(1.0).points.tobytes() == sweep.points.tobytes()
+        recorder.exposure(recorder.rig.cameras[0], 1.0, 16, 28)
+    assert [sys.getrefcount(array) for array in stage.world] == before
