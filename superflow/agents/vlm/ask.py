@@ -1,0 +1,252 @@
+"""A small model that is trained on the spot on questions about one log, and what it answers."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ...errors import InputError
+from ...files.access import make_folder
+from ...files.writes import write_atomically
+from ...hub.backbone import Backbone
+from ...progress import Progress, silent
+from ..bootcamps.bootcamp import Bootcamp, Identity
+from ..bootcamps.registry import families
+from ..query_answer import Scenery
+from ..query_parse import parse_query
+from ..query_text import text_of
+from ..scene import SceneRecord
+from ..scene_log import scene_of
+from ..words import STATUSES
+from .bev import BevGrid
+from .build import build
+from .language import tiny
+from .model import LidarVLM
+from .processor import LidarProcessor
+from .sft import Example, Recipe, answers, train
+from .tower import planes_of
+
+if TYPE_CHECKING:
+    from ...datasets.index import LogIndex
+
+FAMILIES = ("exist", "count")  # what a model of this size can learn within minutes
+RANGE_M = 30.0  # of what is asked about
+GRID = BevGrid(rows=32, columns=32, cell_m=2.0, tile=32)
+MERGE = 8  # cells a side of a token: 16 tokens a scan
+REPORT = "ask.json"
+SIDES = 8  # quarter turns, and each mirrored
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the model is made. questions: of each family, on the training scans; examined: on the held-out ones."""
+
+    questions: int = 1500
+    examined: int = 100
+    recipe: Recipe = field(default_factory=Recipe)
+    seed: int = 0
+
+
+def scans_of(
+    index: LogIndex, rows: NDArray[np.integer], backbone: Backbone, grid: BevGrid, progress: Progress = silent
+) -> dict[str, Tensor]:
+    """Token -> planes of each scan, which a frozen backbone needs to make only once."""
+    found = {}
+    progress("looking at scans", 0, len(rows))
+    for done, row in enumerate(rows.tolist()):
+        frame = index.frame(row, cameras=(), labels=False, images=False)
+        found[frame.token] = planes_of(backbone, frame.points[:, :4], grid, lidar_to_ego=frame.lidar_to_ego)
+        progress("looking at scans", done + 1, len(rows))
+    return found
+
+
+def cases_of(scenes: Sequence[SceneRecord], count: int, seed: int) -> list[Identity]:
+    """Questions with answers, ``count`` of each of ``FAMILIES``, none for what one scan does not show: motion."""
+    camps = [
+        _without_motion(families()[name])(scenes, seed=len(FAMILIES) * seed + number, max_range_m=RANGE_M)
+        for number, name in enumerate(FAMILIES)
+    ]
+    return [camp.case_generator() for camp in camps for _ in range(count)]
+
+
+def _without_motion(family: type[Bootcamp]) -> type[Bootcamp]:
+    """The family with questions without status words only."""
+
+    class Still(family):  # type: ignore[valid-type, misc]
+        @classmethod
+        def name(cls) -> str:
+            return family.name()
+
+        def ask(self, scenery: Scenery) -> dict[str, Any] | None:
+            drawn = (super(Still, self).ask(scenery) for _ in range(20))
+            return next((a for a in drawn if a and not any(word in a["query"] for word in STATUSES)), None)
+
+    return Still
+
+
+def turned(planes: Tensor, side: int) -> Tensor:
+    """Planes (C, n, n) of the scan from another side: ``side % 4`` quarter turns of the world to the left, then left
+    and right swapped from 4 on."""
+    planes = torch.rot90(planes, side % 4, (1, 2))
+    return planes.flip(2) if side >= 4 else planes
+
+
+def seen_from(scene: SceneRecord, side: int) -> SceneRecord:
+    """The record of ``turned`` planes; without points and pose."""
+    angle, mirror = np.pi / 2 * (side % 4), -1.0 if side >= 4 else 1.0
+    cos, sin = round(np.cos(angle)), round(np.sin(angle))
+
+    def turn(x: float, y: float) -> tuple[float, float]:
+        return cos * x - sin * y, mirror * (sin * x + cos * y)
+
+    objects = tuple(
+        replace(
+            thing,
+            center=(*turn(*thing.center[:2]), thing.center[2]),
+            yaw=mirror * (thing.yaw + angle),
+            velocity=None if thing.velocity is None else turn(*thing.velocity),
+        )
+        for thing in scene.objects
+    )
+    return replace(scene, token=_name(scene.token, side), objects=objects, points=None, ego_to_world=None)
+
+
+def _name(token: str, side: int) -> str:
+    return f"{token}/{side}" if side else token
+
+
+def example_of(case: Identity) -> Example:
+    """A case as something to learn; a small model gets the question alone, not how to answer it."""
+    family = families()[case["family"]]
+    return Example(case["scene"], family.sentence(case["asked"]), family.reply.text(case["gold"]))
+
+
+def train_on(
+    index: LogIndex,
+    backbone: Backbone,
+    folder: Path,
+    training: Training = Training(),
+    *,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train a small model on the log's training scans, examine it on its held-out ones, write both into ``folder``.
+
+    Returns:
+        the report: right answers in per cent on the held-out scans with the scan, with an empty one, and of the answer
+        that is the most frequent for each family in training.
+
+    Raises:
+        InputError: the log has no boxes or instances, or no scenes for training and evaluation.
+    """
+    rows = {part: index.rows(part) for part in ("train", "val")}
+    if not all(map(len, rows.values())):
+        raise InputError(
+            f"{index.folder} has no scans for training or none held out; prepare a log that has both"
+        )
+    scenes = {part: [scene_of(index, int(row), points=False) for row in rows[part]] for part in rows}
+    cases = {
+        "train": cases_of(
+            [seen_from(s, side) for s in scenes["train"] for side in range(SIDES)],
+            training.questions,
+            training.seed,
+        ),
+        "val": cases_of(scenes["val"], training.examined, training.seed + 1),
+    }
+    examples = {part: [example_of(case) for case in cases[part]] for part in cases}
+    texts = {text for e in examples["train"] for text in (e.question, e.answer)}
+    torch.manual_seed(training.seed)
+    model, processor = build(tiny(texts), backbone=backbone, grid=GRID, merge=MERGE)
+    scans = scans_of(index, np.concatenate([*rows.values()]), backbone, GRID, progress)
+    processor.scans = {_name(t, side): turned(p, side) for t, p in scans.items() for side in range(SIDES)}
+    generator = torch.Generator().manual_seed(training.seed)
+    losses = train(
+        model, processor, examples["train"], training.recipe, generator=generator, progress=progress
+    )
+    report = {
+        "log": index.card.name,
+        "scans": {part: index.tokens(rows[part]) for part in rows},
+        "seed": training.seed,
+        "questions": {part: len(examples[part]) for part in examples},
+        "loss": round(float(np.mean(losses[-20:])), 4),
+        **_examine(model, processor, cases, examples),
+    }
+    model.save_pretrained(make_folder(folder))
+    processor.save_pretrained(folder)
+    with write_atomically(folder / REPORT, "w") as file:
+        json.dump(report, file, indent=1)
+    return report
+
+
+def _examine(
+    model: LidarVLM,
+    processor: LidarProcessor,
+    cases: dict[str, list[Identity]],
+    examples: dict[str, list[Example]],
+) -> dict[str, float]:
+    asked = examples["val"]
+    said = answers(model, processor, asked)
+    seen = processor.scans
+    processor.scans = {name: torch.zeros_like(planes) for name, planes in seen.items()}
+    blind = answers(model, processor, asked)
+    processor.scans = seen
+    often = {
+        name: Counter(
+            e.answer for c, e in zip(cases["train"], examples["train"]) if c["family"] == name
+        ).most_common(1)[0][0]
+        for name in FAMILIES
+    }
+    frequent = [often[case["family"]] for case in cases["val"]]
+    return {
+        name: _right(cases["val"], texts)
+        for name, texts in (("right", said), ("right_without_scan", blind), ("right_most_frequent", frequent))
+    }
+
+
+def _right(cases: Sequence[Identity], texts: Sequence[str]) -> float:
+    """Per cent of texts that the families' verifiers take."""
+    scores = [families()[case["family"]].check(text, case).value for case, text in zip(cases, texts)]
+    return round(100 * float(np.mean(scores)), 1)
+
+
+def wording(question: str) -> str:
+    """A question in the words that the small model was trained on.
+
+    Raises:
+        InputError: it cannot be read, or asks for something else than whether, or how many.
+    """
+    text = text_of(parse_query(question))
+    if not text.startswith(("is there ", "how many ")):
+        raise InputError(
+            f'{question!r}: this small model knows only "is there ..." and "how many ...", as in '
+            '"how many cars are ahead?"'
+        )
+    return f"{text[0].upper()}{text[1:]}?"
+
+
+def answer_on(
+    model: LidarVLM, processor: LidarProcessor, index: LogIndex, row: int, question: str
+) -> tuple[str, str]:
+    """What the model answers on a scan, and what the log's labels say; empty where it has none."""
+    frame = index.frame(row, cameras=(), labels=False, images=False)
+    processor.scans = {"scan": {"points": frame.points[:, :4], "lidar_to_ego": frame.lidar_to_ego}}
+    (said,) = answers(model, processor, [Example("scan", wording(question), "")])
+    return said, _labels_say(index, row, question)
+
+
+def _labels_say(index: LogIndex, row: int, question: str) -> str:
+    query = parse_query(question)
+    family = families()["count" if text_of(query).startswith("how many") else "exist"]
+    try:
+        scene = scene_of(index, row, points=False)
+    except InputError:
+        return ""
+    return family.answer(scene, {"query": text_of(query), "min_points": 5, "max_range_m": RANGE_M})

@@ -1,0 +1,171 @@
+"""A small model trained on the spot on a log: what it learns from, what it answers, and what is said beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+pytest.importorskip("transformers", reason="needs the extra agents")
+from superflow.agents.scene import SceneObject, SceneRecord
+from superflow.agents.vlm import ask
+from superflow.agents.vlm.bev import scatter
+from superflow.agents.vlm.object_tape import HEAD, ask_tape, tape_of
+from superflow.agents.vlm.sft import Recipe
+from superflow.errors import InputError
+from superflow.hub.backbone import save_backbone
+
+
+def thing(x: float, y: float, category: str = "car", points: int = 50, **more) -> SceneObject:
+    return SceneObject(
+        f"{x} {y}", category, (x, y, 1.0), (4.0, 2.0, 1.5), more.pop("yaw", 0.3), points=points, **more
+    )
+
+
+def test_planes_and_records_turn_together():
+    """The cells of the objects of a turned record are the turned cells of the objects."""
+    rng = np.random.default_rng(0)
+    scene = SceneRecord("t", "s", tuple(thing(x, y) for x, y in rng.uniform(-31, 31, (40, 2))))
+
+    def planes(record):
+        centers = torch.tensor([o.center for o in record.objects], dtype=torch.float64)
+        return scatter(torch.arange(40.0)[:, None], ask.GRID.cells(centers), ask.GRID)
+
+    seen = [planes(ask.seen_from(scene, side)) for side in range(ask.SIDES)]
+    for side, found in enumerate(seen):
+        assert torch.equal(ask.turned(seen[0], side), found)
+    assert len({str(found.tolist()) for found in seen}) == 8
+
+
+@pytest.mark.parametrize(
+    ("side", "where"), [(0, "front"), (1, "left"), (2, "back"), (3, "right"), (5, "right")]
+)
+def test_directions_turn_with_the_scene(side, where):
+    """What is ahead is left after a quarter turn of the world to the left, and right where that is mirrored."""
+    scene = ask.seen_from(SceneRecord("t", "s", (thing(9.0, 0.0, velocity=(2.0, 1.0), yaw=0.0),)), side)
+    texts = {"front": "in front of", "back": "behind", "left": "left of", "right": "right of"}
+    family = ask.families()["exist"]
+    for name, text in texts.items():
+        asked = {"query": f"is there a car {text} me", "min_points": 5, "max_range_m": 30.0}
+        assert family.answer(scene, asked) == ("yes" if name == where else "no")
+    moved = scene.objects[0]
+    assert moved.speed == pytest.approx(5**0.5)
+    along = np.cos(moved.yaw) * moved.velocity[0] + np.sin(moved.yaw) * moved.velocity[1]
+    assert along == pytest.approx(2.0)  # it still drives along its own axis
+
+
+def test_no_question_is_about_motion(small_index):
+    from superflow.agents.scene_log import scene_of
+    from superflow.agents.words import STATUSES
+
+    scenes = [scene_of(small_index, int(row), points=False) for row in small_index.rows()]
+    cases = ask.cases_of(scenes, 40, seed=0)
+    assert [case["family"] for case in cases] == ["exist"] * 40 + ["count"] * 40
+    assert not [c for c in cases for word in STATUSES if word in c["asked"]["query"]]
+    assert cases == ask.cases_of(scenes, 40, seed=0) != ask.cases_of(scenes, 40, seed=1)
+    for case in cases:  # the answer that is learned is one that the verifier takes
+        assert ask.families()[case["family"]].check(ask.example_of(case).answer, case).value == 1.0
+
+
+def test_questions_are_put_into_the_words_of_training():
+    assert ask.wording("how many cars are ahead?") == "How many cars in front of me are there?"
+    with pytest.raises(InputError, match='knows only "is there'):
+        ask.wording("how far is the nearest car?")
+    with pytest.raises(InputError, match="the query cannot be read"):
+        ask.wording("what is the weather?")
+
+
+@pytest.fixture
+def run_folder(small_index, small_backbone, tmp_path):
+    save_backbone(small_backbone.encoder, tmp_path / "backbone.safetensors", small_backbone.card)
+    return tmp_path
+
+
+def test_the_command_trains_once_and_answers(small_index, run_folder, capsys):
+    from superflow.tools.ask import main
+
+    given = [
+        "--run",
+        str(run_folder),
+        "--index",
+        str(small_index.folder),
+        "--steps",
+        "2",
+        "--questions",
+        "10",
+    ]
+    assert main(["how many cars are ahead?", *given]) == 0
+    first = capsys.readouterr()
+    assert "How many cars in front of me are there?\nanswer:" in first.out
+    assert "the log's labels say: " in first.out
+    assert "held-out scans this model answers" in first.err
+    made = (run_folder / "ask" / ask.REPORT).stat().st_mtime_ns
+    assert main(["how many cars are ahead?", *given]) == 0
+    assert capsys.readouterr().out == first.out
+    assert (run_folder / "ask" / ask.REPORT).stat().st_mtime_ns == made
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["what is the weather?"], "the query cannot be read"),
+        (["is there a bus?", "--frame", "scene-none"], "scene-none"),
+    ],
+)
+def test_the_command_refuses_before_the_work(small_index, run_folder, capsys, words, said):
+    from superflow.tools.ask import main
+
+    assert main([*words, "--run", str(run_folder), "--index", str(small_index.folder)]) == 2
+    assert said in capsys.readouterr().err
+    assert not (run_folder / "ask").exists()
+
+
+def test_report_of_a_model_that_was_trained(small_index, small_backbone, tmp_path):
+    training = ask.Training(questions=12, examined=5, recipe=Recipe(steps=2, batch=4), seed=3)
+    report = ask.train_on(small_index, small_backbone, tmp_path / "ask", training)
+    assert report["questions"] == {"train": 24, "val": 10}
+    assert not set(report["scans"]["train"]) & set(report["scans"]["val"])
+    for name in ("right", "right_without_scan", "right_most_frequent"):
+        assert 0 <= report[name] <= 100
+
+
+def test_objects_as_text():
+    scene = SceneRecord(
+        "t",
+        "s",
+        (
+            thing(-20.0, 1.0, "bus", status=("parked",)),
+            thing(5.0, 0.0, velocity=(3.0, 0.0)),
+            thing(3.0, 0.0, "barrier", points=2),  # the sensor cannot tell it
+            thing(80.0, 0.0, "truck"),
+        ),
+    )
+    assert tape_of(scene) == f"{HEAD}\ncar, moving, 5 m, front\nbus, parked, 20 m, back"
+    assert tape_of(scene, most=1) == f"{HEAD}\ncar, moving, 5 m, front\nand 1 farther away"
+    assert tape_of(replace(scene, objects=())) == f"{HEAD}\nnone"
+
+
+def test_a_language_model_is_asked_with_the_tape(make_vlm):
+    """The text before the question is the tape, and only what is written after it is the answer."""
+    from superflow.agents.vlm.language import tiny
+    from superflow.agents.vlm.tokenizer import CHAT_TEMPLATE
+
+    torch.manual_seed(0)
+    language = tiny(["car"], width=32)
+    language.tokenizer.chat_template = CHAT_TEMPLATE
+    scene = SceneRecord("t", "s", (thing(5.0, 0.0),))
+    seen = []
+    eos = language.tokenizer.convert_tokens_to_ids("car")
+
+    def generate(input_ids, **options):
+        seen.append(language.tokenizer.decode(input_ids[0]))
+        return torch.cat([input_ids, torch.tensor([[eos]])], 1)
+
+    model = SimpleNamespace(generate=generate)
+    assert ask_tape(replace(language, model=model), scene, "What is ahead?") == "car"
+    assert seen == [
+        f"<|im_start|>user\n{tape_of(scene)}\n\nWhat is ahead?<|im_end|>\n<|im_start|>assistant\n",
+    ]

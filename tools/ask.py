@@ -1,0 +1,133 @@
+"""Ask about a scan: a small language model that looks through a pretrained backbone answers.
+
+    superflow ask "how many cars are ahead?"                            a scan of the quickstart's log
+    superflow ask "is there a bus behind me?" --frame scene-0009[4:5]
+    superflow ask "how many trucks are there?" --run work_dirs/quickstart-mylog
+    superflow ask "Which object is the nearest?" --objects              SmolLM2 reads the scene's objects as text
+
+The first question trains the model on the log's training scans, some minutes on two cores, and keeps it in RUN/ask; its
+accuracy on the held-out scans stands below each answer. It knows "is there ..." and "how many ...", in the words of
+`superflow find`, up to 30 m from the vehicle, and nothing of motion, which one scan does not show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from superflow.tools.command import run_command
+from superflow.tools.progress_bar import progress_bar
+
+if TYPE_CHECKING:
+    from superflow.datasets.index import LogIndex
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="superflow ask", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("question", help='as in "how many cars are ahead?"')
+    parser.add_argument(
+        "--run",
+        type=Path,
+        default=Path("work_dirs/quickstart"),
+        help="folder of `superflow quickstart` (default: %(default)s)",
+    )
+    parser.add_argument("--index", type=Path, help="prepared log (default: RUN/prepared)")
+    parser.add_argument("--backbone", help="file or name of a backbone (default: RUN/backbone.safetensors)")
+    parser.add_argument("--model", type=Path, help="folder of the trained model (default: RUN/ask)")
+    parser.add_argument(
+        "--frame", default="val", help="scan: scene[a:b], a split's or scene's first (default: val)"
+    )
+    parser.add_argument("--steps", type=int, default=600, help="of the training (default: %(default)s)")
+    parser.add_argument(
+        "--questions", type=int, default=1500, help="of each kind to train on (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the training (default: %(default)s)")
+    parser.add_argument(
+        "--objects",
+        action="store_true",
+        help="no training: SmolLM2 reads the labelled objects as text, and may be asked anything",
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 with an answer, 2 when the input cannot be used."""
+    args = parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported
+    return run_command("superflow ask", lambda: _ask(args))
+
+
+def _ask(args: argparse.Namespace) -> int:
+    from superflow.datasets.index import LogIndex
+    from superflow.errors import require
+
+    require("transformers", "agents").utils.logging.disable_progress_bar()
+    index = LogIndex.open(args.index or args.run / "prepared")
+    row = int(index.rows(args.frame)[0])
+    where = f"{index.scene(row)}, scan {index.tokens([row])[0]}"
+    if args.objects:
+        _ask_objects(index, row, where, args.question)
+    else:
+        _ask_scan(args, index, row, where)
+    return 0
+
+
+def _ask_objects(index: LogIndex, row: int, where: str, question: str) -> None:
+    from superflow.agents.scene_log import scene_of
+    from superflow.agents.vlm.object_tape import ask_tape
+    from superflow.agents.vlm.pretrained import smollm2
+
+    scene = scene_of(index, row, points=False)
+    print(f"{where}: {question}")
+    print(f"answer: {ask_tape(smollm2(), scene, question)}")
+    print(
+        "SmolLM2-135M read the labelled objects; it was not trained on scenes, and errs often",
+        file=sys.stderr,
+    )
+
+
+def _ask_scan(args: argparse.Namespace, index: LogIndex, row: int, where: str) -> None:
+    from superflow.agents.vlm import load_vlm
+    from superflow.agents.vlm.ask import REPORT, Training, answer_on, train_on, wording
+    from superflow.agents.vlm.sft import Recipe
+    from superflow.files.access import read_json
+    from superflow.hub.backbone import load
+
+    question = wording(args.question)  # refuses before the work
+    folder = args.model or args.run / "ask"
+    if not (folder / REPORT).is_file():
+        backbone = load(args.backbone or args.run / "backbone.safetensors")
+        training = Training(
+            questions=args.questions,
+            recipe=Recipe(steps=args.steps, learning_rate=2e-3),
+            seed=args.seed,
+        )
+        with progress_bar() as show:
+            train_on(index, backbone, folder, training, progress=show)
+    model, processor = load_vlm(folder)
+    said, known = answer_on(model, processor, index, row, args.question)
+    print(f"{where}: {question}")
+    print(f"answer: {said}")
+    if known:
+        print(f"the log's labels say: {known}")
+    report = read_json(folder / REPORT, "delete it")
+    print(_limits(report), file=sys.stderr)
+
+
+def _limits(report: dict) -> str:
+    return (
+        f"Of {report['questions']['val']} questions on {len(report['scans']['val'])} held-out scans this model answers "
+        f"{report['right']:g} % rightly, {report['right_without_scan']:g} % without looking at them; always the most "
+        f"frequent answer is {report['right_most_frequent']:g} %. It was trained on {len(report['scans']['train'])} "
+        f"scans of this log ({report['log']}) alone."
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
