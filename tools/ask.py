@@ -43,7 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--frame", default="val", help="scan: scene[a:b], a split's or scene's first (default: val)"
     )
-    parser.add_argument("--steps", type=int, default=600, help="of the training (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1000, help="of the training (default: %(default)s)")
     parser.add_argument(
         "--questions", type=int, default=1500, help="of each kind to train on (default: %(default)s)"
     )
