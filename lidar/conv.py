@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .selftest import TOLERANCE, largest_error
-from .sparse import KernelMap, SparseTensor
+from .sparse import KernelMap, Pyramid, SparseTensor
 
 logger = logging.getLogger(__name__)
 
@@ -97,10 +97,29 @@ def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     if features.is_cuda and torch.is_autocast_enabled("cuda"):
         dtype = torch.get_autocast_dtype("cuda")
         features, weight = features.to(dtype), weight.to(dtype)
-    backend = backend_for(features.device.type)
-    if features.dtype not in backend.DTYPES:
-        backend = _instead(backend, features.dtype)
-    return backend.convolve(features, weight, kernel_map)
+    return _backend_in(features.device.type, features.dtype).convolve(features, weight, kernel_map)
+
+
+def prepare(pyramid: Pyramid, levels: int, dtype: torch.dtype) -> Pyramid:
+    """The pyramid with all maps of ``levels`` levels arranged for what its layers compute in.
+
+    Done here, a device is waited for here; layers then wait for nothing, neither forward nor backward.
+
+    Args:
+        dtype: of the features of the first layer; the others compute in that of autocast, where it is on.
+    """
+    device = pyramid.level(0).keys.device.type
+    maps = pyramid.maps(levels)
+    if device == "cuda" and torch.is_autocast_enabled("cuda"):
+        _backend_in(device, dtype).prepare_all(maps[:1])
+        dtype = torch.get_autocast_dtype("cuda")
+    _backend_in(device, dtype).prepare_all(maps)
+    return pyramid
+
+
+def _backend_in(device_type: str, dtype: torch.dtype) -> ModuleType:
+    backend = backend_for(device_type)
+    return backend if dtype in backend.DTYPES else _instead(backend, dtype)
 
 
 @cache  # so that the log says it once

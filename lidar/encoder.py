@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .conv import prepare
 from .minkunet import MinkUNet
 from .sparse import Pyramid, SparseTensor
 from .voxelize import Grid, Reduce, Voxels, make_grid, voxelize
@@ -152,10 +153,11 @@ class LidarEncoder(nn.Module):
         voxels = voxelize(points, cloud, self.grid, num_clouds=num_clouds)
         age = points.new_zeros(len(points)) if age is None else age
         values = torch.stack([age if name == AGE else _input(name)(points) for name in self.inputs], 1)
-        pyramid = Pyramid.from_voxels(voxels).build(self.backbone.levels)
+        dtype = next(self.backbone.parameters()).dtype
+        pyramid = prepare(Pyramid.from_voxels(voxels), self.backbone.levels, dtype)
         # a CPU multiplies bfloat16 many times slower than float32, so autocast stops here
         with torch.autocast("cpu", enabled=False):
-            features = voxels.reduce(values, self.reduce).to(next(self.backbone.parameters()).dtype)
+            features = voxels.reduce(values, self.reduce).to(dtype)
             output = self.backbone(SparseTensor(features, pyramid))
         return VoxelFeatures(output.features, voxels)
 

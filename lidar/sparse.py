@@ -37,6 +37,7 @@ class KernelMap:
     Attributes:
         rows_in, rows_out: (P,) int32, by offset, then by output row.
         counts: pairs of each offset, K numbers on the host: layers need no further wait for the device.
+        firsts: (K,) int64 row of the list at which each offset begins, on the device.
         num_in, num_out: rows of the input and of the output.
         center: the offset that pairs every row with itself, for which nothing is listed; None without one.
     """
@@ -44,6 +45,7 @@ class KernelMap:
     rows_in: Tensor
     rows_out: Tensor
     counts: list[int]
+    firsts: Tensor
     num_in: int
     num_out: int
     center: int | None = None
@@ -64,8 +66,14 @@ class KernelMap:
         if self._back is not None and (kept_by := self._back()) is not None:
             return kept_by
         if self._transposed is None:
-            self._transposed = KernelMap(
-                self.rows_out, self.rows_in, self.counts, self.num_out, self.num_in, _back=weakref.ref(self)
+            self._transposed = replace(
+                self,
+                rows_in=self.rows_out,
+                rows_out=self.rows_in,
+                num_in=self.num_out,
+                num_out=self.num_in,
+                _back=weakref.ref(self),
+                _arranged={},
             )
         return self._transposed
 
@@ -74,6 +82,10 @@ class KernelMap:
         if name not in self._arranged:
             self._arranged[name] = build(self)
         return self._arranged[name]
+
+    def is_arranged(self, name: str) -> bool:
+        """Whether `arranged` has something of that name already."""
+        return name in self._arranged
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +169,12 @@ class Pyramid:
                 self.down(index)
         return self
 
+    def maps(self, levels: int) -> list[KernelMap]:
+        """All maps of ``levels`` levels that layers take, forward or backward."""
+        self.build(levels)
+        between = [self.down(index) for index in range(levels - 1)]
+        return [self.subm(index) for index in range(levels)] + between + [one.transposed for one in between]
+
 
 @dataclass(frozen=True, slots=True)
 class SparseTensor:
@@ -176,7 +194,7 @@ def _neighbours(level: Level) -> KernelMap:
     rows, keys = len(level), level.keys
     if rows == 0:
         empty = keys.int()
-        return KernelMap(empty, empty, [0] * 27, 0, 0, center=13)
+        return KernelMap(empty, empty, [0] * 27, keys.new_zeros(27), 0, 0, center=13)
     stride_y = level.shape[2] + 2
     stride_x = stride_y * (level.shape[1] + 2)
     # a last key that nothing equals: positions may run one and two rows past the end
@@ -197,7 +215,9 @@ def _neighbours(level: Level) -> KernelMap:
             position += hits[row]
             wanted += 1
     offset, rows_out = hits.nonzero().unbind(1)
-    counts = torch.bincount(offset, minlength=13).tolist()
+    half = torch.bincount(offset, minlength=13)
+    whole = torch.cat([half.flip(0), half.new_zeros(1), half])
+    counts = half.tolist()
     rows_in = found.view(-1).index_select(0, offset * rows + rows_out)
     rows_out = rows_out.int()
     mirror_in, mirror_out = _mirror(rows_out, rows_in, counts, sort=level.wraps)
@@ -205,6 +225,7 @@ def _neighbours(level: Level) -> KernelMap:
         torch.cat([mirror_in, rows_in]),
         torch.cat([mirror_out, rows_out]),
         counts[::-1] + [0] + counts,
+        whole.cumsum(0) - whole,
         rows,
         rows,
         center=13,
@@ -233,10 +254,12 @@ def _halve(level: Level) -> tuple[Level, KernelMap]:
     odd = level.cells[:, 1:] & 1
     offset = odd[:, 0] * 4 + odd[:, 1] * 2 + odd[:, 2]
     children = offset.argsort(stable=True)  # within an offset children and parents are in the same order
+    counts = torch.bincount(offset, minlength=8)
     kernel_map = KernelMap(
         children.int(),
         parent.index_select(0, children).int(),
-        torch.bincount(offset, minlength=8).tolist(),
+        counts.tolist(),
+        counts.cumsum(0) - counts,
         len(level),
         len(keys),
     )

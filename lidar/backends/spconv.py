@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -58,6 +59,12 @@ def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
 def prepare(kernel_map: KernelMap) -> tuple[Tensor, Tensor]:
     """The pairs as spconv keeps them, made at the first call: what ``convolve`` does before it multiplies."""
     return kernel_map.arranged("spconv", _pairs)
+
+
+def prepare_all(maps: Sequence[KernelMap]) -> None:
+    """`prepare` for several maps."""
+    for one in maps:
+        prepare(one)
 
 
 def _pairs(kernel_map: KernelMap) -> tuple[Tensor, Tensor]:

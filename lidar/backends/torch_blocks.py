@@ -9,7 +9,8 @@ blocks over 32 MB at every call; and what one step writes is still in the cache 
 from __future__ import annotations
 
 import threading
-from itertools import pairwise
+from collections.abc import Sequence
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 # (32k pairs x 256 channels x 4 bytes = 34 MB).
 CPU_BLOCK = (8192, 32 * 1024)
 CUDA_BLOCK = (1 << 18, 1 << 19)
+_NAME = "torch_blocks"  # of what is kept with a map
 
 
 def problem(device: torch.device) -> str | None:
@@ -159,36 +161,72 @@ def _workspace(like: Tensor, rows: int) -> Tensor:
 
 def prepare(kernel_map: KernelMap) -> list[Block]:
     """The blocks of a map, made at the first call: what ``convolve`` does before it multiplies."""
-    return kernel_map.arranged("torch_blocks", _arrange)
+    return kernel_map.arranged(_NAME, lambda one: _arrange_all([one])[0])
 
 
-def _arrange(kernel_map: KernelMap) -> list[Block]:
+def prepare_all(maps: Sequence[KernelMap]) -> None:
+    """`prepare` for several maps, with one wait for the device, and none where each map is a single block."""
+    pending = [one for one in maps if not one.is_arranged(_NAME)]
+    for one, blocks in zip(pending, _arrange_all(pending)):
+        one.arranged(_NAME, lambda _, blocks=blocks: blocks)  # type: ignore[misc]
+
+
+def _arrange_all(maps: Sequence[KernelMap]) -> list[list[Block]]:
+    cuts = [_cut(one) for one in maps]
+    # what lies on the device comes to the host for all maps at once
+    asked = [cut.flatten() for cut in cuts if cut.shape[1] > 2]
+    numbers = iter(torch.cat(asked).tolist() if asked else [])
+    found = []
+    for one, cut in zip(maps, cuts):
+        ends = [[0, count] for count in one.counts]  # of a single block
+        if cut.shape[1] > 2:
+            ends = [list(islice(numbers, cut.shape[1])) for _ in one.counts]
+        found.append(_arrange(one, cut, ends))
+    return found
+
+
+def _block_rows(kernel_map: KernelMap) -> int:
+    """Output rows of a block."""
+    max_rows, max_pairs = CPU_BLOCK if kernel_map.rows_out.device.type == "cpu" else CUDA_BLOCK
+    return max(min(max_rows, max_pairs * kernel_map.num_out // max(len(kernel_map.rows_out), 1)), 1)
+
+
+def _cut(kernel_map: KernelMap) -> Tensor:
+    """(K, blocks + 1) int64, how many pairs of each offset lead to rows before each edge of the blocks."""
+    size = _block_rows(kernel_map)
+    blocks = -(-kernel_map.num_out // size)
+    edges = torch.arange(blocks + 1, dtype=torch.int32, device=kernel_map.rows_out.device) * size
+    edges = edges.clamp_(max=kernel_map.num_out)
+    return torch.stack(
+        [torch.searchsorted(part, edges) for part in kernel_map.rows_out.split(kernel_map.counts)]
+    )
+
+
+def _arrange(kernel_map: KernelMap, cuts: Tensor, ends_at: list[list[int]]) -> list[Block]:
     """The pairs of a map cut into blocks, and for each output row where its products will lie.
 
     The workspace of a block holds its products offset by offset, each by output row.
+
+    Args:
+        cuts: as from `_cut`; ends_at: the same on the host.
     """
-    rows, pairs, device = kernel_map.num_out, len(kernel_map.rows_out), kernel_map.rows_out.device
-    max_rows, max_pairs = CPU_BLOCK if device.type == "cpu" else CUDA_BLOCK
-    block_rows = max(min(max_rows, max_pairs * rows // max(pairs, 1)), 1)
-    edges = [*range(0, rows, block_rows), rows]
+    rows, pairs = kernel_map.num_out, len(kernel_map.rows_out)
+    edges = [*range(0, rows, _block_rows(kernel_map)), rows]
     rows_in, rows_out = (
         kernel_map.rows_in.split(kernel_map.counts),
         kernel_map.rows_out.split(kernel_map.counts),
     )
 
-    at = torch.tensor(edges, dtype=torch.int32, device=device)
-    cuts = torch.stack([torch.searchsorted(part, at) for part in rows_out])  # (volume, blocks + 1)
     counts = cuts.diff(dim=1)
-    listed = torch.tensor(kernel_map.counts, device=device).cumsum(0).roll(1)
-    listed[0] = 0
-    shift = (counts.cumsum(0) - counts) - (listed[:, None] + cuts[:, :-1])  # from the list to the workspace
+    begins = kernel_map.firsts[:, None] + cuts[:, :-1]
+    shift = (counts.cumsum(0) - counts) - begins  # from the list to the workspace
     order = kernel_map.rows_out.sort(stable=True).indices
     place = torch.repeat_interleave(shift.view(-1), counts.view(-1), output_size=pairs)
     products = (place.index_select(0, order) + order).int()
     ends = torch.bincount(kernel_map.rows_out, minlength=rows).cumsum(0).int()
     starts = torch.cat([ends.new_zeros(1), ends])
 
-    blocks, first, ends_at = [], 0, cuts.tolist()
+    blocks, first = [], 0
     for b, (begin, end) in enumerate(pairwise(edges)):
         cut = {k: slice(row[b], row[b + 1]) for k, row in enumerate(ends_at) if row[b] < row[b + 1]}
         sizes = tuple(part.stop - part.start for part in cut.values())

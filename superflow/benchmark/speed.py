@@ -138,13 +138,7 @@ def network_step(net: MinkUNet, backend: str, voxels: Voxels, features: Tensor) 
 
 def prepare(pyramid: Pyramid, levels: int, backend: str) -> None:
     """Build and arrange all maps that a network over ``levels`` levels takes, forward and backward."""
-    arrange = load_backend(backend).prepare
-    pyramid.build(levels)
-    for level in range(levels):
-        arrange(pyramid.subm(level))
-        if level + 1 < levels:
-            arrange(pyramid.down(level))
-            arrange(pyramid.down(level).transposed)
+    load_backend(backend).prepare_all(pyramid.maps(levels))
 
 
 def spconv_index(pyramid: Pyramid, levels: int) -> None:

@@ -6,6 +6,7 @@ devices, and an array made without ``.cpu()``. Indices on the CPU and single num
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import fields, replace
 from typing import Any
 
@@ -16,7 +17,22 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 DEVICE = torch.device("meta")  # a name that autograd takes without a driver behind it
 MOVES = ("aten::_to_copy", "aten::copy_")
+# operators after which the host has to wait for the device: it reads a value, or learns the size of the result
+WAITS = tuple(
+    f"aten::{name}"
+    for name in (
+        "_local_scalar_dense",
+        "nonzero",
+        "_unique2",
+        "unique_dim",
+        "unique_consecutive",
+        "masked_select",
+    )
+)
 INDEXES = ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_")
+
+
+TRAFFIC: Counter[str] = Counter()  # what made the host wait for the device, or copied to it; cleared by tests
 
 
 class Elsewhere(Tensor):
@@ -37,10 +53,12 @@ class Elsewhere(Tensor):
 
     def new_tensor(self, data: Any, *, dtype: torch.dtype | None = None, **options: Any) -> Elsewhere:
         """As of a plain tensor, on this device."""
+        TRAFFIC["copy to the device"] += 1
         return Elsewhere(torch.tensor(data, dtype=dtype or self.dtype, **options))
 
     def tolist(self) -> Any:
         """As of a plain tensor."""
+        TRAFFIC["tolist"] += 1
         return self.inner.tolist()
 
     def numpy(self, *, force: bool = False) -> Any:
@@ -100,6 +118,7 @@ def _made_there(make: Any) -> Any:
     def made(data: Any, *, device: Any = None, **options: Any) -> Tensor:
         if isinstance(data, Tensor) or device is None or torch.device(device) != DEVICE:
             return make(data, device=device, **options)
+        TRAFFIC["copy to the device"] += 1
         return Elsewhere(make(data, **options))
 
     return made
@@ -118,6 +137,7 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         kwargs = {**kwargs, "device": torch.device("cpu")}
     elif name == "aten::copy_":
         is_there = isinstance(args[0], Elsewhere)
+    _note_traffic(name, args, is_there, bool(there))
     result = func(*tree_map(_values, args), **tree_map(_values, kwargs))
     if not is_there:
         return result
@@ -127,6 +147,15 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         return same[id(leaf)] if id(leaf) in same else Elsewhere(leaf)
 
     return tree_map(lambda leaf: wrapped(leaf) if isinstance(leaf, Tensor) else leaf, result)
+
+
+def _note_traffic(name: str, args: Any, to_there: bool, from_there: bool) -> None:
+    indices = args[1] if name in INDEXES else ()
+    by_mask = any(isinstance(part, Tensor) and part.dtype == torch.bool for part in indices)
+    if from_there and (name in WAITS or by_mask or (name in MOVES and not to_there)):
+        TRAFFIC[name] += 1
+    if name in MOVES and to_there and not isinstance(args[name == "aten::copy_"], Elsewhere):
+        TRAFFIC["copy to the device"] += 1
 
 
 def _check_one_device(name: str, args: Any, given: list[Tensor]) -> None:

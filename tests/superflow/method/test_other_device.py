@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
-from other_device import DEVICE, Elsewhere, OtherDevice, moved
+from other_device import DEVICE, TRAFFIC, Elsewhere, OtherDevice, moved
 from small_batch import PRETRAINERS, Fixed, make_clip
 
 from superflow.camera.teachers.filter_bank import build as filter_bank
@@ -17,7 +19,7 @@ from superflow.downstream.recalibration import recalibrate_batch_norm
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.voting import Ballot, VotingOptions, vote
 from superflow.hub.backbone import Backbone, BackboneCard
-from superflow.lidar.backends import spconv
+from superflow.lidar.backends import spconv, torch_blocks
 from superflow.lidar.encoder import LidarEncoder
 from superflow.lidar.sparse import Pyramid
 from superflow.method.pretrainer import Pretrainer
@@ -60,6 +62,13 @@ def test_the_stand_in_refuses_what_a_gpu_refuses():
             here.index_add_(0, torch.tensor([0]), there[:1])
         with pytest.raises(TypeError, match=r"\.cpu\(\)"):
             there.numpy()
+        TRAFFIC.clear()
+        assert bool((there > 2).any())
+        assert there.nonzero().tolist() == [[1], [2], [3]]
+        there[there > 1] = torch.tensor(5.0)
+        torch.zeros(2).to(DEVICE).add_(torch.tensor([1.0, 2.0], device=DEVICE)).cpu()
+        assert sum(TRAFFIC.values()) == 7, TRAFFIC
+        there = moved(torch.arange(4.0))
         assert (there + 1)[torch.tensor([3, 0])].tolist() == [
             4,
             1,
@@ -79,6 +88,31 @@ def test_the_counts_that_spconv_reads_stay_on_the_cpu():
     assert torch.equal(table.inner, plain)
     assert type(counts) is torch.Tensor
     assert counts.sum() == (plain[0] >= 0).sum()
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("rows", [1 << 18, 50])
+def test_layers_wait_for_nothing_on_a_fresh_batch(grid, rows, monkeypatch):
+    """Maps are counted and cut before the first layer; then nothing is read from or sent to the device."""
+    monkeypatch.setattr(torch_blocks, "CUDA_BLOCK", (rows, 1 << 19))
+    network, batch = moved(encoder(grid)), moved(scan())
+    before: list[Counter[str]] = []
+    layers = network.backbone.forward
+    network.backbone.forward = lambda x: (before.append(Counter(TRAFFIC)), TRAFFIC.clear(), layers(x))[-1]
+    with OtherDevice():
+        TRAFFIC.clear()
+        features = network(batch.points, batch.cloud, 2).features
+        features.sum().backward()
+        assert not TRAFFIC
+        # five levels and four ways between them: how many pairs each has; and for all, where blocks cut them
+        assert before[0]["tolist"] == 9 + (rows == 50)
+        assert before[0]["aten::nonzero"] == 1 + 5
+        assert before[0]["aten::_unique2"] == 4
+        TRAFFIC.clear()
+        torch_blocks.prepare(
+            Pyramid.from_cells(moved(torch.ones(1, 9, 9, 9).nonzero()), (9, 9, 9), num_clouds=1).subm(0)
+        )
+        assert TRAFFIC  # alone, a map waits for its own
 
 
 @pytest.mark.parametrize("grid", GRIDS)
