@@ -15,6 +15,7 @@ from ..datasets.corruptions.models import CORRUPTIONS, Variant, all_variants, la
 from ..downstream.robustness import robustness
 from ..errors import InputError
 from ..files.writes import write_atomically
+from ..method.distributed import rank
 from .loader import build_dataset
 
 log = logging.getLogger(__name__)
@@ -85,8 +86,9 @@ def test_corrupted(config: Any, variants: Sequence[Variant], clean: Mapping[str,
         "left_out": left_out,
         **_relative(float(clean["miou"]), scores, index.card.name),
     }
-    with write_atomically(Path(config.work_dir) / "test_corruptions.json", "w") as file:
-        json.dump(report, file, indent=1)
+    if rank() == 0:
+        with write_atomically(Path(config.work_dir) / "test_corruptions.json", "w") as file:
+            json.dump(report, file, indent=1)
     return report
 
 
