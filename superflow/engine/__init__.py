@@ -1,6 +1,7 @@
 """Everything mmengine: configs, runner, hooks, checkpoints. No other room imports it."""
 
 from ..hub.checkpoint import read_checkpoint
+from . import light_mmengine as light_mmengine  # before anything imports mmengine
 from .config import load_config
 from .registry import DATASETS, HOOKS, METRICS, MODELS
 from .runner import build_runner
