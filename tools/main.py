@@ -19,6 +19,10 @@ COMMANDS = {
         'the scans of a log in which something is true: "a pedestrian within 15 m of a parked truck"',
     ),
     "ask": ("ask", 'a language model answers about a scan: "how many cars are ahead?"'),
+    "make-questions": (
+        "make_questions",
+        "questions about scenes, with verifiers, to train and examine language models",
+    ),
     "make-drive": ("make_drive", "make a synthetic drive in nuScenes schema"),
     "benchmark": ("benchmark", "compare ways of pretraining by the same probe, with several seeds"),
     "evidence": ("evidence", "write a page of figures from the tables of benchmarks of places"),

@@ -10,6 +10,7 @@ The way of a question, one file each:
     query_text.py       a query as a sentence; query_parse.py reads one, with the tokens of query_words.py
     query_answer.py     the answer on a scene: true, false, or that nobody can tell
     find.py             the scans of a log in which a condition is true; find_picture.py draws them
+    scene_text.py       a scene as lines of text
     bootcamps/          questions about scenes without end, each with a verifier
     vlm/                a language model that sees the scan with a backbone of this package
 

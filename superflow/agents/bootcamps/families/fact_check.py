@@ -33,5 +33,6 @@ class FactCheck(QueryBootcamp):
         things = draw_things(self.rng, scenery, self.difficulty["hops"])
         low, high = scenery.count(things)
         number = max(0, pick(self.rng, (low, high)) + pick(self.rng, (-1, 0, 0, 1)))
-        amount = ask.Amount(things, pick(self.rng, ask.AMOUNTS), number)
+        comparison = pick(self.rng, ask.AMOUNTS)
+        amount = ask.Amount(things, comparison, max(number, int(comparison == "at least")))
         return ask.Not(amount) if self.rng.random() < 0.2 else amount

@@ -1,0 +1,120 @@
+"""Cases as others train with them: lines of JSON, rows of verl, reward functions of trl and of verl."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError, suggest
+from ...files.writes import write_atomically
+from ..scene import SceneRecord
+from .bootcamp import Bootcamp, Identity
+from .registry import families, family_of
+
+Row = dict[str, Any]
+Describe = Callable[[SceneRecord], str]
+
+
+def mixed_cases(
+    scenes: Sequence[SceneRecord], count: int, *, names: Sequence[str] | None = None, seed: int = 0
+) -> Iterator[Identity]:
+    """Cases of several families in turn, each of a difficulty that is drawn from the family's grid.
+
+    Args:
+        names: of families; None for all.
+
+    Raises:
+        InputError: there is no such family, or one can ask nothing about these scenes.
+    """
+    known = families()
+    wrong = next((name for name in names or () if name not in known), None)
+    if wrong is not None:
+        raise InputError(f"there is no family {wrong!r} of questions{suggest(wrong, known)}")
+    rng = np.random.default_rng(seed)
+    camps: dict[tuple[str, int], Bootcamp] = {}  # kept, since each keeps its answers in balance
+    chosen = list(names or known)
+    for number in range(count):
+        name = chosen[number % len(chosen)]
+        grid = known[name].difficulty_grid()
+        level = int(rng.integers(len(grid)))
+        if (name, level) not in camps:
+            camps[name, level] = known[name](scenes, seed=int(rng.integers(2**31)), **grid[level])
+        yield camps[name, level].case_generator()
+
+
+def prompt_of(
+    identity: Identity, scene_of: Mapping[str, SceneRecord] | None, describe: Describe | None
+) -> str:
+    """The prompt of a case; with ``describe``, after the scene as text."""
+    prompt = family_of(identity).prompt_func(identity)
+    if describe is None or scene_of is None:
+        return prompt
+    return f"{describe(scene_of[identity['scene']])}\n\n{prompt}"
+
+
+def json_row(identity: Identity, prompt: str) -> Row:
+    """InternBootcamp's row."""
+    return {"data_source": identity["family"], "prompt": prompt, "ground_truth": identity}
+
+
+def verl_row(identity: Identity, prompt: str, *, index: int, split: str) -> Row:
+    """verl's row of a rule-based reward; ``compute_score`` is its function. Without the empty structs of tools."""
+    truth = json.dumps(identity)
+    return {
+        "data_source": f"bootcamp/{identity['family']}",
+        "prompt": [{"role": "user", "content": prompt}],
+        "ability": "driving",
+        "reward_model": {"style": "rule", "ground_truth": truth},
+        "extra_info": {
+            "index": index,
+            "split": split,
+            "generator_name": identity["family"],
+            "scene": identity["scene"],
+            "need_tools_kwargs": False,
+        },
+    }
+
+
+def write_jsonl(rows: Iterable[Row], path: str | Path) -> int:
+    """Write a row a line; returns how many there are."""
+    count = 0
+    with write_atomically(path, "w") as file:
+        for row in rows:
+            file.write(json.dumps(row, allow_nan=False) + "\n")
+            count += 1
+    return count
+
+
+def write_parquet(rows: Iterable[Row], path: str | Path) -> int:
+    """Write rows as verl reads them; returns how many there are."""
+    import pyarrow
+    import pyarrow.parquet
+
+    table = pyarrow.Table.from_pylist(list(rows))
+    with write_atomically(path) as file:
+        pyarrow.parquet.write_table(table, file)
+    return int(table.num_rows)
+
+
+def reward_function(completions: Sequence[Any], identity: Sequence[Any], **_: Any) -> list[float]:
+    """trl's reward function, for a dataset with a column ``identity`` of cases, as JSON text or as objects.
+
+    Args:
+        completions: texts, or lists of messages, of which the last one's content counts.
+    """
+    return [_score(completion, case) for completion, case in zip(completions, identity, strict=True)]
+
+
+def compute_score(data_source: str, solution_str: str, ground_truth: Any, extra_info: Any = None) -> float:
+    """verl's reward function for `verl_row`."""
+    return _score(solution_str, ground_truth)
+
+
+def _score(completion: Any, case: Any) -> float:
+    identity = json.loads(case) if isinstance(case, str) else case
+    text = completion if isinstance(completion, str) else completion[-1]["content"]
+    return family_of(identity).verify_score(text, identity)

@@ -1,0 +1,118 @@
+"""Cases as lines, as verl's parquet, under reward functions and as an environment; the report of answers."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from superflow.agents.bootcamps.export import compute_score, mixed_cases, reward_function
+from superflow.agents.bootcamps.made_scenes import made_scenes
+from superflow.agents.bootcamps.openenv import QuestionEnvironment, openenv_environment
+from superflow.agents.bootcamps.registry import families, family_of
+from superflow.agents.bootcamps.report import report
+from superflow.errors import InputError
+from superflow.tools.make_questions import main
+
+SCENES = list(made_scenes(np.random.default_rng(2), 30))
+
+
+def cases(seed=0, count=32, **options):
+    return mixed_cases(SCENES, count, seed=seed, **options)
+
+
+def gold(case):
+    return family_of(case).reply.text(case["gold"])
+
+
+def test_families_take_turns_and_names_are_known():
+    made = list(cases())
+    assert [case["family"] for case in made[: len(families())]] == sorted(families())
+    assert made == list(cases())
+    with pytest.raises(InputError, match="no family 'counts'"):
+        list(cases(names=["counts"]))
+
+
+def test_lines_and_parquet_are_scored_from_the_file_alone(tmp_path, capsys):
+    arguments = ["--made", "12", "--count", "18", "--out"]
+    assert main([*arguments, str(tmp_path / "q.jsonl"), "--with-scene"]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "q.jsonl").read_text().splitlines()]
+    assert len(lines) == 18
+    for line in lines:
+        case = line["ground_truth"]
+        assert line["data_source"] == case["family"]
+        assert " m/s, heading " in line["prompt"] or "velocity unknown" in line["prompt"]
+        assert line["prompt"].endswith(family_of(case).prompt_func(case))
+        assert reward_function([gold(case), "no idea"], identity=[case, json.dumps(case)]) == [1.0, 0.0]
+        assert reward_function([[{"role": "assistant", "content": gold(case)}]], [case], prompts=[""]) == [
+            1.0
+        ]
+    assert main([*arguments, str(tmp_path / "q.parquet"), "--split", "test"]) == 0
+    rows = pyarrow.parquet.read_table(tmp_path / "q.parquet").to_pylist()
+    for i, (row, line) in enumerate(zip(rows, lines, strict=True)):
+        truth = row["reward_model"]["ground_truth"]
+        assert row["data_source"] == f"bootcamp/{line['data_source']}"
+        assert (row["extra_info"]["index"], row["extra_info"]["split"]) == (i, "test")
+        assert compute_score(row["data_source"], gold(json.loads(truth)), truth, row["extra_info"]) == 1.0
+        assert line["prompt"].endswith(row["prompt"][0]["content"])
+    assert "18 questions about 12 scenes" in capsys.readouterr().out
+    assert main([*arguments, str(tmp_path / "q.txt")]) == 2
+    assert "neither .jsonl nor .parquet" in capsys.readouterr().err
+
+
+def test_an_episode_is_a_question_and_an_answer():
+    environment = QuestionEnvironment(lambda seed: cases(seed, 3))
+    with pytest.raises(InputError, match="no question is open"):
+        environment.step("yes")
+    first = next(iter(cases(7, 3)))
+    assert environment.reset(seed=7) == family_of(first).prompt_func(first)
+    assert "gold" not in environment.state
+    assert environment.step(gold(first)).value == 1.0
+    assert environment.state["step_count"] == 1
+    with pytest.raises(InputError, match="no question is open"):
+        environment.step("again")
+    environment.reset()
+    environment.reset()
+    with pytest.raises(InputError, match="no further question"):
+        environment.reset()
+
+
+def test_openenv_is_asked_for_only_where_it_is_used(monkeypatch):
+    monkeypatch.setitem(sys.modules, "openenv", None)
+    with pytest.raises(ImportError, match="pip install openenv"):
+        openenv_environment(cases)
+
+
+def test_openenv_runs_an_episode():
+    pytest.importorskip("openenv.core.env_server.interfaces", exc_type=ImportError)
+    environment = openenv_environment(cases)
+    first = next(iter(cases(7)))
+    assert environment.reset(seed=7).prompt == family_of(first).prompt_func(first)
+    told = environment.step(environment.Answer(text=gold(first)))
+    assert (told.reward, told.done, environment.state.step_count) == (1.0, True, 1)
+
+
+def test_the_report_counts_what_the_sensor_cannot_tell_apart():
+    made = list(cases(count=60))
+    silent = [case for case in made if case["gold"] is None]
+    assert 0 < len(silent) < len(made)
+    perfect = report((case, gold(case)) for case in made)["all"]
+    assert (perfect.accuracy, perfect.told, perfect.abstained, perfect.doubted, perfect.unread) == (
+        1,
+        1,
+        1,
+        0,
+        0,
+    )
+    assert perfect.interval == (1.0, 1.0)
+    coward = report((case, "cannot tell") for case in made)["all"]
+    assert (coward.told, coward.abstained, coward.doubted) == (0, 1, 1)
+    assert coward.accuracy == pytest.approx(len(silent) / len(made))
+    assert coward.interval[0] < coward.accuracy < coward.interval[1]
+    mute = report((case, "") for case in made)
+    assert mute["all"].unread == 1.0
+    assert set(mute) == {*families(), "all"}
+    assert report([]) == {}

@@ -1,0 +1,95 @@
+"""Questions about driving scenes, each with what its verifier needs.
+
+    superflow make-questions --index prepared/log --frames train --count 10000 --out questions.jsonl
+    superflow make-questions --made 500 --count 20000 --families exist count gap --out questions.parquet --with-scene
+
+A .jsonl file has a line `{data_source, prompt, ground_truth}` a question, a .parquet file verl's rows. An answer's
+score is `reward_function` (trl) or `compute_score` (verl) of `superflow.agents.bootcamps.export`.
+--with-scene puts the scene's objects as text before each question, for language models without eyes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from superflow.errors import InputError
+from superflow.tools.command import run_command
+
+if TYPE_CHECKING:
+    from superflow.agents.scene import SceneRecord
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="superflow make-questions",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--index", type=Path, help="folder that `superflow prepare` wrote")
+    source.add_argument("--made", type=int, metavar="N", help="ask about N scenes of thrown objects instead")
+    parser.add_argument("--frames", nargs="+", help="splits, scenes or scene[a:b] (default: every key frame)")
+    parser.add_argument(
+        "--predictions", type=Path, help="checkpoint or run of a fine-tuned network, to ask it instead"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="a .jsonl or .parquet file")
+    parser.add_argument("--count", type=int, default=1000, help="questions (default: 1000)")
+    parser.add_argument("--families", nargs="+", help="default: all")
+    parser.add_argument("--split", default="train", help="what the rows of a .parquet file call themselves")
+    parser.add_argument("--with-scene", action="store_true", help="the scene as text before each question")
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = parse_args(argv)
+    return run_command("superflow make-questions", lambda: _make(args))
+
+
+def _make(args: argparse.Namespace) -> int:
+    from superflow.agents.bootcamps.export import (
+        json_row,
+        mixed_cases,
+        prompt_of,
+        verl_row,
+        write_jsonl,
+        write_parquet,
+    )
+    from superflow.agents.scene_text import scene_text
+
+    if args.out.suffix not in (".jsonl", ".parquet"):
+        raise InputError(f"--out {args.out}: is neither .jsonl nor .parquet; choose one of them")
+    if args.count < 1 or (args.made is not None and args.made < 1):
+        raise InputError("--count and --made need at least 1")
+    scenes = _scenes(args)
+    scene_of = {scene.token: scene for scene in scenes}
+    cases = mixed_cases(scenes, args.count, names=args.families, seed=args.seed)
+    asked = ((case, prompt_of(case, scene_of, scene_text if args.with_scene else None)) for case in cases)
+    if args.out.suffix == ".jsonl":
+        count = write_jsonl((json_row(case, prompt) for case, prompt in asked), args.out)
+    else:
+        rows = (verl_row(case, prompt, index=i, split=args.split) for i, (case, prompt) in enumerate(asked))
+        count = write_parquet(rows, args.out)
+    print(f"{args.out}: {count} questions about {len(scenes)} scenes")
+    return 0
+
+
+def _scenes(args: argparse.Namespace) -> list[SceneRecord]:
+    if args.made is not None:
+        import numpy as np
+
+        from superflow.agents.bootcamps.made_scenes import made_scenes
+
+        return list(made_scenes(np.random.default_rng(args.seed), args.made))
+    from superflow.agents.find import scenes_of
+    from superflow.datasets.index import LogIndex
+
+    index = LogIndex.open(args.index)
+    return list(scenes_of(index, index.rows(args.frames), checkpoint=args.predictions))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
