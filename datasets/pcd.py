@@ -47,6 +47,9 @@ class PcdHeader:
     rows: int
     data: str
     body: int  # where the rows begin [byte]
+    width: int
+    height: int
+    viewpoint: tuple[str, ...]
 
     @property
     def row_bytes(self) -> int:
@@ -70,6 +73,34 @@ def read_pcd(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray
 def pcd_fields(path: Path) -> tuple[str, ...]:
     """Names of the fields of a PCD file that have one value a point."""
     return tuple(field.name for field in read_header(path, read_bytes(path)).fields if field.count == 1)
+
+
+def with_column(path: Path, name: str, values: NDArray[np.uint32]) -> bytes:
+    """The PCD file ``path``, binary, with all that it holds and one column more of whole numbers (rows,).
+
+    Raises:
+        InputError: it cannot be read, has such a field, or another number of points.
+    """
+    data = read_bytes(path)
+    header = read_header(path, data)
+    if len(values) != header.rows or any(field.name == name for field in header.fields):
+        raise InputError(
+            f"{path}: has {header.rows} points for {len(values)} numbers, or a field {name!r} already; prepare the log "
+            "again, or rename the field"
+        )
+    fields = (*header.fields, Field(name, "U", 4, 1))
+    rows = np.zeros(header.rows, [(f"f{i}", _dtype(field), (field.count,)) for i, field in enumerate(fields)])
+    if header.rows:
+        own = _rows(path, header, data[header.body :])
+        for i, field in enumerate(header.fields):
+            parts = [f"f{i}"] if field.count == 1 else [f"f{i}__{k:04d}" for k in range(field.count)]
+            rows[f"f{i}"] = np.stack([own[part] for part in parts], axis=1)
+    rows[f"f{len(header.fields)}"] = values[:, None]
+    columns = zip(*((field.name, field.size, field.kind, field.count) for field in fields))
+    lines = (f"{key} {' '.join(map(str, column))}\n" for key, column in zip(_KEYS[1:5], columns))
+    head = f"VERSION 0.7\n{''.join(lines)}WIDTH {header.width}\nHEIGHT {header.height}\n"
+    head += f"VIEWPOINT {' '.join(header.viewpoint)}\nPOINTS {header.rows}\nDATA binary\n"
+    return head.encode() + rows.tobytes()
 
 
 def read_header(path: Path, data: bytes) -> PcdHeader:
@@ -105,7 +136,11 @@ def read_header(path: Path, data: bytes) -> PcdHeader:
     kind = words["DATA"][0] if words["DATA"] else ""
     if kind not in _DATA:
         raise InputError(f"{path}: its rows are written as {kind[:40]!r}; export it as {', '.join(_DATA)}")
-    header = PcdHeader(fields, rows, kind, body)
+    width, height = shape if len(shape) == 2 else (rows, 1)
+    viewpoint = words.get("VIEWPOINT", ())
+    if len(viewpoint) != 7:
+        viewpoint = tuple("0001000")
+    header = PcdHeader(fields, rows, kind, body, width, height, viewpoint)
     _check_size(path, header, data)
     return header
 

@@ -6,6 +6,7 @@ superflow test CONFIG work_dirs/NAME --vote              also with votes of the 
 superflow test CONFIG work_dirs/NAME --corruptions       also in fog, snow, ... at three levels: mCE and mRR
 superflow test CONFIG work_dirs/NAME --corruptions fog snow/heavy
 superflow test CONFIG work_dirs/NAME --pseudo-labels DIR --pseudo-frames train
+superflow test CONFIG work_dirs/NAME --predictions DIR --prediction-index prepared/my_log
 """
 
 from __future__ import annotations
@@ -59,6 +60,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="TERM",
         help="splits, scenes or scene[a:b]; of these, frames that the model was trained on keep their labels",
     )
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        metavar="DIR",
+        help="then write a class for each point, in the form that the log came in",
+    )
+    parser.add_argument(
+        "--prediction-index", type=Path, metavar="INDEX", help="of this prepared log, without labels perhaps"
+    )
+    parser.add_argument(
+        "--prediction-frames", nargs="+", metavar="TERM", help="of these frames (default: all key frames)"
+    )
     add_common(parser)
     return parser.parse_args(argv)
 
@@ -104,6 +117,8 @@ def _test(args: argparse.Namespace) -> int:
             print(line)
     if votes is not None:
         _vote(args, runner, votes)
+    if args.predictions is not None and rank() == 0:
+        _predict(args, runner)
     if variants:
         from superflow.engine.corruptions import corruption_table, test_corrupted
 
@@ -111,6 +126,22 @@ def _test(args: argparse.Namespace) -> int:
         if rank() == 0:
             print(*corruption_table(report), sep="\n")
     return 0
+
+
+def _predict(args: argparse.Namespace, runner: Any) -> None:
+    from superflow.datasets.card import RAW_FULL
+    from superflow.datasets.index import LogIndex
+    from superflow.downstream.predictions import write_predictions
+    from superflow.downstream.vote_log import segmentor_predictor
+
+    judged = runner.test_loop.dataloader.dataset
+    index = LogIndex.open(args.prediction_index) if args.prediction_index else judged.index
+    predict = segmentor_predictor(
+        runner.plain_model, full_intensity=RAW_FULL if judged.raw_intensity else 1.0
+    )
+    rows = index.rows(args.prediction_frames).tolist()
+    made = write_predictions(index, rows, predict, judged.class_names, args.predictions)
+    print(f"{args.predictions}: predictions of {made['scans']} scans")
 
 
 def _variants(args: argparse.Namespace) -> list[Variant]:

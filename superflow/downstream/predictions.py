@@ -1,0 +1,60 @@
+"""What a model says of the scans of a log, as files: for a server, or beside a log of one's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..clips.sources import named
+from ..datasets.cloud import file_values
+from ..datasets.frame import IGNORE_LABEL
+from ..datasets.index import LogIndex
+from ..datasets.prediction_files import raw_ids, write_prediction
+from ..files.access import check_place
+from ..files.writes import write_atomically
+from .features import read_scan
+from .metrics import NO_PREDICTION, class_predictions
+from .vote_log import Predictor
+
+
+def write_predictions(
+    index: LogIndex, rows: Sequence[int], predict: Predictor, classes: Sequence[str], folder: str | Path
+) -> dict[str, Any]:
+    """Write a file a scan below ``folder``, and ``predictions.json``, which says what its numbers mean.
+
+    Rows of a file that are no points, and points beyond the model's range, get the number of no class.
+
+    Args:
+        classes: names of the model's classes, in the order of its scores.
+
+    Returns:
+        What ``predictions.json`` says.
+
+    Raises:
+        InputError: a scan cannot be read, or the folder cannot be written.
+    """
+    folder = Path(folder)
+    check_place(folder)
+    numbers = raw_ids(index.card, classes)
+    for row in rows:
+        scan = read_scan(index, row, labels=False)
+        with named(scan.points, scan.source):
+            found = class_predictions(predict(scan)).numpy()
+        train_ids = np.where(found == NO_PREDICTION, IGNORE_LABEL, found)
+        of_rows = file_values(train_ids, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
+        write_prediction(index, row, numbers[of_rows], folder)
+    record = {
+        "scans": len(rows),
+        "numbers": {name: int(numbers[i]) for i, name in enumerate(classes)},
+        "none": int(numbers[IGNORE_LABEL]),
+        "dataset": index.card.name,
+        "variant": index.variant,
+        "index_hash": index.hash,
+    }
+    with write_atomically(folder / "predictions.json", "w") as file:
+        json.dump(record, file, indent=1)
+    return record

@@ -1,0 +1,65 @@
+"""`superflow test --predictions`: files for the log that is judged, and for a log of one's own without labels."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from superflow.datasets.formats import read_points
+from superflow.datasets.index import LogIndex
+from superflow.datasets.sets import prepare
+from superflow.tools.main import main
+
+CONFIG = "downstream/supervised_small.py"
+
+
+@pytest.fixture(scope="module")
+def test_command(prepared_log, tmp_path_factory) -> list[str]:
+    """Words of the command that tests a trained run."""
+    work = tmp_path_factory.mktemp("run")
+    where = ["--data-root", str(prepared_log / "prepared")]
+    options = ["--cfg-options", "model.encoder.backbone.width=0.25"]
+    assert main(["train", CONFIG, "--work-dir", str(work), *where, *options, "train_cfg.max_iters=1"]) == 0
+    return ["test", CONFIG, str(work), *where, *options]
+
+
+def test_every_row_of_every_scan_has_a_number_of_the_log(test_command, prepared_log, tmp_path, capsys):
+    index = LogIndex.open(prepared_log / "prepared")
+    row = int(index.rows("val")[0])
+    frames = ["--prediction-frames", f"{index.scene(row)}[0:1]"]
+    assert main([*test_command, "--predictions", str(tmp_path / "made"), *frames]) == 0
+    assert f"{tmp_path / 'made'}: predictions of 1 scans" in capsys.readouterr().out
+    said = json.loads((tmp_path / "made/predictions.json").read_text())
+    files = [path for path in (tmp_path / "made").rglob("*") if path.suffix == ".label"]
+    assert len(files) == said["scans"] == 1
+    raw = np.fromfile(files[0], np.uint8)
+    assert len(raw) == index.file_points(row).rows
+    classes = {number: index.card.classes.index(name) for name, number in said["numbers"].items()}
+    for number in np.unique(raw).tolist():
+        is_the_logs = number in index.card.categories  # of 16 classes, its own table names three
+        assert index.card.label_map[number] == (classes.get(number, 255) if is_the_logs else 255)
+        assert number in {*said["numbers"].values(), said["none"]}
+
+
+def test_a_log_of_ones_own_without_labels_comes_back_as_pcd(test_command, shared_data: Path, tmp_path):
+    name = "vlp16_1673400472138016708.pcd"
+    (tmp_path / "log").mkdir()
+    shutil.copyfile(shared_data / "fragments/vehicle_drivers" / name, tmp_path / "log" / name)
+    (tmp_path / "log/folder.yaml").write_text(
+        'points: {files: "*.pcd", columns: [x, y, z, intensity]}\nintensity: {raw_max: 255}\n'
+    )
+    prepare("folder", tmp_path / "log", tmp_path / "index")
+    own = ["--predictions", str(tmp_path / "made"), "--prediction-index", str(tmp_path / "index")]
+    assert main([*test_command, *own]) == 0
+    said = json.loads((tmp_path / "made/predictions.json").read_text())
+    names = ("x", "y", "z", "azimuth", "time_stamp")
+    before = read_points(tmp_path / "log" / name, names, format="pcd").columns
+    after = read_points(tmp_path / "made" / name, (*names, "class"), format="pcd").columns
+    for column in names:
+        np.testing.assert_array_equal(after[column], before[column])
+    assert set(np.unique(after["class"]).tolist()) <= {said["none"], *said["numbers"].values()}
+    assert len(set(np.unique(after["class"]).tolist()) - {said["none"]}) >= 1
