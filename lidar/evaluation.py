@@ -13,8 +13,7 @@ from torch import nn
 def evaluating(module: nn.Module) -> Iterator[None]:
     """Inside the block ``module`` is in evaluation mode, without gradients; then it is as it was.
 
-    Every part gets back the mode that it had, frozen ones among trained ones, too. One that is in that mode already is
-    only looked at: ``eval()`` and ``train()`` set every part anew, a fifth of the time of a small network.
+    Every part gets back the mode that it had, frozen ones among trained ones, too, after errors as well.
     """
     training = [part for part in module.modules() if part.training]
     try:
