@@ -84,6 +84,8 @@ class MadeLog:
     def tokens(self, rows):
         return [f"token{row}" for row in np.asarray(rows, dtype=np.int64).tolist()]
 
+    poses, sweep_compensation = "", False  # nothing was estimated, nothing compensated
+
     def recordings(self, rows):
         return ()
 
