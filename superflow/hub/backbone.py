@@ -35,7 +35,8 @@ class BackboneCard:
     teacher: record of the image model, or None. method: what trained it, as the model says it: of pretraining its
     objectives, regions and pooling; of a fine-tuned one its classes, losses and pretraining. data: of each dataset
     name, hash of the index and of the frames, licence, real or stand-in. training: the run: resolved config, commit,
-    seed, steps, seconds, processes. weights_sha256, channels, version: filled in when saved.
+    seed, steps, seconds, processes. licence: of the weights, where their maker states one; else that of the data holds.
+    metrics: what was measured: plain values by name. weights_sha256, channels, version: filled in when saved.
     """
 
     name: str
@@ -46,6 +47,8 @@ class BackboneCard:
     method: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    metrics: list[dict[str, Any]] = field(default_factory=list)
     channels: int = 0
     weights_sha256: str = ""
     version: str = __version__
