@@ -1,4 +1,4 @@
-"""Real driving data for the tests that want it: it lies beside the checkout and is never part of the product."""
+"""Logs that many tests read: a small one, and real driving data, which lies beside the checkout and is not shipped."""
 
 from __future__ import annotations
 
@@ -20,12 +20,24 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(REPOSITORY / "tests"))  # for what tests share
 
 
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def small_index(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """`LogIndex` of the small log (`small_log.SmallLog`), unchanged; not to be written to."""
+    from small_log import SmallLog
+
+    from superflow.datasets.nuscenes import write_index
+
+    folder = tmp_path_factory.mktemp("small")
+    return write_index(SmallLog(folder / "log").write(), folder / "index")
 
 
 @pytest.fixture(scope="session")

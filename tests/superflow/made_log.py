@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,7 +12,6 @@ import torch
 from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Boxes, Frame
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
 from superflow.geometry import make_transform
 from superflow.lidar.encoder import LidarEncoder
 
@@ -173,11 +171,6 @@ def encoder(make_encoder) -> LidarEncoder:
 
 
 @pytest.fixture(scope="session")
-def prepared_scans(tmp_path_factory) -> LogIndex:
-    """Index of the log that the reader's tests write: four key frames a scene, nine sweeps between them."""
-    path = Path(__file__).resolve().parents[1] / "datasets" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("reader_tests", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    folder = tmp_path_factory.mktemp("scans")
-    return write_index(module.SmallLog(folder / "log").write(), folder / "prepared")
+def prepared_scans(small_index) -> LogIndex:
+    """Four key frames a scene, nine sweeps between them."""
+    return small_index

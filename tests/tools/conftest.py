@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-
-
-def _reader_tests() -> ModuleType:
-    """tests/datasets/conftest.py, which writes a log whose every number is known."""
-    path = Path(__file__).resolve().parent.parent / "datasets" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("reader_tests", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+from small_log import SmallLog
 
 
 @pytest.fixture(scope="session")
 def write_small_log() -> Callable[[Path], Path]:
     """Writes a log of two scenes with four key frames, nine sweeps between them and two cameras; returns its root."""
-    small_log = _reader_tests().SmallLog
-    return lambda root: small_log(root).write()
+    return lambda root: SmallLog(root).write()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import math
 import subprocess
@@ -14,21 +13,13 @@ import numpy as np
 import pytest
 
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
 from superflow.tools.find import main
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory):
+@pytest.fixture
+def prepared(small_index) -> Path:
     """Two scenes of four key frames with boxes."""
-    path = Path(__file__).resolve().parents[1] / "datasets" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("reader_tests", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    folder = tmp_path_factory.mktemp("find")
-    module.SmallLog(folder / "log").write()
-    write_index(folder / "log", folder / "prepared")
-    return folder / "prepared"
+    return small_index.folder
 
 
 def near(prepared, metres):
