@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ..files.access import file_in
 from ..pictures.picture import Key, birds_eye, write_png
+from .bootcamps.ground import outline
 from .find import Match
 from .scene import SceneObject
 
@@ -33,7 +34,7 @@ def write_match(found: Match, folder: str | Path, number: int, title: str) -> Pa
     outlines = []
     for thing in sorted(scene.objects, key=lambda o: id(o) in colors_of):  # what was found is drawn last
         color = colors_of.get(id(thing), OTHER)
-        outlines.append((corners(thing), color))
+        outlines.append((np.array(outline(thing)), color))
         if color != OTHER:
             colors[_over(points, thing)] = color
     entries = (("found", FOUND), ("in relation to it", ANCHOR), ("other objects", OTHER))
@@ -41,13 +42,6 @@ def write_match(found: Match, folder: str | Path, number: int, title: str) -> Pa
     path = file_in(folder, f"{scene.scene}_{number:04d}_found.png")
     write_png(path, image)
     return path
-
-
-def corners(thing: SceneObject) -> NDArray[np.float64]:
-    """(4, 2) x, y of the box from above [m, ego], around it, the front left one first."""
-    half = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * np.array(thing.size[:2]) / 2
-    turn = np.array([[np.cos(thing.yaw), -np.sin(thing.yaw)], [np.sin(thing.yaw), np.cos(thing.yaw)]])
-    return half @ turn.T + np.array(thing.center[:2])
 
 
 def _over(points: NDArray[np.float32], thing: SceneObject) -> NDArray[np.bool_]:

@@ -166,9 +166,11 @@ def _object(values: Mapping[str, Any]) -> SceneObject:
     numbers = {name: tuple(float(v) for v in values[name]) for name in ("center", "size")}
     velocity = None if values["velocity"] is None else tuple(float(v) for v in values["velocity"])
     found = [*numbers["center"], *numbers["size"], *(velocity or ()), float(values["yaw"])]
-    if len(found) not in (7, 9) or not all(map(math.isfinite, found)):
+    lengths = len(numbers["center"]), len(numbers["size"]), 2 if velocity is None else len(velocity)
+    if lengths != (3, 3, 2) or not all(map(math.isfinite, found)):
         raise InputError(
-            f"the object {values['track']!r} has numbers that are no box; give three, three and one finite ones"
+            f"the object {values['track']!r} has numbers that are no box; give three of center, three of size, "
+            "two of velocity or null, and one of yaw, all finite"
         )
     return SceneObject(
         track=str(values["track"]),

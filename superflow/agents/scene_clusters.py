@@ -20,8 +20,8 @@ from ..downstream.vote_log import Predictor, segmentor_predictor
 from ..errors import InputError, require
 from ..hub.checkpoint import find_last, load_weights, read_checkpoint
 from .scene import SceneObject, SceneRecord
-from .scene_log import box_around, ego_points, record
-from .words import category_of, status_of_class
+from .scene_log import ego_points, object_around, record
+from .words import category_of
 
 if TYPE_CHECKING:
     from ..datasets.index import LogIndex
@@ -63,18 +63,7 @@ def cluster_objects(
         cluster_of = dbscan(eps=reach, min_samples=min_points).fit_predict(chosen[:, :2])
         for cluster in range(int(cluster_of.max()) + 1):
             inside = chosen[cluster_of == cluster]
-            center, size, yaw = box_around(inside)
-            found.append(
-                SceneObject(
-                    track=f"{category}/{len(found)}",
-                    category=category,
-                    center=center,  # type: ignore[arg-type]
-                    size=size,  # type: ignore[arg-type]
-                    yaw=yaw,
-                    status=status_of_class(name),
-                    points=len(inside),
-                )
-            )
+            found.append(object_around(inside, f"{category}/{len(found)}", category, name))
     return tuple(found)
 
 

@@ -19,6 +19,8 @@ from .words import annotated_category, status_of, status_of_class
 if TYPE_CHECKING:
     from ..datasets.index import LogIndex
 
+Triple = tuple[float, float, float]
+
 
 def scene_of(index: LogIndex, row: int, *, points: bool = True) -> SceneRecord:
     """The scene of one scan of a ``LogIndex``.
@@ -100,7 +102,7 @@ def objects_of_boxes(boxes: Boxes, frame: Frame, card: DatasetCard) -> tuple[Sce
     return tuple(found)
 
 
-def box_around(points: NDArray[np.floating[Any]]) -> tuple[tuple[float, ...], tuple[float, ...], float]:
+def box_around(points: NDArray[np.floating[Any]]) -> tuple[Triple, Triple, float]:
     """Centre, size [m] and yaw [rad] of the smallest upright box around points (N, 3+).
 
     It holds what the sensor saw, not the whole object, and its yaw is that of the longer side: which end is the front,
@@ -123,6 +125,16 @@ def _inside(points: NDArray[np.float32], box_to_ego: Transform, size: NDArray[np
     return int((np.abs(in_box) <= size / 2).all(axis=1).sum())
 
 
+def object_around(
+    points: NDArray[np.floating[Any]], track: str, category: str, class_name: str
+) -> SceneObject:
+    """The object whose points (N, 3+) [m, ego] these are; its class tells the status, nothing the velocity."""
+    center, size, yaw = box_around(points)
+    return SceneObject(
+        track, category, center, size, yaw, status=status_of_class(class_name), points=len(points)
+    )
+
+
 def _objects_of_instances(index: LogIndex, row: int, frame: Frame) -> tuple[SceneObject, ...]:
     """An object for each instance of a thing; its class tells the category, and sometimes that it moves."""
     cloud = frame.cloud
@@ -142,16 +154,5 @@ def _objects_of_instances(index: LogIndex, row: int, frame: Frame) -> tuple[Scen
         if category is None:
             continue
         inside = points[(classes == pair[0]) & (numbers == pair[1])]
-        center, size, yaw = box_around(inside)
-        found.append(
-            SceneObject(
-                track=f"{frame.scene}/{category}/{int(pair[1])}",
-                category=category,
-                center=center,  # type: ignore[arg-type]
-                size=size,  # type: ignore[arg-type]
-                yaw=yaw,
-                status=status_of_class(name),
-                points=len(inside),
-            )
-        )
+        found.append(object_around(inside, f"{frame.scene}/{category}/{int(pair[1])}", category, name))
     return tuple(found)

@@ -1,4 +1,4 @@
-"""A scene as lines of text, for language models that have no eyes."""
+"""Objects as text, for people and for language models that have no eyes."""
 
 from __future__ import annotations
 
@@ -18,11 +18,20 @@ def scene_text(scene: SceneRecord, *, min_points: int = MIN_POINTS, max_range_m:
 def object_text(thing: SceneObject) -> str:
     """Category, status, distance, direction, place, velocity, heading and size of one object; metres and degrees."""
     x, y, _ = thing.center
-    states = [*thing.status] or [thing.motion or "unknown motion"]
-    where = sector_of(x, y) or "here"
     velocity = "unknown" if thing.velocity is None else "({:.1f}, {:.1f}) m/s".format(*thing.velocity)
     heading = math.degrees(thing.yaw)
     return (
-        f"{', '.join([thing.category, *states])}: {thing.range_m:.1f} m {where}, at ({x:.1f}, {y:.1f}), "
+        f"{kind_text(thing, 'unknown motion')}: {thing.range_m:.1f} m {where_text(thing)}, at ({x:.1f}, {y:.1f}), "
         f"velocity {velocity}, heading {heading:.0f}, {thing.size[0]:.1f} x {thing.size[1]:.1f} m"
     )
+
+
+def kind_text(thing: SceneObject, unknown: str = "") -> str:
+    """Category and status, as "car, parked"; without a status word its motion, else ``unknown``."""
+    states = thing.status or (thing.motion or unknown,)
+    return ", ".join(word for word in (thing.category, *states) if word)
+
+
+def where_text(thing: SceneObject) -> str:
+    """The sector of ``query.SECTORS`` in which it lies, seen from the vehicle."""
+    return sector_of(*thing.center[:2]) or "here"

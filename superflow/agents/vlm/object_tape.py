@@ -1,4 +1,8 @@
-"""Objects as text before the question: any language model can be asked about a scene, without training."""
+"""Objects as text before the question: any language model can be asked about a scene, without training.
+
+A small model gets few words, and only what is surely there; `scene_text` tells all, for questions that have "cannot
+tell" among their answers.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +10,9 @@ from typing import Any
 
 import torch
 
-from ..query_answer import MIN_POINTS, sector_of
+from ..query_answer import MIN_POINTS
 from ..scene import SceneObject, SceneRecord
+from ..scene_text import kind_text, where_text
 from .language import LanguageModel
 
 HEAD = "A LiDAR on a vehicle sees these objects, the nearest first: kind, state, distance, direction."
@@ -27,9 +32,7 @@ def tape_of(scene: SceneRecord, *, most: int = 40, max_range_m: float = 50.0) ->
 
 
 def _line(thing: SceneObject) -> str:
-    states = thing.status or ((thing.motion,) if thing.motion else ())
-    where = sector_of(thing.center[0], thing.center[1])
-    return f"{', '.join([thing.category, *states])}, {thing.range_m:.0f} m, {where}"
+    return f"{kind_text(thing)}, {thing.range_m:.0f} m, {where_text(thing)}"
 
 
 @torch.no_grad()

@@ -99,6 +99,8 @@ def test_what_is_no_scene_is_said(change, said):
         {"status": ["flying"]},
         {"yaw": float("nan")},
         {"center": [1.0, 2.0]},
+        {"center": [1.0, 2.0], "size": [4.0, 2.0, 1.5, 1.0]},
+        {"velocity": [1.0]},
     ):
         with pytest.raises(InputError):
             SceneRecord.from_dict({**values, "objects": [{**values["objects"][0], **wrong}]})
