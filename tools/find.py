@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from superflow.errors import InputError
 from superflow.tools.command import run_command
 
 if TYPE_CHECKING:
@@ -67,6 +68,8 @@ def _find(args: argparse.Namespace) -> int:
     from superflow.agents.query_text import text_of
     from superflow.datasets.index import LogIndex
 
+    if args.min_points < 0 or not args.max_range > 0:
+        raise InputError("--min-points needs 0 or more, and --max-range more than 0 metres")
     condition = parse_condition(args.query)
     index = LogIndex.open(args.index)
     rows = index.rows(args.frames)
@@ -97,11 +100,9 @@ def _line(found: Match, number: int) -> str:
 
 
 def _words(thing: SceneObject) -> str:
-    from superflow.agents.query_answer import sector_of
+    from superflow.agents.scene_text import kind_text, where_text
 
-    where = sector_of(thing.center[0], thing.center[1])
-    states = [*thing.status] or ([thing.motion] if thing.motion else [])
-    return f"{', '.join([thing.category, *states])}, {thing.range_m:.1f} m {where}"
+    return f"{kind_text(thing)}, {thing.range_m:.1f} m {where_text(thing)}"
 
 
 def _json(found: Match, number: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,8 +24,9 @@ class Match:
     """What a condition is on one scan.
 
     Attributes:
-        truth: None where nobody can tell. objects: the things that are asked for, in the order of the record; none
-            where the condition is not true. anchors: those that they stand in the wanted relations to.
+        truth: None where nobody can tell. objects: the things that are asked for, in the order of the record; of an
+            "or" those of its true parts; none where the condition is not true.
+        anchors: those that they stand in the wanted relations to.
     """
 
     scene: SceneRecord
@@ -60,9 +61,9 @@ def match(
     """The condition on a scene; options as of `query_answer.answer`."""
     scenery = Scenery(scene, min_points, max_range_m)
     truth = scenery.holds(condition)
-    things = list(_wanted(condition)) if truth else []
+    things = list(_wanted(scenery, condition)) if truth else []
     subjects = {id(o) for each in things for o in scenery.found(each)}
-    anchors = {id(o) for each in things for o in _anchors(scenery, each)} - subjects
+    anchors = {id(o) for each in things for o in _anchors(scenery, each, scenery.found(each))} - subjects
     return Match(
         scene,
         truth,
@@ -90,21 +91,26 @@ def scenes_of(
         yield predicted_scene(index, int(row), predict, points=points)
 
 
-def _wanted(condition: ask.Condition) -> Iterator[ask.Things]:
-    """The things whose being there is asked for; what is denied, or bounded above, is not to be seen."""
+def _wanted(scenery: Scenery, condition: ask.Condition) -> Iterator[ask.Things]:
+    """The things that make it true by being there; what is denied, or bounded above, is not to be seen."""
+    if not scenery.holds(condition):
+        return  # one part of an "or" may be untrue
     if isinstance(condition, ask.And | ask.Or):
         for part in condition.conditions:
-            yield from _wanted(part)
+            yield from _wanted(scenery, part)
     elif isinstance(condition, ask.Amount) and condition.comparison != "at most" and condition.number > 0:
         yield condition.things
 
 
-def _anchors(scenery: Scenery, things: ask.Things) -> Iterator[SceneObject]:
-    """What the things that were found stand in relations to, and the anchors of these."""
+def _anchors(scenery: Scenery, things: ask.Things, found: Sequence[SceneObject]) -> Iterator[SceneObject]:
+    """What objects that were found as things stand in relations to, and the anchors of these."""
     for relation in things.relations:
         if isinstance(relation, ask.Speed) or isinstance(relation.anchor, ask.Ego) or relation.negated:
             continue
-        for anchor in scenery.found(relation.anchor):
-            if any(o is not anchor and related(o, anchor, relation) for o in scenery.found(things)):
-                yield anchor
-        yield from _anchors(scenery, relation.anchor)
+        met = [
+            anchor
+            for anchor in scenery.found(relation.anchor)
+            if any(o is not anchor and related(o, anchor, relation) for o in found)
+        ]
+        yield from met
+        yield from _anchors(scenery, relation.anchor, met)

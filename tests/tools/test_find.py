@@ -82,6 +82,12 @@ def test_what_cannot_be_found_is_said(prepared, capsys, query, said):
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("option", [("--max-range", "nan"), ("--max-range", "0"), ("--min-points", "-1")])
+def test_limits_that_are_none_are_refused(prepared, capsys, option):
+    assert main(["--index", str(prepared), "a car", *option]) == 2
+    assert "--max-range more than 0" in capsys.readouterr().err
+
+
 def test_whoever_reads_one_line_sees_no_traceback(prepared):
     code = "import sys; from superflow.tools.find import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "--index", str(prepared), "an object", "--min-points", "0"]

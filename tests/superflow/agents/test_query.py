@@ -224,8 +224,32 @@ def test_a_match_holds_what_was_asked_for_and_what_it_stands_by():
     assert (found.truth, found.objects, found.anchors) == (False, (), ())
     found = match(parse_condition("a pedestrian not within 9 m of a truck"), record)
     assert (found.objects, found.anchors) == ((other,), ())
+    found = match(parse_condition("at least 3 trucks or a pedestrian behind me"), record)
+    assert (found.truth, found.objects) == (True, (other,))  # the trucks do not make it true
     assert match(parse_condition("a parked truck"), record).truth is None
     assert match(parse_condition("not a bus"), record).objects == ()
+
+
+def test_anchors_are_those_of_what_was_found():
+    """Two trucks stand by buses, and only one of them by a car."""
+    car = thing("car", 10, 0)
+    truck, bus, truck_alone, bus_alone = (
+        thing(kind, x, 0)
+        for kind, x in (
+            (
+                "truck",
+                15,
+            ),
+            ("bus", 20),
+            ("truck", -15),
+            ("bus", -20),
+        )
+    )
+    found = match(
+        parse_condition("a car within 6 m of a truck within 6 m of a bus"),
+        scene(car, truck, bus, truck_alone, bus_alone),
+    )
+    assert (found.objects, found.anchors) == ((car,), (truck, bus))
 
 
 def test_the_only_query_parts_without_words_are_the_tree_itself():
