@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ from superflow.errors import InputError
 from superflow.tools.command import run_command
 
 if TYPE_CHECKING:
+    from superflow.agents.bootcamps.bootcamp import Identity
     from superflow.agents.scene import SceneRecord
 
 
@@ -37,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, help="a .jsonl or .parquet file")
     parser.add_argument("--count", type=int, default=1000, help="questions (default: 1000)")
-    parser.add_argument("--families", nargs="+", help="default: all")
+    parser.add_argument("--families", nargs="+", help="default: all that these scenes allow a question of")
     parser.add_argument("--split", default="train", help="what the rows of a .parquet file call themselves")
     parser.add_argument("--with-scene", action="store_true", help="the scene as text before each question")
     parser.add_argument("--seed", type=int, default=0)
@@ -58,15 +61,22 @@ def _make(args: argparse.Namespace) -> int:
         write_jsonl,
         write_parquet,
     )
+    from superflow.agents.bootcamps.registry import families
     from superflow.agents.scene_text import scene_text
 
     if args.out.suffix not in (".jsonl", ".parquet"):
         raise InputError(f"--out {args.out}: is neither .jsonl nor .parquet; choose one of them")
     if args.count < 1 or (args.made is not None and args.made < 1):
         raise InputError("--count and --made need at least 1")
+    if args.seed < 0:
+        raise InputError("--seed needs 0 or more")
+    if args.made is not None and (args.frames or args.predictions):
+        raise InputError("--made asks about no log; leave --frames and --predictions out, or give --index")
     scenes = _scenes(args)
     scene_of = {scene.token: scene for scene in scenes}
     cases = mixed_cases(scenes, args.count, names=args.families, seed=args.seed)
+    asked_of = Counter[str]()
+    cases = _counted(cases, asked_of)
     asked = ((case, prompt_of(case, scene_of, scene_text if args.with_scene else None)) for case in cases)
     if args.out.suffix == ".jsonl":
         count = write_jsonl((json_row(case, prompt) for case, prompt in asked), args.out)
@@ -74,7 +84,19 @@ def _make(args: argparse.Namespace) -> int:
         rows = (verl_row(case, prompt, index=i, split=args.split) for i, (case, prompt) in enumerate(asked))
         count = write_parquet(rows, args.out)
     print(f"{args.out}: {count} questions about {len(scenes)} scenes")
+    missing = [name for name in args.families or families() if not asked_of[name]]
+    if missing:
+        print(
+            f"none of {', '.join(missing)}: the scenes allow none, or --count ended before", file=sys.stderr
+        )
     return 0
+
+
+def _counted(cases: Iterator[Identity], counts: Counter[str]) -> Iterator[Identity]:
+    """The same cases; their families are counted on the way."""
+    for case in cases:
+        counts[case["family"]] += 1
+        yield case
 
 
 def _scenes(args: argparse.Namespace) -> list[SceneRecord]:

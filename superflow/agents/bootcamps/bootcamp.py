@@ -38,6 +38,10 @@ class Score:
     reason: str
 
 
+class NoQuestion(InputError):
+    """The scenes allow no question of a family at its difficulty."""
+
+
 class Bootcamp(ABC):
     """Cases of one family.
 
@@ -105,7 +109,7 @@ class Bootcamp(ABC):
         """The next case; of some questions the one whose answer was the rarest so far, so that none prevails.
 
         Raises:
-            InputError: none of the scenes that were tried allows a question.
+            NoQuestion: none of the scenes that were tried allows a question.
         """
         found: list[tuple[SceneRecord, dict[str, Any], Any]] = []
         for _ in range(TRIES):
@@ -117,7 +121,7 @@ class Bootcamp(ABC):
             if len(found) == CHOICES:
                 break
         if not found:
-            raise InputError(
+            raise NoQuestion(
                 f"no scene of {TRIES} allows a question of {self.name()}; give scenes with more objects"
             )
         scene, asked, gold = min(found, key=lambda each: self._given[self.reply.bin_of(each[2])])

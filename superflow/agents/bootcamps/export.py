@@ -12,7 +12,7 @@ import numpy as np
 from ...errors import InputError, suggest
 from ...files.writes import write_atomically
 from ..scene import SceneRecord
-from .bootcamp import Bootcamp, Identity
+from .bootcamp import Bootcamp, Identity, NoQuestion
 from .registry import families, family_of
 
 Row = dict[str, Any]
@@ -24,26 +24,41 @@ def mixed_cases(
 ) -> Iterator[Identity]:
     """Cases of several families in turn, each of a difficulty that is drawn from the family's grid.
 
+    A difficulty that these scenes do not allow, as the four nearest of three things, is drawn no more.
+
     Args:
-        names: of families; None for all.
+        names: of families; None for all of which these scenes allow a question.
 
     Raises:
-        InputError: there is no such family, or one can ask nothing about these scenes.
+        InputError: there is no such family, or no family, or one of ``names``, can ask anything about these scenes.
     """
     known = families()
     wrong = next((name for name in names or () if name not in known), None)
     if wrong is not None:
         raise InputError(f"there is no family {wrong!r} of questions{suggest(wrong, known)}")
     rng = np.random.default_rng(seed)
-    camps: dict[tuple[str, int], Bootcamp] = {}  # kept, since each keeps its answers in balance
-    chosen = list(names or known)
-    for number in range(count):
-        name = chosen[number % len(chosen)]
-        grid = known[name].difficulty_grid()
-        level = int(rng.integers(len(grid)))
-        if (name, level) not in camps:
-            camps[name, level] = known[name](scenes, seed=int(rng.integers(2**31)), **grid[level])
-        yield camps[name, level].case_generator()
+    camps: dict[tuple[str, str], Bootcamp] = {}  # kept, since each keeps its answers in balance
+    levels = {name: known[name].difficulty_grid() for name in names or known}
+    turn, made = list(names or known), 0
+    while made < count:
+        name = turn.pop(0)
+        level = int(rng.integers(len(levels[name])))
+        options = levels[name][level]
+        key = name, json.dumps(options)
+        if key not in camps:
+            camps[key] = known[name](scenes, seed=int(rng.integers(2**31)), **options)
+        try:
+            case = camps[key].case_generator()
+        except NoQuestion:
+            del levels[name][level]
+            if levels[name]:
+                turn.insert(0, name)
+            elif names or not turn:
+                raise
+            continue
+        turn.append(name)
+        made += 1
+        yield case
 
 
 def prompt_of(

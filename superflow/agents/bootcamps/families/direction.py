@@ -30,9 +30,9 @@ class Direction(Bootcamp):
         offset = _offset(scenery, asked)
         if offset is None:
             return asked
-        edge = abs((math.degrees(math.atan2(offset[1], offset[0])) + 30) % 60 - 30)
-        # 0 at an edge and in the middle of two: sectors begin at 30 degrees and every 60 from there
-        return asked if 30 - edge >= MARGIN_DEG and math.hypot(*offset) > 1 else None
+        # sectors begin at 30 degrees and every 60 from there: 0 in the middle of one, 30 at its edges
+        off_middle = abs((math.degrees(math.atan2(offset[1], offset[0])) + 30) % 60 - 30)
+        return asked if 30 - off_middle >= MARGIN_DEG and math.hypot(*offset) > 1 else None
 
     @classmethod
     def solve(cls, scenery: Scenery, asked: Mapping[str, Any]) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.parquet
@@ -34,6 +35,43 @@ def test_families_take_turns_and_names_are_known():
     assert made == list(cases())
     with pytest.raises(InputError, match="no family 'counts'"):
         list(cases(names=["counts"]))
+
+
+def test_scenes_without_enough_objects_are_asked_what_they_allow(tmp_path, capsys):
+    """Of two things, there are no three nearest, no order of three, and no others where nothing stands."""
+    two = [replace(scene, objects=scene.objects[:2]) for scene in SCENES]
+    made = list(mixed_cases(two, 90))
+    assert len(made) == 90
+    assert {case["asked"]["k"] for case in made if case["family"] == "nearest"} == {2}
+    assert {case["family"] for case in made} == set(families()) - {"order"}
+    with pytest.raises(InputError, match="allows a question of order"):
+        list(mixed_cases(two, 4, names=["exist", "order"]))
+    with pytest.raises(InputError, match="allows a question of"):
+        list(mixed_cases([replace(scene, objects=()) for scene in SCENES], 2, names=["pose", "order"]))
+    assert main(["--made", "1", "--seed", "4", "--count", "40", "--out", str(tmp_path / "q.jsonl")]) == 0
+    assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 40
+    assert "40 questions about 1 scenes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--made", "3", "--frames", "val"], "--made asks about no log"),
+        (["--made", "3", "--predictions", "run"], "--made asks about no log"),
+        (["--made", "3", "--seed", "-1"], "--seed needs 0"),
+        (["--made", "3", "--count", "0"], "need at least 1"),
+    ],
+)
+def test_options_that_cannot_serve_are_refused(tmp_path, capsys, options, said):
+    assert main([*options, "--out", str(tmp_path / "q.jsonl")]) == 2
+    assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_was_not_asked_is_said(tmp_path, capsys):
+    given = ["--made", "9", "--count", "1", "--families", "exist", "gap", "--out", str(tmp_path / "q.jsonl")]
+    assert main(given) == 0
+    assert "none of gap:" in capsys.readouterr().err
 
 
 def test_lines_and_parquet_are_scored_from_the_file_alone(tmp_path, capsys):
