@@ -6,7 +6,8 @@
     superflow ask "Which object is the nearest?" --objects              SmolLM2 reads the scene's objects as text
 
 The first question trains the model on the log's training scans, some minutes on two cores, and keeps it in RUN/ask; its
-accuracy on the held-out scans stands below each answer. It knows "is there ..." and "how many ...", in the words of
+accuracy on the held-out scans stands below each answer. A model that is kept answers whatever --backbone, --steps,
+--questions and --seed say: delete its folder to train anew. It knows "is there ..." and "how many ...", in the words of
 `superflow find`, up to 30 m from the vehicle, and nothing of motion, which one scan does not show.
 """
 
@@ -18,6 +19,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from superflow.errors import InputError, require
 from superflow.tools.command import run_command
 from superflow.tools.progress_bar import progress_bar
 
@@ -65,7 +67,6 @@ def main(argv: list[str] | None = None) -> int:
 
 def _ask(args: argparse.Namespace) -> int:
     from superflow.datasets.index import LogIndex
-    from superflow.errors import require
 
     require("transformers", "agents").utils.logging.disable_progress_bar()
     index = LogIndex.open(args.index or args.run / "prepared")
@@ -99,6 +100,8 @@ def _ask_scan(args: argparse.Namespace, index: LogIndex, row: int, where: str) -
     from superflow.files.access import read_json
     from superflow.hub.backbone import load
 
+    if min(args.steps, args.questions) < 1 or args.seed < 0:
+        raise InputError("--steps and --questions need at least 1, and --seed 0 or more")
     question = wording(args.question)  # refuses before the work
     folder = args.model or args.run / "ask"
     if not (folder / REPORT).is_file():

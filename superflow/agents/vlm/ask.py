@@ -88,9 +88,14 @@ def _without_motion(family: type[Bootcamp]) -> type[Bootcamp]:
 
         def ask(self, scenery: Scenery) -> dict[str, Any] | None:
             drawn = (super(Still, self).ask(scenery) for _ in range(20))
-            return next((a for a in drawn if a and not any(word in a["query"] for word in STATUSES)), None)
+            return next((a for a in drawn if a and not _is_of_motion(a["query"])), None)
 
     return Still
+
+
+def _is_of_motion(query: str) -> bool:
+    """Whether a query asks for a status or a speed."""
+    return any(word in query for word in (*STATUSES, "faster than", "slower than"))
 
 
 def turned(planes: Tensor, side: int) -> Tensor:
@@ -221,13 +226,18 @@ def wording(question: str) -> str:
     """A question in the words that the small model was trained on.
 
     Raises:
-        InputError: it cannot be read, or asks for something else than whether, or how many.
+        InputError: it cannot be read, asks for something else than whether, or how many, or for a status or a speed.
     """
     text = text_of(parse_query(question))
     if not text.startswith(("is there ", "how many ")):
         raise InputError(
             f'{question!r}: this small model knows only "is there ..." and "how many ...", as in '
             '"how many cars are ahead?"'
+        )
+    if _is_of_motion(text):
+        raise InputError(
+            f"{question!r}: this small model learned from questions without a status or a speed, which one scan "
+            'does not show; leave such words out, as in "how many cars are ahead?"'
         )
     return f"{text[0].upper()}{text[1:]}?"
 

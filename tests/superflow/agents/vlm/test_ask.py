@@ -74,6 +74,13 @@ def test_questions_are_put_into_the_words_of_training():
     assert ask.wording("how many cars are ahead?") == "How many cars in front of me are there?"
     with pytest.raises(InputError, match='knows only "is there'):
         ask.wording("how far is the nearest car?")
+    for asked in (
+        "how many parked cars?",
+        "is there a bicycle without rider?",
+        "is there a car slower than 9 m/s",
+    ):
+        with pytest.raises(InputError, match="without a status or a speed"):
+            ask.wording(asked)
     with pytest.raises(InputError, match="the query cannot be read"):
         ask.wording("what is the weather?")
 
@@ -112,6 +119,8 @@ def test_the_command_trains_once_and_answers(small_index, run_folder, capsys):
     ("words", "said"),
     [
         (["what is the weather?"], "the query cannot be read"),
+        (["is there a bus?", "--questions", "0"], "at least 1"),
+        (["is there a bus?", "--seed", "-1"], "0 or more"),
         (["is there a bus?", "--frame", "scene-none"], "scene-none"),
     ],
 )
@@ -146,6 +155,7 @@ def test_objects_as_text():
     assert tape_of(scene) == f"{HEAD}\ncar, moving, 5 m, front\nbus, parked, 20 m, back"
     assert tape_of(scene, most=1) == f"{HEAD}\ncar, moving, 5 m, front\nand 1 farther away"
     assert tape_of(replace(scene, objects=())) == f"{HEAD}\nnone"
+    assert tape_of(replace(scene, objects=(thing(0.0, 0.0),))) == f"{HEAD}\ncar, 0 m, here"
 
 
 def test_a_language_model_is_asked_with_the_tape(make_vlm):
