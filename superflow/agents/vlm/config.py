@@ -79,6 +79,11 @@ class LidarVLMConfig(PreTrainedConfig):
     def __post_init__(self, **kwargs: Any) -> None:
         one_of(self.connector, CONNECTORS, "connector")
         super().__post_init__(**kwargs)
+        tile = self.tower_config.bev.tile
+        if self.connector == "pixel_shuffle" and (self.merge < 1 or tile % self.merge):
+            raise InputError(
+                f"merge is {self.merge}, and tiles are {tile} x {tile} cells; choose a number that divides {tile}"
+            )
 
     @property
     def tokens_per_scan(self) -> int:

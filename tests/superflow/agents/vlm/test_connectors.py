@@ -8,6 +8,7 @@ import torch
 pytest.importorskip("transformers", reason="needs the extra agents")
 from superflow.agents.vlm.bev import BevGrid
 from superflow.agents.vlm.connector import with_position
+from superflow.errors import InputError
 
 
 def planes(seed: int = 0, batch: int = 2) -> torch.Tensor:
@@ -55,6 +56,14 @@ def test_tokens_of_a_scan(make_vlm, options, tokens):
     seen = model.get_lidar_features(pixel_values=planes())
     assert seen.shape == (2, tokens, 32)
     assert processor.tokens_per_scan == tokens
+
+
+@pytest.mark.parametrize("merge", [3, 0, 16])
+def test_cells_that_cannot_be_merged_are_refused_at_once(make_vlm, merge):
+    """Not only when the first scan comes; a Q-Former merges none."""
+    with pytest.raises(InputError, match=f"merge is {merge}, and tiles are 8 x 8 cells"):
+        make_vlm(merge=merge)
+    make_vlm(merge=merge, connector="q_former")
 
 
 def test_every_query_sees_every_cell(make_vlm):
