@@ -83,11 +83,12 @@ def intensity_scale(largest: float) -> tuple[str, float]:
 
 
 def _of_names(path: Path, format: str, names: tuple[str, ...]) -> ColumnGuess:
-    intensity, time = intensity_column(names), time_column(names)
-    wanted = ["x", "y", "z", *([intensity] if intensity else []), *([time[0]] if time else [])]
+    intensity, known = intensity_column(names), time_column(names)
+    wanted = ["x", "y", "z", *([intensity] if intensity else []), *([known[0]] if known else [])]
     columns = READERS[format](path, "", wanted)
+    time = time_of_values(columns)
     own = {"intensity": intensity} if intensity not in (None, "intensity") else {}
-    written = ["x", "y", "z", *(["intensity"] if intensity else []), *([time[0]] if time else [])]
+    written = ["x", "y", "z", *(["intensity"] if intensity else []), *([time["column"]] if time else [])]
     text = f"[{', '.join(written)}]"
     if own:
         text = "{" + ", ".join(f"{name}: {own.get(name, name)}" for name in written) + "}"
@@ -97,7 +98,7 @@ def _of_names(path: Path, format: str, names: tuple[str, ...]) -> ColumnGuess:
         text,
         f"  # also there: {', '.join(rest)}" if rest else "",
         columns[intensity] if intensity else None,
-        f"{{column: {time[0]}, unit_s: {time[1]:.1e}, since: {time[2]}}}" if time else "",
+        f"{{column: {time['column']}, unit_s: {time['unit_s']:.1e}, since: {time['since']}}}" if time else "",
     )
 
 

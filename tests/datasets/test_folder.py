@@ -321,6 +321,28 @@ def test_drafts_of_real_files_name_their_columns(shared_data):
         assert isinstance(yaml.safe_load(text), dict)
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "said"),
+    [
+        ("timestamp", [1.7e9, 1.7e9 + 0.1], "unit_s: 1.0e+00, since: epoch"),
+        (
+            "timestamp",
+            [1_700_000_000_000_000_000, 1_700_000_000_100_000_000],
+            "unit_s: 1.0e-09, since: epoch",
+        ),
+        ("timestamp", [0.0, 0.1], "unit_s: 1.0e+00, since: scan"),
+        ("time", [1_700_000_000_000_000, 1_700_000_000_100_000], "unit_s: 1.0e-06, since: epoch"),
+        ("t", [0, 100_000_000], "unit_s: 1.0e-09, since: scan"),
+    ],
+)
+def test_the_draft_tells_clocks_from_offsets_by_their_values(name, values, said, tmp_path):
+    axes = {axis: np.array([1.0, 2.0], np.float32) for axis in "xyz"}
+    np.savez(tmp_path / "0.npz", **axes, **{name: np.array(values)})
+    draft = draft_layout(tmp_path)
+    assert f"  time: {{column: {name}, {said}}}" in draft
+    assert type(yaml.safe_load(draft)["points"]["time"]["unit_s"]) is float
+
+
 CAMERA = yaml.safe_load(TEN_LINES)["cameras"]["front"]
 
 
