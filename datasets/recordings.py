@@ -29,6 +29,11 @@ def _daps(scene: str) -> str:
     return _odometry(sequence) if part == "daps-1" else f"DAPS-2 {sequence}"
 
 
+def _pandaset(scene: str) -> str:
+    """Of a sequence, or of a scene in nuScenes schema that is named after it, as 002 or pandaset-002."""
+    return f"PandaSet {scene.removeprefix('pandaset-')}"
+
+
 _RECORDING: dict[str, Callable[[str], str]] = {  # card -> what is a scene's recording
     "semantickitti": _odometry,
     "scribblekitti": _odometry,
@@ -36,6 +41,7 @@ _RECORDING: dict[str, Callable[[str], str]] = {  # card -> what is a scene's rec
     "daps3d": _daps,  # DAPS-1 scans what was built from SemanticKITTI
     "nuscenes": lambda scene: f"nuScenes {scene}",
     "nuscenes_c": lambda scene: f"nuScenes {scene}",
+    **dict.fromkeys(("pandaset", "pandaset_nuscenes", "pandaset_raw"), _pandaset),
 }
 
 

@@ -97,8 +97,10 @@ def _encoder(task: Task) -> Any:
     from ..hub.leakage import check_leakage, evaluated_record, seen_recordings
 
     file = read_encoder_file(task.backbone)
-    evaluated = evaluated_record(task.index, task.evaluate)
-    check_leakage(str(file.path), seen_recordings(file.card), {"test": evaluated})
+    # which frames of one dataset are learned from and which are judged on is the plan's choice
+    stages = {"train": task.train, "test": task.evaluate}
+    data = {stage: evaluated_record(task.index, rows) for stage, rows in stages.items()}
+    check_leakage(str(file.path), seen_recordings(file.card), data)
     return build_encoder(file)
 
 

@@ -23,7 +23,7 @@ def seen_recordings(card: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def evaluated_record(index: Any, rows: Any) -> dict[str, Any]:
-    """What ``check_leakage`` must know of the scans ``rows`` (R,) of an index on which weights are measured."""
+    """What ``check_leakage`` must know of the scans ``rows`` (R,) of an index: those measured on, or learned from."""
     return {"dataset": index.card.name, "recordings": index.recordings(rows)}
 
 

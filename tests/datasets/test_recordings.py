@@ -28,7 +28,11 @@ def test_kittis_sequences_are_the_published_drives(shared_data):
         (("semantickitti", ["08"]), ("daps3d", ["daps-1_07", "daps-2_08"]), 0),
         (("nuscenes", ["scene-0003", "scene-0012"]), ("nuscenes_c", ["scene-0003"]), 1),
         (("nuscenes", ["08"]), ("semantickitti", ["08"]), 0),
-        (("pandaset", ["001"]), ("pandaset", ["001"]), 0),
+        (("pandaset", ["scene-9002", "scene-9102"]), ("pandaset_nuscenes", ["scene-9102", "scene-9202"]), 1),
+        (("pandaset_raw", ["001", "002"]), ("pandaset", ["pandaset-002"]), 1),
+        (("pandaset_raw", ["002"]), ("pandaset_nuscenes", ["002"]), 1),
+        (("pandaset_raw", ["002"]), ("pandaset", ["003"]), 0),
+        (("semanticposs", ["02"]), ("semanticposs", ["02"]), 0),
     ],
 )
 def test_scenes_of_one_drive_are_one_recording(one, other, shared):

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from superflow.benchmark.arms import run_arm
+from superflow.benchmark.measures import Task, _encoder
 from superflow.benchmark.plan import Arm, Plan
+from superflow.datasets.index import LogIndex
 from superflow.engine import load_config
 from superflow.engine.loader import build_dataset
 from superflow.errors import InputError
@@ -95,6 +99,21 @@ def test_an_arm_of_a_plan_may_not_begin_with_weights_that_know_the_answers(prepa
     with pytest.raises(InputError, match=rf"street.safetensors: was trained on drives.*\({held[0]}"):
         run_arm(Plan(arms=(arm,)), arm, 0, prepared=prepared_log / "prepared", out=tmp_path / "out")
     assert not list((tmp_path / "out").rglob("*.pth")), "it is refused before the work"
+
+
+def test_a_measure_of_a_plan_may_share_a_drive_with_what_its_plan_learns_from(prepared_log, tmp_path, held):
+    index = LogIndex.open(prepared_log / "prepared")
+    rows = index.rows([held[0].removeprefix("KITTI ")])
+    own, other = tmp_path / "own.safetensors", tmp_path / "other.safetensors"
+    for path, dataset in ((own, index.card.name), (other, "daps3d")):
+        train = {"dataset": dataset, "recordings": [held[0]], "raw_intensity": False}
+        save_backbone(make_encoder(), path, BackboneCard("street", data={"train": train}))
+    task = Task(own, index, None, None, "all", 0, train=rows[:1], held_out=[], evaluate=rows[1:], folds=[])
+    assert _encoder(task) is not None, "frames of one drive, parted by the plan"
+    elsewhere = index.rows()[~np.isin(index.rows(), rows)][:1]
+    for leaky in (replace(task, train=elsewhere), replace(task, backbone=other)):
+        with pytest.raises(InputError, match=rf"was trained on drives that are evaluated here \({held[0]}\)"):
+            _encoder(leaky)
 
 
 def test_what_a_loaded_checkpoint_was_trained_on_counts(prepared_log, tmp_path, held, capsys):
