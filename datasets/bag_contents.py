@@ -56,7 +56,6 @@ class BagContents:
     """What the pass found."""
 
     scans: Stamped = field(default_factory=Stamped)
-    first_cloud: Any = None
     images: dict[str, Stamped] = field(default_factory=dict)
     lenses: dict[str, Lens] = field(default_factory=dict)  # by the topic of the CameraInfo
     frames: FrameTree = field(default_factory=FrameTree)
@@ -134,8 +133,6 @@ def read_contents(path: Path, bag: Bag, roles: Roles) -> BagContents:
             stamped.times_ns.append(_stamp_ns(message.header, time_ns))
             stamped.keys.append(key)
             stamped.frame = stamped.frame or str(message.header.frame_id)
-            if topic == roles.cloud and found.first_cloud is None:
-                found.first_cloud = message
         elif topic in infos and topic not in found.lenses:
             found.lenses[topic] = _lens(path, topic, message)
         elif topic in roles.transforms:

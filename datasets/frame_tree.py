@@ -19,6 +19,7 @@ class FrameTree:
     def __init__(self) -> None:
         self._static: dict[str, tuple[str, Transform]] = {}
         self._moving: dict[str, tuple[str, list[int], list[Transform]]] = {}
+        self._ways: dict[str, Trajectory] = {}  # of each moving frame in its parent, once all is settled
 
     def add_static(self, parent: str, child: str, child_to_parent: Transform) -> None:
         """A transform that holds at all times."""
@@ -33,12 +34,14 @@ class FrameTree:
         known[2].append(child_to_parent)
 
     def settle(self) -> None:
-        """Take transforms that were published over time and never changed for static ones."""
+        """Take transforms that were published over time and never changed for static ones; nothing is added later."""
         for child, (parent, _, transforms) in list(self._moving.items()):
             if len(transforms) == 1 or np.abs(np.array(transforms) - transforms[0]).max() < _STILL:
                 if child not in self._static:
                     self._static[child] = (parent, transforms[0])
                 del self._moving[child]
+        for child, (_, times, transforms) in self._moving.items():
+            self._ways[child] = Trajectory.of(np.array(times, np.int64), np.array(transforms))
 
     def between(self, frame: str, other: str) -> Transform | None:
         """(4, 4) from ``frame`` to ``other`` by static transforms alone, whichever way they point; None without."""
@@ -63,13 +66,14 @@ class FrameTree:
         return any(child in self._moving for child in self._upwards(frame))
 
     def world_pose(self, frame: str, time_us: int, *, max_gap_us: int) -> Transform | None:
-        """(4, 4) from ``frame`` to the topmost frame above it at a time; None where a transform is not known then."""
+        """(4, 4) from ``frame`` to the topmost frame above it at a time; None where a transform is not known then.
+
+        The tree must be settled.
+        """
         pose = np.eye(4)
         for child in self._upwards(frame):
             if child in self._moving:
-                _, times, transforms = self._moving[child]
-                trajectory = Trajectory.of(np.array(times, np.int64), np.array(transforms))
-                step = trajectory.at(time_us, max_gap_us=max_gap_us)
+                step = self._ways[child].at(time_us, max_gap_us=max_gap_us)
                 if step is None:
                     return None
             else:
