@@ -1,16 +1,18 @@
-"""Builds a feature cache: fits the reduction, lays the files out, and fills them; a stopped build goes on."""
+"""Builds a feature cache: fits the reduction once, and makes the features of images that have none of theirs yet.
+
+What is kept depends on the maker and on each image alone, never on the log: scenes may be added to it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,13 +21,13 @@ from torch import Tensor
 from .. import __version__
 from ..datasets.frame import Camera
 from ..errors import InputError
-from ..files.access import reading
 from ..files.writes import building, write_atomically
 from ..progress import LogLines, Progress
-from .cache import DONE, RECORD, REDUCTION, SCHEMA, TOKENS, VALUES, FeatureCache, hash_of_tokens, read_record
+from .cache import RECORD, REDUCTION, SCHEMA, FeatureCache, hash_of_file, read_record
 from .crops import resize_image
-from .images import camera_image
+from .identity import ImageIdentity, identified_image
 from .reduction import Reduction, ReductionFit
+from .shards import ShardWriter
 from .teacher import Teacher
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,9 @@ def build_feature_cache(
     device: str | torch.device = "cpu",
     progress: Progress | None = None,
 ) -> FeatureCache:
-    """Features of all ``cameras``' images in ``folder``. A build that was stopped goes on where it was.
+    """Features of all ``cameras``' images in ``folder``; what is there already stays, also of further images.
+
+    A build that was stopped goes on where it was; images that were replaced under their token are made anew.
 
     Args:
         cameras: images of a log; tokens must be unique.
@@ -56,6 +60,7 @@ def build_feature_cache(
         size: height, width that images are resized to (antialiased); the nearest that the teacher takes is used.
         components: principal directions kept; None stores all channels, standardised and weighted.
         fit_tokens: images that mean, deviation and directions may be fitted on (training images); None is all.
+            The reduction is fitted when the first image is made, and must have been fitted on some of these.
         fit_images: at most so many of them, evenly spaced.
         reduction_of: folder of a finished cache, of another log, whose statistics and directions are taken instead of
             fitted ones: channels of the two then mean the same. Its ``components`` apply.
@@ -64,47 +69,55 @@ def build_feature_cache(
         progress: told how far the work is; None logs it.
 
     Raises:
-        InputError: the folder holds features of another teacher, size or set of images, or damaged ones; an image is
+        InputError: the folder holds features of another teacher, size or reduction, or damaged ones; an image is
             unreadable; repeated tokens, an unknown fit token, no images, more components than channels.
     """
     folder = Path(folder)
-    tokens = [camera.token for camera in cameras]
-    fit = _fit_cameras(cameras, fit_tokens, fit_images)
-    _check_numbers(size, components if reduction_of is None else None, teacher.channels)
+    fit = _fit_cameras(cameras, fit_tokens)
+    if fit_images < 1:
+        raise InputError(f"fit_images is {fit_images}; at least one image has to be fitted on")
+    given = None if reduction_of is None else _given(Path(reduction_of), teacher)
+    _check_numbers(size, components if given is None else None, teacher.channels)
     if (fitting := teacher.fit_size(size)) != tuple(size):
         log.info("%s sees images at %d x %d instead of %d x %d", teacher.name, *fitting, *size)
         size = fitting
     key = {
         "teacher": teacher.record(),
         "size": list(size),
-        "components": components,
-        "tokens_sha256": hash_of_tokens(tokens),
-        "fit_sha256": hash_of_tokens([camera.token for camera in fit]),
+        "components": components if given is None else given.record["key"]["components"],
     }
-    if reduction_of is not None:
-        key |= _key_of_reduction(Path(reduction_of), key)
     key = json.loads(json.dumps(key))  # as it will be read back
-    begun = _begun(folder, key)
-    if begun is not None and begun.map_done("r").all():  # also where this user may not write
-        return FeatureCache.open(folder)
+    begun = _begun(folder, key, fit, given)
+    todo = list(cameras) if begun is None else _to_make(begun, cameras)
+    if begun is not None and not todo:  # also where this user may not write
+        return begun
     progress = progress or LogLines(log)
     with _threads(threads), building(folder):
         teacher = teacher.to(device)
-        begun = _begun(folder, key)
+        begun = _begun(folder, key, fit, given)
         if begun is None:
-            given = None if reduction_of is None else FeatureCache.open(reduction_of).reduction()
-            record = _start(folder, cameras, fit, teacher, key, given, batch=batch, progress=progress)
-            begun = FeatureCache(folder, record)
-        _fill(begun, cameras, teacher, batch=batch, progress=progress)
-    return FeatureCache.open(folder)
+            spaced = _spaced(fit, fit_images)
+            begun = _start(folder, spaced, teacher, key, given, batch=batch, progress=progress)
+        todo = _to_make(begun, todo)  # another builder may have made some
+        _say_replaced(begun, todo)
+        _fill(begun, todo, teacher, ready=len(cameras) - len(todo), batch=batch, progress=progress)
+    cache = FeatureCache.open(folder)
+    if lost := cache.lacking(camera.token for camera in cameras):  # on a disk without locks
+        raise InputError(
+            f"{folder}: another process has built here and taken the place of {len(lost)} images; run the build again"
+        )
+    return cache
 
 
-def _begun(folder: Path, key: dict[str, Any]) -> FeatureCache | None:
-    """The cache of this ``key`` in ``folder``, finished or not, its files looked at; None where there is none."""
+def _begun(
+    folder: Path, key: dict[str, Any], fit: Sequence[Camera], given: FeatureCache | None
+) -> FeatureCache | None:
+    """The cache of this ``key`` in ``folder``, its files looked at; None where there is none."""
     record = read_record(folder)
     if record is None:
         return None
     _check_key(folder, record, key)
+    _check_reduction(folder, record, fit, given)
     cache = FeatureCache(folder, record)
     cache.check_files()
     return cache
@@ -112,46 +125,39 @@ def _begun(folder: Path, key: dict[str, Any]) -> FeatureCache | None:
 
 def _start(
     folder: Path,
-    cameras: Sequence[Camera],
     fit: Sequence[Camera],
     teacher: Teacher,
     key: dict[str, Any],
-    given: Reduction | None,
+    given: FeatureCache | None,
     *,
     batch: int,
     progress: Progress,
-) -> dict[str, Any]:
-    """Fit the reduction, unless it is given, and lay out the empty files.
-
-    The record is written last, so it vouches for the others.
-    """
+) -> FeatureCache:
+    """Fit the reduction, unless it is given. The record is written last, so it vouches for the reduction."""
     size = (key["size"][0], key["size"][1])
-    fit = [] if given is not None else fit
-    reduction = given or _fit_reduction(fit, teacher, size, key["components"], batch=batch, progress=progress)
-    grid = teacher.grid(size)
+    if given is not None:
+        reduction, fitted = given.reduction(), given.record["key"]["fit_images_sha256"]
+    else:
+        reduction, fitted = _fit_reduction(
+            fit, teacher, size, key["components"], batch=batch, progress=progress
+        )
+    reduction.save(folder / REDUCTION)
     record = {
         "schema": SCHEMA,
-        "key": key,
-        "images": len(cameras),
+        "key": {**key, "fit_images_sha256": fitted},
+        "reduction_sha256": hash_of_file(folder / REDUCTION),
+        "fit_tokens": [camera.token for camera in fit] if given is None else None,
         "channels": reduction.channels,
-        "grid": list(grid),
+        "grid": list(teacher.grid(size)),
         "dtype": "float16",
         "kept_variance": round(reduction.kept_variance, 6),
-        "fit_images": len(fit),
         "version": __version__,
     }
-    reduction.save(folder / REDUCTION)
-    with write_atomically(folder / TOKENS, "w") as file:
-        file.write("".join(f"{camera.token}\n" for camera in cameras))
-    for name, length in (
-        (DONE, len(cameras)),
-        (VALUES, 2 * len(cameras) * reduction.channels * grid[0] * grid[1]),
-    ):
-        with write_atomically(folder / name) as file:
-            _reserve(file, length)
     with write_atomically(folder / RECORD, "w") as file:
         json.dump(record, file, indent=1)
-    return record
+    cache = FeatureCache(folder, record)
+    cache.check_files()  # shards of a cache that has lost its record
+    return cache
 
 
 def _fit_reduction(
@@ -162,105 +168,123 @@ def _fit_reduction(
     *,
     batch: int,
     progress: Progress,
-) -> Reduction:
-    what, seen = "feature statistics", 0
+) -> tuple[Reduction, str]:
+    """The reduction, and the hash of the images that it was fitted on."""
+    what, seen, digest = "feature statistics", 0, hashlib.sha256()
     progress(what, seen, len(fit))
     sums = ReductionFit(teacher.channels)
-    for _, features in _features(fit, range(len(fit)), teacher, size, batch):
+    for chunk, images, features in _features(fit, teacher, size, batch):
         for one in features:
             sums.add(one[None])
-        seen += len(features)
+        for image in images:
+            digest.update(f"{image.sha256}\n".encode())
+        seen += len(chunk)
         progress(what, seen, len(fit))
-    return sums.finish(teacher.scale_channels, components)
+    return sums.finish(teacher.scale_channels, components), digest.hexdigest()
 
 
-def _key_of_reduction(folder: Path, key: dict[str, Any]) -> dict[str, Any]:
-    """What a key says of a reduction that was taken from another cache.
+def _given(folder: Path, teacher: Teacher) -> FeatureCache:
+    """The cache whose reduction is to be taken.
 
     Raises:
-        InputError: that cache is of another teacher.
+        InputError: it is of another teacher.
     """
-    other = FeatureCache.open(folder).record["key"]
-    if other["teacher"] != json.loads(json.dumps(key["teacher"])):
+    other = FeatureCache.open(folder)
+    of = other.record["key"]["teacher"]
+    if of != json.loads(json.dumps(teacher.record())):
         raise InputError(
-            f"{folder}: has features of {other['teacher']['name']}, not of {key['teacher']['name']} with the same "
+            f"{folder}: has features of {of['name']}, not of {teacher.name} with the same "
             "weights; choose the cache of the same teacher"
         )
-    with reading(folder / REDUCTION):
-        digest = hashlib.sha256((folder / REDUCTION).read_bytes()).hexdigest()
-    return {"components": other["components"], "fit_sha256": other["fit_sha256"], "reduction_sha256": digest}
+    return other
+
+
+def _to_make(cache: FeatureCache, cameras: Sequence[Camera]) -> list[Camera]:
+    """Those that have no features, or features of another image of that name."""
+    made = cache.identities()
+    return [camera for camera in cameras if camera.token not in made or not made[camera.token].holds(camera)]
+
+
+def _say_replaced(cache: FeatureCache, todo: Sequence[Camera]) -> None:
+    replaced = [camera.token for camera in todo if camera.token in cache]
+    if replaced:
+        log.info(
+            "%s: %d images have changed since their features were made (first: %s); they are made anew",
+            cache.folder,
+            len(replaced),
+            replaced[0],
+        )
 
 
 def _fill(
-    cache: FeatureCache, cameras: Sequence[Camera], teacher: Teacher, *, batch: int, progress: Progress
+    cache: FeatureCache,
+    todo: Sequence[Camera],
+    teacher: Teacher,
+    *,
+    ready: int,
+    batch: int,
+    progress: Progress,
 ) -> None:
-    """Compute what is missing; an image counts as done only after its features have reached the file."""
-    done = cache.map_done("r+")
-    todo = np.flatnonzero(done == 0).tolist()
-    progress("features", len(cameras) - len(todo), len(cameras))
+    """Compute the features of ``todo``; those that were made stay, whatever ends the work."""
+    total = ready + len(todo)
+    progress("features", ready, total)
     if not todo:
         return
-    values = cache.map_values("r+")
     reduction = cache.reduction()
     size = (cache.record["key"]["size"][0], cache.record["key"]["size"][1])
-    for rows, features in _features(cameras, todo, teacher, size, batch):
-        values[rows] = reduction(features).cpu().numpy().astype(np.float16)
-        values.flush()
-        done[rows] = 1
-        done.flush()
-        progress("features", int(np.count_nonzero(done)), len(cameras))
+    with ShardWriter(cache.folder, cache.kind) as shards:
+        for chunk, images, features in _features(todo, teacher, size, batch):
+            values = reduction(features).cpu().numpy().astype(np.float16)
+            shards.add([camera.token for camera in chunk], images, values)
+            ready += len(chunk)
+            progress("features", ready, total)
 
 
 def _features(
-    cameras: Sequence[Camera], rows: Sequence[int], teacher: Teacher, size: tuple[int, int], batch: int
-) -> Iterator[tuple[list[int], Tensor]]:
-    """Rows and their (B, C, h, w) features; the next images are read while the teacher runs."""
+    cameras: Sequence[Camera], teacher: Teacher, size: tuple[int, int], batch: int
+) -> Iterator[tuple[Sequence[Camera], list[ImageIdentity], Tensor]]:
+    """Cameras, which images these were and their (B, C, h, w) features; the next are read while the teacher runs."""
     device = next(teacher.buffers()).device
 
-    def load(chunk: Sequence[int]) -> Tensor:
-        images = [resize_image(camera_image(cameras[row]), size) for row in chunk]
-        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2)
+    def load(chunk: Sequence[Camera]) -> tuple[list[ImageIdentity], Tensor]:
+        read = [identified_image(camera) for camera in chunk]
+        images = np.stack([resize_image(image, size) for image, _ in read])
+        return [identity for _, identity in read], torch.from_numpy(images).permute(0, 3, 1, 2)
 
-    chunks = [list(rows[start : start + batch]) for start in range(0, len(rows), batch)]
+    chunks = [cameras[start : start + batch] for start in range(0, len(cameras), batch)]
     with ThreadPoolExecutor(1) as pool:
         ahead = [pool.submit(load, chunk) for chunk in chunks[:1]]
         for number, chunk in enumerate(chunks):
-            images = ahead.pop().result()
+            identities, images = ahead.pop().result()
             ahead += [pool.submit(load, following) for following in chunks[number + 1 : number + 2]]
-            yield chunk, teacher(images.to(device).float() / 255)
+            yield chunk, identities, teacher(images.to(device).float() / 255)
 
 
-def _reserve(file: IO[bytes], length: int) -> None:
-    """Zeros with their disk space: a full disk is an error now, not a crash when the mapped file is written."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, length)
-    file.truncate(length)
-
-
-def _fit_cameras(
-    cameras: Sequence[Camera], fit_tokens: Iterable[str] | None, fit_images: int
-) -> list[Camera]:
-    by_token = {camera.token: camera for camera in cameras}
+def _fit_cameras(cameras: Sequence[Camera], fit_tokens: Iterable[str] | None) -> list[Camera]:
+    """Those that may be fitted on."""
+    tokens = {camera.token for camera in cameras}
     if not cameras:
         raise InputError(
             "there is no image to make features of: the chosen frames have no cameras; choose others"
         )
-    if len(by_token) < len(cameras):
-        raise InputError(f"{len(cameras)} images with {len(by_token)} different tokens; give each image once")
+    if len(tokens) < len(cameras):
+        raise InputError(f"{len(cameras)} images with {len(tokens)} different tokens; give each image once")
     if fit_tokens is None:
-        candidates = list(cameras)
-    else:
-        wanted = set(fit_tokens)
-        if unknown := wanted - by_token.keys():
-            raise InputError(
-                f"fit_tokens holds {sorted(unknown)[0]!r}, which is no token of the given images; "
-                "choose the images to fit on among those that get features"
-            )
-        candidates = [camera for camera in cameras if camera.token in wanted]
-    if not candidates or fit_images < 1:
-        raise InputError("no image to fit the reduction on; give fit_tokens or fit_images at least one")
-    spaced = np.linspace(0, len(candidates) - 1, min(fit_images, len(candidates)))
-    return [candidates[round(place)] for place in spaced]
+        return list(cameras)
+    wanted = set(fit_tokens)
+    if unknown := wanted - tokens:
+        raise InputError(
+            f"fit_tokens holds {sorted(unknown)[0]!r}, which is no token of the given images; "
+            "choose the images to fit on among those that get features"
+        )
+    if not wanted:
+        raise InputError("no image to fit the reduction on; give fit_tokens at least one")
+    return [camera for camera in cameras if camera.token in wanted]
+
+
+def _spaced(cameras: Sequence[Camera], most: int) -> list[Camera]:
+    places = np.linspace(0, len(cameras) - 1, min(most, len(cameras)))
+    return [cameras[round(place)] for place in places]
 
 
 def _check_key(folder: Path, record: dict[str, Any], key: dict[str, Any]) -> None:
@@ -272,6 +296,31 @@ def _check_key(folder: Path, record: dict[str, Any], key: dict[str, Any]) -> Non
         raise InputError(
             f"{folder}: holds features made with another {name} ({before} instead of {now}); "
             "choose another folder or delete this one"
+        )
+
+
+def _check_reduction(
+    folder: Path, record: dict[str, Any], fit: Sequence[Camera], given: FeatureCache | None
+) -> None:
+    """The reduction that lies there is the one that is given, or was fitted on images that may be fitted on."""
+    if given is not None:
+        if given.record["reduction_sha256"] != record["reduction_sha256"]:
+            raise InputError(
+                f"{folder}: holds features of another reduction than that of {given.folder}; "
+                "choose another folder or delete this one"
+            )
+        return
+    if record["fit_tokens"] is None:
+        raise InputError(
+            f"{folder}: holds features whose reduction was taken from another cache; name that one again "
+            "(--reduction-of), choose another folder, or delete this one"
+        )
+    outside = set(record["fit_tokens"]) - {camera.token for camera in fit}
+    if outside:
+        raise InputError(
+            f"{folder}: its reduction was fitted on {len(outside)} images (first: {min(outside)}) that are not among "
+            "those that may be fitted on now; name frames that hold them (--fit-frames), choose another folder, or "
+            "delete this one"
         )
 
 

@@ -214,6 +214,11 @@ class LogIndex(ScanFiles):
             self._camera(i, False) for row in chosen for i in self._camera_rows(self._check(row), channels)
         ]
 
+    def camera_tokens(self, rows: Sequence[int] | NDArray[np.integer]) -> list[str]:
+        """Tokens of all images of the scans, as those of `cameras`, without the rest."""
+        chosen = np.isin(self._cameras["frame"], np.asarray(rows, dtype=np.int64))
+        return [value.decode() for value in self._cameras["token"][chosen].tolist()]
+
     def boxes(self, row: int) -> Boxes | None:
         """Annotated objects of a scan; None for sweeps and for logs without annotation."""
         if not self._frames["has_boxes"][row]:

@@ -109,6 +109,8 @@ class PretrainDataset:
             self.id_scope = "batch" if read_record(Path(superpixels))["shared_ids"] else "image"
         maps = Path(superpixels) if region == "superpixel" and superpixels is not None else None
         self.views = TeacherViews(superpixels=maps, **(views or {}))
+        if images and self.views.features is not None:
+            self._check_features(self.views.features, frames)
         self.one_depth_per_superpixel = one_depth_per_superpixel
         self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
         self.shuffle_pairs = shuffle_pairs
@@ -127,6 +129,17 @@ class PretrainDataset:
                 "%d of %d chosen frames have no camera image and are left out", (~kept).sum(), len(rows)
             )
         return rows[kept]
+
+    def _check_features(self, cache: FeatureCache, frames: str | Sequence[str] | None) -> None:
+        """Said before the first step: a cache holds the images that it was made of, which may be others."""
+        tokens = self.index.camera_tokens(self.rows)
+        if lacking := cache.lacking(tokens):
+            terms = [frames] if isinstance(frames, str) else list(frames or ())
+            raise InputError(
+                f"{cache.folder}: {len(lacking)} of the {len(tokens)} images of the chosen frames have no features "
+                f"(first: {lacking[0]}); make them, what is there stays, with "
+                f"`{cache.command(self.index.folder, terms)}`"
+            )
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -12,7 +12,6 @@ import torch
 
 from ..camera.cache import FeatureCache
 from ..datasets.frame import IGNORE_LABEL
-from ..datasets.read import read_bytes
 from ..errors import InputError
 from .batch import OF_IMAGES, Batch
 from .dataset import PretrainDataset
@@ -126,15 +125,11 @@ class MixtureDataset:
         )
 
 
-def _basis(cache: FeatureCache | None) -> tuple[str, bytes]:
+def _basis(cache: FeatureCache | None) -> tuple[str, str]:
     """What the channels of cached features mean: how they were made, and the directions that they were reduced to."""
     if cache is None:
-        return "", b""
-    made = {name: value for name, value in cache.record["key"].items() if not name.endswith("_sha256")}
-    reduction = cache.folder / "reduction.safetensors"
-    return json.dumps(made, sort_keys=True, default=str), read_bytes(
-        reduction
-    ) if reduction.is_file() else b""
+        return "", ""
+    return json.dumps(cache.record["key"], sort_keys=True), cache.record["reduction_sha256"]
 
 
 def _of_log(space: torch.Tensor, log: str) -> torch.Tensor:

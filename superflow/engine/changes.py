@@ -36,7 +36,6 @@ _KEYS = {
         ),
         "record.pretrained",  # where the weights began
         "record.teacher",  # its name and weights are looked at when they are loaded
-        "record.teacher.cached.tokens_sha256",  # further images do not change those that are there
     ),
     BY_DATA: tuple(f"train_dataloader.dataset.{name}" for name in ("index", "frames")),
     EVALUATION: (

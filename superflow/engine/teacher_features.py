@@ -56,8 +56,7 @@ def features_of_data(model: Mapping[str, Any], datasets: Mapping[str, Any]) -> s
 def _differing(one: Any, other: Any) -> str:
     """What two caches were made with that differs; the images they hold may."""
     keys = one.record["key"], other.record["key"]
-    wanted = sorted({*keys[0], *keys[1]} - {"tokens_sha256"})
-    found = [name for name in wanted if keys[0].get(name) != keys[1].get(name)]
+    found = [name for name in sorted({*keys[0], *keys[1]}) if keys[0].get(name) != keys[1].get(name)]
     values = [
         f"{name.removesuffix('_sha256')} ({_short(keys[1], name)} and {_short(keys[0], name)})"
         for name in found

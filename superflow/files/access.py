@@ -82,13 +82,13 @@ def writing(path: str | Path) -> Iterator[None]:
         ) from error
 
 
-def check_readable(path: str | Path) -> None:
+def check_readable(path: str | Path, missing: str = "check the path") -> None:
     """Open the file once: libraries that read it have words of their own for what the system refuses.
 
     Raises:
         MissingFileError, InputError: as ``reading``.
     """
-    with reading(path), open(path, "rb"):
+    with reading(path, missing), open(path, "rb"):
         pass
 
 

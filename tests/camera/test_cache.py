@@ -14,7 +14,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from superflow.camera import cache_build
 from superflow.camera.cache import FeatureCache
 from superflow.camera.cache_build import build_feature_cache
 from superflow.camera.crops import resize_image
@@ -22,6 +21,7 @@ from superflow.camera.reduction import Reduction, ReductionFit
 from superflow.camera.teacher import Teacher
 from superflow.datasets.images import read_image
 from superflow.errors import InputError, MissingFileError
+from superflow.files import writes
 
 SIZE = (32, 48)
 
@@ -97,9 +97,15 @@ def test_statistics_come_from_the_fit_images_only(make_cameras, tmp_path):
     )
     raw = all_features([cameras[0], cameras[2]], teacher)
     np.testing.assert_allclose(cache.reduction().mean, raw.mean((0, 2, 3)), rtol=1e-4)
-    assert cache.record["fit_images"] == 2
+    assert cache.record["fit_tokens"] == ["token0", "token2"]
     some = build_feature_cache(cameras, teacher, tmp_path / "b", size=SIZE, components=2, fit_images=3)
-    assert some.record["fit_images"] == 3
+    assert len(some.record["fit_tokens"]) == 3
+    # which images they are counts, not their names
+    named = [replace(camera, token=f"other{i}") for i, camera in enumerate(cameras)]
+    again = build_feature_cache(named, teacher, tmp_path / "c", size=SIZE, components=2, fit_images=3)
+    key, others = (made.record["key"] for made in (some, again))
+    assert key == others
+    assert key["fit_images_sha256"] != cache.record["key"]["fit_images_sha256"]
 
 
 def test_another_log_is_reduced_to_the_directions_of_the_first(make_cameras, tmp_path):
@@ -111,8 +117,15 @@ def test_another_log_is_reduced_to_the_directions_of_the_first(make_cameras, tmp
     raw = all_features(cameras[3:], teacher)
     centred = raw - reduction.mean.double().numpy()[:, None, None]
     expected = np.einsum("kc,nchw->nkhw", reduction.basis.double().numpy(), centred)
-    np.testing.assert_allclose(second.map_values("r"), expected, rtol=2e-3, atol=2e-3)
+    got = np.stack([second.read(camera.token) for camera in cameras[3:]])
+    np.testing.assert_allclose(got, expected, rtol=2e-3, atol=2e-3)
+    assert second.record["key"] == first.record["key"]
     build_feature_cache(cameras[3:], make_small_teacher(limit=0), tmp_path / "second", **options)  # kept
+    with pytest.raises(InputError, match="reduction was taken from another cache; name that one again"):
+        build_feature_cache(cameras[3:], teacher, tmp_path / "second", size=SIZE, components=3)
+    other = build_feature_cache(cameras[:2], teacher, tmp_path / "other", size=SIZE, components=3)
+    with pytest.raises(InputError, match=r"second: holds features of another reduction than that of .*other"):
+        build_feature_cache(cameras[3:], teacher, tmp_path / "second", size=SIZE, reduction_of=other.folder)
     with pytest.raises(InputError, match="first: has features of made, not of made with the same weights"):
         build_feature_cache(cameras, make_small_teacher(sha256="x"), tmp_path / "third", **options)
 
@@ -127,19 +140,19 @@ def test_a_stopped_build_goes_on_where_it_was(make_cameras, tmp_path, caplog):
         FeatureCache.open(folder)
     with pytest.raises(KeyboardInterrupt):
         build_feature_cache(cameras, make_small_teacher(limit=6 + 4), folder, size=SIZE, components=4)
-    with pytest.raises(InputError, match="only 4 of 6 images have features; run the same build again"):
-        FeatureCache.open(folder)
+    stopped = FeatureCache.open(folder)
+    assert stopped.lacking(camera.token for camera in cameras) == ["token4", "token5"]
     teacher = make_small_teacher()
     with caplog.at_level(logging.INFO):
         resumed = build_feature_cache(cameras, teacher, folder, size=SIZE, components=4)
     assert teacher.network.seen == 2
     assert "4 of 6 are there already" in caplog.text
-    assert (folder / "features.f16").read_bytes() == (tmp_path / "whole" / "features.f16").read_bytes()
-    np.testing.assert_array_equal(resumed.read("token5"), whole.read("token5"))
+    for camera in cameras:
+        np.testing.assert_array_equal(resumed.read(camera.token), whole.read(camera.token))
     idle = make_small_teacher()
     build_feature_cache(cameras, idle, folder, size=SIZE, components=4)
     assert idle.network.seen == 0
-    assert not [path for path in folder.iterdir() if path.name.endswith(".part")]
+    assert not [path for path in folder.rglob("*") if path.name.endswith(".part")]
 
 
 def test_features_of_something_else_are_refused(make_cameras, tmp_path):
@@ -151,12 +164,13 @@ def test_features_of_something_else_are_refused(make_cameras, tmp_path):
         build_feature_cache(cameras, make_small_teacher(), tmp_path, size=(32, 64), components=2)
     with pytest.raises(InputError, match="another components"):
         build_feature_cache(cameras, make_small_teacher(), tmp_path, size=SIZE, components=3)
-    with pytest.raises(InputError, match="another tokens_sha256"):
-        build_feature_cache(cameras[:2], make_small_teacher(), tmp_path, size=SIZE, components=2)
-    with pytest.raises(InputError, match="another fit_sha256"):
+    refused = r"its reduction was fitted on 2 images \(first: token1\) that are not among those that may be fitted on"
+    with pytest.raises(InputError, match=refused):
         build_feature_cache(
             cameras, make_small_teacher(), tmp_path, size=SIZE, components=2, fit_tokens=["token0"]
         )
+    with pytest.raises(InputError, match="its reduction was fitted on 1 images"):
+        build_feature_cache(cameras[:2], make_small_teacher(), tmp_path, size=SIZE, components=2)
 
 
 def test_travels_to_workers_without_its_values(make_cameras, tmp_path):
@@ -227,19 +241,23 @@ def test_bad_input_is_named(make_cameras, tmp_path):
 
 
 def test_a_full_disk_is_an_error_that_leaves_nothing(make_cameras, tmp_path, monkeypatch):
-    """Space is taken before anything is computed into it; otherwise writing the mapped file would kill the process."""
+    """A shard has its place before it has its name; the same build goes on when there is space again."""
+    cameras, options = make_cameras(2, size=SIZE), {"size": SIZE, "components": 2}
 
-    def full(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(source: Path, target: Path) -> None:
+        if Path(target).parent.name == "shards":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        Path(source).rename(target)
 
-    monkeypatch.setattr(cache_build.os, "posix_fallocate", full)
-    with pytest.raises(InputError, match=r"done\.bin: cannot be written \(No space left on device\)"):
-        build_feature_cache(
-            make_cameras(2, size=SIZE), make_small_teacher(), tmp_path / "c", size=SIZE, components=2
-        )
-    assert not (tmp_path / "c" / "features.f16").exists()
-    with pytest.raises(MissingFileError, match="no feature cache here"):
-        FeatureCache.open(tmp_path / "c")
+    with monkeypatch.context() as patch:
+        patch.setattr(writes.os, "replace", full)
+        with pytest.raises(
+            InputError, match=r"000000\.safetensors: cannot be written \(No space left on device\)"
+        ):
+            build_feature_cache(cameras, make_small_teacher(), tmp_path / "c", **options)
+    assert list((tmp_path / "c" / "shards").iterdir()) == []
+    assert len(FeatureCache.open(tmp_path / "c")) == 0
+    assert len(build_feature_cache(cameras, make_small_teacher(), tmp_path / "c", **options)) == 2
 
 
 def test_a_dead_channel_stays_zero_and_the_order_of_images_plays_no_part():

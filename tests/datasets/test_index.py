@@ -260,6 +260,8 @@ def test_cameras_without_images(small_index):
     assert all(camera.image is None and camera.size == (36, 64) for camera in cameras)
     only = small_index.cameras(small_index.rows("scene-0001"), channels=["CAM_FRONT"])
     assert [camera.channel for camera in only] == ["CAM_FRONT"] * 4
+    for rows in (small_index.rows(), small_index.rows("scene-0001[1:3]"), small_index.rows()[::-1][:3], []):
+        assert sorted(small_index.camera_tokens(rows)) == sorted(c.token for c in small_index.cameras(rows))
 
 
 def test_boxes_follow_tracks(small_index):

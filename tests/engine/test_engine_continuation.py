@@ -405,13 +405,17 @@ def test_objectives_are_named() -> None:
 
 def test_the_cache_of_features_is_known_by_what_made_it() -> None:
     def teacher(**key: Any) -> dict[str, Any]:
-        cached = {"size": [448, 832], "components": 64, "tokens_sha256": "a", "fit_sha256": "f", **key}
+        cached = {"size": [448, 832], "components": 64, "fit_images_sha256": "f", **key}
         return {"teacher": {"name": "net", "version": "1", "cached": cached}}
 
     saved = {"meta": {"config": "", "world_size": 1}, "superflow": teacher()}
-    same = find_changes(saved, config="", record=teacher(tokens_sha256="b"), processes=1)
-    assert same == []
-    for key, value in {"size": [224, 448], "components": None, "fit_sha256": "g"}.items():
+    assert find_changes(saved, config="", record=teacher(), processes=1) == []
+    earlier = json.loads(json.dumps(saved).replace("fit_images_sha256", "fit_sha256"))
+    earlier["superflow"]["teacher"]["cached"]["tokens_sha256"] = (
+        "a"  # of a version whose caches were of one log
+    )
+    assert find_changes(earlier, config="", record=teacher(), processes=1) == []
+    for key, value in {"size": [224, 448], "components": None, "fit_images_sha256": "g"}.items():
         (change,) = find_changes(saved, config="", record=teacher(**{key: value}), processes=1)
         assert (change.key, change.effect) == (f"record.teacher.cached.{key}", REFUSED)
 

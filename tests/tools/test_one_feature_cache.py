@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import shutil
 
 import pytest
 
+from superflow.camera.cache import FeatureCache
 from superflow.tools.main import main
 
 TRAIN = "train_dataloader.dataset"
@@ -60,7 +63,7 @@ def test_the_record_is_of_the_features_that_the_data_read(caches, prepared_log, 
     [
         ("components", r"have other components (4 and 8); leave it out, the data say it"),
         ("size", r"have other size ([32, 96] and [32, 64]); leave it out"),
-        ("fit", r"have other fit ("),
+        ("fit", r"have other fit_images ("),
         ("teacher", r"have other teacher (another, "),
     ],
 )
@@ -81,6 +84,23 @@ def test_a_second_name_of_the_same_features_is_welcome(caches, prepared_log, tmp
         named = shutil.copytree(named, tmp_path / "copy")
     options = [f"{TRAIN}.views.features={caches['usual']}", f"model.features={named}"]
     assert train(prepared_log, tmp_path / "run", *options) == 0
+
+
+def test_images_without_features_are_counted_before_the_first_step(prepared_log, tmp_path, capsys):
+    """A log has grown, or a builder was stopped: the command of the message makes what lacks, and nothing else."""
+    usual = ["--teacher", "filter_bank", "--size", "32", "64", "--components", "8"]
+    cache = prepare(prepared_log / "prepared", tmp_path / "some", *usual, "--frames", "scene-0001[:2]")
+    before = {path: path.read_bytes() for path in cache.rglob("*.safetensors")}
+    asked = f"{TRAIN}.views.features={cache}"
+    assert train(prepared_log, tmp_path / "run", asked) == 2
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert f"{cache}: 4 of the 8 images of the chosen frames have no features (first: scene-0001-CAM_" in said
+    assert not list((tmp_path / "run").glob("*.pth"))
+    command = re.search("`superflow (.*)`", said)[1]
+    assert main(shlex.split(command)) == 0
+    assert {path: path.read_bytes() for path in before} == before
+    assert len(FeatureCache.open(cache)) == 8
+    assert train(prepared_log, tmp_path / "run", asked) == 0
 
 
 HELD_OUT = """
