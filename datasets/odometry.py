@@ -19,7 +19,7 @@ from .card import DatasetCard
 from .cloud import TIME, to_cloud
 from .formats import read_points
 from .records import CameraRow, ScanRow
-from .trajectory import Trajectory
+from .trajectory import LONGEST_GAP_US, Trajectory
 from .write import ListedLog
 
 ESTIMATORS = ("kiss-icp",)
@@ -114,7 +114,9 @@ def _with_poses(rows: list[ScanRow], found: list[_Estimate]) -> Iterator[ScanRow
     for row, end_us, pose in zip(rows, times, ego_to_world):
 
         def at(time_us: int | None, of_scan: Transform = pose) -> Transform:
-            return of_scan if way is None or time_us is None else way.around(np.array([time_us]))[0]
+            if way is None or time_us is None:
+                return of_scan
+            return way.around(np.array([time_us]), max_gap_us=LONGEST_GAP_US)[0]
 
         yield replace(
             row,

@@ -26,12 +26,11 @@ from .guess_columns import intensity_column, intensity_scale, time_of_values
 from .names import check_scene_name
 from .records import CameraRow, Place, ScanRow
 from .stated import overruled, read_stated
-from .trajectory import Trajectory
+from .trajectory import LONGEST_GAP_US, Trajectory
 from .write import ListedLog
 
 OWN = True  # a log of one's own, of whose download nothing can be said
 _LATEST_IMAGE_NS = 50_000_000  # a turn of most LiDARs takes 100 ms
-_GAP_US = 1_000_000  # poses further apart than this say nothing of the time between
 
 logger = logging.getLogger(__name__)
 
@@ -218,14 +217,14 @@ class _Poses:
     trajectory: Trajectory | None
 
     def at(self, time_us: int) -> Transform | None:
-        return None if self.trajectory is None else self.trajectory.at(time_us, max_gap_us=_GAP_US)
+        return None if self.trajectory is None else self.trajectory.at(time_us, max_gap_us=LONGEST_GAP_US)
 
 
 def _along(found: BagContents, lidar: str) -> Trajectory | None:
     """The LiDAR's way at the times of scans and images, by the transforms above it."""
     times_ns = [found.scans.times_ns, *(images.times_ns for images in found.images.values())]
     times = np.unique(np.concatenate([np.array(part, np.int64) // 1000 for part in times_ns]))
-    poses = [found.frames.world_pose(lidar, time, max_gap_us=_GAP_US) for time in times.tolist()]
+    poses = [found.frames.world_pose(lidar, time, max_gap_us=LONGEST_GAP_US) for time in times.tolist()]
     known = [(time, pose) for time, pose in zip(times.tolist(), poses) if pose is not None]
     return Trajectory.of(*map(np.array, zip(*known))) if known else None
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..geometry import Transform, invert
 from .cloud import TIME, Cloud
-from .trajectory import Trajectory
+from .trajectory import LONGEST_GAP_US, Trajectory
 
 _STEP_US = 100  # points of so many microseconds are moved together: 3 mm at 30 m/s
 _LONGEST_US = 1_000_000  # no LiDAR takes longer for a scan: such times are of another unit
@@ -21,8 +21,8 @@ def at_one_instant(
 ) -> Cloud:
     """The cloud as a LiDAR would have seen it that stood still at the time of the scan.
 
-    Where the vehicle was at the time of each point lies between the poses beside it, or beyond the last one by the
-    motion before. Points whose time is not finite stay where they are.
+    Where the vehicle was at the time of each point lies between the poses beside it, or beyond the last one, and
+    where poses are missing, by the motion beside it. Points whose time is not finite stay where they are.
 
     Args:
         cloud: with ``time_s``, in the frame of ``lidar_to_ego``.
@@ -43,7 +43,8 @@ def at_one_instant(
         )
     steps[known] = np.rint(offset_us[known] / _STEP_US).astype(np.int64)
     used, of_point = np.unique(steps, return_inverse=True)
-    lidar_to_world = trajectory.around(time_us + _STEP_US * np.append(used, 0)) @ lidar_to_ego
+    instants_us = time_us + _STEP_US * np.append(used, 0)
+    lidar_to_world = trajectory.around(instants_us, max_gap_us=LONGEST_GAP_US) @ lidar_to_ego
     moved = invert(lidar_to_world[-1]) @ lidar_to_world[:-1]
     moved[used == 0] = np.eye(4)
     return replace(cloud, xyz=_each_by_its_own(moved, of_point.reshape(-1), cloud.xyz))

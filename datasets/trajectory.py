@@ -10,6 +10,8 @@ from scipy.spatial.transform import Rotation
 
 from ..geometry import Transform
 
+LONGEST_GAP_US = 1_000_000  # poses further apart than this say nothing of the time between
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trajectory:
@@ -58,10 +60,15 @@ class Trajectory:
         found[:, 3, 3] = 1
         return found
 
-    def around(self, times_us: NDArray[np.integer]) -> NDArray[np.float64]:
+    def around(self, times_us: NDArray[np.integer], *, max_gap_us: int) -> NDArray[np.float64]:
         """(K, 4, 4) poses at K times, before the first and after the last pose by the motion beside them.
 
-        There must be two poses or more.
+        Between two poses further apart than ``max_gap_us`` nobody knows how the vehicle moved: there the motion beside
+        the nearer of the two goes on, if it was seen more closely. There must be two poses or more.
         """
-        segment = np.searchsorted(self.times_us, times_us, side="right") - 1
-        return self.between(times_us, np.clip(segment, 0, len(self) - 2))
+        last, length_us = len(self) - 2, np.diff(self.times_us)
+        segment = np.clip(np.searchsorted(self.times_us, times_us, side="right") - 1, 0, last)
+        towards = np.where(2 * times_us < self.times_us[segment] + self.times_us[segment + 1], -1, 1)
+        beside = np.clip(segment + towards, 0, last)
+        gap = (length_us[segment] > max_gap_us) & (length_us[beside] < length_us[segment])
+        return self.between(times_us, np.where(gap, beside, segment))

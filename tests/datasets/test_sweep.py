@@ -159,3 +159,19 @@ def test_times_of_another_unit_are_told_of(tmp_path):
         InputError, match=r"0.bin: the times of its points reach 99\.\d s from that of the scan"
     ):
         index.frame(0)
+
+
+def test_the_motion_beside_a_gap_of_poses_goes_on():
+    """A car stands, nobody knows a minute of it, then it drives 600 m further on."""
+    times_us = np.array([0, 100, 200, 60_000, 60_100, 60_200]) * 1000
+    poses = np.tile(np.eye(4), (6, 1, 1))
+    poses[3:, 0, 3] = [600, 601, 602]
+    trajectory = Trajectory(times_us, poses)
+    asked = np.array([150, 200, 290, 59_900, 60_050, 60_300]) * 1000
+    places = trajectory.around(asked, max_gap_us=1_000_000)[:, 0, 3]
+    np.testing.assert_allclose(places, [0, 0, 0, 599, 600.5, 603])
+    known = trajectory.around(asked, max_gap_us=100_000_000)[:, 0, 3]
+    np.testing.assert_allclose(known[[0, 4, 5]], [0, 600.5, 603])
+    assert 0.9 < known[2] < 1  # the mean speed over the minute
+    two = Trajectory(times_us[2:4], poses[2:4])  # there is no other motion
+    np.testing.assert_allclose(two.around(asked[1:2], max_gap_us=1_000_000)[:, 0, 3], [0])

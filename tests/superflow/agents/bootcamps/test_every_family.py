@@ -117,10 +117,7 @@ def test_no_answer_prevails(family):
 def test_the_sensor_cannot_tell_is_an_answer_that_is_asked_for(family):
     told = Counter(case["gold"] is None for case in cases(family.name()))
     assert CANNOT_TELL in family.prompt_func(cases(family.name())[0])
-    assert told[True] >= (0 if family.name() in SURE else 30)
-
-
-SURE: set[str] = set()  # families whose answer hangs on nothing that may be hidden
+    assert told[True] >= 30
 
 
 def blurred(scene, generator, amount):
@@ -156,7 +153,7 @@ def test_a_solver_that_sees_poorly_is_neither_hopeless_nor_done(family):
             for case in cases(family.name())[::5]
         ]
         scores[amount] = float(np.mean(found))
-    assert any(0.03 <= score <= 0.85 for score in scores.values()), scores
+    assert all(0.03 <= score <= 0.85 for score in scores.values()), scores
 
 
 def test_equal_seeds_ask_equal_questions(family):
