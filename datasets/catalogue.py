@@ -16,7 +16,10 @@ _MOST = 6  # entries of a folder that are named
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """Of one dataset: text as its card has it; ``disk_gb`` is None where nobody measured it."""
+    """Of one dataset: text as its card has it.
+
+    disk_gb: None where nobody measured it. cameras: None where each log has its own, and with them its own classes.
+    """
 
     name: str
     real: bool
@@ -25,7 +28,7 @@ class Facts:
     ask: str
     tree: str
     disk_gb: float | None
-    cameras: tuple[str, ...]
+    cameras: tuple[str, ...] | None
     classes: int
     label_sets: tuple[str, ...]
     unverified: tuple[str, ...]
@@ -45,7 +48,7 @@ def facts_of(name: str) -> Facts | None:
         ask=values.get("ask") or "",
         tree=values.get("tree") or "",
         disk_gb=values.get("disk_gb"),
-        cameras=tuple(values.get("cameras") or ()),
+        cameras=tuple(values["cameras"] or ()) if "cameras" in values else None,
         classes=_number_of_classes(values),
         label_sets=tuple(values.get("label_sets") or ()),
         unverified=tuple(values.get("unverified") or ()),

@@ -18,11 +18,13 @@ def dataset_lines() -> Iterator[str]:
 
 def _lines(facts: Facts) -> Iterator[str]:
     disk = "disk space unknown" if facts.disk_gb is None else f"{facts.disk_gb:g} GB"
-    labels = f"{facts.classes} classes" if facts.classes else "no point labels"
+    no_labels = "no point labels" if facts.cameras is not None else "no classes of its own"
+    labels = f"{facts.classes} classes" if facts.classes else no_labels
     if facts.label_sets:
         labels += f" (--label-set: {', '.join(facts.label_sets)})"
     yield f"{facts.name}: {'recorded' if facts.real else 'simulated'}, {disk}, {labels}"
-    yield f"  cameras     {', '.join(facts.cameras) or 'none'}"
+    cameras = "those of your log" if facts.cameras is None else ", ".join(facts.cameras) or "none"
+    yield f"  cameras     {cameras}"
     yield f"  licence     {facts.licence}"
     yield f"  ask         {facts.ask or facts.source}"
     for number, line in enumerate(facts.tree.strip("\n").splitlines()):
