@@ -92,6 +92,10 @@ def _test(args: argparse.Namespace) -> int:
         )
     if args.corrected and args.corruptions is None:
         raise InputError("--corrected says how scans are corrupted; give --corruptions with it")
+    if args.predictions is None and (args.prediction_index or args.prediction_frames):
+        raise InputError(
+            "--prediction-index and --prediction-frames say of what predictions are written; give --predictions with them"
+        )
     variants = _variants(args)  # refuses before the work
     checkpoint = find_last(args.checkpoint) if args.checkpoint.is_dir() else args.checkpoint
     if checkpoint is None:

@@ -55,7 +55,7 @@ def test_corrupted(config: Any, variants: Sequence[Variant], clean: Mapping[str,
         resilience [%] of corruptions at all levels; mCE (None without a published baseline) and mRR, of all eight.
 
     Raises:
-        InputError: the test set is no `SegmentDataset` of a clean log, or nothing can be corrupted.
+        InputError: the test set is no `SegmentDataset` of a clean log.
     """
     from .runner import build_runner
 
