@@ -94,7 +94,7 @@ def _test(args: argparse.Namespace) -> int:
         raise InputError("--corrected says how scans are corrupted; give --corruptions with it")
     if args.predictions is None and (args.prediction_index or args.prediction_frames):
         raise InputError(
-            "--prediction-index and --prediction-frames say of what predictions are written; give --predictions with them"
+            "--prediction-index and --prediction-frames say what is predicted; give the folder, --predictions, too"
         )
     variants = _variants(args)  # refuses before the work
     checkpoint = find_last(args.checkpoint) if args.checkpoint.is_dir() else args.checkpoint

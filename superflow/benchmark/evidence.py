@@ -89,8 +89,10 @@ def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:
     """(evaluation log, measure) -> backbone -> budget -> cell, all in the order of the rows."""
     grouped: dict[tuple[str, str], dict[Backbone, dict[str, list[Row]]]] = {}
     for row in rows:
-        table = grouped.setdefault((row["evaluation log"], row["measure"]), {})
-        table.setdefault((row["source"], row["arm"]), {}).setdefault(row["budget"], []).append(row)
+        measure, _, way = row["measure"].partition(": ")  # ways of one measure stand below each other
+        table = grouped.setdefault((row["evaluation log"], measure), {})
+        arm = f"{row['arm']}: {way}" if way else row["arm"]
+        table.setdefault((row["source"], arm), {}).setdefault(row["budget"], []).append(row)
     return {
         key: {backbone: {b: _cell(own) for b, own in cells.items()} for backbone, cells in table.items()}
         for key, table in sorted(grouped.items())

@@ -164,6 +164,56 @@ def _tuned(task: Task, name: str, fixed: Mapping[str, Any]) -> list[Figure]:
     ]
 
 
+def _semi_supervised(task: Task) -> list[Figure]:
+    """What training scans without labels add to the budget; every way takes the recipe that labels alone chose."""
+    from ..downstream.evaluation import evaluate_heads
+    from ..downstream.finetuning import Recipe
+    from ..downstream.semi_supervised import WAYS
+
+    options = dict(task.measure.options)
+    most = options.pop("unlabelled", 60)
+    encoder, default = _encoder(task), Recipe.of(options)
+    recipe = _search(task, encoder, default) if task.measure.grid else default
+    few = _few_labels(task, encoder, recipe, most)
+    labelled = sum(_labelled_points(scan) for scan in few.labelled.values())
+    found = []
+    for way, run in WAYS.items():
+        source, head = run(few)
+        scores = evaluate_heads(source, task.index, task.evaluate, {way: head}, seed=task.seed)[way]
+        summary = scores.summary(tuple(task.index.card.classes))
+        found.append(Figure(f"semi-supervised: {way}", recipe.text(), summary, labelled=labelled))
+        log.info("%s, %s: %.1f", task.backbone.stem, found[-1].measure, summary["miou"] or 0.0)
+    return found
+
+
+def _few_labels(task: Task, encoder: Any, recipe: Any, most: int) -> Any:
+    """The scans of the budget, and at most ``most`` training scans beside them, in runs around the labelled ones."""
+    from ..downstream.budgets import choose_scans, labelled_scans
+    from ..downstream.semi_supervised import FewLabels
+
+    budget = task.measure.budgets[task.budget]
+    rows = choose_scans(task.index, task.train, budget.scans, seed=task.seed)
+    scans = labelled_scans(task.index, rows, replace(budget, scans=None), seed=task.seed)
+    others = [row for row in task.train if row not in set(rows)]
+    others.sort(key=lambda row: min(abs(row - near) for near in rows))  # votes come from neighbours
+    return FewLabels(
+        encoder,
+        task.index,
+        dict(zip(rows, scans)),
+        sorted(others[:most]),
+        list(task.evaluate),
+        recipe,
+        task.seed,
+        votes=budget.points is None,
+    )
+
+
+def _labelled_points(scan: Any) -> int:
+    from ..datasets.frame import IGNORE_LABEL
+
+    return int((scan.labels != IGNORE_LABEL).sum())
+
+
 def _search(task: Task, encoder: Any, default: Any) -> Any:
     """The recipe of the grid that is best on the folds, each judged after learning from the other training places."""
     source = task.searched_budget
@@ -213,7 +263,6 @@ def _tune(
     task: Task, encoder: Any, train: Sequence[int], judge: Sequence[int], budget: Any, recipe: Any, seen: Any
 ) -> tuple[int, dict[str, Any]]:
     """Number of labelled points learned from, and the matrices of the scans that judge."""
-    from ..datasets.frame import IGNORE_LABEL
     from ..downstream.budgets import labelled_scans
     from ..downstream.evaluation import evaluate_heads
     from ..downstream.finetuning import fine_tune
@@ -221,11 +270,12 @@ def _tune(
     scans = labelled_scans(task.index, train, budget, seed=task.seed)
     source, head = fine_tune(encoder, scans, len(task.index.card.classes), recipe, seed=task.seed)
     matrices = evaluate_heads(source, task.index, judge, {"tuned": head}, seen=seen, seed=task.seed)
-    return sum(int((scan.labels != IGNORE_LABEL).sum()) for scan in scans), matrices
+    return sum(_labelled_points(scan) for scan in scans), matrices
 
 
 MEASURES = {
     "probe": Measure("linear probe", _probe),
     "fine-tuning": Measure("fine-tuning", _fine_tuning),
     "decoder probe": Measure("decoder probe", _decoder_probe),
+    "semi-supervised": Measure("semi-supervised: labels alone", _semi_supervised),
 }

@@ -7,7 +7,7 @@ a run depends on is one `Recipe`, so that recipes can be searched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_type_hints
 
 import torch
@@ -96,8 +96,28 @@ class Recipe:
         return " ".join(f"{name}={value}" for name, value in asdict(self).items())
 
 
+@dataclass(frozen=True, slots=True)
+class MeanTeacher:
+    """Scans without labels that the moving average of the weights names while it learns (Tarvainen, Valpola 2017).
+
+    Once the rate has risen, every other step is one of ``scans``: the average predicts its points as they are, the
+    model learns the classes that are sure, ``threshold``, from the points turned, mirrored and scaled. decay: of the
+    average, which is what is judged.
+    """
+
+    scans: Sequence[Scan]
+    decay: float = 0.99
+    threshold: float = 0.9
+
+
 def fine_tune(
-    encoder: LidarEncoder, scans: Sequence[Scan], num_classes: int, recipe: Recipe, *, seed: int
+    encoder: LidarEncoder,
+    scans: Sequence[Scan],
+    num_classes: int,
+    recipe: Recipe,
+    *,
+    seed: int,
+    mean_teacher: MeanTeacher | None = None,
 ) -> tuple[EncoderFeatures, LinearProbe]:
     """Train a copy of ``encoder`` and a new linear head on labelled scans.
 
@@ -105,6 +125,7 @@ def fine_tune(
         scans: whole, intensity in [0, 1]; points without a label give context and no loss.
         num_classes: C.
         seed: of the head, of fresh weights, of the order of the scans, of their turns and points.
+        mean_teacher: further scans, without labels, that take part.
 
     Returns:
         The network's features, in evaluation mode, and its head, as `evaluation.evaluate_heads` takes them.
@@ -126,7 +147,7 @@ def fine_tune(
         )
     draws = _Draws(scans, model.encoder, recipe.points, seed)
     _train_head(model, draws, recipe)
-    judged = _train_all(model, draws, recipe)
+    judged = _train_all(model, draws, recipe, mean_teacher, seed)
     head = LinearProbe(judged.head.weight.detach().T.clone(), judged.head.bias.detach().clone())
     return EncoderFeatures(judged.encoder.eval()), head
 
@@ -155,12 +176,14 @@ def _train_head(model: Segmentor, draws: _Draws, recipe: Recipe) -> None:
     model.encoder.requires_grad_(False)
     with use_statistics(model.encoder, "batch"):
         for _ in range(recipe.head_steps):
-            _step(model, draws, optimiser)
+            _step(model, draws.next(), optimiser)
     for name, parameter in model.encoder.named_parameters():
         parameter.requires_grad_(learns[name])
 
 
-def _train_all(model: Segmentor, draws: _Draws, recipe: Recipe) -> Segmentor:
+def _train_all(
+    model: Segmentor, draws: _Draws, recipe: Recipe, mean_teacher: MeanTeacher | None, seed: int
+) -> Segmentor:
     """One cycle over all that is not frozen; the model whose weights are to be judged."""
     groups = rate_groups(model, recipe)
     optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
@@ -171,14 +194,18 @@ def _train_all(model: Segmentor, draws: _Draws, recipe: Recipe) -> Segmentor:
         pct_start=recipe.warm,
         cycle_momentum=False,
     )
-    average = None
-    if recipe.averaging:
-        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True)
+    average, taught = None, None
+    decay = recipe.averaging if mean_teacher is None else mean_teacher.decay
+    if decay:
+        average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    if mean_teacher is not None and average is not None:
+        taught = _TaughtDraws(mean_teacher, average, model.encoder, recipe.points, seed)
     model.train()
     if recipe.frozen == "encoder":
         _freeze_statistics(model.encoder)
-    for _ in range(recipe.steps):
-        _step(model, draws, optimiser)
+    for step in range(recipe.steps):
+        batch = taught.next() if taught and step % 2 and step >= recipe.warm * recipe.steps else None
+        _step(model, batch or draws.next(), optimiser)
         cycle.step()
         if average is not None:
             average.update_parameters(model)
@@ -204,8 +231,7 @@ def _freeze_statistics(encoder: LidarEncoder) -> None:
             module.eval()
 
 
-def _step(model: Segmentor, draws: _Draws, optimiser: torch.optim.Optimizer) -> None:
-    batch = draws.next()
+def _step(model: Segmentor, batch: Batch, optimiser: torch.optim.Optimizer) -> None:
     with named_in(batch):
         loss = model.loss(batch)["loss"]
     optimiser.zero_grad()
@@ -226,21 +252,56 @@ class _Draws:
 
     def next(self) -> Batch:
         """The next scan as a batch of one cloud."""
+        return self._augmented(self._drawn())
+
+    def _drawn(self) -> Scan:
         if not self._order:
             self._order = torch.randperm(len(self._scans), generator=self._generator).tolist()
         scan = self._scans[self._order.pop()]
         kept = thinned(scan.labels, self._points, self._generator)
-        points, _ = augment(scan.points[kept], self._generator)
-        points = as_trained(self._encoder, points)
+        return replace(scan, points=scan.points[kept], labels=scan.labels[kept])
+
+    def _augmented(self, scan: Scan) -> Batch:
+        return self._batch(replace(scan, points=augment(scan.points, self._generator)[0]))
+
+    def _batch(self, scan: Scan) -> Batch:
         return Batch(
-            points=points,
-            cloud=torch.zeros(len(points), dtype=torch.int64),
+            points=as_trained(self._encoder, scan.points),
+            cloud=torch.zeros(len(scan.points), dtype=torch.int64),
             cloud_clip=torch.zeros(1, dtype=torch.int64),
             cloud_offset=torch.zeros(1, dtype=torch.int64),
             cloud_dense=torch.zeros(1, dtype=torch.bool),
-            labels=scan.labels[kept],
+            labels=scan.labels,
             sources=((scan.source,),),
         )
+
+
+class _TaughtDraws(_Draws):
+    """Scans whose labels are the sure classes of the average; those with none of these are left out."""
+
+    def __init__(
+        self,
+        taught: MeanTeacher,
+        average: AveragedModel,
+        encoder: LidarEncoder,
+        points: int | None,
+        seed: int,
+    ) -> None:
+        super().__init__((), encoder, points, seed + 1)
+        self._scans = list(taught.scans)
+        self._threshold = taught.threshold
+        self._average = average
+
+    def next(self) -> Batch | None:  # type: ignore[override]
+        """The next scan, named by the average as it is now; None where it is sure of nothing."""
+        scan = self._drawn()
+        teacher = self._average.module
+        assert isinstance(teacher, Segmentor)
+        sure, best = teacher.predict(self._batch(scan)).max(dim=1)
+        labels = torch.where(sure >= self._threshold, best, IGNORE_LABEL)
+        if not bool((labels != IGNORE_LABEL).any()):
+            return None
+        return self._augmented(replace(scan, labels=labels))
 
 
 def thinned(labels: Tensor, count: int | None, generator: torch.Generator) -> Tensor:

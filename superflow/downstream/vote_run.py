@@ -10,9 +10,10 @@ import numpy as np
 
 from ..datasets.card import RAW_FULL
 from ..errors import InputError
+from .pseudo_labels import write_pseudo_labels
 from .segment_data import SegmentDataset
 from .segmentor import Segmentor
-from .vote_log import Predictor, evaluate_voting, segmentor_predictor, write_pseudo_labels
+from .vote_log import Predictor, evaluate_voting, segmentor_predictor
 from .voting import VotingOptions
 
 WINDOW = 2  # key frames each way

@@ -16,8 +16,8 @@ from superflow.datasets.formats import NO_RETURNS, FilePoints, read_points
 from superflow.datasets.index import LogIndex
 from superflow.datasets.records import Place, ScanRow
 from superflow.datasets.write import ListedLog, write_rows
+from superflow.downstream.pseudo_labels import write_pseudo_labels
 from superflow.downstream.segment_data import SegmentDataset
-from superflow.downstream.vote_log import write_pseudo_labels
 from superflow.downstream.voting import VotingOptions
 from superflow.errors import InputError
 

@@ -68,4 +68,4 @@ def test_a_log_of_ones_own_without_labels_comes_back_as_pcd(test_command, shared
 @pytest.mark.parametrize("option", ["--prediction-index", "--prediction-frames"])
 def test_what_to_predict_without_where_to_write_is_refused(option, capsys):
     assert main(["test", CONFIG, "nowhere.pth", option, "val"]) == 2
-    assert "give --predictions with them" in capsys.readouterr().err
+    assert "give the folder, --predictions, too" in capsys.readouterr().err

@@ -19,6 +19,7 @@ from superflow.benchmark.plan import find_plan, load_plan
 from superflow.benchmark.rows import COLUMNS, TRIAL_KEY, RowFile
 from superflow.downstream.finetuning import Recipe
 from superflow.downstream.metrics import ConfusionMatrix
+from superflow.downstream.semi_supervised import WAYS
 from superflow.errors import InputError
 
 SMALL = {
@@ -46,6 +47,10 @@ SMALL = {
             "recipe_of": {"one": "all"},
         },
         "decoder probe": {"options": {"steps": 2, "points": 500}},
+        "semi-supervised": {
+            "options": {"steps": 2, "points": 500, "unlabelled": 2},
+            "budgets": {"one": {"scans": 1}},
+        },
     },
 }
 
@@ -87,7 +92,8 @@ def test_the_arms_of_the_shipped_plan_have_configs_that_take_their_options(tmp_p
             assert "08" not in terms  # held back
     for measure in plan.measures.values():
         if measure.grid:
-            assert len(grid_recipes(Recipe.of(measure.options), measure.grid)) > 1
+            options = {key: value for key, value in measure.options.items() if key != "unlabelled"}
+            assert len(grid_recipes(Recipe.of(options), measure.grid)) > 1
 
 
 def test_budgets_that_take_a_recipe_come_after_the_one_that_finds_it():
@@ -110,6 +116,7 @@ def test_some_budgets_alone_are_asked_for():
         ("fine-tuning", "1 scan"),
         ("fine-tuning", "7 scans"),
         ("decoder probe", "7 scans"),
+        ("semi-supervised", "1 scan"),
     }
     with pytest.raises(InputError, match="the plan has no '2 scans'; it has all, 30 scans x 20 points"):
         places.with_budgets(plan, ["2 scans"])
@@ -245,6 +252,7 @@ def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):
         ("fine-tuning", "all"),
         ("fine-tuning", "one"),
         ("decoder probe", "all"),
+        *((f"semi-supervised: {way}", "one") for way in WAYS),
     ]
     trials = places.places_trials(out).read()
     assert len(trials) == 2  # the budget "one" takes the recipe that "all" found

@@ -12,7 +12,8 @@ from superflow.downstream.evaluation import evaluate_heads
 from superflow.downstream.features import RawCoordinates, sample_features
 from superflow.downstream.heads import fit_linear_probe
 from superflow.downstream.probe import ProbeOptions, choose_linear_probe
-from superflow.downstream.vote_log import evaluate_voting, write_pseudo_labels
+from superflow.downstream.pseudo_labels import write_pseudo_labels
+from superflow.downstream.vote_log import evaluate_voting
 from superflow.downstream.voting import VotingOptions
 
 

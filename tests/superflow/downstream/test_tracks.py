@@ -9,8 +9,9 @@ from scipy.spatial.transform import Rotation
 
 from superflow.datasets.frame import Boxes
 from superflow.downstream.features import read_scan
+from superflow.downstream.pseudo_labels import write_pseudo_labels
 from superflow.downstream.tracks import points_in_boxes, standing_points
-from superflow.downstream.vote_log import evaluate_voting, write_pseudo_labels
+from superflow.downstream.vote_log import evaluate_voting
 from superflow.downstream.voting import Ballot, VotingOptions, neighbour_rows, vote
 from superflow.errors import InputError
 from superflow.geometry import make_transform

@@ -11,6 +11,7 @@ import torch
 
 from superflow.downstream.features import Scan, read_scan
 from superflow.downstream.heads import LinearProbe
+from superflow.downstream.pseudo_labels import write_pseudo_labels
 from superflow.downstream.segment_data import SegmentDataset
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.vote_log import (
@@ -18,7 +19,6 @@ from superflow.downstream.vote_log import (
     head_predictor,
     moving_classes,
     segmentor_predictor,
-    write_pseudo_labels,
 )
 from superflow.downstream.voting import (
     Ballot,
