@@ -4,7 +4,8 @@
     superflow make-questions --made 500 --count 20000 --families exist count gap --out questions.parquet --with-scene
 
 A .jsonl file has a line `{data_source, prompt, ground_truth}` a question, a .parquet file verl's rows. An answer's
-score is `reward_function` (trl) or `compute_score` (verl) of `superflow.agents.bootcamps.export`.
+score is `reward_function` (trl) or `compute_score` (verl) of `superflow.agents.bootcamps.export`. A .json file has the
+form of NuScenes-QA, with those of its five types that have one of its 30 answers; `superflow score-answers` scores it.
 --with-scene puts the scene's objects as text before each question, for language models without eyes.
 """
 
@@ -38,10 +39,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--predictions", type=Path, help="checkpoint or run of a fine-tuned network, to ask it instead"
     )
-    parser.add_argument("--out", type=Path, required=True, help="a .jsonl or .parquet file")
+    parser.add_argument("--out", type=Path, required=True, help="a .jsonl, .parquet or .json file")
     parser.add_argument("--count", type=int, default=1000, help="questions (default: 1000)")
     parser.add_argument("--families", nargs="+", help="default: all that these scenes allow a question of")
-    parser.add_argument("--split", default="train", help="what the rows of a .parquet file call themselves")
+    parser.add_argument("--split", default="train", help="what rows of .parquet and .json call themselves")
     parser.add_argument("--with-scene", action="store_true", help="the scene as text before each question")
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args(argv)
@@ -53,6 +54,30 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _make(args: argparse.Namespace) -> int:
+    from superflow.agents.benchmarks.nuscenes_qa import TYPES
+    from superflow.agents.bootcamps.registry import families
+
+    if args.out.suffix not in WRITERS:
+        raise InputError(f"--out {args.out}: is none of {', '.join(WRITERS)}; choose one of them")
+    if args.count < 1 or (args.made is not None and args.made < 1):
+        raise InputError("--count and --made need at least 1")
+    if args.seed < 0:
+        raise InputError("--seed needs 0 or more")
+    if args.made is not None and (args.frames or args.predictions):
+        raise InputError("--made asks about no log; leave --frames and --predictions out, or give --index")
+    scenes = _scenes(args)
+    asked_of = WRITERS[args.out.suffix](args, scenes)
+    print(f"{args.out}: {asked_of.total()} questions about {len(scenes)} scenes")
+    known = TYPES if args.out.suffix == ".json" else tuple(families())
+    missing = [name for name in args.families or known if not asked_of[name]]
+    if missing:
+        print(
+            f"none of {', '.join(missing)}: the scenes allow none, or --count ended before", file=sys.stderr
+        )
+    return 0
+
+
+def _write_cases(args: argparse.Namespace, scenes: list[SceneRecord]) -> Counter[str]:
     from superflow.agents.bootcamps.export import (
         json_row,
         mixed_cases,
@@ -61,35 +86,39 @@ def _make(args: argparse.Namespace) -> int:
         write_jsonl,
         write_parquet,
     )
-    from superflow.agents.bootcamps.registry import families
     from superflow.agents.scene_text import scene_text
 
-    if args.out.suffix not in (".jsonl", ".parquet"):
-        raise InputError(f"--out {args.out}: is neither .jsonl nor .parquet; choose one of them")
-    if args.count < 1 or (args.made is not None and args.made < 1):
-        raise InputError("--count and --made need at least 1")
-    if args.seed < 0:
-        raise InputError("--seed needs 0 or more")
-    if args.made is not None and (args.frames or args.predictions):
-        raise InputError("--made asks about no log; leave --frames and --predictions out, or give --index")
-    scenes = _scenes(args)
     scene_of = {scene.token: scene for scene in scenes}
-    cases = mixed_cases(scenes, args.count, names=args.families, seed=args.seed)
     asked_of = Counter[str]()
-    cases = _counted(cases, asked_of)
+    cases = _counted(mixed_cases(scenes, args.count, names=args.families, seed=args.seed), asked_of)
     asked = ((case, prompt_of(case, scene_of, scene_text if args.with_scene else None)) for case in cases)
     if args.out.suffix == ".jsonl":
-        count = write_jsonl((json_row(case, prompt) for case, prompt in asked), args.out)
+        write_jsonl((json_row(case, prompt) for case, prompt in asked), args.out)
     else:
         rows = (verl_row(case, prompt, index=i, split=args.split) for i, (case, prompt) in enumerate(asked))
-        count = write_parquet(rows, args.out)
-    print(f"{args.out}: {count} questions about {len(scenes)} scenes")
-    missing = [name for name in args.families or families() if not asked_of[name]]
-    if missing:
-        print(
-            f"none of {', '.join(missing)}: the scenes allow none, or --count ended before", file=sys.stderr
+        write_parquet(rows, args.out)
+    return asked_of
+
+
+def _write_nuscenes_qa(args: argparse.Namespace, scenes: list[SceneRecord]) -> Counter[str]:
+    from superflow.agents.benchmarks.frames import frame_names
+    from superflow.agents.benchmarks.nuscenes_qa import write_questions
+    from superflow.agents.benchmarks.nuscenes_qa_made import INFO, made_questions
+    from superflow.datasets.index import LogIndex
+
+    if args.with_scene:
+        raise InputError(f"--out {args.out}: this form has no place for scenes; leave --with-scene out")
+    frame_of = {} if args.index is None else frame_names(LogIndex.open(args.index))
+    questions = list(
+        made_questions(
+            scenes, args.count, frame_of=frame_of, names=args.families, split=args.split, seed=args.seed
         )
-    return 0
+    )
+    write_questions(questions, args.out, INFO)
+    return Counter(question.template_type for question in questions)
+
+
+WRITERS = {".jsonl": _write_cases, ".parquet": _write_cases, ".json": _write_nuscenes_qa}
 
 
 def _counted(cases: Iterator[Identity], counts: Counter[str]) -> Iterator[Identity]:

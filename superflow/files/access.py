@@ -103,22 +103,27 @@ def read_text(path: str | Path, missing: str = "check the path") -> str:
 
 
 def read_json(path: str | Path, again: str, missing: str | None = None) -> dict[str, Any]:
-    """The JSON object in ``path``.
+    """The JSON object in ``path``; arguments and errors as of ``read_json_value``, and it is no other value."""
+    values = read_json_value(path, again, missing)
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: holds {str(values)[:40]!r} instead of a JSON object; {again}")
+    return values
+
+
+def read_json_value(path: str | Path, again: str, missing: str | None = None) -> Any:
+    """The JSON value in ``path``, of whatever type.
 
     Args:
         again: what to do where it is damaged. missing: where there is none; as ``again`` when None.
 
     Raises:
-        MissingFileError, InputError: as ``reading``; it is no JSON object.
+        MissingFileError, InputError: as ``reading``; it is no JSON.
     """
     text = read_text(path, missing or again)
     try:
-        values = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no valid JSON ({error}); {again}") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: holds {str(values)[:40]!r} instead of a JSON object; {again}")
-    return values
 
 
 def make_folder(path: str | Path) -> Path:

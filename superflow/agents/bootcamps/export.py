@@ -20,7 +20,12 @@ Describe = Callable[[SceneRecord], str]
 
 
 def mixed_cases(
-    scenes: Sequence[SceneRecord], count: int, *, names: Sequence[str] | None = None, seed: int = 0
+    scenes: Sequence[SceneRecord],
+    count: int,
+    *,
+    names: Sequence[str] | None = None,
+    levels: Mapping[str, Sequence[dict[str, Any]]] | None = None,
+    seed: int = 0,
 ) -> Iterator[Identity]:
     """Cases of several families in turn, each of a difficulty that is drawn from the family's grid.
 
@@ -28,30 +33,31 @@ def mixed_cases(
 
     Args:
         names: of families; None for all of which these scenes allow a question.
+        levels: family -> difficulties to draw from; None for all families with their whole grids.
 
     Raises:
         InputError: there is no such family, or no family, or one of ``names``, can ask anything about these scenes.
     """
-    known = families()
-    wrong = next((name for name in names or () if name not in known), None)
+    grids = levels or {name: family.difficulty_grid() for name, family in families().items()}
+    wrong = next((name for name in names or () if name not in grids), None)
     if wrong is not None:
-        raise InputError(f"there is no family {wrong!r} of questions{suggest(wrong, known)}")
+        raise InputError(f"there is no family {wrong!r} of questions{suggest(wrong, grids)}")
     rng = np.random.default_rng(seed)
     camps: dict[tuple[str, str], Bootcamp] = {}  # kept, since each keeps its answers in balance
-    levels = {name: known[name].difficulty_grid() for name in names or known}
-    turn, made = list(names or known), 0
+    open_levels = {name: list(grids[name]) for name in names or grids}
+    turn, made = list(names or grids), 0
     while made < count:
         name = turn.pop(0)
-        level = int(rng.integers(len(levels[name])))
-        options = levels[name][level]
+        level = int(rng.integers(len(open_levels[name])))
+        options = open_levels[name][level]
         key = name, json.dumps(options)
         if key not in camps:
-            camps[key] = known[name](scenes, seed=int(rng.integers(2**31)), **options)
+            camps[key] = families()[name](scenes, seed=int(rng.integers(2**31)), **options)
         try:
             case = camps[key].case_generator()
         except NoQuestion:
-            del levels[name][level]
-            if levels[name]:
+            del open_levels[name][level]
+            if open_levels[name]:
                 turn.insert(0, name)
             elif names or not turn:
                 raise

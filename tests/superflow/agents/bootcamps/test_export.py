@@ -98,7 +98,7 @@ def test_lines_and_parquet_are_scored_from_the_file_alone(tmp_path, capsys):
         assert line["prompt"].endswith(row["prompt"][0]["content"])
     assert "18 questions about 12 scenes" in capsys.readouterr().out
     assert main([*arguments, str(tmp_path / "q.txt")]) == 2
-    assert "neither .jsonl nor .parquet" in capsys.readouterr().err
+    assert "is none of .jsonl, .parquet, .json; choose" in capsys.readouterr().err
 
 
 def test_an_episode_is_a_question_and_an_answer():

@@ -1,0 +1,78 @@
+"""Answers of a model to questions of a published benchmark, scored by what needs no other model.
+
+    superflow score-answers --form nuscenes-qa --questions NuScenes_val_questions.json --answers answers.json
+
+nuscenes-qa: a list of answers in the order of the questions, or the file of questions with the model's answers in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from superflow.errors import InputError
+from superflow.tools.command import run_command
+
+if TYPE_CHECKING:
+    from superflow.agents.benchmarks.scores import Scores
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="superflow score-answers",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--form", choices=FORMS, required=True, help="of the files")
+    parser.add_argument(
+        "--questions", type=Path, required=True, help="file of questions with their gold answers"
+    )
+    parser.add_argument("--answers", type=Path, required=True, help="file of a model's answers")
+    parser.add_argument("--json", type=Path, help="write the figures into this file, too")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 with a table, 2 when a file cannot be used."""
+    args = parse_args(argv)
+    return run_command("superflow score-answers", lambda: _score(args))
+
+
+def _score(args: argparse.Namespace) -> int:
+    from superflow.agents.benchmarks.scores import table
+    from superflow.files.writes import write_atomically
+
+    rows, notes = FORMS[args.form](args.questions, args.answers)
+    if not rows:
+        raise InputError(
+            f"{args.questions}: has no questions to score; give the file of questions with answers"
+        )
+    print(table(rows))
+    print(notes, file=sys.stderr)
+    if args.json is not None:
+        with write_atomically(args.json, "w") as file:
+            json.dump({"scores": [asdict(row) for row in rows], "notes": notes}, file, indent=1)
+    return 0
+
+
+def _nuscenes_qa(questions: Path, answers: Path) -> tuple[list[Scores], str]:
+    from superflow.agents.benchmarks.nuscenes_qa import read_answers, read_questions, scores
+
+    asked = read_questions(questions)
+    return scores(asked, read_answers(answers, asked)), (
+        'Per cent of questions. exact: the answer\'s text is the gold one, as published. read: it means it, as "Yes." '
+        'or "three cars". frequent: always the most frequent gold of these questions\' type and hop, without a look '
+        "at the scene. unread: it means none of the 30 answers, or several."
+    )
+
+
+FORMS = {"nuscenes-qa": _nuscenes_qa}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
