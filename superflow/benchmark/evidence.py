@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import MissingFileError
 from ..files.writes import write_atomically
 from .places_plan import NO_SOURCE
+from .robustness_table import ROBUSTNESS, robustness_lines
 from .rows import Row, RowFile
 
 SCRATCH = (NO_SOURCE, "random")  # the backbone that others are compared with
@@ -69,6 +70,8 @@ def section(path: Path, rows: Sequence[Row], folder: Path) -> list[str]:
     """The lines of one table of figures; its curves become pictures in ``folder``."""
     lines = [f"## {path.stem}", "", f"From [{path.name}]({folder.name}/{path.name}); mIoU [%].", ""]
     for (log, measure), table in tables(rows).items():
+        if measure == ROBUSTNESS:
+            continue
         lines += [f"### {measure} on {log}", "", *markdown(table), ""]
         if measure != CURVE:
             continue
@@ -82,7 +85,7 @@ def section(path: Path, rows: Sequence[Row], folder: Path) -> list[str]:
         picture = folder / f"{path.stem}-{_file_name(log)}.png"
         if draw_curves(table, picture, f"{measure} on {log}: mIoU [%]"):
             lines += [f"![mIoU over labelled points]({folder.name}/{picture.name})", ""]
-    return [*lines, *commands(rows)]
+    return [*lines, *robustness_lines(rows), *commands(rows)]
 
 
 def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:

@@ -106,16 +106,23 @@ def _encoder(task: Task) -> Any:
 
 def _probe(task: Task) -> list[Figure]:
     """Linear and kNN probe of the frozen backbone."""
+    found = _probed(task, task.measure.options)
+    names = {
+        "linear": ("linear probe", _chosen(found)),
+        "knn": ("kNN", f"k={found.protocol['options']['knn']}"),
+    }
+    return list(_figures({names[key]: (key, found.scores) for key in names if key in found.scores}))
+
+
+def _probed(task: Task, given: Mapping[str, Any]) -> Any:
     from ..downstream.features import EncoderFeatures
     from ..downstream.probe import ProbeOptions, probe
 
     try:
-        options = ProbeOptions(
-            **{"place_size_m": task.evaluation.new_places_m, "seed": task.seed, **task.measure.options}
-        )
+        options = ProbeOptions(**{"place_size_m": task.evaluation.new_places_m, "seed": task.seed, **given})
     except TypeError as error:
         raise InputError(f"measure {task.measure.name!r}: {error}; see ProbeOptions") from error
-    found = probe(
+    return probe(
         EncoderFeatures(_encoder(task)),
         task.index,
         task.train,
@@ -123,9 +130,31 @@ def _probe(task: Task) -> list[Figure]:
         held_out_rows=task.held_out,
         options=options,
     )
-    chosen = " ".join(f"{key}={found.chosen[key]}" for key in ("weight_decay", "class_weights"))
-    names = {"linear": ("linear probe", chosen), "knn": ("kNN", f"k={options.knn}")}
-    return list(_figures({names[key]: (key, found.scores) for key in names if key in found.scores}))
+
+
+def _chosen(found: Any) -> str:
+    return " ".join(f"{key}={found.chosen[key]}" for key in ("weight_decay", "class_weights"))
+
+
+def _robustness(task: Task) -> list[Figure]:
+    """The linear probe, fitted on clean scans, on corrupted ones: all that the log allows, three levels."""
+    from ..datasets.corrupted_index import in_variant
+    from ..datasets.corruptions.models import all_variants, lacks
+    from ..downstream.evaluation import evaluate_heads
+
+    options = {"knn": 0, "augmentation": None, "place_size_m": None, **task.measure.options}
+    chosen = options.pop("corruptions", None)
+    found = _probed(task, options)
+    clean = Figure(f"robustness: {CLEAN}", _chosen(found), found.scores["linear"])
+    figures = [clean]
+    for variant in all_variants():
+        if lacks(variant.corruption, task.index.card) or (chosen and variant.corruption not in chosen):
+            continue
+        index = in_variant(task.index, str(variant), task.evaluate)
+        matrix = evaluate_heads(found.source, index, task.evaluate, {"x": found.head}, seed=task.seed)["x"]
+        scores = matrix.summary(tuple(index.card.classes))
+        figures.append(replace(clean, measure=f"robustness: {variant}", scores=scores))
+    return figures
 
 
 def _figures(heads: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]]) -> Iterator[Figure]:
@@ -277,5 +306,6 @@ MEASURES = {
     "probe": Measure("linear probe", _probe),
     "fine-tuning": Measure("fine-tuning", _fine_tuning),
     "decoder probe": Measure("decoder probe", _decoder_probe),
+    "robustness": Measure(f"robustness: {CLEAN}", _robustness),
     "semi-supervised": Measure("semi-supervised: labels alone", _semi_supervised),
 }

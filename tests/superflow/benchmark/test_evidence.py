@@ -9,6 +9,8 @@ import pytest
 
 from superflow.benchmark.evidence import SCRATCH, labels_needed, savings, tables, write_page
 from superflow.benchmark.rows import COLUMNS, RowFile
+from superflow.datasets.corruptions.domain import LEVELS
+from superflow.datasets.corruptions.models import CORRUPTIONS
 from superflow.errors import MissingFileError
 from superflow.tools import evidence
 
@@ -24,6 +26,7 @@ def row(arm="random", source="nothing", seed=0, miou=10.0, labelled=100, **value
     return {**dict.fromkeys(COLUMNS, ""), **known, **shared, **made, **values}
 
 
+KITTI = {"label set": "semantickitti, 19 classes, 4d440262", "budget": "all"}
 ROWS = [
     row(miou=10.0, seed=0),
     row(miou=12.0, seed=1),
@@ -79,3 +82,25 @@ def test_a_folder_without_tables_is_named(tmp_path, capsys):
     with pytest.raises(MissingFileError, match="holds no table of figures"):
         write_page(tmp_path)
     assert evidence.main([str(tmp_path)]) == 2
+
+
+def test_corrupted_scans_are_a_table_of_what_is_left(tmp_path):
+    """Two seeds; the figures are written out by hand."""
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    rows = [row(measure="robustness: clean", seed=seed, miou=40.0, **KITTI) for seed in (0, 1)]
+    for name in CORRUPTIONS:
+        rows += [
+            row(measure=f"robustness: {name}/{level}", seed=seed, miou=10.0 * (k + 1) + seed, **KITTI)
+            for k, level in enumerate(LEVELS)
+            for seed in (0, 1)
+        ]
+    few = [r for r in rows if "fog" in r["measure"] or "clean" in r["measure"]]
+    rows += [{**r, "arm": "SLidR", "source": "made"} for r in few]
+    RowFile(folder / "places.csv").add(rows)
+    text = write_page(folder).read_text()
+    baselines = (55.87, 53.99, 53.28, 32.92, 56.32, 58.34, 54.43, 46.05)  # MinkUNet-18 on SemanticKITTI-C
+    mce = sum(100 * (100 - 20.5) / (100 - b) for b in baselines) / 8
+    assert f"| nothing | random | 2 | 40.0 | {'20.5 | ' * 8}{mce:.1f} | {100 * 20.5 / 40:.1f} |" in text
+    assert f"| made | SLidR | 2 | 40.0 | 20.5 | {'- | ' * 7}- | - |" in text
+    assert "### robustness" not in text

@@ -17,6 +17,7 @@ from superflow.benchmark.measures import MEASURES, Task, grid_recipes
 from superflow.benchmark.places_plan import NO_SOURCE, is_places_plan, load_places_plan
 from superflow.benchmark.plan import find_plan, load_plan
 from superflow.benchmark.rows import COLUMNS, TRIAL_KEY, RowFile
+from superflow.datasets.corruptions.domain import LEVELS
 from superflow.downstream.finetuning import Recipe
 from superflow.downstream.metrics import ConfusionMatrix
 from superflow.downstream.semi_supervised import WAYS
@@ -47,6 +48,7 @@ SMALL = {
             "recipe_of": {"one": "all"},
         },
         "decoder probe": {"options": {"steps": 2, "points": 500}},
+        "robustness": {"options": {"max_points": 300, "iterations": 5, "corruptions": ["motion_blur"]}},
         "semi-supervised": {
             "options": {"steps": 2, "points": 500, "unlabelled": 2},
             "budgets": {"one": {"scans": 1}},
@@ -116,6 +118,7 @@ def test_some_budgets_alone_are_asked_for():
         ("fine-tuning", "1 scan"),
         ("fine-tuning", "7 scans"),
         ("decoder probe", "7 scans"),
+        ("robustness", "all"),
         ("semi-supervised", "1 scan"),
     }
     with pytest.raises(InputError, match="the plan has no '2 scans'; it has all, 30 scans x 20 points"):
@@ -252,8 +255,14 @@ def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):
         ("fine-tuning", "all"),
         ("fine-tuning", "one"),
         ("decoder probe", "all"),
+        *(
+            (f"robustness: {variant}", "all")
+            for variant in ("clean", *(f"motion_blur/{level}" for level in LEVELS))
+        ),
         *((f"semi-supervised: {way}", "one") for way in WAYS),
     ]
+    by_measure = {r["measure"]: float(r["mIoU"]) for r in rows}
+    assert by_measure["robustness: clean"] != by_measure["robustness: motion_blur/heavy"]
     trials = places.places_trials(out).read()
     assert len(trials) == 2  # the budget "one" takes the recipe that "all" found
     best = max(trials, key=lambda trial: float(trial["mIoU"]))["recipe"]

@@ -1,0 +1,58 @@
+"""The part of the page of figures about corrupted scans: what is left of each backbone's probe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..datasets.corrupted_index import CLEAN
+from ..datasets.corruptions.models import CORRUPTIONS
+from ..downstream.robustness import robustness
+from .rows import Row
+
+ROBUSTNESS = "robustness"  # measures of rows are this, a colon and the variant
+
+
+def robustness_lines(rows: Iterable[Row]) -> list[str]:
+    """A table for each log: clean mIoU, the mean over three levels of each corruption, mCE and mRR [%].
+
+    Figures are means over the seeds, of which the first column says how many. mCE, relative to the published
+    MinkUNet-18, stands where the log's dataset has that baseline; like mRR it is of all eight corruptions or not there.
+    """
+    by_log: dict[str, dict[tuple[str, str], list[Row]]] = {}
+    for row in rows:
+        if row["measure"].startswith(f"{ROBUSTNESS}: "):
+            table = by_log.setdefault(row["evaluation log"], {})
+            table.setdefault((row["source"], row["arm"]), []).append(row)
+    lines = []
+    for log, table in sorted(by_log.items()):
+        names = [name for name in CORRUPTIONS if any(name in _means(own) for own in table.values())]
+        heads = ["pretrained on", "arm", "seeds", CLEAN, *names, "mCE", "mRR"]
+        lines += [f"### Corrupted scans of {log}: linear probe fitted on clean ones", ""]
+        lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+        lines += [_line(backbone, own, names) for backbone, own in table.items()]
+        lines += [""]
+    return lines
+
+
+def _line(backbone: tuple[str, str], rows: Sequence[Row], names: Sequence[str]) -> str:
+    means = _means(rows)
+    corrupted = {name: [means[name]] for name in names if name in means}
+    dataset = rows[0]["label set"].partition(",")[0]
+    found = None
+    if len(corrupted) == len(CORRUPTIONS) and means.get(CLEAN, 0) > 0:
+        found = robustness(means[CLEAN], corrupted, dataset)
+    figures = [means.get(name) for name in (CLEAN, *names)]
+    figures += [None, None] if found is None else [found.mce, found.mrr]
+    seeds = len({row["seed"] for row in rows})
+    cells = ["-" if value is None else f"{value:.1f}" for value in figures]
+    return f"| {backbone[0]} | {backbone[1]} | {seeds} | " + " | ".join(cells) + " |"
+
+
+def _means(rows: Iterable[Row]) -> Mapping[str, float]:
+    """Corruption, or clean, to the mean mIoU over levels and seeds."""
+    values: dict[str, list[float]] = {}
+    for row in rows:
+        variant = row["measure"].partition(": ")[2]
+        if row["mIoU"]:
+            values.setdefault(variant.partition("/")[0], []).append(float(row["mIoU"]))
+    return {name: sum(own) / len(own) for name, own in values.items()}
