@@ -13,6 +13,12 @@ OUT/table.json.
 A plan of places names pretraining sources, arms, evaluation logs and measures. Each backbone is trained once and lies
 in OUT/backbones; each figure is at once a row of OUT/places.csv, each trial of a recipe one of OUT/recipes.csv. Rows
 that stand there are not made again.
+
+    superflow benchmark questions_small --root pretrained=BACKBONE --out work_dirs/questions
+
+A plan of questions makes scenes and questions about them, and names arms that answer those of held-out scenes: without
+looking, with a backbone's features, by predicted objects. Figures are rows of OUT/questions.csv at once, with intervals
+over scenes; --root gives files of backbones, or a log instead of a made one.
 """
 
 from __future__ import annotations
@@ -35,6 +41,7 @@ from superflow.tools.log_arguments import add_log_arguments, log_options, refuse
 if TYPE_CHECKING:
     from superflow.benchmark.places_plan import PlacesPlan
     from superflow.benchmark.plan import Plan
+    from superflow.benchmark.questions_plan import QuestionsPlan
 
 log = logging.getLogger("superflow.benchmark")
 
@@ -49,7 +56,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "plan",
         type=Path,
-        help="a YAML plan, or the name of a shipped one (pandaset, pandaset_viewpoint, places, quickstart)",
+        help="a YAML plan, or the name of a shipped one (pandaset, pandaset_viewpoint, places, questions_small, "
+        "quickstart)",
     )
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")
@@ -94,8 +102,11 @@ def _benchmark(args: argparse.Namespace) -> int:
     from superflow.benchmark.places_plan import is_places_plan
     from superflow.benchmark.plan import find_plan
     from superflow.benchmark.preparation import DEFAULT_TEACHER
+    from superflow.benchmark.questions_plan import is_questions_plan
 
     path = find_plan(args.plan)
+    if is_questions_plan(path):
+        return _questions(path, args)
     if is_places_plan(path):
         return _places(path, args)
     if args.root or args.budgets or any(getattr(args, part) for part in PARTS):
@@ -109,22 +120,14 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 
 def _places(path: Path, args: argparse.Namespace) -> int:
-    from superflow.benchmark.places import (
-        Unit,
-        places_rows,
-        prepare_places,
-        run_places,
-        with_budgets,
-        with_roots,
-    )
+    from superflow.benchmark.places import Unit, places_rows, prepare_places, with_budgets, with_roots
     from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
+    from superflow.benchmark.units import run_units
 
     if args.data is not None or args.prepared is not None:
         raise InputError(f"{path}: is a plan of places; give its logs with --root LOG=FOLDER")
     plan = load_places_plan(path)
-    if wrong := [text for text in args.root if not all(text.partition("="))]:
-        raise InputError(f"--root {wrong[0]}: give LOG=FOLDER")
-    plan = with_roots(plan, dict(text.split("=", 1) for text in args.root))
+    plan = with_roots(plan, _roots(args))
     plan = replace(plan, teacher=args.teacher or plan.teacher)
     check_place(args.out)
     sources, evaluations, measures = (_chosen(plan, part, getattr(args, part)) for part in PARTS)
@@ -140,13 +143,47 @@ def _places(path: Path, args: argparse.Namespace) -> int:
         for seed in args.seeds or plan.seeds
         for source, arm in backbones
     ]
-    for number, name in enumerate(run_places(units, jobs=args.jobs), start=1):
+    for number, name in enumerate(run_units(units, jobs=args.jobs), start=1):
         log.info("%d of %d: %s is done", number, len(units), name)
     print(f"{places_rows(args.out).path}: {len(places_rows(args.out).read())} figures")
     return 0
 
 
-def _chosen(plan: PlacesPlan, part: str, names: list[str] | None) -> list[str]:
+def _roots(args: argparse.Namespace) -> dict[str, str]:
+    """What ``--root`` says: name -> place."""
+    if wrong := [text for text in args.root if not all(text.partition("="))]:
+        raise InputError(f"--root {wrong[0]}: give NAME=PLACE, as LOG=FOLDER")
+    return dict(text.split("=", 1) for text in args.root)
+
+
+def _questions(path: Path, args: argparse.Namespace) -> int:
+    from superflow.benchmark.questions_plan import load_questions_plan
+
+    given = [args.data, args.prepared, args.budgets, args.teacher, *(getattr(args, part) for part in PARTS)]
+    if any(value is not None for value in given):
+        raise InputError(
+            f"{path}: is a plan of questions, which makes its logs; beside it go --out, --root, --arms, --seeds, --jobs"
+        )
+    plan = load_questions_plan(path)
+    from superflow.benchmark import questions
+    from superflow.benchmark.units import run_units
+
+    plan = questions.with_places(plan, _roots(args))
+    arms = _chosen(plan, "arms", args.arms)
+    check_place(args.out)
+    questions.prepare(plan, arms, args.out, jobs=args.jobs)
+    seeds = args.seeds or list(plan.seeds)
+    units = questions.run_of(plan, arms, seeds, args.out, str(args.plan))
+    try:
+        for number, name in enumerate(run_units(units, jobs=args.jobs), start=1):
+            log.info("%d of %d: %s is done", number, len(units), name)
+    finally:  # an arm that failed does not take the others' differences with it
+        questions.compare(plan, seeds, args.out, str(args.plan))
+    print(questions.markdown(questions.questions_rows(args.out).read()))
+    return 0
+
+
+def _chosen(plan: PlacesPlan | QuestionsPlan, part: str, names: list[str] | None) -> list[str]:
     """The names of a part of a plan that were asked for, all of them when None."""
     known = list(getattr(plan, part))
     for name in names or ():

@@ -8,16 +8,12 @@ OUT/places.csv, OUT/recipes.csv       figures; trials of recipes on held-out pla
 from __future__ import annotations
 
 import logging
-import multiprocessing
-import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..engine.launchers import refuse_several
 from ..errors import InputError
 from .backbones import config_hash, cpu_seconds, make_backbone, read_card, training_config
 from .measures import MEASURES, Task
@@ -43,6 +39,10 @@ class Unit:
 
     def name(self) -> str:
         return f"{self.arm} on {self.source}, seed {self.seed}"
+
+    def run(self) -> list[str]:
+        """Make the backbone and take all its measures; what failed, in words."""
+        return run_unit(self)
 
     def command(self, evaluation: str, measure: str) -> str:
         """What makes this row again; names in capitals stand for folders."""
@@ -143,37 +143,6 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
                 f"evaluation {name!r}: {part} must be a part of train that leaves scans to learn from"
             )
     return in_variant(index, evaluation.variant, rows["evaluate"]), rows
-
-
-def run_places(units: Sequence[Unit], *, jobs: int) -> Iterator[str]:
-    """Names of what is done, as it finishes: ``jobs`` processes, one thread each; first the first seed of all.
-
-    Later seeds take the recipes that the first one found.
-
-    Raises:
-        InputError: at the end, when every other figure is there, naming the first that failed and why.
-    """
-    refuse_several(os.environ)
-    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
-    context = multiprocessing.get_context("spawn")
-    failed: list[str] = []
-    for seed in dict.fromkeys(unit.seed for unit in units):
-        with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-            names = {pool.submit(_run_alone, unit): unit.name() for unit in units if unit.seed == seed}
-            for future in as_completed(names):
-                error = future.exception()
-                failed += [f"{names[future]}: {error}"] if error is not None else future.result()
-                yield names[future]
-    if failed:
-        raise InputError(f"{len(failed)} figures failed, the first one {failed[0]}")
-
-
-def _run_alone(unit: Unit) -> list[str]:
-    import torch
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(1)
-    return run_unit(unit)
 
 
 def run_unit(unit: Unit) -> list[str]:

@@ -187,14 +187,19 @@ def load_places_plan(path: Path) -> PlacesPlan:
         if not isinstance(entries, dict) or not entries:
             raise InputError(f"{path}: a benchmark of places needs a mapping with the key {part}")
         parts[part] = {
-            str(name): _read(kind, str(name), entry, part, path) for name, entry in entries.items()
+            str(name): read_entry(kind, str(name), entry, part, path) for name, entry in entries.items()
         }
     plan = PlacesPlan(**parts, **content)
     _check(plan, path)
     return plan
 
 
-def _read(kind: type, name: str, entry: Any, part: str, path: Path) -> Any:
+def read_entry(kind: type, name: str, entry: Any, part: str, path: Path) -> Any:
+    """An entry of a part of a plan, as an object of its kind.
+
+    Raises:
+        InputError: it is no mapping, has an unknown key or lacks one.
+    """
     where = f"{path}: {part}: {name!r}"
     if not isinstance(entry, dict):
         raise InputError(f"{where} is {entry!r}; give a mapping")

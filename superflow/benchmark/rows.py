@@ -1,4 +1,4 @@
-"""Figures of a benchmark of places as rows of a CSV file, each written as soon as it is known."""
+"""Figures of a benchmark as rows of a CSV file, each written as soon as it is known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..files.access import reading, writing
 from ..files.locks import lock
 from ..files.writes import write_atomically
 
-# which figure a row is
+# which figure of a benchmark of places a row is
 KEY = ("source", "arm", "seed", "evaluation log", "measure", "budget")
 COLUMNS = (
     *KEY,
@@ -44,11 +44,12 @@ class RowFile:
     Args:
         path: of the file; it is made with the first row.
         key: columns that say which figure a row is: a new row takes the place of an older one with the same.
+        columns: all of them; without it those of a benchmark of places.
     """
 
-    def __init__(self, path: Path, key: Sequence[str] = KEY) -> None:
+    def __init__(self, path: Path, key: Sequence[str] = KEY, columns: Sequence[str] = COLUMNS) -> None:
         self.path = path
-        self.key = tuple(key)
+        self.key, self.columns = tuple(key), tuple(columns)
 
     def read(self) -> list[Row]:
         """All rows, values as text; none where there is no file.
@@ -61,9 +62,10 @@ class RowFile:
         with reading(self.path), self.path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
-        if tuple(reader.fieldnames or ()) != COLUMNS:
+        if tuple(reader.fieldnames or ()) != self.columns:
             raise InputError(
-                f"{self.path}: has other columns than {', '.join(COLUMNS)}; move the file away or choose another folder"
+                f"{self.path}: has other columns than {', '.join(self.columns)}; "
+                "move the file away or choose another folder"
             )
         return rows
 
@@ -74,11 +76,11 @@ class RowFile:
 
     def add(self, rows: Iterable[Mapping[str, object]]) -> None:
         """Write the file with these rows, one of the same key replaced; a row lacking a column is a mistake."""
-        new = [{name: _text(row[name]) for name in COLUMNS} for row in rows]
+        new = [{name: _text(row[name]) for name in self.columns} for row in rows]
         with held(self.path.with_name(f".{self.path.name}.lock")):
             all_rows = {tuple(row[name] for name in self.key): row for row in [*self.read(), *new]}
             with write_atomically(self.path, "w") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(all_rows.values())
 

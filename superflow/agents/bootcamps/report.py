@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,20 +48,26 @@ def _report(group: list[tuple[Identity, str]], seed: int) -> Report:
     right = np.array([score.value for score in scores])
     silent = np.array([case["gold"] is None for case, _ in group])
     doubts = np.array([float(_is_doubt(case, output)) for case, output in group])
-    scenes, row_of = np.unique([case["scene"] for case, _ in group], return_inverse=True)
-    sums, counts = np.bincount(row_of, right), np.bincount(row_of)
-    drawn = np.random.default_rng(seed).integers(len(scenes), size=(RESAMPLES, len(scenes)))
-    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
+    scenes = [case["scene"] for case, _ in group]
     return Report(
         cases=len(group),
-        scenes=len(scenes),
+        scenes=len(set(scenes)),
         accuracy=float(right.mean()),
-        interval=(float(low), float(high)),
+        interval=interval(right, scenes, seed=seed),
         told=_mean(right[~silent]),
         abstained=_mean(right[silent]),
         doubted=_mean(doubts[~silent]),
         unread=float(np.mean([score.reason not in ("right", "wrong") for score in scores])),
     )
+
+
+def interval(values: NDArray[np.floating], scenes: Sequence[str], *, seed: int = 0) -> tuple[float, float]:
+    """95 % of the mean of values (N,), by bootstrap over their scenes: values of one scene are drawn together."""
+    names, row_of = np.unique(list(scenes), return_inverse=True)
+    sums, counts = np.bincount(row_of, values), np.bincount(row_of)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
+    low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _is_doubt(case: Identity, output: str) -> bool:

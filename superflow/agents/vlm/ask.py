@@ -72,14 +72,14 @@ def scans_of(
 def cases_of(scenes: Sequence[SceneRecord], count: int, seed: int) -> list[Identity]:
     """Questions with answers, ``count`` of each of ``FAMILIES``, none for what one scan does not show: motion."""
     camps = [
-        _without_motion(families()[name])(scenes, seed=len(FAMILIES) * seed + number, max_range_m=RANGE_M)
+        without_motion(families()[name])(scenes, seed=len(FAMILIES) * seed + number, max_range_m=RANGE_M)
         for number, name in enumerate(FAMILIES)
     ]
     return [camp.case_generator() for camp in camps for _ in range(count)]
 
 
-def _without_motion(family: type[Bootcamp]) -> type[Bootcamp]:
-    """The family with questions without status words only."""
+def without_motion(family: type[Bootcamp]) -> type[Bootcamp]:
+    """The family with questions without a status or a speed only, which one scan does not show."""
 
     class Still(family):  # type: ignore[valid-type, misc]
         @classmethod

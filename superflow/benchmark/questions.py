@@ -1,0 +1,222 @@
+"""Runs a benchmark of questions: each arm answers the same held-out questions; figures are rows at once.
+
+OUT/answers/ARM-SEED.jsonl    what was answered to each question, and whether it is right
+OUT/questions.csv             exact match of each arm, seed and type of question, and differences of arms
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..files.access import make_folder, read_text
+from ..files.writes import write_atomically
+from .arms import claim
+from .backbones import cpu_seconds, slug
+from .questions_arms import ANSWERS, Study
+from .questions_data import prepare_questions
+from .questions_plan import QuestionsPlan
+from .rows import Row, RowFile
+
+log = logging.getLogger(__name__)
+
+ALL = "all"  # type of the rows over all questions
+KEY = ("arm", "minus", "seed", "questions")
+COLUMNS = (
+    *KEY,  # minus: the other arm, where the figure is a difference
+    "exact match",
+    "low",  # of 95 %, by bootstrap over scenes
+    "high",
+    "answers",
+    "scenes",
+    "tokens",
+    "CPU seconds of training",
+    "CPU seconds",
+    "settings hash",
+    "commit",
+    "device",
+    "command",
+)
+
+
+@dataclass(frozen=True)
+class ArmRun:
+    """An arm with a seed: what one process does."""
+
+    plan: QuestionsPlan
+    arm: str
+    seed: int
+    out: Path
+    plan_name: str
+
+    def name(self) -> str:
+        return f"{self.arm}, seed {self.seed}"
+
+    def run(self) -> list[str]:
+        """Answer all questions and write the rows, unless they are there; nothing is left that failed."""
+        study = Study(self.plan, self.plan.arms[self.arm], self.seed, self.out)
+        rows = questions_rows(self.out)
+        if rows.find(arm=self.arm, minus="", seed=self.seed, questions=ALL, settings_hash=study.settings):
+            return []
+        before = cpu_seconds()
+        path = answers_path(self.out, self.arm, self.seed)
+        claim(path, {"settings": study.settings}, remove=f"{path.with_suffix('.*')}")
+        answered = ANSWERS[study.arm.kind](study)
+        given = _judged(study, answered.texts)
+        with write_atomically(path, "w") as file:
+            file.writelines(json.dumps(each) + "\n" for each in given)
+        about = {
+            "tokens": answered.tokens,
+            "CPU seconds of training": answered.training,
+            "CPU seconds": cpu_seconds() - before,
+            **_about(self.plan_name, self.seed, [self.arm]),
+            "settings hash": study.settings,
+        }
+        key = {"arm": self.arm, "minus": "", "seed": self.seed}
+        found = list(_figures(given, [float(each["right"]) for each in given], {**key, **about}))
+        rows.add(found)
+        log.info("%s: %.1f %% of %s", self.name(), found[0]["exact match"], found[0]["answers"])
+        return []
+
+
+def run_of(
+    plan: QuestionsPlan, arms: Sequence[str], seeds: Sequence[int], out: Path, name: str
+) -> list[ArmRun]:
+    """All of a benchmark; models that others take come first."""
+    ordered = sorted(arms, key=lambda arm: bool(plan.arms[arm].of))
+    return [ArmRun(plan, arm, seed, out, name) for seed in seeds for arm in ordered]
+
+
+def with_places(plan: QuestionsPlan, places: Mapping[str, str]) -> QuestionsPlan:
+    """The plan with places for some of its backbones and logs.
+
+    Raises:
+        InputError: the plan has none of that name.
+    """
+    known = [*plan.logs, *plan.backbones]
+    if unknown := [name for name in places if name not in known]:
+        raise InputError(
+            f"--root {unknown[0]}=...: the plan has no such log or backbone; it has {', '.join(known)}"
+        )
+    logs = {
+        name: replace(log, root=places[name], drive=None) if name in places else log
+        for name, log in plan.logs.items()
+    }
+    files = {name: where for name, where in places.items() if name in plan.backbones}
+    return replace(plan, logs=logs, backbones={**plan.backbones, **files})
+
+
+def prepare(plan: QuestionsPlan, arms: Sequence[str], out: Path, *, jobs: int) -> None:
+    """Make what all arms share; refuses before the work.
+
+    Raises:
+        InputError: a backbone has no file, or ``out`` holds another benchmark.
+    """
+    for arm in arms:
+        chosen = plan.arms[arm]
+        for name in filter(None, [chosen.backbone, chosen.of and plan.arms[chosen.of].backbone]):
+            if plan.backbones[name] is None:
+                raise InputError(
+                    f"the plan has no file for the backbone {name!r}, which {arm!r} needs; "
+                    f"give it with --root {name}=FILE, or leave the arm out with --arms"
+                )
+    prepare_questions(plan, out, jobs=jobs)
+
+
+def questions_rows(out: Path) -> RowFile:
+    """The figures of a benchmark's folder."""
+    return RowFile(out / "questions.csv", KEY, COLUMNS)
+
+
+def answers_path(out: Path, arm: str, seed: int) -> Path:
+    """Where an arm's answers lie."""
+    return make_folder(out / "answers") / f"{slug(arm)}-{seed}.jsonl"
+
+
+def compare(plan: QuestionsPlan, seeds: Sequence[int], out: Path, name: str) -> None:
+    """Write a row for each of the plan's differences whose two arms have answered, question by question."""
+    rows = questions_rows(out)
+    for seed in seeds:
+        for first, second in plan.differences:
+            both = [rows.find(arm=arm, minus="", seed=seed, questions=ALL) for arm in (first, second)]
+            if not all(both):
+                continue
+            one, other = (_read(answers_path(out, arm, seed)) for arm in (first, second))
+            about = {
+                "tokens": None,
+                "CPU seconds of training": None,
+                "CPU seconds": None,
+                **_about(name, seed, [first, second]),
+                "settings hash": "-".join(own[0]["settings hash"] for own in both),
+            }
+            key = {"arm": first, "minus": second, "seed": seed}
+            values = [float(a["right"]) - float(b["right"]) for a, b in zip(one, other, strict=True)]
+            rows.add(_figures(one, values, {**key, **about}))
+
+
+def _judged(study: Study, texts: Sequence[str]) -> list[dict[str, Any]]:
+    from ..agents.bootcamps.registry import families
+
+    return [
+        {
+            "scene": scene,
+            "family": case["family"],
+            "text": text,
+            "right": families()[case["family"]].check(text, case).value == 1.0,
+        }
+        for case, scene, text in zip(study.held_out.cases, study.held_out.scenes, texts, strict=True)
+    ]
+
+
+def _figures(
+    given: Sequence[Mapping[str, Any]], values: Sequence[float], about: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The row over all questions, then one for each type."""
+    from ..agents.bootcamps.report import interval
+
+    for kind in (ALL, *dict.fromkeys(each["family"] for each in given)):
+        chosen = [i for i, each in enumerate(given) if kind in (ALL, each["family"])]
+        own, scenes = 100 * np.array(values)[chosen], [given[i]["scene"] for i in chosen]
+        low, high = interval(own, scenes)
+        yield {
+            **about,
+            "questions": kind,
+            "exact match": float(own.mean()),
+            "low": low,
+            "high": high,
+            "answers": len(own),
+            "scenes": len(set(scenes)),
+        }
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in read_text(path).splitlines()]
+
+
+def _about(plan: str, seed: int, arms: Sequence[str]) -> dict[str, Any]:
+    from ..engine.hooks.result import commit, device_name
+
+    words = ["superflow", "benchmark", plan, "--out", "OUT", "--seeds", str(seed), "--arms", *arms]
+    return {"commit": commit(), "device": device_name(), "command": shlex.join(words)}
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """Arms in the order of the rows, a column for each type: exact match, with its interval, of each seed."""
+    kinds = list(dict.fromkeys(row["questions"] for row in rows))
+    lines = ["| arm | seed | " + " | ".join(kinds) + " |", "|---" * (2 + len(kinds)) + "|"]
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows:
+        arm = f"{row['arm']} - {row['minus']}" if row["minus"] else row["arm"]
+        text = f"{float(row['exact match']):.1f} ({float(row['low']):.1f} to {float(row['high']):.1f})"
+        cells.setdefault((arm, row["seed"]), {})[row["questions"]] = text
+    for (arm, seed), own in cells.items():
+        lines.append(f"| {arm} | {seed} | " + " | ".join(own.get(kind, "-") for kind in kinds) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,272 @@
+"""The ways of answering held-out questions: one function for each kind of arm.
+
+OUT/models/ARM-SEED       models on planes, with their processors: `agents.vlm.load_vlm` reads them
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..agents.vlm.build import build, load_vlm
+from ..agents.vlm.language import tiny
+from ..agents.vlm.model import LidarVLM
+from ..agents.vlm.processor import LidarProcessor
+from ..agents.vlm.sft import Example, Recipe, answers, train
+from ..files.access import read_json
+from ..files.writes import write_atomically
+from .arms import claim
+from .backbones import cpu_seconds, slug
+from .questions_data import Part, Scans, find_backbone, part_of, planes_of_part, predicted_part
+from .questions_plan import QuestionArm, QuestionsPlan
+from .rows import held
+
+NEW_TOKENS = 12  # no answer of a family is longer
+TAPE_OBJECTS = 12  # the nearest; the small model's prompt stays short
+TIMED_STEPS = 3  # of a backbone that learns, before it is known how many its time allows
+TRAINED = "training.json"
+
+
+@dataclass(frozen=True)
+class Answered:
+    """texts: an answer to each held-out question. tokens: of a scan, before the question. training: CPU seconds."""
+
+    texts: list[str]
+    tokens: int | None = None
+    training: float | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """What an arm is run on."""
+
+    plan: QuestionsPlan
+    arm: QuestionArm
+    seed: int
+    out: Path
+
+    @cached_property
+    def train(self) -> Part:
+        return part_of(self.plan, "train", self.out)
+
+    @cached_property
+    def held_out(self) -> Part:
+        return part_of(self.plan, "held_out", self.out)
+
+    @cached_property
+    def backbone(self) -> tuple[Any, str]:
+        """The arm's backbone and the hash of its weights; that of the other arm where it takes one's model."""
+        arm = self.plan.arms[self.arm.of] if self.arm.kind == "shuffled" else self.arm
+        return find_backbone(self.plan, arm.backbone, self.seed, self.train)
+
+    @property
+    def settings(self) -> str:
+        """Hash of all that the figures depend on, beside the seed."""
+        known = self.arm.backbone or self.arm.kind == "shuffled"
+        digest = self.backbone[1] if known else ""
+        return self.plan.settings_hash(self.arm.name, digest)
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(**self.plan.recipe)
+
+    def examples(self, part: Part, *, scans: bool = True) -> list[Example]:
+        """The part's questions, each with the scan or without."""
+        from ..agents.vlm.ask import example_of
+
+        found = [example_of(case) for case in part.cases]
+        return found if scans else [replace(each, scan=None) for each in found]
+
+    def planes(self, part: Part) -> dict[str, Tensor]:
+        """What the arm's backbone sees."""
+        found: dict[str, Tensor] = planes_of_part(self.plan, part, *self.backbone, self.out)
+        return found
+
+    def build(self, examples: Sequence[Example], **options: Any) -> tuple[LidarVLM, LidarProcessor]:
+        """An untrained model, drawn from the seed; its language model is the same for all arms with these texts."""
+        from ..agents.vlm.bev import BevGrid
+
+        torch.manual_seed(self.seed)
+        language = tiny({text for each in examples for text in (each.question, each.answer)})
+        return build(language, grid=BevGrid(**self.plan.grid), merge=self.plan.merge, **options)
+
+    def fit(self, model: Any, processor: Any, examples: Sequence[Example], recipe: Recipe) -> float:
+        """Train; the CPU seconds that it took."""
+        before = cpu_seconds()
+        train(model, processor, examples, recipe, generator=torch.Generator().manual_seed(self.seed))
+        return cpu_seconds() - before
+
+    def ask(self, model: Any, processor: Any, examples: Sequence[Example]) -> list[str]:
+        return answers(model, processor, examples, batch=64, max_new_tokens=NEW_TOKENS)
+
+
+def _majority(study: Study) -> Answered:
+    seen: dict[str, Counter[str]] = {}
+    for case, example in zip(study.train.cases, study.examples(study.train)):
+        seen.setdefault(case["family"], Counter())[example.answer] += 1
+    often = {name: counts.most_common(1)[0][0] for name, counts in seen.items()}
+    return Answered([often[case["family"]] for case in study.held_out.cases])
+
+
+def _blind(study: Study) -> Answered:
+    examples = study.examples(study.train, scans=False)
+    model, processor = study.build(examples, channels=1)
+    spent = study.fit(model, processor, examples, study.recipe)
+    return Answered(
+        study.ask(model, processor, study.examples(study.held_out, scans=False)), tokens=0, training=spent
+    )
+
+
+class ZeroTokens(nn.Module):
+    """As many tokens as a connector gives, which say nothing: not even where they lie."""
+
+    def __init__(self, tokens: int, width: int) -> None:
+        super().__init__()
+        self.tokens, self.width = tokens, width
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """(B, tokens, width) of planes (B, ...)."""
+        return planes.new_zeros(len(planes), self.tokens, self.width)
+
+
+def _zero(study: Study) -> Answered:
+    examples = study.examples(study.train)
+    model, processor = study.build(examples, channels=1)
+    grid = model.config.tower_config.bev
+    model.model.connector = ZeroTokens(processor.tokens_per_scan, model.config.text_config.hidden_size)
+    nothing = torch.zeros(2, grid.rows, grid.columns)
+    processor.scans = dict.fromkeys([*study.train.row_of, *study.held_out.row_of], nothing)
+    spent = study.fit(model, processor, examples, study.recipe)
+    return Answered(
+        study.ask(model, processor, study.examples(study.held_out)), processor.tokens_per_scan, spent
+    )
+
+
+def model_on_planes(study: Study) -> tuple[LidarVLM, LidarProcessor, float]:
+    """The model of an arm of kind planes and its CPU seconds, trained before or now.
+
+    Raises:
+        InputError: OUT holds one of other settings.
+    """
+    folder = study.out / "models" / f"{slug(study.arm.name)}-{study.seed}"
+    with held(folder.with_suffix(".lock")):
+        claim(folder.with_suffix(".json"), {"settings": study.settings}, remove=f"{folder}*")
+        if not (folder / TRAINED).is_file():
+            examples = study.examples(study.train)
+            model, processor = study.build(examples, backbone=study.backbone[0])
+            processor.scans = study.planes(study.train)
+            spent = study.fit(model, processor, examples, study.recipe)
+            model.save_pretrained(folder)
+            processor.save_pretrained(folder)
+            with write_atomically(folder / TRAINED, "w") as file:
+                json.dump({"cpu_seconds": spent}, file)
+    spent = float(read_json(folder / TRAINED, f"delete {folder}")["cpu_seconds"])
+    return *load_vlm(folder), spent
+
+
+def _planes(study: Study) -> Answered:
+    model, processor, spent = model_on_planes(study)
+    processor.scans = study.planes(study.held_out)
+    return Answered(
+        study.ask(model, processor, study.examples(study.held_out)), processor.tokens_per_scan, spent
+    )
+
+
+def _shuffled(study: Study) -> Answered:
+    other = replace(study, arm=study.plan.arms[study.arm.of])
+    model, processor, spent = model_on_planes(other)
+    planes = other.planes(study.held_out)
+    processor.scans = {
+        token: planes[instead] for token, instead in elsewhere(study.held_out, study.seed).items()
+    }
+    return Answered(
+        study.ask(model, processor, study.examples(study.held_out)), processor.tokens_per_scan, spent
+    )
+
+
+def elsewhere(part: Part, seed: int) -> dict[str, str]:
+    """Token of each scan -> that of a scan of another scene; scenes are drawn anew, and each looks at the next."""
+    scenes: dict[str, list[str]] = {}
+    for token, row in part.row_of.items():
+        scenes.setdefault(part.index.scene(row), []).append(token)
+    order = torch.randperm(len(scenes), generator=torch.Generator().manual_seed(seed)).tolist()
+    names = [sorted(scenes)[i] for i in order]
+    return {
+        token: scenes[there][number % len(scenes[there])]
+        for here, there in zip(names, [*names[1:], names[0]])
+        for number, token in enumerate(scenes[here])
+    }
+
+
+def _open(study: Study) -> Answered:
+    """The backbone learns, too, for as much CPU time as the other arm took with its planes made before."""
+    budget = model_on_planes(replace(study, arm=study.plan.arms[study.arm.of]))[2]
+    examples = study.examples(study.train)
+    scans = Scans(study.train, study.held_out)
+
+    def make() -> tuple[LidarVLM, LidarProcessor]:
+        model, processor = study.build(examples, backbone=study.backbone[0], learns="open")
+        processor.scans = scans
+        return model, processor
+
+    timed = replace(study.recipe, steps=TIMED_STEPS)
+    a_step = study.fit(*make(), examples, timed) / TIMED_STEPS
+    model, processor = make()
+    recipe = replace(study.recipe, steps=max(1, round(budget / a_step)))
+    spent = study.fit(model, processor, examples, recipe)
+    return Answered(
+        study.ask(model, processor, study.examples(study.held_out)), processor.tokens_per_scan, spent
+    )
+
+
+def _predicted(study: Study, part: Part) -> Mapping[str, Any]:
+    return predicted_part(part, study.train, *study.backbone, study.out)
+
+
+def _tape(study: Study) -> Answered:
+    from ..agents.vlm.object_tape import tape_of
+
+    def taped(part: Part) -> list[Example]:
+        scenes, far = _predicted(study, part), study.plan.max_range_m
+        tapes = {token: tape_of(scene, most=TAPE_OBJECTS, max_range_m=far) for token, scene in scenes.items()}
+        return [
+            Example(None, f"{tapes[str(each.scan)]}\n\n{each.question}", each.answer)
+            for each in study.examples(part)
+        ]
+
+    examples = taped(study.train)
+    model, processor = study.build(examples, channels=1)
+    spent = study.fit(model, processor, examples, study.recipe)
+    return Answered(study.ask(model, processor, taped(study.held_out)), tokens=0, training=spent)
+
+
+def _symbolic(study: Study) -> Answered:
+    from ..agents.bootcamps.registry import families
+
+    scenes = _predicted(study, study.held_out)
+    return Answered(
+        [
+            families()[case["family"]].answer(scenes[case["scene"]], case["asked"])
+            for case in study.held_out.cases
+        ]
+    )
+
+
+ANSWERS: dict[str, Callable[[Study], Answered]] = {
+    "majority": _majority,
+    "blind": _blind,
+    "zero": _zero,
+    "planes": _planes,
+    "shuffled": _shuffled,
+    "open": _open,
+    "tape": _tape,
+    "symbolic": _symbolic,
+}

@@ -1,0 +1,226 @@
+"""What the arms of a benchmark of questions share, each made once: drives, questions, planes, predicted scenes.
+
+OUT/drives/LOG, OUT/prepared/LOG      made drives; indices
+OUT/questions/PART.jsonl              questions with their answers
+OUT/planes/..., OUT/predicted/...     what a backbone sees of each scan, and the objects that it predicts
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..agents.bootcamps.bootcamp import Identity
+from ..agents.scene import SceneRecord
+from ..datasets.index import LogIndex
+from ..errors import InputError
+from ..files.access import make_folder, read_text
+from ..files.writes import write_atomically
+from ..hub.backbone import Backbone
+from .arms import claim
+from .places_logs import prepare_log, prepared_folder
+from .questions_plan import PARTS, RANDOM, QuestionsPlan
+from .rows import held
+
+PROBED = 60  # training scans that the head of predictions is fitted on
+PROBED_POINTS = 40_000
+
+
+@dataclass(frozen=True)
+class Part:
+    """The scans and questions for training, or those held out."""
+
+    name: str
+    index: LogIndex
+    cases: list[Identity]
+
+    @cached_property
+    def row_of(self) -> dict[str, int]:
+        """Token -> row of the scans that are asked about, ascending."""
+        asked = {case["scene"] for case in self.cases}
+        rows = self.index.rows(None)
+        return {
+            token: int(row) for token, row in zip(self.index.tokens(rows), rows.tolist()) if token in asked
+        }
+
+    @property
+    def scenes(self) -> list[str]:
+        """Scene of each question."""
+        return [self.index.scene(self.row_of[case["scene"]]) for case in self.cases]
+
+
+class Scans(Mapping[str, Any]):
+    """Token -> points in their LiDAR's frame, read when asked for, as a processor takes them."""
+
+    def __init__(self, *parts: Part) -> None:
+        self._where = {token: (part.index, row) for part in parts for token, row in part.row_of.items()}
+
+    def __getitem__(self, token: str) -> dict[str, Any]:
+        index, row = self._where[token]
+        frame = index.frame(row, cameras=(), labels=False, images=False)
+        return {"points": frame.points[:, :4], "lidar_to_ego": frame.lidar_to_ego}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._where)
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+
+def prepare_questions(plan: QuestionsPlan, out: Path, *, jobs: int) -> None:
+    """Make the drives and the questions about them, where they are not there yet.
+
+    Raises:
+        InputError: ``out`` holds those of another plan, the parts share a scene, or the scenes allow no question of a
+            family.
+    """
+    for name in dict.fromkeys(part.log for part in plan.parts.values()):
+        prepare_log(plan.logs[name], out, jobs=jobs)
+    _refuse_shared_scenes(plan, out)
+    for name, part in plan.parts.items():
+        index, rows = _rows(plan, name, out)
+        path = make_folder(out / "questions") / f"{name}.jsonl"
+        made_of = {
+            "log": index.hash,
+            "frames": len(rows),
+            "families": {family: dict(options) for family, options in plan.families.items()},
+            "still": list(plan.still),
+            "max_range_m": plan.max_range_m,
+            "questions": part.questions,
+        }
+        claim(path, made_of, remove=f"{path.with_suffix('.*')}")
+        if not path.is_file():
+            cases = _cases(plan, name, index, rows)
+            with write_atomically(path, "w") as file:
+                file.writelines(json.dumps(case) + "\n" for case in cases)
+
+
+def _rows(plan: QuestionsPlan, name: str, out: Path) -> tuple[LogIndex, list[int]]:
+    """Index and rows that a part asks about."""
+    part = plan.parts[name]
+    index = LogIndex.open(prepared_folder(plan.logs[part.log], out))
+    return index, index.rows(part.frames).tolist()
+
+
+def _refuse_shared_scenes(plan: QuestionsPlan, out: Path) -> None:
+    if len({part.log for part in plan.parts.values()}) > 1:
+        return
+    asked = [set(_rows(plan, name, out)[1]) for name in PARTS]
+    if shared := set.intersection(*asked):
+        raise InputError(
+            f"parts: {len(shared)} scans are in train and in held_out; a figure needs scans that nobody trained on"
+        )
+
+
+def _cases(plan: QuestionsPlan, name: str, index: LogIndex, rows: Sequence[int]) -> list[Identity]:
+    from ..agents.bootcamps.registry import families
+    from ..agents.scene_log import scene_of
+    from ..agents.vlm.ask import without_motion
+
+    scenes = [scene_of(index, int(row), points=False) for row in rows]
+    found = []
+    for number, (family, options) in enumerate(plan.families.items()):
+        camp = without_motion(families()[family]) if family in plan.still else families()[family]
+        seed = len(PARTS) * number + PARTS.index(name)
+        generator = camp(scenes, seed=seed, max_range_m=plan.max_range_m, **options)
+        found += [generator.case_generator() for _ in range(plan.parts[name].questions)]
+    return found
+
+
+def part_of(plan: QuestionsPlan, name: str, out: Path) -> Part:
+    """A part that ``prepare_questions`` made."""
+    index, _ = _rows(plan, name, out)
+    text = read_text(out / "questions" / f"{name}.jsonl")
+    return Part(name, index, [json.loads(line) for line in text.splitlines()])
+
+
+def find_backbone(plan: QuestionsPlan, name: str, seed: int, train: Part) -> tuple[Backbone, str]:
+    """A backbone of the plan, and a hash that stands for its weights.
+
+    Random weights are drawn from ``seed``; their batch norm takes its statistics from training scans, without labels.
+
+    Raises:
+        InputError: the plan leaves open which file it is.
+    """
+    import superflow
+
+    from ..downstream.features import read_scan
+    from ..downstream.recalibration import SCANS, recalibrate_batch_norm
+    from ..lidar.encoder import LidarEncoder
+
+    where = plan.backbones[name]
+    if where is None:
+        raise InputError(f"the plan has no file for the backbone {name!r}; give it with --root {name}=FILE")
+    if not where.startswith(RANDOM):
+        backbone = superflow.load(where)
+        return backbone, backbone.card.weights_sha256[:16]
+    like, digest = find_backbone(plan, where.removeprefix(RANDOM), seed, train)
+    torch.manual_seed(seed)
+    encoder = LidarEncoder(**like.encoder.config())
+    rows = list(train.row_of.values())[:SCANS]
+    encoder = recalibrate_batch_norm(encoder, [read_scan(train.index, row, labels=False) for row in rows])
+    card = replace(like.card, name=where, teacher=None, method={"kind": "random"}, metrics=[], data={})
+    return Backbone(encoder, card), _digest("random", digest, seed)
+
+
+def planes_of_part(plan: QuestionsPlan, part: Part, backbone: Backbone, digest: str, out: Path) -> Any:
+    """Token -> planes (C + 1, rows, columns) float32 of each scan of a part, as a frozen tower makes them."""
+    from safetensors import safe_open
+    from safetensors.torch import save
+
+    from ..agents.vlm.ask import scans_of
+    from ..agents.vlm.bev import BevGrid
+
+    grid = BevGrid(**plan.grid)
+    name = f"{part.name}-{_digest(digest, grid.config(), part.index.hash, len(part.row_of))}"
+    path = make_folder(out / "planes") / f"{name}.safetensors"
+    with held(path.with_suffix(".lock")):
+        if not path.is_file():
+            rows = np.array(list(part.row_of.values()))
+            planes = scans_of(part.index, rows, backbone, grid)
+            with write_atomically(path) as file:
+                file.write(save({token: each.contiguous() for token, each in planes.items()}))
+    with safe_open(path, framework="pt") as file:
+        return {token: file.get_tensor(token) for token in file.keys()}  # noqa: SIM118
+
+
+def predicted_part(part: Part, train: Part, backbone: Backbone, digest: str, out: Path) -> dict[str, Any]:
+    """Token -> scene of what a linear head on the backbone, fitted on labels of training scans, sees in each scan."""
+    from ..agents.scene_clusters import predicted_scene
+
+    path = make_folder(out / "predicted") / f"{part.name}-{_digest(digest, part.index.hash)}.jsonl"
+    with held(path.with_suffix(".lock")):
+        if not path.is_file():
+            predict = _predictor(backbone, train)
+            lines = []
+            for row in part.row_of.values():
+                scene = predicted_scene(part.index, row, predict, points=False)
+                lines.append(scene.to_json() + "\n")
+            with write_atomically(path, "w") as file:
+                file.writelines(lines)
+    scenes = map(SceneRecord.from_json, read_text(path).splitlines())
+    return {scene.token: scene for scene in scenes}
+
+
+def _predictor(backbone: Backbone, train: Part) -> Any:
+    from ..downstream.features import EncoderFeatures, sample_features
+    from ..downstream.heads import fit_linear_probe
+    from ..downstream.vote_log import head_predictor
+
+    source = EncoderFeatures(backbone.encoder)
+    rows = [row for row in train.row_of.values() if train.index.has_labels(row)][:PROBED]
+    sample = sample_features(source, train.index, rows, max_points=PROBED_POINTS)
+    head = fit_linear_probe(sample.features, sample.labels, len(train.index.card.classes))
+    return head_predictor(source, head)
+
+
+def _digest(*about: Any) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,153 @@
+"""What a benchmark of questions compares: ways of answering questions about made scenes that nobody trained on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..datasets.card_file import read_yaml
+from ..errors import InputError, suggest
+from .places_plan import Log, read_entry
+
+PARTS = ("train", "held_out")
+RANDOM = "random of "  # before the name of a backbone whose architecture gets weights that nobody trained
+# kind of an arm -> whether it needs a backbone
+KINDS = {
+    "majority": False,  # the most frequent answer of the family in training
+    "blind": False,  # a language model that is trained without scans
+    "zero": False,  # the same with as many tokens, all zero
+    "planes": True,  # with the planes of a frozen backbone, made once
+    "shuffled": False,  # another arm's model, which is shown another scene's scan
+    "open": True,  # the backbone learns with the language model
+    "tape": True,  # predicted objects as text before the question
+    "symbolic": True,  # predicted objects, asked by the executor of queries
+}
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionArm:
+    """One row of the table.
+
+    kind: of ``KINDS``. backbone: of the plan's. of: shuffled: the arm whose model it is; open: the arm whose CPU time
+    it may spend.
+    """
+
+    name: str
+    kind: str
+    backbone: str = ""
+    of: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is asked about: frames of a log, all of its key frames when None; questions: of each family."""
+
+    name: str
+    log: str
+    questions: int
+    frames: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class QuestionsPlan:
+    """All of it.
+
+    logs: as in a plan of places. parts: what is asked about for ``train`` and ``held_out``; they share no scene.
+    backbones: name -> a file, a shipped name, or ``random of NAME``; None: given on the command line.
+    families: of questions, each with its difficulty.
+    still: families whose questions with a status or a speed are left out, which one scan does not show.
+    differences: pairs of arms, compared question by question. grid, merge, recipe: of the model, see `agents.vlm`.
+    """
+
+    logs: Mapping[str, Log]
+    parts: Mapping[str, Asked]
+    backbones: Mapping[str, str | None]
+    families: Mapping[str, Mapping[str, Any]]
+    arms: Mapping[str, QuestionArm]
+    still: Sequence[str] = ()
+    differences: Sequence[Sequence[str]] = ()
+    max_range_m: float = 30.0
+    grid: Mapping[str, Any] = field(default_factory=dict)
+    merge: int = 8
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    seeds: Sequence[int] = (0,)
+
+    def settings_hash(self, arm: str, backbone: str) -> str:
+        """Of all that a row of an arm depends on, apart from its seed. backbone: hash of its weights."""
+        about = asdict(self)
+        chosen = self.arms[arm]
+        for name in ("arms", "backbones", "differences", "logs", "seeds"):
+            about.pop(name)
+        about |= {"arm": asdict(chosen), "backbone": backbone}
+        if chosen.of:
+            about["of"] = asdict(self.arms[chosen.of])
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def is_questions_plan(path: Path) -> bool:
+    """Whether a plan names families of questions and so is one of questions."""
+    return "families" in read_yaml(path)
+
+
+def load_questions_plan(path: Path) -> QuestionsPlan:
+    """The plan in a YAML file.
+
+    Raises:
+        InputError: an unknown key, a name that stands for nothing, or logs that share scenes.
+    """
+    content = read_yaml(path)
+    known = [f.name for f in fields(QuestionsPlan)]
+    if unknown := sorted(set(content) - set(known)):
+        raise InputError(f"{path}: {unknown[0]!r} is unknown; the keys are {', '.join(known)}")
+    if lacking := [name for name in known[:5] if not isinstance(content.get(name), dict)]:
+        raise InputError(f"{path}: a benchmark of questions needs a mapping with the key {lacking[0]}")
+    for part, kind in (("logs", Log), ("parts", Asked), ("arms", QuestionArm)):
+        entries = content[part].items()
+        content[part] = {str(name): read_entry(kind, str(name), entry, part, path) for name, entry in entries}
+    plan = QuestionsPlan(**content)
+    _check(plan, path)
+    return plan
+
+
+def _check(plan: QuestionsPlan, path: Path) -> None:
+    from ..agents.bootcamps.registry import families
+
+    def refer(name: str, to: Mapping[str, Any], where: str) -> None:
+        if name not in to:
+            raise InputError(f"{path}: {where}: there is no {name!r}{suggest(name, to)}")
+
+    if sorted(plan.parts) != sorted(PARTS):
+        raise InputError(f"{path}: parts: give {' and '.join(PARTS)}, and nothing else")
+    for part in plan.parts.values():
+        refer(part.log, plan.logs, f"parts: {part.name!r}")
+    seeds = [log.drive.get("seed", 0) for log in plan.logs.values() if log.drive is not None]
+    if len(set(seeds)) < len(seeds):
+        raise InputError(
+            f"{path}: logs: two drives have one seed, so they share scenes; give each a seed of its own"
+        )
+    if both := sorted(set(plan.logs) & set(plan.backbones)):
+        raise InputError(f"{path}: {both[0]!r} is a log and a backbone; give each a name of its own")
+    for name in (*plan.families, *plan.still):
+        refer(name, families(), "families")
+    for name, of in plan.backbones.items():
+        if of is not None and of.startswith(RANDOM):
+            refer(of.removeprefix(RANDOM), plan.backbones, f"backbones: {name!r}")
+    for arm in plan.arms.values():
+        where = f"arms: {arm.name!r}"
+        if arm.kind not in KINDS:
+            raise InputError(f"{path}: {where}: kind {arm.kind!r} is unknown; use {', '.join(KINDS)}")
+        if KINDS[arm.kind]:
+            refer(arm.backbone, plan.backbones, f"{where}: backbone")
+        if arm.kind in ("shuffled", "open"):
+            refer(arm.of, plan.arms, f"{where}: of")
+            if plan.arms[arm.of].kind != "planes":
+                raise InputError(f"{path}: {where}: of: {arm.of!r} must be an arm of kind planes")
+    for pair in plan.differences:
+        if len(pair) != 2:
+            raise InputError(f"{path}: differences: {list(pair)} is no pair; give two arms")
+        for name in pair:
+            refer(name, plan.arms, "differences")

@@ -1,0 +1,239 @@
+"""A benchmark of questions: its plan, its controls, its intervals, and a small one from end to end."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+pytest.importorskip("transformers", reason="needs the extra agents")
+pytest.importorskip("sklearn", reason="needs the extra agents")
+from superflow.agents.bootcamps.report import interval
+from superflow.benchmark import questions
+from superflow.benchmark.plan import find_plan
+from superflow.benchmark.questions_arms import ZeroTokens, elsewhere
+from superflow.benchmark.questions_data import part_of
+from superflow.benchmark.questions_plan import KINDS, is_questions_plan, load_questions_plan
+from superflow.errors import InputError
+from superflow.hub.backbone import BackboneCard, save_backbone
+from superflow.lidar.encoder import LidarEncoder
+from superflow.tools.benchmark import main
+
+SMALL = {
+    "logs": {"log": {"root": "ROOT"}},
+    "parts": {
+        "train": {"log": "log", "frames": ["scene-0001"], "questions": 8},
+        "held_out": {"log": "log", "frames": ["scene-0003"], "questions": 6},
+    },
+    "backbones": {"own": None, "random": "random of own"},
+    "families": {"exist": {"hops": 0}, "count": {"hops": 0}},
+    "still": ["exist", "count"],
+    "max_range_m": 50.0,
+    "grid": {"rows": 8, "columns": 8, "cell_m": 8.0, "tile": 8},
+    "merge": 4,
+    "recipe": {"steps": 2, "batch": 4},
+    "arms": {
+        "majority": {"kind": "majority"},
+        "blind": {"kind": "blind"},
+        "zero": {"kind": "zero"},
+        "moved": {"kind": "shuffled", "of": "own"},
+        "own": {"kind": "planes", "backbone": "own"},
+        "random": {"kind": "planes", "backbone": "random"},
+        "open": {"kind": "open", "backbone": "own", "of": "own"},
+        "tape": {"kind": "tape", "backbone": "own"},
+        "symbolic": {"kind": "symbolic", "backbone": "own"},
+    },
+    "differences": [["own", "random"]],
+}
+
+
+def changed(**parts) -> dict:
+    return {**json.loads(json.dumps(SMALL)), **parts}
+
+
+def written(folder: Path, content: dict) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory, small_index):
+    """All kinds of arms over the small log, from the command line: folder of the benchmark and what to call again."""
+    folder = tmp_path_factory.mktemp("questions")
+    torch.manual_seed(0)
+    encoder = LidarEncoder({"type": "cubic", "size_m": 0.5}, {"depth": "tiny", "output": 6})
+    save_backbone(encoder, folder / "own.safetensors", BackboneCard("own"))
+    plan = written(folder, SMALL)
+    words = [str(plan), "--root", f"log={small_index.root}", "--root", f"own={folder / 'own.safetensors'}"]
+    words += ["--out", str(folder / "out")]
+    with pytest.MonkeyPatch.context() as patch:
+        # spawned processes for nine arms would take a minute to import
+        patch.setattr("superflow.benchmark.units.run_units", in_this_process)
+        assert main(words) == 0
+        yield folder / "out", words
+
+
+def in_this_process(units, *, jobs):
+    for unit in units:
+        assert unit.run() == []
+        yield unit.name()
+
+
+def test_every_kind_of_arm_answers_every_question(ran):
+    out, _ = ran
+    assert {arm["kind"] for arm in SMALL["arms"].values()} == set(KINDS)
+    rows = questions.questions_rows(out).read()
+    for arm in SMALL["arms"]:
+        own = {row["questions"]: row for row in rows if row["arm"] == arm and not row["minus"]}
+        assert {name: row["answers"] for name, row in own.items()} == {
+            "all": "12",
+            "exist": "6",
+            "count": "6",
+        }
+        given = [json.loads(line) for line in questions.answers_path(out, arm, 0).read_text().splitlines()]
+        right = 100 * np.mean([each["right"] for each in given])
+        assert float(own["all"]["exact match"]) == pytest.approx(right, abs=0.01)
+    # four by four tokens a scan; without a scan none
+    tokens = {row["arm"]: row["tokens"] for row in rows if row["questions"] == "all" and not row["minus"]}
+    assert tokens["own"] == tokens["zero"] == tokens["moved"] == tokens["open"] == "4"
+    assert tokens["blind"] == tokens["tape"] == "0"
+
+
+def test_a_difference_is_that_of_the_two_arms(ran):
+    rows = questions.questions_rows(ran[0])
+    (gap,) = rows.find(arm="own", minus="random", questions="all")
+    one, other = (
+        float(rows.find(arm=arm, minus="", questions="all")[0]["exact match"]) for arm in ("own", "random")
+    )
+    assert float(gap["exact match"]) == pytest.approx(one - other, abs=0.02)
+    assert "exact match" in questions.COLUMNS
+    assert "own - random" in questions.markdown(rows.read())
+
+
+def test_what_is_there_is_not_made_again_and_other_settings_are_refused(ran, capsys):
+    out, words = ran
+    before = {path: path.read_bytes() for path in out.rglob("*.jsonl")}
+    table = (out / "questions.csv").read_text()
+    times = {path: path.stat().st_mtime_ns for path in before}
+    assert main(words) == 0
+    assert (out / "questions.csv").read_text() == table
+    assert {path: path.stat().st_mtime_ns for path in before} == times
+    written(out.parent, changed(recipe={"steps": 3, "batch": 4}))
+    assert main([*words, "--arms", "own"]) == 2
+    assert "belongs to another settings" in capsys.readouterr().err
+    written(out.parent, SMALL)
+
+
+def test_a_stopped_arm_is_made_alone(ran):
+    """Rows of one arm and its answers are gone, as after a stop; those of the others stay as they are."""
+    out, words = ran
+    path = out / "questions.csv"
+    before = path.read_text()
+    kept = [line for line in before.splitlines() if not line.startswith("blind,")]
+    path.write_text("\n".join(kept) + "\n")
+    given = questions.answers_path(out, "blind", 0).read_text()
+    questions.answers_path(out, "blind", 0).unlink()
+    assert main(words) == 0
+    assert questions.answers_path(out, "blind", 0).read_text() == given  # the same seed, the same answers
+    assert len(path.read_text().splitlines()) == len(before.splitlines())
+    assert set(kept) <= set(path.read_text().splitlines())
+
+
+def test_nobody_looks_at_the_own_scene(ran):
+    plan = load_questions_plan(find_plan(written(ran[0].parent, SMALL)))
+    part = part_of(questions.with_places(plan, {"log": "x"}), "train", ran[0])
+    both = replace(part, cases=[{"scene": token} for token in part.index.tokens(part.index.rows(None))])
+    for seed in range(3):
+        for token, instead in elsewhere(both, seed).items():
+            scene = {name: both.index.scene(both.row_of[name]) for name in (token, instead)}
+            assert scene[token] != scene[instead]
+
+
+def test_zero_tokens_say_nothing():
+    tokens = ZeroTokens(5, 7)(torch.randn(3, 2, 4, 4))
+    assert tokens.shape == (3, 5, 7)
+    assert not tokens.any()
+    assert not list(ZeroTokens(5, 7).parameters())
+
+
+def test_interval_against_a_loop():
+    """Scenes are drawn, not answers: those of one scene come together."""
+    rng = np.random.default_rng(1)
+    scenes = [f"s{i}" for i in rng.integers(6, size=40)]
+    values = rng.random(40)
+    names = sorted(set(scenes))
+    drawn = np.random.default_rng(3).integers(len(names), size=(1000, len(names)))
+    means = []
+    for row in drawn:
+        chosen = [values[i] for name in row for i in range(40) if scenes[i] == names[name]]
+        means.append(np.mean(chosen))
+    assert interval(values, scenes, seed=3) == pytest.approx(np.quantile(means, [0.025, 0.975]))
+
+
+def test_shipped_plans():
+    path = find_plan(Path("questions_small"))
+    assert is_questions_plan(path)
+    assert not is_questions_plan(find_plan(Path("places")))
+    plan = load_questions_plan(path)
+    drives = {part.name: plan.logs[part.log].drive for part in plan.parts.values()}
+    assert drives["train"]["seed"] != drives["held_out"]["seed"]
+    assert {arm.kind for arm in plan.arms.values()} == set(KINDS)
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"families": {"exists": {}}}, "there is no 'exists'"),
+        ({"recipes": {}}, "'recipes' is unknown"),
+        ({"parts": {"train": SMALL["parts"]["train"]}}, "give train and held_out"),
+        ({"arms": {"a": {"kind": "deaf"}}}, "kind 'deaf' is unknown"),
+        ({"arms": {"a": {"kind": "planes", "backbone": "none"}}}, "there is no 'none'"),
+        (
+            {"arms": {"a": {"kind": "shuffled", "of": "b"}, "b": {"kind": "blind"}}, "differences": []},
+            "must be an arm of kind planes",
+        ),
+        ({"differences": [["own"]]}, "is no pair"),
+        ({"logs": {"log": {"drive": {}}, "own": {"drive": {"seed": 0}}}}, "two drives have one seed"),
+        ({"logs": {"log": {"root": "R"}, "own": {"root": "R"}}}, "is a log and a backbone"),
+    ],
+)
+def test_wrong_plans(tmp_path, parts, said):
+    with pytest.raises(InputError, match=said):
+        load_questions_plan(written(tmp_path, changed(**parts)))
+
+
+def test_parts_that_share_scans_are_refused(tmp_path, small_index, capsys):
+    plan = changed(arms={"majority": {"kind": "majority"}}, differences=[])
+    plan["parts"]["held_out"]["frames"] = ["scene-0001[2:]", "scene-0003"]
+    words = [
+        str(written(tmp_path, plan)),
+        "--root",
+        f"log={small_index.root}",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(words) == 2
+    assert "2 scans are in train and in held_out" in capsys.readouterr().err
+
+
+def test_a_backbone_without_a_file_is_asked_for(tmp_path, small_index, capsys):
+    words = [
+        str(written(tmp_path, SMALL)),
+        "--root",
+        f"log={small_index.root}",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(words) == 2
+    assert "give it with --root own=FILE" in capsys.readouterr().err
+    assert main([*words, "--arms", "nobody"]) == 2
+    assert main([*words, "--teacher", "x"]) == 2
+    assert "is a plan of questions" in capsys.readouterr().err
+    assert main([*words, "--root", "nowhere=x"]) == 2
+    assert "no such log or backbone" in capsys.readouterr().err
