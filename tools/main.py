@@ -23,7 +23,7 @@ COMMANDS = {
         "make_questions",
         "questions about scenes, with verifiers, to train and examine language models",
     ),
-    "score-answers": ("score_answers", "figures of a model's answers to NuScenes-QA's questions"),
+    "score-answers": ("score_answers", "figures of a model's answers to NuScenes-QA or DriveLM"),
     "make-drive": ("make_drive", "make a synthetic drive in nuScenes schema"),
     "benchmark": ("benchmark", "compare ways of pretraining by the same probe, with several seeds"),
     "evidence": ("evidence", "write a page of figures from the tables of benchmarks of places"),

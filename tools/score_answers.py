@@ -1,8 +1,11 @@
 """Answers of a model to questions of a published benchmark, scored by what needs no other model.
 
     superflow score-answers --form nuscenes-qa --questions NuScenes_val_questions.json --answers answers.json
+    superflow score-answers --form drivelm --questions test_eval.json --answers output.json --json scores.json
 
 nuscenes-qa: a list of answers in the order of the questions, or the file of questions with the model's answers in it.
+drivelm: what its challenge takes, a list of {id, answer}, alone or as the `results` of a submission; questions need
+the challenge's tags.
 """
 
 from __future__ import annotations
@@ -71,7 +74,21 @@ def _nuscenes_qa(questions: Path, answers: Path) -> tuple[list[Scores], str]:
     )
 
 
-FORMS = {"nuscenes-qa": _nuscenes_qa}
+def _drivelm(questions: Path, answers: Path) -> tuple[list[Scores], str]:
+    from superflow.agents.benchmarks.drivelm import read_answers, read_frames
+    from superflow.agents.benchmarks.drivelm_scores import scores
+
+    frames = read_frames(questions, scored=True)
+    return scores(frames, read_answers(answers, frames)) if frames else [], (
+        'Per cent. exact: the challenge\'s way to read answers, over all questions. read: what they mean, as "A." or '
+        "the text of option A; tags by camera. gated: exact over the asked share of questions, which are about objects "
+        "that the answer to the frame's first question found; so the challenge has it. frequent: always the most "
+        "frequent gold. The GPT score, and the half of match and the final score that need it, are not computed. "
+        "Sentences are cut into words without the challenge's Java program: compare them among themselves."
+    )
+
+
+FORMS = {"nuscenes-qa": _nuscenes_qa, "drivelm": _drivelm}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ The way of a question, one file each:
     find.py             the scans of a log in which a condition is true; find_picture.py draws them
     scene_text.py       a scene as lines of text
     bootcamps/          questions about scenes without end, each with a verifier
-    benchmarks/         files of published benchmarks, and their figures
+    benchmarks/         files of NuScenes-QA and DriveLM, and their figures
     vlm/                a language model that sees the scan with a backbone of this package
 
 Only `tools/` imports this room. What it needs beyond the package is the extra `agents`.

@@ -72,7 +72,7 @@ class Entry:
         for i, item in enumerate(self._of(list)):
             yield Entry(self.path, f"{self.name}[{i}]", item, self.again)
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         """The keys of an object."""
         for key in self._of(dict):
             Entry(self.path, f"a key of {self.name or 'the file'}", key, self.again).text()
