@@ -43,6 +43,17 @@ class BevGrid:
         """Number of tiles."""
         return self.rows * self.columns // self.tile**2
 
+    def tile_bounds(self) -> list[tuple[float, float, float, float]]:
+        """Lowest x, lowest y, highest x, highest y of each tile [m, vehicle], in the order of tiles."""
+        side = self.tile * self.cell_m
+        front, left = self.ahead_m + self.rows * self.cell_m / 2, self.columns * self.cell_m / 2
+        corners = [
+            (front - side * i, left - side * j)
+            for i in range(self.rows // self.tile)
+            for j in range(self.columns // self.tile)
+        ]
+        return [(x - side, y - side, x, y) for x, y in corners]
+
     def config(self) -> dict[str, Any]:
         """Plain numbers with which ``BevGrid(**config)`` is the same grid."""
         return asdict(self)

@@ -71,7 +71,12 @@ def build(
     end = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=False)
-    processor = LidarProcessor(tokenizer, config.tokens_per_scan, chat_template=CHAT_TEMPLATE)
+    processor = LidarProcessor(
+        tokenizer,
+        config.tokens_per_scan,
+        chat_template=CHAT_TEMPLATE,
+        tokens_per_tile=config.tokens_per_tile if config.short_merge else None,
+    )
     return model.eval(), processor
 
 

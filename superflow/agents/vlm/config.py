@@ -57,6 +57,8 @@ class LidarVLMConfig(PreTrainedConfig):
         tower_config, text_config: of the two halves.
         connector: of ``CONNECTORS``.
         merge: pixel shuffle: cells a side that become one token (2: InternVL's; 4: its short form).
+        short_merge: cells a side of the tokens of tiles that a router gives fewer tokens, see `vir`; 0: no router.
+        router_thresholds: share of tiles that keep their tokens -> logit from which on they do.
         queries, query_layers: Q-Former: tokens of a scan, and its layers.
         lidar_token_id: of the placeholder that features replace; -1 until there is a tokenizer.
     """
@@ -71,6 +73,8 @@ class LidarVLMConfig(PreTrainedConfig):
     text_config: Any = None
     connector: str = "pixel_shuffle"
     merge: int = 4
+    short_merge: int = 0
+    router_thresholds: dict | None = None
     queries: int = 32
     query_layers: int = 2
     lidar_token_id: int = -1
@@ -84,6 +88,21 @@ class LidarVLMConfig(PreTrainedConfig):
             raise InputError(
                 f"merge is {self.merge}, and tiles are {tile} x {tile} cells; choose a number that divides {tile}"
             )
+
+        if self.short_merge and (
+            self.connector != "pixel_shuffle" or self.short_merge < self.merge or tile % self.short_merge
+        ):
+            raise InputError(
+                f"short_merge is {self.short_merge}; with pixel_shuffle it may be a number that divides {tile} and is "
+                f"no less than merge ({self.merge}), else 0"
+            )
+        self.router_thresholds = dict(self.router_thresholds or {})
+
+    @property
+    def tokens_per_tile(self) -> tuple[int, int]:
+        """Of a tile that keeps its tokens, and of one that does not; both alike without a router."""
+        tile = self.tower_config.bev.tile
+        return (tile // self.merge) ** 2, (tile // (self.short_merge or self.merge)) ** 2
 
     @property
     def tokens_per_scan(self) -> int:

@@ -22,11 +22,11 @@ def with_position(planes: Tensor, grid: BevGrid) -> Tensor:
 class PixelShuffleConnector(nn.Module):
     """InternVL's: ``merge`` x ``merge`` cells become one token, then LayerNorm, Linear, GELU, Linear."""
 
-    def __init__(self, config: LidarVLMConfig) -> None:
+    def __init__(self, config: LidarVLMConfig, merge: int | None = None) -> None:
         super().__init__()
-        self.grid, self.merge = config.tower_config.bev, config.merge
+        self.grid, self.merge = config.tower_config.bev, merge or config.merge
         width = config.text_config.hidden_size
-        merged = (config.tower_config.channels + 1 + POSITION) * config.merge**2
+        merged = (config.tower_config.channels + 1 + POSITION) * self.merge**2
         self.layer_norm = nn.LayerNorm(merged)
         self.linear_1 = nn.Linear(merged, width)
         self.act = nn.GELU()

@@ -11,11 +11,20 @@ from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutpu
 
 from ...errors import InputError
 from .config import LidarVLMConfig
-from .connector import CONNECTOR_CLASSES
+from .connector import CONNECTOR_CLASSES, PixelShuffleConnector
 from .tower import LidarTower
+from .vir import TileRouter, join_tokens
 
 # of what a prompt brings once, none is needed again when a token is added
-_ONCE = ("pixel_values", "points", "lidar_to_ego", "lidar_embeds", "lidar_rows")
+_ONCE = (
+    "pixel_values",
+    "points",
+    "lidar_to_ego",
+    "lidar_embeds",
+    "lidar_rows",
+    "lidar_lengths",
+    "tiles_kept",
+)
 
 
 class LidarVLMPreTrainedModel(PreTrainedModel):
@@ -57,6 +66,10 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
         super().__init__(config)
         self.lidar_tower = LidarTower(config.tower_config)
         self.connector = CONNECTOR_CLASSES[config.connector](config)
+        self.short_connector = self.router = None
+        if config.short_merge:
+            self.short_connector = PixelShuffleConnector(config, config.short_merge)
+            self.router = TileRouter(config)
         self.language_model = AutoModel.from_config(config.text_config)
         for module in self.lidar_tower.modules():  # the backbone keeps its own way of being drawn
             module._is_hf_initialized = True  # type: ignore[assignment]
@@ -83,8 +96,12 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
         pixel_values: Tensor | None = None,
         points: Tensor | None = None,
         lidar_to_ego: Tensor | None = None,
+        tiles_kept: Tensor | None = None,
     ) -> Tensor:
-        """(S, T, D) tokens of S scans, from their planes (``pixel_values``) or their points; see ``forward``."""
+        """(S, T, D) tokens of S scans, from their planes (``pixel_values``) or their points; see ``forward``.
+
+        With ``tiles_kept`` (S, tiles) it is (N, D), those of all scans one after another: ``token_counts`` tells whose.
+        """
         if (pixel_values is None) == (points is None):
             raise InputError("a scan comes as planes (pixel_values) or as points; give one of them")
         if points is not None:
@@ -95,28 +112,64 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
             raise InputError(
                 f"planes of scans are {tuple(pixel_values.shape)}; give (scans, {expected}, rows, columns)"
             )
-        return self.connector(pixel_values)
+        if tiles_kept is None:
+            return self.connector(pixel_values)
+        if self.short_connector is None:
+            raise InputError(
+                "this model has no short tokens; build it with short_merge=..., or leave tiles_kept out"
+            )
+        grid = self.config.tower_config.bev
+        if tiles_kept.shape != (len(pixel_values), grid.tiles):
+            raise InputError(
+                f"tiles_kept is {tuple(tiles_kept.shape)}; give ({len(pixel_values)}, {grid.tiles}), "
+                "as the processor does"
+            )
+        return join_tokens(
+            self.connector(pixel_values), self.short_connector(pixel_values), tiles_kept.bool()
+        )
+
+    def token_counts(self, tiles_kept: Tensor) -> Tensor:
+        """(S,) int64 tokens of each scan whose tiles (S, tiles) are kept or not."""
+        full, short = self.config.tokens_per_tile
+        kept = tiles_kept.bool()
+        return kept.sum(1) * full + (~kept).sum(1) * short
 
     def merge(
-        self, input_ids: Tensor, embeddings: Tensor, tokens: Tensor, rows: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        embeddings: Tensor,
+        tokens: Tensor,
+        rows: Tensor | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor:
         """(B, L, D) embeddings in which each placeholder has the feature whose turn it is in its own row.
 
         Args:
-            input_ids: (B, L). embeddings: (B, L, D). tokens: (S, T, D). rows: (S,) row of each scan, ascending;
-                None for one scan a row.
+            input_ids: (B, L). embeddings: (B, L, D). tokens: (S, T, D), or (N, D) with lengths (S,), tokens
+                of each scan. rows: (S,) row of each scan, ascending; None for one scan a row.
 
         Raises:
             InputError: a row has more or fewer placeholders than its scans give tokens. A sum over the batch would
                 not see one too many here and one too few there, and would shift features between the rows.
         """
-        scans, length, _ = tokens.shape
+        if lengths is None:
+            if tokens.ndim != 3:
+                raise InputError(
+                    f"tokens of scans are {tuple(tokens.shape)}; give (scans, tokens, width), or lidar_lengths"
+                )
+            lengths = torch.full((len(tokens),), tokens.shape[1], device=input_ids.device)
         if rows is None:
-            rows = torch.arange(scans, device=input_ids.device)
+            rows = torch.arange(len(lengths), device=input_ids.device)
+        if int(lengths.sum()) != tokens.shape[:-1].numel() or len(rows) != len(lengths):
+            raise InputError(
+                f"{len(lengths)} scans of {int(lengths.sum())} tokens meet {tokens.shape[:-1].numel()} tokens and "
+                f"{len(rows)} rows; lidar_lengths and lidar_rows must be those of the scans"
+            )
         at = input_ids == self.config.lidar_token_id
-        wanted = torch.bincount(rows, minlength=len(input_ids)) * length
+        size = max(len(input_ids), int(rows.max()) + 1 if len(rows) else 0)
+        wanted = torch.zeros(size, dtype=torch.int64, device=rows.device).index_add(0, rows, lengths.to(rows))
         found = at.sum(1)
-        if len(wanted) != len(input_ids) or bool((found != wanted).any()):
+        if len(wanted) != len(input_ids) or not torch.equal(found, wanted):
             given = wanted.tolist() + [0] * (len(input_ids) - len(wanted))
             told = [
                 f"row {i} has {n} LiDAR placeholders and {m} tokens"
@@ -137,6 +190,8 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
         lidar_to_ego: Tensor | None = None,
         lidar_embeds: Tensor | None = None,
         lidar_rows: Tensor | None = None,
+        lidar_lengths: Tensor | None = None,
+        tiles_kept: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
@@ -148,18 +203,21 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
                 (S, 4, 4) where they are not in the vehicle's frame; or lidar_embeds: (S, T, D), which
                 ``get_lidar_features`` made, maybe elsewhere.
             lidar_rows: (S,) int64 row of each scan, ascending; None for one scan in every row.
+            tiles_kept: (S, tiles) bool, see `vir`: which tiles of a scan have their full tokens, the others the short
+                ones. lidar_embeds of such scans are (N, D), with lidar_lengths (S,), tokens of each scan.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise InputError("give input_ids or inputs_embeds, one of them")
         if pixel_values is not None or points is not None:
             if lidar_embeds is not None:
                 raise InputError("lidar_embeds are what becomes of a scan; give these or the scan")
-            lidar_embeds = self.get_lidar_features(pixel_values, points, lidar_to_ego)
+            lidar_embeds = self.get_lidar_features(pixel_values, points, lidar_to_ego, tiles_kept)
+            lidar_lengths = None if tiles_kept is None else self.token_counts(tiles_kept)
         if inputs_embeds is None:
             assert input_ids is not None
             inputs_embeds = self.get_input_embeddings()(input_ids)
             if lidar_embeds is not None:
-                inputs_embeds = self.merge(input_ids, inputs_embeds, lidar_embeds, lidar_rows)
+                inputs_embeds = self.merge(input_ids, inputs_embeds, lidar_embeds, lidar_rows, lidar_lengths)
             elif bool((input_ids == self.config.lidar_token_id).any()):
                 raise InputError(
                     "the prompt keeps places for a scan and none is given; give one, or leave it out"
@@ -204,6 +262,8 @@ class LidarVLM(LidarVLMPreTrainedModel, GenerationMixin):
         lidar_to_ego: Tensor | None = None,
         lidar_embeds: Tensor | None = None,
         lidar_rows: Tensor | None = None,
+        lidar_lengths: Tensor | None = None,
+        tiles_kept: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -218,6 +278,8 @@ class LidarVLM(LidarVLMPreTrainedModel, GenerationMixin):
             lidar_to_ego=lidar_to_ego,
             lidar_embeds=lidar_embeds,
             lidar_rows=lidar_rows,
+            lidar_lengths=lidar_lengths,
+            tiles_kept=tiles_kept,
             inputs_embeds=inputs_embeds,
             **kwargs,
         )

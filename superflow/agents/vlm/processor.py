@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,12 +22,24 @@ class LidarProcessor(ProcessorMixin):
     A scan is planes (C + 1, rows, columns), points (N, 4+) x, y, z [m], intensity [0, 1], the same with the frame that
     they are in as ``{"points": ..., "lidar_to_ego": (4, 4)}``, or a name that ``scans`` knows: so a data set of
     questions holds names, and trainers never touch arrays. ``scans`` is not saved.
+
+    Where ``route`` is set (`vir.route_with`), it says of the planes of each scan which tiles keep their full tokens,
+    and ``planes`` makes them of points; the rows then have ``tiles_kept`` (S, tiles). Neither is saved.
     """
 
-    def __init__(self, tokenizer: Any, tokens_per_scan: int = 64, chat_template: str | None = None) -> None:
+    def __init__(
+        self,
+        tokenizer: Any,
+        tokens_per_scan: int = 64,
+        chat_template: str | None = None,
+        tokens_per_tile: Sequence[int] | None = None,
+    ) -> None:
         super().__init__(tokenizer, chat_template=chat_template)
         self.tokens_per_scan = tokens_per_scan
+        self.tokens_per_tile = None if tokens_per_tile is None else [int(count) for count in tokens_per_tile]
         self.scans: Mapping[str, Any] = {}
+        self.route: Callable[[Tensor], Tensor] | None = None
+        self.planes: Callable[[Tensor, Any], Tensor] | None = None
         self.lidar_token_id: int = tokenizer.convert_tokens_to_ids(LIDAR)
         if tokenizer.convert_ids_to_tokens(self.lidar_token_id) != LIDAR:
             raise InputError(f"the tokenizer has no {LIDAR}; give it one with add_lidar_tokens")
@@ -55,14 +67,16 @@ class LidarProcessor(ProcessorMixin):
             raise InputError("there is no text; give at least a question")
         rows = [text] if isinstance(text, str) else list(text)
         scans = self._by_row(images, rows)
-        written = [self._write(row) for row in rows]
+        tensors = self.tensors(scans)
+        counts = self._token_counts(scans, tensors)
+        written = [self._write(row, own) for row, own in zip(rows, counts)]
         encoded = dict(self.tokenizer([row for row, _ in written], **kwargs))
         encoded.pop("token_type_ids", None)
-        self._check_rows(encoded["input_ids"], scans)
+        self._check_rows(encoded["input_ids"], counts)
         if return_text_replacement_offsets:
             encoded["text_replacement_offsets"] = [offsets for _, offsets in written]
         return BatchFeature(
-            {**encoded, **self.tensors(scans)},
+            {**encoded, **tensors},
             tensor_type=return_tensors,
             skip_tensor_conversion=["text_replacement_offsets"],
         )
@@ -74,8 +88,16 @@ class LidarProcessor(ProcessorMixin):
         return super().apply_chat_template(chats if batched else chats[0], *args, **kwargs)
 
     def tensors(self, scans: Sequence[Sequence[Any]]) -> dict[str, Tensor]:
-        """``pixel_values`` or ``points`` of the scans of each row, and where not every row has one, ``lidar_rows``."""
-        found = self._stacked([self._find(scan) for row in scans for scan in row])
+        """``pixel_values`` or ``points`` of the scans of each row, and where not every row has one, ``lidar_rows``.
+
+        Where they are routed, they come as planes, with ``tiles_kept``.
+        """
+        each = [self._find(scan) for row in scans for scan in row]
+        if self.route is not None:
+            each = [(self._planes_of(*scan), None) for scan in each]
+        found = self._stacked(each)
+        if self.route is not None and each:
+            found["tiles_kept"] = torch.stack([self.route(planes) for planes, _ in each])
         if found and any(len(row) != 1 for row in scans):
             found["lidar_rows"] = torch.repeat_interleave(torch.tensor([len(row) for row in scans]))
         return found
@@ -89,7 +111,30 @@ class LidarProcessor(ProcessorMixin):
             "points",
             "lidar_to_ego",
             "lidar_rows",
+            "tiles_kept",
         ]
+
+    def _planes_of(self, values: Tensor, lidar_to_ego: Any) -> Tensor:
+        if values.ndim == 3:
+            return values
+        if self.planes is None:
+            raise InputError(
+                "scans are routed by their planes; give planes, or set the route with vir.route_with"
+            )
+        return self.planes(values, lidar_to_ego)
+
+    def _token_counts(self, scans: Sequence[Sequence[Any]], tensors: Mapping[str, Tensor]) -> list[list[int]]:
+        """Tokens of each scan of each row."""
+        if "tiles_kept" not in tensors:
+            return [[self.tokens_per_scan] * len(row) for row in scans]
+        if self.tokens_per_tile is None:
+            raise InputError(
+                "this processor does not know the tokens of a tile; build it with short_merge=..."
+            )
+        full, short = self.tokens_per_tile
+        kept = tensors["tiles_kept"].bool()
+        counts = iter((kept.sum(1) * full + (~kept).sum(1) * short).tolist())
+        return [[next(counts) for _ in row] for row in scans]
 
     def _by_row(self, images: Sequence[Any] | None, rows: Sequence[str]) -> list[list[Any]]:
         named = [row.count(LIDAR) for row in rows]
@@ -110,22 +155,26 @@ class LidarProcessor(ProcessorMixin):
                 )
         return by_row
 
-    def _write(self, row: str) -> tuple[str, list[dict[str, Any]]]:
+    @staticmethod
+    def _write(row: str, counts: Sequence[int]) -> tuple[str, list[dict[str, Any]]]:
         """The row with the placeholders of its scans, and where it grew, as trainers ask for it."""
-        block = LIDAR_START + LIDAR * self.tokens_per_scan + LIDAR_END
-        offsets, grown = [], 0
-        for match in re.finditer(re.escape(LIDAR), row):
+        offsets, parts, grown, after = [], [], 0, 0
+        for match, count in zip(re.finditer(re.escape(LIDAR), row), counts, strict=True):
+            block = LIDAR_START + LIDAR * count + LIDAR_END
+            parts += [row[after : match.start()], block]
+            after = match.end()
             start = match.start() + grown
             offsets.append({"type": "image", "span": match.span(), "new_span": (start, start + len(block))})
             grown += len(block) - len(LIDAR)
-        return row.replace(LIDAR, block), offsets
+        return "".join([*parts, row[after:]]), offsets
 
-    def _check_rows(self, input_ids: Any, scans: Sequence[Sequence[Any]]) -> None:
-        for i, (row, given) in enumerate(zip(input_ids, scans)):
+    def _check_rows(self, input_ids: Any, counts: Sequence[Sequence[int]]) -> None:
+        for i, (row, own) in enumerate(zip(input_ids, counts)):
             found = int((np.asarray(row) == self.lidar_token_id).sum())
-            if found != self.tokens_per_scan * len(given):
+            if found != sum(own):
+                tokens = f"{own[0]} tokens each" if len(set(own)) == 1 else f"{sum(own)} tokens"
                 raise InputError(
-                    f"row {i} keeps {found} places for {len(given)} scans of {self.tokens_per_scan} tokens each; "
+                    f"row {i} keeps {found} places for {len(own)} scans of {tokens}; "
                     "it was cut: raise max_length, or leave truncation out"
                 )
 

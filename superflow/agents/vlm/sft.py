@@ -124,7 +124,7 @@ def train(
     device, losses = parameters[0].device, []
     model.train()
     progress("training on questions", 0, recipe.steps)
-    for step, rows in zip(range(recipe.steps), _batches(len(examples), recipe.batch, generator)):
+    for step, rows in zip(range(recipe.steps), batches(len(examples), recipe.batch, generator)):
         batch = collate(processor, [examples[i] for i in rows], [encoded[i] for i in rows])
         batch = {name: value.to(device) for name, value in batch.items()}
         labels = batch.pop("labels")
@@ -140,7 +140,7 @@ def train(
     return losses
 
 
-def _batches(count: int, size: int, generator: torch.Generator) -> Iterator[list[int]]:
+def batches(count: int, size: int, generator: torch.Generator) -> Iterator[list[int]]:
     """Batches without end; each order goes through all before the next begins."""
     waiting: list[int] = []
     while True:
