@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files.access import read_text
 from ..geometry import Transform, invert, make_transform, transform_points
-from .pickled_table import read_pickled_table, read_table
+from .pickled_table import chosen_columns, read_table
+from .read import no_parts, of_the_log
 
 SCAN = ".pkl.gz"
 _STORED = {"intensity": "i", "time": "t", "sensor": "d"}  # what the files call a column
@@ -21,14 +23,16 @@ _STORED = {"intensity": "i", "time": "t", "sensor": "d"}  # what the files call 
 
 def read_pandaset(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     """The points of a scan in its own frame, x right, y forward, z up; they are stored in the world."""
-    columns = read_pickled_table(path, key, [*"xyz", *(_STORED.get(n, n) for n in names if n not in "xyz")])
+    no_parts(path, key, "a pickled table")
+    table, _ = _scan_table(path)
+    columns = chosen_columns(path, table, [*"xyz", *(_STORED.get(n, n) for n in names if n not in "xyz")])
     number = path.name.removesuffix(SCAN)
     if not number.isdecimal():
         raise InputError(f"{path}: its name is no number of a scan; prepare the log again")
     pose = read_poses(path.parent / "poses.json", int(number) + 1)[int(number)]
     world = np.stack([columns[axis].astype(np.float64) for axis in "xyz"], axis=1)
     own = dict(zip("xyz", transform_points(invert(pose), world).T))
-    return {name: own[name] if name in own else columns[_STORED.get(name, name)] for name in names}
+    return {name: own[name] if name in own else columns[_STORED.get(name, name)].copy() for name in names}
 
 
 def read_pandaset_labels(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
@@ -38,7 +42,7 @@ def read_pandaset_labels(path: Path, key: str, names: Sequence[str]) -> Mapping[
         raise InputError(
             f"{path}: has no column class of numbers, but {', '.join(labels)[:200]}; copy it again"
         )
-    _, wanted = read_table(path.parent.parent.parent / "lidar" / path.name)
+    _, wanted = _scan_table(path.parent.parent.parent / "lidar" / path.name)
     if np.array_equal(rows, wanted):
         return {names[0]: labels["class"]}
     order = np.argsort(rows, kind="stable")
@@ -50,6 +54,18 @@ def read_pandaset_labels(path: Path, key: str, names: Sequence[str]) -> Mapping[
         known = rows[order][at] == wanted
         found[known] = labels["class"][order][at[known]]
     return {names[0]: found}
+
+
+def _scan_table(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+    """`read_table` of the points of a scan, read once for its points and its labels; nobody may change it."""
+    with of_the_log(path):
+        facts = path.stat()
+    return _last_table(path, facts.st_mtime_ns, facts.st_size)
+
+
+@lru_cache(maxsize=1)  # labels are read right after the points; a scan takes 8 MB
+def _last_table(path: Path, mtime_ns: int, size: int) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+    return read_table(path)
 
 
 def read_poses(path: Path, count: int) -> Transform:

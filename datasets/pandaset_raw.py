@@ -73,13 +73,13 @@ def _sequence(root: Path, card: DatasetCard, name: str, report: list[str]) -> It
 
 
 def _times_us(path: Path, count: int) -> NDArray[np.int64]:
-    seconds = np.array([_number(path, value) for value in read_json_list(path, count)])
+    seconds = np.array([_number(path, value, "time in seconds") for value in read_json_list(path, count)])
     return np.round(seconds * 1e6).astype(np.int64)
 
 
-def _number(path: Path, value: Any) -> float:
+def _number(path: Path, value: Any, meaning: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
-        raise InputError(f"{path}: {value!r} is no time in seconds; copy it again")
+        raise InputError(f"{path}: {value!r} is no {meaning}; copy it again")
     return float(value)
 
 
@@ -129,7 +129,9 @@ class _Camera:
 def _intrinsics(path: Path) -> NDArray[np.float64]:
     values = read_json(path, "copy it again")
     try:
-        fx, fy, cx, cy = (_number(path, values[name]) for name in ("fx", "fy", "cx", "cy"))
+        fx, fy, cx, cy = (
+            _number(path, values[name], f"{name} in pixels") for name in ("fx", "fy", "cx", "cy")
+        )
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: must hold fx, fy, cx and cy; copy it again") from error
     return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])

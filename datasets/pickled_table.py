@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .read import of_the_log
+from .read import no_parts, of_the_log
 
 _LARGEST = 1 << 29  # bytes unpacked: more is no scan, but a bomb
 _MOST_MEMOS = 1 << 20  # places that a pickle may number; room is made for the highest one
@@ -84,9 +84,19 @@ def read_pickled_table(path: Path, key: str, names: Sequence[str]) -> Mapping[st
     Raises:
         InputError: it is no such pickle, asks for more than a table needs, or lacks a column.
     """
-    if key:
-        raise InputError(f"{path}: a pickled table has no part {key!r}; prepare the log again")
+    no_parts(path, key, "a pickled table")
     columns, _ = read_table(path)
+    return chosen_columns(path, columns, names)
+
+
+def chosen_columns(
+    path: Path, columns: Mapping[str, NDArray[Any]], names: Sequence[str]
+) -> Mapping[str, NDArray[Any]]:
+    """Those of the columns of ``path`` that are named.
+
+    Raises:
+        InputError: there is no such column.
+    """
     missing = [name for name in names if name not in columns]
     if missing:
         raise InputError(

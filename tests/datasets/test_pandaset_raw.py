@@ -15,6 +15,7 @@ import pytest
 
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
+from superflow.datasets import pandaset_files
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
 from superflow.datasets.sets import prepare
@@ -141,6 +142,23 @@ def test_labels_are_joined_by_the_numbers_of_the_rows(index):
     assert any("some scans have no labels" in warning for warning in index.warnings)
 
 
+def test_a_labelled_scan_is_unpacked_once_and_anew_when_it_changed(root, tmp_path, monkeypatch):
+    shutil.copytree(root, tmp_path / "log")
+    index = prepare("pandaset_raw", tmp_path / "log", tmp_path / "index")
+    unpacked: list[str] = []
+    read_table = pandaset_files.read_table
+    monkeypatch.setattr(
+        pandaset_files, "read_table", lambda path: unpacked.append(path.parent.name) or read_table(path)
+    )
+    before = index.frame(0, images=False)
+    assert sorted(unpacked) == ["lidar", "semseg"]
+    own = own_points(0)
+    table = {axis: own[axis] + 9.0 for axis in "xyz"} | {name: own[name] for name in "itd"}
+    packed(tmp_path / "log/001/lidar/00.pkl.gz", pickles.frame(table, row_numbers(0)[::-1].copy()))
+    after = index.frame(0, images=False)
+    assert after.labels.tolist() == before.labels[::-1].tolist()
+
+
 def test_images_have_the_pose_of_their_own(index):
     frame = index.frame(1)
     assert [camera.channel for camera in frame.cameras] == ["front_camera", "left_camera"]
@@ -185,6 +203,11 @@ def test_it_is_pretrained_on_and_checked(index):
             "camera/front_camera/intrinsics.json",
             '{"fx": 3}',
             r"intrinsics\.json: must hold fx, fy, cx and cy",
+        ),
+        (
+            "camera/front_camera/intrinsics.json",
+            '{"fx": 60, "fy": "wide", "cx": 1, "cy": 2}',
+            r"intrinsics\.json: 'wide' is no fy in pixels",
         ),
         ("camera/front_camera/poses.json", None, r"poses\.json"),
     ],
