@@ -182,6 +182,7 @@ def _dataset(args: argparse.Namespace) -> int:
     from superflow.datasets.sets import prepare
 
     if getattr(args, "guess", False):
+        _refuse_beside_guess(args)
         return guess(args.root, args.layout)
     if args.sample is not None and not args.check:
         raise InputError("--sample says how much --check reads; give --check with it")
@@ -198,6 +199,18 @@ def _dataset(args: argparse.Namespace) -> int:
         f"{index!r}\n{args.out / 'index.json'}: {'real data' if index.card.real else 'made data'}, hash {index.hash}"
     )
     return _check(index, args.out / "check", args.sample, args.workers) if args.check else 0
+
+
+def _refuse_beside_guess(args: argparse.Namespace) -> None:
+    """Every option but the folder and the layout is for the index, which a draft does not make."""
+    bare = vars(parse_args([args.kind, "--root", str(args.root), "--guess"]))
+    idle = [name for name, value in vars(args).items() if name != "layout" and value != bare[name]]
+    if idle:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in idle)
+        raise InputError(
+            f"--guess only drafts the layout and makes no index, so it takes no {words}; leave it out, complete the "
+            "draft, and give it without --guess"
+        )
 
 
 def _check(index: LogIndex, folder: Path, sample: int | None, workers: int) -> int:

@@ -400,3 +400,15 @@ def test_every_slip_is_one_sentence(changes, message, root, tmp_path):
         prepare("folder", root, tmp_path / "out")
     assert len(str(told.value).splitlines()) == 1 or isinstance(told.value, MissingFileError)
     assert not (tmp_path / "out").exists()
+
+
+def test_what_a_draft_cannot_heed_is_refused(root, capsys):
+    (root / "folder.yaml").unlink()
+    assert (
+        tools.main(
+            ["prepare", "folder", "--root", str(root), "--guess", "--check", "--limit", "3", "--scenes", "a"]
+        )
+        == 2
+    )
+    assert "it takes no --scenes, --limit, --check; leave it out" in capsys.readouterr().err
+    assert not (root / "folder.yaml").exists()
