@@ -13,7 +13,8 @@ The way of a question, one file each:
     scene_text.py       a scene as lines of text
     bootcamps/          questions about scenes without end, each with a verifier
     benchmarks/         files of NuScenes-QA and DriveLM, and their figures
+    saga/               tests that find wrong programs, and what they are worth
     vlm/                a language model that sees the scan with a backbone of this package
 
-Only `tools/` imports this room. What it needs beyond the package is the extra `agents`.
+Only `tools/` and `superflow/benchmark/` import this room. What it needs beyond the package is the extra `agents`.
 """
