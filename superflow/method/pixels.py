@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any
 
@@ -111,21 +111,57 @@ def pool_patches(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tens
 
 
 def pool_pixels(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
-    """Superpixel means of upsampled, per-pixel normalised maps: the published route, (times, regions, C) and counts.
+    """Superpixel means of upsampled, per-pixel normalised maps, as published; (times, regions, C) and counts.
 
-    One image at a time and recomputed in the backward pass: the peak is one full-resolution map
-    (C x H x W x 4 bytes), not I of them.
+    No map of full resolution is built. A pixel is a weighted sum of four patches; its norm follows from the products of
+    neighbouring patches alone (`pixel_norms`), and divides the weights with which it adds to its region's patches.
     """
 
     def one(image: Tensor, region: Tensor, found: Tensor, view_size: tuple[int, int]) -> Tensor:
-        pixels = F.interpolate(image[None], view_size, mode="bilinear", align_corners=False)[0]
-        pixels = F.normalize(pixels.flatten(1).T, dim=1)
-        return pixels.new_zeros(len(table.ids), pixels.shape[1]).index_add(0, region[found], pixels[found])
+        use = torch.nonzero(found)[:, 0]
+        own, place = torch.unique(region[use], return_inverse=True)
+        grid = (image.shape[1], image.shape[2])
+        share = 1 / pixel_norms(image, view_size).flatten()[use]
+        weights = share.new_zeros(len(own) * grid[0] * grid[1])
+        for patch, weight in _bilinear_patches(view_size, grid, image.device):
+            weights = weights.index_add(0, place * (grid[0] * grid[1]) + patch[use], weight[use] * share)
+        sums = weights.view(len(own), -1) @ image.flatten(1).T
+        return sums.new_zeros(len(table.ids), sums.shape[1]).index_add(0, own, sums)
 
     def sums(*image: Any) -> Tensor:
+        # weights of every pixel of every image would be kept for the backward pass; they are soon made again
         return checkpoint(one, *image, use_reentrant=False)
 
     return _pool_images(images, batch, table, sums)
+
+
+def pixel_norms(image: Tensor, view_size: tuple[int, int]) -> Tensor:
+    """(H, W) norms of the pixels of a bilinearly upsampled map (C, h, w), at least 1e-12, without building it.
+
+    The square of a sum of four patches is the sum of their products, weighted along each axis apart: four small
+    matrix products give it for all pixels.
+    """
+    padded = F.pad(image[None], (0, 1, 0, 1), mode="replicate")[0]  # so that every pixel has a next patch
+    here, right, below = padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1]
+    next_x = (padded[:, :, :-1] * padded[:, :, 1:]).sum(0)
+    next_y = (padded[:, :-1] * padded[:, 1:]).sum(0)
+    across = (here * padded[:, 1:, 1:] + right * below).sum(0)
+    squares_y, mixed_y = _axis_weights(view_size[0], image.shape[1], image.device)
+    squares_x, mixed_x = _axis_weights(view_size[1], image.shape[2], image.device)
+    squared = (squares_y @ padded.square().sum(0) + 2 * mixed_y @ next_y) @ squares_x.T
+    squared = squared + 2 * (squares_y @ next_x + mixed_y @ across) @ mixed_x.T
+    return squared.clamp(min=1e-24).sqrt()
+
+
+def _axis_weights(size: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """(size, cells + 1) squares of a pixel's weights, and (size, cells) the product of the two, at the first."""
+    (low, _), (first, second) = _bilinear_taps(size, cells, device)
+    rows = torch.arange(size, device=device)
+    squares = torch.zeros(size, cells + 1, device=device)
+    squares[rows, low], squares[rows, low + 1] = first.square(), second.square()
+    mixed = torch.zeros(size, cells, device=device)
+    mixed[rows, low] = first * second
+    return squares, mixed
 
 
 def _pool_images(
@@ -177,20 +213,13 @@ def patch_weights(
     Args:
         region, found: (H*W,) region of each pixel, and whether it has one.
     """
-    height, width = view_size
-    taps_y, weight_y = _bilinear_taps(height, grid[0], region.device)
-    taps_x, weight_x = _bilinear_taps(width, grid[1], region.device)
-    of_pixels = region.view(height, width)
-    use = found.view(height, width)
+    patches = grid[0] * grid[1]
     index, weight = [], []
-    for a in range(2):
-        for b in range(2):
-            patch = taps_y[a][:, None] * grid[1] + taps_x[b][None, :]
-            index.append((of_pixels * (grid[0] * grid[1]) + patch)[use])
-            weight.append((weight_y[a][:, None] * weight_x[b][None, :])[use])
+    for patch, of_pixel in _bilinear_patches(view_size, grid, region.device):
+        index.append((region * patches + patch)[found])
+        weight.append(of_pixel[found])
     keys, inverse = torch.unique(torch.cat(index), return_inverse=True)
     summed = torch.zeros(len(keys), device=region.device).index_add(0, inverse, torch.cat(weight))
-    patches = grid[0] * grid[1]
     return torch.sparse_coo_tensor(
         torch.stack([keys // patches, keys % patches]),
         summed,
@@ -198,6 +227,18 @@ def patch_weights(
         is_coalesced=True,
         check_invariants=False,
     )
+
+
+def _bilinear_patches(
+    view_size: tuple[int, int], grid: tuple[int, int], device: torch.device
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each of the four patches that a pixel takes from: (H*W,) its number, and its weight."""
+    taps_y, weight_y = _bilinear_taps(view_size[0], grid[0], device)
+    taps_x, weight_x = _bilinear_taps(view_size[1], grid[1], device)
+    for a in range(2):
+        for b in range(2):
+            patch = taps_y[a][:, None] * grid[1] + taps_x[b][None, :]
+            yield patch.flatten(), (weight_y[a][:, None] * weight_x[b][None, :]).flatten()
 
 
 def _bilinear_taps(

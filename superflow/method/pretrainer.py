@@ -68,8 +68,7 @@ class Pretrainer(nn.Module):
         batch_norm: ``dict(dense=..., neighbours=...)``, whether these clouds share the batch statistics of the others,
             see `passes.encode_clouds`.
         pixels: ``all`` pixels of a superpixel (published), or only those ``hit`` by a point.
-        normalize: L2 norm ``before`` pooling (published), only ``after``, or ``both``. With ``after`` no
-            full-resolution image map is ever built.
+        normalize: L2 norm ``before`` pooling (published), only ``after``, or ``both``.
 
     Raises:
         ValueError: an unknown objective, or options that exclude each other.
