@@ -15,6 +15,7 @@ setup(
     package_data={
         "superflow": ["py.typed"],
         "superflow.hub": ["backbones/*"],
+        "superflow.agents.serving": ["*.html"],
         "superflow.datasets": ["**/*.yaml", "cards/*.json"],
         "superflow.configs": ["**/*.yaml"],
         "superflow.tools": ["*.sh"],

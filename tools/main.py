@@ -19,6 +19,7 @@ COMMANDS = {
         'the scans of a log in which something is true: "a pedestrian within 15 m of a parked truck"',
     ),
     "ask": ("ask", 'a language model answers about a scan: "how many cars are ahead?"'),
+    "serve": ("serve", "a page and an OpenAI-like endpoint that answer about scans"),
     "make-questions": (
         "make_questions",
         "questions about scenes, with verifiers, to train and examine language models",

@@ -15,6 +15,7 @@ The way of a question, one file each:
     benchmarks/         files of NuScenes-QA and DriveLM, and their figures
     saga/               tests that find wrong programs, and what they are worth
     vlm/                a language model that sees the scan with a backbone of this package
+    serving/            that model as two servers, with a chat endpoint and a page
 
 Only `tools/` and `superflow/benchmark/` import this room. What it needs beyond the package is the extra `agents`.
 """

@@ -22,7 +22,7 @@ ROOMS = ("lidar", "camera", "datasets", "tools", "configs")
 HEAVY = ("torch", "mmengine", "numba", "matplotlib", "timm", "cv2", "pyarrow", "numpy")
 
 # Rooms whose classes are those of a package that only an extra brings.
-NEEDS = {"superflow.agents.vlm.": "transformers"}
+NEEDS = {"superflow.agents.vlm.": "transformers", "superflow.agents.serving.": "fastapi"}
 
 # Declared, but not imported by name.
 NOT_IMPORTED = {"tensorboard": "torch.utils.tensorboard, on behalf of mmengine's visualizer"}

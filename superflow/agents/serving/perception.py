@@ -1,0 +1,117 @@
+"""The perception server: points, or the token of a scan, in; features out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import torch
+from fastapi import FastAPI, Request
+from fastapi.responses import Response
+
+from .gate import Gate
+from .halves import Eyes
+from .npy import MOST_BYTES, frame_of, points_of
+from .refusal import Refusal
+from .scenes import Scenes
+from .trace import Trace
+from .web import body_of, make_app
+from .wire import DTYPES, HEADER, Features
+
+TRACE = "X-Superflow-Trace"  # of the response: the stages as JSON
+FRAME = "X-Superflow-Lidar-To-Ego"  # of the request: 4 x 4 numbers as JSON
+NPY = "application/x-npy"
+_MOST_JSON = 4096
+
+
+def perception_app(
+    eyes: Eyes,
+    scenes: Scenes | None = None,
+    *,
+    places: int = 16,
+    key: str | None = None,
+    any_host: bool = False,
+) -> FastAPI:
+    """The server.
+
+    ``POST /v1/perception?dtype=bfloat16`` takes an npy of points (``Content-Type: application/x-npy``), or JSON
+    ``{"scene": TOKEN}``, and answers with the bytes of ``wire.Features`` and their label in a header.
+    ``GET /v1/scenes`` lists the scans, ``GET /v1/scene?token=`` is what a page draws of one. Errors: 400 points or
+    frame, 404 scan, 413 size, 415 type, 429 with Retry-After when ``places`` requests are inside.
+    """
+    gate = Gate(places)
+    app, figures = make_app(gate, key=key, any_host=any_host)
+    worker = ThreadPoolExecutor(
+        1, "eyes"
+    )  # torch has its own threads; two scans at once would only share them
+
+    def look(kind: str, data: bytes, frame: Any, dtype: torch.dtype, trace: Trace) -> Features:
+        with trace.stage("read"):
+            if kind == NPY:
+                points, to_ego = points_of(data), frame_of(frame)
+            else:
+                points, to_ego = _served(scenes).points(_scene_in(data))
+        with trace.stage("look"):
+            return eyes.look(points, to_ego, dtype=dtype)
+
+    @app.post("/v1/perception")
+    async def perception(request: Request) -> Response:
+        trace = Trace(request.headers.get("x-request-id", ""))
+        dtype = DTYPES.get(request.query_params.get("dtype", "bfloat16"))
+        if dtype is None:
+            raise Refusal(400, "bad_dtype", f"dtype is one of {', '.join(DTYPES)}")
+        with gate.enter():
+            data = await body_of(request, MOST_BYTES, (NPY, "application/json"))
+            kind = NPY if request.headers["content-type"].startswith(NPY) else "application/json"
+            frame = _json(request.headers.get(FRAME, "null"))
+            with trace.stage("perception"):
+                features = await asyncio.wrap_future(worker.submit(look, kind, data, frame, dtype, trace))
+        figures.traced(trace)
+        values, label = features.to_bytes()
+        headers = {HEADER: json.dumps(label), TRACE: json.dumps(trace.stages)}
+        return Response(values, media_type="application/octet-stream", headers=headers)
+
+    @app.get("/v1/scenes")
+    def scans() -> dict[str, Any]:
+        return {"scenes": [] if scenes is None else scenes.listed(), "grid": eyes.grid, "merge": eyes.merge}
+
+    @app.get("/v1/scene")
+    def scan(request: Request) -> dict[str, Any]:
+        return _served(scenes).drawing(request.query_params.get("token"))
+
+    @app.get("/health")
+    def health() -> dict[str, Any]:
+        return {
+            "status": "ok",
+            "model": eyes.hash,
+            "pid": os.getpid(),
+            "inside": gate.inside,
+            "places": places,
+        }
+
+    return app
+
+
+def _served(scenes: Scenes | None) -> Scenes:
+    if scenes is None:
+        raise Refusal(
+            404, "unknown_scene", "the perception server was started without --index; send points instead"
+        )
+    return scenes
+
+
+def _scene_in(data: bytes) -> Any:
+    values = _json(data[:_MOST_JSON])
+    if not isinstance(values, dict) or set(values) != {"scene"}:
+        raise Refusal(400, "bad_request", 'the JSON holds no scan; send {"scene": TOKEN}')
+    return values["scene"]
+
+
+def _json(data: bytes | str) -> Any:
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise Refusal(400, "bad_request", f"this is no JSON ({str(error)[:60]})") from error
