@@ -56,8 +56,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "plan",
         type=Path,
-        help="a YAML plan, or the name of a shipped one (pandaset, pandaset_viewpoint, places, questions_small, "
-        "quickstart)",
+        help="a YAML plan, or the name of a shipped one "
+        "(pandaset, pandaset_viewpoint, places, questions, questions_small, quickstart)",
     )
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")

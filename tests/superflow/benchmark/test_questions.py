@@ -176,8 +176,9 @@ def test_interval_against_a_loop():
     assert interval(values, scenes, seed=3) == pytest.approx(np.quantile(means, [0.025, 0.975]))
 
 
-def test_shipped_plans():
-    path = find_plan(Path("questions_small"))
+@pytest.mark.parametrize("name", ["questions", "questions_small"])
+def test_shipped_plans(name):
+    path = find_plan(Path(name))
     assert is_questions_plan(path)
     assert not is_questions_plan(find_plan(Path("places")))
     plan = load_questions_plan(path)
