@@ -21,7 +21,7 @@ from ..files.access import make_folder, read_text
 from ..files.writes import write_atomically
 from .arms import claim
 from .backbones import cpu_seconds, slug
-from .questions_arms import ANSWERS, Study
+from .questions_arms import ANSWERS, Answered, Study
 from .questions_data import prepare_questions
 from .questions_plan import QuestionsPlan
 from .rows import Row, RowFile
@@ -64,27 +64,37 @@ class ArmRun:
         """Answer all questions and write the rows, unless they are there; nothing is left that failed."""
         study = Study(self.plan, self.plan.arms[self.arm], self.seed, self.out)
         rows = questions_rows(self.out)
-        if rows.find(arm=self.arm, minus="", seed=self.seed, questions=ALL, settings_hash=study.settings):
+        names = study.arm.row_names(self.plan.routing)
+        there = rows.find(minus="", seed=self.seed, questions=ALL, settings_hash=study.settings)
+        if set(names) <= {row["arm"] for row in there}:
             return []
+        for name in names:
+            path = answers_path(self.out, name, self.seed)
+            claim(path, {"settings": study.settings}, remove=f"{path.with_suffix('.*')}")
         before = cpu_seconds()
-        path = answers_path(self.out, self.arm, self.seed)
-        claim(path, {"settings": study.settings}, remove=f"{path.with_suffix('.*')}")
         answered = ANSWERS[study.arm.kind](study)
+        about = {"CPU seconds": cpu_seconds() - before, "settings hash": study.settings}
+        for each in answered if isinstance(answered, list) else [answered]:
+            self._write(study, each, about)
+        return []
+
+    def _write(self, study: Study, answered: Answered, about: Mapping[str, Any]) -> None:
+        name = answered.row or self.arm
         given = _judged(study, answered.texts)
-        with write_atomically(path, "w") as file:
+        with write_atomically(answers_path(self.out, name, self.seed), "w") as file:
             file.writelines(json.dumps(each) + "\n" for each in given)
-        about = {
+        row = {
+            "arm": name,
+            "minus": "",
+            "seed": self.seed,
             "tokens": answered.tokens,
             "CPU seconds of training": answered.training,
-            "CPU seconds": cpu_seconds() - before,
             **_about(self.plan_name, self.seed, [self.arm]),
-            "settings hash": study.settings,
+            **about,
         }
-        key = {"arm": self.arm, "minus": "", "seed": self.seed}
-        found = list(_figures(given, [float(each["right"]) for each in given], {**key, **about}))
-        rows.add(found)
-        log.info("%s: %.1f %% of %s", self.name(), found[0]["exact match"], found[0]["answers"])
-        return []
+        found = list(_figures(given, [float(each["right"]) for each in given], row))
+        questions_rows(self.out).add(found)
+        log.info("%s, seed %d: %.1f %% of %s", name, self.seed, found[0]["exact match"], found[0]["answers"])
 
 
 def run_of(
@@ -154,12 +164,17 @@ def compare(plan: QuestionsPlan, seeds: Sequence[int], out: Path, name: str) -> 
                 "tokens": None,
                 "CPU seconds of training": None,
                 "CPU seconds": None,
-                **_about(name, seed, [first, second]),
+                **_about(name, seed, [_arm_of(plan, row) for row in (first, second)]),
                 "settings hash": "-".join(own[0]["settings hash"] for own in both),
             }
             key = {"arm": first, "minus": second, "seed": seed}
             values = [float(a["right"]) - float(b["right"]) for a, b in zip(one, other, strict=True)]
             rows.add(_figures(one, values, {**key, **about}))
+
+
+def _arm_of(plan: QuestionsPlan, row: str) -> str:
+    """The arm that a row is of."""
+    return next(arm.name for arm in plan.arms.values() if row in arm.row_names(plan.routing))
 
 
 def _judged(study: Study, texts: Sequence[str]) -> list[dict[str, Any]]:

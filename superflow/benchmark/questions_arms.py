@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..files.writes import write_atomically
 from .arms import claim
 from .backbones import cpu_seconds, slug
 from .questions_data import Part, Scans, find_backbone, part_of, planes_of_part, predicted_part
-from .questions_plan import QuestionArm, QuestionsPlan
+from .questions_plan import ROUTERS, SHARES, QuestionArm, QuestionsPlan
 from .rows import held
 
 NEW_TOKENS = 12  # no answer of a family is longer
@@ -37,11 +38,13 @@ TRAINED = "training.json"
 
 @dataclass(frozen=True)
 class Answered:
-    """texts: an answer to each held-out question. tokens: of a scan, before the question. training: CPU seconds."""
+    """texts: an answer to each held-out question. tokens: of a scan, in the mean. training: CPU seconds. row: its name,
+    where it is not the arm's."""
 
     texts: list[str]
-    tokens: int | None = None
+    tokens: float | None = None
     training: float | None = None
+    row: str = ""
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ class Study:
 
         torch.manual_seed(self.seed)
         language = tiny({text for each in examples for text in (each.question, each.answer)})
-        return build(language, grid=BevGrid(**self.plan.grid), merge=self.plan.merge, **options)
+        given: dict[str, Any] = {"grid": BevGrid(**self.plan.grid), "merge": self.plan.merge}
+        return build(language, **(given | options))
 
     def fit(self, model: Any, processor: Any, examples: Sequence[Example], recipe: Recipe) -> float:
         """Train; the CPU seconds that it took."""
@@ -150,8 +154,18 @@ def _zero(study: Study) -> Answered:
     )
 
 
-def model_on_planes(study: Study) -> tuple[LidarVLM, LidarProcessor, float]:
-    """The model of an arm of kind planes and its CPU seconds, trained before or now.
+def _train_on_planes(study: Study) -> tuple[LidarVLM, LidarProcessor]:
+    examples = study.examples(study.train)
+    model, processor = study.build(examples, backbone=study.backbone[0])
+    processor.scans = study.planes(study.train)
+    study.fit(model, processor, examples, study.recipe)
+    return model, processor
+
+
+def model_on_planes(
+    study: Study, make: Callable[[Study], tuple[LidarVLM, LidarProcessor]] = _train_on_planes
+) -> tuple[LidarVLM, LidarProcessor, float]:
+    """The model of an arm that looks at planes, and its CPU seconds, trained before or now.
 
     Raises:
         InputError: OUT holds one of other settings.
@@ -160,10 +174,10 @@ def model_on_planes(study: Study) -> tuple[LidarVLM, LidarProcessor, float]:
     with held(folder.with_suffix(".lock")):
         claim(folder.with_suffix(".json"), {"settings": study.settings}, remove=f"{folder}*")
         if not (folder / TRAINED).is_file():
-            examples = study.examples(study.train)
-            model, processor = study.build(examples, backbone=study.backbone[0])
-            processor.scans = study.planes(study.train)
-            spent = study.fit(model, processor, examples, study.recipe)
+            study.planes(study.train)  # made once for several arms, so not counted
+            before = cpu_seconds()
+            model, processor = make(study)
+            spent = cpu_seconds() - before
             model.save_pretrained(folder)
             processor.save_pretrained(folder)
             with write_atomically(folder / TRAINED, "w") as file:
@@ -260,7 +274,74 @@ def _symbolic(study: Study) -> Answered:
     )
 
 
-ANSWERS: dict[str, Callable[[Study], Answered]] = {
+def _train_router(study: Study) -> tuple[LidarVLM, LidarProcessor]:
+    """Trained at full tokens, then both stages of ViR; its budgets are set on the training scans."""
+    import copy
+
+    from ..agents.vlm import vir, vir_training
+    from ..agents.vlm.bev import BevGrid
+
+    routing, examples = study.plan.routing, study.examples(study.train)
+    grid = BevGrid(**{**study.plan.grid, "tile": routing["tile"]})
+    model, processor = study.build(
+        examples,
+        backbone=study.backbone[0],
+        grid=grid,
+        merge=routing["merge"],
+        short_merge=routing["short_merge"],
+    )
+    processor.scans = study.planes(study.train)
+    study.fit(model, processor, examples, study.recipe)
+    reference = copy.deepcopy(model)
+    vir_training.start_short(model)
+    drawn = torch.Generator().manual_seed(study.seed)
+    recipe = replace(study.recipe, steps=routing["consistency"], learning_rate=study.recipe.learning_rate / 3)
+    vir_training.make_consistent(model, processor, examples, recipe, generator=drawn)
+    chosen = vir_training.RouterRecipe(steps=routing["router"], batch=study.recipe.batch)
+    vir_training.train_router(model, reference, processor, examples, chosen, generator=drawn)
+    vir.set_budgets(model, torch.stack([*processor.scans.values()]), routing.get("shares", SHARES))
+    return model, processor
+
+
+def _routed(study: Study) -> list[Answered]:
+    """Answers of one trained model at each budget; of its tiles are kept those that a way of routing ranks highest.
+
+    All ways keep the same number of tiles of the held-out scans, so their tokens are equally many in the mean.
+    """
+    from ..agents.vlm import vir
+
+    model, processor, spent = model_on_planes(study, _train_router)
+    processor.scans = study.planes(study.held_out)
+    tokens, grid = list(processor.scans), model.config.tower_config.bev
+    planes = torch.stack([processor.scans[token] for token in tokens])
+    scores = {
+        "router": vir.router_scores(model, planes),
+        "random": vir.random_scores(planes, grid, generator=torch.Generator().manual_seed(study.seed)),
+        "points": vir.point_scores(planes, grid),
+        "range": vir.range_scores(planes, grid),
+    }
+    shares = study.plan.routing.get("shares", SHARES)
+    found, names = [], study.arm.row_names(study.plan.routing)
+    for name, (router, share) in zip(names, product(ROUTERS, shares), strict=True):
+        kept = vir.keep_highest(scores[router], share)
+        texts = _ask_kept(study, model, processor, dict(zip(tokens, kept)))
+        mean = float(model.model.token_counts(kept).double().mean())
+        found.append(Answered(texts, mean, spent, name))
+    return found
+
+
+def _ask_kept(study: Study, model: Any, processor: Any, kept: Mapping[str, Tensor]) -> list[str]:
+    """Answers with these tiles of each scan kept; questions come one scan each, in their order."""
+    examples = study.examples(study.held_out)
+    waiting = iter(examples)
+    processor.route = lambda planes: kept[str(next(waiting).scan)]
+    try:
+        return study.ask(model, processor, examples)
+    finally:
+        processor.route = None
+
+
+ANSWERS: dict[str, Callable[[Study], Answered | list[Answered]]] = {
     "majority": _majority,
     "blind": _blind,
     "zero": _zero,
@@ -269,4 +350,5 @@ ANSWERS: dict[str, Callable[[Study], Answered]] = {
     "open": _open,
     "tape": _tape,
     "symbolic": _symbolic,
+    "routed": _routed,
 }

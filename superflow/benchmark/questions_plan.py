@@ -25,7 +25,10 @@ KINDS = {
     "open": True,  # the backbone learns with the language model
     "tape": True,  # predicted objects as text before the question
     "symbolic": True,  # predicted objects, asked by the executor of queries
+    "routed": True,  # as planes, with few tokens for most tiles: by its own router, at random, by points, by range
 }
+SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)  # of tiles that keep their full tokens
+ROUTERS = ("router", "random", "points", "range")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,13 @@ class QuestionArm:
     kind: str
     backbone: str = ""
     of: str = ""
+
+    def row_names(self, routing: Mapping[str, Any]) -> list[str]:
+        """Names of its rows: its own, or those of every way of routing and share of kept tiles."""
+        if self.kind != "routed":
+            return [self.name]
+        shares = routing.get("shares", SHARES)
+        return [f"{self.name}, {router}, {100 * share:g} %" for router in ROUTERS for share in shares]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,8 @@ class QuestionsPlan:
     families: of questions, each with its difficulty.
     still: families whose questions with a status or a speed are left out, which one scan does not show.
     differences: pairs of arms, compared question by question. grid, merge, recipe: of the model, see `agents.vlm`.
+    routing: of arms of kind routed: tile, merge and short_merge instead of the others' own; steps of both stages,
+    ``consistency`` and ``router``; ``shares`` of tiles that keep their tokens.
     """
 
     logs: Mapping[str, Log]
@@ -74,6 +86,7 @@ class QuestionsPlan:
     grid: Mapping[str, Any] = field(default_factory=dict)
     merge: int = 8
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    routing: Mapping[str, Any] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
 
     def settings_hash(self, arm: str, backbone: str) -> str:
@@ -82,6 +95,8 @@ class QuestionsPlan:
         chosen = self.arms[arm]
         for name in ("arms", "backbones", "differences", "logs", "seeds"):
             about.pop(name)
+        if chosen.kind != "routed":
+            about.pop("routing")
         about |= {"arm": asdict(chosen), "backbone": backbone}
         if chosen.of:
             about["of"] = asdict(self.arms[chosen.of])
@@ -149,5 +164,12 @@ def _check(plan: QuestionsPlan, path: Path) -> None:
     for pair in plan.differences:
         if len(pair) != 2:
             raise InputError(f"{path}: differences: {list(pair)} is no pair; give two arms")
+        rows = [row for arm in plan.arms.values() for row in arm.row_names(plan.routing)]
         for name in pair:
-            refer(name, plan.arms, "differences")
+            refer(name, dict.fromkeys(rows), "differences")
+    needed = ("tile", "merge", "short_merge", "consistency", "router")
+    lacking = [name for name in needed if name not in plan.routing]
+    if lacking and any(arm.kind == "routed" for arm in plan.arms.values()):
+        raise InputError(
+            f"{path}: routing lacks {lacking[0]}; an arm of kind routed needs {', '.join(needed)}"
+        )

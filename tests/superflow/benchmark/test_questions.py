@@ -18,7 +18,7 @@ from superflow.benchmark import questions
 from superflow.benchmark.plan import find_plan
 from superflow.benchmark.questions_arms import ZeroTokens, elsewhere
 from superflow.benchmark.questions_data import part_of
-from superflow.benchmark.questions_plan import KINDS, is_questions_plan, load_questions_plan
+from superflow.benchmark.questions_plan import KINDS, ROUTERS, is_questions_plan, load_questions_plan
 from superflow.errors import InputError
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder
@@ -47,8 +47,17 @@ SMALL = {
         "open": {"kind": "open", "backbone": "own", "of": "own"},
         "tape": {"kind": "tape", "backbone": "own"},
         "symbolic": {"kind": "symbolic", "backbone": "own"},
+        "vir": {"kind": "routed", "backbone": "own"},
     },
-    "differences": [["own", "random"]],
+    "routing": {
+        "tile": 4,
+        "merge": 2,
+        "short_merge": 4,
+        "consistency": 1,
+        "router": 2,
+        "shares": [0.25, 0.75],
+    },
+    "differences": [["own", "random"], ["vir, router, 25 %", "vir, points, 25 %"]],
 }
 
 
@@ -79,6 +88,10 @@ def ran(tmp_path_factory, small_index):
         yield folder / "out", words
 
 
+def rows_of(rows, **values):
+    return [row for row in rows if all(row[name] == value for name, value in values.items())]
+
+
 def in_this_process(units, *, jobs):
     for unit in units:
         assert unit.run() == []
@@ -89,7 +102,8 @@ def test_every_kind_of_arm_answers_every_question(ran):
     out, _ = ran
     assert {arm["kind"] for arm in SMALL["arms"].values()} == set(KINDS)
     rows = questions.questions_rows(out).read()
-    for arm in SMALL["arms"]:
+    names = [*SMALL["arms"], *(f"vir, {how}, {share} %" for how in ROUTERS for share in (25, 75))]
+    for arm in names[:-9] + names[-8:]:
         own = {row["questions"]: row for row in rows if row["arm"] == arm and not row["minus"]}
         assert {name: row["answers"] for name, row in own.items()} == {
             "all": "12",
@@ -99,6 +113,12 @@ def test_every_kind_of_arm_answers_every_question(ran):
         given = [json.loads(line) for line in questions.answers_path(out, arm, 0).read_text().splitlines()]
         right = 100 * np.mean([each["right"] for each in given])
         assert float(own["all"]["exact match"]) == pytest.approx(right, abs=0.01)
+    # four tiles, one or three of them at four tokens, the others at one: equally many for all ways of routing
+    for how in ROUTERS:
+        few, many = (
+            rows_of(rows, arm=f"vir, {how}, {share} %", questions="all")[0]["tokens"] for share in (25, 75)
+        )
+        assert (float(few), float(many)) == (7.0, 13.0)
     # four by four tokens a scan; without a scan none
     tokens = {row["arm"]: row["tokens"] for row in rows if row["questions"] == "all" and not row["minus"]}
     assert tokens["own"] == tokens["zero"] == tokens["moved"] == tokens["open"] == "4"
@@ -200,6 +220,8 @@ def test_shipped_plans(name):
             "must be an arm of kind planes",
         ),
         ({"differences": [["own"]]}, "is no pair"),
+        ({"differences": [["own", "vir, router, 30 %"]]}, "there is no 'vir, router, 30 %'"),
+        ({"routing": {"tile": 4}}, "routing lacks merge"),
         ({"logs": {"log": {"drive": {}}, "own": {"drive": {"seed": 0}}}}, "two drives have one seed"),
         ({"logs": {"log": {"root": "R"}, "own": {"root": "R"}}}, "is a log and a backbone"),
     ],
