@@ -58,6 +58,11 @@ CARD = {
     "instances": Key(dict, "keys and values, as in {format: u4, shift: 16}", _NUMBERS),
     **LABEL_SET,
     "label_sets": Key(dict, "named sets of classes, as in {moving: {classes: [...]}}"),
+    "server": Key(
+        dict,
+        "keys and values, as in {path: 'sequences/{scene}/{name}.label', format: u4, none: 0}",
+        ("path", "format", "splits", "numbers", "none", "records"),
+    ),
     "recognise": Key(str, "text"),
     "cameras": Key(list, "a list of channels"),
     "ask": Key(str, "text, where to get the data"),

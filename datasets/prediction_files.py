@@ -17,19 +17,23 @@ from .index import LogIndex
 from .pcd import with_column
 
 COLUMN = "class"  # of a PCD
-_DTYPES = {"u1": "<u1", "u2": "<u2", "u4": "<u4", "i4": "<i4"}  # of label files of bare numbers
+NUMBERS = {"u1": "<u1", "u2": "<u2", "u4": "<u4", "i4": "<i4"}  # of label files of bare numbers
 
 
 def raw_ids(card: DatasetCard, classes: Sequence[str]) -> NDArray[np.uint32]:
     """(256,) the number in label files for each train id, 255 for what is none of the classes.
 
-    Those of the card where its classes are these, the lowest where several mean one class, and numbers that it does not
-    use where none does; else 1, 2, ... in the order of ``classes``, with 0 for none.
+    Those of the card where its classes are these: of several that mean one class that of its name, else the lowest; and
+    numbers that it does not use where none does. Else 1, 2, ... in the order of ``classes``, with 0 for none.
     """
     table = np.zeros(IGNORE_LABEL + 1, np.uint32)
     of_class: dict[int, int] = {}
     for raw, name in sorted(card.categories.items(), reverse=True):
         of_class[card.class_of.get(name, IGNORE_LABEL)] = raw
+    for raw, name in sorted(card.categories.items(), reverse=True):
+        train_id = card.class_of.get(name, IGNORE_LABEL)
+        if train_id != IGNORE_LABEL and card.classes[train_id] == name:
+            of_class[train_id] = raw
     if tuple(classes) != card.classes or not card.categories:
         table[: len(classes)] = 1 + np.arange(len(classes))
         return table
@@ -58,10 +62,10 @@ def write_prediction(index: LogIndex, row: int, numbers: NDArray[np.uint32], fol
         data = with_column(source, COLUMN, numbers)
         target = _below(folder, inside)
     else:
-        data = numbers.astype(_DTYPES.get(index.card.labels["format"], "<u4")).tobytes()
+        data = numbers.astype(NUMBERS.get(index.card.labels["format"], "<u4")).tobytes()
         if index.has_key(row):  # one of the scans that the file holds
             inside = inside / index.tokens([row])[0]
-        target = _below(folder, inside.parent / f"{_stem(inside.name)}.label")
+        target = _below(folder, inside.parent / f"{stem(inside.name)}.label")
     if target.absolute() == source.absolute():
         raise InputError(f"{target}: is the scan itself; choose another folder for the predictions")
     with write_atomically(target) as file:
@@ -75,7 +79,7 @@ def _below(folder: Path, inside: PurePosixPath) -> Path:
     return folder
 
 
-def _stem(name: str) -> str:
+def stem(name: str) -> str:
     """The name without its ending, ``.pcd.bin`` as well."""
     return (
         name.removesuffix(".bin").removesuffix(".pcd")

@@ -7,6 +7,7 @@ superflow test CONFIG work_dirs/NAME --corruptions       also in fog, snow, ... 
 superflow test CONFIG work_dirs/NAME --corruptions fog snow/heavy
 superflow test CONFIG work_dirs/NAME --pseudo-labels DIR --pseudo-frames train
 superflow test CONFIG work_dirs/NAME --predictions DIR --prediction-index prepared/my_log
+superflow test CONFIG work_dirs/NAME --predictions DIR --prediction-frames test --server --zip
 """
 
 from __future__ import annotations
@@ -72,6 +73,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--prediction-frames", nargs="+", metavar="TERM", help="of these frames (default: all key frames)"
     )
+    parser.add_argument(
+        "--server",
+        action="store_true",
+        help="with --predictions, in the tree and the numbers of the set's evaluation server",
+    )
+    parser.add_argument(
+        "--zip", action="store_true", help="with --predictions, also packed into DIR.zip, ready to be sent"
+    )
     add_common(parser)
     return parser.parse_args(argv)
 
@@ -92,9 +101,11 @@ def _test(args: argparse.Namespace) -> int:
         )
     if args.corrected and args.corruptions is None:
         raise InputError("--corrected says how scans are corrupted; give --corruptions with it")
-    if args.predictions is None and (args.prediction_index or args.prediction_frames):
+    beside = ("prediction_index", "prediction_frames", "server", "zip")
+    if args.predictions is None and any(getattr(args, name) for name in beside):
         raise InputError(
-            "--prediction-index and --prediction-frames say what is predicted; give the folder, --predictions, too"
+            "--prediction-index, --prediction-frames, --server and --zip say what is predicted and how; give the "
+            "folder, --predictions, too"
         )
     variants = _variants(args)  # refuses before the work
     checkpoint = find_last(args.checkpoint) if args.checkpoint.is_dir() else args.checkpoint
@@ -144,7 +155,15 @@ def _predict(args: argparse.Namespace, runner: Any) -> None:
         runner.plain_model, full_intensity=RAW_FULL if judged.raw_intensity else 1.0
     )
     rows = index.rows(args.prediction_frames).tolist()
-    made = write_predictions(index, rows, predict, judged.class_names, args.predictions)
+    made = write_predictions(
+        index,
+        rows,
+        predict,
+        judged.class_names,
+        args.predictions,
+        server=args.server,
+        packed=args.zip,
+    )
     print(f"{args.predictions}: predictions of {made['scans']} scans")
 
 

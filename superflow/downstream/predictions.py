@@ -14,6 +14,7 @@ from ..datasets.cloud import file_values
 from ..datasets.frame import IGNORE_LABEL
 from ..datasets.index import LogIndex
 from ..datasets.prediction_files import raw_ids, write_prediction
+from ..datasets.submission import Submission, pack
 from ..files.access import check_place
 from ..files.writes import write_atomically
 from .features import read_scan
@@ -22,7 +23,14 @@ from .vote_log import Predictor
 
 
 def write_predictions(
-    index: LogIndex, rows: Sequence[int], predict: Predictor, classes: Sequence[str], folder: str | Path
+    index: LogIndex,
+    rows: Sequence[int],
+    predict: Predictor,
+    classes: Sequence[str],
+    folder: str | Path,
+    *,
+    server: bool = False,
+    packed: bool = False,
 ) -> dict[str, Any]:
     """Write a file a scan below ``folder``, and ``predictions.json``, which says what its numbers mean.
 
@@ -30,27 +38,38 @@ def write_predictions(
 
     Args:
         classes: names of the model's classes, in the order of its scores.
+        server: in the tree and the numbers of the set's evaluation server, see `datasets.submission`.
+        packed: also as one zip file of the folder's name beside it, without ``predictions.json``.
 
     Returns:
         What ``predictions.json`` says.
 
     Raises:
-        InputError: a scan cannot be read, or the folder cannot be written.
+        InputError: a scan cannot be read, the folder cannot be written, or there is no such server.
     """
     folder = Path(folder)
     check_place(folder)
-    numbers = raw_ids(index.card, classes)
+    form = Submission.of(index, rows, classes) if server else None
+    numbers = raw_ids(index.card, classes) if form is None else form.numbers
+    write = write_prediction if form is None else form.write
+    files: list[Path] = []
+    missing = 0
     for row in rows:
         scan = read_scan(index, row, labels=False)
         with named(scan.points, scan.source):
             found = class_predictions(predict(scan)).numpy()
         train_ids = np.where(found == NO_PREDICTION, IGNORE_LABEL, found)
         of_rows = file_values(train_ids, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
-        write_prediction(index, row, numbers[of_rows], folder)
+        missing += int((found == NO_PREDICTION).sum())
+        files.append(write(index, row, numbers[of_rows], folder))
+    files += [] if form is None else form.write_records(folder)
     record = {
         "scans": len(rows),
         "numbers": {name: int(numbers[i]) for i, name in enumerate(classes)},
         "none": int(numbers[IGNORE_LABEL]),
+        "points_without_prediction": missing,
+        "form": "server" if server else "log",
+        "zip": str(pack(folder, files)) if packed else None,
         "dataset": index.card.name,
         "variant": index.variant,
         "index_hash": index.hash,
