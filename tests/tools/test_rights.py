@@ -83,7 +83,16 @@ def quickstart(case: Path, out: Path) -> list[str]:
 
 
 def speed(case: Path, out: Path) -> list[str]:
-    return ["benchmark-speed", "--voxels", "100", "--rounds", "1", "--json", str(out / "speed.json")]
+    return [
+        "benchmark-speed",
+        "networks",
+        "--voxels",
+        "100",
+        "--rounds",
+        "1",
+        "--json",
+        str(out / "speed.json"),
+    ]
 
 
 COMMANDS = (

@@ -1,106 +1,91 @@
-"""What a training step of a network costs on this machine: made clouds, clocks, ceilings, and one step a back end."""
+"""A training step of a network alone: our back end against spconv, with the same weights and voxels."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
-from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from contextlib import nullcontext
+from statistics import median
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from ..errors import InputError
-from ..lidar.conv import BACKENDS, load_backend, use_backend
-from ..lidar.minkunet import MinkUNet
-from ..lidar.sparse import Pyramid, SparseTensor
-from ..lidar.voxelize import CubicGrid, Voxels, voxelize
-
-Seconds = dict[str, float]  # by clock: thread, process, wall
-
-# what stands on each side of the street: how many, half length, half width, bottom, top, nearest, farthest [m]
-_THINGS = (
-    (12, 2.2, 0.9, -1.7, -0.2, 3.0, 7.0),  # cars
-    (10, 0.1, 0.1, -1.8, 4.0, 7.0, 9.0),  # poles
-    (8, 0.25, 0.25, -1.8, 0.0, 6.0, 9.0),  # people
-    (6, 1.5, 1.5, 1.0, 4.0, 7.0, 9.0),  # crowns
-)
+from ...lidar.conv import BACKENDS, load_backend, use_backend
+from ...lidar.minkunet import MinkUNet
+from ...lidar.sparse import Pyramid, SparseTensor
+from ...lidar.voxelize import Voxels
+from .clouds import clouds, exactly
+from .options import Options, Table, spread
+from .turns import Seconds, Turns, Work, busy_cores, in_fresh_process, in_turn, timed
 
 
-def made_street(seed: int, *, beams: int = 32, azimuths: int = 1090) -> Tensor:
-    """(N, 4) float32 points of a spinning LiDAR in a street of boxes, with 2 cm of noise and 3 % drop-out."""
-    rng = np.random.default_rng(seed)
-    low, high = [], []
-    for side in (-1, 1):
-        x = -80.0
-        while x < 80:  # facades with gaps between them
-            length, near = rng.uniform(8, 20), rng.uniform(9, 14)
-            low.append([x, near if side > 0 else -near - 10, -1.8])
-            high.append([x + length, near + 10 if side > 0 else -near, rng.uniform(3, 15)])
-            x += length + rng.uniform(0, 5)
-        for count, dx, dy, bottom, top, near, far in _THINGS:
-            for x, y in zip(rng.uniform(-60, 60, count), side * rng.uniform(near, far, count)):
-                low.append([x - dx, y - dy, bottom])
-                high.append([x + dx, y + dy, top])
-    elevation = np.repeat(np.radians(np.linspace(-30, 10, beams)), azimuths)
-    azimuth = np.tile(np.linspace(-np.pi, np.pi, azimuths, endpoint=False), beams)
-    flat = np.cos(elevation)
-    ray = np.stack([flat * np.cos(azimuth), flat * np.sin(azimuth), np.sin(elevation)], axis=1)
-    inverse = 1 / np.where(np.abs(ray) < 1e-9, 1e-9, ray)
-    distance = np.where(ray[:, 2] < -1e-9, -1.8 * inverse[:, 2], np.inf)  # the ground
-    for corner, opposite in zip(np.array(low), np.array(high)):
-        sides = np.sort([corner * inverse, opposite * inverse], axis=0)
-        enter, leave = sides[0].max(1), sides[1].min(1)
-        distance = np.where((enter > 0) & (enter < leave) & (enter < distance), enter, distance)
-    seen = (distance < 80) & (rng.random(len(ray)) > 0.03)
-    distance = distance[seen] + rng.normal(0, 0.02, int(seen.sum()))
-    points = np.column_stack([ray[seen] * distance[:, None], rng.random(len(distance))])
-    return torch.from_numpy(points.astype(np.float32))
+def measure(options: Options) -> list[Table]:
+    """A table a number of voxels, and one more for each beside busy cores."""
+    tables = []
+    for count in options.voxels:
+        net, voxels = _network(options, count)
+        for beside in ("", ", one busy process a core beside it") if options.loaded else ("",):
+            with busy_cores() if beside else nullcontext():
+                turns, parts = alternate(net, voxels, options.rounds, options.clock)
+            sizes = f"{count} voxels of {voxels.num_clouds} clouds"
+            title = f"MinkUNet-{options.depth or 18}, {sizes}, a training step{beside}"
+            tables.append(_table(title, turns, parts, _peaks(options, count) if not beside else {}))
+    return tables
 
 
-def exactly(count: int, clouds: Iterable[Tensor], size_m: float) -> Voxels:
-    """A batch of ``count`` voxels: whole clouds, the last one cut. Not for pooling: the points are not cut."""
-    points: list[Tensor] = []
-    voxels: Voxels | None = None
-    for cloud in clouds:
-        points.append(cloud[:, :3])
-        sizes = torch.tensor([len(part) for part in points])
-        which = torch.repeat_interleave(torch.arange(len(points)), sizes)
-        voxels = voxelize(torch.cat(points), which, CubicGrid(size_m))
-        if len(voxels) >= count:
-            break
-    assert voxels is not None
-    return replace(voxels, coords=voxels.coords[:count], keys=voxels.keys[:count])
+def alternate(
+    net: MinkUNet, voxels: Voxels, rounds: int, clock: str
+) -> tuple[Turns, dict[str, dict[str, float]]]:
+    """What the steps of all back ends took, and the medians of their parts."""
+    features = torch.randn(len(voxels), net.in_channels, generator=torch.Generator().manual_seed(0))
+    steps: dict[str, list[dict[str, Seconds]]] = {name: [] for name in usable_backends()}
 
+    def work(name: str) -> Work:
+        return lambda: steps[name].append(network_step(net, name, voxels, features))
 
-def timed(work: Callable[[], Any]) -> Seconds:
-    """Seconds of one call by every clock. The thread's own survives a busy machine best."""
-    before = time.thread_time(), time.process_time(), time.perf_counter()
-    work()
-    after = time.thread_time(), time.process_time(), time.perf_counter()
-    return dict(zip(("thread", "process", "wall"), (b - a for a, b in zip(before, after))))
-
-
-def ceilings(clock: str) -> dict[str, float]:
-    """Float32 matrix product [GFLOP/s] and copy [GB/s, read and written] at this moment by ``clock``."""
-    side, length = 1024, 1 << 24
-    a, b = torch.ones(side, side), torch.ones(length)
-    target = torch.empty_like(b)
-    target.copy_(b)
-    return {
-        "sgemm_gflops": 2e-9 * side**3 / timed(lambda: a @ a)[clock],
-        "copy_gbytes": 8e-9 * length / timed(lambda: target.copy_(b))[clock],
+    turns = in_turn({name: work(name) for name in steps}, rounds=rounds, clock=clock)
+    # putting our maps into the layout of spconv is none of its time, so that the parts are summed
+    for name, made in steps.items():
+        turns.seconds[name] = [sum(part[clock] for part in step.values()) for step in made[-rounds:]]
+    parts = {
+        name: {part: median(step[part][clock] for step in made[-rounds:]) for part in made[0]}
+        for name, made in steps.items()
     }
+    return turns, parts
 
 
-def peak_memory_mb() -> float:
-    """Peak resident memory of this process [MB]. Not ``ru_maxrss``, which a child inherits from its parent."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    raise InputError("/proc/self/status has no VmHWM; memory is measured on Linux only")
+def _table(title: str, turns: Turns, parts: dict[str, dict[str, float]], peaks: dict[str, float]) -> Table:
+    rows = []
+    for name, own in parts.items():
+        ratios = turns.ratios("torch", name)
+        rows.append(
+            [
+                name,
+                *(f"{own[part]:.3f}" for part in ("maps", "forward", "backward")),
+                f"{turns.median(name):.3f}",
+                spread(turns.seconds[name], 3),
+                "" if name == "torch" else f"{median(ratios):.3f}, {spread(ratios)}",
+                f"{peaks[name]:.0f}" if name in peaks else "-",
+            ]
+        )
+    columns = ("back end", "maps s", "forward s", "backward s", "step s", "from, to", "torch / it", "peak MB")
+    return Table(
+        title, columns, rows, [turns.conditions()], turns.record() | {"parts": parts, "peak_mb": peaks}
+    )
+
+
+def _peaks(options: Options, count: int) -> dict[str, float]:
+    if not options.memory:
+        return {}
+    return {name: in_fresh_process(_one_step, name, options, count)[0] for name in usable_backends()}
+
+
+def _one_step(name: str, options: Options, count: int) -> Work:
+    net, voxels = _network(options, count)
+    return lambda: network_step(net, name, voxels, torch.ones(count, net.in_channels))
+
+
+def _network(options: Options, count: int) -> tuple[MinkUNet, Voxels]:
+    torch.manual_seed(0)
+    return MinkUNet(options.depth or 18), exactly(count, clouds(options.data), options.grid_m(0.1))
 
 
 def usable_backends() -> list[str]:

@@ -8,22 +8,26 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from superflow.benchmark import speed
+from superflow.benchmark.speed import clouds, growth, network, scans, step, turns
+from superflow.benchmark.speed.batches import make_batch
+from superflow.benchmark.speed.options import Options
+from superflow.errors import InputError
 from superflow.lidar.minkunet import MinkUNet
 from superflow.lidar.sparse import Pyramid
+from superflow.method.regions import region_table
 from superflow.tools import benchmark_speed
 
 
 def test_a_made_street_looks_like_one():
-    points = speed.made_street(0)
-    assert points.equal(speed.made_street(0))
-    assert not points.equal(speed.made_street(1))
+    points = clouds.made_street(0)
+    assert points.equal(clouds.made_street(0))
+    assert not points.equal(clouds.made_street(1))
     assert 25_000 < len(points) < 34_880
     ranges = points[:, :2].norm(dim=1)
     assert ranges.max() < 80.2
     assert 0.2 < float((points[:, 2] < -1.7).float().mean()) < 0.7  # ground
     assert float((points[:, 2] > 1).float().mean()) > 0.05  # facades
-    voxels = speed.exactly(20_000, [points, speed.made_street(1)], 0.1)
+    voxels = clouds.exactly(20_000, [points, clouds.made_street(1)], 0.1)
     pairs = 1 + sum(Pyramid.from_voxels(voxels).subm(0).counts) / 20_000
     assert len(voxels) == 20_000
     assert 3 < pairs < 6  # neighbours of a voxel, itself included, as in real scans of 32 beams
@@ -34,13 +38,13 @@ def test_spconv_indexes_the_same_cells():
     from spconv.core import ConvAlgo
     from spconv.pytorch import ops
 
-    voxels = speed.exactly(500, [speed.made_street(0)], 0.3)
+    voxels = clouds.exactly(500, [clouds.made_street(0)], 0.3)
     pyramid = Pyramid.from_voxels(voxels).build(5)
     found = []
     plain = ops.get_indice_pairs
     try:
         ops.get_indice_pairs = lambda *given, **options: found.append(plain(*given, **options)) or found[-1]
-        speed.spconv_index(pyramid, 5)
+        network.spconv_index(pyramid, 5)
     finally:
         ops.get_indice_pairs = plain
     assert ConvAlgo.Native is not None
@@ -50,47 +54,61 @@ def test_spconv_indexes_the_same_cells():
 
 
 def test_a_step_is_timed_part_by_part():
-    voxels = speed.exactly(500, [speed.made_street(0)], 0.3)
-    step = speed.network_step(MinkUNet("tiny", width=0.25), "torch", voxels, torch.ones(500, 4))
+    voxels = clouds.exactly(500, [clouds.made_street(0)], 0.3)
+    step = network.network_step(MinkUNet("tiny", width=0.25), "torch", voxels, torch.ones(500, 4))
     assert list(step) == ["maps", "forward", "backward"]
     assert all(0 < part["thread"] <= part["process"] * 1.5 and part["wall"] > 0 for part in step.values())
-    assert all(value > 0 for value in speed.ceilings("wall").values())
-    assert 100 < speed.peak_memory_mb() < 100_000
+    assert all(value > 0 for value in turns.ceilings("wall").values())
+    assert 100 < turns.peak_memory_mb() < 100_000
 
 
 def test_the_benchmark_tells_every_figure(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(benchmark_speed, "usable_backends", lambda: ["torch"])
-    out = tmp_path / "speed.json"
-    options = ["--voxels", "400", "--size", "0.4", "--depth", "tiny", "--rounds", "1", "--loaded"]
-    assert benchmark_speed.main([*options, "--json", str(out)]) == 0
+    monkeypatch.setattr(network, "usable_backends", lambda: ["torch"])
+    out, page = tmp_path / "speed.json", tmp_path / "speed.md"
+    options = ["--voxels", "400", "--size", "0.4", "--depth", "tiny", "--rounds", "2", "--loaded"]
+    assert benchmark_speed.main(["networks", *options, "--json", str(out), "--markdown", str(page)]) == 0
     result = json.loads(out.read_text())
-    (network,) = result["networks"]
-    assert {"quiet", "loaded"} <= set(network)
-    assert network["quiet"]["torch"]["steps"][0] == pytest.approx(
-        sum(network["quiet"]["torch"][part] for part in ("maps", "forward", "backward"))
-    )
-    assert network["quiet"]["sgemm_gflops"] > 0
-    assert "GB/s copy" in capsys.readouterr().out
+    quiet, loaded = result["networks"]
+    assert "busy process" in loaded["title"]
+    assert len(quiet["seconds"]["torch"]) == 2
+    assert set(quiet["parts"]["torch"]) == {"maps", "forward", "backward"}
+    assert quiet["sgemm_gflops"] > 0
+    assert len(quiet["load"]) == 2
+    shown = capsys.readouterr().out
+    assert "GB/s between them; load" in shown
+    assert page.read_text().rstrip().splitlines()[2:] == shown.rstrip().splitlines()[2:]
 
 
-def test_ratios_are_taken_pair_by_pair(monkeypatch):
+def test_works_take_turns_and_ratios_are_taken_round_by_round(monkeypatch):
+    order: list[str] = []
     seconds = iter([9.0, 9.0, 1.0, 2.0, 3.0, 4.0])  # the first round does not count
 
-    def step(net, backend, voxels, features):
-        return {
-            "maps": {"thread": 0.0, "wall": 0.0},
-            "forward": (value := {"thread": next(seconds), "wall": 1.0}) and value,
-        }
+    def timed(work):
+        work()
+        return {"thread": next(seconds)}
 
-    monkeypatch.setattr(benchmark_speed, "usable_backends", lambda: ["torch", "spconv"])
-    monkeypatch.setattr(benchmark_speed, "network_step", step)
-    monkeypatch.setattr(benchmark_speed, "ceilings", lambda clock: {"sgemm_gflops": 1.0})
-    result = benchmark_speed.alternate(MinkUNet("tiny"), [None] * 3, 2, "thread")
-    assert result["ratios"] == [0.5, 0.75]
+    monkeypatch.setattr(turns, "timed", timed)
+    monkeypatch.setattr(turns, "ceilings", lambda clock: {"sgemm_gflops": 1.0, "copy_gbytes": 1.0})
+    works = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    found = turns.in_turn(works, rounds=2, clock="thread")
+    assert order == ["a", "b"] * 3
+    assert found.seconds == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
+    assert found.ratios("a", "b") == [0.5, 0.75]
+    assert found.median("b") == 3.0
+
+
+def grow(megabytes: int):
+    return lambda: torch.ones(megabytes * 2**18).sum()
+
+
+def test_memory_is_that_of_a_process_of_its_own():
+    peak, added = turns.in_fresh_process(grow, 200)
+    assert 150 < added < peak
 
 
 def test_every_part_of_a_step_is_there(capsys):
-    assert benchmark_speed.main(["--parts", "--depth", "tiny", "--size", "1.0", "--rounds", "1"]) == 0
+    options = ["--depth", "tiny", "--size", "1.0", "--rounds", "1", "--points", "500"]
+    assert benchmark_speed.main(["parts", *options]) == 0
     told = capsys.readouterr().out
     for part in (
         "teacher",
@@ -106,6 +124,59 @@ def test_every_part_of_a_step_is_there(capsys):
         assert part in told
 
 
+def test_a_batch_pairs_points_with_images_of_their_clip_and_time():
+    options = Options(points=50)
+    batch = make_batch(options, clips=2, cameras=3, images=torch.rand(18, 3, 56, 84), view=(56, 84))
+    pairs, table = batch.pairs, batch.image_table
+    cloud = batch.cloud[pairs.point]
+    assert torch.equal(table.clip[pairs.image], batch.cloud_clip[cloud])
+    assert torch.equal(table.offset[pairs.image], batch.cloud_offset[cloud])
+    assert len(region_table(batch).groups) == 4
+    assert batch.superpixels is not None
+    assert len(batch.superpixels.unique()) > 4
+
+
+def test_the_orders_of_work_are_compared_only_while_their_losses_agree(monkeypatch):
+    options = Options(rounds=1, clips=1, points=100, size_m=1.0)
+    monkeypatch.setattr(step, "CAMERAS", 1)
+    monkeypatch.setattr(step, "VIEW", (64, 96))
+    (table,) = step.measure(options)
+    assert [row[0] for row in table.rows] == list(step.ARMS)
+    assert table.record["difference"] < step.AGREE
+    true = step.published_loss
+    monkeypatch.setattr(
+        step, "published_loss", lambda *given, **more: {k: v * 1.001 for k, v in true(*given, **more).items()}
+    )
+    with pytest.raises(InputError, match="losses that should be equal differ by"):
+        step.measure(options)
+
+
+def test_features_of_a_scan_and_growth(monkeypatch, tmp_path):
+    monkeypatch.setattr(scans, "POINTS", 2000)
+    (table,) = scans.measure(Options(rounds=1, depth="tiny", size_m=1.0))
+    assert len(table.rows) == len(network.usable_backends())
+    (table,) = growth.measure(Options(rounds=1, sizes=(500, 2000)))
+    assert [row[0] for row in table.rows] == list(growth.PARTS)
+    growth.draw_growth(table.record["sizes"], table.record["seconds"], tmp_path / "growth.png")
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+    assert growth.exponent([10, 100, 1000], [1.0, 100.0, 10_000.0]) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["speed"], "'speed' is unknown; choose from networks"),
+        (["parts", "--plot", "x.png"], "add the measure growth"),
+        (["--rounds", "0"], "'0' is no whole number from 1 up"),
+    ],
+)
+def test_options_that_cannot_serve_are_refused(given, told, capsys):
+    with pytest.raises(SystemExit):
+        benchmark_speed.parse_args(given)
+    assert told in capsys.readouterr().err
+
+
 def test_a_log_that_is_not_there_is_named(tmp_path, capsys):
-    assert benchmark_speed.main(["--data", str(tmp_path / "none"), "--voxels", "10", "--depth", "tiny"]) == 2
+    options = ["--data", str(tmp_path / "none"), "--voxels", "10", "--depth", "tiny"]
+    assert benchmark_speed.main(["networks", *options]) == 2
     assert str(tmp_path / "none") in capsys.readouterr().err

@@ -1,0 +1,60 @@
+"""What is measured, and the tables that come of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """voxels: of the networks. size_m: side of a voxel, None for what each part has. depth: of the networks and of the
+    student in ``parts`` and ``step``, None for what each part has. rounds: A B pairs that count. data: a prepared log,
+    None for made streets. loaded: again beside busy cores. memory: peak memory, too, in fresh processes. clips: of a
+    step. points: of a cloud in a step. sizes: in points, of the growth. clock: of the ratios.
+    """
+
+    voxels: Sequence[int] = (20_000, 60_000)
+    size_m: float | None = None
+    depth: int | str | None = None
+    rounds: int = 5
+    data: Path | None = None
+    loaded: bool = False
+    memory: bool = False
+    clips: int = 4
+    points: int = 8000
+    sizes: Sequence[int] = (10_000, 100_000, 1_000_000)
+    clock: str = "thread"
+
+    def grid_m(self, default: float) -> float:
+        """Side of a voxel [m]."""
+        return self.size_m or default
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Figures: a title, columns, rows of words, sentences below; and the record that they come from."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+    record: dict[str, Any] = field(default_factory=dict)
+
+    def markdown(self) -> str:
+        """The table as text."""
+        lines = [
+            f"### {self.title}",
+            "",
+            "| " + " | ".join(self.columns) + " |",
+            "|---" * len(self.columns) + "|",
+        ]
+        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
+        return "\n".join([*lines, "", *self.notes, ""])
+
+
+def spread(values: Sequence[float], digits: int = 2) -> str:
+    """From the smallest to the largest."""
+    return f"{min(values):.{digits}f} to {max(values):.{digits}f}"
