@@ -7,8 +7,9 @@
 
 The first question trains the model on the log's training scans, some minutes on two cores, and keeps it in RUN/ask; its
 accuracy on the held-out scans stands below each answer. A model that is kept answers whatever --backbone, --steps,
---questions and --seed say: delete its folder to train anew. It knows "is there ..." and "how many ...", in the words of
-`superflow find`, up to 30 m from the vehicle, and nothing of motion, which one scan does not show.
+--questions and --seed say, and about no other log: delete its folder to train anew. It knows "is there ..." and "how
+many ...", in the words of `superflow find`, up to 30 m from the vehicle, and nothing of motion, which one scan does not
+show.
 """
 
 from __future__ import annotations
@@ -95,9 +96,8 @@ def _ask_objects(index: LogIndex, row: int, where: str, question: str) -> None:
 
 def _ask_scan(args: argparse.Namespace, index: LogIndex, row: int, where: str) -> None:
     from superflow.agents.vlm import load_vlm
-    from superflow.agents.vlm.ask import REPORT, Training, answer_on, train_on, wording
+    from superflow.agents.vlm.ask import REPORT, Training, answer_on, kept_report, train_on, wording
     from superflow.agents.vlm.sft import Recipe
-    from superflow.files.access import read_json
     from superflow.hub.backbone import load
 
     if min(args.steps, args.questions) < 1 or args.seed < 0:
@@ -113,13 +113,13 @@ def _ask_scan(args: argparse.Namespace, index: LogIndex, row: int, where: str) -
         )
         with progress_bar() as show:
             train_on(index, backbone, folder, training, progress=show)
+    report = kept_report(folder, index)
     model, processor = load_vlm(folder)
     said, known = answer_on(model, processor, index, row, args.question)
     print(f"{where}: {question}")
     print(f"answer: {said}")
     if known:
         print(f"the log's labels say: {known}")
-    report = read_json(folder / REPORT, "delete it")
     print(_limits(report), file=sys.stderr)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ...errors import InputError
-from ...files.access import make_folder
+from ...files.access import make_folder, read_json
 from ...files.writes import write_atomically
 from ...hub.backbone import Backbone
 from ...progress import Progress, silent
@@ -178,6 +178,7 @@ def train_on(
     )
     report = {
         "log": index.card.name,
+        "index_hash": index.hash,
         "scans": {part: index.tokens(rows[part]) for part in rows},
         "seed": training.seed,
         "questions": {part: len(examples[part]) for part in examples},
@@ -188,6 +189,21 @@ def train_on(
     processor.save_pretrained(folder)
     with write_atomically(folder / REPORT, "w") as file:
         json.dump(report, file, indent=1)
+    return report
+
+
+def kept_report(folder: Path, index: LogIndex) -> dict[str, Any]:
+    """What ``train_on`` wrote of the model that is kept in ``folder``.
+
+    Raises:
+        InputError: it was trained on another log than ``index``, of which its figures say nothing.
+    """
+    report = read_json(folder / REPORT, f"delete {folder} to train anew")
+    if report.get("index_hash") != index.hash:
+        raise InputError(
+            f"{folder}: this model was trained on another prepared log than {index.folder}, and its accuracy is "
+            "measured there; ask about that one with --index, or name another folder with --model to train there"
+        )
     return report
 
 

@@ -92,6 +92,9 @@ def run_folder(small_index, small_backbone, tmp_path):
 
 
 def test_the_command_trains_once_and_answers(small_index, run_folder, capsys):
+    from small_log import SmallLog
+
+    from superflow.datasets.nuscenes import write_index
     from superflow.tools.ask import main
 
     given = [
@@ -113,6 +116,13 @@ def test_the_command_trains_once_and_answers(small_index, run_folder, capsys):
     assert main(["how many cars are ahead?", *given]) == 0
     assert capsys.readouterr().out == first.out
     assert (run_folder / "ask" / ask.REPORT).stat().st_mtime_ns == made
+    log = SmallLog(run_folder / "log")
+    log.tables["sample_annotation"].pop()
+    other = write_index(log.write(), run_folder / "index")
+    assert main(["how many cars are ahead?", "--run", str(run_folder), "--index", str(other.folder)]) == 2
+    shown = capsys.readouterr()
+    assert f"ask: this model was trained on another prepared log than {other.folder}" in shown.err
+    assert not shown.out
 
 
 @pytest.mark.parametrize(
