@@ -71,7 +71,8 @@ def load_predictor(checkpoint: str | Path, classes: Sequence[str]) -> Predictor:
     """The network of a fine-tuning checkpoint (.pth), or of a run's folder, for logs with these classes.
 
     Raises:
-        InputError: there is none, it is no `Segmentor`, or it was trained with another number of classes.
+        InputError: there is none, it is no `Segmentor`, or it was trained with other classes; of checkpoints that do
+            not name theirs, with another number of them.
     """
     path = Path(checkpoint)
     path = (find_last(path) or path / "no checkpoint") if path.is_dir() else path
@@ -84,9 +85,17 @@ def load_predictor(checkpoint: str | Path, classes: Sequence[str]) -> Predictor:
             f"{path}: tells {said['num_classes']} classes apart and the log has {len(classes)}; "
             "prepare the log with the card that the network was trained with"
         )
+    trained = said.get("data", {}).get("train", {})
+    names = trained.get("classes", classes)
+    other = next(((a, b) for a, b in zip(names, classes) if a != b), None)
+    if other is not None:
+        raise InputError(
+            f"{path}: was trained on the class {other[0]!r} where the log has {other[1]!r}; "
+            "prepare the log with the card that the network was trained with"
+        )
     segmentor = Segmentor(
         said["encoder"], said["num_classes"], pretrained=said["pretrained"] or {}, limits=said["limits"]
     )
     load_weights(segmentor, stored["state_dict"], str(path))
-    raw = bool(said.get("data", {}).get("train", {}).get("raw_intensity", False))
+    raw = bool(trained.get("raw_intensity", False))
     return segmentor_predictor(segmentor.eval(), full_intensity=255.0 if raw else 1.0)

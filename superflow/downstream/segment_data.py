@@ -112,6 +112,7 @@ class SegmentDataset(Dataset):
     def record(self) -> dict[str, Any]:
         """What the run's record says of its data."""
         record = data_record(self.index, self.rows, limits=self.limits, raw_intensity=self.raw_intensity)
+        record["classes"] = list(self.class_names)
         if self.pseudo_labels is not None:
             pseudo = [token for token in self.index.tokens(self.rows) if self._pseudo_path(token).is_file()]
             record["pseudo_labels"] = {"folder": str(self.pseudo_labels), "frames": len(pseudo)}

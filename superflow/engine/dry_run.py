@@ -63,7 +63,8 @@ def _train(runner: EngineRunner) -> Iterator[str]:
         runner.param_schedulers = runner.build_param_scheduler(runner.param_schedulers)
     runner.load_or_resume()
     loop = runner.train_loop
-    said = {name: value for name, value in runner.data_records()["train"].items() if name != "recordings"}
+    record = runner.data_records()["train"]
+    said = {name: value for name, value in record.items() if name not in ("recordings", "classes")}
     yield f"data: {loop.sampler.items} items, {said}"
     loop.sampler.start, loop.sampler.stop = loop.iter, loop.iter + 1
     began = time.perf_counter()

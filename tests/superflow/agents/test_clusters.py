@@ -82,6 +82,16 @@ def test_a_network_tells_the_objects_of_a_log_without_labels(small_index, tmp_pa
     assert {o.category for o in scene.objects} == {"pedestrian"}
     with pytest.raises(InputError, match="tells 16 classes apart and the log has 3"):
         load_predictor(tmp_path / "iter_1.pth", CLASSES)
+    swapped = [classes[1], classes[0], *classes[2:]]
+    said["data"]["train"]["classes"] = list(classes)
+    write_checkpoint(
+        tmp_path / "named.pth", {"meta": {}, "superflow": said, "state_dict": segmentor.state_dict()}
+    )
+    load_predictor(tmp_path / "named.pth", classes)
+    with pytest.raises(
+        InputError, match=f"on the class '{classes[0]}' where the log has '{classes[1]}'; prepare"
+    ):
+        load_predictor(tmp_path / "named.pth", swapped)
     write_checkpoint(
         tmp_path / "other.pth", {"meta": {}, "superflow": {"kind": "pretrainer"}, "state_dict": {}}
     )
