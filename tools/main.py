@@ -28,7 +28,10 @@ COMMANDS = {
     "make-drive": ("make_drive", "make a synthetic drive in nuScenes schema"),
     "benchmark": ("benchmark", "compare ways of pretraining by the same probe, with several seeds"),
     "evidence": ("evidence", "write a page of figures from the tables of benchmarks of places"),
-    "benchmark-speed": ("benchmark_speed", "time each part against its rival, beside what the machine can do"),
+    "benchmark-speed": (
+        "benchmark_speed",
+        "time each part against its rival, beside what the machine can do",
+    ),
     "quickstart": ("quickstart", "everything once, on a made or a given log, with a report"),
 }
 

@@ -1,7 +1,7 @@
 """Train what a config describes: pretraining, a probe or fine-tuning.
 
 superflow train CONFIG                                   into work_dirs/NAME
-superflow train CONFIG --dry-run                         one batch through everything, nothing is kept
+superflow train CONFIG --dry-run                         a few steps: shapes, hours, memory, disk; nothing is kept
 superflow train CONFIG --resume                          go on from the newest checkpoint, if there is one
 superflow train CONFIG --cfg-options train_cfg.max_iters=200 model.student.backbone.depth=18
 torchrun --nproc_per_node=8 -m superflow.tools.train CONFIG --amp
@@ -32,7 +32,11 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="go on from this checkpoint; without a value, from the newest of the work folder if there is one",
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision (CUDA only)")
-    parser.add_argument("--dry-run", action="store_true", help="one batch; print shapes, times and memory")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="a few steps and one evaluation batch; print shapes, and hours, memory and disk of the run",
+    )
     add_common(parser)
     return parser.parse_args(argv)
 

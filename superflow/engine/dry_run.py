@@ -1,7 +1,8 @@
-"""One batch through everything, with shapes, times and memory, before a long run is started."""
+"""A few batches through everything, with shapes, and what the run would cost, before a long one is started."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -16,12 +17,17 @@ from .hooks.first_batches import needs_of
 from .hooks.result import device_name, peak_memory
 from .hooks.runtime import scalars
 from .loops import seed_step
+from .run_cost import duration, free_bytes, run_cost, size, synchronize
 from .runner import EngineRunner, build_runner
 from .training_plan import training_plan
 
+TIMED = 4  # steps after the first
+
 
 def dry_run(config: Config, show: Callable[[str], None]) -> None:
-    """Load, forward, backward, optimizer step and evaluation of one batch each; nothing of it is kept.
+    """A few training steps and an evaluation of one batch; nothing of it is kept.
+
+    From them come hours, memory and disk of the run on this machine.
 
     Args:
         config: of `config.load_config`; its work folder is not touched.
@@ -32,14 +38,15 @@ def dry_run(config: Config, show: Callable[[str], None]) -> None:
     """
     config = config.copy()
     with tempfile.TemporaryDirectory(prefix="superflow-dry-run-") as folder:
+        free = free_bytes(config.work_dir)
         config.work_dir, config.log_level = folder, "WARNING"
         config.visualizer = {"type": "Visualizer", "vis_backends": []}
         runner = build_runner(config)
-        for line in _lines(runner):
+        for line in _lines(runner, free):
             show(line)
 
 
-def _lines(runner: EngineRunner) -> Iterator[str]:
+def _lines(runner: EngineRunner, free: int) -> Iterator[str]:
     model = runner.plain_model
     yield f"device: {device_name()}, {runner.world_size} process(es)"
     for name, child in model.named_children():
@@ -48,14 +55,15 @@ def _lines(runner: EngineRunner) -> Iterator[str]:
         yield f"model.{name}: {_parameters(child)}"
     yield f"model: {_parameters(model)}"
     if runner._train_loop is not None:
-        yield from _train(runner)
+        yield from _train(runner, free)
     if runner._val_loop is not None:
         yield from _evaluate(runner)
     for name, value in peak_memory().items():
         yield f"{name}: {value:,.0f}"
+    yield f"memory of this machine: {size(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))}"
 
 
-def _train(runner: EngineRunner) -> Iterator[str]:
+def _train(runner: EngineRunner, free: int) -> Iterator[str]:
     runner._train_loop = runner.build_train_loop(runner._train_loop)
     runner.optim_wrapper = runner.build_optim_wrapper(runner.optim_wrapper)
     runner.scale_lr(runner.optim_wrapper, runner.auto_scale_lr)
@@ -66,20 +74,30 @@ def _train(runner: EngineRunner) -> Iterator[str]:
     record = runner.data_records()["train"]
     said = {name: value for name, value in record.items() if name not in ("recordings", "classes")}
     yield f"data: {loop.sampler.items} items, {said}"
-    loop.sampler.start, loop.sampler.stop = loop.iter, loop.iter + 1
-    began = time.perf_counter()
-    batch = next(iter(loop.dataloader))
-    yield f"first batch after {time.perf_counter() - began:.2f} s, loader start included"
-    yield from _shapes(batch)
+    loop.sampler.start, loop.sampler.stop = (
+        loop.iter,
+        max(loop.iter + 1, min(loop.iter + 1 + TIMED, loop.max_iters)),
+    )
     runner.model.train()
-    for attempt in ("first", "second"):  # the first step also warms up
-        seed_step(runner.seed, loop.iter, runner.rank)
+    waits, steps = [], []
+    began = time.perf_counter()
+    for number, batch in enumerate(loop.dataloader):
+        wait = time.perf_counter() - began
+        if not number:
+            yield f"first batch after {wait:.2f} s, loader start included"
+            yield from _shapes(batch)
+        seed_step(runner.seed, loop.iter + number, runner.rank)
         began = time.perf_counter()
         outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
         numbers = scalars(outputs)
-        yield f"{attempt} step: {time.perf_counter() - began:.3f} s, " + ", ".join(
+        synchronize()
+        took = time.perf_counter() - began
+        yield f"step {number + 1}: {took:.3f} s, " + ", ".join(
             f"{name} {value:.4g}" for name, value in numbers.items()
         )
+        waits.append(wait)
+        steps.append(took)
+        began = time.perf_counter()
     yield from (
         f"caution: {name} is 0 in this batch: {meaning}"
         for name, meaning in needs_of(runner.plain_model).items()
@@ -91,6 +109,9 @@ def _train(runner: EngineRunner) -> Iterator[str]:
         f"{group['lr']:.3g} ({len(group['params'])} tensors)" for group in groups
     )
     yield from (f"the run: {sentence}" for sentence in training_plan(runner).sentences())
+    # the first step also warms up, and its batch waited for the loader to start
+    first = 1 if len(steps) > 1 else 0
+    yield from run_cost(runner, waits[first:], steps[first:]).sentences(free)
 
 
 @torch.no_grad()
@@ -102,7 +123,9 @@ def _evaluate(runner: EngineRunner) -> Iterator[str]:
     outputs = runner.model.val_step(batch)
     loop.evaluator.process(data_samples=outputs, data_batch=batch)
     metrics = loop.evaluator.evaluate(len(loop.dataloader.dataset))
-    yield f"evaluation of {len(loop.dataloader)} batches, the first in {time.perf_counter() - began:.3f} s"
+    took = time.perf_counter() - began
+    whole = duration(took * len(loop.dataloader))
+    yield f"evaluation of {len(loop.dataloader)} batches, the first in {took:.3f} s: {whole} without loading"
     yield "metrics: " + ", ".join(name for name in metrics)
 
 

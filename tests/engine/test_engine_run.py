@@ -412,6 +412,12 @@ def test_a_dry_run_shows_shapes_and_keeps_nothing(toy_config: Path) -> None:
     assert "learning rates: 0.0004 (4 tensors), 0.004 (2 tensors)" in shown
     assert "metrics: miou, accuracy" in shown
     assert "peak_memory_mb" in shown
+    assert [line.split(":")[0] for line in lines if line.startswith("step ")] == [
+        f"step {n}" for n in range(1, 6)
+    ]
+    assert "time: 12 iterations at" in shown
+    assert "medians of 4" in shown
+    assert "memory of this machine: " in shown
     assert not (toy_config.parent / "never").exists()
 
 
