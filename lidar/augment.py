@@ -90,6 +90,26 @@ def augment(
     return moved, a_to_b
 
 
+def turned_and_mirrored(turns: int) -> list[Tensor]:
+    """(4, 4) float64 transforms of a cloud: ``turns`` even steps of a full turn about z, each also with y mirrored.
+
+    The first leaves the cloud as it is. With an even number, mirrored x is among them.
+
+    Raises:
+        InputError: ``turns`` is below 1.
+    """
+    if turns < 1:
+        raise InputError(f"{turns} turns of a cloud are none; give 1 or more")
+    found = []
+    for mirror in (1.0, -1.0):
+        for turn in range(turns):
+            angle = 2 * math.pi * turn / turns
+            cos, sin = math.cos(angle), math.sin(angle)
+            found.append(torch.eye(4, dtype=torch.float64))
+            found[-1][:2, :2] = torch.tensor([[cos, -sin * mirror], [sin, cos * mirror]], dtype=torch.float64)
+    return found
+
+
 def _between(limits: tuple[float, float], generator: torch.Generator) -> float:
     return limits[0] + (limits[1] - limits[0]) * float(torch.rand((), generator=generator))
 

@@ -2,6 +2,7 @@
 
 superflow test CONFIG work_dirs/NAME/best_miou.pth
 superflow test CONFIG work_dirs/NAME                     the newest checkpoint of a folder
+superflow test CONFIG work_dirs/NAME --test-time-augmentation    the mean of turned and mirrored scans
 superflow test CONFIG work_dirs/NAME --vote              also with votes of the scans around each scan
 superflow test CONFIG work_dirs/NAME --corruptions       also in fog, snow, ... at three levels: mCE and mRR
 superflow test CONFIG work_dirs/NAME --corruptions fog snow/heavy
@@ -33,6 +34,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("config", help="the config that the model was trained with")
     parser.add_argument("checkpoint", type=Path, help=".pth file, or the folder of a run")
+    parser.add_argument(
+        "--test-time-augmentation",
+        nargs="?",
+        type=int,
+        const=4,
+        metavar="TURNS",
+        help="predict the mean over so many turns of each scan (4), each also mirrored; the result says it",
+    )
     parser.add_argument(
         "--vote",
         action="store_true",
@@ -114,6 +123,8 @@ def _test(args: argparse.Namespace) -> int:
             f"{args.checkpoint}: holds no checkpoint; give the folder of a run or a .pth file"
         )
     config = read_config(args, load_from=checkpoint)
+    if args.test_time_augmentation is not None:
+        _augment(config, args.test_time_augmentation)
     if args.work_dir is None:
         config.work_dir = str(checkpoint.parent)
     trained = _training_set(config, checkpoint) if args.vote or args.pseudo_labels else None
@@ -143,6 +154,25 @@ def _test(args: argparse.Namespace) -> int:
     return 0
 
 
+def _augment(config: Any, turns: int) -> None:
+    if config.model.type != "Segmentor":
+        raise InputError(
+            f"--test-time-augmentation averages the classes of a Segmentor, and {config.model.type} gives none; leave "
+            "it out"
+        )
+    if turns < 1:
+        raise InputError(f"--test-time-augmentation {turns}: give 1 turn or more")
+    config.model.test_time_augmentation = turns
+
+
+def _of_model(runner: Any) -> dict[str, Any]:
+    """What files of predictions say of the model."""
+    turns = runner.plain_model.test_time_augmentation
+    return {"checkpoint": str(runner.loaded_from), "iteration": runner.loaded_iteration} | (
+        {"test_time_augmentation": turns} if turns else {}
+    )
+
+
 def _predict(args: argparse.Namespace, runner: Any) -> None:
     from superflow.datasets.card import RAW_FULL
     from superflow.datasets.index import LogIndex
@@ -163,6 +193,7 @@ def _predict(args: argparse.Namespace, runner: Any) -> None:
         args.predictions,
         server=args.server,
         packed=args.zip,
+        record=_of_model(runner),
     )
     print(f"{args.predictions}: predictions of {made['scans']} scans")
 
@@ -206,14 +237,13 @@ def _vote_run(args: argparse.Namespace, runner: Any, trained: Any) -> VoteRun:
 
 def _vote(args: argparse.Namespace, runner: Any, votes: VoteRun) -> None:
     if args.vote:
-        report = votes.report(runner.plain_model)
+        report = votes.report(runner.plain_model) | _of_model(runner)
         with write_atomically(runner.work_path / "test_votes.json", "w") as file:
             json.dump(report, file, indent=1)
         for line in vote_table(report):
             print(line)
     if args.pseudo_labels:
-        record = {"checkpoint": str(runner.loaded_from), "iteration": runner.loaded_iteration}
-        made = votes.write(runner.plain_model, args.pseudo_labels, record)
+        made = votes.write(runner.plain_model, args.pseudo_labels, _of_model(runner))
         kept, right = made["quality"]["kept"], made["quality"]["accuracy"]
         known = "" if right is None else f", {right:.1f} % of those with an annotation right"
         print(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ def write_predictions(
     *,
     server: bool = False,
     packed: bool = False,
+    record: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write a file a scan below ``folder``, and ``predictions.json``, which says what its numbers mean.
 
@@ -40,6 +41,7 @@ def write_predictions(
         classes: names of the model's classes, in the order of its scores.
         server: in the tree and the numbers of the set's evaluation server, see `datasets.submission`.
         packed: also as one zip file of the folder's name beside it, without ``predictions.json``.
+        record: what else is to stand there, of the model.
 
     Returns:
         What ``predictions.json`` says.
@@ -63,7 +65,8 @@ def write_predictions(
         missing += int((found == NO_PREDICTION).sum())
         files.append(write(index, row, numbers[of_rows], folder))
     files += [] if form is None else form.write_records(folder)
-    record = {
+    said = {
+        **(record or {}),
         "scans": len(rows),
         "numbers": {name: int(numbers[i]) for i, name in enumerate(classes)},
         "none": int(numbers[IGNORE_LABEL]),
@@ -75,5 +78,5 @@ def write_predictions(
         "index_hash": index.hash,
     }
     with write_atomically(folder / "predictions.json", "w") as file:
-        json.dump(record, file, indent=1)
-    return record
+        json.dump(said, file, indent=1)
+    return said

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ..clips.batch import Batch
 from ..datasets.frame import IGNORE_LABEL
 from ..hub.encoder_file import fill_encoder
+from ..lidar.augment import transform, turned_and_mirrored
 from ..lidar.encoder import LidarEncoder
 from ..lidar.evaluation import evaluating
 from ..lidar.limits import Limits
@@ -39,6 +40,8 @@ class Segmentor(nn.Module):
         class_weights: C weights of the cross-entropy.
         cross_entropy_weight, lovasz_weight: of the two losses; (1, 2) as published for SuperFlow.
         limits: region that the encoder is given; points outside get a row of zeros, which counts as an error.
+        test_time_augmentation: predictions are the mean of the probabilities of so many turns of the cloud, each also
+            mirrored (`lidar.augment.turned_and_mirrored`); 0 predicts the cloud as it is. Training knows nothing of it.
     """
 
     needs = NEEDS
@@ -58,6 +61,7 @@ class Segmentor(nn.Module):
         cross_entropy_weight: float = 1.0,
         lovasz_weight: float = 2.0,
         limits: Limits | dict[str, Any] | None = None,
+        test_time_augmentation: int = 0,
     ) -> None:
         super().__init__()
         if loss_on not in ("points", "voxels") or voxel_label not in ("majority", "first"):
@@ -80,6 +84,8 @@ class Segmentor(nn.Module):
         self.cross_entropy_weight = cross_entropy_weight
         self.lovasz_weight = lovasz_weight
         self.limits = Limits.from_record(limits)
+        self.test_time_augmentation = test_time_augmentation
+        self._views = turned_and_mirrored(test_time_augmentation) if test_time_augmentation else []
         weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         if freeze:
@@ -150,6 +156,7 @@ class Segmentor(nn.Module):
             "lovasz_weight": self.lovasz_weight,
             "class_weights": None if self.class_weights is None else self.class_weights.tolist(),
             "pretrained": self.pretrained,
+            **({"test_time_augmentation": self.test_time_augmentation} if self._views else {}),
         }
 
     def _probabilities(self, batch: Batch) -> Tensor:
@@ -157,8 +164,12 @@ class Segmentor(nn.Module):
         inside = slice(None) if self.limits is None else self.limits.mask(batch.points)
         points, cloud = batch.points[inside], batch.cloud[inside]
         if len(points):
-            logits, inverse = self._voxel_logits(points, cloud, batch.num_clouds)
-            rows[inside] = logits.float().softmax(dim=1)[inverse]
+            views = [transform(points, view) for view in self._views] or [points]
+            mean = torch.zeros_like(rows[inside])
+            for view in views:
+                logits, inverse = self._voxel_logits(view, cloud, batch.num_clouds)
+                mean += logits.float().softmax(dim=1)[inverse] / len(views)
+            rows[inside] = mean
         return rows
 
     def _voxel_logits(self, points: Tensor, cloud: Tensor, num_clouds: int) -> tuple[Tensor, Tensor]:

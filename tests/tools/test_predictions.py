@@ -69,3 +69,15 @@ def test_a_log_of_ones_own_without_labels_comes_back_as_pcd(test_command, shared
 def test_what_to_predict_without_where_to_write_is_refused(option, capsys):
     assert main(["test", CONFIG, "nowhere.pth", option, "val"]) == 2
     assert "give the folder, --predictions, too" in capsys.readouterr().err
+
+
+def test_test_time_augmentation_stands_in_every_result(test_command, prepared_log, tmp_path, capsys):
+    index = LogIndex.open(prepared_log / "prepared")
+    frames = ["--prediction-frames", f"{index.scene(int(index.rows('val')[0]))}[0:1]"]
+    work = ["--work-dir", str(tmp_path / "work"), "--predictions", str(tmp_path / "made"), *frames]
+    assert main([*test_command, *work, "--test-time-augmentation", "2"]) == 0
+    result = json.loads((tmp_path / "work/test_result.json").read_text())
+    assert result["superflow"]["test_time_augmentation"] == 2
+    assert json.loads((tmp_path / "made/predictions.json").read_text())["test_time_augmentation"] == 2
+    assert main([*test_command, "--test-time-augmentation", "0"]) == 2
+    assert "--test-time-augmentation 0: give 1 turn or more" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 import torch
@@ -247,3 +248,31 @@ def test_a_batch_without_labels_is_refused(encoder, batch):
 
     with pytest.raises(ValueError, match="no labels"):
         Segmentor(encoder, 4).loss(replace(batch, labels=None))
+
+
+def test_test_time_augmentation_is_the_mean_over_turned_and_mirrored_clouds(make_encoder, batch):
+    """Against every view written out with sines and cosines, one at a time, by a model that knows none."""
+    limits = {"range_m": [2.0, 20.0]}
+    plain = Segmentor(make_encoder(), 4, limits=limits)
+    model = Segmentor(make_encoder(), 4, limits=limits, test_time_augmentation=3)
+    model.load_state_dict(plain.state_dict())
+    inside = plain.limits.mask(batch.points)
+    assert 0 < inside.sum() < len(inside), "a turned point stays in, or out, as it was"
+    whole = Segmentor(make_encoder(), 4)
+    whole.load_state_dict(plain.state_dict())
+    total = torch.zeros(int(inside.sum()), 4)
+    for mirror in (1, -1):
+        for turn in range(3):
+            angle = torch.tensor(2 * torch.pi * turn / 3, dtype=torch.float64)
+            x, y = batch.points[inside, 0].double(), mirror * batch.points[inside, 1].double()
+            seen = batch.points[inside].clone()
+            seen[:, 0] = (angle.cos() * x - angle.sin() * y).float()
+            seen[:, 1] = (angle.sin() * x + angle.cos() * y).float()
+            view = replace(batch, points=seen, cloud=batch.cloud[inside], labels=None)
+            total += whole.predict(view)
+    got = model.predict(batch)
+    torch.testing.assert_close(got[inside], total / 6, atol=2e-5, rtol=1e-4)
+    assert (got[~inside] == 0).all()
+    assert not torch.allclose(got, plain.predict(batch), atol=1e-4)
+    assert model.record()["test_time_augmentation"] == 3
+    assert "test_time_augmentation" not in plain.record()
