@@ -164,6 +164,8 @@ class Scenery:
     def _same_status(first: SceneObject | None, second: SceneObject | None) -> Truth:
         if first is None or second is None or first.motion is None or second.motion is None:
             return None
+        if first.motion == second.motion:  # also a word that its category does not have by `words.APPLIES`
+            return True
         return first.is_in(second.motion) if second.motion != "still" else second.is_in(first.motion)
 
 
@@ -172,11 +174,9 @@ def sector_of(x: float, y: float) -> str | None:
     if x == 0 and y == 0:
         return None
     angle = math.degrees(math.atan2(y, x))
-    return next(
-        name
-        for name, (start, end) in ask.SECTORS.items()
-        if start <= angle < end or start <= angle + 360 < end
-    )
+    # edges are shifted by a turn instead of the angle: a sum of it would be rounded onto the edge that it is just below
+    turn = 360.0 if angle < ask.SECTORS["front"][0] else 0.0
+    return next(name for name, (_, end) in ask.SECTORS.items() if angle < end - turn)
 
 
 def related(thing: SceneObject, anchor: SceneObject | None, relation: ask.Within | ask.Toward) -> bool:

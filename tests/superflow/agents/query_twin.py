@@ -1,7 +1,7 @@
 """Answers of queries a second time, by sets: what surely is one of the things, and what possibly is.
 
 Written from the sentences in docs/agents.md; knows none of `superflow.agents.query_answer`. Matrices over all pairs,
-sectors by turning half planes instead of angles.
+sectors by half planes instead of angles.
 """
 
 from __future__ import annotations
@@ -166,21 +166,16 @@ class TwinOf:
         x, y = offset[..., 0], offset[..., 1]
         if isinstance(relation, ask.Within):
             return np.hypot(x, y) <= relation.metres
-        sectors = {}
-        for k, name in enumerate(("front", "front left", "back left", "back", "back right", "front right")):
-            turn = k * np.pi / 3
-            if k % 3 == 0:
-                ahead, left = (x, y) if k == 0 else (-x, -y)
-            else:
-                c, s = np.cos(turn), np.sin(turn)
-                ahead, left = c * x + s * y, c * y - s * x
-            # right edge belongs to the sector, left edge to the next
-            sectors[name] = (left >= -ahead * TAN_30) & (left < ahead * TAN_30)
-        exactly_left, exactly_right = (x == 0) & (y > 0), (x == 0) & (y < 0)
-        for name in sectors:  # the only edges that numbers of a computer can lie on
-            sectors[name] = sectors[name] & ~exactly_left & ~exactly_right
-        sectors["back left"] |= exactly_left
-        sectors["front right"] |= exactly_right
+        # sides of the lines at 30 and at 150 degrees; each place is in one sector, whatever is rounded
+        over_30, over_150 = y - x * TAN_30, y + x * TAN_30
+        sectors = {
+            "front": (x > 0) & (over_150 >= 0) & (over_30 < 0),
+            "front left": (x > 0) & (over_30 >= 0),
+            "back left": (x <= 0) & (over_150 > 0),
+            "back": (x < 0) & (over_150 <= 0) & (over_30 > 0),
+            "back right": (x < 0) & (over_30 <= 0),
+            "front right": (x >= 0) & (over_150 < 0),
+        }
         nowhere = (x == 0) & (y == 0)
         wanted = (
             [relation.direction]

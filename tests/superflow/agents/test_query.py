@@ -9,6 +9,7 @@ from math import cos, radians, sin
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy import array
 
 from superflow.agents import query as ask
 from superflow.agents.find import match, parse_condition
@@ -136,6 +137,25 @@ def test_sectors_are_half_open(degrees, name):
     assert sector_of(0.0, 0.0) is None
 
 
+def test_a_place_just_beside_an_edge_is_in_the_sector_on_its_side():
+    """1e-14 degrees below the first sector there was none; below 270 it was the next."""
+    assert sector_of(1.0, -0.5773502691896258) == "front right"
+    assert sector_of(-9.7e-15, -53.0) == "back right"
+    for edge in (30.0, 90.0, 150.0, -150.0, -90.0, -30.0):
+        for turn in range(-400, 401):
+            angle = radians(edge) + turn * 1e-16
+            x, y = 3 * cos(angle), 3 * sin(angle)
+            there = next(
+                name for name in ask.SECTORS if TwinOf([]).stands(array([x, y]), ask.Toward(name, ask.Ego()))
+            )
+            assert sector_of(x, y) in (there, *(BESIDE[there] if abs(turn) < 30 else ()))
+
+
+BESIDE = {
+    name: (list(ask.SECTORS)[k - 1], list(ask.SECTORS)[(k + 1) % 6]) for k, name in enumerate(ask.SECTORS)
+}
+
+
 def test_status_questions():
     parked, still = thing(status=("parked",)), thing("truck", 5, 5, velocity=(0.0, 0.1))
     walker = thing("pedestrian", 3, 3, velocity=(1.0, 1.0))
@@ -255,3 +275,12 @@ def test_anchors_are_those_of_what_was_found():
 def test_the_only_query_parts_without_words_are_the_tree_itself():
     assert text_of(ask.Amount(ask.Things("car"), "exactly", 0)) == "no car"
     assert text_of(ask.IsThere(ask.Amount(ask.Things("bus"), "at least", 2))) == "are there at least 2 buses"
+
+
+def test_a_word_that_a_category_does_not_have_is_the_same_for_two():
+    """A log may call a pedestrian parked: "what is the status" repeats it, and two of them have the same one."""
+    one, other = thing("pedestrian", 5, 0, status=("parked",)), thing("pedestrian", -5, 0, status=("parked",))
+    both = parse_query("do the nearest pedestrian and the pedestrian behind me have the same status")
+    assert answer(both, scene(one, other)) is True
+    assert twin_answer(both, scene(one, other)) is True
+    assert answer(both, scene(one, thing("pedestrian", -5, 0, status=("standing",)))) is False
