@@ -12,6 +12,7 @@ The way of a scan, one file each:
     pretrained.py   that of an InternVL 3.5 checkpoint, and SmolLM2
     build.py        all of them put together
     vir.py          fewer tokens for tiles that tell little: second projector, router; vir_training.py: how both learn
+    camera.py       a teacher's feature maps of images beside the scan
     object_tape.py  objects as text instead: no training
     ask.py          a small model trained on the spot on one log, and what it answers
     sft.py          training on questions: a short loop, trl's trainer; lora.py: little of a large model, through peft

@@ -76,6 +76,7 @@ def build(
         config.tokens_per_scan,
         chat_template=CHAT_TEMPLATE,
         tokens_per_tile=config.tokens_per_tile if config.short_merge else None,
+        camera_tokens=config.camera_tokens,
     )
     return model.eval(), processor
 

@@ -59,6 +59,8 @@ class LidarVLMConfig(PreTrainedConfig):
         merge: pixel shuffle: cells a side that become one token (2: InternVL's; 4: its short form).
         short_merge: cells a side of the tokens of tiles that a router gives fewer tokens, see `vir`; 0: no router.
         router_thresholds: share of tiles that keep their tokens -> logit from which on they do.
+        cameras: images of a scan whose feature maps come beside it, see `camera`; 0: none. camera_channels: of a map.
+        camera_cells: h, w of a map. camera_merge: its cells a side that become one token.
         queries, query_layers: Q-Former: tokens of a scan, and its layers.
         lidar_token_id: of the placeholder that features replace; -1 until there is a tokenizer.
     """
@@ -75,6 +77,10 @@ class LidarVLMConfig(PreTrainedConfig):
     merge: int = 4
     short_merge: int = 0
     router_thresholds: dict | None = None
+    cameras: int = 0
+    camera_channels: int = 64
+    camera_cells: list | None = None
+    camera_merge: int = 2
     queries: int = 32
     query_layers: int = 2
     lidar_token_id: int = -1
@@ -97,6 +103,14 @@ class LidarVLMConfig(PreTrainedConfig):
                 f"no less than merge ({self.merge}), else 0"
             )
         self.router_thresholds = dict(self.router_thresholds or {})
+        self.camera_cells = [int(side) for side in self.camera_cells or (4, 8)]
+        if self.cameras and (
+            self.camera_merge < 1 or any(side % self.camera_merge for side in self.camera_cells)
+        ):
+            raise InputError(
+                f"camera_merge is {self.camera_merge}, and maps have {self.camera_cells[0]} x {self.camera_cells[1]} "
+                "cells; choose a number that divides both"
+            )
 
     @property
     def tokens_per_tile(self) -> tuple[int, int]:
@@ -105,9 +119,14 @@ class LidarVLMConfig(PreTrainedConfig):
         return (tile // self.merge) ** 2, (tile // (self.short_merge or self.merge)) ** 2
 
     @property
+    def camera_tokens(self) -> int:
+        """Placeholders that the images of one scan take, behind its own."""
+        h, w = self.camera_cells or (0, 0)
+        return self.cameras * (h // self.camera_merge) * (w // self.camera_merge)
+
+    @property
     def tokens_per_scan(self) -> int:
-        """Placeholders that one scan takes."""
+        """Placeholders that one scan takes, with its images."""
         grid: BevGrid = self.tower_config.bev
-        if self.connector == "q_former":
-            return self.queries
-        return grid.tiles * (grid.tile // self.merge) ** 2
+        own = self.queries if self.connector == "q_former" else grid.tiles * (grid.tile // self.merge) ** 2
+        return own + self.camera_tokens

@@ -10,6 +10,7 @@ from transformers import AutoModel, GenerationMixin, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPast, CausalLMOutputWithPast
 
 from ...errors import InputError
+from .camera import CameraConnector
 from .config import LidarVLMConfig
 from .connector import CONNECTOR_CLASSES, PixelShuffleConnector
 from .tower import LidarTower
@@ -24,6 +25,7 @@ _ONCE = (
     "lidar_rows",
     "lidar_lengths",
     "tiles_kept",
+    "camera_maps",
 )
 
 
@@ -66,6 +68,7 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
         super().__init__(config)
         self.lidar_tower = LidarTower(config.tower_config)
         self.connector = CONNECTOR_CLASSES[config.connector](config)
+        self.camera_connector = CameraConnector(config) if config.cameras else None
         self.short_connector = self.router = None
         if config.short_merge:
             self.short_connector = PixelShuffleConnector(config, config.short_merge)
@@ -97,6 +100,7 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
         points: Tensor | None = None,
         lidar_to_ego: Tensor | None = None,
         tiles_kept: Tensor | None = None,
+        camera_maps: Tensor | None = None,
     ) -> Tensor:
         """(S, T, D) tokens of S scans, from their planes (``pixel_values``) or their points; see ``forward``.
 
@@ -112,8 +116,10 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
             raise InputError(
                 f"planes of scans are {tuple(pixel_values.shape)}; give (scans, {expected}, rows, columns)"
             )
+        seen = self._camera_features(camera_maps, len(pixel_values))
         if tiles_kept is None:
-            return self.connector(pixel_values)
+            tokens = self.connector(pixel_values)
+            return tokens if seen is None else torch.cat([tokens, seen], 1)
         if self.short_connector is None:
             raise InputError(
                 "this model has no short tokens; build it with short_merge=..., or leave tiles_kept out"
@@ -124,15 +130,38 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
                 f"tiles_kept is {tuple(tiles_kept.shape)}; give ({len(pixel_values)}, {grid.tiles}), "
                 "as the processor does"
             )
-        return join_tokens(
+        tokens = join_tokens(
             self.connector(pixel_values), self.short_connector(pixel_values), tiles_kept.bool()
         )
+        if seen is None:
+            return tokens
+        own = (self.token_counts(tiles_kept) - self.config.camera_tokens).tolist()
+        parts: list[Tensor] = []
+        for scan, images in zip(tokens.split(own), seen):
+            parts += [scan, images]
+        return torch.cat(parts)
+
+    def _camera_features(self, camera_maps: Tensor | None, scans: int) -> Tensor | None:
+        """(S, T, D) tokens of the images; None for a model that takes none."""
+        if self.camera_connector is None:
+            if camera_maps is not None:
+                raise InputError("this model takes no images; build it with cameras=..., or leave them out")
+            return None
+        config = self.config
+        expected = (scans, config.cameras, config.camera_channels, *(config.camera_cells or ()))
+        if camera_maps is None or camera_maps.shape != expected:
+            given = "none" if camera_maps is None else tuple(camera_maps.shape)
+            raise InputError(
+                f"maps of images are {given}; this model takes {expected}, see camera.camera_maps"
+            )
+        features: Tensor = self.camera_connector(camera_maps)
+        return features
 
     def token_counts(self, tiles_kept: Tensor) -> Tensor:
         """(S,) int64 tokens of each scan whose tiles (S, tiles) are kept or not."""
         full, short = self.config.tokens_per_tile
         kept = tiles_kept.bool()
-        return kept.sum(1) * full + (~kept).sum(1) * short
+        return kept.sum(1) * full + (~kept).sum(1) * short + self.config.camera_tokens
 
     def merge(
         self,
@@ -192,6 +221,7 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
         lidar_rows: Tensor | None = None,
         lidar_lengths: Tensor | None = None,
         tiles_kept: Tensor | None = None,
+        camera_maps: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         **kwargs: Any,
     ) -> BaseModelOutputWithPast:
@@ -204,14 +234,17 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
                 ``get_lidar_features`` made, maybe elsewhere.
             lidar_rows: (S,) int64 row of each scan, ascending; None for one scan in every row.
             tiles_kept: (S, tiles) bool, see `vir`: which tiles of a scan have their full tokens, the others the short
-                ones. lidar_embeds of such scans are (N, D), with lidar_lengths (S,), tokens of each scan.
+                ones. camera_maps: (S, cameras, C, h, w), see `camera`; their tokens follow those of their scan.
+                lidar_embeds of scans with tiles_kept scans are (N, D), with lidar_lengths (S,), tokens of each scan.
         """
         if (input_ids is None) == (inputs_embeds is None):
             raise InputError("give input_ids or inputs_embeds, one of them")
         if pixel_values is not None or points is not None:
             if lidar_embeds is not None:
                 raise InputError("lidar_embeds are what becomes of a scan; give these or the scan")
-            lidar_embeds = self.get_lidar_features(pixel_values, points, lidar_to_ego, tiles_kept)
+            lidar_embeds = self.get_lidar_features(
+                pixel_values, points, lidar_to_ego, tiles_kept, camera_maps
+            )
             lidar_lengths = None if tiles_kept is None else self.token_counts(tiles_kept)
         if inputs_embeds is None:
             assert input_ids is not None
@@ -264,6 +297,7 @@ class LidarVLM(LidarVLMPreTrainedModel, GenerationMixin):
         lidar_rows: Tensor | None = None,
         lidar_lengths: Tensor | None = None,
         tiles_kept: Tensor | None = None,
+        camera_maps: Tensor | None = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         logits_to_keep: int | Tensor = 0,
@@ -280,6 +314,7 @@ class LidarVLM(LidarVLMPreTrainedModel, GenerationMixin):
             lidar_rows=lidar_rows,
             lidar_lengths=lidar_lengths,
             tiles_kept=tiles_kept,
+            camera_maps=camera_maps,
             inputs_embeds=inputs_embeds,
             **kwargs,
         )

@@ -23,6 +23,9 @@ class LidarProcessor(ProcessorMixin):
     they are in as ``{"points": ..., "lidar_to_ego": (4, 4)}``, or a name that ``scans`` knows: so a data set of
     questions holds names, and trainers never touch arrays. ``scans`` is not saved.
 
+    A model that takes images, too, has them beside the scan: ``{"planes": ..., "cameras": (cameras, C, h, w)}``, or
+    "points" instead of "planes"; see `camera.camera_maps`.
+
     Where ``route`` is set (`vir.route_with`), it says of the planes of each scan which tiles keep their full tokens,
     and ``planes`` makes them of points; the rows then have ``tiles_kept`` (S, tiles). Neither is saved.
     """
@@ -33,10 +36,12 @@ class LidarProcessor(ProcessorMixin):
         tokens_per_scan: int = 64,
         chat_template: str | None = None,
         tokens_per_tile: Sequence[int] | None = None,
+        camera_tokens: int = 0,
     ) -> None:
         super().__init__(tokenizer, chat_template=chat_template)
         self.tokens_per_scan = tokens_per_scan
         self.tokens_per_tile = None if tokens_per_tile is None else [int(count) for count in tokens_per_tile]
+        self.camera_tokens = camera_tokens  # among tokens_per_scan
         self.scans: Mapping[str, Any] = {}
         self.route: Callable[[Tensor], Tensor] | None = None
         self.planes: Callable[[Tensor, Any], Tensor] | None = None
@@ -92,12 +97,15 @@ class LidarProcessor(ProcessorMixin):
 
         Where they are routed, they come as planes, with ``tiles_kept``.
         """
-        each = [self._find(scan) for row in scans for scan in row]
+        given = [self._named(scan) for row in scans for scan in row]
+        each = [self._find(scan) for scan in given]
         if self.route is not None:
             each = [(self._planes_of(*scan), None) for scan in each]
         found = self._stacked(each)
         if self.route is not None and each:
             found["tiles_kept"] = torch.stack([self.route(planes) for planes, _ in each])
+        if self.camera_tokens and each:
+            found["camera_maps"] = torch.stack([_camera_maps(scan) for scan in given])
         if found and any(len(row) != 1 for row in scans):
             found["lidar_rows"] = torch.repeat_interleave(torch.tensor([len(row) for row in scans]))
         return found
@@ -112,6 +120,7 @@ class LidarProcessor(ProcessorMixin):
             "lidar_to_ego",
             "lidar_rows",
             "tiles_kept",
+            "camera_maps",
         ]
 
     def _planes_of(self, values: Tensor, lidar_to_ego: Any) -> Tensor:
@@ -133,7 +142,7 @@ class LidarProcessor(ProcessorMixin):
             )
         full, short = self.tokens_per_tile
         kept = tensors["tiles_kept"].bool()
-        counts = iter((kept.sum(1) * full + (~kept).sum(1) * short).tolist())
+        counts = iter((kept.sum(1) * full + (~kept).sum(1) * short + self.camera_tokens).tolist())
         return [[next(counts) for _ in row] for row in scans]
 
     def _by_row(self, images: Sequence[Any] | None, rows: Sequence[str]) -> list[list[Any]]:
@@ -178,21 +187,28 @@ class LidarProcessor(ProcessorMixin):
                     "it was cut: raise max_length, or leave truncation out"
                 )
 
-    def _find(self, scan: Any) -> tuple[Tensor, Any]:
+    def _named(self, scan: Any) -> Any:
+        """What a name stands for."""
+        if not isinstance(scan, str):
+            return scan
+        if scan not in self.scans:
+            raise InputError(f"the scan {scan!r} is not among the {len(self.scans)} that processor.scans has")
+        return self.scans[scan]
+
+    @staticmethod
+    def _find(scan: Any) -> tuple[Tensor, Any]:
         """Planes or points, and the frame of the points or None."""
-        if isinstance(scan, str):
-            if scan not in self.scans:
-                raise InputError(
-                    f"the scan {scan!r} is not among the {len(self.scans)} that processor.scans has"
-                )
-            scan = self.scans[scan]
-        points = scan.get("points") if isinstance(scan, Mapping) else scan
-        values = torch.as_tensor(points).float()
-        if values.ndim not in (2, 3) or (isinstance(scan, Mapping) and values.ndim == 3):
+        parts = scan if isinstance(scan, Mapping) else {}
+        if "planes" in parts:
+            scan = parts["planes"]
+        elif parts:
+            scan = parts.get("points")
+        values = torch.as_tensor(scan).float()
+        if values.ndim not in (2, 3) or ("points" in parts and values.ndim == 3):
             raise InputError(
                 f"a scan is {tuple(values.shape)}; give points (N, 4+) or planes (C + 1, rows, columns)"
             )
-        return values, scan.get("lidar_to_ego") if isinstance(scan, Mapping) else None
+        return values, parts.get("lidar_to_ego")
 
     @staticmethod
     def _stacked(scans: Sequence[tuple[Tensor, Any]]) -> dict[str, Tensor]:
@@ -213,6 +229,12 @@ class LidarProcessor(ProcessorMixin):
             return {"points": points}
         whole = [np.eye(4) if to_ego is None else np.asarray(to_ego) for to_ego in frames]
         return {"points": points, "lidar_to_ego": torch.as_tensor(np.stack(whole))}
+
+
+def _camera_maps(scan: Any) -> Tensor:
+    if not isinstance(scan, Mapping) or "cameras" not in scan:
+        raise InputError('this model takes images beside a scan; give {"points": ..., "cameras": ...}')
+    return torch.as_tensor(scan["cameras"]).float()
 
 
 def _as_image(turn: Mapping[str, Any]) -> dict[str, Any]:
