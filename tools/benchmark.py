@@ -19,6 +19,11 @@ that stand there are not made again.
 A plan of questions makes scenes and questions about them, and names arms that answer those of held-out scenes: without
 looking, with a backbone's features, by predicted objects. Figures are rows of OUT/questions.csv at once, with intervals
 over scenes; --root gives files of backbones, or a log instead of a made one.
+
+    superflow benchmark saga --out work_dirs/saga --seeds 0 1 2
+
+compares ways of making tests that find wrong programs (`superflow.agents.saga`). It needs no log, runs in one process,
+and wants the extra `agents`; rows go to OUT/saga.csv as soon as they are known, the table to OUT/saga.md.
 """
 
 from __future__ import annotations
@@ -104,6 +109,8 @@ def _benchmark(args: argparse.Namespace) -> int:
     from superflow.benchmark.preparation import DEFAULT_TEACHER
     from superflow.benchmark.questions_plan import is_questions_plan
 
+    if str(args.plan) == "saga":
+        return _saga(args)
     path = find_plan(args.plan)
     if is_questions_plan(path):
         return _questions(path, args)
@@ -117,6 +124,24 @@ def _benchmark(args: argparse.Namespace) -> int:
         raise InputError(f"{path}: is a plan for one log; give it with --data ROOT or --prepared FOLDER")
     args.seeds, args.teacher = args.seeds or [0], args.teacher or DEFAULT_TEACHER
     return _one_log(path, args)
+
+
+def _saga(args: argparse.Namespace) -> int:
+    from superflow.benchmark.saga import ARMS, run_saga, table
+
+    given = [args.data, args.prepared, args.teacher, args.budgets, *(getattr(args, part) for part in PARTS)]
+    if args.root or any(given):
+        raise InputError("saga asks about made scenes; give only --out, --seeds and --arms")
+    arms = args.arms or list(ARMS)
+    if wrong := [name for name in arms if name not in ARMS]:
+        raise InputError(f"--arms: saga has no {wrong[0]!r}; it has {', '.join(ARMS)}")
+    check_place(args.out)
+    for name in run_saga(args.out, args.seeds or [0], arms):
+        log.info("%s is done", name)
+    with write_atomically(args.out / "saga.md", "w") as file:
+        file.write(table(args.out))
+    print(table(args.out))
+    return 0
 
 
 def _places(path: Path, args: argparse.Namespace) -> int:
