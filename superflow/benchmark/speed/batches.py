@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...camera.teacher import make_teacher
+from ...camera.teacher import Teacher, make_teacher
 from ...clips.batch import Batch
 from ...errors import InputError
 from .clouds import clouds
@@ -58,7 +58,7 @@ def make_batch(options: Options, *, clips: int, cameras: int, images: Tensor, vi
     )
 
 
-def any_teacher() -> nn.Module:
+def any_teacher() -> Teacher:
     """The embedded teacher where it is installed, else the one without weights."""
     try:
         return make_teacher("efficientnet_lite0")

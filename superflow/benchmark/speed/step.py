@@ -70,7 +70,7 @@ class _Arms:
         student = LidarEncoder(
             {"type": "cubic", "size_m": size_m}, {"depth": options.depth or "tiny"}, reduce="first"
         )
-        self.teacher: Any = any_teacher()
+        self.teacher = any_teacher()
         images = torch.rand(options.clips * CAMERAS * 3, 3, *VIEW)
         self.seen = make_batch(options, clips=options.clips, cameras=CAMERAS, images=images, view=VIEW)
         cached: Any = CachedFeatures(self.teacher.channels)
