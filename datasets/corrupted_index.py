@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .card import RAW_FULL
 from .cloud import Cloud
+from .copy_mark import CLEAN
 from .corruptions.domain import Domain
 from .corruptions.models import Variant, corrupt
 from .index import LogIndex
-
-CLEAN = "clean"
 
 
 class CorruptedIndex(LogIndex):

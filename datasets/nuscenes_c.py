@@ -18,6 +18,7 @@ from ..progress import Progress, silent
 from . import nuscenes
 from .card import DatasetCard, load_card
 from .catalogue import expected_tree
+from .corruptions.models import CORRECTED
 from .records import Place, ScanRow
 from .write import ListedLog
 
@@ -81,8 +82,9 @@ def _variants(root: Path) -> Iterator[str]:
     with reading(root):
         for corruption in sorted(name for name in os.listdir(root) if (root / name).is_dir()):
             for level in sorted(os.listdir(root / corruption)):
-                if (root / corruption / level / SCANS).is_dir():
-                    yield f"{corruption}/{level}"
+                for name in (f"{corruption}/{level}", f"{corruption}/{level}/{CORRECTED}"):
+                    if (root / name / SCANS).is_dir():
+                        yield name
 
 
 def _corrupted(

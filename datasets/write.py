@@ -6,7 +6,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from ..progress import Progress, silent
 from .card import DatasetCard
 from .columns import NO_TIME, Names, Rows, trajectory_of
 from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
+from .copy_mark import CLEAN, variant_of
 from .images import image_size
 from .names import check_file_names, check_picture_names
 from .partial import some_scans
@@ -47,7 +48,7 @@ class ListedLog:
     scans: Iterable[ScanRow]
     warnings: list[str] = field(default_factory=list)
     version: str = ""
-    variant: str = "clean"
+    variant: str = CLEAN
     poses: str = ""
     sources: dict[str, str] = field(default_factory=dict)
     scenes: list[str] = field(default_factory=list)
@@ -83,6 +84,7 @@ def write_rows(
         InputError: nothing is listed, names or times contradict each other; nothing is written.
     """
     check_place(out)
+    listed = _as_marked(root, listed)
     names = Names(listed.scenes, listed.channels, listed.categories)
     rows = Rows()
     is_part = scenes is not None or limit is not None
@@ -141,6 +143,19 @@ def write_rows(
         "root_from_index": os.path.relpath(root.absolute(), out.absolute()),
     }
     write_tables(out, header, place, tables)
+
+
+def _as_marked(root: Path, listed: ListedLog) -> ListedLog:
+    """The log, of the variant that its folder is marked as."""
+    variant = variant_of(root)
+    if variant is None or variant == listed.variant:
+        return listed
+    if listed.variant != CLEAN:
+        raise InputError(
+            f"{root}: is marked as the corrupted copy {variant}, and holds {listed.variant}; give the folder in which "
+            "both lie"
+        )
+    return replace(listed, variant=variant)
 
 
 def _moves(frames: Columns) -> bool:

@@ -12,6 +12,7 @@
     superflow prepare ros --bag drive.mcap --out prepared/drive --check
     superflow prepare superpixels --index prepared/my_log --provider slic --workers 8 --quality
     superflow prepare features --index prepared/my_log --frames train --teacher efficientnet_lite0
+    superflow prepare corrupted --index prepared/kitti --frames val --variant fog snow/heavy --out corrupted/kitti
     superflow prepare tokens --index prepared/my_log --frames train --percent 10 --out ten_percent.txt
 
 Each command can be run again: the index is replaced in one step; finished superpixels and features are kept.
@@ -107,6 +108,25 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="take statistics and directions of these features of another log, so that both can be mixed",
     )
     features.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+
+    corrupted = kinds.add_parser(
+        "corrupted", help="write corrupted copies of the scans of an index, in the form of its files"
+    )
+    corrupted.add_argument(
+        "--index", type=Path, required=True, help="folder that `superflow prepare DATASET` wrote"
+    )
+    corrupted.add_argument(
+        "--out", type=Path, required=True, help="folder of the copies, each in CORRUPTION/LEVEL"
+    )
+    corrupted.add_argument(
+        "--variant", nargs="*", default=[], metavar="NAME", help="fog, or fog/heavy; default: all 24"
+    )
+    corrupted.add_argument(
+        "--corrected", action="store_true", help="without the mistakes of the published code"
+    )
+    corrupted.add_argument(
+        "--frames", nargs="+", metavar="TERM", help="only these splits, scenes or scene[a:b]"
+    )
 
     tokens = kinds.add_parser("tokens", help="list the labelled frames of a k %% experiment")
     tokens.add_argument(
@@ -289,6 +309,20 @@ def _features(args: argparse.Namespace) -> int:
     return 0
 
 
+def _corrupted(args: argparse.Namespace) -> int:
+    from superflow.datasets.corrupted_copy import write_copy
+    from superflow.datasets.index import LogIndex
+    from superflow.engine.corruptions import chosen_variants
+
+    index = LogIndex.open(args.index)
+    rows = index.rows(args.frames).tolist()
+    for variant in chosen_variants(args.variant, is_published=not args.corrected):
+        with progress_bar() as progress:
+            folder, written = write_copy(index, rows, variant, args.out, progress=progress)
+        print(f"{folder}: {len(rows)} scans of {index.card.name} in {variant}, {written} written now")
+    return 0
+
+
 def _tokens(args: argparse.Namespace) -> int:
     from superflow.datasets.index import LogIndex
     from superflow.downstream.fractions import write_fraction
@@ -299,7 +333,7 @@ def _tokens(args: argparse.Namespace) -> int:
     return 0
 
 
-_JOBS = {"superpixels": _superpixels, "features": _features, "tokens": _tokens}
+_JOBS = {"corrupted": _corrupted, "superpixels": _superpixels, "features": _features, "tokens": _tokens}
 
 
 def _options(pairs: list[str], provider: str) -> dict[str, Any]:
