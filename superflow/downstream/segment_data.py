@@ -109,6 +109,11 @@ class SegmentDataset(Dataset):
         """Names of the train ids."""
         return tuple(self.index.card.classes)
 
+    @property
+    def frame_tokens(self) -> list[str]:
+        """Tokens of the frames, in their order."""
+        return self.index.tokens(self.rows)
+
     def record(self) -> dict[str, Any]:
         """What the run's record says of its data."""
         record = data_record(self.index, self.rows, limits=self.limits, raw_intensity=self.raw_intensity)

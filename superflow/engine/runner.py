@@ -117,13 +117,16 @@ class EngineRunner(Runner):
         """Whether a batch so far taught something; True where nobody watches for that."""
         return all(hook.has_learned for hook in self.hooks if isinstance(hook, FirstBatchesHook))
 
+    def datasets(self) -> dict[str, Any]:
+        """The datasets in use by their stage: train, val, test."""
+        loops = {"train": self._train_loop, "val": self._val_loop, "test": self._test_loop}
+        return {name: loop.dataloader.dataset for name, loop in loops.items() if hasattr(loop, "dataloader")}
+
     def data_records(self) -> dict[str, Any]:
         """What each dataset in use says about itself (name, real or made, hash)."""
-        loops = {"train": self._train_loop, "val": self._val_loop, "test": self._test_loop}
-        built = {name: loop.dataloader.dataset for name, loop in loops.items() if hasattr(loop, "dataloader")}
         return {
             name: dataset.record() if hasattr(dataset, "record") else {"items": len(dataset)}
-            for name, dataset in built.items()
+            for name, dataset in self.datasets().items()
         }
 
     def record(self) -> dict[str, Any]:

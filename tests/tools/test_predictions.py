@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -69,6 +70,17 @@ def test_a_log_of_ones_own_without_labels_comes_back_as_pcd(test_command, shared
 def test_what_to_predict_without_where_to_write_is_refused(option, capsys):
     assert main(["test", CONFIG, "nowhere.pth", option, "val"]) == 2
     assert "give the folder, --predictions, too" in capsys.readouterr().err
+
+
+def test_the_frames_that_a_result_rests_on_stand_beside_it(test_command, prepared_log):
+    work = Path(test_command[2])
+    trained = json.loads((work / "result.json").read_text())["data"]["train"]
+    lines = (work / "train_frames.txt").read_text().splitlines()
+    assert lines[0].endswith(f"tokens_hash {trained['tokens_hash']}")
+    index = LogIndex.open(prepared_log / "prepared")
+    labelled = [row for row in index.rows("train") if index.has_labels(row)]
+    assert lines[1:] == index.tokens(labelled)
+    assert hashlib.sha256("\n".join(sorted(lines[1:])).encode()).hexdigest() == trained["tokens_hash"]
 
 
 def test_test_time_augmentation_stands_in_every_result(test_command, prepared_log, tmp_path, capsys):

@@ -13,6 +13,7 @@ import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
+from ...downstream.fractions import write_tokens
 from ...files.writes import write_atomically
 from ..registry import HOOKS
 from ..training_plan import training_plan
@@ -21,13 +22,17 @@ from .checkpoint import CheckpointHook
 
 @HOOKS.register_module()
 class ResultHook(Hook):
-    """Writes ``result.json`` after every evaluation and at the end, ``test_result.json`` after a test."""
+    """Writes ``result.json`` after every evaluation and at the end, ``test_result.json`` after a test.
+
+    Beside them ``STAGE_frames.txt`` lists the labelled frames of each stage.
+    """
 
     priority = "LOWEST"  # the checkpoint hook knows the best value by then
 
     def __init__(self) -> None:
         self.metrics: dict[str, Any] = {}
         self.train: dict[str, float] = {}
+        self._listed: set[str] = set()  # stages whose frames are written
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """A run that is resumed after its end still knows its figures."""
@@ -57,6 +62,7 @@ class ResultHook(Hook):
     def _write(self, runner: Any, name: str, **extra: Any) -> None:
         keeper = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
         trains = name == "result.json"
+        self._write_frames(runner)
         result = {
             **extra,
             "iteration": runner.iter if trains else runner.loaded_iteration,
@@ -78,6 +84,16 @@ class ResultHook(Hook):
         }
         with write_atomically(Path(runner.work_dir) / name, "w") as file:
             json.dump(_json(result), file, indent=1)
+
+    def _write_frames(self, runner: Any) -> None:
+        """STAGE_frames.txt, once a run: the labelled frames of each stage, whose hash the record of its data has."""
+        for stage, dataset in runner.datasets().items():
+            if stage in self._listed or not hasattr(dataset, "frame_tokens"):
+                continue
+            self._listed.add(stage)
+            record = dataset.record()
+            note = f"{record['frames']} frames of {record['dataset']}, tokens_hash {record['tokens_hash']}"
+            write_tokens(Path(runner.work_dir) / f"{stage}_frames.txt", dataset.frame_tokens, note=note)
 
 
 def last_values(runner: Any) -> dict[str, float]:
