@@ -24,6 +24,13 @@ over scenes; --root gives files of backbones, or a log instead of a made one.
 
 compares ways of making tests that find wrong programs (`superflow.agents.saga`). It needs no log, runs in one process,
 and wants the extra `agents`; rows go to OUT/saga.csv as soon as they are known, the table to OUT/saga.md.
+
+    superflow benchmark datasets --log work_dirs/prepared --weights street-tiny --protocols lp,knn,dp,1,full --out OUT
+
+Backbones that are there already, on every prepared set: --log takes NAME=FOLDER, a prepared folder, or one that holds
+them. Each set and backbone is a process; a set that fails is reported, the others go on, and the exit code is 2. The
+figures are rows of OUT/places.csv, the table is OUT/datasets.md and OUT/datasets.png, the scans of each budget
+are listed in OUT/lists.
 """
 
 from __future__ import annotations
@@ -62,7 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "plan",
         type=Path,
         help="a YAML plan, or the name of a shipped one "
-        "(pandaset, pandaset_viewpoint, places, questions, questions_small, quickstart), or saga",
+        "(datasets, pandaset, pandaset_viewpoint, places, questions, questions_small, quickstart), or saga",
     )
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")
@@ -83,6 +90,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         places.add_argument(f"--{part}", nargs="+", metavar="NAME", help=f"only these {part}")
     places.add_argument(
         "--budgets", nargs="+", metavar="NAME", help="only these budgets of measures that have them"
+    )
+    sets = parser.add_argument_group("of a plan for prepared sets")
+    sets.add_argument("--log", action="append", default=[], metavar="[NAME=]FOLDER", help="prepared sets")
+    sets.add_argument(
+        "--weights", nargs="+", default=[], metavar="[NAME=]W", help="backbones, as superflow.load takes them"
+    )
+    sets.add_argument("--protocols", help="such as lp,knn,dp,1,10,full (default: all of the plan)")
+    sets.add_argument(
+        "--random", action="store_true", help="beside each backbone random weights of its encoder"
+    )
+    parser.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="hand the work of plans of places and sets to this Ray cluster; or local",
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
     parser.add_argument(
@@ -108,14 +129,25 @@ def _benchmark(args: argparse.Namespace) -> int:
     from superflow.benchmark.plan import find_plan
     from superflow.benchmark.preparation import DEFAULT_TEACHER
     from superflow.benchmark.questions_plan import is_questions_plan
+    from superflow.benchmark.sets_plan import is_sets_plan
 
-    if str(args.plan) == "saga":
+    of_sets = bool(args.log or args.weights or args.protocols or args.random)
+    is_saga = str(args.plan) == "saga"
+    path = args.plan if is_saga else find_plan(args.plan)
+    if not is_saga and is_sets_plan(path):
+        return _sets(path, args)
+    if of_sets:
+        raise InputError(
+            f"{path}: is no plan for prepared sets; leave out --log, --weights, --protocols, --random"
+        )
+    if is_saga:
         return _saga(args)
-    path = find_plan(args.plan)
     if is_questions_plan(path):
         return _questions(path, args)
     if is_places_plan(path):
         return _places(path, args)
+    if args.ray:
+        raise InputError(f"{path}: is a plan for one log; leave out --ray")
     if args.root or args.budgets or any(getattr(args, part) for part in PARTS):
         raise InputError(
             f"{path}: is no plan of places; leave out --root, {', '.join('--' + p for p in PARTS)}"
@@ -129,7 +161,14 @@ def _benchmark(args: argparse.Namespace) -> int:
 def _saga(args: argparse.Namespace) -> int:
     from superflow.benchmark.saga import ARMS, run_saga, table
 
-    given = [args.data, args.prepared, args.teacher, args.budgets, *(getattr(args, part) for part in PARTS)]
+    given = [
+        args.data,
+        args.prepared,
+        args.teacher,
+        args.budgets,
+        args.ray,
+        *(getattr(args, part) for part in PARTS),
+    ]
     if args.root or any(given):
         raise InputError("saga asks about made scenes; give only --out, --seeds and --arms")
     arms = args.arms or list(ARMS)
@@ -168,7 +207,7 @@ def _places(path: Path, args: argparse.Namespace) -> int:
         for seed in args.seeds or plan.seeds
         for source, arm in backbones
     ]
-    for number, name in enumerate(run_units(units, jobs=args.jobs), start=1):
+    for number, name in enumerate(run_units(units, jobs=args.jobs, ray=args.ray), start=1):
         log.info("%d of %d: %s is done", number, len(units), name)
     print(f"{places_rows(args.out).path}: {len(places_rows(args.out).read())} figures")
     return 0
@@ -200,11 +239,46 @@ def _questions(path: Path, args: argparse.Namespace) -> int:
     seeds = args.seeds or list(plan.seeds)
     units = questions.run_of(plan, arms, seeds, args.out, str(args.plan))
     try:
-        for number, name in enumerate(run_units(units, jobs=args.jobs), start=1):
+        for number, name in enumerate(run_units(units, jobs=args.jobs, ray=args.ray), start=1):
             log.info("%d of %d: %s is done", number, len(units), name)
     finally:  # an arm that failed does not take the others' differences with it
         questions.compare(plan, seeds, args.out, str(args.plan))
     print(questions.markdown(questions.questions_rows(args.out).read()))
+    return 0
+
+
+def _sets(path: Path, args: argparse.Namespace) -> int:
+    from superflow.benchmark.places import places_rows
+    from superflow.benchmark.sets import find_sets, named_weights, read_sets, units_of
+    from superflow.benchmark.sets_plan import load_sets_plan, plan_of_places
+    from superflow.benchmark.sets_table import write_tables
+    from superflow.benchmark.units import FiguresFailed, run_units
+
+    if args.data or args.prepared or args.root or args.arms or any(getattr(args, part) for part in PARTS):
+        raise InputError(
+            f"{path}: is a plan for prepared sets; give them with --log and backbones with --weights"
+        )
+    plan = load_sets_plan(path)
+    protocols = plan.chosen(args.protocols.split(",") if args.protocols else list(plan.protocols))
+    weights, sets = named_weights(args.weights), find_sets(args.log)
+    out = args.out.absolute()
+    check_place(out)
+    usable, refused = read_sets(plan, sets, out)
+    failed = [f"{name}: {reason}" for name, reason in refused.items()]
+    for reason in failed:
+        log.error("failed: %s", reason)
+    frames = {name: known.evaluation for name, known in usable.items()}
+    places = plan_of_places(plan, protocols, sets, frames, weights, with_random=args.random)
+    seeds = args.seeds or plan.seeds
+    units = units_of(places, protocols, weights, out=out, plan_name=str(args.plan), seeds=seeds)
+    try:
+        for number, name in enumerate(run_units(units, jobs=args.jobs, ray=args.ray), start=1):
+            log.info("%d of %d: %s is done", number, len(units), name)
+    except FiguresFailed as error:
+        failed += error.failed
+    print(write_tables(out, places_rows(out).read(), protocols, usable, failed))
+    if failed:
+        raise InputError(f"{len(failed)} sets or figures failed, the first one {failed[0]}")
     return 0
 
 

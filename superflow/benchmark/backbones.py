@@ -33,6 +33,8 @@ def make_backbone(plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out:
         InputError: it was made of another config, log or start; or training cannot go on.
     """
     path = backbone_path(out, source, arm.name, seed)
+    if arm.weights is not None:
+        return _take_over(arm, path, seed)
     with held(path.with_suffix(".lock")):  # another arm may start from it at the same time
         start = None
         if arm.start is not None:
@@ -42,6 +44,25 @@ def make_backbone(plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out:
         claim(path.with_suffix(".json"), made_of, remove=f"{path.with_suffix('.*')} and {config.work_dir}")
         if not path.is_file():
             _make(plan, arm, config, start, path, seed)
+    return path
+
+
+def _take_over(arm: PlacesArm, path: Path, seed: int) -> Path:
+    """``path`` with the weights that an arm was given, or random ones of that encoder; with its card in either case."""
+    from ..hub.backbone import card_of, save_backbone
+    from ..hub.encoder_file import build_encoder, read_encoder_file, weights_hash
+
+    assert arm.weights is not None
+    file = read_encoder_file(arm.weights)
+    made_of = {"kind": arm.kind, "weights": weights_hash(file.weights)}
+    with held(path.with_suffix(".lock")):
+        claim(path.with_suffix(".json"), made_of, remove=f"{path.with_suffix('.*')}, and its rows")
+        if path.is_file():
+            return path
+        if arm.kind == "random":
+            save_random(file.config, path, seed)
+        else:
+            save_backbone(build_encoder(file), path, replace(card_of(file), name=arm.name))
     return path
 
 
@@ -148,21 +169,14 @@ def read_card(path: Path) -> Mapping[str, Any]:
 
 
 def _make(plan: PlacesPlan, arm: PlacesArm, config: Any, start: Path | None, path: Path, seed: int) -> None:
-    import torch
-
     from ..engine.builders import as_plain
     from ..engine.runner import build_runner
-    from ..hub.backbone import BackboneCard, card_of, save_backbone
+    from ..hub.backbone import card_of, save_backbone
     from ..hub.checkpoint import find_last
     from ..hub.encoder_file import build_encoder, read_encoder_file
-    from ..lidar.encoder import LidarEncoder
 
     if arm.kind == "random":
-        torch.manual_seed(seed)
-        encoder = LidarEncoder(**as_plain(config.model.student))
-        save_backbone(
-            encoder, path, BackboneCard(path.stem, method={"kind": "random"}, training={"seed": seed})
-        )
+        save_random(as_plain(config.model.student), path, seed)
         return
     resumed = find_last(config.work_dir) is not None
     before = cpu_seconds()
@@ -176,6 +190,18 @@ def _make(plan: PlacesPlan, arm: PlacesArm, config: Any, start: Path | None, pat
     card = card_of(file)
     card = replace(card, name=path.stem, training={**card.training, "cpu_seconds": spent})
     save_backbone(build_encoder(file), path, card)
+
+
+def save_random(encoder: Mapping[str, Any], path: Path, seed: int) -> None:
+    """Write an encoder of these arguments with random weights, as a backbone with its card."""
+    import torch
+
+    from ..hub.backbone import BackboneCard, save_backbone
+    from ..lidar.encoder import LidarEncoder
+
+    torch.manual_seed(seed)
+    card = BackboneCard(path.stem, method={"kind": "random"}, training={"seed": seed})
+    save_backbone(LidarEncoder(**encoder), path, card)
 
 
 def cpu_seconds() -> float:

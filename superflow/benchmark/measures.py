@@ -50,10 +50,14 @@ class Task:
         """Of what the plan says of the measure at this budget."""
         plan = self.measure
         grid = [plan.grid, self.search_hash()] if plan.grid else None
-        budget = asdict(plan.budgets[self.budget])
+        budget = plan.budgets[self.budget].record()
         parts = [plan.name, plan.options, budget, grid, self.evaluation.new_places_m]
         variant = self.evaluation.variant
         return _hash(parts if variant == CLEAN else [*parts, variant])  # rows of clean scans keep their hash
+
+    def list_hash(self, rows: Sequence[int]) -> str:
+        """Of the tokens of some rows."""
+        return _hash(sorted(self.index.tokens(rows)))
 
     @property
     def searched_budget(self) -> str:
@@ -62,7 +66,7 @@ class Task:
 
     def search_hash(self) -> str:
         """Of what a trial depends on beside its recipe and the split."""
-        return _hash([self.measure.name, asdict(self.measure.budgets[self.searched_budget])])
+        return _hash([self.measure.name, self.measure.budgets[self.searched_budget].record()])
 
 
 def _hash(value: Any) -> str:
@@ -74,7 +78,8 @@ class Figure:
     """One row of the result.
 
     log_suffix: ", new places" or nothing. scores: ``ConfusionMatrix.summary``. labelled: points with a label that was
-    learned from.
+    learned from. best: highest mIoU of the checks on the way and of the end; None without checks.
+    variant: of the scans judged, that of the evaluation when None.
     """
 
     measure: str
@@ -82,6 +87,8 @@ class Figure:
     scores: Mapping[str, Any]
     log_suffix: str = ""
     labelled: int | None = None
+    best: float | None = None
+    variant: str | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +160,7 @@ def _robustness(task: Task) -> list[Figure]:
         index = in_variant(task.index, str(variant), task.evaluate)
         matrix = evaluate_heads(found.source, index, task.evaluate, {"x": found.head}, seed=task.seed)["x"]
         scores = matrix.summary(tuple(index.card.classes))
-        figures.append(replace(clean, measure=f"robustness: {variant}", scores=scores))
+        figures.append(replace(clean, measure=f"robustness: {variant}", scores=scores, variant=str(variant)))
     return figures
 
 
@@ -177,19 +184,33 @@ def _decoder_probe(task: Task) -> list[Figure]:
 
 
 def _tuned(task: Task, name: str, fixed: Mapping[str, Any]) -> list[Figure]:
-    from ..downstream.finetuning import Recipe
+    from ..downstream.evaluation import evaluate_heads
+    from ..downstream.finetuning import Checks, Recipe
     from ..downstream.places import seen_voxels
 
     encoder = _encoder(task)
     budget = task.measure.budgets[task.budget]
-    default = Recipe.of({**task.measure.options, **fixed})
+    options = dict(task.measure.options)
+    shares = options.pop("checks", ())
+    default = Recipe.of({**options, **fixed})
     recipe = _search(task, encoder, default) if task.measure.grid else default
     size = task.evaluation.new_places_m
     seen = None if size is None else seen_voxels(task.index, task.train, size)
-    labelled, matrices = _tune(task, encoder, task.train, task.evaluate, budget, recipe, seen)
-    scores = {key: matrix.summary(tuple(task.index.card.classes)) for key, matrix in matrices.items()}
+    classes = tuple(task.index.card.classes)
+    on_the_way: list[dict[str, Any]] = []
+
+    def judge(source: Any, head: Any) -> None:
+        found = evaluate_heads(source, task.index, task.evaluate, {"tuned": head}, seen=seen, seed=task.seed)
+        on_the_way.append({key: matrix.summary(classes)["miou"] for key, matrix in found.items()})
+
+    checks = Checks(shares, judge) if shares else None
+    labelled, matrices = _tune(task, encoder, task.train, task.evaluate, budget, recipe, seen, checks)
+    scores = {key: matrix.summary(classes) for key, matrix in matrices.items()}
+    ways = [*on_the_way, {key: summary["miou"] for key, summary in scores.items()}]
+    best = {key: max((way[key] for way in ways if way[key] is not None), default=None) for key in scores}
     return [
-        replace(figure, labelled=labelled) for figure in _figures({(name, recipe.text()): ("tuned", scores)})
+        replace(figure, labelled=labelled, best=best["tuned" + figure.log_suffix])
+        for figure in _figures({(name, recipe.text()): ("tuned", scores)})
     ]
 
 
@@ -289,15 +310,25 @@ def grid_recipes(default: Any, grid: Mapping[str, Sequence[Any]]) -> list[Any]:
 
 
 def _tune(
-    task: Task, encoder: Any, train: Sequence[int], judge: Sequence[int], budget: Any, recipe: Any, seen: Any
+    task: Task,
+    encoder: Any,
+    train: Sequence[int],
+    judge: Sequence[int],
+    budget: Any,
+    recipe: Any,
+    seen: Any,
+    checks: Any = None,
 ) -> tuple[int, dict[str, Any]]:
     """Number of labelled points learned from, and the matrices of the scans that judge."""
     from ..downstream.budgets import labelled_scans
     from ..downstream.evaluation import evaluate_heads
     from ..downstream.finetuning import fine_tune
 
-    scans = labelled_scans(task.index, train, budget, seed=task.seed)
-    source, head = fine_tune(encoder, scans, len(task.index.card.classes), recipe, seed=task.seed)
+    # a percentage of a large set is more than a run of these steps ever draws, or a machine holds
+    most = None if budget.percent is None else recipe.head_steps + recipe.steps
+    scans = labelled_scans(task.index, train, budget, seed=task.seed, most=most)
+    classes = len(task.index.card.classes)
+    source, head = fine_tune(encoder, scans, classes, recipe, seed=task.seed, checks=checks)
     matrices = evaluate_heads(source, task.index, judge, {"tuned": head}, seen=seen, seed=task.seed)
     return sum(_labelled_points(scan) for scan in scans), matrices
 

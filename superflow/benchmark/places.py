@@ -3,6 +3,7 @@
 OUT/prepared/LOG, OUT/drives/LOG      indices, features, superpixels; made drives
 OUT/runs/..., OUT/backbones/...       training, and what came of it
 OUT/places.csv, OUT/recipes.csv       figures; trials of recipes on held-out places
+OUT/lists/LOG-BUDGET-HASH.txt         tokens of the scans that a figure's labels are of
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .backbones import config_hash, cpu_seconds, make_backbone, read_card, training_config
+from .backbones import config_hash, cpu_seconds, make_backbone, read_card, slug, training_config
 from .measures import MEASURES, Task
 from .places_logs import prepare_log, prepare_sources, prepared_folder
-from .places_plan import NO_SOURCE, PlacesPlan
+from .places_plan import GIVEN, NO_SOURCE, PlacesPlan
 from .rows import TRIAL_KEY, RowFile
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ class Unit:
     def command(self, evaluation: str, measure: str) -> str:
         """What makes this row again; names in capitals stand for folders."""
         words = ["superflow", "benchmark", self.plan_name, "--out", "OUT", "--seeds", str(self.seed)]
-        words += [] if self.source == NO_SOURCE else ["--sources", self.source]
+        words += [] if self.source in (NO_SOURCE, GIVEN) else ["--sources", self.source]
         words += ["--arms", self.arm, "--evaluations", evaluation, "--measures", measure]
         for log in self.plan.logs_of([self.source], [evaluation]):
             words += [] if self.plan.logs[log].drive is not None else ["--root", f"{log}={log.upper()}"]
@@ -118,6 +119,7 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
     from ..datasets.corrupted_index import in_variant
     from ..datasets.index import LogIndex
     from ..downstream.labelled import require_labelled_points
+    from ..downstream.probe import split_held_out
 
     evaluation = plan.evaluations[name]
     index = LogIndex.open(prepared_folder(plan.logs[evaluation.log], out))
@@ -127,9 +129,11 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
         require_labelled_points(index, rows, part)
         return rows
 
-    rows: dict[str, Any] = {
-        part: labelled(part, getattr(evaluation, part)) for part in ("train", "held_out", "evaluate")
-    }
+    rows: dict[str, Any] = {part: labelled(part, getattr(evaluation, part)) for part in ("train", "evaluate")}
+    if evaluation.held_out is None:
+        rows["held_out"] = split_held_out(rows["train"])[1]
+    else:
+        rows["held_out"] = labelled("held_out", evaluation.held_out)
     rows["folds"] = [labelled("a fold", fold) for fold in evaluation.folds] or [rows["held_out"]]
     train, judged = set(rows["train"]), set(rows["evaluate"])
     if train & judged:
@@ -183,7 +187,8 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
         **where,
         "budget": budget,
         **hashes,
-        "label set": f"{index.card.name}, {len(index.card.classes)} classes, {index.card.hash[:8]}",
+        "label set": label_set(index.card),
+        "variant": index.variant,
         **_about(unit, backbone, evaluation, measure),
     }
     searched = {**made, "budget": task.searched_budget, **hashes, "settings hash": task.search_hash()}
@@ -198,6 +203,7 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
             **searched,
             "labelled points": None,
             "recipe": recipe,
+            "token list": None,
             "CPU seconds of the measure": cpu_seconds() - watch,
         }
         trials.add([{**row, **_scores(scores)}])
@@ -206,15 +212,18 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     known = {row["recipe"]: float(row["mIoU"]) for row in trials.find(**searched)}
     found = MEASURES[measure].run(replace(task, trials=known, note_trial=note_trial))
     seconds = cpu_seconds() - watch
+    tokens = write_list(task, unit.out)
     figures.add(
         {
             **common,
+            "token list": tokens,
+            "variant": figure.variant or index.variant,
             "evaluation log": evaluation + figure.log_suffix,
             "measure": figure.measure,
             "labelled points": figure.labelled,
             "recipe": figure.recipe,
             "CPU seconds of the measure": seconds,
-            **_scores(figure.scores),
+            **_scores(figure.scores, figure.best),
         }
         for figure in found
     )
@@ -223,24 +232,52 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     )
 
 
+def write_list(task: Task, out: Path) -> str:
+    """Write the tokens of the scans that a task may learn from to a file below ``out``; its name there."""
+    from ..downstream.fractions import write_tokens
+
+    budget = task.measure.budgets[task.budget]
+    rows = budget.rows(task.index, task.train, seed=task.seed)
+    where = f"{slug(task.evaluation.name)}-{slug(task.budget)}-{task.list_hash(rows)}.txt"
+    rule = f"spread over the scenes, seed {task.seed}" if budget.scans else "all"
+    if budget.percent is not None:
+        rule = f"{budget.percent:g} %, every n-th from the first"
+    note = f"{task.budget}: of the {len(task.train)} labelled training scans of {task.evaluation.name} {rule}; index "
+    write_tokens(out / "lists" / where, task.index.tokens(rows), note=note + task.index.hash)
+    return f"lists/{where}"
+
+
 def _about(unit: Unit, backbone: Path, evaluation: str, measure: str) -> dict[str, Any]:
     from ..engine.hooks.result import commit, device_name
 
     arm = unit.plan.arms[unit.arm]
-    config = training_config(unit.plan, unit.source, arm, unit.seed, unit.out)
+    card = read_card(backbone)
+    if arm.weights is not None:
+        config = f"{Path(arm.weights).name} {card['weights_sha256'][:16]}"
+    else:
+        trained = training_config(unit.plan, unit.source, arm, unit.seed, unit.out)
+        config = f"{arm.config} {config_hash(unit.plan, trained, unit.out)}"
     return {
-        "CPU seconds of pretraining": read_card(backbone)["training"].get("cpu_seconds"),
+        "CPU seconds of pretraining": card["training"].get("cpu_seconds"),
         "commit": commit(),
         "device": device_name(),
-        "config": f"{arm.config} {config_hash(unit.plan, config, unit.out)}",
+        "config": config,
         "command": unit.command(evaluation, measure),
     }
 
 
-def _scores(scores: Mapping[str, Any]) -> dict[str, Any]:
+def label_set(card: Any) -> str:
+    """Of which classes a row's figures are, and of which card; made data have the mark."""
+    chosen = f" {card.label_set}" if card.label_set else ""
+    made = "" if card.real else ", made data"
+    return f"{card.name}{chosen}, {len(card.classes)} classes, {card.hash[:8]}{made}"
+
+
+def _scores(scores: Mapping[str, Any], best: float | None = None) -> dict[str, Any]:
     classes = "; ".join(f"{name} {iou:.1f}" for name, iou in scores["iou"].items() if iou is not None)
     return {
         "mIoU": scores["miou"],
+        "best mIoU": scores["miou"] if best is None else best,
         "IoU of classes": classes,
         "accuracy": scores["accuracy"],
         "frequent-classes mIoU": scores["frequent_miou"],

@@ -16,6 +16,8 @@ from .plan import KINDS
 from .preparation import DEFAULT_TEACHER
 
 NO_SOURCE = "nothing"  # the source of a backbone that was not trained
+GIVEN = "elsewhere"  # of one that was trained before the benchmark
+PLACES_KINDS = (*(kind for kind in KINDS if kind != "raw"), "given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +58,34 @@ class Source:
 class PlacesArm:
     """One way of making a backbone.
 
-    kind, config, options: as in `plan.Arm`, without raw coordinates. sources: those that it is trained on, all when
-    None. start: arm whose backbone of the same source and seed it begins with. by_source: further options.
+    kind, config, options: as in `plan.Arm`, without raw coordinates; or ``given``, a backbone that is there already.
+    weights: that backbone, as ``superflow.load`` takes it; of a random arm the one whose encoder it shares, instead of
+    a config. sources: those that it is trained on, all when None. start: arm whose backbone of the same source and
+    seed it begins with. by_source: further options.
     """
 
     name: str
     kind: str
-    config: str
+    config: str = ""
+    weights: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: Sequence[str] | None = None
     start: str | None = None
     by_source: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def fixed_source(self) -> str | None:
+        """The source of a backbone that the benchmark does not train; None for all that it does."""
+        return {"random": NO_SOURCE, "given": GIVEN}.get(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """A log on which backbones are measured, with disjoint places.
 
-    train: frames of labels; held_out: the part of them whose places choose options of probes; folds: parts of them that
-    take turns at choosing recipes of fine-tuning, together as one figure, ``held_out`` alone where there are none;
+    train: frames of labels; held_out: the part of them whose places choose options of probes, None for the last
+    quarter; folds: parts of them that take turns at choosing recipes of fine-tuning, together as one figure,
+    ``held_out`` alone where there are none;
     evaluate: frames of the figures, on which nothing is chosen. new_places_m: as in `plan.Plan`, where they share a
     world.
     variant: ``clean``, or how the scans of ``evaluate`` are corrupted, as ``fog/heavy``; what is learned from is clean.
@@ -83,8 +94,8 @@ class Evaluation:
     name: str
     log: str
     train: Any
-    held_out: Any
     evaluate: Any
+    held_out: Any = None
     folds: Sequence[Any] = ()
     new_places_m: float | None = None
     variant: str = CLEAN
@@ -128,7 +139,7 @@ class PlacesPlan:
 
     def logs_of(self, sources: Sequence[str], evaluations: Sequence[str]) -> list[str]:
         """Names of the logs that these are about, each once."""
-        known = [self.sources[name] for name in sources if name != NO_SOURCE]
+        known = [self.sources[name] for name in sources if name not in (NO_SOURCE, GIVEN)]
         parts = [self.sources[part] for source in known for part in source.mix] + known
         logs = [part.log for part in parts if part.log]
         return list(dict.fromkeys([*logs, *(self.evaluations[name].log for name in evaluations)]))
@@ -136,11 +147,12 @@ class PlacesPlan:
     def backbones(self) -> list[tuple[str, str]]:
         """(source, arm) of every backbone of a seed, in the plan's order."""
         pairs = []
-        for source in (NO_SOURCE, *self.sources):
+        for source in (NO_SOURCE, GIVEN, *self.sources):
             for arm in self.arms.values():
-                if (source == NO_SOURCE) != (arm.kind == "random"):
-                    continue
-                if source == NO_SOURCE or arm.sources is None or source in arm.sources:
+                if source in (NO_SOURCE, GIVEN) or arm.fixed_source is not None:
+                    if source == arm.fixed_source:
+                        pairs.append((source, arm.name))
+                elif arm.sources is None or source in arm.sources:
                     pairs.append((source, arm.name))
         return pairs
 
@@ -180,18 +192,24 @@ def load_places_plan(path: Path) -> PlacesPlan:
     """
     content = read_yaml(path)
     known = [f.name for f in fields(PlacesPlan) if f.name != "only_budgets"]
-    _refuse_unknown(content, known, f"{path}")
-    parts: dict[str, Any] = {}
-    for part, kind in _PARTS.items():
-        entries = content.pop(part, None)
-        if not isinstance(entries, dict) or not entries:
-            raise InputError(f"{path}: a benchmark of places needs a mapping with the key {part}")
-        parts[part] = {
-            str(name): read_entry(kind, str(name), entry, part, path) for name, entry in entries.items()
-        }
+    refuse_unknown(content, known, f"{path}")
+    parts = {part: read_part(path, part, content.pop(part, None)) for part in _PARTS}
     plan = PlacesPlan(**parts, **content)
-    _check(plan, path)
+    check_plan(plan, path)
     return plan
+
+
+def read_part(path: Path, part: str, entries: Any) -> dict[str, Any]:
+    """The entries of one part of a plan, such as ``measures``, by their names.
+
+    Raises:
+        InputError: there are none, or a key is unknown or lacking.
+    """
+    if not isinstance(entries, dict) or not entries:
+        raise InputError(f"{path}: a benchmark of places needs a mapping with the key {part}")
+    return {
+        str(name): read_entry(_PARTS[part], str(name), entry, part, path) for name, entry in entries.items()
+    }
 
 
 def read_entry(kind: type, name: str, entry: Any, part: str, path: Path) -> Any:
@@ -204,11 +222,11 @@ def read_entry(kind: type, name: str, entry: Any, part: str, path: Path) -> Any:
     if not isinstance(entry, dict):
         raise InputError(f"{where} is {entry!r}; give a mapping")
     names = [f.name for f in fields(kind) if f.name != "name"]
-    _refuse_unknown(entry, names, where)
+    refuse_unknown(entry, names, where)
     if kind is MeasurePlan and "budgets" in entry:
         budgets = {}
         for budget, limits in entry["budgets"].items():
-            _refuse_unknown(limits, ["scans", "points"], f"{where}, budget {budget!r}")
+            refuse_unknown(limits, [f.name for f in fields(Budget)], f"{where}, budget {budget!r}")
             budgets[str(budget)] = Budget(**limits)
         entry = {**entry, "budgets": budgets}
     try:
@@ -218,12 +236,18 @@ def read_entry(kind: type, name: str, entry: Any, part: str, path: Path) -> Any:
         raise InputError(f"{where} lacks {lacking}; its keys are {', '.join(names)}") from error
 
 
-def _refuse_unknown(entry: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+def refuse_unknown(entry: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    """Raise an InputError for the first key of ``entry`` that is not known."""
     if unknown := sorted(set(entry) - set(known)):
         raise InputError(f"{where}: {unknown[0]!r} is unknown; the keys are {', '.join(known)}")
 
 
-def _check(plan: PlacesPlan, path: Path) -> None:
+def check_plan(plan: PlacesPlan, path: Path) -> None:
+    """Refuse a plan whose names stand for nothing.
+
+    Raises:
+        InputError: the first that does, with the file ``path`` of the plan.
+    """
     from .measures import MEASURES
 
     def refer(name: Any, to: Mapping[str, Any], where: str) -> None:
@@ -245,9 +269,17 @@ def _check(plan: PlacesPlan, path: Path) -> None:
         if source.log:
             refer(source.log, plan.logs, f"sources: {source.name!r}")
     for arm in plan.arms.values():
-        if arm.kind not in KINDS or arm.kind == "raw":
+        if arm.kind not in PLACES_KINDS:
             raise InputError(
-                f"{path}: arms: {arm.name!r}: kind {arm.kind!r} is unknown; use random, pretrained or supervised"
+                f"{path}: arms: {arm.name!r}: kind {arm.kind!r} is unknown; use {' or '.join(PLACES_KINDS)}"
+            )
+        has_config, has_weights = bool(arm.config), bool(arm.weights)
+        fits = {"given": has_weights > has_config, "random": has_weights != has_config}
+        if not fits.get(arm.kind, has_config > has_weights):
+            needs = "weights" if arm.kind == "given" else "config"
+            raise InputError(
+                f"{path}: arms: {arm.name!r} lacks {needs!r} or has one too many; a given backbone has weights "
+                "alone, a random one weights or a config, all others a config alone"
             )
         for name in (*(arm.sources or ()), *arm.by_source):
             refer(name, plan.sources, f"arms: {arm.name!r}")

@@ -21,7 +21,10 @@ COLUMNS = (
     "split hash",
     "settings hash",
     "label set",
+    "variant",
+    "token list",
     "mIoU",
+    "best mIoU",
     "IoU of classes",
     "accuracy",
     "frequent-classes mIoU",
@@ -32,6 +35,7 @@ COLUMNS = (
     "config",
     "command",
 )
+ADDED = ("variant", "token list", "best mIoU")  # columns that tables of before lack
 # a trial of a search is a row of its own; its mIoU is that of the held-out places
 TRIAL_KEY = (*KEY, "recipe")
 
@@ -52,7 +56,7 @@ class RowFile:
         self.key, self.columns = tuple(key), tuple(columns)
 
     def read(self) -> list[Row]:
-        """All rows, values as text; none where there is no file.
+        """All rows, values as text, "" in columns that a table of before lacks; none where there is no file.
 
         Raises:
             InputError: it has other columns.
@@ -62,12 +66,12 @@ class RowFile:
         with reading(self.path), self.path.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
             rows = list(reader)
-        if tuple(reader.fieldnames or ()) != self.columns:
+        if _without_added(self.columns) != _without_added(reader.fieldnames or ()):
             raise InputError(
                 f"{self.path}: has other columns than {', '.join(self.columns)}; "
                 "move the file away or choose another folder"
             )
-        return rows
+        return [{**dict.fromkeys(self.columns, ""), **row} for row in rows]
 
     def find(self, **values: object) -> list[Row]:
         """The rows with these values; ``_`` in a name stands for a space."""
@@ -94,6 +98,10 @@ def held(path: Path) -> Iterator[None]:
     with file:
         lock(file, wait=True)
         yield
+
+
+def _without_added(columns: Sequence[str]) -> list[str]:
+    return [name for name in columns if name not in ADDED]
 
 
 def _text(value: object) -> str:

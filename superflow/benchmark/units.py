@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from typing import Protocol
 
 from ..engine.launchers import refuse_several
 from ..errors import InputError
+from .shards import run_shards
 
 
 class Unit(Protocol):
@@ -27,26 +26,33 @@ class Unit(Protocol):
         """Take all figures; what failed, in words."""
 
 
-def run_units(units: Sequence[Unit], *, jobs: int) -> Iterator[str]:
+class FiguresFailed(InputError):
+    """Some figures could not be made; all others are there. failed: each in words."""
+
+    def __init__(self, failed: Sequence[str]) -> None:
+        self.failed = tuple(failed)
+        super().__init__(f"{len(failed)} figures failed, the first one {failed[0]}")
+
+
+def run_units(units: Sequence[Unit], *, jobs: int, ray: str | None = None) -> Iterator[str]:
     """Names of what is done, as it finishes: ``jobs`` processes at a time.
 
+    Args:
+        ray: address of a cluster instead of the processes, see `shards.run_shards`.
+
     Raises:
-        InputError: this is one of several processes that were started for the same; at the end, when every other figure
-            is there, naming the first that failed and why.
+        InputError: this is one of several processes that were started for the same.
+        FiguresFailed: at the end, when every other figure is there, naming the first that failed and why.
     """
     refuse_several(os.environ)
-    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
-    context = multiprocessing.get_context("spawn")
     failed: list[str] = []
     for seed in dict.fromkeys(unit.seed for unit in units):
-        with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-            names = {pool.submit(_run_alone, unit): unit.name() for unit in units if unit.seed == seed}
-            for future in as_completed(names):
-                error = future.exception()
-                failed += [f"{names[future]}: {error}"] if error is not None else future.result()
-                yield names[future]
+        own = [unit for unit in units if unit.seed == seed]
+        for unit, found in run_shards(_run_alone, own, jobs=jobs, ray=ray):
+            failed += found if isinstance(found, list) else [f"{unit.name()}: {found}"]
+            yield unit.name()
     if failed:
-        raise InputError(f"{len(failed)} figures failed, the first one {failed[0]}")
+        raise FiguresFailed(failed)
 
 
 def _run_alone(unit: Unit) -> list[str]:

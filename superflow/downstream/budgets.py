@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,20 @@ import torch
 from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from .features import Scan, draw_points, read_scan
+from .fractions import every_nth
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """How much may be labelled. scans: at most so many, None for all; points: labelled ones of a scan, None for all."""
+    """How much may be labelled.
+
+    scans: at most so many, None for all. points: labelled ones of a scan, None for all. percent: instead of ``scans``,
+    k for every (100/k)-th training scan in the log's order, beginning with the first; no seed changes them.
+    """
 
     scans: int | None = None
     points: int | None = None
+    percent: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("scans", "points"):
@@ -28,6 +34,29 @@ class Budget:
                 raise InputError(
                     f"a budget's {name} is {value!r}; give a whole number above 0, or null for all"
                 )
+
+        if self.percent is not None:
+            if self.scans is not None:
+                raise InputError("a budget has both scans and a percentage; leave one out")
+            if isinstance(self.percent, bool) or not isinstance(self.percent, int | float):
+                raise InputError(
+                    f"a budget's percent is {self.percent!r}; give a number above 0, at most 100"
+                )
+            every_nth((), self.percent)
+
+    def record(self) -> dict[str, Any]:
+        """The fields, for a hash: a budget without a percentage has that of before there were any."""
+        return {key: value for key, value in asdict(self).items() if key != "percent" or value is not None}
+
+    def rows(self, index: Any, rows: Sequence[int], *, seed: int) -> list[int]:
+        """Those of the training frames ``rows`` that may be labelled, ascending.
+
+        Raises:
+            InputError: there are fewer frames than ``scans``.
+        """
+        if self.percent is not None:
+            return every_nth(sorted(int(row) for row in rows), self.percent)
+        return choose_scans(index, rows, self.scans, seed=seed)
 
     def scaled(self, share: float) -> Budget:
         """The budget of a part of the places: its share of the scans, at least one."""
@@ -54,14 +83,22 @@ def choose_scans(index: Any, rows: Sequence[int], count: int | None, *, seed: in
     return sorted(by_scene[scene][turn] for turn, scene in turns[:count])
 
 
-def labelled_scans(index: Any, rows: Sequence[int], budget: Budget, *, seed: int) -> list[Scan]:
+def labelled_scans(
+    index: Any, rows: Sequence[int], budget: Budget, *, seed: int, most: int | None = None
+) -> list[Scan]:
     """The scans of a budget, whole, with the labels that it allows; all other points have none.
+
+    Args:
+        most: read no more than these, drawn from the budget's, since all of them lie in memory.
 
     Raises:
         InputError: none of the scans has a labelled point, or there are fewer scans than the budget names.
     """
     scans = []
-    for row in choose_scans(index, rows, budget.scans, seed=seed):
+    chosen_rows = budget.rows(index, rows, seed=seed)
+    if most is not None and most < len(chosen_rows):
+        chosen_rows = choose_scans(index, chosen_rows, most, seed=seed)
+    for row in chosen_rows:
         scan = read_scan(index, row)
         if budget.points is not None:
             candidates = (scan.labels != IGNORE_LABEL).nonzero()[:, 0]

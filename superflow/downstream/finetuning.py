@@ -6,7 +6,8 @@ a run depends on is one `Recipe`, so that recipes can be searched.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_type_hints
 
@@ -110,6 +111,18 @@ class MeanTeacher:
     threshold: float = 0.9
 
 
+@dataclass(frozen=True, slots=True)
+class Checks:
+    """Judgements on the way, which change nothing. judge: gets a copy after each of ``shares`` of the steps."""
+
+    shares: Sequence[float]
+    judge: Callable[[EncoderFeatures, LinearProbe], None]
+
+    def steps(self, total: int) -> set[int]:
+        """After which of ``total`` steps."""
+        return {max(1, round(share * total)) for share in self.shares} - {total}
+
+
 def fine_tune(
     encoder: LidarEncoder,
     scans: Sequence[Scan],
@@ -118,6 +131,7 @@ def fine_tune(
     *,
     seed: int,
     mean_teacher: MeanTeacher | None = None,
+    checks: Checks | None = None,
 ) -> tuple[EncoderFeatures, LinearProbe]:
     """Train a copy of ``encoder`` and a new linear head on labelled scans.
 
@@ -126,6 +140,7 @@ def fine_tune(
         num_classes: C.
         seed: of the head, of fresh weights, of the order of the scans, of their turns and points.
         mean_teacher: further scans, without labels, that take part.
+        checks: judgements before the end.
 
     Returns:
         The network's features, in evaluation mode, and its head, as `evaluation.evaluate_heads` takes them.
@@ -147,7 +162,10 @@ def fine_tune(
         )
     draws = _Draws(scans, model.encoder, recipe.points, seed)
     _train_head(model, draws, recipe)
-    judged = _train_all(model, draws, recipe, mean_teacher, seed)
+    return _features_and_head(_train_all(model, draws, recipe, mean_teacher, seed, checks))
+
+
+def _features_and_head(judged: Segmentor) -> tuple[EncoderFeatures, LinearProbe]:
     head = LinearProbe(judged.head.weight.detach().T.clone(), judged.head.bias.detach().clone())
     return EncoderFeatures(judged.encoder.eval()), head
 
@@ -182,7 +200,12 @@ def _train_head(model: Segmentor, draws: _Draws, recipe: Recipe) -> None:
 
 
 def _train_all(
-    model: Segmentor, draws: _Draws, recipe: Recipe, mean_teacher: MeanTeacher | None, seed: int
+    model: Segmentor,
+    draws: _Draws,
+    recipe: Recipe,
+    mean_teacher: MeanTeacher | None,
+    seed: int,
+    checks: Checks | None,
 ) -> Segmentor:
     """One cycle over all that is not frozen; the model whose weights are to be judged."""
     groups = rate_groups(model, recipe)
@@ -203,13 +226,15 @@ def _train_all(
     model.train()
     if recipe.frozen == "encoder":
         _freeze_statistics(model.encoder)
+    judged: Any = model if average is None else average.module
     for step in range(recipe.steps):
         batch = taught.next() if taught and step % 2 and step >= recipe.warm * recipe.steps else None
         _step(model, batch or draws.next(), optimiser)
         cycle.step()
         if average is not None:
             average.update_parameters(model)
-    judged = model if average is None else average.module
+        if checks is not None and step + 1 in checks.steps(recipe.steps):
+            checks.judge(*_features_and_head(copy.deepcopy(judged)))
     assert isinstance(judged, Segmentor)
     return judged
 

@@ -31,6 +31,15 @@ def frame_fraction(tokens: Sequence[str], percent: float) -> list[str]:
     return sorted(tokens)[:: _step(percent)]
 
 
+def every_nth(rows: Sequence[int], percent: float) -> list[int]:
+    """Every (100/k)-th of ``rows`` in their order, beginning with the first: never none of some.
+
+    Raises:
+        InputError: 100/k is no whole number.
+    """
+    return [int(row) for row in rows][:: _step(percent)]
+
+
 def fraction_rows(index: Any, percent: float, *, rule: str = "scene", frames: Any = None) -> list[int]:
     """Rows of ``index`` that k % leaves.
 
@@ -44,7 +53,7 @@ def fraction_rows(index: Any, percent: float, *, rule: str = "scene", frames: An
     """
     rows = [int(row) for row in index.rows(frames)]
     if rule == "frame":
-        return rows[:: _step(percent)]
+        return every_nth(rows, percent)
     if rule != "scene":
         raise InputError(f'rule "{rule}" is unknown; choose "scene" or "frame"')
     scene_of = {row: index.scene(row) for row in rows}

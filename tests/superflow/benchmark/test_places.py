@@ -347,7 +347,7 @@ def test_a_search_never_sees_the_scans_of_the_figures(small, tmp_path, monkeypat
     index, rows = places.evaluation_rows(plan, "street", tmp_path)
     seen = []
 
-    def tune(task, encoder, train, judge, budget, recipe, new):
+    def tune(task, encoder, train, judge, budget, recipe, new, checks=None):
         """A judge that finds the higher rate better: all points of the first class, right or wrong by the rate."""
         seen.append((set(train), set(judge)))
         matrix = ConfusionMatrix(len(index.card.classes))

@@ -92,7 +92,7 @@ def rows_of(rows, **values):
     return [row for row in rows if all(row[name] == value for name, value in values.items())]
 
 
-def in_this_process(units, *, jobs):
+def in_this_process(units, *, jobs, ray):
     for unit in units:
         assert unit.run() == []
         yield unit.name()

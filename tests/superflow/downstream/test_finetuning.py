@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from superflow.datasets.frame import IGNORE_LABEL
 from superflow.downstream.budgets import Budget, choose_scans, labelled_scans
 from superflow.downstream.evaluation import evaluate_heads
-from superflow.downstream.finetuning import Recipe, fine_tune, rate_groups, thinned
+from superflow.downstream.finetuning import Checks, Recipe, fine_tune, rate_groups, thinned
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.taking_over import is_encoder_half, rescale, stage_of, take_over
 from superflow.errors import InputError
@@ -235,3 +235,34 @@ def test_nothing_labelled_is_refused(log, encoder):
         fine_tune(encoder, [bare], 4, SHORT, seed=0)
     with pytest.raises(InputError, match="a budget's scans is 0"):
         Budget(0)
+
+
+def test_checks_on_the_way_see_what_a_shorter_loop_has_and_change_nothing(log, encoder):
+    scans = labelled_scans(log, [0, 1], Budget(), seed=0)
+    plain = fine_tune(encoder, scans, 4, SHORT, seed=0)
+    seen = []
+
+    def judge(source, head):
+        seen.append((source.encoder.training, head.weight.clone()))
+        torch.rand(3)  # whatever a judge draws
+
+    checked = fine_tune(encoder, scans, 4, SHORT, seed=0, checks=Checks((0.25, 0.75, 1.0), judge))
+    assert torch.equal(plain[1].weight, checked[1].weight)
+    assert states_equal(plain[0].encoder.state_dict(), checked[0].encoder.state_dict())
+    assert [training for training, _ in seen] == [False, False]  # the end is judged by the caller
+    assert not torch.equal(seen[0][1], seen[1][1])
+    assert not torch.equal(seen[1][1], checked[1].weight)
+
+
+def test_a_percentage_is_every_nth_scan_whatever_the_seed(log):
+    rows = [9, 0, 2, 3, 5, 7]
+    for percent in (1, 5, 10, 25, 50, 100):
+        plain = [row for place, row in enumerate(sorted(rows)) if place % round(100 / percent) == 0]
+        assert all(Budget(percent=percent).rows(log, rows, seed=seed) == plain for seed in (0, 1))
+    assert Budget(percent=10).scaled(0.5) == Budget(percent=10)
+    assert "percent" not in Budget(scans=2).record()  # hashes of rows of before stay
+    assert len(labelled_scans(log, rows, Budget(percent=100), seed=0, most=2)) == 2
+    assert len(labelled_scans(log, rows, Budget(percent=50), seed=0, most=9)) == 3
+    for wrong in (0, -5, 150, 3, True, "10"):
+        with pytest.raises(InputError, match=r"percent|%"):
+            Budget(percent=wrong)

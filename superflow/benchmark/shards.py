@@ -1,0 +1,86 @@
+"""Independent pieces of a benchmark: on this machine, each in a process of its own, or on a Ray cluster."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from ..errors import InputError, require
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "passive"}  # spinning workers would stall each other
+
+
+def run_shards(
+    work: Callable[[Item], Result], items: Sequence[Item], *, jobs: int, ray: str | None = None
+) -> Iterator[tuple[Item, Result | BaseException]]:
+    """Each of ``items`` with its result, or with what stopped it, as they finish; one failure leaves the others alone.
+
+    Args:
+        work: a function of a module, which the processes import. jobs: processes at a time of this machine.
+        ray: address of a cluster that takes the place of these processes, one core for each item; "local" starts one of
+            ``jobs`` cores on this machine. All of its machines must see the paths that ``items`` name.
+
+    Raises:
+        InputError: Ray is not installed, or no cluster answers.
+    """
+    if ray is not None:
+        yield from _on_ray(work, items, ray, jobs)
+        return
+    os.environ.update(ONE_THREAD)
+    with ThreadPoolExecutor(jobs) as pool:  # its threads wait for the processes
+        started = {pool.submit(_in_own_process, work, item): item for item in items}
+        for future in as_completed(started):
+            yield started[future], future.exception() or future.result()
+
+
+def _in_own_process(work: Callable[[Item], Result], item: Item) -> Result:
+    # a pool for each: a process that the system kills would take the others of its pool with it
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(work, item).result()
+        except BrokenProcessPool as error:
+            raise InputError(
+                "its process was killed, maybe for lack of memory; run the same command again, with fewer --jobs"
+            ) from error
+
+
+def _on_ray(
+    work: Callable[[Item], Result], items: Sequence[Item], address: str, jobs: int
+) -> Iterator[tuple[Item, Result | BaseException]]:
+    try:
+        ray: Any = require("ray", "ray")
+    except ImportError as error:
+        raise InputError(f"--ray {address}: {error}") from error
+    cores = {"num_cpus": jobs, "include_dashboard": False} if address == "local" else {}
+    try:
+        ray.init(address=address, runtime_env={"env_vars": ONE_THREAD}, log_to_driver=False, **cores)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"--ray {address}: no cluster answers there ({reason}); start one with `ray start --head`, or give local"
+        ) from error
+    try:
+
+        def shard(item: Item) -> Result:  # Ray takes no callable but a function
+            return work(item)
+
+        remote = ray.remote(num_cpus=1, max_calls=1, max_retries=0)(shard)
+        waiting = {remote.remote(item): item for item in items}
+        while waiting:
+            (done, *_), _ = ray.wait(list(waiting), num_returns=1)
+            item = waiting.pop(done)
+            try:
+                yield item, ray.get(done)
+            except ray.exceptions.RayTaskError as error:
+                yield item, error.cause or error
+            except ray.exceptions.RayError as error:
+                yield item, error
+    finally:
+        ray.shutdown()
