@@ -193,7 +193,7 @@ def load_places_plan(path: Path) -> PlacesPlan:
     content = read_yaml(path)
     known = [f.name for f in fields(PlacesPlan) if f.name != "only_budgets"]
     refuse_unknown(content, known, f"{path}")
-    parts = {part: read_part(path, part, content.pop(part, None)) for part in _PARTS}
+    parts: dict[str, Any] = {part: read_part(path, part, content.pop(part, None)) for part in _PARTS}
     plan = PlacesPlan(**parts, **content)
     check_plan(plan, path)
     return plan
