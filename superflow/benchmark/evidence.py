@@ -173,10 +173,14 @@ def _saving(scratch: Sequence[tuple[float, float]], cell: Cell | None) -> str:
         return "-"
     needed = labels_needed(scratch, cell.mean)
     if needed is None:
-        return f"over {scratch[-1][0] / cell.labelled:.2g}"
+        return f"over {_two_digits(scratch[-1][0] / cell.labelled)}"
     if math.isinf(needed):
-        return f"under {scratch[0][0] / cell.labelled:.2g}"
-    return f"{needed / cell.labelled:.2g}"
+        return f"under {_two_digits(scratch[0][0] / cell.labelled)}"
+    return _two_digits(needed / cell.labelled)
+
+
+def _two_digits(value: float) -> str:
+    return f"{float(f'{value:.2g}'):g}"
 
 
 def draw_curves(table: Table, path: Path, title: str) -> bool:

@@ -59,6 +59,8 @@ def test_the_page_has_means_spread_savings_and_commands(tmp_path):
     assert "| nothing | random | **11.0** (10.0 to 12.0, 2 seeds) | 21.0 |" in text
     # 16 is half way from 11 to 21: ten times the labels
     assert "| made | SLidR | 10 | over 1 |" in text
+    few = row("PPKT", "made", miou=16.0, labelled=2)  # 16 is what scratch reaches at 1000 points
+    assert savings(tables([*ROWS, few])[("kitti", "fine-tuning")])[-1].startswith("| made | PPKT | 500 |")
     assert text.count("- `superflow benchmark p --arms SLidR` (0123456789ab, a core)") == 1
     assert "![mIoU over labelled points](evidence/places-kitti.png)" in text
     assert (folder / "places-kitti.png").read_bytes().startswith(b"\x89PNG")
