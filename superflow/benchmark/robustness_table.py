@@ -12,9 +12,9 @@ from .rows import Row
 ROBUSTNESS = "robustness"  # measures of rows are this, a colon and the variant
 
 _EXPLANATION = (
-    "mIoU [%], of each corruption the mean over three levels. The probe sees no turned or mirrored scans, unlike that of the "
-    "tables above. mCE [%]: errors relative to those of a MinkUNet-18 trained on all labels of clean scans (Robo3D); mRR "
-    "[%]: what is left of the clean figure, which flatters a backbone that has little to lose."
+    "mIoU [%], of each corruption the mean over three levels. The probe sees no turned or mirrored scans, unlike that "
+    "of the tables above. mCE [%]: errors relative to those of a MinkUNet-18 trained on all labels of clean scans "
+    "(Robo3D); mRR [%]: what is left of the clean figure, which flatters a backbone that has little to lose."
 )
 
 
