@@ -88,12 +88,13 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
-            f"{path}: holds more than plain tensors and numbers, so loading it could run code; "
-            "use a checkpoint that superflow wrote"
+            f"{path}: is no checkpoint of plain tensors and numbers, and is not loaded, since that could run code; "
+            "give one that `superflow train` wrote"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except Exception as error:  # torch reads foreign bytes as a pickle and then raises whatever they lead to
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{path}: is no readable checkpoint ({str(error).splitlines()[0]}); delete it and use an earlier one"
+            f"{path}: is no readable checkpoint ({reason}); delete it and use an earlier one"
         ) from error
     if not isinstance(checkpoint, dict) or not {"meta", "state_dict"} <= checkpoint.keys():
         raise InputError(f"{path}: is no checkpoint of superflow, it lacks 'meta' or 'state_dict'")

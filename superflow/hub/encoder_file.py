@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from ..errors import InputError, MissingFileError
 from ..files.access import check_readable
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
+from .checkpoint import find_last, read_checkpoint
 from .leakage import seen_recordings
 from .shelf import find
 
@@ -147,8 +147,6 @@ def _fill(encoder: LidarEncoder, file: EncoderFile) -> None:
 
 
 def _newest_checkpoint(folder: Path) -> Path:
-    from .checkpoint import find_last
-
     newest = find_last(folder)
     if newest is None:
         raise MissingFileError(
@@ -190,20 +188,8 @@ def _read_exported(path: Path) -> EncoderFile:
 
 
 def _read_checkpoint(path: Path) -> EncoderFile:
-    try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise InputError(
-            f"{path}: is no checkpoint of plain tensors and cannot be loaded safely; "
-            "give one that `superflow train` wrote"
-        ) from error
-    except Exception as error:  # torch reads foreign bytes as a pickle and then raises whatever they lead to
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"{path}: is truncated or no checkpoint ({reason}); choose an earlier one"
-        ) from error
-    state = checkpoint.get("state_dict") if isinstance(checkpoint, dict) else None
-    record = checkpoint.get("superflow") if isinstance(checkpoint, dict) else None
+    checkpoint = read_checkpoint(path)
+    state, record = checkpoint["state_dict"], checkpoint.get("superflow")
     if not isinstance(state, dict) or not isinstance(record, dict) or "encoder" not in record:
         raise InputError(
             f"{path}: holds no record of a LiDAR encoder; give a checkpoint that `superflow train` wrote"
@@ -218,7 +204,7 @@ def _read_checkpoint(path: Path) -> EncoderFile:
     weights = {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
     if not prefix:
         weights = {name: weights[name] for name in names if name in weights}
-    return EncoderFile(path, dict(record["encoder"]), weights, _card(record, checkpoint.get("meta", {})))
+    return EncoderFile(path, dict(record["encoder"]), weights, _card(record, checkpoint["meta"]))
 
 
 def _card(record: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:

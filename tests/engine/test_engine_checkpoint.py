@@ -41,7 +41,7 @@ def test_a_checkpoint_loads_without_running_code(tmp_path: Path) -> None:
     loaded = torch.load(tmp_path / "iter_1.pth", weights_only=True)
     torch.testing.assert_close(loaded["state_dict"]["weight"], torch.arange(5.0))
     torch.save({"meta": {}, "state_dict": ToyModel()}, tmp_path / "iter_2.pth")
-    with pytest.raises(InputError, match=r"iter_2\.pth: holds more than plain tensors"):
+    with pytest.raises(InputError, match=r"iter_2\.pth: is no checkpoint of plain tensors"):
         read_checkpoint(tmp_path / "iter_2.pth")
 
 

@@ -193,7 +193,7 @@ def test_the_scale_of_intensity_comes_with_the_weights(make_encoder, tmp_path):
     save_backbone(source, tmp_path / "plain.safetensors", BackboneCard("plain"))
     record = {"encoder": source.config(), "data": {"train": {"raw_intensity": True}}}
     for name, data in (("raw.pth", record), ("unknown.pth", {"encoder": source.config()})):
-        torch.save({"state_dict": source.state_dict(), "superflow": data}, tmp_path / name)
+        torch.save({"meta": {}, "state_dict": source.state_dict(), "superflow": data}, tmp_path / name)
     found = {
         name: Segmentor(make_encoder(), 4, pretrained=tmp_path / name).record()["pretrained"]["raw_intensity"]
         for name in ("plain.safetensors", "raw.pth", "raw.safetensors", "unknown.pth")
