@@ -69,7 +69,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "plan",
         type=Path,
         help="a YAML plan, or the name of a shipped one "
-        "(datasets, pandaset, pandaset_viewpoint, places, questions, questions_small, quickstart), or saga",
+        "(datasets, pandaset, pandaset_viewpoint, places, questions, questions_small, quickstart, scaling), or saga",
     )
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")

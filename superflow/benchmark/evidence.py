@@ -15,6 +15,7 @@ from ..files.writes import write_atomically
 from .places_plan import NO_SOURCE
 from .robustness_table import ROBUSTNESS, robustness_lines
 from .rows import Row, RowFile
+from .scaling_curves import scaling_lines
 
 SCRATCH = (NO_SOURCE, "random")  # the backbone that others are compared with
 TRIALS = "recipes"  # a table whose name ends so holds trials on held-out places
@@ -85,13 +86,15 @@ def section(path: Path, rows: Sequence[Row], folder: Path) -> list[str]:
         picture = folder / f"{path.stem}-{_file_name(log)}.png"
         if draw_curves(table, picture, f"{measure} on {log}: mIoU [%]"):
             lines += [f"![mIoU over labelled points]({folder.name}/{picture.name})", ""]
-    return [*lines, *robustness_lines(rows), *commands(rows)]
+    return [*lines, *scaling_lines(rows, path.stem, folder), *robustness_lines(rows), *commands(rows)]
 
 
 def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:
     """(evaluation log, measure) -> backbone -> budget -> cell, all in the order of the rows."""
     grouped: dict[tuple[str, str], dict[Backbone, dict[str, list[Row]]]] = {}
     for row in rows:
+        if not row["mIoU"]:  # none of its classes has a point
+            continue
         measure, _, way = row["measure"].partition(": ")  # ways of one measure stand below each other
         table = grouped.setdefault((row["evaluation log"], measure), {})
         arm = f"{row['arm']}: {way}" if way else row["arm"]
@@ -103,7 +106,7 @@ def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:
 
 
 def _cell(rows: Sequence[Row]) -> Cell:
-    by_seed = sorted((row for row in rows if row["mIoU"]), key=lambda row: int(row["seed"]))
+    by_seed = sorted(rows, key=lambda row: int(row["seed"]))
     labelled = [float(row["labelled points"]) for row in rows if row["labelled points"]]
     return Cell(
         tuple(float(row["mIoU"]) for row in by_seed), sum(labelled) / len(labelled) if labelled else None

@@ -59,7 +59,7 @@ def _make(log: Log, out: Path, *, jobs: int) -> Path:
         raise InputError(
             f"log {log.name!r}: drive: {error}; see the options of superflow make-drive"
         ) from error
-    return make_drive(out / "drives" / log.name, settings=made, workers=jobs, **counts)
+    return make_drive(out / "drives" / (log.drive_name or log.name), settings=made, workers=jobs, **counts)
 
 
 def prepare_sources(plan: PlacesPlan, sources: Iterable[str], out: Path, *, jobs: int) -> None:

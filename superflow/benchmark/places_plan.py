@@ -26,7 +26,8 @@ class Log:
 
     root: its folder, or one that an earlier preparation filled. dataset, label_set, version, card: as `superflow
     prepare` takes them. drive: instead of ``root``, the settings of a drive that is made: ``scenes``, ``val_scenes``
-    and those of `street.drive.DriveSettings`.
+    and those of `street.drive.DriveSettings`. drive_name: of its folder, which logs of equal settings may share; that
+    of the log when empty.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Log:
     version: str | None = None
     card: str | None = None
     drive: Mapping[str, Any] | None = None
+    drive_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,16 +189,37 @@ def is_places_plan(path: Path) -> bool:
 def load_places_plan(path: Path) -> PlacesPlan:
     """The plan in a YAML file.
 
+    An entry that is the name of another plan beside it stands for that plan's entry of the same name, and its log.
+
     Raises:
         InputError: an unknown key, or a name that stands for nothing.
     """
-    content = read_yaml(path)
+    content = _with_entries_of_others(read_yaml(path), path)
     known = [f.name for f in fields(PlacesPlan) if f.name != "only_budgets"]
     refuse_unknown(content, known, f"{path}")
     parts: dict[str, Any] = {part: read_part(path, part, content.pop(part, None)) for part in _PARTS}
     plan = PlacesPlan(**parts, **content)
     check_plan(plan, path)
     return plan
+
+
+def _with_entries_of_others(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    parts = {part: content.get(part) for part in _PARTS}
+    full: dict[str, Any] = {part: dict(own) for part, own in parts.items() if isinstance(own, dict)}
+    for part, entries in list(full.items()):
+        for name, entry in list(entries.items()):
+            if not isinstance(entry, str):
+                continue
+            other = read_yaml(path.parent / entry)
+            found = (other.get(part) or {}).get(name)
+            if not isinstance(found, dict):
+                raise InputError(
+                    f"{path}: {part}: {name!r} is to be that of {entry}, which has none of its own"
+                )
+            entries[name] = found
+            if "log" in found:
+                full.setdefault("logs", {}).setdefault(found["log"], other["logs"][found["log"]])
+    return {**content, **full}
 
 
 def read_part(path: Path, part: str, entries: Any) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import pytest
 
 from superflow.benchmark.evidence import SCRATCH, labels_needed, savings, tables, write_page
 from superflow.benchmark.rows import COLUMNS, RowFile
+from superflow.benchmark.scaling_curves import panels
 from superflow.datasets.corruptions.domain import LEVELS
 from superflow.datasets.corruptions.models import CORRUPTIONS
 from superflow.errors import MissingFileError
@@ -106,3 +107,30 @@ def test_corrupted_scans_are_a_table_of_what_is_left(tmp_path):
     assert f"| nothing | random | 2 | 40.0 | {'20.5 | ' * 8}{mce:.1f} | {100 * 20.5 / 40:.1f} |" in text
     assert f"| made | SLidR | 2 | 40.0 | 20.5 | {'- | ' * 7}- | - |" in text
     assert "### robustness" not in text
+
+
+def test_names_that_are_numbers_of_something_make_curves(tmp_path):
+    """A line over scenes for each arm, one over steps for each source; a single point is no line."""
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    probe = {"measure": "linear probe", "budget": "all", "labelled": ""}
+    rows = [
+        row("300 steps", "90 scenes", miou=20.0, seed=0, **probe),
+        row("300 steps", "90 scenes", miou=22.0, seed=1, **probe),
+        row("300 steps", "10 scenes", miou=15.0, **probe),
+        row("900 steps", "90 scenes", miou=25.0, **probe),
+        row("900 steps", "nothing varies", miou=11.0, **probe),
+        row("no. 3", "nothing varies", miou=11.0, **probe),
+        row("300 steps", "10 scenes", miou=16.0, budget="7 scans"),
+        row("300 steps", "90 scenes", miou="", budget="7 scans"),
+    ]
+    RowFile(folder / "scaling.csv").add(rows)
+    assert panels(RowFile(folder / "scaling.csv").read()) == {
+        ("scenes", "linear probe"): {"300 steps": {10: [15.0], 90: [20.0, 22.0]}},
+        ("steps", "linear probe"): {"90 scenes": {300: [20.0, 22.0], 900: [25.0]}},
+    }
+    text = write_page(folder).read_text()
+    assert (
+        "### Curves over scenes and steps on kitti\n\n![mIoU over scenes and steps](evidence/scaling-" in text
+    )
+    assert (folder / "scaling-kitti-curves.png").read_bytes().startswith(b"\x89PNG")

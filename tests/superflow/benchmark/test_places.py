@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from superflow.benchmark import places
-from superflow.benchmark.backbones import backbone_path, training_config
+from superflow.benchmark.backbones import backbone_path, config_hash, training_config
 from superflow.benchmark.measures import MEASURES, Task, grid_recipes
-from superflow.benchmark.places_plan import NO_SOURCE, is_places_plan, load_places_plan
+from superflow.benchmark.places_logs import prepare_log
+from superflow.benchmark.places_plan import NO_SOURCE, Log, is_places_plan, load_places_plan
 from superflow.benchmark.plan import find_plan, load_plan
 from superflow.benchmark.rows import COLUMNS, TRIAL_KEY, RowFile
 from superflow.datasets.corruptions.domain import LEVELS
@@ -96,6 +97,53 @@ def test_the_arms_of_the_shipped_plan_have_configs_that_take_their_options(tmp_p
         if measure.grid:
             options = {key: value for key, value in measure.options.items() if key != "unlabelled"}
             assert len(grid_recipes(Recipe.of(options), measure.grid)) > 1
+
+
+def test_the_scaling_plan_changes_one_thing_at_a_time(tmp_path):
+    plan = load_places_plan(find_plan(Path("scaling")))
+    assert plan.evaluations["kitti"] == load_places_plan(find_plan(Path("places"))).evaluations["kitti"]
+    assert not any(measure.grid for measure in plan.measures.values())
+    pairs = plan.backbones()
+    assert len(pairs) == 17
+    made = {pair: training_config(plan, pair[0], plan.arms[pair[1]], 0, tmp_path) for pair in pairs}
+    base = made[("190 scenes", "3000 steps")]
+    street_tiny = load_places_plan(find_plan(Path("places")))
+    shipped = training_config(street_tiny, "varied", street_tiny.arms["made labels"], 0, tmp_path)
+    assert config_hash(plan, base, tmp_path) == config_hash(street_tiny, shipped, tmp_path)
+    for (_, arm), config in made.items():
+        assert config.train_cfg.max_iters == int(arm.split()[0])
+        assert config.train_dataloader.dataset.augmentation == base.train_dataloader.dataset.augmentation
+    drives = {name: log.drive for name, log in plan.logs.items() if log.drive}
+    assert drives["sixteen classes"] == drives["varied"]
+    for name in ("sensor", "place", "appearance"):
+        assert {**drives[name], "vary": []} == drives["plain"]
+        assert drives[name]["vary"] == [name]
+
+
+def test_logs_of_one_drive_share_its_folder(tmp_path):
+    """What is made for the one is there for the other, with its own classes."""
+    drive = {"scenes": 2, "val_scenes": 1, "seconds": 1.0, "lidar_hz": 2, "images": False}
+    logs = {
+        "fine": Log("fine", label_set="fine", drive=drive, drive_name="shared"),
+        "coarse": Log("coarse", drive=drive, drive_name="shared"),
+    }
+    indices = {name: prepare_log(entry, tmp_path, jobs=1) for name, entry in logs.items()}
+    assert [path.name for path in (tmp_path / "drives").iterdir()] == ["shared"]
+    assert [len(index.card.classes) for index in indices.values()] == [26, 16]
+    tokens = [index.tokens(index.rows("train")) for index in indices.values()]
+    assert tokens[0] == tokens[1]
+
+
+def test_an_entry_may_be_that_of_another_plan(tmp_path):
+    written(tmp_path, SMALL).rename(tmp_path / "other.yaml")
+    content = changed(evaluations={"street": "other.yaml"}, logs={"mine": {"root": "MINE"}})
+    content["sources"] = {"mine": {"log": "mine"}}
+    plan = load_places_plan(written(tmp_path, content))
+    assert plan.evaluations["street"].evaluate == ["scene-0003"]
+    assert {name: entry.root for name, entry in plan.logs.items()} == {"mine": "MINE", "street": "ROOT"}
+    content["evaluations"] = {"road": "other.yaml"}
+    with pytest.raises(InputError, match=r"'road' is to be that of other\.yaml, which has none of its own"):
+        load_places_plan(written(tmp_path, content))
 
 
 def test_budgets_that_take_a_recipe_come_after_the_one_that_finds_it():
