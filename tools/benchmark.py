@@ -69,7 +69,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "plan",
         type=Path,
         help="a YAML plan, or the name of a shipped one "
-        "(datasets, pandaset, pandaset_viewpoint, places, questions, questions_small, quickstart, scaling), or saga",
+        "(ablations, datasets, pandaset, pandaset_viewpoint, peers, places, questions, questions_small, quickstart, "
+        "recipes, scaling), or saga",
     )
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")
@@ -201,7 +202,7 @@ def _places(path: Path, args: argparse.Namespace) -> int:
         raise InputError(f"{path}: none of the arms {', '.join(arms)} is trained on {', '.join(sources)}")
     plan = with_budgets(plan, args.budgets)
     used = [name for name in sources if any(source == name for source, _ in backbones)]
-    prepare_places(plan, used, evaluations, args.out, jobs=args.jobs)
+    prepare_places(plan, used, evaluations, args.out, jobs=args.jobs, arms=arms)
     units = [
         Unit(plan, source, arm, seed, args.out, str(args.plan), tuple(evaluations), tuple(measures))
         for seed in args.seeds or plan.seeds

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .arms import claim
-from .places_logs import features_folder, prepared_folder
+from .places_logs import Features, features_folder, prepared_folder
 from .places_plan import NO_SOURCE, PlacesArm, PlacesPlan, Source
 from .rows import held
 
@@ -105,13 +105,13 @@ def _load(
 ) -> Any:
     from ..engine.config import load_config
 
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = dict(arm.options) if source is None else {}
     prepared = None
     if source is not None:
         prepared = prepared_folder(plan.logs[source.log], out)
         options["train_dataloader.dataset.frames"] = source.frames
         if arm.kind == "pretrained" and _has_views(arm):
-            features = features_folder(plan, source, out, mix=mix)
+            features = features_folder(plan, source, out, mix=mix, features=Features.of(plan, arm))
             options["train_dataloader.dataset.views.features"] = str(features)
         options |= {**source.options.get(arm.kind, {}), **arm.options, **arm.by_source.get(source.name, {})}
         if mix is not None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from ..datasets.corrupted_index import CLEAN
 from ..errors import InputError
 from .places_plan import Evaluation, MeasurePlan
+from .recipe_search import SEARCHES
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,9 @@ class Task:
     def settings_hash(self) -> str:
         """Of what the plan says of the measure at this budget."""
         plan = self.measure
-        grid = [plan.grid, self.search_hash()] if plan.grid else None
+        grid: list[Any] | None = [plan.grid, self.search_hash()] if plan.grid else None
+        if grid and plan.search != "grid":  # rows of a whole grid keep their hash
+            grid += [plan.search, list(plan.grid)]
         budget = plan.budgets[self.budget].record()
         parts = [plan.name, plan.options, budget, grid, self.evaluation.new_places_m]
         variant = self.evaluation.variant
@@ -265,20 +267,20 @@ def _labelled_points(scan: Any) -> int:
 
 
 def _search(task: Task, encoder: Any, default: Any) -> Any:
-    """The recipe of the grid that is best on the folds, each judged after learning from the other training places."""
+    """The recipe that is best on the folds, each judged after learning from the other training places."""
     source = task.searched_budget
-    recipes = grid_recipes(default, task.measure.grid)
-    found: dict[str, float] = {}
-    for recipe in recipes:
+    found = dict(task.trials)
+
+    def judge(recipe: Any) -> float:
         text = recipe.text()
-        if text not in task.trials:
+        if text not in found:
             scores = _trial(task, encoder, recipe, task.measure.budgets[source])
             task.note_trial(text, scores)
             found[text] = scores["miou"] or 0.0
-        else:
-            found[text] = task.trials[text]
-        log.info("%s, %s: %.1f on the held-out places with %s", task.backbone.stem, source, found[text], text)
-    return max(recipes, key=lambda recipe: found[recipe.text()])
+            log.info("%s, %s: %.1f on held-out places with %s", task.backbone.stem, source, found[text], text)
+        return found[text]
+
+    return SEARCHES[task.measure.search](default, task.measure.grid, judge)
 
 
 def _trial(task: Task, encoder: Any, recipe: Any, budget: Any) -> dict[str, Any]:
@@ -294,19 +296,6 @@ def _trial(task: Task, encoder: Any, recipe: Any, budget: Any) -> dict[str, Any]
             total.merge(matrix)
     assert total is not None
     return total.summary(tuple(task.index.card.classes))
-
-
-def grid_recipes(default: Any, grid: Mapping[str, Sequence[Any]]) -> list[Any]:
-    """Every combination of the values of a grid, laid over a recipe.
-
-    Raises:
-        InputError: a field that no recipe has.
-    """
-    if unknown := sorted(set(grid) - set(asdict(default))):
-        raise InputError(
-            f"grid: {unknown[0]!r} is no field of a recipe; they are {', '.join(asdict(default))}"
-        )
-    return [replace(default, **dict(zip(grid, values))) for values in itertools.product(*grid.values())]
 
 
 def _tune(

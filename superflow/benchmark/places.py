@@ -96,9 +96,15 @@ def with_budgets(plan: PlacesPlan, names: Sequence[str] | None) -> PlacesPlan:
 
 
 def prepare_places(
-    plan: PlacesPlan, sources: Sequence[str], evaluations: Sequence[str], out: Path, *, jobs: int
+    plan: PlacesPlan,
+    sources: Sequence[str],
+    evaluations: Sequence[str],
+    out: Path,
+    *,
+    jobs: int,
+    arms: Sequence[str] | None = None,
 ) -> None:
-    """Index the logs that are asked for, and make what pretraining reads of them; refuses before the work.
+    """Index the logs that are asked for, and make what the arms' pretraining reads; refuses before the work.
 
     Raises:
         InputError: a log cannot be read, or frames of an evaluation have no labels or are named twice.
@@ -107,7 +113,7 @@ def prepare_places(
         prepare_log(plan.logs[name], out, jobs=jobs)
     for name in evaluations:
         evaluation_rows(plan, name, out)
-    prepare_sources(plan, sources, out, jobs=jobs)
+    prepare_sources(plan, sources, out, jobs=jobs, arms=arms)
 
 
 def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[str, Any]]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .places_plan import Log, PlacesPlan, Source
+from .places_plan import Log, PlacesArm, PlacesPlan, Source
 from .preparation import prepare_features, prepare_superpixels
+
+COMPONENTS = 64  # directions that are kept of a teacher's features, unless an arm says otherwise
 
 
 def prepared_folder(log: Log, out: Path) -> Path:
@@ -62,40 +65,87 @@ def _make(log: Log, out: Path, *, jobs: int) -> Path:
     return make_drive(out / "drives" / (log.drive_name or log.name), settings=made, workers=jobs, **counts)
 
 
-def prepare_sources(plan: PlacesPlan, sources: Iterable[str], out: Path, *, jobs: int) -> None:
-    """What the arms of these sources read beside their index: teacher features, superpixels; what is there is kept."""
+@dataclass(frozen=True, slots=True)
+class Features:
+    """Which features of images some arms read: of a teacher, reduced to ``components`` channels or, None, all."""
+
+    teacher: str
+    components: int | None = COMPONENTS
+
+    @classmethod
+    def of(cls, plan: PlacesPlan, arm: PlacesArm) -> Features:
+        """Those of an arm."""
+        components = arm.features.get("components", COMPONENTS)
+        return cls(arm.features.get("teacher", plan.teacher), components or None)
+
+    @property
+    def folder(self) -> str:
+        """Their folder's name."""
+        return self.teacher if self.components == COMPONENTS else f"{self.teacher}_{self.components or 'all'}"
+
+
+def prepare_sources(
+    plan: PlacesPlan, sources: Iterable[str], out: Path, *, jobs: int, arms: Iterable[str] | None = None
+) -> None:
+    """What the arms of these sources read beside their index: teacher features, superpixels; what is there is kept.
+
+    Args:
+        arms: those that are to be trained, all when None.
+    """
+    names = set(plan.arms if arms is None else arms)
+    names |= {start for name in names if (start := plan.arms[name].start) is not None}
     for name in sources:
         source = plan.sources[name]
-        taught = any(
-            arm.kind == "pretrained" and (arm.sources is None or name in arm.sources)
+        taught = [
+            arm
             for arm in plan.arms.values()
-        )
+            if arm.name in names
+            if arm.kind == "pretrained" and (arm.sources is None or name in arm.sources)
+        ]
+        read = list(dict.fromkeys(Features.of(plan, arm) for arm in taught))
         for part in source.mix or (name,):
-            if taught:
-                _prepare_source(plan, plan.sources[part], out, mix=source if source.mix else None, jobs=jobs)
+            if read:
+                _prepare_source(
+                    plan, plan.sources[part], read, out, mix=source if source.mix else None, jobs=jobs
+                )
 
 
-def features_folder(plan: PlacesPlan, source: Source, out: Path, *, mix: Source | None = None) -> Path:
+def features_folder(
+    plan: PlacesPlan,
+    source: Source,
+    out: Path,
+    *,
+    mix: Source | None = None,
+    features: Features | None = None,
+) -> Path:
     """Of a source's teacher features; as a part of a mix, reduced to the directions of the mix's first part."""
     folder = prepared_folder(plan.logs[source.log], out) / "features"
     first = source.name if mix is None else next(iter(mix.mix))
-    return folder / (plan.teacher if first == source.name else f"{plan.teacher}_as_{first}")
+    name = (features or Features(plan.teacher)).folder
+    return folder / (name if first == source.name else f"{name}_as_{first}")
 
 
-def _prepare_source(plan: PlacesPlan, source: Source, out: Path, *, mix: Source | None, jobs: int) -> None:
+def _prepare_source(
+    plan: PlacesPlan, source: Source, read: Collection[Features], out: Path, *, mix: Source | None, jobs: int
+) -> None:
     from ..datasets.index import LogIndex
 
     index = LogIndex.open(prepared_folder(plan.logs[source.log], out))
-    own = features_folder(plan, source, out)
-    shared = features_folder(plan, source, out, mix=mix)
-    # regions are the same whether the log is mixed with others or not
-    if own == shared or "clusters" in source.superpixels:
-        prepare_features(index, source.frames, folder=own, teacher=plan.teacher, threads=jobs)
-    if mix is not None and own != shared:
-        first = features_folder(plan, plan.sources[next(iter(mix.mix))], out)
-        prepare_features(
-            index, source.frames, folder=shared, teacher=plan.teacher, reduction_of=first, threads=jobs
-        )
+    regions = Features(plan.teacher)  # the same whether the log is mixed with others or not
+    for features in dict.fromkeys([*([regions] if "clusters" in source.superpixels else []), *read]):
+        made: dict[str, Any] = {
+            "teacher": features.teacher,
+            "components": features.components,
+            "threads": jobs,
+        }
+        own = features_folder(plan, source, out, features=features)
+        shared = features_folder(plan, source, out, mix=mix, features=features)
+        if own == shared or (features == regions and "clusters" in source.superpixels):
+            prepare_features(index, source.frames, folder=own, **made)
+        if own != shared and features in read:
+            assert mix is not None
+            first = features_folder(plan, plan.sources[next(iter(mix.mix))], out, features=features)
+            prepare_features(index, source.frames, folder=shared, reduction_of=first, **made)
     for provider, options in source.superpixels.items():
-        made_of = {"features": str(own)} if provider == "clusters" else {}
+        made_of = {"features": str(features_folder(plan, source, out))} if provider == "clusters" else {}
         prepare_superpixels(index, source.frames, provider=provider, workers=jobs, **made_of, **options)

@@ -63,7 +63,8 @@ class PlacesArm:
     kind, config, options: as in `plan.Arm`, without raw coordinates; or ``given``, a backbone that is there already.
     weights: that backbone, as ``superflow.load`` takes it; of a random arm the one whose encoder it shares, instead of
     a config. sources: those that it is trained on, all when None. start: arm whose backbone of the same source and
-    seed it begins with. by_source: further options.
+    seed it begins with. by_source: further options. features: ``teacher`` and ``components`` (0: all channels) of the
+    images that it reads, where they are others than 64 of the plan's teacher.
     """
 
     name: str
@@ -74,6 +75,7 @@ class PlacesArm:
     sources: Sequence[str] | None = None
     start: str | None = None
     by_source: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    features: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def fixed_source(self) -> str | None:
@@ -108,7 +110,8 @@ class MeasurePlan:
     """How a measure of the table `measures.MEASURES` is taken.
 
     options: of it: those of `downstream.probe.ProbeOptions`, or fields of a `downstream.finetuning.Recipe`.
-    budgets: name to what may be labelled. grid: recipe fields to the values that are tried on the held-out places.
+    budgets: name to what may be labelled. grid: recipe fields to the values that are tried on the held-out places;
+    search: all combinations, or field by field, see `recipe_search.SEARCHES`.
     recipe_of: budget to the one whose chosen recipe it takes, instead of a search of its own. arms, evaluations:
     those that it is taken of, all when None.
     """
@@ -117,6 +120,7 @@ class MeasurePlan:
     options: Mapping[str, Any] = field(default_factory=dict)
     budgets: Mapping[str, Budget] = field(default_factory=lambda: {"all": Budget()})
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    search: str = "grid"
     recipe_of: Mapping[str, str] = field(default_factory=dict)
     arms: Sequence[str] | None = None
     evaluations: Sequence[str] | None = None
@@ -189,7 +193,8 @@ def is_places_plan(path: Path) -> bool:
 def load_places_plan(path: Path) -> PlacesPlan:
     """The plan in a YAML file.
 
-    An entry that is the name of another plan beside it stands for that plan's entry of the same name, and its log.
+    An entry that is the name of another plan beside it stands for that plan's entry of the same name, and its log;
+    an arm comes without sources that are there alone.
 
     Raises:
         InputError: an unknown key, or a name that stands for nothing.
@@ -216,10 +221,20 @@ def _with_entries_of_others(content: Mapping[str, Any], path: Path) -> dict[str,
                 raise InputError(
                     f"{path}: {part}: {name!r} is to be that of {entry}, which has none of its own"
                 )
-            entries[name] = found
+            entries[name] = found if part != "arms" else _on_sources(found, content.get("sources") or {})
             if "log" in found:
                 full.setdefault("logs", {}).setdefault(found["log"], other["logs"][found["log"]])
     return {**content, **full}
+
+
+def _on_sources(arm: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
+    """An arm of another plan, without sources that are there alone."""
+    own = dict(arm)
+    if own.get("sources") is not None:
+        own["sources"] = [name for name in own["sources"] if name in sources]
+    if "by_source" in own:
+        own["by_source"] = {name: options for name, options in own["by_source"].items() if name in sources}
+    return own
 
 
 def read_part(path: Path, part: str, entries: Any) -> dict[str, Any]:
@@ -272,6 +287,7 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
         InputError: the first that does, with the file ``path`` of the plan.
     """
     from .measures import MEASURES
+    from .recipe_search import SEARCHES
 
     def refer(name: Any, to: Mapping[str, Any], where: str) -> None:
         if name not in to:
@@ -292,6 +308,7 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
         if source.log:
             refer(source.log, plan.logs, f"sources: {source.name!r}")
     for arm in plan.arms.values():
+        refuse_unknown(arm.features, ("teacher", "components"), f"{path}: arms: {arm.name!r}: features")
         if arm.kind not in PLACES_KINDS:
             raise InputError(
                 f"{path}: arms: {arm.name!r}: kind {arm.kind!r} is unknown; use {' or '.join(PLACES_KINDS)}"
@@ -319,6 +336,7 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
     for measure in plan.measures.values():
         where = f"measures: {measure.name!r}"
         refer(measure.name, MEASURES, where)
+        refer(measure.search, SEARCHES, f"{where}: search")
         for arm_name in measure.arms or ():
             refer(arm_name, plan.arms, where)
         for name in measure.evaluations or ():

@@ -13,10 +13,11 @@ import yaml
 
 from superflow.benchmark import places
 from superflow.benchmark.backbones import backbone_path, config_hash, training_config
-from superflow.benchmark.measures import MEASURES, Task, grid_recipes
+from superflow.benchmark.measures import MEASURES, Task
 from superflow.benchmark.places_logs import prepare_log
 from superflow.benchmark.places_plan import NO_SOURCE, Log, is_places_plan, load_places_plan
 from superflow.benchmark.plan import find_plan, load_plan
+from superflow.benchmark.recipe_search import SEARCHES, grid_recipes
 from superflow.benchmark.rows import COLUMNS, TRIAL_KEY, RowFile
 from superflow.datasets.corruptions.domain import LEVELS
 from superflow.downstream.finetuning import Recipe
@@ -134,6 +135,21 @@ def test_logs_of_one_drive_share_its_folder(tmp_path):
     assert tokens[0] == tokens[1]
 
 
+def test_the_plan_of_recipes_tries_what_places_tried_and_more(tmp_path):
+    """So that copied backbones and trials serve: the same arms, splits and first values."""
+    plan, known = (load_places_plan(find_plan(Path(name))) for name in ("recipes", "places"))
+    assert plan.evaluations["kitti"] == known.evaluations["kitti"]
+    assert plan.backbones() == [(NO_SOURCE, "random"), ("varied", "made labels")]
+    for source, arm in plan.backbones():
+        ours, theirs = (training_config(p, source, p.arms[arm], 0, tmp_path) for p in (plan, known))
+        assert config_hash(plan, ours, tmp_path) == config_hash(known, theirs, tmp_path)
+    tuned, before = plan.measures["fine-tuning"], known.measures["fine-tuning"]
+    tried = {recipe.text() for recipe in grid_recipes(Recipe(), before.grid)}
+    assert tried < {recipe.text() for recipe in grid_recipes(Recipe(), tuned.grid)}
+    assert {name: tuned.budgets[name] for name in before.budgets} == dict(before.budgets)
+    assert tuned.recipe_of == before.recipe_of
+
+
 def test_an_entry_may_be_that_of_another_plan(tmp_path):
     written(tmp_path, SMALL).rename(tmp_path / "other.yaml")
     content = changed(evaluations={"street": "other.yaml"}, logs={"mine": {"root": "MINE"}})
@@ -214,6 +230,10 @@ def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
         (changed(measures={"votes": {}}), "measures: 'votes': there is no 'votes'"),
         (changed(measures={"probe": {"budgets": {"x": {"scan": 1}}}}), "budget 'x': 'scan' is unknown"),
         (changed(measures={"probe": {"arms": ["best"]}}), "measures: 'probe': there is no 'best'"),
+        (
+            changed(measures={"probe": {"search": "in tur"}}),
+            "search: there is no 'in tur'; the nearest known one is 'in turn'",
+        ),
         (changed(measures={"probe": {"recipe_of": {"all": "none"}}}), "there is no 'none'"),
         (
             changed(arms={"a": {"kind": "pretrained", "config": "x", "start": "a"}}),
@@ -386,6 +406,58 @@ def test_scans_of_figures_are_not_learned_from(small, tmp_path):
         plan = replace(small, evaluations={"street": replace(evaluation, **change)})
         with pytest.raises(InputError, match=message):
             places.evaluation_rows(plan, "street", tmp_path)
+
+
+def test_a_search_in_turn_takes_each_field_on():
+    """Against all combinations; where fields do not act on each other, it finds the same with fewer trials."""
+    grid = {"rate": [1e-3, 4e-3, 2e-3], "steps": [10, 30], "head_steps": [0, 5]}
+
+    def searched(name, judge, over=grid):
+        asked = []
+        found = SEARCHES[name](Recipe(), over, lambda recipe: asked.append(recipe.text()) or judge(recipe))
+        return found, asked
+
+    def alone(recipe):
+        return -abs(recipe.rate - 2e-3) * 1e3 - (recipe.steps == 10) - recipe.head_steps
+
+    best, few = searched("in turn", alone)
+    assert best == searched("grid", alone)[0] == replace(Recipe(), rate=2e-3, steps=30, head_steps=0)
+    assert len(few) == 7 < len(searched("grid", alone)[1])
+    assert "steps=300 " in few[0]
+    assert "rate=0.002 " in few[3]
+
+    def together(recipe):  # longer alone is worse, longer and lower is best
+        return {(2e-3, 10): 2, (1e-3, 30): 3, (1e-3, 300): 4}.get((recipe.rate, recipe.steps), 0)
+
+    assert searched("in turn", together)[0].steps == 30
+    swapped = dict(reversed(grid.items()))
+    assert searched("in turn", together, swapped)[0] == replace(Recipe(), rate=2e-3, steps=10, head_steps=0)
+    assert searched("in turn", lambda recipe: 0.0)[0] == replace(Recipe(), rate=1e-3, steps=10, head_steps=0)
+
+
+def test_a_search_in_turn_repeats_no_known_trial_and_has_a_hash_of_its_own(small, tmp_path, monkeypatch):
+    measure = replace(small.measures["fine-tuning"], grid={"rate": [1e-3, 1e-2], "steps": [3, 4]})
+    plan = replace(measure, search="in turn")
+    index, rows = places.evaluation_rows(small, "street", tmp_path)
+    tuned = []
+
+    def tune(task, encoder, train, judge, budget, recipe, new, checks=None):
+        tuned.append((recipe.rate, recipe.steps))
+        matrix = ConfusionMatrix(len(index.card.classes))
+        matrix.update(np.zeros(10, np.int64), np.zeros(10, np.int64))
+        return 7, {"tuned": matrix}
+
+    monkeypatch.setattr("superflow.benchmark.measures._tune", tune)
+    monkeypatch.setattr("superflow.benchmark.measures._encoder", lambda task: None)
+    default = Recipe(steps=3, points=500)
+    trials = {replace(default, rate=rate).text(): miou for rate, miou in ((1e-3, 5.0), (1e-2, 7.0))}
+    task = Task(tmp_path, index, small.evaluations["street"], plan, "all", 0, **rows, trials=trials)
+    MEASURES["fine-tuning"].run(task)
+    assert tuned == [(1e-2, 4), (1e-2, 4)]  # the one trial that was not known, then the figure
+    whole = replace(task, measure=measure)
+    assert task.search_hash() == whole.search_hash()  # trials serve both
+    order = replace(plan, grid=dict(reversed(plan.grid.items())))
+    assert len({t.settings_hash() for t in (task, whole, replace(task, measure=order))}) == 3
 
 
 @pytest.mark.parametrize("folds", [[], [["scene-0001[:1]"], ["scene-0001[1:3]"]]])
