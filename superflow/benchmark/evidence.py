@@ -16,6 +16,7 @@ from .places_plan import NO_SOURCE
 from .robustness_table import ROBUSTNESS, robustness_lines
 from .rows import Row, RowFile
 from .scaling_curves import scaling_lines
+from .ties import leaders
 
 SCRATCH = (NO_SOURCE, "random")  # the backbone that others are compared with
 TRIALS = "recipes"  # a table whose name ends so holds trials on held-out places
@@ -24,20 +25,25 @@ CURVE = "fine-tuning"  # the measure of which curves are drawn
 
 @dataclass(frozen=True)
 class Cell:
-    """The figures of all seeds of one backbone, log, measure and budget. labelled: mean number of labelled points."""
+    """The figures of all seeds of one backbone, log, measure and budget.
+
+    labelled: mean number of labelled points. cpu: mean CPU seconds of pretraining.
+    """
 
     values: tuple[float, ...]
     labelled: float | None
+    cpu: float | None = None
 
     @property
     def mean(self) -> float:
         return sum(self.values) / len(self.values)
 
-    def text(self) -> str:
-        """The mean; with several seeds also the lowest and the highest, and how many there are."""
+    def text(self, *, leads: bool = False) -> str:
+        """The mean, bold where it leads; with several seeds also the lowest and the highest, and how many there are."""
         if len(self.values) == 1:
             return f"{self.mean:.1f}"
-        return f"**{self.mean:.1f}** ({min(self.values):.1f} to {max(self.values):.1f}, {len(self.values)} seeds)"
+        mean = f"**{self.mean:.1f}**" if leads else f"{self.mean:.1f}"
+        return f"{mean} ({min(self.values):.1f} to {max(self.values):.1f}, {len(self.values)} seeds)"
 
 
 Backbone = tuple[str, str]  # source, arm
@@ -70,8 +76,11 @@ def write_page(folder: Path) -> Path:
 def section(path: Path, rows: Sequence[Row], folder: Path) -> list[str]:
     """The lines of one table of figures; its curves become pictures in ``folder``."""
     lines = [f"## {path.stem}", "", f"From [{path.name}]({folder.name}/{path.name}); mIoU [%].", ""]
-    for (log, measure), table in tables(rows).items():
-        if measure == ROBUSTNESS:
+    found = {key: table for key, table in tables(rows).items() if key[1] != ROBUSTNESS}
+    for log, table in side_by_side(found).items():
+        lines += [f"### One budget on {log}", "", *markdown(table), ""]
+    for (log, measure), table in found.items():
+        if len(_budgets(table)) == 1:
             continue
         lines += [f"### {measure} on {log}", "", *markdown(table), ""]
         if measure != CURVE:
@@ -87,6 +96,19 @@ def section(path: Path, rows: Sequence[Row], folder: Path) -> list[str]:
         if draw_curves(table, picture, f"{measure} on {log}: mIoU [%]"):
             lines += [f"![mIoU over labelled points]({folder.name}/{picture.name})", ""]
     return [*lines, *scaling_lines(rows, path.stem, folder), *robustness_lines(rows), *commands(rows)]
+
+
+def side_by_side(found: Mapping[tuple[str, str], Table]) -> dict[str, Table]:
+    """Log -> a table of all measures that have one budget there, a column each."""
+    joined: dict[str, Table] = {}
+    for (log, measure), table in found.items():
+        if len(_budgets(table)) > 1:
+            continue
+        for backbone, cells in table.items():
+            for budget, cell in cells.items():
+                column = measure if budget == "all" else f"{measure}, {budget}"
+                joined.setdefault(log, {}).setdefault(backbone, {})[column] = cell
+    return joined
 
 
 def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:
@@ -107,10 +129,13 @@ def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:
 
 def _cell(rows: Sequence[Row]) -> Cell:
     by_seed = sorted(rows, key=lambda row: int(row["seed"]))
-    labelled = [float(row["labelled points"]) for row in rows if row["labelled points"]]
-    return Cell(
-        tuple(float(row["mIoU"]) for row in by_seed), sum(labelled) / len(labelled) if labelled else None
-    )
+    values = tuple(float(row["mIoU"]) for row in by_seed)
+    return Cell(values, _mean(rows, "labelled points"), _mean(rows, "CPU seconds of pretraining"))
+
+
+def _mean(rows: Iterable[Row], column: str) -> float | None:
+    known = [float(row[column]) for row in rows if row[column]]
+    return sum(known) / len(known) if known else None
 
 
 def _budgets(table: Table) -> list[str]:
@@ -123,16 +148,31 @@ def _budgets(table: Table) -> list[str]:
 
 
 def markdown(table: Table) -> list[str]:
-    """A row for each backbone, a column for each budget."""
+    """A row for each backbone, a column for each budget; then which figures tie.
+
+    Bold is what leads a column by its seeds, see `ties.leaders`.
+    """
     budgets = _budgets(table)
-    lines = [
-        "| pretrained on | arm | " + " | ".join(budgets) + " |",
-        "|---" * (2 + len(budgets)) + "|",
+    heads = ["pretrained on", "arm", "CPU min", *budgets]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    best = {
+        budget: leaders({who: cells[budget].values for who, cells in table.items() if budget in cells})
+        for budget in budgets
+    }
+    for backbone, cells in table.items():
+        shown = [
+            cells[budget].text(leads=backbone in best[budget]) if budget in cells else "-"
+            for budget in budgets
+        ]
+        spent = next((cell.cpu for cell in cells.values() if cell.cpu is not None), None)
+        minutes = "-" if spent is None else f"{spent / 60:.0f}"
+        lines.append(f"| {' | '.join([*backbone, minutes, *shown])} |")
+    ties = [
+        f"{budget}: {', '.join(f'{arm} ({source})' for source, arm in names)}"
+        for budget, names in best.items()
+        if len(names) > 1
     ]
-    for (source, arm), cells in table.items():
-        shown = [cells[budget].text() if budget in cells else "-" for budget in budgets]
-        lines.append(f"| {source} | {arm} | " + " | ".join(shown) + " |")
-    return lines
+    return [*lines, "", f"Ties: {'; '.join(ties)}."] if ties else lines
 
 
 def curve(cells: Mapping[str, Cell]) -> list[tuple[float, float]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import shutil
 
+import numpy as np
 import pytest
 
 from superflow.benchmark.evidence import SCRATCH, labels_needed, savings, tables, write_page
 from superflow.benchmark.rows import COLUMNS, RowFile
 from superflow.benchmark.scaling_curves import panels
+from superflow.benchmark.ties import leaders
 from superflow.datasets.corruptions.domain import LEVELS
 from superflow.datasets.corruptions.models import CORRUPTIONS
 from superflow.errors import MissingFileError
@@ -56,8 +58,8 @@ def test_the_page_has_means_spread_savings_and_commands(tmp_path):
     assert evidence.main([str(folder)]) == 0
     text = (tmp_path / "evidence.md").read_text()
     assert text.startswith("# Evidence\n\nFew scans.\n\n## places\n")
-    assert "| pretrained on | arm | 100 points | 10000 points |" in text
-    assert "| nothing | random | **11.0** (10.0 to 12.0, 2 seeds) | 21.0 |" in text
+    assert "| pretrained on | arm | CPU min | 100 points | 10000 points |" in text
+    assert "| nothing | random | - | 11.0 (10.0 to 12.0, 2 seeds) | 21.0 |" in text
     # 16 is half way from 11 to 21: ten times the labels
     assert "| made | SLidR | 10 | over 1 |" in text
     few = row("PPKT", "made", miou=16.0, labelled=2)  # 16 is what scratch reaches at 1000 points
@@ -134,3 +136,61 @@ def test_names_that_are_numbers_of_something_make_curves(tmp_path):
         "### Curves over scenes and steps on kitti\n\n![mIoU over scenes and steps](evidence/scaling-" in text
     )
     assert (folder / "scaling-kitti-curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def slow_leaders(seeds):
+    """By comparing each seed of one with each of the other."""
+    known = {name: values for name, values in seeds.items() if len(values) > 1}
+    best = max(known, key=lambda name: np.mean(known[name]), default=None)
+    alone = [values[0] for values in seeds.values() if len(values) == 1]
+    if best is not None and any(figure >= other for figure in alone for other in known[best]):
+        return set()
+    behind = [
+        name
+        for name in known
+        if name != best and all(own < other for own in known[name] for other in known[best])
+    ]
+    return {name for name in known if name not in behind}
+
+
+def test_what_lies_inside_the_seeds_spread_ties():
+    assert leaders({}) == leaders({"a": [3.0]}) == []
+    assert leaders({"a": [1.0, 3.0], "b": [3.0, 3.5], "c": [0.0, 2.9], "d": [2.0]}) == ["b", "a"]
+    assert leaders({"a": [1.0, 3.0], "b": [3.0, 3.5], "d": [3.1]}) == []  # d might lead or tie
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        count = generator.integers(1, 5)
+        seeds = {
+            str(k): generator.normal(k, 2.0, generator.integers(1, 4)).round(1).tolist() for k in range(count)
+        }
+        assert set(leaders(seeds)) == slow_leaders(seeds)
+
+
+def test_measures_of_one_budget_stand_beside_each_other_and_ties_are_named(tmp_path):
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    rows = [
+        row(
+            arm,
+            "made",
+            seed,
+            miou,
+            measure=measure,
+            budget=budget,
+            **{"CPU seconds of pretraining": 90.0 + 60 * seed},
+        )
+        for measure, budget, figures in (
+            ("linear probe", "all", {"SLidR": (20.0, 24.0), "PPKT": (21.0, 22.0)}),
+            ("fine-tuning", "7 scans", {"SLidR": (30.0, 31.0), "PPKT": (20.0, 21.0)}),
+        )
+        for arm, values in figures.items()
+        for seed, miou in enumerate(values)
+    ]
+    RowFile(folder / "peers.csv").add(rows)
+    text = write_page(folder).read_text()
+    assert "### One budget on kitti\n\n| pretrained on | arm | CPU min |" in text
+    assert "| pretrained on | arm | CPU min | fine-tuning, 7 scans | linear probe |\n" in text
+    slidr = "| made | SLidR | 2 | **30.5** (30.0 to 31.0, 2 seeds) | **22.0** (20.0 to 24.0, 2 seeds) |\n"
+    ppkt = "| made | PPKT | 2 | 20.5 (20.0 to 21.0, 2 seeds) | **21.5** (21.0 to 22.0, 2 seeds) |\n"
+    assert slidr + ppkt in text or ppkt + slidr in text
+    assert "\nTies: linear probe: SLidR (made), PPKT (made).\n" in text
