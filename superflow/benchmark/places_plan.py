@@ -222,8 +222,9 @@ def _with_entries_of_others(content: Mapping[str, Any], path: Path) -> dict[str,
                     f"{path}: {part}: {name!r} is to be that of {entry}, which has none of its own"
                 )
             entries[name] = found if part != "arms" else _on_sources(found, content.get("sources") or {})
-            if "log" in found:
-                full.setdefault("logs", {}).setdefault(found["log"], other["logs"][found["log"]])
+            log = (other.get("logs") or {}).get(found.get("log"))
+            if log is not None:
+                full.setdefault("logs", {}).setdefault(found["log"], log)
     return {**content, **full}
 
 
