@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -97,9 +96,23 @@ class Teacher(nn.Module):
                 f"{self.name}: image sides must be multiples of {self.multiple}, not "
                 f"{images.shape[2]} x {images.shape[3]}; the nearest size is {self.fit_size(images.shape[2:])}"
             )
-        on_cuda = images.device.type == "cuda"
-        with torch.autocast("cuda", dtype=torch.float16) if on_cuda else nullcontext():
-            return self.network((images.float() - self.mean) / self.std).float()
+        if images.device.type == "cuda":
+            with torch.autocast("cuda", dtype=torch.float16):
+                return self._seen(images)
+        # the maps of one image stay in the cache of a CPU, those of a batch do not, and fill its memory
+        features = torch.empty(
+            len(images),
+            self.channels,
+            *self.grid(images.shape[2:]),
+            device=images.device,
+            memory_format=torch.channels_last,
+        )
+        for image, place in zip(images.split(1), features.split(1)):
+            place.copy_(self._seen(image))
+        return features
+
+    def _seen(self, images: Tensor) -> Tensor:
+        return self.network((images.float() - self.mean) / self.std).float()
 
     def fit_size(self, size: Sequence[int]) -> tuple[int, int]:
         """The allowed height, width nearest to ``size``."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from ..clips.batch import Batch
 from ..errors import InputError
+from .patches import Taps, View, patch_weights, taps_at, taps_of_pixels, unit_sums
 from .pooling import segment_mean
 from .regions import RegionTable, image_owner
 
@@ -40,17 +39,23 @@ class AllPixels:
 
     def means_of_unit(self, seen: ImageFeatures, table: RegionTable, head: Head) -> tuple[Tensor, Tensor]:
         """Means of what ``head`` makes of each pixel, normalised there: (times, regions, C), and counts."""
-        return pool_pixels(head(seen.maps.movedim(1, -1)).movedim(-1, 1), seen.batch, table)
+        return pool_pixels(_of_cells(head, seen.maps), seen.batch, table)
 
 
 class PixelsUnderPoints:
     """A superpixel is the pixels that points of the sparse clouds fall on; `AllPixels` has the same methods."""
 
     def means(self, seen: ImageFeatures, table: RegionTable) -> tuple[Tensor, Tensor]:
-        return pool_hits(seen.at_pairs, seen.batch, table)
+        return pool_patches_under_points(seen.maps, seen.batch, table)
 
     def means_of_unit(self, seen: ImageFeatures, table: RegionTable, head: Head) -> tuple[Tensor, Tensor]:
-        return pool_hits(F.normalize(head(seen.at_pairs), dim=-1), seen.batch, table)
+        # a linear head of the map's cells, then of a weighted sum of them, or the other way round: the same
+        embedded = sample_pixels(_of_cells(head, seen.maps), seen.batch)
+        return pool_hits(F.normalize(embedded, dim=-1), seen.batch, table)
+
+
+def _of_cells(head: Head, maps: Tensor) -> Tensor:
+    return head(maps.movedim(1, -1)).movedim(-1, 1)
 
 
 PIXELS: dict[str, AllPixels | PixelsUnderPoints] = {"all": AllPixels(), "hit": PixelsUnderPoints()}
@@ -65,19 +70,23 @@ def sample_pixels(images: Tensor, batch: Batch) -> Tensor:
     height, width = batch.view_size
     pairs = batch.pairs
     grid = (pairs.pixel + 0.5) / pairs.pixel.new_tensor([width, height]) * 2 - 1
-    sampled = images.new_empty(len(grid), images.shape[1])
     order = torch.argsort(pairs.image, stable=True)
     counts = torch.bincount(pairs.image, minlength=len(images)).tolist()
-    for image, of_image in zip(images, torch.split(order, counts)):
+    if images.requires_grad:  # writing in place would keep a gradient of all pairs for every image
+        parts = [_sample(image, grid[of]) for image, of in zip(images, order.split(counts)) if len(of)]
+        # adds 0: where no image has a pair, the head still gets a gradient, of zeros, like on the other ranks
+        return torch.cat([images.flatten(2)[:0].sum(2), *parts]).index_select(0, torch.argsort(order))
+    sampled = images.new_empty(len(grid), images.shape[1])
+    for image, of_image in zip(images, order.split(counts)):
         if len(of_image):
-            taken = F.grid_sample(
-                image[None],
-                grid[of_image][None, None].to(image.dtype),
-                align_corners=False,
-                padding_mode="border",
-            )
-            sampled[of_image] = taken[0, :, 0].T
+            sampled[of_image] = _sample(image, grid[of_image])
     return sampled
+
+
+def _sample(image: Tensor, grid: Tensor) -> Tensor:
+    """(M, C) of one map (C, h, w) at ``grid`` (M, 2), in units of `F.grid_sample`."""
+    place = grid[None, None].to(image.dtype)
+    return F.grid_sample(image[None], place, align_corners=False, padding_mode="border")[0, :, 0].T
 
 
 def pool_hits(pixel_features: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
@@ -97,15 +106,44 @@ def pool_hits(pixel_features: Tensor, batch: Batch, table: RegionTable) -> tuple
     return means.view(len(times), regions, means.shape[1]), counts.view(len(times), regions)
 
 
+def pool_patches_under_points(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
+    """`pool_hits` of `sample_pixels`, without the features of every pair; ``images`` (I, C, h, w) are frozen."""
+    regions, times = len(table.ids), table.offsets
+    pairs, grid = batch.pairs, (images.shape[2], images.shape[3])
+    group = table.cloud_group[batch.cloud[pairs.point]]
+    # sparse groups come first and in the order of `offsets`
+    use = torch.nonzero((table.region >= 0) & (group < len(times)))[:, 0]
+    rows = len(times) * regions
+    row = group[use] * regions + table.region[use]
+    keys, place = torch.unique(pairs.image[use] * rows + row, return_inverse=True)
+    image, row_of_key = keys // max(rows, 1), keys % max(rows, 1)
+    order = torch.argsort(place, stable=True)  # image by image
+    of_image = torch.stack(
+        [torch.bincount(of, minlength=len(images)) for of in (image, pairs.image[use])]
+    ).tolist()
+    firsts = torch.cat([place.new_zeros(1), torch.bincount(image, minlength=len(images)).cumsum(0)])
+    total = images.new_zeros(rows, images.shape[1], dtype=torch.float32)
+    for number, (own, members) in enumerate(zip(row_of_key.split(of_image[0]), order.split(of_image[1]))):
+        if not len(own):
+            continue
+        taps = taps_at(pairs.pixel[use[members]], batch.view_size, grid)
+        here = (place[members] - firsts[number]).int()
+        weights = patch_weights(here, torch.ones_like(taps[0][1]), taps, len(own), grid[0] * grid[1])
+        total.index_add_(0, own, weights @ _cells(images[number]).flatten(0, 1))
+    count = torch.bincount(row, minlength=rows).to(torch.float32)
+    means = total / count.clamp(min=1)[:, None]
+    return means.view(len(times), regions, images.shape[1]), count.view(len(times), regions)
+
+
 def pool_patches(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
     """Superpixel means of the upsampled maps without building them; (times, regions, C) and pixel counts.
 
     ``images`` (I, C, h, w) are frozen: the head that follows is linear, so it may be applied to the means.
     """
 
-    def sums(image: Tensor, region: Tensor, found: Tensor, view_size: tuple[int, int]) -> Tensor:
-        matrix = patch_weights(region, found, view_size, (image.shape[1], image.shape[2]), len(table.ids))
-        return torch.sparse.mm(matrix, image.flatten(1).T.float())
+    def sums(cells: Tensor, region: Tensor, found: Tensor, taps: Taps, regions: int) -> Tensor:
+        weights = patch_weights(region, found.float(), taps, regions, len(cells) * cells.shape[1])
+        return weights @ cells.flatten(0, 1)
 
     return _pool_images(images, batch, table, sums)
 
@@ -113,140 +151,68 @@ def pool_patches(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tens
 def pool_pixels(images: Tensor, batch: Batch, table: RegionTable) -> tuple[Tensor, Tensor]:
     """Superpixel means of upsampled, per-pixel normalised maps, as published; (times, regions, C) and counts.
 
-    No map of full resolution is built. A pixel is a weighted sum of four patches; its norm follows from the products of
-    neighbouring patches alone (`pixel_norms`), and divides the weights with which it adds to its region's patches.
+    No map of full resolution is built: a pixel's norm follows from the products of neighbouring patches alone, and
+    divides the weights with which it adds to its region's patches.
     """
+    view = View(batch.view_size, (images.shape[2], images.shape[3]), images.device)
 
-    def one(image: Tensor, region: Tensor, found: Tensor, view_size: tuple[int, int]) -> Tensor:
-        use = torch.nonzero(found)[:, 0]
-        own, place = torch.unique(region[use], return_inverse=True)
-        grid = (image.shape[1], image.shape[2])
-        share = 1 / pixel_norms(image, view_size).flatten()[use]
-        weights = share.new_zeros(len(own) * grid[0] * grid[1])
-        for patch, weight in _bilinear_patches(view_size, grid, image.device):
-            weights = weights.index_add(0, place * (grid[0] * grid[1]) + patch[use], weight[use] * share)
-        sums = weights.view(len(own), -1) @ image.flatten(1).T
-        return sums.new_zeros(len(table.ids), sums.shape[1]).index_add(0, own, sums)
-
-    def sums(*image: Any) -> Tensor:
-        # weights of every pixel of every image would be kept for the backward pass; they are soon made again
-        return checkpoint(one, *image, use_reentrant=False)
+    def sums(cells: Tensor, region: Tensor, found: Tensor, taps: Taps, regions: int) -> Tensor:
+        return unit_sums(cells, region, found, taps, view, regions)
 
     return _pool_images(images, batch, table, sums)
-
-
-def pixel_norms(image: Tensor, view_size: tuple[int, int]) -> Tensor:
-    """(H, W) norms of the pixels of a bilinearly upsampled map (C, h, w), at least 1e-12, without building it.
-
-    The square of a sum of four patches is the sum of their products, weighted along each axis apart: four small
-    matrix products give it for all pixels.
-    """
-    padded = F.pad(image[None], (0, 1, 0, 1), mode="replicate")[0]  # so that every pixel has a next patch
-    here, right, below = padded[:, :-1, :-1], padded[:, :-1, 1:], padded[:, 1:, :-1]
-    next_x = (padded[:, :, :-1] * padded[:, :, 1:]).sum(0)
-    next_y = (padded[:, :-1] * padded[:, 1:]).sum(0)
-    across = (here * padded[:, 1:, 1:] + right * below).sum(0)
-    squares_y, mixed_y = _axis_weights(view_size[0], image.shape[1], image.device)
-    squares_x, mixed_x = _axis_weights(view_size[1], image.shape[2], image.device)
-    squared = (squares_y @ padded.square().sum(0) + 2 * mixed_y @ next_y) @ squares_x.T
-    squared = squared + 2 * (squares_y @ next_x + mixed_y @ across) @ mixed_x.T
-    return squared.clamp(min=1e-24).sqrt()
-
-
-def _axis_weights(size: int, cells: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """(size, cells + 1) squares of a pixel's weights, and (size, cells) the product of the two, at the first."""
-    (low, _), (first, second) = _bilinear_taps(size, cells, device)
-    rows = torch.arange(size, device=device)
-    squares = torch.zeros(size, cells + 1, device=device)
-    squares[rows, low], squares[rows, low + 1] = first.square(), second.square()
-    mixed = torch.zeros(size, cells, device=device)
-    mixed[rows, low] = first * second
-    return squares, mixed
 
 
 def _pool_images(
     images: Tensor, batch: Batch, table: RegionTable, sums: Callable[..., Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Means over all images of a time. ``sums`` gives (regions, C) of one image, from its pixels' regions."""
+    """Means over all images of a time. ``sums`` gives those over the pixels of one image, for each of its regions."""
     if batch.superpixels is None:
         raise InputError('pixels="all" needs superpixel maps; regions without maps have pixels="hit" only')
     regions, times = len(table.ids), table.offsets
-    total = images.new_zeros(len(times) * regions, images.shape[1], dtype=torch.float32)
-    # adds 0: where no image has a region, the head still gets a gradient, of zeros, like on the other ranks
-    total = total + images[:0].sum()
+    taps = taps_of_pixels(batch.view_size, (images.shape[2], images.shape[3]), images.device)
     count = images.new_zeros(len(times) * regions, dtype=torch.float32)
+    # adds 0: where no image has a region, the head still gets a gradient, of zeros, like on the other ranks
+    added, rows = [images[:0].sum().float().expand(1, images.shape[1])], [table.ids.new_zeros(1)]
     for image, (offset, ids) in enumerate(zip(batch.image_table.offset.tolist(), batch.superpixels)):
         of_pixels = _regions_of_pixels(ids, image, batch, table)
         if of_pixels is None:
             continue
-        region, found = of_pixels
-        first = times.index(offset) * regions
-        place = torch.arange(first, first + regions, device=images.device)
-        total = total.index_add(0, place, sums(images[image], region, found, tuple(ids.shape)))
-        count[first : first + regions] += torch.bincount(region[found], minlength=regions)
+        candidates, region, found = of_pixels
+        row = times.index(offset) * regions + candidates
+        count.index_add_(0, row, _count(region, found, len(row)))
+        added.append(sums(_cells(images[image]), region, found, taps, len(row)))
+        rows.append(row)
+    total = images.new_zeros(len(times) * regions, images.shape[1], dtype=torch.float32)
+    if regions:
+        total = total.index_add(0, torch.cat(rows), torch.cat(added))
+    else:
+        total = total + added[0]
     means = total / count.clamp(min=1)[:, None]
     return means.view(len(times), regions, means.shape[1]), count.view(len(times), regions)
 
 
+def _cells(image: Tensor) -> Tensor:
+    """(h, w, C) of a map (C, h, w): the features of a cell lie together."""
+    return image.movedim(0, -1).float().contiguous()
+
+
+def _count(region: Tensor, found: Tensor, regions: int) -> Tensor:
+    """(regions,) float32 pixels of each."""
+    return region.new_zeros(regions, dtype=torch.float32).index_add(0, region, found.float())
+
+
 def _regions_of_pixels(
     superpixels: Tensor, image: int, batch: Batch, table: RegionTable
-) -> tuple[Tensor, Tensor] | None:
-    """Region of each pixel of one image (H*W,), and whether its id has a region at all; None when none has."""
+) -> tuple[Tensor, Tensor, Tensor] | None:
+    """The regions that an image may have, (H*W,) int32 which of these each pixel is of, and whether it is of any.
+
+    None when it may have none.
+    """
     owner = image_owner(batch, table.scope)[image]
     candidates = torch.nonzero(table.owner == owner)[:, 0]
     if not len(candidates):
         return None
     ids = table.ids[candidates]  # ascending, because regions are sorted by (owner, id)
     pixels = superpixels.reshape(-1).to(torch.int64)
-    place = torch.searchsorted(ids, pixels).clamp(max=len(ids) - 1)
-    return candidates[place], ids[place] == pixels
-
-
-def patch_weights(
-    region: Tensor, found: Tensor, view_size: tuple[int, int], grid: tuple[int, int], num_regions: int
-) -> Tensor:
-    """Sparse (num_regions, h*w) matrix: times the patches, the sum over a region's pixels of the upsampled map.
-
-    Mean pooling of a bilinearly upsampled map is linear in the patches, so one matrix replaces the full-resolution
-    map. Exact as long as no per-pixel normalisation stands between.
-
-    Args:
-        region, found: (H*W,) region of each pixel, and whether it has one.
-    """
-    patches = grid[0] * grid[1]
-    index, weight = [], []
-    for patch, of_pixel in _bilinear_patches(view_size, grid, region.device):
-        index.append((region * patches + patch)[found])
-        weight.append(of_pixel[found])
-    keys, inverse = torch.unique(torch.cat(index), return_inverse=True)
-    summed = torch.zeros(len(keys), device=region.device).index_add(0, inverse, torch.cat(weight))
-    return torch.sparse_coo_tensor(
-        torch.stack([keys // patches, keys % patches]),
-        summed,
-        (num_regions, patches),
-        is_coalesced=True,
-        check_invariants=False,
-    )
-
-
-def _bilinear_patches(
-    view_size: tuple[int, int], grid: tuple[int, int], device: torch.device
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Of each of the four patches that a pixel takes from: (H*W,) its number, and its weight."""
-    taps_y, weight_y = _bilinear_taps(view_size[0], grid[0], device)
-    taps_x, weight_x = _bilinear_taps(view_size[1], grid[1], device)
-    for a in range(2):
-        for b in range(2):
-            patch = taps_y[a][:, None] * grid[1] + taps_x[b][None, :]
-            yield patch.flatten(), (weight_y[a][:, None] * weight_x[b][None, :]).flatten()
-
-
-def _bilinear_taps(
-    size: int, cells: int, device: torch.device
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """The two cells and weights that each of ``size`` pixels takes from ``cells`` (align_corners=False, clamped)."""
-    position = ((torch.arange(size, device=device) + 0.5) * cells / size - 0.5).clamp(0, cells - 1)
-    low = position.floor().to(torch.int64)
-    high = (low + 1).clamp(max=cells - 1)
-    part = (position - low).to(torch.float32)
-    return (low, high), (1 - part, part)
+    place = torch.searchsorted(ids, pixels, out_int32=True).clamp_(max=len(ids) - 1)
+    return candidates, place, ids[place] == pixels

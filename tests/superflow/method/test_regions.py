@@ -8,9 +8,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from live_memory import LiveMemory
+from torch import nn
 
 from superflow.clips.batch import collate
-from superflow.method.pixels import pixel_norms, pool_hits, pool_patches, pool_pixels, sample_pixels
+from superflow.method.patches import View
+from superflow.method.pixels import PIXELS, ImageFeatures, pool_hits, pool_patches, pool_pixels, sample_pixels
 from superflow.method.pooling import pool_points, segment_mean
 from superflow.method.regions import region_table
 
@@ -219,8 +221,8 @@ def test_norms_of_pixels_are_those_of_the_upsampled_map(grid, view):
     image = torch.randn(5, *grid, generator=torch.Generator().manual_seed(0))
     image[:, 0, 1] = -image[:, 0, 0]  # between these the pixels almost vanish
     full = F.interpolate(image[None], view, mode="bilinear", align_corners=False)[0]
-    assert torch.allclose(pixel_norms(image, view), full.norm(dim=0), atol=2e-3)
-    assert torch.allclose(pixel_norms(image, view).square(), full.square().sum(0), atol=1e-5)
+    squares = View(view, grid, image.device).squares(image.movedim(0, -1))
+    assert torch.allclose(squares, full.square().sum(0), atol=1e-5)
 
 
 def test_maps_of_zeros_have_means_and_gradients_of_zeros(clip):
@@ -241,6 +243,39 @@ def test_the_published_route_has_the_gradient_of_the_plain_one(clip):
     slow = slow_superpixels(plain, batch, table, normalized=True)
     sum(torch.stack(members).mean(0).square().sum() for members in slow.values()).backward()
     assert torch.allclose(images.grad, plain.grad, atol=1e-5)
+
+
+@pytest.mark.parametrize("scope", ["image", "clip", "batch"])
+@pytest.mark.parametrize("method", ["means", "means_of_unit"])
+def test_pixels_under_points_are_pooled_as_if_each_pair_had_its_features(clip, scope, method):
+    batch = collate([clip(0), clip(1)])
+    edge = torch.tensor([[-0.4, 3.0], [11.4, 7.4], [5.0, -0.4]])  # beyond the centres of the outermost cells
+    batch.pairs.pixel[: len(edge)] = edge
+    table = region_table(batch, scope=scope, ignore=(1,))
+    head = nn.Linear(batch.images.shape[1], 3)
+    given = [] if method == "means" else [head]
+    means, counts = getattr(PIXELS["hit"], method)(ImageFeatures(batch.images, batch), table, *given)
+    pairs = sample_pixels(batch.images, batch)
+    pairs = F.normalize(head(pairs), dim=1) if given else pairs
+    plain, plain_counts = pool_hits(pairs, batch, table)
+    assert torch.allclose(means, plain, atol=1e-5)
+    assert torch.equal(counts, plain_counts)
+    assert counts.sum() > 20
+
+
+def test_means_of_pixels_under_points_never_hold_the_features_of_all_pairs(clip):
+    batch, _ = large_views(clip, channels=256)
+    pairs = {name: getattr(batch, name) for name in ("pair_point", "pair_image", "pair_pixel", "pair_region")}
+    many = {name: value.repeat(200, *[1] * (value.ndim - 1)) for name, value in pairs.items()}
+    batch = replace(batch, **many)
+    table = region_table(batch)
+    of_pairs = len(batch.pairs.point) * 256 * 4
+    with LiveMemory() as memory:
+        PIXELS["hit"].means(ImageFeatures(batch.images, batch), table)
+    assert memory.peak < of_pairs / 2
+    with LiveMemory() as plain:
+        pool_hits(sample_pixels(batch.images, batch), batch, table)
+    assert plain.peak > of_pairs
 
 
 def test_pixels_are_sampled_where_the_enlarged_map_has_them(clip):
