@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import resource
+import subprocess
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from . import __version__
@@ -91,3 +94,55 @@ def check_protocol(record: Mapping[str, Any]) -> None:
             raise InputError(
                 f'the result does not say "{name}" ({meaning}); without it the figure cannot be compared'
             )
+
+
+def commit() -> str | None:
+    """Hash of the checkout this code runs from, with ``-dirty`` for changed files; None when it is installed."""
+    here = Path(__file__).resolve()
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(here.parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+
+    try:
+        git(
+            "ls-files", "--error-unmatch", here.name
+        )  # an environment may lie in a repository of something else
+        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def device_name() -> str:
+    """Name of the GPU, or CPU with the number of threads."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.get_device_name()
+    return f"cpu, {torch.get_num_threads()} threads"
+
+
+def peak_memory() -> dict[str, float]:
+    """Highest memory so far [MB]: of this process, and of its CUDA device where there is one."""
+    import torch
+
+    peaks = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
+    if torch.cuda.is_available():
+        peaks["peak_cuda_memory_mb"] = round(cuda_peak() / 2**20, 1)
+    return peaks
+
+
+_cuda_peak = 0  # of what was read so far: mmengine starts torch's own count anew with every line of the log
+
+
+def cuda_peak() -> int:
+    """Highest memory so far [bytes] of tensors on the CUDA device; 0 where there is none.
+
+    To be read before anything that starts torch's count anew.
+    """
+    import torch
+
+    global _cuda_peak
+    if torch.cuda.is_available():
+        _cuda_peak = max(_cuda_peak, torch.cuda.max_memory_allocated())
+    return _cuda_peak

@@ -311,8 +311,8 @@ def _features(args: argparse.Namespace) -> int:
 
 def _corrupted(args: argparse.Namespace) -> int:
     from superflow.datasets.corrupted_copy import write_copy
+    from superflow.datasets.corruptions.models import chosen_variants
     from superflow.datasets.index import LogIndex
-    from superflow.engine.corruptions import chosen_variants
 
     index = LogIndex.open(args.index)
     rows = index.rows(args.frames).tolist()

@@ -146,7 +146,7 @@ def _test(args: argparse.Namespace) -> int:
     if args.predictions is not None and rank() == 0:
         _predict(args, runner)
     if variants:
-        from superflow.engine.corruptions import corruption_table, test_corrupted
+        from superflow.benchmark.corruptions import corruption_table, test_corrupted
 
         report = test_corrupted(config, variants, metrics)
         if rank() == 0:
@@ -199,7 +199,7 @@ def _predict(args: argparse.Namespace, runner: Any) -> None:
 
 
 def _variants(args: argparse.Namespace) -> list[Variant]:
-    from superflow.engine.corruptions import chosen_variants
+    from superflow.datasets.corruptions.models import chosen_variants
 
     return (
         [] if args.corruptions is None else chosen_variants(args.corruptions, is_published=not args.corrected)

@@ -113,8 +113,8 @@ def read_config(args: argparse.Namespace, **options: Any) -> Any:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from superflow.benchmark.speed.dry_run import dry_run
     from superflow.engine import build_runner
-    from superflow.engine.dry_run import dry_run
     from superflow.engine.hooks import DivergedError
 
     config = read_config(args, amp=args.amp, resume=False if args.resume is None else args.resume)

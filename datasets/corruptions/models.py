@@ -6,7 +6,7 @@ Models and strengths of Robo3D (Kong et al. 2023), from their formulas.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +82,27 @@ def lacks(corruption: str, card: DatasetCard) -> str:
 def all_variants(*, is_published: bool = True) -> list[Variant]:
     """Every corruption at every level."""
     return [Variant(name, level, is_published) for name in CORRUPTIONS for level in range(len(LEVELS))]
+
+
+def chosen_variants(names: Sequence[str], *, is_published: bool = True) -> list[Variant]:
+    """The variants of these names, each once and in the order of the table: all levels of a corruption, or one.
+
+    Args:
+        names: such as ``fog`` and ``snow/heavy``; none for all.
+
+    Raises:
+        InputError: there is no such corruption or level.
+    """
+    every = all_variants(is_published=is_published)
+    if not names:
+        return every
+    wanted = {
+        text
+        for name in names
+        for text in ([name] if "/" in name else [f"{name}/{level}" for level in LEVELS])
+    }
+    known = {(v.corruption, v.level) for v in map(Variant.parse, wanted)}
+    return [variant for variant in every if (variant.corruption, variant.level) in known]
 
 
 def corrupt(

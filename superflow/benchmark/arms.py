@@ -17,10 +17,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
-from ..engine.launchers import refuse_several
+from ..engine.launch import refuse_several
 from ..errors import InputError
 from ..files.access import read_json
 from ..files.writes import write_atomically
+from ..protocol import commit, device_name, peak_memory
 from .plan import Arm, Plan
 
 log = logging.getLogger(__name__)
@@ -114,8 +115,6 @@ def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None
 
 
 def _provenance() -> dict[str, Any]:
-    from ..engine.hooks.result import commit, device_name, peak_memory
-
     return {"commit": commit(), "device": device_name(), **peak_memory()}
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..protocol import commit, device_name
 from .backbones import config_hash, cpu_seconds, make_backbone, read_card, slug, training_config
 from .measures import MEASURES, Task
 from .places_logs import prepare_log, prepare_sources, prepared_folder
@@ -254,8 +255,6 @@ def write_list(task: Task, out: Path) -> str:
 
 
 def _about(unit: Unit, backbone: Path, evaluation: str, measure: str) -> dict[str, Any]:
-    from ..engine.hooks.result import commit, device_name
-
     arm = unit.plan.arms[unit.arm]
     card = read_card(backbone)
     if arm.weights is not None:

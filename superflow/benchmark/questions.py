@@ -19,6 +19,7 @@ import numpy as np
 from ..errors import InputError
 from ..files.access import make_folder, read_text
 from ..files.writes import write_atomically
+from ..protocol import commit, device_name
 from .arms import claim
 from .backbones import cpu_seconds, slug
 from .questions_arms import ANSWERS, Answered, Study
@@ -217,8 +218,6 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _about(plan: str, seed: int, arms: Sequence[str]) -> dict[str, Any]:
-    from ..engine.hooks.result import commit, device_name
-
     words = ["superflow", "benchmark", plan, "--out", "OUT", "--seeds", str(seed), "--arms", *arms]
     return {"commit": commit(), "device": device_name(), "command": shlex.join(words)}
 

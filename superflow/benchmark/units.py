@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from ..engine.launchers import refuse_several
+from ..engine.launch import refuse_several
 from ..errors import InputError
 from .shards import run_shards
 

@@ -18,7 +18,7 @@ from ..files.access import read_text
 from ..hub.checkpoint import find_last
 from .builders import as_plain, with_folder
 from .check import check_config, check_option
-from .launchers import launcher_options
+from .launch import launcher_options
 from .optim import AMP_ON_CPU
 from .option_values import allowed_types, read_terms, read_value
 from .places import Place, top_places

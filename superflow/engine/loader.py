@@ -12,11 +12,11 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from ..clips.batch import collate
+from ..clips.sampler import DrawBatches, EveryItem
 from ..errors import InputError
 from ..method.distributed import rank, world_size
 from .builders import as_plain
 from .registry import DATASETS
-from .sampler import DrawBatches, EveryItem
 
 
 def build_loader(config: Mapping[str, Any], *, seed: int, training: bool) -> DataLoader:

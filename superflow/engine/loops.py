@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from mmengine.runner import BaseLoop
 
+from ..clips.sampler import step_seed
 from ..errors import InputError
 from ..method.distributed import copy_from_first, each_rank_alone
 from .registry import LOOPS
-from .sampler import step_seed
 from .training_plan import training_plan
 
 log = logging.getLogger(__name__)

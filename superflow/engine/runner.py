@@ -34,13 +34,13 @@ from ..hub.checkpoint import (
 )
 from ..hub.leakage import check_leakage, seen_recordings
 from ..method.distributed import rank, world_size
+from ..protocol import commit
 from .builders import as_plain
 from .changes import Change
 from .classes import classes_of_pretraining, number_of_classes
 from .config import config_text
 from .continuation import find_changes
 from .hooks import DEFAULT_HOOKS, FirstBatchesHook
-from .hooks.result import commit
 from .launch import start_distributed
 from .loader import build_dataset, build_loader, named
 from .model import EngineModel

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from engine_toy import NeedyModel
 
+from superflow.benchmark.speed.dry_run import dry_run
 from superflow.clips.batch import Batch
 from superflow.engine import load_config, read_checkpoint
-from superflow.engine.dry_run import dry_run
 from superflow.errors import InputError
 
 Train = Callable[..., Any]

@@ -16,13 +16,13 @@ import torch
 from engine_toy import ToyDataset, ToyModel
 from torch import nn
 
+from superflow.benchmark.speed.dry_run import dry_run
 from superflow.clips.batch import Batch, collate
+from superflow.clips.sampler import drawn_item
 from superflow.engine import DATASETS, HOOKS, MODELS, load_config, read_checkpoint
-from superflow.engine.dry_run import dry_run
 from superflow.engine.hooks import DivergedError, LoggerHook
 from superflow.engine.hooks import result as result_hook
 from superflow.engine.model import EngineModel
-from superflow.engine.sampler import drawn_item
 from superflow.errors import InputError, MissingFileError
 
 Train = Callable[..., Any]

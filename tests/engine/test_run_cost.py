@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from superflow.benchmark.speed.dry_run import dry_run
+from superflow.benchmark.speed.run_cost import RunCost, duration, free_bytes, tensor_bytes
 from superflow.engine import load_config
-from superflow.engine.dry_run import dry_run
-from superflow.engine.run_cost import RunCost, duration, free_bytes, tensor_bytes
 
 
 def test_hours_are_those_of_the_middle_step_and_its_wait():

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from superflow.benchmark.speed.dry_run import dry_run
 from superflow.engine import build_runner, load_config, read_checkpoint
 from superflow.engine.config import shipped_configs
-from superflow.engine.dry_run import dry_run
 from superflow.engine.training_plan import TrainingPlan, training_plan
 from superflow.errors import InputError
 

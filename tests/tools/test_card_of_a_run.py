@@ -13,10 +13,9 @@ import superflow
 from superflow.datasets.index import LogIndex
 from superflow.downstream.recalibration import recalibrate_batch_norm
 from superflow.engine import load_config
-from superflow.engine.hooks.result import commit
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.hub.encoder_file import build_encoder, read_encoder_file
-from superflow.protocol import token_hash
+from superflow.protocol import commit, token_hash
 from superflow.tools.main import main
 
 METHODS = ("slidr", "superflowpp", "regression", "ppkt")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from superflow.engine.corruptions import chosen_variants
+from superflow.datasets.corruptions.models import chosen_variants
 from superflow.errors import InputError
 from superflow.tools.main import main
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import resource
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import torch
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
 from ...downstream.fractions import write_tokens
 from ...files.writes import write_atomically
+from ...protocol import commit, device_name, peak_memory
 from ..registry import HOOKS
 from ..training_plan import training_plan
 from .checkpoint import CheckpointHook
@@ -104,52 +102,6 @@ def last_values(runner: Any) -> dict[str, float]:
         for name, buffer in scalars.items()
         if name.startswith("train/")
     }
-
-
-def commit() -> str | None:
-    """Hash of the checkout this code runs from, with ``-dirty`` for changed files; None when it is installed."""
-    here = Path(__file__).resolve()
-
-    def git(*arguments: str) -> str:
-        command = ["git", "-C", str(here.parent), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
-
-    try:
-        git(
-            "ls-files", "--error-unmatch", here.name
-        )  # an environment may lie in a repository of something else
-        return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def device_name() -> str:
-    """Name of the GPU, or CPU with the number of threads."""
-    if torch.cuda.is_available():
-        return torch.cuda.get_device_name()
-    return f"cpu, {torch.get_num_threads()} threads"
-
-
-def peak_memory() -> dict[str, float]:
-    """Highest memory so far [MB]: of this process, and of its CUDA device where there is one."""
-    peaks = {"peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, 1)}
-    if torch.cuda.is_available():
-        peaks["peak_cuda_memory_mb"] = round(cuda_peak() / 2**20, 1)
-    return peaks
-
-
-_cuda_peak = 0  # of what was read so far: mmengine starts torch's own count anew with every line of the log
-
-
-def cuda_peak() -> int:
-    """Highest memory so far [bytes] of tensors on the CUDA device; 0 where there is none.
-
-    To be read before anything that starts torch's count anew.
-    """
-    global _cuda_peak
-    if torch.cuda.is_available():
-        _cuda_peak = max(_cuda_peak, torch.cuda.max_memory_allocated())
-    return _cuda_peak
 
 
 def _json(value: Any) -> Any:

@@ -12,8 +12,8 @@ from mmengine.hooks import LoggerHook as MMEngineLoggerHook
 from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
 from torch import Tensor
 
+from ...protocol import cuda_peak
 from ..registry import HOOKS
-from .result import cuda_peak
 
 _KEPT = 1000  # values of each figure: mmengine copies all of them with every new one
 

@@ -11,35 +11,15 @@ from typing import Any
 
 from ..datasets.corrupted_index import CLEAN
 from ..datasets.corruptions.domain import LEVELS
-from ..datasets.corruptions.models import CORRUPTIONS, Variant, all_variants, lacks
+from ..datasets.corruptions.models import CORRUPTIONS, Variant, lacks
 from ..downstream.robustness import robustness
+from ..engine.loader import build_dataset
+from ..engine.runner import build_runner
 from ..errors import InputError
 from ..files.writes import write_atomically
 from ..method.distributed import rank
-from .loader import build_dataset
 
 log = logging.getLogger(__name__)
-
-
-def chosen_variants(names: Sequence[str], *, is_published: bool = True) -> list[Variant]:
-    """The variants of these names, each once and in the order of the table: all levels of a corruption, or one.
-
-    Args:
-        names: such as ``fog`` and ``snow/heavy``; none for all.
-
-    Raises:
-        InputError: there is no such corruption or level.
-    """
-    every = all_variants(is_published=is_published)
-    if not names:
-        return every
-    wanted = {
-        text
-        for name in names
-        for text in ([name] if "/" in name else [f"{name}/{level}" for level in LEVELS])
-    }
-    known = {(v.corruption, v.level) for v in map(Variant.parse, wanted)}
-    return [variant for variant in every if (variant.corruption, variant.level) in known]
 
 
 def test_corrupted(config: Any, variants: Sequence[Variant], clean: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,8 +37,6 @@ def test_corrupted(config: Any, variants: Sequence[Variant], clean: Mapping[str,
     Raises:
         InputError: the test set is no `SegmentDataset` of a clean log.
     """
-    from .runner import build_runner
-
     options = config.test_dataloader.dataset
     if options.get("type") != "SegmentDataset" or options.get("variant", CLEAN) != CLEAN:
         raise InputError(

@@ -13,13 +13,13 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from .hooks.first_batches import needs_of
-from .hooks.result import device_name, peak_memory
-from .hooks.runtime import scalars
-from .loops import seed_step
+from ...engine.hooks.first_batches import needs_of
+from ...engine.hooks.runtime import scalars
+from ...engine.loops import seed_step
+from ...engine.runner import EngineRunner, build_runner
+from ...engine.training_plan import training_plan
+from ...protocol import device_name, peak_memory
 from .run_cost import duration, free_bytes, run_cost, size, synchronize
-from .runner import EngineRunner, build_runner
-from .training_plan import training_plan
 
 TIMED = 4  # steps after the first
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from superflow.engine.sampler import DrawBatches, EveryItem, draw_seed, drawn_item, step_seed
+from superflow.clips.sampler import DrawBatches, EveryItem, draw_seed, drawn_item, step_seed
 
 
 def batches(**options) -> list[list[tuple[int, int]]]:

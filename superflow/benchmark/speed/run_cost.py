@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .hooks.checkpoint import CheckpointHook
+from ...engine.hooks.checkpoint import CheckpointHook
 
 
 @dataclass(frozen=True, slots=True)
