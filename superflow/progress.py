@@ -1,8 +1,9 @@
-"""How far a long job is: one kind of callback for all rooms, and the log lines that it becomes without a screen."""
+"""How far a long job is, in one kind of callback for all rooms and as log lines; and what its stages took."""
 
 from __future__ import annotations
 
 import logging
+import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
@@ -57,11 +58,34 @@ def track(items: Sequence[Item], what: str, progress: Progress) -> Iterator[Item
         progress(what, done, len(items))
 
 
+class Stopwatch:
+    """Seconds of consecutive stages by name: ``wall``, and ``cpu`` of this process alone."""
+
+    def __init__(self) -> None:
+        self.wall: dict[str, float] = {}
+        self.cpu: dict[str, float] = {}
+        self._last = time.perf_counter(), cpu_seconds()
+
+    def lap(self, name: str) -> None:
+        """End a stage."""
+        now = time.perf_counter(), cpu_seconds()
+        self.wall[name], self.cpu[name] = (round(b - a, 3) for a, b in zip(self._last, now))
+        self._last = now
+
+
+def cpu_seconds() -> float:
+    """Of this process so far."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
 def duration(seconds: float) -> str:
-    """``seconds`` as people say it: 42 s, 3 min 20 s, 2 h 5 min."""
+    """``seconds`` as people say it: 42 s, 3 min 20 s, 2 h 5 min, 4 days 6 h."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    if whole < 2 * 86_400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86_400} days {whole % 86_400 // 3600} h"

@@ -58,6 +58,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("superflow.benchmark")
 
 PARTS = ("sources", "evaluations", "measures")  # of a plan of places, which a call may choose from
+# kind of plan -> its options, beside those of all
+_TAKES = {
+    "one log": ("data", "prepared", "arms", "teacher"),
+    "places": ("root", "arms", *PARTS, "budgets", "teacher", "ray"),
+    "questions": ("root", "arms", "ray"),
+    "sets": ("log", "weights", "protocols", "random", "ray"),
+    "saga": ("arms",),
+}
+_WORDS = {
+    **{"one log": "a plan for one log", "places": "a plan of places", "questions": "a plan of questions"},
+    **{"sets": "a plan for prepared sets", "saga": "a benchmark of made scenes"},
+}
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -126,52 +138,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _benchmark(args: argparse.Namespace) -> int:
-    from superflow.benchmark.places_plan import is_places_plan
-    from superflow.benchmark.plan import find_plan
-    from superflow.benchmark.preparation import DEFAULT_TEACHER
-    from superflow.benchmark.questions_plan import is_questions_plan
-    from superflow.benchmark.sets_plan import is_sets_plan
+    from superflow.benchmark.plan_file import find_plan, kind_of_plan
 
-    of_sets = bool(args.log or args.weights or args.protocols or args.random)
     is_saga = str(args.plan) == "saga"
     path = args.plan if is_saga else find_plan(args.plan)
-    if not is_saga and is_sets_plan(path):
-        return _sets(path, args)
-    if of_sets:
+    kind = "saga" if is_saga else kind_of_plan(path)
+    given = [name for name in dict.fromkeys(sum(_TAKES.values(), ())) if getattr(args, name)]
+    if surplus := [name for name in given if name not in _TAKES[kind]]:
         raise InputError(
-            f"{path}: is no plan for prepared sets; leave out --log, --weights, --protocols, --random"
+            f"{path}: is {_WORDS[kind]}; leave out --{surplus[0]}: beside --out, --seeds and --jobs go "
+            f"{', '.join('--' + name for name in _TAKES[kind])}"
         )
-    if is_saga:
-        return _saga(args)
-    if is_questions_plan(path):
-        return _questions(path, args)
-    if is_places_plan(path):
-        return _places(path, args)
-    if args.ray:
-        raise InputError(f"{path}: is a plan for one log; leave out --ray")
-    if args.root or args.budgets or any(getattr(args, part) for part in PARTS):
-        raise InputError(
-            f"{path}: is no plan of places; leave out --root, {', '.join('--' + p for p in PARTS)}"
-        )
-    if args.data is None and args.prepared is None:
-        raise InputError(f"{path}: is a plan for one log; give it with --data ROOT or --prepared FOLDER")
-    args.seeds, args.teacher = args.seeds or [0], args.teacher or DEFAULT_TEACHER
-    return _one_log(path, args)
+    return _RUNS[kind](path, args)
 
 
-def _saga(args: argparse.Namespace) -> int:
+def _saga(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.saga import ARMS, run_saga, table
 
-    given = [
-        args.data,
-        args.prepared,
-        args.teacher,
-        args.budgets,
-        args.ray,
-        *(getattr(args, part) for part in PARTS),
-    ]
-    if args.root or any(given):
-        raise InputError("saga asks about made scenes; give only --out, --seeds and --arms")
     arms = args.arms or list(ARMS)
     if wrong := [name for name in arms if name not in ARMS]:
         raise InputError(f"--arms: saga has no {wrong[0]!r}; it has {', '.join(ARMS)}")
@@ -189,8 +172,6 @@ def _places(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
     from superflow.benchmark.units import run_units
 
-    if args.data is not None or args.prepared is not None:
-        raise InputError(f"{path}: is a plan of places; give its logs with --root LOG=FOLDER")
     plan = load_places_plan(path)
     plan = with_roots(plan, _roots(args))
     plan = replace(plan, teacher=args.teacher or plan.teacher)
@@ -224,11 +205,6 @@ def _roots(args: argparse.Namespace) -> dict[str, str]:
 def _questions(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.questions_plan import load_questions_plan
 
-    given = [args.data, args.prepared, args.budgets, args.teacher, *(getattr(args, part) for part in PARTS)]
-    if any(value is not None for value in given):
-        raise InputError(
-            f"{path}: is a plan of questions, which makes its logs; beside it go --out, --root, --arms, --seeds, --jobs"
-        )
     plan = load_questions_plan(path)
     from superflow.benchmark import questions
     from superflow.benchmark.units import run_units
@@ -255,10 +231,6 @@ def _sets(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.sets_table import write_tables
     from superflow.benchmark.units import FiguresFailed, run_units
 
-    if args.data or args.prepared or args.root or args.arms or any(getattr(args, part) for part in PARTS):
-        raise InputError(
-            f"{path}: is a plan for prepared sets; give them with --log and backbones with --weights"
-        )
     plan = load_sets_plan(path)
     protocols = plan.chosen(args.protocols.split(",") if args.protocols else list(plan.protocols))
     weights, sets = named_weights(args.weights), find_sets(args.log)
@@ -296,8 +268,12 @@ def _one_log(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.arms import LOOKUP, lookup_control, run_arms
     from superflow.benchmark.chart import draw_chart
     from superflow.benchmark.plan import load_plan
+    from superflow.benchmark.preparation import DEFAULT_TEACHER
     from superflow.benchmark.table import markdown, read_results, table
 
+    if args.data is None and args.prepared is None:
+        raise InputError(f"{path}: is a plan for one log; give it with --data ROOT or --prepared FOLDER")
+    args.seeds, args.teacher = args.seeds or [0], args.teacher or DEFAULT_TEACHER
     plan = replace(load_plan(path), teacher=args.teacher)
     arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]
     check_place(args.out)
@@ -331,6 +307,8 @@ def _prepare(plan: Plan, args: argparse.Namespace) -> Path:
         prepare_superpixels(index, plan.train, provider=provider, workers=args.jobs, **shared, **options)
     return prepared
 
+
+_RUNS = {"one log": _one_log, "places": _places, "questions": _questions, "sets": _sets, "saga": _saga}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -8,12 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import multiprocessing
 import os
-import resource
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +17,10 @@ from ..engine.launch import refuse_several
 from ..errors import InputError
 from ..files.access import read_json
 from ..files.writes import write_atomically
+from ..progress import Stopwatch
 from ..protocol import commit, device_name, peak_memory
 from .plan import Arm, Plan
+from .shards import begin_process, run_shards
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +47,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     from ..downstream.features import EncoderFeatures, RawCoordinates
     from ..lidar.encoder import LidarEncoder
 
-    watch = _Stopwatch()
+    watch = Stopwatch()
     training: dict[str, Any] = {}
     if arm.kind == "raw":
         source: Any = RawCoordinates()
@@ -126,7 +124,7 @@ def _measure(
     arm: Arm,
     seed: int,
     training: Mapping[str, Any],
-    watch: _Stopwatch,
+    watch: Stopwatch,
 ) -> dict[str, Any]:
     """Probe and vote: the part that is the same for every arm."""
     from ..downstream.probe import ProbeOptions, probe
@@ -239,50 +237,22 @@ def run_arms(tasks: Sequence[tuple[Plan, Arm, int, Path, Path]], *, jobs: int) -
             is done, naming the first run that failed and why.
     """
     refuse_several(os.environ)
-    # set before a child imports torch: spinning workers of one child would stall the others
-    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="passive")
-    context = multiprocessing.get_context("spawn")
     failed: list[str] = []
-    with ProcessPoolExecutor(jobs, mp_context=context, max_tasks_per_child=1) as pool:
-        names = {pool.submit(_run_alone, *task): f"{task[1].name}, seed {task[2]}" for task in tasks}
-        for future in as_completed(names):
-            error = future.exception()
-            if error is None:
-                yield future.result()
-            else:
-                failed.append(f"{names[future]}: {error}")
-                log.error("failed: %s", failed[-1])
+    for (_, arm, seed, *_), found in run_shards(_run_alone, tasks, jobs=jobs):
+        if isinstance(found, BaseException):
+            failed.append(f"{arm.name}, seed {seed}: {found}")
+            log.error("failed: %s", failed[-1])
+        else:
+            yield found
     if failed:
         raise InputError(f"{len(failed)} of {len(tasks)} runs failed, the first one {failed[0]}")
 
 
-def _run_alone(plan: Plan, arm: Arm, seed: int, prepared: Path, out: Path) -> dict[str, Any]:
+def _run_alone(task: tuple[Plan, Arm, int, Path, Path]) -> dict[str, Any]:
     """`run_arm` in a process of its own."""
-    import torch
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(1)
+    begin_process()
+    plan, arm, seed, prepared, out = task
     return run_arm(plan, arm, seed, prepared=prepared, out=out)
-
-
-class _Stopwatch:
-    """Wall and processor seconds of consecutive stages, of this process alone."""
-
-    def __init__(self) -> None:
-        self.wall: dict[str, float] = {}
-        self.cpu: dict[str, float] = {}
-        self._last = self._now()
-
-    @staticmethod
-    def _now() -> tuple[float, float]:
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        return time.perf_counter(), used.ru_utime + used.ru_stime
-
-    def lap(self, name: str) -> None:
-        """End a stage."""
-        now = self._now()
-        self.wall[name], self.cpu[name] = (round(b - a, 2) for a, b in zip(self._last, now))
-        self._last = now
 
 
 def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict[str, Any] | None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import resource
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..progress import cpu_seconds
 from .arms import claim
 from .places_logs import Features, features_folder, prepared_folder
 from .places_plan import NO_SOURCE, PlacesArm, PlacesPlan, Source
@@ -202,9 +202,3 @@ def save_random(encoder: Mapping[str, Any], path: Path, seed: int) -> None:
     torch.manual_seed(seed)
     card = BackboneCard(path.stem, method={"kind": "random"}, training={"seed": seed})
     save_backbone(LidarEncoder(**encoder), path, card)
-
-
-def cpu_seconds() -> float:
-    """Of this process so far."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import MissingFileError
 from ..files.writes import write_atomically
+from .markdown import table_lines
 from .places_plan import NO_SOURCE
 from .robustness_table import ROBUSTNESS, robustness_lines
 from .rows import Row, RowFile
@@ -153,12 +154,11 @@ def markdown(table: Table) -> list[str]:
     Bold is what leads a column by its seeds, see `ties.leaders`.
     """
     budgets = _budgets(table)
-    heads = ["pretrained on", "arm", "CPU min", *budgets]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     best = {
         budget: leaders({who: cells[budget].values for who, cells in table.items() if budget in cells})
         for budget in budgets
     }
+    rows = []
     for backbone, cells in table.items():
         shown = [
             cells[budget].text(leads=backbone in best[budget]) if budget in cells else "-"
@@ -166,7 +166,8 @@ def markdown(table: Table) -> list[str]:
         ]
         spent = next((cell.cpu for cell in cells.values() if cell.cpu is not None), None)
         minutes = "-" if spent is None else f"{spent / 60:.0f}"
-        lines.append(f"| {' | '.join([*backbone, minutes, *shown])} |")
+        rows.append([*backbone, minutes, *shown])
+    lines = table_lines(["pretrained on", "arm", "CPU min", *budgets], rows)
     ties = [
         f"{budget}: {', '.join(f'{arm} ({source})' for source, arm in names)}"
         for budget, names in best.items()
@@ -202,13 +203,12 @@ def savings(table: Table) -> list[str]:
         return []
     scratch = curve(table[SCRATCH])
     budgets = [budget for budget in _budgets(table) if any(budget in cells for cells in table.values())]
-    lines = ["| pretrained on | arm | " + " | ".join(budgets) + " |", "|---" * (2 + len(budgets)) + "|"]
-    for backbone, cells in table.items():
-        if backbone == SCRATCH:
-            continue
-        shown = [_saving(scratch, cells.get(budget)) for budget in budgets]
-        lines.append(f"| {backbone[0]} | {backbone[1]} | " + " | ".join(shown) + " |")
-    return lines if len(lines) > 2 else []
+    rows = [
+        [*backbone, *(_saving(scratch, cells.get(budget)) for budget in budgets)]
+        for backbone, cells in table.items()
+        if backbone != SCRATCH
+    ]
+    return table_lines(["pretrained on", "arm", *budgets], rows) if rows else []
 
 
 def _saving(scratch: Sequence[tuple[float, float]], cell: Cell | None) -> str:

@@ -19,6 +19,7 @@ from ..geometry import Transform, invert, transform_points
 from ..street.recorder import Recorder
 from ..street.rig import FIRST_S, make_rig
 from ..street.scene import make_scene, scene_rng
+from .markdown import table_lines
 
 TOLERANCE = (0.2, 0.02)  # [m], and as a part of the distance: noise of the ranges is 0.02 m, leaves are thin
 SIZES = ((256, 448), (900, 1600))  # of the quickstart's images and of nuScenes
@@ -102,21 +103,17 @@ def score(views: Iterable[View], rule: Callable[[View], NDArray[np.bool_]]) -> S
 
 def table(seeds: Iterable[int]) -> str:
     """Markdown: rules and sizes of images, over three scenes of each seed."""
-    lines = [
-        "| image | pairs | hidden | rule | hidden pairs left in | visible pairs lost |",
-        "|---|---|---|---|---|---|",
-    ]
+    heads = ("image", "pairs", "hidden", "rule", "hidden pairs left in", "visible pairs lost")
+    rows = []
     rules = {f"cells of {side} px": by_cells(side) for side in (4, 8, 16)} | {"surface": by_surface}
     seeds = tuple(seeds)
     for size in SIZES:
         views = [view for seed in seeds for view in make_views(seed, size)]
         for name, rule in rules.items():
             found = score(views, rule)
-            lines.append(
-                f"| {size[1]} x {size[0]} | {found.pairs} | {found.hidden:.1%} | {name} | {found.left:.1%} | "
-                f"{found.lost:.2%} |"
-            )
-    return "\n".join(lines)
+            image, pairs = f"{size[1]} x {size[0]}", f"{found.pairs}"
+            rows.append([image, pairs, f"{found.hidden:.1%}", name, f"{found.left:.1%}", f"{found.lost:.2%}"])
+    return "\n".join(table_lines(heads, rows))
 
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..progress import cpu_seconds
 from ..protocol import commit, device_name
-from .backbones import config_hash, cpu_seconds, make_backbone, read_card, slug, training_config
+from .backbones import config_hash, make_backbone, read_card, slug, training_config
 from .measures import MEASURES, Task
 from .places_logs import prepare_log, prepare_sources, prepared_folder
 from .places_plan import GIVEN, NO_SOURCE, PlacesPlan

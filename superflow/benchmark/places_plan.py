@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from ..datasets.card_file import read_yaml
 from ..datasets.corrupted_index import CLEAN
 from ..datasets.corruptions.models import Variant
 from ..downstream.budgets import Budget
-from ..errors import InputError, suggest
+from ..errors import InputError
 from .plan import KINDS
+from .plan_file import entries, read_entry, refer, refuse_unknown
 from .preparation import DEFAULT_TEACHER
 
 NO_SOURCE = "nothing"  # the source of a backbone that was not trained
@@ -118,7 +119,7 @@ class MeasurePlan:
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    budgets: Mapping[str, Budget] = field(default_factory=lambda: {"all": Budget()})
+    budgets: Mapping[str, Budget] = entries(Budget, default_factory=lambda: {"all": Budget()})
     grid: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     search: str = "grid"
     recipe_of: Mapping[str, str] = field(default_factory=dict)
@@ -134,11 +135,11 @@ class PlacesPlan:
     with one budget is always taken.
     """
 
-    logs: Mapping[str, Log]
-    sources: Mapping[str, Source]
-    arms: Mapping[str, PlacesArm]
-    evaluations: Mapping[str, Evaluation]
-    measures: Mapping[str, MeasurePlan]
+    logs: Mapping[str, Log] = entries(Log)
+    sources: Mapping[str, Source] = entries(Source)
+    arms: Mapping[str, PlacesArm] = entries(PlacesArm)
+    evaluations: Mapping[str, Evaluation] = entries(Evaluation)
+    measures: Mapping[str, MeasurePlan] = entries(MeasurePlan)
     seeds: Sequence[int] = (0,)
     teacher: str = DEFAULT_TEACHER
     only_budgets: Sequence[str] | None = None
@@ -176,18 +177,7 @@ class PlacesPlan:
         ]
 
 
-_PARTS = {
-    "logs": Log,
-    "sources": Source,
-    "arms": PlacesArm,
-    "evaluations": Evaluation,
-    "measures": MeasurePlan,
-}
-
-
-def is_places_plan(path: Path) -> bool:
-    """Whether a plan names pretraining sources and so is one of places."""
-    return "sources" in read_yaml(path)
+_PARTS = ("logs", "sources", "arms", "evaluations", "measures")
 
 
 def load_places_plan(path: Path) -> PlacesPlan:
@@ -200,10 +190,7 @@ def load_places_plan(path: Path) -> PlacesPlan:
         InputError: an unknown key, or a name that stands for nothing.
     """
     content = _with_entries_of_others(read_yaml(path), path)
-    known = [f.name for f in fields(PlacesPlan) if f.name != "only_budgets"]
-    refuse_unknown(content, known, f"{path}")
-    parts: dict[str, Any] = {part: read_part(path, part, content.pop(part, None)) for part in _PARTS}
-    plan = PlacesPlan(**parts, **content)
+    plan = read_entry(PlacesPlan, content, f"{path}", only_budgets=None)
     check_plan(plan, path)
     return plan
 
@@ -211,8 +198,8 @@ def load_places_plan(path: Path) -> PlacesPlan:
 def _with_entries_of_others(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     parts = {part: content.get(part) for part in _PARTS}
     full: dict[str, Any] = {part: dict(own) for part, own in parts.items() if isinstance(own, dict)}
-    for part, entries in list(full.items()):
-        for name, entry in list(entries.items()):
+    for part, named in list(full.items()):
+        for name, entry in list(named.items()):
             if not isinstance(entry, str):
                 continue
             other = read_yaml(path.parent / entry)
@@ -221,7 +208,7 @@ def _with_entries_of_others(content: Mapping[str, Any], path: Path) -> dict[str,
                 raise InputError(
                     f"{path}: {part}: {name!r} is to be that of {entry}, which has none of its own"
                 )
-            entries[name] = found if part != "arms" else _on_sources(found, content.get("sources") or {})
+            named[name] = found if part != "arms" else _on_sources(found, content.get("sources") or {})
             log = (other.get("logs") or {}).get(found.get("log"))
             if log is not None:
                 full.setdefault("logs", {}).setdefault(found["log"], log)
@@ -238,49 +225,6 @@ def _on_sources(arm: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str,
     return own
 
 
-def read_part(path: Path, part: str, entries: Any) -> dict[str, Any]:
-    """The entries of one part of a plan, such as ``measures``, by their names.
-
-    Raises:
-        InputError: there are none, or a key is unknown or lacking.
-    """
-    if not isinstance(entries, dict) or not entries:
-        raise InputError(f"{path}: a benchmark of places needs a mapping with the key {part}")
-    return {
-        str(name): read_entry(_PARTS[part], str(name), entry, part, path) for name, entry in entries.items()
-    }
-
-
-def read_entry(kind: type, name: str, entry: Any, part: str, path: Path) -> Any:
-    """An entry of a part of a plan, as an object of its kind.
-
-    Raises:
-        InputError: it is no mapping, has an unknown key or lacks one.
-    """
-    where = f"{path}: {part}: {name!r}"
-    if not isinstance(entry, dict):
-        raise InputError(f"{where} is {entry!r}; give a mapping")
-    names = [f.name for f in fields(kind) if f.name != "name"]
-    refuse_unknown(entry, names, where)
-    if kind is MeasurePlan and "budgets" in entry:
-        budgets = {}
-        for budget, limits in entry["budgets"].items():
-            refuse_unknown(limits, [f.name for f in fields(Budget)], f"{where}, budget {budget!r}")
-            budgets[str(budget)] = Budget(**limits)
-        entry = {**entry, "budgets": budgets}
-    try:
-        return kind(name=name, **entry)
-    except TypeError as error:
-        lacking = str(error).rpartition(": ")[2]
-        raise InputError(f"{where} lacks {lacking}; its keys are {', '.join(names)}") from error
-
-
-def refuse_unknown(entry: Mapping[str, Any], known: Sequence[str], where: str) -> None:
-    """Raise an InputError for the first key of ``entry`` that is not known."""
-    if unknown := sorted(set(entry) - set(known)):
-        raise InputError(f"{where}: {unknown[0]!r} is unknown; the keys are {', '.join(known)}")
-
-
 def check_plan(plan: PlacesPlan, path: Path) -> None:
     """Refuse a plan whose names stand for nothing.
 
@@ -290,62 +234,51 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
     from .measures import MEASURES
     from .recipe_search import SEARCHES
 
-    def refer(name: Any, to: Mapping[str, Any], where: str) -> None:
-        if name not in to:
-            raise InputError(f"{path}: {where}: there is no {name!r}{suggest(str(name), to)}")
-
     for log in plan.logs.values():
         if log.drive is not None and log.root is not None:
             raise InputError(f"{path}: logs: {log.name!r} has both a root and a drive; leave one out")
     for source in plan.sources.values():
+        where = f"{path}: sources: {source.name!r}"
         if bool(source.log) == bool(source.mix):
-            raise InputError(f"{path}: sources: {source.name!r} needs either a log or a mix of other sources")
-        for part in source.mix:
-            refer(part, plan.sources, f"sources: {source.name!r}")
-            if plan.sources[part].mix:
-                raise InputError(
-                    f"{path}: sources: {source.name!r} mixes {part!r}, which is a mix; name its parts"
-                )
-        if source.log:
-            refer(source.log, plan.logs, f"sources: {source.name!r}")
+            raise InputError(f"{where} needs either a log or a mix of other sources")
+        refer(source.mix, plan.sources, where)
+        if twice := [part for part in source.mix if plan.sources[part].mix]:
+            raise InputError(f"{where} mixes {twice[0]!r}, which is a mix; name its parts")
+        refer([source.log] if source.log else [], plan.logs, where)
     for arm in plan.arms.values():
-        refuse_unknown(arm.features, ("teacher", "components"), f"{path}: arms: {arm.name!r}: features")
-        if arm.kind not in PLACES_KINDS:
-            raise InputError(
-                f"{path}: arms: {arm.name!r}: kind {arm.kind!r} is unknown; use {' or '.join(PLACES_KINDS)}"
-            )
-        has_config, has_weights = bool(arm.config), bool(arm.weights)
-        fits = {"given": has_weights > has_config, "random": has_weights != has_config}
-        if not fits.get(arm.kind, has_config > has_weights):
-            needs = "weights" if arm.kind == "given" else "config"
-            raise InputError(
-                f"{path}: arms: {arm.name!r} lacks {needs!r} or has one too many; a given backbone has weights "
-                "alone, a random one weights or a config, all others a config alone"
-            )
-        for name in (*(arm.sources or ()), *arm.by_source):
-            refer(name, plan.sources, f"arms: {arm.name!r}")
-        if arm.start is not None:
-            refer(arm.start, plan.arms, f"arms: {arm.name!r}: start")
-            if arm.kind != "supervised":
-                raise InputError(
-                    f"{path}: arms: {arm.name!r}: only a supervised arm starts from another's backbone"
-                )
+        _check_arm(arm, plan, f"{path}: arms: {arm.name!r}")
     for evaluation in plan.evaluations.values():
-        refer(evaluation.log, plan.logs, f"evaluations: {evaluation.name!r}")
+        refer([evaluation.log], plan.logs, f"{path}: evaluations: {evaluation.name!r}")
         if evaluation.variant != CLEAN:
             Variant.parse(evaluation.variant)
     for measure in plan.measures.values():
-        where = f"measures: {measure.name!r}"
-        refer(measure.name, MEASURES, where)
-        refer(measure.search, SEARCHES, f"{where}: search")
-        for arm_name in measure.arms or ():
-            refer(arm_name, plan.arms, where)
-        for name in measure.evaluations or ():
-            refer(name, plan.evaluations, where)
+        where = f"{path}: measures: {measure.name!r}"
+        refer([measure.name], MEASURES, where)
+        refer([measure.search], SEARCHES, f"{where}: search")
+        refer(measure.arms or (), plan.arms, where)
+        refer(measure.evaluations or (), plan.evaluations, where)
+        refer([*measure.recipe_of, *measure.recipe_of.values()], measure.budgets, where)
         for budget, other in measure.recipe_of.items():
-            refer(budget, measure.budgets, where)
-            refer(other, measure.budgets, where)
             if other in measure.recipe_of:
                 raise InputError(
-                    f"{path}: {where}: {budget!r} takes the recipe of {other!r}, which has none of its own"
+                    f"{where}: {budget!r} takes the recipe of {other!r}, which has none of its own"
                 )
+
+
+def _check_arm(arm: PlacesArm, plan: PlacesPlan, where: str) -> None:
+    refuse_unknown(arm.features, ("teacher", "components"), f"{where}: features")
+    if arm.kind not in PLACES_KINDS:
+        raise InputError(f"{where}: kind {arm.kind!r} is unknown; use {' or '.join(PLACES_KINDS)}")
+    has_config, has_weights = bool(arm.config), bool(arm.weights)
+    fits = {"given": has_weights > has_config, "random": has_weights != has_config}
+    if not fits.get(arm.kind, has_config > has_weights):
+        needs = "weights" if arm.kind == "given" else "config"
+        raise InputError(
+            f"{where} lacks {needs!r} or has one too many; a given backbone has weights "
+            "alone, a random one weights or a config, all others a config alone"
+        )
+    refer([*(arm.sources or ()), *arm.by_source], plan.sources, where)
+    if arm.start is not None:
+        refer([arm.start], plan.arms, f"{where}: start")
+        if arm.kind != "supervised":
+            raise InputError(f"{where}: only a supervised arm starts from another's backbone")

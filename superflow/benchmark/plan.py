@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..datasets.card_file import read_yaml
-from ..errors import InputError, MissingFileError
+from ..errors import InputError
+from .plan_file import entries, find_plan, read_plan
 from .preparation import DEFAULT_TEACHER
 
 KINDS = ("raw", "random", "pretrained", "supervised")
@@ -54,7 +54,7 @@ class Plan:
     superpixels: provider to its options, for the preparation. teacher: whose cached features are the targets.
     """
 
-    arms: tuple[Arm, ...]
+    arms: tuple[Arm, ...] = entries(Arm)
     train: Any = "train"
     held_out: Any = None
     evaluate: Any = "val"
@@ -78,36 +78,4 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         InputError: no such file, an unknown key, or an arm that cannot run.
     """
-    path = find_plan(Path(path))
-    content = read_yaml(path)
-    known = {f.name for f in fields(Plan)}
-    if not isinstance(content.get("arms"), dict):
-        raise InputError(f"{path}: is no benchmark plan; it needs a mapping with the key arms")
-    if unknown := sorted(set(content) - known):
-        raise InputError(f"{path}: {unknown[0]!r} is unknown; the keys are {', '.join(sorted(known))}")
-    arms = []
-    for name, arm in content.pop("arms").items():
-        if unknown := sorted(set(arm) - {"kind", "config", "options"}):
-            raise InputError(
-                f"{path}: arm {name!r} has no key {unknown[0]!r}; its keys are kind, config, options"
-            )
-        arms.append(Arm(name, **arm))
-    return Plan(arms=tuple(arms), **content)
-
-
-def find_plan(path: Path) -> Path:
-    """The YAML file ``path``, or the shipped plan of that name.
-
-    Raises:
-        MissingFileError: there is neither.
-    """
-    import superflow
-
-    candidates = [
-        path,
-        *(Path(root) / "configs" / "benchmark" / f"{path.stem}.yaml" for root in superflow.__path__),
-    ]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    raise MissingFileError(f"{path}: there is no such plan; give a YAML file or the name of a shipped one")
+    return read_plan(find_plan(Path(path)), Plan)

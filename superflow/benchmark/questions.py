@@ -19,9 +19,11 @@ import numpy as np
 from ..errors import InputError
 from ..files.access import make_folder, read_text
 from ..files.writes import write_atomically
+from ..progress import cpu_seconds
 from ..protocol import commit, device_name
 from .arms import claim
-from .backbones import cpu_seconds, slug
+from .backbones import slug
+from .markdown import table_lines
 from .questions_arms import ANSWERS, Answered, Study
 from .questions_data import prepare_questions
 from .questions_plan import QuestionsPlan
@@ -225,12 +227,10 @@ def _about(plan: str, seed: int, arms: Sequence[str]) -> dict[str, Any]:
 def markdown(rows: Sequence[Row]) -> str:
     """Arms in the order of the rows, a column for each type: exact match, with its interval, of each seed."""
     kinds = list(dict.fromkeys(row["questions"] for row in rows))
-    lines = ["| arm | seed | " + " | ".join(kinds) + " |", "|---" * (2 + len(kinds)) + "|"]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
         arm = f"{row['arm']} - {row['minus']}" if row["minus"] else row["arm"]
         text = f"{float(row['exact match']):.1f} ({float(row['low']):.1f} to {float(row['high']):.1f})"
         cells.setdefault((arm, row["seed"]), {})[row["questions"]] = text
-    for (arm, seed), own in cells.items():
-        lines.append(f"| {arm} | {seed} | " + " | ".join(own.get(kind, "-") for kind in kinds) + " |")
-    return "\n".join(lines)
+    shown = ([*of, *(own.get(kind, "-") for kind in kinds)] for of, own in cells.items())
+    return "\n".join(table_lines(["arm", "seed", *kinds], shown))

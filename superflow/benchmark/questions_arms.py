@@ -24,8 +24,9 @@ from ..agents.vlm.processor import LidarProcessor
 from ..agents.vlm.sft import Example, Recipe, answers, train
 from ..files.access import read_json
 from ..files.writes import write_atomically
+from ..progress import cpu_seconds
 from .arms import claim
-from .backbones import cpu_seconds, slug
+from .backbones import slug
 from .questions_data import Part, Scans, find_backbone, part_of, planes_of_part, predicted_part
 from .questions_plan import ROUTERS, SHARES, QuestionArm, QuestionsPlan
 from .rows import held

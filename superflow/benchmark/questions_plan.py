@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..datasets.card_file import read_yaml
-from ..errors import InputError, suggest
-from .places_plan import Log, read_entry
+from ..errors import InputError
+from .places_plan import Log
+from .plan_file import entries, read_plan, refer
 
 PARTS = ("train", "held_out")
 RANDOM = "random of "  # before the name of a backbone whose architecture gets weights that nobody trained
@@ -75,11 +75,11 @@ class QuestionsPlan:
     ``consistency`` and ``router``; ``shares`` of tiles that keep their tokens.
     """
 
-    logs: Mapping[str, Log]
-    parts: Mapping[str, Asked]
+    logs: Mapping[str, Log] = entries(Log)
+    parts: Mapping[str, Asked] = entries(Asked)
     backbones: Mapping[str, str | None]
     families: Mapping[str, Mapping[str, Any]]
-    arms: Mapping[str, QuestionArm]
+    arms: Mapping[str, QuestionArm] = entries(QuestionArm)
     still: Sequence[str] = ()
     differences: Sequence[Sequence[str]] = ()
     max_range_m: float = 30.0
@@ -103,27 +103,13 @@ class QuestionsPlan:
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def is_questions_plan(path: Path) -> bool:
-    """Whether a plan names families of questions and so is one of questions."""
-    return "families" in read_yaml(path)
-
-
 def load_questions_plan(path: Path) -> QuestionsPlan:
     """The plan in a YAML file.
 
     Raises:
         InputError: an unknown key, a name that stands for nothing, or logs that share scenes.
     """
-    content = read_yaml(path)
-    known = [f.name for f in fields(QuestionsPlan)]
-    if unknown := sorted(set(content) - set(known)):
-        raise InputError(f"{path}: {unknown[0]!r} is unknown; the keys are {', '.join(known)}")
-    if lacking := [name for name in known[:5] if not isinstance(content.get(name), dict)]:
-        raise InputError(f"{path}: a benchmark of questions needs a mapping with the key {lacking[0]}")
-    for part, kind in (("logs", Log), ("parts", Asked), ("arms", QuestionArm)):
-        entries = content[part].items()
-        content[part] = {str(name): read_entry(kind, str(name), entry, part, path) for name, entry in entries}
-    plan = QuestionsPlan(**content)
+    plan = read_plan(path, QuestionsPlan)
     _check(plan, path)
     return plan
 
@@ -131,14 +117,10 @@ def load_questions_plan(path: Path) -> QuestionsPlan:
 def _check(plan: QuestionsPlan, path: Path) -> None:
     from ..agents.bootcamps.registry import families
 
-    def refer(name: str, to: Mapping[str, Any], where: str) -> None:
-        if name not in to:
-            raise InputError(f"{path}: {where}: there is no {name!r}{suggest(name, to)}")
-
     if sorted(plan.parts) != sorted(PARTS):
         raise InputError(f"{path}: parts: give {' and '.join(PARTS)}, and nothing else")
     for part in plan.parts.values():
-        refer(part.log, plan.logs, f"parts: {part.name!r}")
+        refer([part.log], plan.logs, f"{path}: parts: {part.name!r}")
     seeds = [log.drive.get("seed", 0) for log in plan.logs.values() if log.drive is not None]
     if len(set(seeds)) < len(seeds):
         raise InputError(
@@ -146,27 +128,25 @@ def _check(plan: QuestionsPlan, path: Path) -> None:
         )
     if both := sorted(set(plan.logs) & set(plan.backbones)):
         raise InputError(f"{path}: {both[0]!r} is a log and a backbone; give each a name of its own")
-    for name in (*plan.families, *plan.still):
-        refer(name, families(), "families")
+    refer([*plan.families, *plan.still], families(), f"{path}: families")
     for name, of in plan.backbones.items():
         if of is not None and of.startswith(RANDOM):
-            refer(of.removeprefix(RANDOM), plan.backbones, f"backbones: {name!r}")
+            refer([of.removeprefix(RANDOM)], plan.backbones, f"{path}: backbones: {name!r}")
     for arm in plan.arms.values():
-        where = f"arms: {arm.name!r}"
+        where = f"{path}: arms: {arm.name!r}"
         if arm.kind not in KINDS:
-            raise InputError(f"{path}: {where}: kind {arm.kind!r} is unknown; use {', '.join(KINDS)}")
+            raise InputError(f"{where}: kind {arm.kind!r} is unknown; use {', '.join(KINDS)}")
         if KINDS[arm.kind]:
-            refer(arm.backbone, plan.backbones, f"{where}: backbone")
+            refer([arm.backbone], plan.backbones, f"{where}: backbone")
         if arm.kind in ("shuffled", "open"):
-            refer(arm.of, plan.arms, f"{where}: of")
+            refer([arm.of], plan.arms, f"{where}: of")
             if plan.arms[arm.of].kind != "planes":
-                raise InputError(f"{path}: {where}: of: {arm.of!r} must be an arm of kind planes")
+                raise InputError(f"{where}: of: {arm.of!r} must be an arm of kind planes")
+    rows = dict.fromkeys(row for arm in plan.arms.values() for row in arm.row_names(plan.routing))
     for pair in plan.differences:
         if len(pair) != 2:
             raise InputError(f"{path}: differences: {list(pair)} is no pair; give two arms")
-        rows = [row for arm in plan.arms.values() for row in arm.row_names(plan.routing)]
-        for name in pair:
-            refer(name, dict.fromkeys(rows), "differences")
+        refer(pair, rows, f"{path}: differences")
     needed = ("tile", "merge", "short_merge", "consistency", "router")
     lacking = [name for name in needed if name not in plan.routing]
     if lacking and any(arm.kind == "routed" for arm in plan.arms.values()):

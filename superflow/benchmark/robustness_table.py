@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from ..datasets.corrupted_index import CLEAN
 from ..datasets.corruptions.models import CORRUPTIONS
 from ..downstream.robustness import robustness
+from .markdown import table_lines
 from .rows import Row
 
 ROBUSTNESS = "robustness"  # measures of rows are this, a colon and the variant
@@ -34,13 +35,11 @@ def robustness_lines(rows: Iterable[Row]) -> list[str]:
         names = [name for name in CORRUPTIONS if any(name in _means(own) for own in table.values())]
         heads = ["pretrained on", "arm", "seeds", CLEAN, *names, "mCE", "mRR"]
         lines += [f"### Corrupted scans of {log}: linear probe fitted on clean ones", "", _EXPLANATION, ""]
-        lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-        lines += [_line(backbone, own, names) for backbone, own in table.items()]
-        lines += [""]
+        lines += [*table_lines(heads, (_cells(backbone, own, names) for backbone, own in table.items())), ""]
     return lines
 
 
-def _line(backbone: tuple[str, str], rows: Sequence[Row], names: Sequence[str]) -> str:
+def _cells(backbone: tuple[str, str], rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     means = _means(rows)
     corrupted = {name: [means[name]] for name in names if name in means}
     dataset = rows[0]["label set"].partition(",")[0]
@@ -50,8 +49,7 @@ def _line(backbone: tuple[str, str], rows: Sequence[Row], names: Sequence[str]) 
     figures = [means.get(name) for name in (CLEAN, *names)]
     figures += [None, None] if found is None else [found.mce, found.mrr]
     seeds = len({row["seed"] for row in rows})
-    cells = ["-" if value is None else f"{value:.1f}" for value in figures]
-    return f"| {backbone[0]} | {backbone[1]} | {seeds} | " + " | ".join(cells) + " |"
+    return [*backbone, f"{seeds}", *("-" if value is None else f"{value:.1f}" for value in figures)]
 
 
 def _means(rows: Iterable[Row]) -> Mapping[str, float]:

@@ -24,6 +24,7 @@ from ..agents.saga.metrics import area_under_curve, detection_rate, error_patter
 from ..agents.saga.operators import HELD_OUT, mutants
 from ..agents.saga.problem import Problem, problems
 from ..agents.saga.sandbox import Sandbox
+from .markdown import table_lines
 from .rows import Row, RowFile
 
 # way of making tests -> how the table says it; the last one must lose
@@ -40,6 +41,7 @@ POOL = 1500  # of each kind of tests, for telling programs that are equal to the
 PAIRS = 6  # wrong programs of training operators that a search is made for, of each problem and seed
 POOL_SEED = 1_000_000  # no seed of tests
 KEY = ("seed", "arm", "problem")
+FIGURES = ("tests", "DR@5", "DR@10", "DR@50", "VAcc@10", "VAcc@50", "AUC@50", "DEPC@50")  # of the table
 COLUMNS = (
     *KEY,
     "held out",
@@ -177,15 +179,13 @@ def table(out: Path) -> str:
         lines += [
             f"{count} {name}, {programs} wrong programs ({equal} left out as equal), {len(seeds)} seeds:",
             "",
-            "| tests | DR@5 | DR@10 | DR@50 | VAcc@10 | VAcc@50 | AUC@50 | DEPC@50 |",
-            "|---|---|---|---|---|---|---|---|",
         ]
+        shown = []
         for arm, title in ARMS.items():
             own = [[row for row in part if (row["seed"], row["arm"]) == (seed, arm)] for seed in seeds]
             if any(own):
-                figures = zip(*(_figures(each) for each in own if each))
-                lines.append(f"| {title} | " + " | ".join(map(_cell, figures)) + " |")
-        lines.append("")
+                shown.append([title, *map(_cell, zip(*(_figures(each) for each in own if each)))])
+        lines += [*table_lines(FIGURES, shown), ""]
     return "\n".join(lines)
 
 

@@ -124,7 +124,7 @@ def _read(plan: SetsPlan, name: str, folder: Path, out: Path) -> ReadSet:
 
     index = LogIndex.open(folder)
     if name in plan.evaluations:
-        evaluation, split = Evaluation(name, name, **plan.evaluations[name]), "of the plan"
+        evaluation, split = plan.evaluation(name), "of the plan"
     else:
         evaluation, split = frames_of(name, index)
     alone = PlacesPlan({name: Log(name, root=str(folder))}, {}, {}, {name: evaluation}, {})

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..datasets.card_file import read_yaml
 from ..errors import InputError
 from .measures import MEASURES
-from .places_plan import (
-    Evaluation,
-    Log,
-    MeasurePlan,
-    PlacesArm,
-    PlacesPlan,
-    check_plan,
-    read_part,
-    refuse_unknown,
-)
+from .places_plan import Evaluation, Log, MeasurePlan, PlacesArm, PlacesPlan, check_plan
+from .plan_file import entries, read_entry, read_plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +39,15 @@ class SetsPlan:
     """
 
     path: Path
-    protocols: Mapping[str, Protocol]
-    measures: Mapping[str, MeasurePlan]
+    protocols: Mapping[str, Protocol] = entries(Protocol)
+    measures: Mapping[str, MeasurePlan] = entries(MeasurePlan)
     evaluations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
+
+    def evaluation(self, name: str) -> Evaluation:
+        """What the plan says of a set's frames."""
+        where = f"{self.path}: evaluations: {name!r}"
+        return read_entry(Evaluation, self.evaluations[name], where, name=name, log=name)
 
     def chosen(self, names: Sequence[str]) -> dict[str, Protocol]:
         """The protocols of these names, in the plan's order.
@@ -66,41 +62,23 @@ class SetsPlan:
         return {name: protocol for name, protocol in self.protocols.items() if name in names}
 
 
-def is_sets_plan(path: Path) -> bool:
-    """Whether a plan names protocols and so is one for prepared sets."""
-    return "protocols" in read_yaml(path)
-
-
 def load_sets_plan(path: Path) -> SetsPlan:
     """The plan in a YAML file.
 
     Raises:
         InputError: an unknown key, or a name that stands for nothing.
     """
-    content = read_yaml(path)
-    refuse_unknown(content, [f.name for f in fields(SetsPlan) if f.name != "path"], f"{path}")
-    measures = read_part(path, "measures", content.get("measures"))
-    protocols = {}
-    for name, entry in (content.get("protocols") or {}).items():
-        where = f"{path}: protocols: {name!r}"
-        if not isinstance(entry, dict) or "measure" not in entry:
-            raise InputError(f"{where} is {entry!r}; give a mapping with the key measure")
-        refuse_unknown(entry, [f.name for f in fields(Protocol) if f.name != "name"], where)
-        protocol = Protocol(str(name), **entry)
-        if protocol.measure not in measures or protocol.budget not in measures[protocol.measure].budgets:
+    plan = read_plan(path, SetsPlan, path=path)
+    for protocol in plan.protocols.values():
+        measure = plan.measures.get(protocol.measure)
+        if measure is None or protocol.budget not in measure.budgets:
             raise InputError(
-                f"{where}: the plan has no measure {protocol.measure!r} with a budget {protocol.budget!r}; "
-                "add it to measures"
+                f"{path}: protocols: {protocol.name!r}: the plan has no measure {protocol.measure!r} with a budget "
+                f"{protocol.budget!r}; add it to measures"
             )
-        protocols[protocol.name] = protocol
-    evaluations = content.get("evaluations") or {}
-    for name, entry in evaluations.items():
-        known = [f.name for f in fields(Evaluation) if f.name not in ("name", "log")]
-        where = f"{path}: evaluations: {name!r}"
-        if not isinstance(entry, dict) or not {"train", "evaluate"} <= set(entry):
-            raise InputError(f"{where} is {entry!r}; give a mapping with the keys train and evaluate")
-        refuse_unknown(entry, known, where)
-    return SetsPlan(path, protocols, measures, evaluations, tuple(content.get("seeds", (0,))))
+    for name in plan.evaluations:
+        plan.evaluation(name)
+    return plan
 
 
 def plan_of_places(

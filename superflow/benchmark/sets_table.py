@@ -8,6 +8,7 @@ from pathlib import Path
 from ..files.writes import write_atomically
 from .chart import draw_radar
 from .evidence import Backbone, Table, commands, tables
+from .markdown import table_lines
 from .places_plan import NO_SOURCE
 from .rows import Row
 from .sets import ReadSet
@@ -53,14 +54,13 @@ def markdown(
 ) -> list[str]:
     """A row for each set and backbone, a column for each protocol; "-" where there is no figure."""
     titles = [protocol.title for protocol in protocols.values()]
-    lines = ["| set | backbone | " + " | ".join(titles) + " |", "|---" * (2 + len(titles)) + "|"]
+    rows = []
     for name, known in sets.items():
         cells = {title: _column(found, name, protocol) for title, protocol in zip(titles, protocols.values())}
         for backbone in sorted({backbone for column in cells.values() for backbone in column}, key=_order):
             shown = [cells[title].get(backbone, "-") for title in titles]
-            lines.append(
-                f"| {name}{'' if known.real else MADE} | {backbone[1]} | " + " | ".join(shown) + " |"
-            )
+            rows.append([f"{name}{'' if known.real else MADE}", backbone[1], *shown])
+    lines = table_lines(["set", "backbone", *titles], rows)
     if not all(known.real for known in sets.values()):
         lines += ["", f"{MADE} made data"]
     return lines
@@ -107,22 +107,29 @@ def radar_values(
 
 
 def _about_sets(sets: Mapping[str, ReadSet]) -> list[str]:
-    lines = ["| set | labels | data | scans learned from | judged | split |", "|---|---|---|---|---|---|"]
-    for name, known in sets.items():
-        data = "recorded" if known.real else "made"
-        lines.append(
-            f"| {name} | {known.label_set} | {data} | {known.train} | {known.evaluate} | {known.split} |"
-        )
-    return lines
+    heads = ("set", "labels", "data", "scans learned from", "judged", "split")
+    return table_lines(
+        heads,
+        (
+            [
+                name,
+                own.label_set,
+                "recorded" if own.real else "made",
+                f"{own.train}",
+                f"{own.evaluate}",
+                own.split,
+            ]
+            for name, own in sets.items()
+        ),
+    )
 
 
 def _lists(rows: Sequence[Row]) -> list[str]:
     named: dict[tuple[str, str, str], None] = dict.fromkeys(
         (row["evaluation log"], row["budget"], row["token list"]) for row in rows if row["token list"]
     )
-    lines = ["| set | budget | scans with labels |", "|---|---|---|"]
-    lines += [f"| {name} | {budget} | [{path}]({path}) |" for name, budget, path in named]
-    return [*lines, ""] if named else []
+    rows = ([name, budget, f"[{path}]({path})"] for name, budget, path in named)
+    return [*table_lines(("set", "budget", "scans with labels"), rows), ""] if named else []
 
 
 def _failures(failed: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,14 @@ def run_shards(
         started = {pool.submit(_in_own_process, work, item): item for item in items}
         for future in as_completed(started):
             yield started[future], future.exception() or future.result()
+
+
+def begin_process() -> None:
+    """What work of a process of its own begins with: log lines with the time, one thread."""
+    import torch
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    torch.set_num_threads(1)
 
 
 def _in_own_process(work: Callable[[Item], Result], item: Item) -> Result:

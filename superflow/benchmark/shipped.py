@@ -62,7 +62,7 @@ def make_shipped(out: Path, evidence: Path, path: Path, *, jobs: int = 1) -> Non
     from .backbones import make_backbone
     from .places_logs import prepare_log
     from .places_plan import load_places_plan
-    from .plan import find_plan
+    from .plan_file import find_plan
 
     with reading(evidence), open(evidence, newline="", encoding="utf-8") as file:
         metrics = metrics_of(csv.DictReader(file))

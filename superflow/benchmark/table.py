@@ -8,6 +8,7 @@ from typing import Any
 
 from ..files.access import read_json
 from .arms import AGAIN, LOOKUP
+from .markdown import table_lines
 from .plan import Plan
 
 
@@ -53,10 +54,8 @@ def markdown(rows: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
     columns = [
         name for name in COLUMNS if any(any(v is not None for v in row[name]) for row in rows.values())
     ]
-    lines = ["| arm | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
-    for arm, row in rows.items():
-        lines.append(f"| {arm} | " + " | ".join(_cell(row[name]) for name in columns) + " |")
-    return "\n".join(lines)
+    cells = ([arm, *(_cell(row[name]) for name in columns)] for arm, row in rows.items())
+    return "\n".join(table_lines(["arm", *columns], cells))
 
 
 def _cell(values: Sequence[float | None]) -> str:

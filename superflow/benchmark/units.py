@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from ..engine.launch import refuse_several
 from ..errors import InputError
-from .shards import run_shards
+from .shards import begin_process, run_shards
 
 
 class Unit(Protocol):
@@ -56,8 +55,5 @@ def run_units(units: Sequence[Unit], *, jobs: int, ray: str | None = None) -> It
 
 
 def _run_alone(unit: Unit) -> list[str]:
-    import torch
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
-    torch.set_num_threads(1)
+    begin_process()
     return unit.run()

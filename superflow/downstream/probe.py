@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 
 from ..lidar.limits import Limits
-from ..progress import LogLines
+from ..progress import LogLines, Stopwatch
 from ..protocol import check_protocol, index_protocol
 from .evaluation import evaluate_heads
 from .features import (
@@ -138,7 +137,7 @@ def probe(
     any_choice = {"weight_decay": 0.0, "class_weights": "none"}
     check_protocol(_protocol(source, index, train_rows, eval_rows, any_choice, options, protocol or {}))
 
-    watch = _Watch()
+    watch = Stopwatch()
     source = _recalibrated(source, index, train_rows, options)
     watch.lap("recalibrate")
     draw = functools.partial(
@@ -182,7 +181,7 @@ def probe(
         chosen=(best := _best(tried)),
         tried=tried,
         protocol=_protocol(source, index, train_rows, eval_rows, best, options, protocol or {}),
-        seconds=watch.seconds,
+        seconds=watch.wall,
         head=head,
         source=source,
     )
@@ -311,16 +310,3 @@ def _protocol(
         "options": settings,
         **given,
     }
-
-
-class _Watch:
-    """Seconds of consecutive stages."""
-
-    def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.seconds[name] = round(now - self._last, 3)
-        self._last = now

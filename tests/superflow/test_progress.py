@@ -30,6 +30,7 @@ def test_progress_counts_only_this_run_as_speed(caplog, clock):
         "maps: 10/10, took 20 s",
     ]
     assert [duration(s) for s in (0.4, 59.4, 200, 7500)] == ["0 s", "59 s", "3 min 20 s", "2 h 5 min"]
+    assert duration(10.5 * 86_400) == "10 days 12 h"
 
 
 def test_a_tracked_loop_speaks_when_it_is_long_and_says_what_is_left(caplog, clock):

@@ -18,8 +18,9 @@ from ...engine.hooks.runtime import scalars
 from ...engine.loops import seed_step
 from ...engine.runner import EngineRunner, build_runner
 from ...engine.training_plan import training_plan
+from ...progress import duration
 from ...protocol import device_name, peak_memory
-from .run_cost import duration, free_bytes, run_cost, size, synchronize
+from .run_cost import free_bytes, run_cost, size, synchronize
 
 TIMED = 4  # steps after the first
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..markdown import table_lines
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -45,14 +47,8 @@ class Table:
 
     def markdown(self) -> str:
         """The table as text."""
-        lines = [
-            f"### {self.title}",
-            "",
-            "| " + " | ".join(self.columns) + " |",
-            "|---" * len(self.columns) + "|",
-        ]
-        lines += ["| " + " | ".join(row) + " |" for row in self.rows]
-        return "\n".join([*lines, "", *self.notes, ""])
+        lines = [f"### {self.title}", "", *table_lines(self.columns, self.rows), "", *self.notes, ""]
+        return "\n".join(lines)
 
 
 def spread(values: Sequence[float], digits: int = 2) -> str:

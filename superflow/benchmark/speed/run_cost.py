@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...engine.hooks.checkpoint import CheckpointHook
+from ...progress import duration
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +87,6 @@ def synchronize() -> None:
     """Wait for the CUDA device, where there is one, so that a clock sees what it has done."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-
-
-def duration(seconds: float) -> str:
-    """In the unit that people would use."""
-    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def size(count: int) -> str:

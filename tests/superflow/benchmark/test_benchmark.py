@@ -151,7 +151,7 @@ def test_a_run_that_fails_is_named_when_the_others_are_done(prepared, tmp_path):
     [
         ("train: a", "needs a mapping with the key arms"),
         ("arms: {a: {kind: raw}}\nseed: 3", "'seed' is unknown; the keys are arms"),
-        ("arms: {a: {kind: raw, configs: x}}", "arm 'a' has no key 'configs'"),
+        ("arms: {a: {kind: raw, configs: x}}", "arms: 'a': 'configs' is unknown; the keys are kind, config"),
         ("arms: {a: {kind: rwa}}", "kind 'rwa' is unknown; use one of raw, random"),
         ("arms: {a: {kind: random}}", "a random arm needs a config"),
     ],

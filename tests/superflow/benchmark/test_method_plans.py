@@ -13,7 +13,7 @@ from superflow.benchmark import places_logs
 from superflow.benchmark.backbones import config_hash, training_config
 from superflow.benchmark.places_logs import Features, features_folder, prepare_sources
 from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
-from superflow.benchmark.plan import find_plan
+from superflow.benchmark.plan_file import find_plan
 from superflow.clips.batch import collate
 from superflow.engine.builders import as_plain
 from superflow.engine.config import load_config

@@ -15,8 +15,9 @@ from superflow.benchmark import places
 from superflow.benchmark.backbones import backbone_path, config_hash, training_config
 from superflow.benchmark.measures import MEASURES, Task
 from superflow.benchmark.places_logs import prepare_log
-from superflow.benchmark.places_plan import NO_SOURCE, Log, is_places_plan, load_places_plan
-from superflow.benchmark.plan import find_plan, load_plan
+from superflow.benchmark.places_plan import NO_SOURCE, Log, load_places_plan
+from superflow.benchmark.plan import load_plan
+from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.recipe_search import SEARCHES, grid_recipes
 from superflow.benchmark.rows import COLUMNS, TRIAL_KEY, RowFile
 from superflow.datasets.corruptions.domain import LEVELS
@@ -78,8 +79,8 @@ def row(**values) -> dict[str, object]:
 
 def test_the_arms_of_the_shipped_plan_have_configs_that_take_their_options(tmp_path):
     path = find_plan(Path("places"))
-    assert is_places_plan(path)
-    assert not is_places_plan(find_plan(Path("pandaset")))
+    assert kind_of_plan(path) == "places"
+    assert kind_of_plan(find_plan(Path("pandaset"))) == "one log"
     plan = load_places_plan(path)
     pairs = plan.backbones()
     assert (NO_SOURCE, "random") in pairs
@@ -228,7 +229,7 @@ def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
             "no corruption 'rain'",
         ),
         (changed(measures={"votes": {}}), "measures: 'votes': there is no 'votes'"),
-        (changed(measures={"probe": {"budgets": {"x": {"scan": 1}}}}), "budget 'x': 'scan' is unknown"),
+        (changed(measures={"probe": {"budgets": {"x": {"scan": 1}}}}), "budgets: 'x': 'scan' is unknown"),
         (changed(measures={"probe": {"arms": ["best"]}}), "measures: 'probe': there is no 'best'"),
         (
             changed(measures={"probe": {"search": "in tur"}}),

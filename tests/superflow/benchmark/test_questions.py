@@ -15,10 +15,10 @@ pytest.importorskip("transformers", reason="needs the extra agents")
 pytest.importorskip("sklearn", reason="needs the extra agents")
 from superflow.agents.bootcamps.report import interval
 from superflow.benchmark import questions
-from superflow.benchmark.plan import find_plan
+from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.questions_arms import ZeroTokens, elsewhere
 from superflow.benchmark.questions_data import part_of
-from superflow.benchmark.questions_plan import KINDS, ROUTERS, is_questions_plan, load_questions_plan
+from superflow.benchmark.questions_plan import KINDS, ROUTERS, load_questions_plan
 from superflow.errors import InputError
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder
@@ -199,8 +199,7 @@ def test_interval_against_a_loop():
 @pytest.mark.parametrize("name", ["questions", "questions_small"])
 def test_shipped_plans(name):
     path = find_plan(Path(name))
-    assert is_questions_plan(path)
-    assert not is_questions_plan(find_plan(Path("places")))
+    assert kind_of_plan(path) == "questions"
     plan = load_questions_plan(path)
     drives = {part.name: plan.logs[part.log].drive for part in plan.parts.values()}
     assert drives["train"]["seed"] != drives["held_out"]["seed"]

@@ -17,11 +17,10 @@ from superflow.benchmark import places, shards, units
 from superflow.benchmark.evidence import Cell
 from superflow.benchmark.measures import MEASURES
 from superflow.benchmark.places import label_set, places_rows
-from superflow.benchmark.places_plan import is_places_plan
-from superflow.benchmark.plan import find_plan
+from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.rows import COLUMNS, RowFile
 from superflow.benchmark.sets import find_sets, frames_of, named_weights
-from superflow.benchmark.sets_plan import Protocol, is_sets_plan, load_sets_plan
+from superflow.benchmark.sets_plan import Protocol, load_sets_plan
 from superflow.benchmark.sets_table import markdown, radar_values
 from superflow.downstream.finetuning import Recipe
 from superflow.errors import InputError
@@ -46,8 +45,7 @@ def written(folder: Path, **changes) -> Path:
 
 
 def test_the_shipped_plan_has_measures_for_all_its_protocols():
-    assert is_sets_plan(SHIPPED)
-    assert not is_places_plan(SHIPPED)
+    assert kind_of_plan(SHIPPED) == "sets"
     plan = load_sets_plan(SHIPPED)
     assert list(plan.protocols) == ["lp", "knn", "dp", "1", "5", "10", "25", "full"]
     for protocol in plan.protocols.values():
@@ -64,12 +62,12 @@ def test_the_shipped_plan_has_measures_for_all_its_protocols():
     ("changes", "message"),
     [
         ({"protocol": {}}, "'protocol' is unknown; the keys are protocols, measures"),
-        ({"protocols": {"lp": "probe"}}, "protocols: 'lp' is 'probe'; give a mapping with the key measure"),
+        ({"protocols": {"lp": "probe"}}, "protocols: 'lp' is 'probe'; give a mapping"),
         (
             {"protocols": {"lp": {"measure": "probe", "budget": "1 %"}}},
             "no measure 'probe' with a budget '1 %'",
         ),
-        ({"evaluations": {"a": {"train": "train"}}}, "'a' is .* give a mapping with the keys train and eval"),
+        ({"evaluations": {"a": {"train": "train"}}}, "evaluations: 'a' lacks 'evaluate'"),
         ({"measures": {"probe": {"budgets": {"x": {"percent": 3}}}}}, "3 % has no every-n-th rule"),
         (
             {"measures": {"probe": {"budgets": {"x": {"percent": 10, "scans": 2}}}}},
@@ -298,7 +296,7 @@ def test_weights_are_named_and_read_before_the_work(tmp_path, given):
     ("more", "message"),
     [
         (["datasets", "--prepared", "x"], "is a plan for prepared sets; give them with --log"),
-        (["places", "--log", "x"], "is no plan for prepared sets; leave out --log"),
+        (["places", "--log", "x"], "is a plan of places; leave out --log"),
         (["pandaset", "--data", "x", "--ray", "local"], "is a plan for one log; leave out --ray"),
     ],
 )
