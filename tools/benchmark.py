@@ -40,6 +40,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from superflow.benchmark.places_plan import PlacesPlan
     from superflow.benchmark.plan import Plan
     from superflow.benchmark.questions_plan import QuestionsPlan
+    from superflow.benchmark.units import Unit
 
 log = logging.getLogger("superflow.benchmark")
 
@@ -170,7 +172,6 @@ def _saga(path: Path, args: argparse.Namespace) -> int:
 def _places(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.places import Unit, places_rows, prepare_places, with_budgets, with_roots
     from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
-    from superflow.benchmark.units import run_units
 
     plan = load_places_plan(path)
     plan = with_roots(plan, _roots(args))
@@ -189,10 +190,16 @@ def _places(path: Path, args: argparse.Namespace) -> int:
         for seed in args.seeds or plan.seeds
         for source, arm in backbones
     ]
-    for number, name in enumerate(run_units(units, jobs=args.jobs, ray=args.ray), start=1):
-        log.info("%d of %d: %s is done", number, len(units), name)
+    _run_all(units, args)
     print(f"{places_rows(args.out).path}: {len(places_rows(args.out).read())} figures")
     return 0
+
+
+def _run_all(units: Sequence[Unit], args: argparse.Namespace) -> None:
+    from superflow.benchmark.units import run_units
+
+    for number, name in enumerate(run_units(units, jobs=args.jobs, ray=args.ray), start=1):
+        log.info("%d of %d: %s is done", number, len(units), name)
 
 
 def _roots(args: argparse.Namespace) -> dict[str, str]:
@@ -207,7 +214,6 @@ def _questions(path: Path, args: argparse.Namespace) -> int:
 
     plan = load_questions_plan(path)
     from superflow.benchmark import questions
-    from superflow.benchmark.units import run_units
 
     plan = questions.with_places(plan, _roots(args))
     arms = _chosen(plan, "arms", args.arms)
@@ -216,8 +222,7 @@ def _questions(path: Path, args: argparse.Namespace) -> int:
     seeds = args.seeds or list(plan.seeds)
     units = questions.run_of(plan, arms, seeds, args.out, str(args.plan))
     try:
-        for number, name in enumerate(run_units(units, jobs=args.jobs, ray=args.ray), start=1):
-            log.info("%d of %d: %s is done", number, len(units), name)
+        _run_all(units, args)
     finally:  # an arm that failed does not take the others' differences with it
         questions.compare(plan, seeds, args.out, str(args.plan))
     print(questions.markdown(questions.questions_rows(args.out).read()))
@@ -229,7 +234,7 @@ def _sets(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.sets import find_sets, named_weights, read_sets, units_of
     from superflow.benchmark.sets_plan import load_sets_plan, plan_of_places
     from superflow.benchmark.sets_table import write_tables
-    from superflow.benchmark.units import FiguresFailed, run_units
+    from superflow.benchmark.units import FiguresFailed
 
     plan = load_sets_plan(path)
     protocols = plan.chosen(args.protocols.split(",") if args.protocols else list(plan.protocols))
@@ -245,8 +250,7 @@ def _sets(path: Path, args: argparse.Namespace) -> int:
     seeds = args.seeds or plan.seeds
     units = units_of(places, protocols, weights, out=out, plan_name=str(args.plan), seeds=seeds)
     try:
-        for number, name in enumerate(run_units(units, jobs=args.jobs, ray=args.ray), start=1):
-            log.info("%d of %d: %s is done", number, len(units), name)
+        _run_all(units, args)
     except FiguresFailed as error:
         failed += error.failed
     print(write_tables(out, places_rows(out).read(), protocols, usable, failed))
@@ -296,15 +300,13 @@ def _one_log(path: Path, args: argparse.Namespace) -> int:
 
 def _prepare(plan: Plan, args: argparse.Namespace) -> Path:
     from superflow.benchmark.arms import labelled_frames
-    from superflow.benchmark.preparation import prepare_features, prepare_index, prepare_superpixels
+    from superflow.benchmark.preparation import prepare_features, prepare_index, prepare_providers
 
     prepared = args.out / "prepared"
     index = prepare_index(args.data, prepared, **log_options(args))
     labelled_frames(plan, index)  # refuses before the work
     features = prepare_features(index, plan.train, teacher=args.teacher, threads=args.jobs)
-    for provider, options in plan.superpixels.items():
-        shared = {"features": str(features)} if provider == "clusters" else {}
-        prepare_superpixels(index, plan.train, provider=provider, workers=args.jobs, **shared, **options)
+    prepare_providers(index, plan.train, plan.superpixels, features=features, workers=args.jobs)
     return prepared
 
 

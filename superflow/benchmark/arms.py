@@ -5,7 +5,6 @@ Every result is a JSON file of its own, so a benchmark that was stopped goes on 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -20,12 +19,12 @@ from ..files.writes import write_atomically
 from ..progress import Stopwatch
 from ..protocol import commit, device_name, peak_memory
 from .plan import Arm, Plan
+from .results import AGAIN, claim, hash_of_config
 from .shards import begin_process, run_shards
 
 log = logging.getLogger(__name__)
 
 LOOKUP = "label look-up, no network"
-AGAIN = "delete its folder to have it measured again"  # what to do about a damaged result
 
 
 def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str | Path) -> dict[str, Any]:
@@ -82,34 +81,8 @@ def _made_of(plan: Plan, index: Any, config: Any, prepared: str | Path) -> dict[
     }
     found = {"log": index.hash, **{name: json.loads(json.dumps(value)) for name, value in measured.items()}}
     if config is not None:
-        about_this_call = ("work_dir", "data_root", "resume", "load_from")
-        plain = {key: value for key, value in _plain(config).items() if key not in about_this_call}
-        text = json.dumps(plain, sort_keys=True, default=str).replace(str(prepared), "PREPARED")
-        found["config"] = hashlib.sha256(text.encode()).hexdigest()[:16]
+        found["config"] = hash_of_config(config, {str(prepared): "PREPARED"})
     return found
-
-
-def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None) -> None:
-    """Write beside ``result`` what it is going to be made of, so that a stopped run is not continued as another.
-
-    Args:
-        remove: what has to be deleted to make it anew, by default the folder of ``result``.
-
-    Raises:
-        InputError: it was made, or begun, of something else.
-    """
-    beside = result.with_suffix(".made_of.json")
-    if not beside.is_file():
-        with write_atomically(beside, "w") as file:
-            json.dump(made_of, file, indent=1)
-        return
-    before = read_json(beside, AGAIN)
-    for name in (*made_of, *before):
-        if before.get(name) != made_of.get(name):
-            raise InputError(
-                f"{result}: belongs to another {name} ({before.get(name)} instead of {made_of.get(name)}); "
-                f"choose another folder for results or delete {remove or beside.parent}"
-            )
 
 
 def _provenance() -> dict[str, Any]:
@@ -172,15 +145,12 @@ def labelled_frames(plan: Plan, index: Any) -> dict[str, list[int]]:
         InputError: there are label files, but none of those to fit on, to choose by or to be judged on has a point of
             a class.
     """
-    from ..downstream.labelled import require_labelled_points
+    from ..downstream.labelled import labelled_rows, require_labelled_points
     from ..downstream.probe import split_held_out
 
     named = {"train": plan.train, "evaluate": plan.evaluate}
     named |= {} if plan.held_out is None else {"held_out": plan.held_out}
-    labelled = {
-        name: [int(row) for row in index.rows(frames) if index.has_labels(row)]
-        for name, frames in named.items()
-    }
+    labelled = {name: labelled_rows(index, frames) for name, frames in named.items()}
     if not labelled["train"] or not labelled["evaluate"]:
         return {}
     fit, held_out = split_held_out(labelled["train"], labelled.get("held_out"))

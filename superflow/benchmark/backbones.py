@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..progress import cpu_seconds
-from .arms import claim
 from .places_logs import Features, features_folder, prepared_folder
 from .places_plan import NO_SOURCE, PlacesArm, PlacesPlan, Source
+from .results import claim, hash_of_config, slug
 from .rows import held
-
-
-def slug(name: str) -> str:
-    """A name as a part of a file's name."""
-    return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_")
 
 
 def backbone_path(out: Path, source: str, arm: str, seed: int) -> Path:
@@ -146,15 +139,8 @@ def _made_of(plan: PlacesPlan, source: str, config: Any, start: Path | None, out
 
 def config_hash(plan: PlacesPlan, config: Any, out: Path) -> str:
     """Of all that a config says, wherever the benchmark's folders lie."""
-    from ..engine.builders import as_plain
-
-    about_this_call = ("work_dir", "data_root", "resume", "load_from")
-    plain = {key: value for key, value in as_plain(config).items() if key not in about_this_call}
-    text = json.dumps(plain, sort_keys=True, default=str)
-    for log in plan.logs.values():
-        text = text.replace(str(prepared_folder(log, out)), f"PREPARED {log.name}")
-    text = text.replace(str(out), "OUT")
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    logs = {str(prepared_folder(log, out)): f"PREPARED {log.name}" for log in plan.logs.values()}
+    return hash_of_config(config, {**logs, str(out): "OUT"})
 
 
 def _card_hash(path: Path | None) -> str | None:

@@ -18,10 +18,11 @@ from typing import Any
 from ..errors import InputError
 from ..progress import cpu_seconds
 from ..protocol import commit, device_name
-from .backbones import config_hash, make_backbone, read_card, slug, training_config
+from .backbones import config_hash, make_backbone, read_card, training_config
 from .measures import MEASURES, Task
 from .places_logs import prepare_log, prepare_sources, prepared_folder
 from .places_plan import GIVEN, NO_SOURCE, PlacesPlan
+from .results import slug
 from .rows import TRIAL_KEY, RowFile
 
 log = logging.getLogger(__name__)
@@ -126,14 +127,14 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
     """
     from ..datasets.corrupted_index import in_variant
     from ..datasets.index import LogIndex
-    from ..downstream.labelled import require_labelled_points
+    from ..downstream.labelled import labelled_rows, require_labelled_points
     from ..downstream.probe import split_held_out
 
     evaluation = plan.evaluations[name]
     index = LogIndex.open(prepared_folder(plan.logs[evaluation.log], out))
 
     def labelled(part: str, frames: Any) -> list[int]:
-        rows = [int(row) for row in index.rows(frames) if index.has_labels(row)]
+        rows = labelled_rows(index, frames)
         require_labelled_points(index, rows, part)
         return rows
 

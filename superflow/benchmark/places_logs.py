@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from .places_plan import Log, PlacesArm, PlacesPlan, Source
-from .preparation import prepare_features, prepare_superpixels
+from .preparation import prepare_features, prepare_providers, refuse_other_log
 
 COMPONENTS = 64  # directions that are kept of a teacher's features, unless an arm says otherwise
 
@@ -39,10 +39,7 @@ def prepare_log(log: Log, out: Path, *, jobs: int) -> Any:
         root = str(_make(log, out, jobs=jobs))
     if root is None:
         raise InputError(f"log {log.name!r} has no root in the plan; give it with --root {log.name}=FOLDER")
-    if (folder / "index.json").is_file():
-        before = LogIndex.open(folder).root
-        if before.resolve() != Path(root).resolve():
-            raise InputError(f"{folder}: is the preparation of {before}, not of {root}; choose another --out")
+    refuse_other_log(folder, root)
     card = None if log.card is None else load_card(log.card, label_set=log.label_set)
     label_set = "" if card is not None else log.label_set
     return prepare(log.dataset, root, folder, card=card, label_set=label_set, version=log.version)
@@ -146,6 +143,5 @@ def _prepare_source(
             assert mix is not None
             first = features_folder(plan, plan.sources[next(iter(mix.mix))], out, features=features)
             prepare_features(index, source.frames, folder=shared, reduction_of=first, **made)
-    for provider, options in source.superpixels.items():
-        made_of = {"features": str(features_folder(plan, source, out))} if provider == "clusters" else {}
-        prepare_superpixels(index, source.frames, provider=provider, workers=jobs, **made_of, **options)
+    clusters_of = features_folder(plan, source, out)
+    prepare_providers(index, source.frames, source.superpixels, features=clusters_of, workers=jobs)

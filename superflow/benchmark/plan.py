@@ -10,6 +10,7 @@ from typing import Any
 from ..errors import InputError
 from .plan_file import entries, find_plan, read_plan
 from .preparation import DEFAULT_TEACHER
+from .results import slug
 
 KINDS = ("raw", "random", "pretrained", "supervised")
 
@@ -39,7 +40,7 @@ class Arm:
     @property
     def slug(self) -> str:
         """The name as a folder."""
-        return "".join(c if c.isalnum() else "_" for c in self.name.lower()).strip("_")
+        return slug(self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ PREPARED/superpixels/PROVIDER/   superpixel maps
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,18 @@ from ..errors import InputError
 log = logging.getLogger(__name__)
 
 DEFAULT_TEACHER = "efficientnet_lite0"
+
+
+def refuse_other_log(prepared: Path, root: str | Path) -> None:
+    """Raise an InputError where ``prepared`` holds the index of another log than the one under ``root``."""
+    from ..datasets.index import LogIndex
+
+    if (prepared / "index.json").is_file():
+        before = LogIndex.open(prepared).root
+        if before.resolve() != Path(root).resolve():
+            raise InputError(
+                f"{prepared}: is the preparation of {before}, not of {root}; choose another folder for this log"
+            )
 
 
 def prepare_index(root: str | Path, prepared: str | Path, **reading: Any) -> Any:
@@ -28,16 +40,9 @@ def prepare_index(root: str | Path, prepared: str | Path, **reading: Any) -> Any
     Raises:
         InputError: the log cannot be read, or ``prepared`` belongs to another log.
     """
-    from ..datasets.index import LogIndex
     from ..datasets.nuscenes import write_index
 
-    root, prepared = Path(root), Path(prepared)
-    if (prepared / "index.json").is_file():
-        before = LogIndex.open(prepared).root
-        if before.resolve() != root.resolve():
-            raise InputError(
-                f"{prepared}: is the preparation of {before}, not of {root}; choose another folder for this log"
-            )
+    refuse_other_log(Path(prepared), root)
     return write_index(root, prepared, **reading)
 
 
@@ -109,3 +114,12 @@ def prepare_superpixels(
     cameras = index.cameras(index.rows(frames), channels=channels)
     write_superpixels(cameras, folder, provider=provider, workers=workers, **options)
     return folder
+
+
+def prepare_providers(
+    index: Any, frames: Any, providers: Mapping[str, Mapping[str, Any]], *, features: Path, workers: int
+) -> None:
+    """`prepare_superpixels` by each provider with its options; clusters are those of ``features``."""
+    for provider, options in providers.items():
+        made_of = {"features": str(features)} if provider == "clusters" else {}
+        prepare_superpixels(index, frames, provider=provider, workers=workers, **made_of, **options)

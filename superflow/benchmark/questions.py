@@ -21,12 +21,11 @@ from ..files.access import make_folder, read_text
 from ..files.writes import write_atomically
 from ..progress import cpu_seconds
 from ..protocol import commit, device_name
-from .arms import claim
-from .backbones import slug
 from .markdown import table_lines
 from .questions_arms import ANSWERS, Answered, Study
 from .questions_data import prepare_questions
 from .questions_plan import QuestionsPlan
+from .results import claim, slug
 from .rows import Row, RowFile
 
 log = logging.getLogger(__name__)

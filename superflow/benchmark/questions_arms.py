@@ -25,10 +25,9 @@ from ..agents.vlm.sft import Example, Recipe, answers, train
 from ..files.access import read_json
 from ..files.writes import write_atomically
 from ..progress import cpu_seconds
-from .arms import claim
-from .backbones import slug
 from .questions_data import Part, Scans, find_backbone, part_of, planes_of_part, predicted_part
 from .questions_plan import ROUTERS, SHARES, QuestionArm, QuestionsPlan
+from .results import claim, slug
 from .rows import held
 
 NEW_TOKENS = 12  # no answer of a family is longer

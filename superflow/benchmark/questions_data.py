@@ -25,9 +25,9 @@ from ..errors import InputError
 from ..files.access import make_folder, read_text
 from ..files.writes import write_atomically
 from ..hub.backbone import Backbone
-from .arms import claim
 from .places_logs import prepare_log, prepared_folder
 from .questions_plan import PARTS, RANDOM, QuestionsPlan
+from .results import claim
 from .rows import held
 
 PROBED = 60  # training scans that the head of predictions is fitted on

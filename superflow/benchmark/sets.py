@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..downstream.labelled import labelled_rows
 from ..errors import InputError
 from .places import Unit, evaluation_rows, label_set
 from .places_plan import GIVEN, NO_SOURCE, Evaluation, Log, PlacesPlan
@@ -145,7 +146,7 @@ def frames_of(name: str, index: Any) -> tuple[Evaluation, str]:
     """
     if all(_labelled(index, split) for split in ("train", "val")):
         return Evaluation(name, name, train="train", evaluate="val"), "train, val"
-    rows = [int(row) for row in index.rows(None) if index.has_labels(row)]
+    rows = labelled_rows(index, None)
     scenes = list(dict.fromkeys(index.scene(row) for row in rows))
     if len(scenes) > 1:
         judged = max(1, len(scenes) // 4)
@@ -165,10 +166,9 @@ def _labelled(index: Any, split: str) -> bool:
     if split not in index.card.splits and split not in index.row_splits:
         return False
     try:
-        rows = index.rows(split)
+        return bool(labelled_rows(index, split))
     except InputError:  # the log holds none of its scenes
         return False
-    return any(index.has_labels(int(row)) for row in rows)
 
 
 def units_of(

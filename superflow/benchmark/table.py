@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ..files.access import read_json
-from .arms import AGAIN, LOOKUP
+from .arms import LOOKUP
 from .markdown import table_lines
 from .plan import Plan
+from .results import AGAIN
 
 
 def read_results(out: str | Path) -> Iterator[dict[str, Any]]:

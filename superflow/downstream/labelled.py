@@ -14,6 +14,11 @@ from ..errors import InputError
 Labels = Callable[[int], NDArray[np.uint8] | None]
 
 
+def labelled_rows(index: Any, frames: Any) -> list[int]:
+    """Rows of ``frames``, as `LogIndex.rows` takes them, that have labels."""
+    return [int(row) for row in index.rows(frames) if index.has_labels(int(row))]
+
+
 def require_labelled_points(
     index: Any, rows: Iterable[int], purpose: str, *, labels: Labels | None = None
 ) -> None:

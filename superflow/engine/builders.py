@@ -30,7 +30,7 @@ def make_pretrainer(
 ) -> Pretrainer:
     """A `Pretrainer` from the arguments of its encoder and its teacher.
 
-    ``features``: the runner puts those of its data here, see `teacher_features.features_of_data`.
+    ``features``: the runner puts those of its data here, see `method.from_data`.
     """
     return Pretrainer(
         LidarEncoder(**student), None if teacher is None else make_teacher(**teacher), **options
@@ -95,6 +95,7 @@ MOVED: dict[str, dict[str, str]] = {
 # keys that configs had -> what became of them
 GONE: dict[str, str] = {
     **{old: f"{owner} has it as {new}" for owner, keys in MOVED.items() for old, new in keys.items()},
+    "by_epoch": "leave it out: runs are counted in iterations, also where they are max_epochs long",
     "occlusion_cell_px": "leave it out: how far beams lie apart is now measured on each scan, for any size of image",
 }
 

@@ -45,7 +45,6 @@ class TrainLoop(BaseLoop):
         val_interval: iterations between evaluations; or ``val_interval_epochs``, passes over the data. The last
             iteration is always evaluated. Neither: only the last.
         val_begin: no evaluation before this iteration.
-        by_epoch: must be False, everything here counts iterations.
     """
 
     def __init__(
@@ -58,14 +57,9 @@ class TrainLoop(BaseLoop):
         val_interval: int | None = None,
         val_interval_epochs: float | None = None,
         val_begin: int = 1,
-        by_epoch: bool = False,
     ) -> None:
         super().__init__(runner, dataloader)
         self.sampler = self.dataloader.batch_sampler
-        if by_epoch:
-            raise InputError(
-                "train_cfg.by_epoch must be False: runs are counted in iterations, give max_iters"
-            )
         if (max_iters is None) == (max_epochs is None):
             raise InputError("train_cfg: give either max_iters or max_epochs, and set the other to None")
         if val_interval is not None and val_interval_epochs is not None:

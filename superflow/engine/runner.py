@@ -34,10 +34,10 @@ from ..hub.checkpoint import (
 )
 from ..hub.leakage import check_leakage, seen_recordings
 from ..method.distributed import rank, world_size
+from ..method.from_data import classes_of_pretraining, features_of_data, number_of_classes
 from ..protocol import commit
 from .builders import as_plain
 from .changes import Change
-from .classes import classes_of_pretraining, number_of_classes
 from .config import config_text
 from .continuation import find_changes
 from .hooks import DEFAULT_HOOKS, FirstBatchesHook
@@ -47,7 +47,6 @@ from .model import EngineModel
 from .optim import build_optim_wrapper
 from .registry import LOOPS, MODELS, SCOPE
 from .resume import go_on
-from .teacher_features import features_of_data
 from .training_plan import base_batch_size, training_plan
 
 _runs = itertools.count()

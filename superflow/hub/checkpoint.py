@@ -182,7 +182,7 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, opt
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise InputError(
             f"{source}: does not fit this model: {'; '.join(differences[:3])}{more}; "
-            "use the config that it was trained with (config.py beside it), or another file"
+            "use the config that it was trained with, or another file"
         )
     model.load_state_dict({name: state[name] for name in own if name in state}, strict=not optional)
 

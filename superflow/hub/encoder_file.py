@@ -17,7 +17,7 @@ from ..errors import InputError, MissingFileError
 from ..files.access import check_readable
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
-from .checkpoint import find_last, read_checkpoint
+from .checkpoint import find_last, load_weights, read_checkpoint
 from .leakage import seen_recordings
 from .shelf import find
 
@@ -85,7 +85,7 @@ def build_encoder(file: EncoderFile) -> LidarEncoder:
             f"{file.path}: its encoder config is not understood ({error}); "
             "it was written by another version, export it again with this one"
         ) from error
-    _fill(encoder, file)
+    load_weights(encoder, file.weights, str(file.path))
     encoder.raw_intensity = bool(file.raw_intensity)
     return encoder
 
@@ -99,7 +99,7 @@ def fill_encoder(encoder: LidarEncoder, path: str | Path) -> dict[str, Any]:
         InputError: the file holds another architecture.
     """
     file = read_encoder_file(path)
-    _fill(encoder, file)
+    load_weights(encoder, file.weights, str(file.path))
     encoder.raw_intensity = bool(file.raw_intensity)
     config = encoder.config()
     differing = sorted(key for key in config if config[key] != file.config.get(key, config[key]))
@@ -121,29 +121,6 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _fill(encoder: LidarEncoder, file: EncoderFile) -> None:
-    expected = encoder.state_dict()
-    missing = [key for key in expected if key not in file.weights]
-    surplus = [key for key in file.weights if key not in expected]
-    unlike = [
-        key for key in expected if key in file.weights and expected[key].shape != file.weights[key].shape
-    ]
-    if unlike:
-        had, wanted = tuple(file.weights[unlike[0]].shape), tuple(expected[unlike[0]].shape)
-        what = f"{unlike[0]} has shape {had} instead of {wanted}"
-    elif missing:
-        what = f"it has no {missing[0]} ({len(missing)} of {len(expected)} are missing)"
-    elif surplus:
-        what = f"it also has {surplus[0]} ({len(surplus)} such)"
-    else:
-        encoder.load_state_dict(file.weights)
-        return
-    raise InputError(
-        f"{file.path}: holds the weights of another architecture: {what}; "
-        "configure the encoder that was pretrained, or choose its file"
-    )
 
 
 def _newest_checkpoint(folder: Path) -> Path:

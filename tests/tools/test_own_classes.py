@@ -7,8 +7,8 @@ import json
 import pytest
 import torch
 
-from superflow.engine.classes import number_of_classes
 from superflow.errors import InputError
+from superflow.method.from_data import number_of_classes
 from superflow.tools.main import main
 
 CARD = """

@@ -34,7 +34,6 @@ class CheckpointHook(Hook):
         max_keep_ckpts: how many of them stay.
         save_best: name of the metric whose best value keeps ``best_NAME.pth``; None keeps no best one.
         rule: ``greater`` or ``less``; None goes by the name (losses: less).
-        by_epoch: must be False, intervals are iterations.
     """
 
     priority = "VERY_LOW"
@@ -45,12 +44,11 @@ class CheckpointHook(Hook):
         max_keep_ckpts: int = 1,
         save_best: str | None = None,
         rule: str | None = None,
-        by_epoch: bool = False,
     ) -> None:
-        if by_epoch or interval < 1 or max_keep_ckpts < 1 or rule not in (None, "greater", "less"):
+        if interval < 1 or max_keep_ckpts < 1 or rule not in (None, "greater", "less"):
             raise ValueError(
                 f"CheckpointHook: interval {interval} and max_keep_ckpts {max_keep_ckpts} must be at least 1, "
-                f"by_epoch {by_epoch} must be False, rule {rule!r} 'greater', 'less' or None"
+                f"rule {rule!r} 'greater', 'less' or None"
             )
         self.interval, self.max_keep_ckpts, self.save_best = interval, max_keep_ckpts, save_best
         self.rule = rule or ("less" if any(part in (save_best or "") for part in _LESS) else "greater")

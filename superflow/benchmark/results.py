@@ -1,0 +1,55 @@
+"""What a result was made of, so that a stopped benchmark is gone on with, and never as another one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files.access import read_json
+from ..files.writes import write_atomically
+
+AGAIN = "delete its folder to have it measured again"  # what to do about a damaged result
+_OF_THIS_CALL = ("work_dir", "data_root", "resume", "load_from")
+
+
+def slug(name: str) -> str:
+    """A name as a part of a file's name."""
+    return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_")
+
+
+def hash_of_config(config: Any, places: Mapping[str, str]) -> str:
+    """Of all that a config says, with each folder of ``places`` under the name that stands there for it."""
+    from ..engine.builders import as_plain
+
+    plain = {key: value for key, value in as_plain(config).items() if key not in _OF_THIS_CALL}
+    text = json.dumps(plain, sort_keys=True, default=str)
+    for folder, name in places.items():
+        text = text.replace(folder, name)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None) -> None:
+    """Write beside ``result`` what it is going to be made of, so that a stopped run is not continued as another.
+
+    Args:
+        remove: what has to be deleted to make it anew, by default the folder of ``result``.
+
+    Raises:
+        InputError: it was made, or begun, of something else.
+    """
+    beside = result.with_suffix(".made_of.json")
+    if not beside.is_file():
+        with write_atomically(beside, "w") as file:
+            json.dump(made_of, file, indent=1)
+        return
+    before = read_json(beside, AGAIN)
+    for name in (*made_of, *before):
+        if before.get(name) != made_of.get(name):
+            raise InputError(
+                f"{result}: belongs to another {name} ({before.get(name)} instead of {made_of.get(name)}); "
+                f"choose another folder for results or delete {remove or beside.parent}"
+            )
