@@ -75,10 +75,10 @@ class QuestionsPlan:
     ``consistency`` and ``router``; ``shares`` of tiles that keep their tokens.
     """
 
-    logs: Mapping[str, Log] = entries(Log)
-    parts: Mapping[str, Asked] = entries(Asked)
     backbones: Mapping[str, str | None]
     families: Mapping[str, Mapping[str, Any]]
+    logs: Mapping[str, Log] = entries(Log)
+    parts: Mapping[str, Asked] = entries(Asked)
     arms: Mapping[str, QuestionArm] = entries(QuestionArm)
     still: Sequence[str] = ()
     differences: Sequence[Sequence[str]] = ()

@@ -128,8 +128,8 @@ def _lists(rows: Sequence[Row]) -> list[str]:
     named: dict[tuple[str, str, str], None] = dict.fromkeys(
         (row["evaluation log"], row["budget"], row["token list"]) for row in rows if row["token list"]
     )
-    rows = ([name, budget, f"[{path}]({path})"] for name, budget, path in named)
-    return [*table_lines(("set", "budget", "scans with labels"), rows), ""] if named else []
+    shown = ([name, budget, f"[{path}]({path})"] for name, budget, path in named)
+    return [*table_lines(("set", "budget", "scans with labels"), shown), ""] if named else []
 
 
 def _failures(failed: Sequence[str]) -> list[str]:
