@@ -10,7 +10,6 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
-from mmengine.config import Config
 from torch import Tensor, nn
 
 from ...engine.hooks.first_batches import needs_of
@@ -25,7 +24,7 @@ from .run_cost import free_bytes, run_cost, size, synchronize
 TIMED = 4  # steps after the first
 
 
-def dry_run(config: Config, show: Callable[[str], None]) -> None:
+def dry_run(config: Any, show: Callable[[str], None]) -> None:
     """A few training steps and an evaluation of one batch; nothing of it is kept.
 
     From them come hours, memory and disk of the run on this machine.
