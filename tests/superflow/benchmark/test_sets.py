@@ -295,7 +295,7 @@ def test_weights_are_named_and_read_before_the_work(tmp_path, given):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["datasets", "--prepared", "x"], "is a plan for prepared sets; give them with --log"),
+        (["datasets", "--prepared", "x"], "is a plan for prepared sets; leave out --prepared"),
         (["places", "--log", "x"], "is a plan of places; leave out --log"),
         (["pandaset", "--data", "x", "--ray", "local"], "is a plan for one log; leave out --ray"),
     ],
