@@ -72,10 +72,11 @@ def _pairs(kernel_map: KernelMap) -> tuple[Tensor, Tensor]:
 
     The counts stay on the CPU: there every layer reads them, and elsewhere it would wait for the device to do so.
     """
-    counts = list(kernel_map.counts)
-    device = kernel_map.rows_in.device
-    table = torch.full((2, len(counts), max(1, *counts)), -1, dtype=torch.int32, device=device)
-    for side, rows in enumerate((kernel_map.rows_in, kernel_map.rows_out)):
-        for k, part in enumerate(rows.split(counts)):
-            table[side, k, : len(part)] = part
-    return table, torch.tensor(counts, dtype=torch.int32)
+    counts, rows = list(kernel_map.counts), torch.stack([kernel_map.rows_in, kernel_map.rows_out])
+    width = max(1, *counts)
+    table = rows.new_full((2, len(counts) * width), -1)
+    pair = torch.arange(rows.shape[1], device=rows.device)
+    # an offset without pairs begins where the next one does, so that the last of those is meant
+    offset = torch.searchsorted(kernel_map.firsts, pair, right=True) - 1
+    table.index_copy_(1, offset * width + pair - kernel_map.firsts[offset], rows)
+    return table.view(2, len(counts), width), torch.tensor(counts, dtype=torch.int32)

@@ -11,6 +11,7 @@ import pytest
 import torch
 from packaging.requirements import Requirement
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from superflow.errors import InputError
 from superflow.lidar import conv
@@ -219,6 +220,32 @@ def test_spconv_is_tested_wherever_it_has_a_wheel(repository):
     extras = tomllib.loads((repository / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (spconv,) = (need for need in map(Requirement, extras["test"]) if need.name.startswith("spconv"))
     assert (find_spec("spconv") is not None) >= spconv.marker.evaluate(), "install the test extra"
+
+
+@pytest.mark.parametrize(("shape", "density", "wraps"), GRIDS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_pairs_are_laid_out_for_spconv_in_one_piece(shape, density, wraps, kind):
+    pyramid = random_pyramid(shape, density, wraps)
+    one = KINDS[kind][2](pyramid)
+    with Operators() as operators:
+        table, counts = conv.load_backend("spconv").prepare(one)
+    assert counts.tolist() == one.counts
+    assert table.shape == (2, len(one.counts), max(1, *one.counts))
+    for side, rows in enumerate((one.rows_in, one.rows_out)):
+        for k, part in enumerate(rows.split(one.counts)):
+            assert torch.equal(table[side, k, : len(part)], part)
+            assert (table[side, k, len(part) :] == -1).all()
+    assert operators.count < 20  # for all offsets and both sides
+
+
+class Operators(TorchDispatchMode):
+    """How many operators run inside."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += 1
+        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.skipif(find_spec("spconv") is None, reason="spconv has no wheel for this platform or Python")
