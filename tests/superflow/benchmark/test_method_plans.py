@@ -92,7 +92,7 @@ def test_an_ablation_changes_what_it_says(tmp_path):
 def test_arms_may_read_other_features_which_are_prepared_for_them_alone(tmp_path, monkeypatch):
     made = []
     monkeypatch.setattr("superflow.datasets.index.LogIndex.open", lambda folder: folder)
-    monkeypatch.setattr(places_logs, "prepare_superpixels", lambda *given, **options: None)
+    monkeypatch.setattr(places_logs, "prepare_providers", lambda *given, **options: None)
     monkeypatch.setattr(
         places_logs,
         "prepare_features",
