@@ -74,6 +74,7 @@ CARD_NEEDS = ("name", "real", "licence", "source", "points", "intensity")
 LOG = {  # what a log says of itself; the last four are for its maker
     **_FACTS,
     "card": Key(str, CARD_WORDS),
+    "recordings": Key(dict, "scenes with the recordings that they are, as in {scene-9002: PandaSet 002}"),
     "generator": Key(str, "text, what made the log"),
     "version": Key(str, "text"),
     "seed": Key(int, "a whole number"),

@@ -35,6 +35,7 @@ class LogIndex(ScanFiles):
         poses: "" where they are the log's, else what estimated them.
         scenes: names in the log's order. channels: camera channels of the log.
         row_splits: splits of scans, beside those of scenes in the card.
+        known_recordings: scene -> the drive of the world that it is of, where the log says it.
         camera_count (R,) int64: images of every scan.
     """
 
@@ -50,6 +51,7 @@ class LogIndex(ScanFiles):
         self.channels: tuple[str, ...] = tuple(header["channels"])
         self.row_splits: tuple[str, ...] = tuple(header["row_splits"])
         self.warnings: tuple[str, ...] = tuple(header["warnings"])
+        self.known_recordings: dict[str, str] = header.get("recordings", {})
         self._box_categories: tuple[str, ...] = tuple(header["box_categories"])
         super().__init__(
             _find_root(self.folder, header, root),
@@ -123,7 +125,7 @@ class LogIndex(ScanFiles):
     def recordings(self, rows: Sequence[int] | NDArray[np.integer]) -> tuple[str, ...]:
         """Drives of the world that the scans are of, where other datasets hold the same; see `recordings`."""
         codes = np.unique(self.scene_of[np.asarray(rows, dtype=np.int64)]).tolist()
-        return recordings_of(self.card.name, [self.scenes[code] for code in codes])
+        return recordings_of(self.card.name, [self.scenes[code] for code in codes], self.known_recordings)
 
     # ---- what is in them --------------------------------------------------------------------------------------
 

@@ -125,6 +125,13 @@ OPTIONAL_KEY = replace(
 )
 # what they name is a token that was looked at, or is not there: their type is enough
 REFERENCE = Kind("text, the token of another row", lambda value: type(value) is str, _are_strings)
+OPTIONAL_REFERENCE = replace(
+    REFERENCE,
+    accepts=lambda value: value is None or type(value) is str,
+    convert=lambda value: value or "",
+    needed=False,
+    due=f"{REFERENCE.due}, or left out",
+)
 REFERENCES = Kind(
     "a list of texts, tokens of other rows, or left out",
     lambda value: value is None or (type(value) is list and all(type(token) is str for token in value)),

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import re
+from collections.abc import Callable, Iterable, Mapping
 
 # KITTI's odometry sequences and the raw drives that they were cut from (devkit of KITTI's odometry benchmark)
 _DRIVES = {
@@ -29,9 +30,12 @@ def _daps(scene: str) -> str:
     return _odometry(sequence) if part == "daps-1" else f"DAPS-2 {sequence}"
 
 
-def _pandaset(scene: str) -> str:
-    """Of a sequence, or of a scene in nuScenes schema that is named after it, as 002 or pandaset-002."""
-    return f"PandaSet {scene.removeprefix('pandaset-')}"
+# names that say of themselves which recording it is, in whatever dataset and with whatever beside them
+_TELLING = (
+    (re.compile(r"(?<![a-z0-9])pandaset[-_ ]?(\d{3})(?!\d)", re.IGNORECASE), "PandaSet {}"),
+    (re.compile(r"(?<!\d)(20\d\d_\d\d_\d\d_drive_\d{4})(?!\d)"), "KITTI {}"),
+)
+_NUSCENES_LOG = re.compile(r"n\d{3}-20\d\d-\d\d-\d\d-")
 
 
 _RECORDING: dict[str, Callable[[str], str]] = {  # card -> what is a scene's recording
@@ -41,15 +45,36 @@ _RECORDING: dict[str, Callable[[str], str]] = {  # card -> what is a scene's rec
     "daps3d": _daps,  # DAPS-1 scans what was built from SemanticKITTI
     "nuscenes": lambda scene: f"nuScenes {scene}",
     "nuscenes_c": lambda scene: f"nuScenes {scene}",
-    **dict.fromkeys(("pandaset", "pandaset_nuscenes", "pandaset_raw"), _pandaset),
+    **dict.fromkeys(("pandaset", "pandaset_nuscenes", "pandaset_raw"), lambda scene: f"PandaSet {scene}"),
 }
 
 
-def recordings_of(dataset: str, scenes: Iterable[str]) -> tuple[str, ...]:
-    """Names of the recordings that these scenes are, sorted; none of a dataset that shares its drives with no other.
+def recording_named(scene: str, drive: str = "") -> str | None:
+    """The recording that a name tells by itself, as ``pandaset-002``; None where none does.
 
     Args:
-        dataset: name of its card.
+        scene: its name. drive: what the log calls the drive that the scene was cut from; conversions that give scenes
+            other names keep it, so it counts first.
+    """
+    for name in (drive, scene):
+        for pattern, recording in _TELLING:
+            if found := pattern.search(name):
+                return recording.format(found[1])
+    return f"nuScenes {scene}" if _NUSCENES_LOG.match(drive) else None
+
+
+def recordings_of(
+    dataset: str, scenes: Iterable[str], known: Mapping[str, str] | None = None
+) -> tuple[str, ...]:
+    """Names of the recordings that these scenes are, sorted; none of scenes that no other dataset can hold.
+
+    Args:
+        dataset: name of its card. known: recordings of scenes, where the log says it.
     """
     name = _RECORDING.get(dataset)
-    return () if name is None else tuple(sorted({name(scene) for scene in scenes}))
+    found = set()
+    for scene in scenes:
+        said = (known or {}).get(scene) or recording_named(scene)
+        if said or name:
+            found.add(said or name(scene))  # type: ignore[misc]  # one of the two
+    return tuple(sorted(found))

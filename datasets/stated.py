@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..files.access import read_json
 from .card import DatasetCard, load_card
 from .card_file import check_splits, read_intensity
-from .card_keys import CARD_WORDS, LOG, check_keys
+from .card_keys import CARD_WORDS, LOG, check_keys, shorten
 
 NAME = "dataset.json"
 _PLAIN = ("name", "real", "licence", "source", "sensor")  # are in a card what they are here
@@ -32,6 +32,11 @@ def read_stated(root: Path) -> dict[str, Any]:
         path, 'mend or remove it; it must be a JSON object such as {"name": "my-drive", "real": true}'
     )
     check_keys(path, stated, LOG)
+    for scene, recording in (stated.get("recordings") or {}).items():
+        if not isinstance(recording, str) or not recording.strip():
+            raise InputError(
+                f"{path}: recordings: {scene} is {shorten(recording)}; give the name of the recording, as PandaSet 002"
+            )
     return {key: value for key, value in stated.items() if value is not None}
 
 

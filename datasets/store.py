@@ -20,6 +20,7 @@ SCHEMA = 3  # raise it when a column or key changes its meaning; older indices a
 TABLES = ("frames", "cameras", "boxes", "lidars")
 _FLAG = {b"superflow": b"bool"}  # of columns of bytes that are true or false
 _PLACE = ("schema", "hash", "root", "root_from_index")  # keys of index.json that are not of the content
+_ABOUT = ("card", "card_hash", "recordings")  # what is said of the rows
 
 Columns = dict[str, NDArray[Any]]  # equally long; text as bytes (dtype S), matrices as (R, n) float64
 
@@ -36,7 +37,7 @@ def text_column(values: list[str]) -> NDArray[np.bytes_]:
 
 def content_hash(header: Mapping[str, Any], tables: Mapping[str, Columns]) -> str:
     """sha256 of the rows: every column, and what their codes mean; neither the card nor the place of the data enter."""
-    content = {key: value for key, value in header.items() if key not in (*_PLACE, "card", "card_hash")}
+    content = {key: value for key, value in header.items() if key not in (*_PLACE, *_ABOUT)}
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
     for name in sorted(tables):
         for key, column in sorted(tables[name].items()):

@@ -25,6 +25,7 @@ from .names import check_file_names, check_picture_names
 from .partial import some_scans
 from .records import ScanRow
 from .split_lists import join_splits
+from .stated import read_stated
 from .store import Columns, write_tables
 
 logger = logging.getLogger(__name__)
@@ -41,6 +42,8 @@ class ListedLog:
         poses: what estimated them; "" where they are the log's own.
         sources: what is wrong in ``times``, ``poses`` or ``calibration`` stands in these files, below the root.
         scenes, channels, categories: names beyond those that occur in the scans, in the order of their codes.
+        recordings: scene -> the drive of the world that it is of, where the log tells it otherwise than by the name of
+            the scene; see `recordings`.
     """
 
     dataset: str
@@ -54,6 +57,7 @@ class ListedLog:
     scenes: list[str] = field(default_factory=list)
     channels: list[str] = field(default_factory=list)
     categories: list[str] = field(default_factory=list)
+    recordings: dict[str, str] = field(default_factory=dict)
 
 
 def write_rows(
@@ -138,6 +142,8 @@ def write_rows(
         header["sweep_compensation"] = True  # of indices without, the hash stays what it was
     if listed.poses:
         header["poses"] = listed.poses
+    if recordings := {**listed.recordings, **read_stated(root).get("recordings", {})}:
+        header["recordings"] = {scene: recordings[scene] for scene in held if scene in recordings}
     place = {
         "root": str(root.absolute()),
         "root_from_index": os.path.relpath(root.absolute(), out.absolute()),

@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING
 from superflow.errors import InputError
 from superflow.files.access import check_place
 from superflow.files.writes import write_atomically
-from superflow.tools.command import run_command
+from superflow.tools.command import add_leakage_argument, run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 if TYPE_CHECKING:
@@ -62,10 +62,10 @@ log = logging.getLogger("superflow.benchmark")
 PARTS = ("sources", "evaluations", "measures")  # of a plan of places, which a call may choose from
 # kind of plan -> its options, beside those of all
 _TAKES = {
-    "one log": ("data", "prepared", "arms", "teacher"),
-    "places": ("root", "arms", *PARTS, "budgets", "teacher", "ray"),
-    "questions": ("root", "arms", "ray"),
-    "sets": ("log", "weights", "protocols", "random", "ray"),
+    "one log": ("data", "prepared", "arms", "teacher", "allow_leakage"),
+    "places": ("root", "arms", *PARTS, "budgets", "teacher", "ray", "allow_leakage"),
+    "questions": ("root", "arms", "ray", "allow_leakage"),
+    "sets": ("log", "weights", "protocols", "random", "ray", "allow_leakage"),
     "saga": ("arms",),
 }
 _WORDS = {
@@ -120,6 +120,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="ADDRESS",
         help="hand the work of plans of places and sets to this Ray cluster; or local",
     )
+    add_leakage_argument(parser)
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
     parser.add_argument(
         "--teacher", help="image teacher (default: efficientnet_lite0, or that of a plan of places)"
@@ -147,9 +148,9 @@ def _benchmark(args: argparse.Namespace) -> int:
     kind = "saga" if is_saga else kind_of_plan(path)
     given = [name for name in dict.fromkeys(sum(_TAKES.values(), ())) if getattr(args, name)]
     if surplus := [name for name in given if name not in _TAKES[kind]]:
+        option, *options = (f"--{name.replace('_', '-')}" for name in (surplus[0], *_TAKES[kind]))
         raise InputError(
-            f"{path}: is {_WORDS[kind]}; leave out --{surplus[0]}: beside --out, --seeds and --jobs go "
-            f"{', '.join('--' + name for name in _TAKES[kind])}"
+            f"{path}: is {_WORDS[kind]}; leave out {option}: beside --out, --seeds and --jobs go {', '.join(options)}"
         )
     return _RUNS[kind](path, args)
 
@@ -175,7 +176,8 @@ def _places(path: Path, args: argparse.Namespace) -> int:
 
     plan = load_places_plan(path)
     plan = with_roots(plan, _roots(args))
-    plan = replace(plan, teacher=args.teacher or plan.teacher)
+    allowed = args.allow_leakage or plan.allow_leakage
+    plan = replace(plan, teacher=args.teacher or plan.teacher, allow_leakage=allowed)
     check_place(args.out)
     sources, evaluations, measures = (_chosen(plan, part, getattr(args, part)) for part in PARTS)
     arms = _chosen(plan, "arms", args.arms)
@@ -216,6 +218,7 @@ def _questions(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark import questions
 
     plan = questions.with_places(plan, _roots(args))
+    plan = replace(plan, allow_leakage=args.allow_leakage or plan.allow_leakage)
     arms = _chosen(plan, "arms", args.arms)
     check_place(args.out)
     questions.prepare(plan, arms, args.out, jobs=args.jobs)
@@ -246,7 +249,8 @@ def _sets(path: Path, args: argparse.Namespace) -> int:
     for reason in failed:
         log.error("failed: %s", reason)
     frames = {name: known.evaluation for name, known in usable.items()}
-    places = plan_of_places(plan, protocols, sets, frames, weights, with_random=args.random)
+    options = {"with_random": args.random, "allow_leakage": args.allow_leakage}
+    places = plan_of_places(plan, protocols, sets, frames, weights, **options)
     seeds = args.seeds or plan.seeds
     units = units_of(places, protocols, weights, out=out, plan_name=str(args.plan), seeds=seeds)
     try:
@@ -273,12 +277,13 @@ def _one_log(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.chart import draw_chart
     from superflow.benchmark.plan import load_plan
     from superflow.benchmark.preparation import DEFAULT_TEACHER
-    from superflow.benchmark.table import markdown, read_results, table
+    from superflow.benchmark.table import leakage_lines, markdown, read_results, table
 
     if args.data is None and args.prepared is None:
         raise InputError(f"{path}: is a plan for one log; give it with --data ROOT or --prepared FOLDER")
     args.seeds, args.teacher = args.seeds or [0], args.teacher or DEFAULT_TEACHER
-    plan = replace(load_plan(path), teacher=args.teacher)
+    plan = load_plan(path)
+    plan = replace(plan, teacher=args.teacher, allow_leakage=args.allow_leakage or plan.allow_leakage)
     arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]
     check_place(args.out)
     prepared = args.prepared or _prepare(plan, args)
@@ -288,12 +293,14 @@ def _one_log(path: Path, args: argparse.Namespace) -> int:
             log.info("%d of %d: %s, seed %d is done", number, len(tasks), record["arm"], record["seed"])
     finally:  # a run that failed does not take the others' figures with it
         control = lookup_control(plan, prepared=prepared, out=args.out)
-        rows = table(plan, [*([control] if control else []), *read_results(args.out)])
+        records = [*([control] if control else []), *read_results(args.out)]
+        rows = table(plan, records)
+        text = "\n".join([markdown(rows), *leakage_lines(records)])
         with write_atomically(args.out / "table.json", "w") as file:
             json.dump(rows, file, indent=1)
         with write_atomically(args.out / "table.md", "w") as file:
-            file.write(markdown(rows) + "\n")
-        print(markdown(rows))
+            file.write(text + "\n")
+        print(text)
         draw_chart(rows, args.out / "table.png", leave_out=[LOOKUP])
     return 0
 

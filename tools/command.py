@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -30,6 +31,15 @@ def run_command(program: str, work: Callable[[], int]) -> int:
         said = refusal(error)
     print(f"{program}: {said}", file=sys.stderr)
     return 2
+
+
+def add_leakage_argument(parser: argparse.ArgumentParser) -> None:
+    """The switch of every command that measures weights, see `superflow.hub.leakage`."""
+    parser.add_argument(
+        "--allow-leakage",
+        action="store_true",
+        help="evaluate on drives that the weights were trained on; the result says it",
+    )
 
 
 def usable_cores() -> int:

@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from superflow.tools.command import run_command, usable_cores
+from superflow.tools.command import add_leakage_argument, run_command, usable_cores
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 
@@ -44,6 +44,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default=min(4, usable_cores()),
         help="processes at a time (default: cores, at most 4)",
     )
+    add_leakage_argument(parser)
     parser.add_argument("--cwd", type=Path, help=argparse.SUPPRESS)  # where the shell script was called
     args = parser.parse_args(argv)
     if args.data is None:
@@ -84,6 +85,7 @@ def _quickstart(args: argparse.Namespace) -> int:
         seeds=tuple(args.seeds),
         max_frames=args.max_frames,
         jobs=args.jobs,
+        allow_leakage=args.allow_leakage,
     )
     result = run_quickstart(options)
     print(summary_table(result))

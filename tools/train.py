@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 from superflow.errors import InputError
-from superflow.tools.command import run_command
+from superflow.tools.command import add_leakage_argument, run_command
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -53,11 +53,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=VALUE",
         help="overrides: a.b=1 a.c=[1,2] list.0.key=x; a key that nothing reads is an error",
     )
-    parser.add_argument(
-        "--allow-leakage",
-        action="store_true",
-        help="evaluate on drives that the weights were trained on; the result says it",
-    )
+    add_leakage_argument(parser)
     parser.add_argument(
         "--launcher",
         choices=("none", "pytorch", "slurm"),

@@ -20,6 +20,7 @@ from ...progress import Progress, silent
 from ..card import DatasetCard
 from ..catalogue import expected_tree
 from ..index import LogIndex
+from ..recordings import recording_named
 from ..records import CameraRow, Place, ScanRow
 from ..write import ListedLog, write_rows
 from .annotations import Annotations
@@ -98,6 +99,11 @@ def open_log(
         scenes=log.scenes,
         channels=log.channels,
         categories=categories,
+        recordings={
+            scene: recording
+            for scene, drive in log.drives.items()
+            if (recording := recording_named(scene, drive))
+        },
     )
 
 

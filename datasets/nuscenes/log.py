@@ -66,6 +66,7 @@ class Log:
     label_paths: dict[str, str]  # LIDAR_TOP sample_data token -> path
     categories: dict[str, tuple[str, int | None]]  # category token -> name, index in the label files
     logfiles: list[str]
+    drives: dict[str, str]  # scene -> field ``logfile`` of the log that it was cut from, where there is one
     label_tables: tuple[str, str]  # names of the tables of categories and of label files
     warnings: list[str] = field(default_factory=list)
 
@@ -77,7 +78,7 @@ def read_log(root: Path, version: str, progress: Progress, label_set: str = "") 
         InputError: a table is missing or damaged, a field is wrong, a chain is broken, a reference leads nowhere.
     """
     folder = root / version
-    scenes, scene_of_sample, time_of_sample = _read_scenes(folder, progress)
+    scenes, scene_of_sample, time_of_sample, log_of_scene = _read_scenes(folder, progress)
     calibration, others = _read_calibration(folder)
     lidar, cameras = _read_sample_data(folder, calibration, others, scene_of_sample, progress)
     channels = sorted({channel for channel, _, _ in calibration.values() if channel != LIDAR})
@@ -101,6 +102,8 @@ def read_log(root: Path, version: str, progress: Progress, label_set: str = "") 
     for warning in warnings:
         logger.warning("%s", warning)
     poses, values = _read_poses(folder, lidar.pose + cameras.pose, progress)
+    logs = list(read_schema_table(folder, "log"))
+    drives = {row["token"]: row["logfile"] for row in logs}
     return Log(
         folder=folder,
         scenes=scenes,
@@ -117,14 +120,17 @@ def read_log(root: Path, version: str, progress: Progress, label_set: str = "") 
             row["token"]: (row["name"], row["index"])
             for row in read_schema_table(folder, tables[0], like="category")
         },
-        logfiles=[row["logfile"] for row in read_schema_table(folder, "log")],
+        logfiles=[row["logfile"] for row in logs],
+        drives={scene: drives[token] for scene, token in log_of_scene.items() if drives.get(token)},
         label_tables=tables,
         warnings=warnings,
     )
 
 
-def _read_scenes(folder: Path, progress: Progress) -> tuple[list[str], dict[str, int], dict[str, int]]:
-    """Names of the scenes, and of each sample token the position of its scene and its time."""
+def _read_scenes(
+    folder: Path, progress: Progress
+) -> tuple[list[str], dict[str, int], dict[str, int], dict[str, str]]:
+    """Names of the scenes, of each sample token the position of its scene and its time, and the log of each scene."""
     for name in REQUIRED:
         if not table_path(folder, name).is_file():
             raise MissingFileError(
@@ -140,7 +146,8 @@ def _read_scenes(folder: Path, progress: Progress) -> tuple[list[str], dict[str,
     for scene in scenes:
         check_scene_name(scene["name"], table_path(folder, "scene"))
     names, times_us = [scene["name"] for scene in scenes], {row["token"]: row["timestamp"] for row in samples}
-    return names, check_samples(folder, scenes, samples), times_us
+    logs = {scene["name"]: scene["log_token"] for scene in scenes}
+    return names, check_samples(folder, scenes, samples), times_us, logs
 
 
 def _read_calibration(folder: Path) -> tuple[dict[str, Calibration], set[str]]:

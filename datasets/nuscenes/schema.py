@@ -16,6 +16,7 @@ from ..kinds import (
     LINK,
     OPTIONAL_KEY,
     OPTIONAL_PATH,
+    OPTIONAL_REFERENCE,
     PATH,
     PIXELS,
     POSITION,
@@ -30,7 +31,7 @@ from ..kinds import (
 from .typed_tables import Fields, Only, Row, read_table
 
 TABLES: dict[str, Fields] = {
-    "scene": {"token": KEY, "name": TEXT, "first_sample_token": LINK},
+    "scene": {"token": KEY, "name": TEXT, "first_sample_token": LINK, "log_token": OPTIONAL_REFERENCE},
     "sample": {"token": KEY, "timestamp": TIME_US, "scene_token": REFERENCE, "prev": LINK, "next": LINK},
     "sensor": {"token": KEY, "channel": TEXT, "modality": TEXT},
     "calibrated_sensor": {

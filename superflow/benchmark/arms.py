@@ -25,6 +25,7 @@ from .shards import begin_process, run_shards
 log = logging.getLogger(__name__)
 
 LOOKUP = "label look-up, no network"
+NO_LEAKAGE: dict[str, Any] = {"allowed": False, "recordings": []}  # of what begins with no weights
 
 
 def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str | Path) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     config: Any = None if arm.kind == "raw" else _config(plan, arm, seed, prepared, folder)
     claim(result, _made_of(plan, index, config, prepared))
     if result.is_file():
-        return read_json(result, AGAIN)
+        return _allowed(read_json(result, AGAIN), result, allowed=plan.allow_leakage)
     labelled = labelled_frames(plan, index)  # refuses before the work
     from ..downstream.features import EncoderFeatures, RawCoordinates
     from ..lidar.encoder import LidarEncoder
@@ -65,11 +66,23 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
         "seed": seed,
         "config": arm.config,
         "training": training,
+        "leakage": training.get("leakage", NO_LEAKAGE),
         **_measure(plan, index, labelled, source, arm, seed, training, watch),
     }
     record |= {"seconds": watch.wall, "cpu_seconds": watch.cpu, **_provenance()}
     with write_atomically(result, "w") as file:
         json.dump(record, file, indent=1)
+    return record
+
+
+def _allowed(record: dict[str, Any], result: Path, *, allowed: bool) -> dict[str, Any]:
+    """A record of before, if it may still stand for this call."""
+    drives = record.get("leakage", NO_LEAKAGE)["recordings"]
+    if drives and not allowed:
+        raise InputError(
+            f"{result}: was measured on drives that the weights were trained on ({', '.join(drives[:3])}), with "
+            "--allow-leakage; give it again, or choose another folder for results"
+        )
     return record
 
 
@@ -177,6 +190,7 @@ def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path)
         seed=seed,
         launcher="none",
         resume=True,
+        allow_leakage=plan.allow_leakage,
     )
 
 

@@ -117,6 +117,7 @@ def _load(
         seed=seed,
         launcher="none",
         resume=True,
+        allow_leakage=plan.allow_leakage,
     )
 
 

@@ -22,18 +22,21 @@ from .ties import leaders
 SCRATCH = (NO_SOURCE, "random")  # the backbone that others are compared with
 TRIALS = "recipes"  # a table whose name ends so holds trials on held-out places
 CURVE = "fine-tuning"  # the measure of which curves are drawn
+LEAKY = "†"  # behind a figure of a backbone that was trained on drives that it is judged on
 
 
 @dataclass(frozen=True)
 class Cell:
     """The figures of all seeds of one backbone, log, measure and budget.
 
-    labelled: mean number of labelled points. cpu: mean CPU seconds of pretraining.
+    labelled: mean number of labelled points. cpu: mean CPU seconds of pretraining. leaky: the backbone was trained on
+    drives that it is judged on.
     """
 
     values: tuple[float, ...]
     labelled: float | None
     cpu: float | None = None
+    leaky: bool = False
 
     @property
     def mean(self) -> float:
@@ -41,10 +44,11 @@ class Cell:
 
     def text(self, *, leads: bool = False) -> str:
         """The mean, bold where it leads; with several seeds also the lowest and the highest, and how many there are."""
+        mark = LEAKY if self.leaky else ""
         if len(self.values) == 1:
-            return f"{self.mean:.1f}"
+            return f"{self.mean:.1f}{mark}"
         mean = f"**{self.mean:.1f}**" if leads else f"{self.mean:.1f}"
-        return f"{mean} ({min(self.values):.1f} to {max(self.values):.1f}, {len(self.values)} seeds)"
+        return f"{mean}{mark} ({min(self.values):.1f} to {max(self.values):.1f}, {len(self.values)} seeds)"
 
 
 Backbone = tuple[str, str]  # source, arm
@@ -96,7 +100,13 @@ def section(path: Path, rows: Sequence[Row], folder: Path) -> list[str]:
         picture = folder / f"{path.stem}-{_file_name(log)}.png"
         if draw_curves(table, picture, f"{measure} on {log}: mIoU [%]"):
             lines += [f"![mIoU over labelled points]({folder.name}/{picture.name})", ""]
-    return [*lines, *scaling_lines(rows, path.stem, folder), *robustness_lines(rows), *commands(rows)]
+    return [
+        *lines,
+        *scaling_lines(rows, path.stem, folder),
+        *robustness_lines(rows),
+        *leakage_lines(rows),
+        *commands(rows),
+    ]
 
 
 def side_by_side(found: Mapping[tuple[str, str], Table]) -> dict[str, Table]:
@@ -131,7 +141,8 @@ def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:
 def _cell(rows: Sequence[Row]) -> Cell:
     by_seed = sorted(rows, key=lambda row: int(row["seed"]))
     values = tuple(float(row["mIoU"]) for row in by_seed)
-    return Cell(values, _mean(rows, "labelled points"), _mean(rows, "CPU seconds of pretraining"))
+    leaky = any(row["leakage"] for row in rows)
+    return Cell(values, _mean(rows, "labelled points"), _mean(rows, "CPU seconds of pretraining"), leaky)
 
 
 def _mean(rows: Iterable[Row], column: str) -> float | None:
@@ -251,6 +262,15 @@ def draw_curves(table: Table, path: Path, title: str) -> bool:
     with write_atomically(path) as file:
         figure.savefig(file, format="png", metadata={"Software": None})
     return True
+
+
+def leakage_lines(rows: Iterable[Row]) -> list[str]:
+    """What the mark of figures means, with the drives; no lines without such a figure."""
+    found = sorted({(row["arm"], row["evaluation log"], row["leakage"]) for row in rows if row["leakage"]})
+    if not found:
+        return []
+    lines = [f"{LEAKY} measured on drives that the backbone was trained on (`--allow-leakage`): too good", ""]
+    return [*lines, *(f"- {arm} on {log}: {drives}" for arm, log, drives in found), ""]
 
 
 def commands(rows: Iterable[Row]) -> list[str]:

@@ -24,6 +24,7 @@ class Task:
 
     train, held_out, evaluate: labelled rows of ``index``. held_out are some of train; folds: parts of train that take
     turns in a search. trials: of searches before, recipe -> mIoU on the folds, and how a new one is noted.
+    allow_leakage: the backbone may have seen the drives that it is judged on.
     """
 
     backbone: Path
@@ -38,6 +39,21 @@ class Task:
     folds: Sequence[Sequence[int]]
     trials: Mapping[str, float] = field(default_factory=dict)
     note_trial: Callable[[str, Mapping[str, Any]], None] = lambda recipe, scores: None
+    allow_leakage: bool = False
+
+    def leakage(self) -> list[str]:
+        """The drives that are judged on and that the backbone has seen.
+
+        Raises:
+            InputError: there are some, and they are not allowed.
+        """
+        from ..hub.encoder_file import read_encoder_file
+        from ..hub.leakage import check_encoder
+
+        file = read_encoder_file(self.backbone)
+        return check_encoder(
+            file, self.index, train=self.train, evaluate=self.evaluate, allowed=self.allow_leakage
+        )
 
     def split_hash(self) -> str:
         """Of the tokens that are learned from, chosen by and judged on."""
@@ -103,14 +119,9 @@ class Measure:
 
 def _encoder(task: Task) -> Any:
     from ..hub.encoder_file import build_encoder, read_encoder_file
-    from ..hub.leakage import check_leakage, evaluated_record, seen_recordings
 
-    file = read_encoder_file(task.backbone)
-    # which frames of one dataset are learned from and which are judged on is the plan's choice
-    stages = {"train": task.train, "test": task.evaluate}
-    data = {stage: evaluated_record(task.index, rows) for stage, rows in stages.items()}
-    check_leakage(str(file.path), seen_recordings(file.card), data)
-    return build_encoder(file)
+    task.leakage()
+    return build_encoder(read_encoder_file(task.backbone))
 
 
 def _probe(task: Task) -> list[Figure]:

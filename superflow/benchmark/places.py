@@ -55,6 +55,7 @@ class Unit:
         words += ["--arms", self.arm, "--evaluations", evaluation, "--measures", measure]
         for log in self.plan.logs_of([self.source], [evaluation]):
             words += [] if self.plan.logs[log].drive is not None else ["--root", f"{log}={log.upper()}"]
+        words += ["--allow-leakage"] if self.plan.allow_leakage else []
         return shlex.join(words)
 
 
@@ -185,7 +186,9 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
         budget,
         unit.seed,
         **rows,
+        allow_leakage=unit.plan.allow_leakage,
     )
+    leakage = "; ".join(task.leakage())  # refuses before the work, also what was measured when it was allowed
     figures = places_rows(unit.out)
     where = {"source": unit.source, "arm": unit.arm, "seed": unit.seed, "evaluation log": evaluation}
     hashes = {"split hash": task.split_hash(), "settings hash": task.settings_hash()}
@@ -198,6 +201,7 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
         **hashes,
         "label set": label_set(index.card),
         "variant": index.variant,
+        "leakage": leakage,
         **_about(unit, backbone, evaluation, measure),
     }
     searched = {**made, "budget": task.searched_budget, **hashes, "settings hash": task.search_hash()}

@@ -132,7 +132,7 @@ class PlacesPlan:
     """All of it; each part by its name.
 
     seeds: of the plan, where the command names none. only_budgets: those that are asked for, None for all; a measure
-    with one budget is always taken.
+    with one budget is always taken. allow_leakage: backbones may have seen the drives that they are judged on.
     """
 
     logs: Mapping[str, Log] = entries(Log)
@@ -143,6 +143,7 @@ class PlacesPlan:
     seeds: Sequence[int] = (0,)
     teacher: str = DEFAULT_TEACHER
     only_budgets: Sequence[str] | None = None
+    allow_leakage: bool = False
 
     def logs_of(self, sources: Sequence[str], evaluations: Sequence[str]) -> list[str]:
         """Names of the logs that these are about, each once."""

@@ -53,6 +53,7 @@ class Plan:
     evaluation share no world. vote_frames: voting window, in key frames each way.
     options: dotted config keys laid over the configs of all arms of a kind: ``pretrained``, ``supervised``.
     superpixels: provider to its options, for the preparation. teacher: whose cached features are the targets.
+    allow_leakage: arms may begin with weights that have seen the drives that they are judged on.
     """
 
     arms: tuple[Arm, ...] = entries(Arm)
@@ -64,6 +65,7 @@ class Plan:
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     superpixels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     teacher: str = DEFAULT_TEACHER
+    allow_leakage: bool = False
 
     def arm(self, name: str) -> Arm:
         """The arm of this name."""

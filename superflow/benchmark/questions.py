@@ -23,7 +23,7 @@ from ..progress import cpu_seconds
 from ..protocol import commit, device_name
 from .markdown import table_lines
 from .questions_arms import ANSWERS, Answered, Study
-from .questions_data import prepare_questions
+from .questions_data import leakage_of, prepare_questions
 from .questions_plan import QuestionsPlan
 from .results import claim, slug
 from .rows import Row, RowFile
@@ -43,6 +43,7 @@ COLUMNS = (
     "CPU seconds of training",
     "CPU seconds",
     "settings hash",
+    "leakage",  # drives of the questions that the backbone was trained on, where that was allowed
     "commit",
     "device",
     "command",
@@ -75,7 +76,12 @@ class ArmRun:
             claim(path, {"settings": study.settings}, remove=f"{path.with_suffix('.*')}")
         before = cpu_seconds()
         answered = ANSWERS[study.arm.kind](study)
-        about = {"CPU seconds": cpu_seconds() - before, "settings hash": study.settings}
+        leakage = [leakage_of(self.plan, name, self.out) for name in _backbones(self.plan, self.arm)]
+        about = {
+            "CPU seconds": cpu_seconds() - before,
+            "settings hash": study.settings,
+            "leakage": "; ".join(sorted(set().union(*leakage))),
+        }
         for each in answered if isinstance(answered, list) else [answered]:
             self._write(study, each, about)
         return []
@@ -130,17 +136,24 @@ def prepare(plan: QuestionsPlan, arms: Sequence[str], out: Path, *, jobs: int) -
     """Make what all arms share; refuses before the work.
 
     Raises:
-        InputError: a backbone has no file, or ``out`` holds another benchmark.
+        InputError: a backbone has no file, or has seen what is asked about; or ``out`` holds another benchmark.
     """
     for arm in arms:
-        chosen = plan.arms[arm]
-        for name in filter(None, [chosen.backbone, chosen.of and plan.arms[chosen.of].backbone]):
+        for name in _backbones(plan, arm):
             if plan.backbones[name] is None:
                 raise InputError(
                     f"the plan has no file for the backbone {name!r}, which {arm!r} needs; "
                     f"give it with --root {name}=FILE, or leave the arm out with --arms"
                 )
     prepare_questions(plan, out, jobs=jobs)
+    for name in dict.fromkeys(name for arm in arms for name in _backbones(plan, arm)):
+        leakage_of(plan, name, out)
+
+
+def _backbones(plan: QuestionsPlan, arm: str) -> list[str]:
+    """Names of the backbones that an arm looks through: its own, and that of the arm whose model it takes."""
+    chosen = plan.arms[arm]
+    return list(filter(None, [chosen.backbone, chosen.of and plan.arms[chosen.of].backbone]))
 
 
 def questions_rows(out: Path) -> RowFile:
@@ -166,6 +179,7 @@ def compare(plan: QuestionsPlan, seeds: Sequence[int], out: Path, name: str) -> 
                 "tokens": None,
                 "CPU seconds of training": None,
                 "CPU seconds": None,
+                "leakage": "; ".join(sorted({own[0]["leakage"] for own in both} - {""})),
                 **_about(name, seed, [_arm_of(plan, row) for row in (first, second)]),
                 "settings hash": "-".join(own[0]["settings hash"] for own in both),
             }

@@ -171,6 +171,24 @@ def find_backbone(plan: QuestionsPlan, name: str, seed: int, train: Part) -> tup
     return Backbone(encoder, card), _digest("random", digest, seed)
 
 
+def leakage_of(plan: QuestionsPlan, name: str, out: Path) -> list[str]:
+    """The drives of the held-out questions that a backbone of the plan has seen.
+
+    Raises:
+        InputError: there are some, and the plan does not allow them.
+    """
+    from ..hub.encoder_file import read_encoder_file
+    from ..hub.leakage import check_leakage, evaluated_record, seen_recordings
+
+    where = plan.backbones[name]
+    if where is None or where.startswith(RANDOM):
+        return []
+    stages = {"train": "train", "held_out": "test"}
+    data = {stages[part]: evaluated_record(*_rows(plan, part, out)) for part in PARTS}
+    file = read_encoder_file(where)
+    return check_leakage(str(file.path), seen_recordings(file.card), data, allowed=plan.allow_leakage)
+
+
 def planes_of_part(plan: QuestionsPlan, part: Part, backbone: Backbone, digest: str, out: Path) -> Any:
     """Token -> planes (C + 1, rows, columns) float32 of each scan of a part, as a frozen tower makes them."""
     from safetensors import safe_open

@@ -73,6 +73,7 @@ class QuestionsPlan:
     differences: pairs of arms, compared question by question. grid, merge, recipe: of the model, see `agents.vlm`.
     routing: of arms of kind routed: tile, merge and short_merge instead of the others' own; steps of both stages,
     ``consistency`` and ``router``; ``shares`` of tiles that keep their tokens.
+    allow_leakage: backbones may have seen the drives of the held-out questions.
     """
 
     backbones: Mapping[str, str | None]
@@ -88,12 +89,13 @@ class QuestionsPlan:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     routing: Mapping[str, Any] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
+    allow_leakage: bool = False
 
     def settings_hash(self, arm: str, backbone: str) -> str:
         """Of all that a row of an arm depends on, apart from its seed. backbone: hash of its weights."""
         about = asdict(self)
         chosen = self.arms[arm]
-        for name in ("arms", "backbones", "differences", "logs", "seeds"):
+        for name in ("arms", "backbones", "differences", "logs", "seeds", "allow_leakage"):
             about.pop(name)
         if chosen.kind != "routed":
             about.pop("routing")

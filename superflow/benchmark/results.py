@@ -13,7 +13,7 @@ from ..files.access import read_json
 from ..files.writes import write_atomically
 
 AGAIN = "delete its folder to have it measured again"  # what to do about a damaged result
-_OF_THIS_CALL = ("work_dir", "data_root", "resume", "load_from")
+_OF_THIS_CALL = ("work_dir", "data_root", "resume", "load_from", "allow_leakage")
 
 
 def slug(name: str) -> str:

@@ -23,6 +23,7 @@ COLUMNS = (
     "label set",
     "variant",
     "token list",
+    "leakage",  # drives that are judged on and that the backbone was trained on, where that was allowed
     "mIoU",
     "best mIoU",
     "IoU of classes",
@@ -35,7 +36,7 @@ COLUMNS = (
     "config",
     "command",
 )
-ADDED = ("variant", "token list", "best mIoU")  # columns that tables of before lack
+ADDED = ("variant", "token list", "leakage", "best mIoU")  # columns that tables of before lack
 # a trial of a search is a row of its own; its mIoU is that of the held-out places
 TRIAL_KEY = (*KEY, "recipe")
 

@@ -52,6 +52,7 @@ class SetUnit(Unit):
             str(self.seed),
         ]
         words += ["--random"] if self.plan.arms[self.arm].kind == "random" else []
+        words += ["--allow-leakage"] if self.plan.allow_leakage else []
         return shlex.join([*words, "--out", "OUT"])
 
 

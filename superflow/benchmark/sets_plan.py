@@ -89,6 +89,7 @@ def plan_of_places(
     weights: Mapping[str, str],
     *,
     with_random: bool,
+    allow_leakage: bool = False,
 ) -> PlacesPlan:
     """The plan of places of some protocols: an arm for each backbone, an evaluation for each set.
 
@@ -109,7 +110,7 @@ def plan_of_places(
             kept = {budget: measure.budgets[budget] for budget in measure.budgets if budget in budgets}
             measures[name] = replace(measure, budgets=kept)
     logs = {name: Log(name, root=str(sets[name])) for name in frames}
-    made = PlacesPlan(logs, {}, arms, frames, measures, plan.seeds)
+    made = PlacesPlan(logs, {}, arms, frames, measures, plan.seeds, allow_leakage=allow_leakage)
     check_plan(made, plan.path)
     return made
 

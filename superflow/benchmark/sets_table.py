@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..files.writes import write_atomically
 from .chart import draw_radar
-from .evidence import Backbone, Table, commands, tables
+from .evidence import Backbone, Table, commands, leakage_lines, tables
 from .markdown import table_lines
 from .places_plan import NO_SOURCE
 from .rows import Row
@@ -40,13 +40,13 @@ def write_tables(
         "mIoU [%] at the end of training; the highest on the way is in places.csv.",
         "",
     ]
-    page += [*lines, "", *_about_sets(sets), "", *_lists(own), *_failures(failed)]
+    page += [*lines, "", *leakage_lines(own), *_about_sets(sets), "", *_lists(own), *_failures(failed)]
     if draw_radar(radar_values(found, protocols, sets), out / "datasets.png"):
         page += ["![mIoU of each protocol, an axis for each set](datasets.png)", ""]
     page += commands(own)
     with write_atomically(out / "datasets.md", "w") as file:
         file.write("\n".join(page).rstrip() + "\n")
-    return "\n".join(lines)
+    return "\n".join([*lines, *leakage_lines(own)]).rstrip()
 
 
 def markdown(

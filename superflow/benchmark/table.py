@@ -59,6 +59,14 @@ def markdown(rows: Mapping[str, Mapping[str, Sequence[float | None]]]) -> str:
     return "\n".join(table_lines(["arm", *columns], cells))
 
 
+def leakage_lines(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which arms were measured on drives that their weights were trained on; no lines where none was."""
+    found = {record["arm"]: record["leakage"]["recordings"] for record in records if record.get("leakage")}
+    lines = [f"- {arm}: {', '.join(drives)}" for arm, drives in found.items() if drives]
+    said = "Measured on drives that the weights were trained on (`--allow-leakage`), so too good:"
+    return ["", said, "", *lines] if lines else []
+
+
 def _cell(values: Sequence[float | None]) -> str:
     known = [value for value in values if value is not None]
     if not known:

@@ -27,6 +27,18 @@ def evaluated_record(index: Any, rows: Any) -> dict[str, Any]:
     return {"dataset": index.card.name, "recordings": index.recordings(rows)}
 
 
+def check_encoder(file: Any, index: Any, *, train: Any, evaluate: Any, allowed: bool) -> list[str]:
+    """``check_leakage`` of an encoder's file that is measured on scans of an index.
+
+    Which scans of one dataset are learned from and which are judged on is whoever measures' own choice.
+
+    Args:
+        file: an `encoder_file.EncoderFile`. train, evaluate: rows (R,) that its head learns from and is judged on.
+    """
+    data = {"train": evaluated_record(index, train), "test": evaluated_record(index, evaluate)}
+    return check_leakage(str(file.path), seen_recordings(file.card), data, allowed=allowed)
+
+
 def check_leakage(
     source: str,
     pretrained: Mapping[str, Sequence[str]],

@@ -33,7 +33,7 @@ class QuickstartOptions:
     data: a log in nuScenes schema; None makes a synthetic drive. reading: how that log is read, options of
     `datasets.nuscenes.write_index`. out: folder of everything that is made. teacher: of the pretraining. seeds: each
     trains and probes once. max_frames: key frames of a large log that are used for training, and half as many for
-    evaluation. jobs: processes at a time. plan: benchmark plan with the arms.
+    evaluation. jobs: processes at a time. plan: benchmark plan with the arms. allow_leakage: as in `Plan`.
     """
 
     out: Path
@@ -44,6 +44,7 @@ class QuickstartOptions:
     max_frames: int = 120
     jobs: int = 2
     plan: str = "quickstart"
+    allow_leakage: bool = False
 
 
 class Stages:
@@ -84,7 +85,7 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
         "make a synthetic drive" if options.data is None else "find the log", lambda: _log(options)
     )
     index = stages.run("index", lambda: prepare_index(root, out / "prepared", **options.reading))
-    plan = plan_for(index, replace(load_plan(options.plan), teacher=options.teacher), options.max_frames)
+    plan = plan_for(index, _plan(options), options.max_frames)
     labelled_frames(plan, index)  # refuses before the work
     stages.run("superpixels", lambda: prepare_superpixels(index, plan.train, workers=options.jobs))
     stages.run("teacher features", lambda: _features(index, plan, options))
@@ -96,6 +97,11 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
         "pictures and report", lambda: write_report(result, out / "report.html", pictures=out / "pictures")
     )
     return result
+
+
+def _plan(options: QuickstartOptions) -> Plan:
+    plan = load_plan(options.plan)
+    return replace(plan, teacher=options.teacher, allow_leakage=options.allow_leakage or plan.allow_leakage)
 
 
 def _log(options: QuickstartOptions) -> Path:

@@ -72,6 +72,7 @@ USUAL = {
     "OPTIONAL_KEY": "abc",
     "REFERENCE": "abc",
     "LINK": "",
+    "OPTIONAL_REFERENCE": "abc",
     "REFERENCES": ["abc"],
     "PATH": "samples/LIDAR_TOP/n015+0800__LIDAR_TOP__1.pcd.bin",
     "OPTIONAL_PATH": "a.bin",

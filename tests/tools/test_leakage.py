@@ -13,6 +13,7 @@ import torch
 from superflow.benchmark.arms import run_arm
 from superflow.benchmark.measures import Task, _encoder
 from superflow.benchmark.plan import Arm, Plan
+from superflow.benchmark.table import leakage_lines
 from superflow.datasets.index import LogIndex
 from superflow.engine import load_config
 from superflow.engine.loader import build_dataset
@@ -84,7 +85,8 @@ def test_labels_of_another_dataset_that_holds_the_drive_count(mixed):
 def held(prepared_log, monkeypatch) -> list[str]:
     """The recordings that the config evaluates, which other datasets hold as well."""
     monkeypatch.setattr(
-        "superflow.datasets.index.recordings_of", lambda name, scenes: tuple(f"KITTI {s}" for s in scenes)
+        "superflow.datasets.index.recordings_of",
+        lambda name, scenes, known: tuple(f"KITTI {s}" for s in scenes),
     )
     torch.manual_seed(0)
     config = load_config(CONFIG, data_root=prepared_log / "prepared")
@@ -96,9 +98,19 @@ def test_an_arm_of_a_plan_may_not_begin_with_weights_that_know_the_answers(prepa
     options = {"model.pretrained": str(weights), "model.encoder.backbone.width": 0.25}
     options |= {"train_cfg.max_iters": 1, "val_dataloader": None, "val_cfg": None, "val_evaluator": None}
     arm = Arm("tuned", "supervised", CONFIG, options)
+    plan, where = Plan(arms=(arm,)), {"prepared": prepared_log / "prepared", "out": tmp_path / "out"}
     with pytest.raises(InputError, match=rf"street.safetensors: was trained on drives.*\({held[0]}"):
-        run_arm(Plan(arms=(arm,)), arm, 0, prepared=prepared_log / "prepared", out=tmp_path / "out")
+        run_arm(plan, arm, 0, **where)
     assert not list((tmp_path / "out").rglob("*.pth")), "it is refused before the work"
+    record = run_arm(replace(plan, allow_leakage=True), arm, 0, **where)
+    assert record["leakage"] == {"allowed": True, "recordings": held}
+    said = "\n".join(leakage_lines([record]))
+    assert "`--allow-leakage`" in said
+    assert f"- tuned: {', '.join(held)}" in said
+    with pytest.raises(
+        InputError, match=r"benchmark.json: was measured on drives .* give it again, or choose"
+    ):
+        run_arm(plan, arm, 0, **where)
 
 
 def test_a_measure_of_a_plan_may_share_a_drive_with_what_its_plan_learns_from(prepared_log, tmp_path, held):
@@ -114,6 +126,8 @@ def test_a_measure_of_a_plan_may_share_a_drive_with_what_its_plan_learns_from(pr
     for leaky in (replace(task, train=elsewhere), replace(task, backbone=other)):
         with pytest.raises(InputError, match=rf"was trained on drives that are evaluated here \({held[0]}\)"):
             _encoder(leaky)
+        assert replace(leaky, allow_leakage=True).leakage() == [held[0]]
+        assert _encoder(replace(leaky, allow_leakage=True)) is not None
 
 
 def test_what_a_loaded_checkpoint_was_trained_on_counts(prepared_log, tmp_path, held, capsys):

@@ -250,6 +250,31 @@ def test_a_benchmark_of_two_sets_and_one_that_fails(
     assert "**Failed**" not in (out / "datasets.md").read_text()
 
 
+def test_leakage_is_refused_or_stands_in_row_command_and_table(
+    tmp_path, prepared_scans, given, make_encoder, here, monkeypatch, capsys
+):
+    monkeypatch.setattr(
+        "superflow.datasets.index.recordings_of",
+        lambda name, scenes, known: tuple(f"drive of {scene}" for scene in scenes),
+    )
+    judged = sorted(prepared_scans.recordings(prepared_scans.rows("val")))
+    data = {"train": {"dataset": "elsewhere", "recordings": judged[:1]}}
+    save_backbone(make_encoder(), given, BackboneCard("mine", data=data))
+    call = [str(written(tmp_path)), "--log", f"one={prepared_scans.folder}", "--weights", str(given)]
+    call += ["--protocols", "25", "--out", str(tmp_path / "out")]
+    assert main(call) == 2
+    assert f"was trained on drives that are evaluated here ({judged[0]})" in capsys.readouterr().err
+    assert places_rows(tmp_path / "out").read() == []
+    assert main([*call, "--allow-leakage"]) == 0
+    (row,) = places_rows(tmp_path / "out").read()
+    assert row["leakage"] == judged[0]
+    assert "--allow-leakage" in row["command"]
+    for said in (capsys.readouterr().out, (tmp_path / "out" / "datasets.md").read_text()):
+        assert f"| one | mine | {float(row['mIoU']):.1f}† |" in said
+        assert f"- mine on one: {judged[0]}" in said
+    assert main(call) == 2, "what was measured when it was allowed is no figure of this call"
+
+
 def test_a_figure_that_fails_leaves_the_others(tmp_path, prepared_scans, given, here, monkeypatch):
     def fails(task):
         raise RuntimeError("out of luck")
