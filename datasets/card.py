@@ -21,6 +21,7 @@ from .card_file import (
     read_categories,
     read_classes,
     read_format,
+    read_fractions,
     read_intensity,
     read_numbers,
     read_points,
@@ -72,6 +73,8 @@ class DatasetCard:
         default_factory=dict
     )  # split -> list of scans, below the log's root
     sensor: Mapping[str, Any] = field(default_factory=dict)
+    # of a published k % of the labels: what is counted, scenes or scans, and where that is from
+    fractions: Mapping[str, str] = field(default_factory=dict)
     recognise: str = ""  # regular expression of log file names that belong to this dataset
 
     @cached_property
@@ -86,7 +89,9 @@ class DatasetCard:
     def hash(self) -> str:
         """sha256 of all that the card says."""
         # how scans are read is the index's to say: that of cards of before `compensated` stays
-        said = {key: value for key, value in self.to_dict().items() if key != "compensated"}
+        said = {
+            key: value for key, value in self.to_dict().items() if key not in ("compensated", "fractions")
+        }
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     @property
@@ -128,8 +133,9 @@ class DatasetCard:
     def to_dict(self) -> dict[str, Any]:
         """The card as plain JSON types; ``from_dict`` reads it back."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
-        if not self.stored:  # what no card says leaves its hash as it was
-            del values["stored"]
+        for key in ("stored", "fractions"):  # what a card does not say leaves its text as it was
+            if not values[key]:
+                del values[key]
         values["palette"] = self.palette.tolist()
         values["classes"] = list(self.classes)
         values["columns"], values["no_return"] = list(self.columns), list(self.no_return)
@@ -235,6 +241,7 @@ def parse_card(path: Path, values: dict[str, Any], label_set: str = "") -> Datas
         splits=splits,
         split_files=split_files,
         sensor=values.get("sensor") or {},
+        fractions=read_fractions(path, values.get("fractions")),
         recognise=values.get("recognise") or "",
     )
 

@@ -75,6 +75,18 @@ def _is_list_file(value: Any) -> bool:
     return "." in parts[-1] and all(part not in ("", ".", "..") and "\\" not in part for part in parts)
 
 
+def read_fractions(path: Path, said: Any) -> dict[str, str]:
+    """How published subsets of k % of a set's labels are drawn: of ``scenes`` or ``scans``, and whose rule it is."""
+    if said is None:
+        return {}
+    if said.get("of") not in ("scenes", "scans") or not is_text(said.get("source")):
+        raise InputError(
+            f"{path}: fractions must say what is counted, scenes or scans, and who published it, as in "
+            "{of: scenes, source: SLidR}"
+        )
+    return {"of": said["of"], "source": said["source"]}
+
+
 def read_points(path: Path, points: dict[str, Any]) -> dict[str, Any]:
     """What a card says of the point files, as fields of `DatasetCard`."""
     columns = points.get("columns")

@@ -63,6 +63,12 @@ CARD = {
         "keys and values, as in {path: 'sequences/{scene}/{name}.label', format: u4, none: 0}",
         ("path", "format", "splits", "numbers", "none", "records"),
     ),
+    "fractions": Key(
+        dict,
+        "keys and values, as in {of: scenes, source: who published it}",
+        ("of", "source"),
+        can_be_empty=False,
+    ),
     "recognise": Key(str, "text"),
     "cameras": Key(list, "a list of channels"),
     "ask": Key(str, "text, where to get the data"),

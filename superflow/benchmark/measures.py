@@ -68,7 +68,9 @@ class Task:
         grid: list[Any] | None = [plan.grid, self.search_hash()] if plan.grid else None
         if grid and plan.search != "grid":  # rows of a whole grid keep their hash
             grid += [plan.search, list(plan.grid)]
-        budget = plan.budgets[self.budget].record()
+        budget: Any = plan.budgets[self.budget].record()
+        if self.index.card.fractions and "percent" in budget:
+            budget = [budget, self.index.card.fractions]  # another rule than before there were any
         parts = [plan.name, plan.options, budget, grid, self.evaluation.new_places_m]
         variant = self.evaluation.variant
         return _hash(parts if variant == CLEAN else [*parts, variant])  # rows of clean scans keep their hash

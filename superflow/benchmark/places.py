@@ -247,14 +247,14 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
 
 def write_list(task: Task, out: Path) -> str:
     """Write the tokens of the scans that a task may learn from to a file below ``out``; its name there."""
-    from ..downstream.fractions import write_tokens
+    from ..downstream.fractions import percent_rows, write_tokens
 
     budget = task.measure.budgets[task.budget]
     rows = budget.rows(task.index, task.train, seed=task.seed)
     where = f"{slug(task.evaluation.name)}-{slug(task.budget)}-{task.list_hash(rows)}.txt"
     rule = f"spread over the scenes, seed {task.seed}" if budget.scans else "all"
     if budget.percent is not None:
-        rule = f"{budget.percent:g} %, every n-th from the first"
+        rule = f"{budget.percent:g} %, {percent_rows(task.index, task.train, budget.percent)[1]}"
     note = f"{task.budget}: of the {len(task.train)} labelled training scans of {task.evaluation.name} {rule}; index "
     write_tokens(out / "lists" / where, task.index.tokens(rows), note=note + task.index.hash)
     return f"lists/{where}"

@@ -12,7 +12,7 @@ import torch
 from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from .features import Scan, draw_points, read_scan
-from .fractions import every_nth
+from .fractions import every_nth, percent_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Budget:
     """How much may be labelled.
 
     scans: at most so many, None for all. points: labelled ones of a scan, None for all. percent: instead of ``scans``,
-    k for every (100/k)-th training scan in the log's order, beginning with the first; no seed changes them.
+    k for that share of the training scans, by the rule of the set, see `fractions.percent_rows`; no seed changes them.
     """
 
     scans: int | None = None
@@ -55,7 +55,7 @@ class Budget:
             InputError: there are fewer frames than ``scans``.
         """
         if self.percent is not None:
-            return every_nth(sorted(int(row) for row in rows), self.percent)
+            return percent_rows(index, rows, self.percent)[0]
         return choose_scans(index, rows, self.scans, seed=seed)
 
     def scaled(self, share: float) -> Budget:

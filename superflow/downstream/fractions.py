@@ -40,6 +40,28 @@ def every_nth(rows: Sequence[int], percent: float) -> list[int]:
     return [int(row) for row in rows][:: _step(percent)]
 
 
+def percent_rows(index: Any, rows: Sequence[int], percent: float) -> tuple[list[int], str]:
+    """Those of the labelled training frames ``rows`` that k % leaves, ascending, and the rule in words.
+
+    The rule is the published one where the card of the set has one (``fractions``), else every (100/k)-th scan. A log
+    with too few scenes for a rule of scenes has the second, and the words say so.
+
+    Raises:
+        InputError: 100/k is no whole number.
+    """
+    rows, step = sorted(int(row) for row in rows), _step(percent)
+    published = index.card.fractions
+    source = f" ({published['source']})" if published else ""
+    if published.get("of") == "scenes":
+        scene_of = {row: index.scene(row) for row in rows}
+        present = set(scene_of.values())
+        kept = set(scene_fraction([name for name in index.scenes if name in present], percent))
+        if kept:
+            return [row for row in rows if scene_of[row] in kept], f"every {step}. scene{source}"
+        source = f", for the {len(present)} scenes are too few for the published rule{source}"
+    return every_nth(rows, percent), f"every {step}. scan from the first{source}"
+
+
 def fraction_rows(index: Any, percent: float, *, rule: str = "scene", frames: Any = None) -> list[int]:
     """Rows of ``index`` that k % leaves.
 

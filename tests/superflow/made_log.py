@@ -39,6 +39,7 @@ class MadeLog:
             real=False,
             licence="none",
             source="a test",
+            fractions={},
             classes=CLASSES,
             palette=np.array([[255, 0, 255], [200, 200, 200], [0, 150, 245], [0, 175, 0]], dtype=np.uint8),
         )

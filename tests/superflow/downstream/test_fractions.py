@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
+import pytest
+import yaml
+
+from superflow.datasets.card import CARDS, DatasetCard, load_card
 from superflow.downstream.fractions import (
     fraction_rows,
     frame_fraction,
+    percent_rows,
     read_tokens,
     scene_fraction,
     write_tokens,
@@ -36,6 +41,39 @@ def test_rows_of_a_log(log):
         fraction_rows(log, 1)
     with pytest.raises(InputError, match='"scenes" is unknown'):
         fraction_rows(log, 50, rule="scenes")
+
+
+def test_a_percentage_goes_by_the_rule_that_the_card_of_the_set_states(log):
+    rows = [9, 0, 2, 3, 5, 7, 11]
+    assert percent_rows(log, rows, 50) == ([0, 3, 7, 11], "every 2. scan from the first")
+    log.card.fractions = {"of": "scans", "source": "theirs"}
+    assert percent_rows(log, rows, 50) == ([0, 3, 7, 11], "every 2. scan from the first (theirs)")
+    log.card.fractions = {"of": "scenes", "source": "theirs"}
+    assert percent_rows(log, rows, 50) == (
+        [7, 9, 11],
+        "every 2. scene (theirs)",
+    )  # of a and b, counted from one
+    assert percent_rows(log, [0, 2, 3], 100)[0] == [0, 2, 3]
+    found, rule = percent_rows(log, rows, 25)
+    assert found == [0, 7]
+    assert (
+        rule == "every 4. scan from the first, for the 2 scenes are too few for the published rule (theirs)"
+    )
+
+
+def test_published_rules_stand_on_the_cards_and_leave_their_hashes_alone(tmp_path):
+    assert load_card("nuscenes").fractions["of"] == "scenes"
+    assert load_card("semantickitti").fractions["of"] == "scans"
+    assert load_card("waymo").fractions == {}
+    card = load_card("nuscenes")
+    assert replace(card, fractions={}).hash == card.hash
+    assert DatasetCard.from_dict(card.to_dict()).fractions == card.fractions
+    assert "fractions" not in load_card("waymo").to_dict()
+    content = yaml.safe_load((CARDS / "semantickitti.yaml").read_text())
+    content["fractions"] = {"of": "points", "source": "x"}
+    (tmp_path / "wrong.yaml").write_text(yaml.safe_dump(content))
+    with pytest.raises(InputError, match=r"wrong.yaml: fractions must say what is counted, scenes or scans"):
+        load_card(tmp_path / "wrong.yaml")
 
 
 @pytest.mark.parametrize("percent", [0, -5, 30, 150])
