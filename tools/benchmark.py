@@ -28,9 +28,11 @@ and wants the extra `agents`; rows go to OUT/saga.csv as soon as they are known,
     superflow benchmark datasets --log work_dirs/prepared --weights street-tiny --protocols lp,knn,dp,1,full --out OUT
 
 Backbones that are there already, on every prepared set: --log takes NAME=FOLDER, a prepared folder, or one that holds
-them. Each set and backbone is a process; a set that fails is reported, the others go on, and the exit code is 2. The
-figures are rows of OUT/places.csv, the table is OUT/datasets.md and OUT/datasets.png, the scans of each budget
-are listed in OUT/lists.
+them; --stand-ins makes streets in the form of eleven sets. Each set and backbone is a process; a set that fails is
+reported, the others go on, and the exit code is 2. The figures are rows of OUT/places.csv, the table is OUT/datasets.md
+and OUT/datasets.png, the scans of each budget are listed in OUT/lists.
+
+    superflow benchmark stand_ins --stand-ins --weights street-tiny --jobs 2 --out work_dirs/stand_ins
 """
 
 from __future__ import annotations
@@ -65,7 +67,7 @@ _TAKES = {
     "one log": ("data", "prepared", "arms", "teacher", "allow_leakage"),
     "places": ("root", "arms", *PARTS, "budgets", "teacher", "ray", "allow_leakage"),
     "questions": ("root", "arms", "ray", "allow_leakage"),
-    "sets": ("log", "weights", "protocols", "random", "ray", "allow_leakage"),
+    "sets": ("log", "stand_ins", "weights", "protocols", "random", "ray", "allow_leakage"),
     "saga": ("arms",),
 }
 _WORDS = {
@@ -84,7 +86,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         type=Path,
         help="a YAML plan, or the name of a shipped one "
         "(ablations, datasets, pandaset, pandaset_viewpoint, peers, places, questions, questions_small, quickstart, "
-        "recipes, scaling), or saga",
+        "recipes, scaling, stand_ins), or saga",
     )
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")
@@ -109,6 +111,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     sets = parser.add_argument_group("of a plan for prepared sets")
     sets.add_argument("--log", action="append", default=[], metavar="[NAME=]FOLDER", help="prepared sets")
     sets.add_argument(
+        "--stand-ins",
+        nargs="*",
+        metavar="NAME",
+        help="made streets in the form of these sets (or all eleven), made in OUT/stand_ins and measured",
+    )
+    sets.add_argument(
         "--weights", nargs="+", default=[], metavar="[NAME=]W", help="backbones, as superflow.load takes them"
     )
     sets.add_argument("--protocols", help="such as lp,knn,dp,1,10,full (default: all of the plan)")
@@ -118,7 +126,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="hand the work of plans of places and sets to this Ray cluster; or local",
+        help="hand the work of plans of places and sets, preparation too, to this Ray cluster; or local",
     )
     add_leakage_argument(parser)
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")
@@ -126,6 +134,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--teacher", help="image teacher (default: efficientnet_lite0, or that of a plan of places)"
     )
     args = parser.parse_args(argv)
+    if args.stand_ins is not None:
+        args.stand_ins = args.stand_ins or ["all"]
     if args.data is None:
         refuse_log_arguments(parser, args)
     return args
@@ -186,7 +196,7 @@ def _places(path: Path, args: argparse.Namespace) -> int:
         raise InputError(f"{path}: none of the arms {', '.join(arms)} is trained on {', '.join(sources)}")
     plan = with_budgets(plan, args.budgets)
     used = [name for name in sources if any(source == name for source, _ in backbones)]
-    prepare_places(plan, used, evaluations, args.out, jobs=args.jobs, arms=arms)
+    prepare_places(plan, used, evaluations, args.out, jobs=args.jobs, ray=args.ray, arms=arms)
     units = [
         Unit(plan, source, arm, seed, args.out, str(args.plan), tuple(evaluations), tuple(measures))
         for seed in args.seeds or plan.seeds
@@ -237,15 +247,20 @@ def _sets(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.sets import find_sets, named_weights, read_sets, units_of
     from superflow.benchmark.sets_plan import load_sets_plan, plan_of_places
     from superflow.benchmark.sets_table import write_tables
-    from superflow.benchmark.units import FiguresFailed
+    from superflow.benchmark.stand_ins import make_stand_in, stand_in_tasks
+    from superflow.benchmark.units import FiguresFailed, prepare_pieces
 
     plan = load_sets_plan(path)
     protocols = plan.chosen(args.protocols.split(",") if args.protocols else list(plan.protocols))
-    weights, sets = named_weights(args.weights), find_sets(args.log)
-    out = args.out.absolute()
+    weights, out = named_weights(args.weights), args.out.absolute()
+    tasks = stand_in_tasks(args.stand_ins or [], out / "stand_ins")
     check_place(out)
+    made, failed = prepare_pieces(
+        make_stand_in, {task.name: task for task in tasks}, jobs=args.jobs, ray=args.ray
+    )
+    sets = find_sets([*args.log, *(f"{name}={folder}" for name, folder in made.items())])
     usable, refused = read_sets(plan, sets, out)
-    failed = [f"{name}: {reason}" for name, reason in refused.items()]
+    failed += [f"{name}: {reason}" for name, reason in refused.items()]
     for reason in failed:
         log.error("failed: %s", reason)
     frames = {name: known.evaluation for name, known in usable.items()}

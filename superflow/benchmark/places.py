@@ -12,6 +12,7 @@ import logging
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,10 @@ from ..protocol import commit, device_name
 from .backbones import config_hash, make_backbone, read_card, training_config
 from .measures import MEASURES, Task
 from .places_logs import prepare_log, prepare_sources, prepared_folder
-from .places_plan import GIVEN, NO_SOURCE, PlacesPlan
+from .places_plan import GIVEN, NO_SOURCE, Log, PlacesPlan
 from .results import slug
 from .rows import TRIAL_KEY, RowFile
+from .units import prepare_pieces
 
 log = logging.getLogger(__name__)
 
@@ -107,17 +109,52 @@ def prepare_places(
     *,
     jobs: int,
     arms: Sequence[str] | None = None,
+    ray: str | None = None,
 ) -> None:
     """Index the logs that are asked for, and make what the arms' pretraining reads; refuses before the work.
+
+    Args:
+        jobs: processes, one log after the other. ray: address of a cluster instead, see `shards.run_shards`: each log
+            is then a piece of work, and after them each source.
 
     Raises:
         InputError: a log cannot be read, or frames of an evaluation have no labels or are named twice.
     """
-    for name in plan.logs_of(sources, evaluations):
-        prepare_log(plan.logs[name], out, jobs=jobs)
+    logs = {name: plan.logs[name] for name in plan.logs_of(sources, evaluations)}
+    if ray is None:
+        for log in logs.values():
+            prepare_log(log, out, jobs=jobs)
+    else:
+        by_drive: dict[str, list[Log]] = {}  # logs of one made drive, which is made once
+        for name, log in logs.items():
+            by_drive.setdefault(log.drive_name or name, []).append(log)
+        _all_prepared(partial(_prepare_logs, out), by_drive, jobs=jobs, ray=ray)
     for name in evaluations:
         evaluation_rows(plan, name, out)
-    prepare_sources(plan, sources, out, jobs=jobs, arms=arms)
+    if ray is None:
+        prepare_sources(plan, sources, out, jobs=jobs, arms=arms)
+        return
+    # a mix takes the directions of its first part, and two mixes may share a log
+    alone = {name: name for name in sources if not plan.sources[name].mix}
+    _all_prepared(partial(_prepare_source, plan, out, arms), alone, jobs=jobs, ray=ray)
+    for name in sources:
+        if name not in alone:
+            _all_prepared(partial(_prepare_source, plan, out, arms), {name: name}, jobs=jobs, ray=ray)
+
+
+def _all_prepared(work: Any, pieces: Mapping[str, Any], *, jobs: int, ray: str) -> None:
+    _, failed = prepare_pieces(work, pieces, jobs=jobs, ray=ray)
+    if failed:
+        raise InputError(f"{len(failed)} of {len(pieces)} preparations failed, the first one {failed[0]}")
+
+
+def _prepare_logs(out: Path, logs: Sequence[Log]) -> None:
+    for log in logs:
+        prepare_log(log, out, jobs=1)
+
+
+def _prepare_source(plan: PlacesPlan, out: Path, arms: Sequence[str] | None, name: str) -> None:
+    prepare_sources(plan, [name], out, jobs=1, arms=arms)
 
 
 def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[str, Any]]:

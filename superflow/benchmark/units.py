@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Protocol
 
 from ..engine.launch import refuse_several
 from ..errors import InputError
-from .shards import begin_process, run_shards
+from .shards import Item, Result, begin_process, run_shards
+
+log = logging.getLogger(__name__)
 
 
 class Unit(Protocol):
@@ -54,6 +58,34 @@ def run_units(units: Sequence[Unit], *, jobs: int, ray: str | None = None) -> It
         raise FiguresFailed(failed)
 
 
+def prepare_pieces(
+    work: Callable[[Item], Result], pieces: Mapping[str, Item], *, jobs: int, ray: str | None = None
+) -> tuple[dict[str, Result], list[str]]:
+    """Name -> what was prepared, in the order of ``pieces``; and what failed, in words. As in ``run_units``.
+
+    Args:
+        work: makes what is not there yet of a piece; a function of a module.
+    """
+    refuse_several(os.environ)
+    name_of = {id(piece): name for name, piece in pieces.items()}
+    made: dict[str, Result] = {}
+    failed: list[str] = []
+    for piece, found in run_shards(partial(_alone, work), list(pieces.values()), jobs=jobs, ray=ray):
+        name = name_of[id(piece)]
+        if isinstance(found, BaseException):
+            failed.append(f"{name}: {found}")
+            log.error("failed: %s", failed[-1])
+        else:
+            made[name] = found
+            log.info("%d of %d: %s is prepared", len(made), len(pieces), name)
+    return {name: made[name] for name in pieces if name in made}, failed
+
+
 def _run_alone(unit: Unit) -> list[str]:
     begin_process()
     return unit.run()
+
+
+def _alone(work: Callable[[Item], Result], item: Item) -> Result:
+    begin_process()
+    return work(item)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from superflow.benchmark import places
+from superflow.benchmark import places, units
 from superflow.benchmark.backbones import backbone_path, config_hash, training_config
 from superflow.benchmark.measures import MEASURES, Task
 from superflow.benchmark.places_logs import prepare_log
@@ -311,6 +311,32 @@ def unit(plan, source, arm, out, seed=0):
     return places.Unit(
         plan, source, arm, seed, out, "plan.yaml", tuple(plan.evaluations), tuple(plan.measures)
     )
+
+
+def test_a_cluster_is_handed_the_logs_then_the_sources_and_mixes_last(small, tmp_path, monkeypatch):
+    mixed = replace(small.sources["street"], name="mixed", log="", mix={"street": 1.0})
+    plan = replace(small, sources={"mixed": mixed, **small.sources})
+    handed = []
+
+    def run_shards(work, items, *, jobs, ray):
+        assert ray == "here"
+        handed.append([[log.name for log in item] if isinstance(item, list) else item for item in items])
+        for item in items:
+            yield item, work(item)
+
+    monkeypatch.setattr(units, "run_shards", run_shards)
+    monkeypatch.setattr(
+        places, "prepare_sources", lambda plan, names, out, jobs, arms: handed.append(("made", *names))
+    )
+    places.prepare_places(plan, ["mixed", "street"], ["street"], tmp_path / "out", jobs=1, ray="here")
+    assert handed == [[["street"]], ["street"], ("made", "street"), ["mixed"], ("made", "mixed")]
+
+    def broken(work, items, *, jobs, ray):
+        yield from ((item, InputError("no such log")) for item in items)
+
+    monkeypatch.setattr(units, "run_shards", broken)
+    with pytest.raises(InputError, match="1 of 1 preparations failed, the first one street: no such log"):
+        places.prepare_places(plan, ["street"], ["street"], tmp_path / "out", jobs=1, ray="here")
 
 
 def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):

@@ -275,6 +275,23 @@ def test_leakage_is_refused_or_stands_in_row_command_and_table(
     assert main(call) == 2, "what was measured when it was allowed is no figure of this call"
 
 
+def test_stand_ins_are_made_and_measured_and_one_that_fails_leaves_the_others(
+    tmp_path, prepared_scans, given, here, monkeypatch, capsys
+):
+    def make(task):
+        if task.name == "waymo":
+            raise InputError("the disk is full")
+        return prepared_scans.folder
+
+    monkeypatch.setattr("superflow.benchmark.stand_ins.make_stand_in", make)
+    call = [str(written(tmp_path)), "--stand-ins", "waymo", "rellis3d", "--weights", str(given)]
+    assert main([*call, "--protocols", "25", "--out", str(tmp_path / "out")]) == 2
+    assert "1 sets or figures failed, the first one waymo: the disk is full" in capsys.readouterr().err
+    (row,) = places_rows(tmp_path / "out").read()
+    assert row["evaluation log"] == "rellis3d"
+    assert "- waymo: the disk is full" in (tmp_path / "out" / "datasets.md").read_text()
+
+
 def test_a_figure_that_fails_leaves_the_others(tmp_path, prepared_scans, given, here, monkeypatch):
     def fails(task):
         raise RuntimeError("out of luck")
@@ -323,6 +340,8 @@ def test_weights_are_named_and_read_before_the_work(tmp_path, given):
         (["datasets", "--prepared", "x"], "is a plan for prepared sets; leave out --prepared"),
         (["places", "--log", "x"], "is a plan of places; leave out --log"),
         (["pandaset", "--data", "x", "--ray", "local"], "is a plan for one log; leave out --ray"),
+        (["places", "--stand-ins"], "is a plan of places; leave out --stand-ins"),
+        (["saga", "--allow-leakage"], "is a benchmark of made scenes; leave out --allow-leakage"),
     ],
 )
 def test_options_of_another_plan_are_refused(tmp_path, capsys, more, message):
