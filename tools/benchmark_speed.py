@@ -7,6 +7,7 @@
     superflow benchmark-speed step --memory                   a SuperFlow++ step: the published order of work and ours
     superflow benchmark-speed scans                           features of a scan of 100 000 points
     superflow benchmark-speed growth --plot growth.png        voxels, maps, votes and regions from 10^4 points up
+    superflow benchmark-speed reading                         index and scans a second, memory over 10,000 scans
     superflow benchmark-speed networks --data work_dirs/prepared   clouds of a prepared log instead of a made street
 
 What is compared takes turns (A B A B) in one process, with the same weights and inputs, and the ceilings of the machine
@@ -66,6 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--sizes", type=_count, nargs="+", default=[10_000, 100_000, 1_000_000], help="points of growth"
     )
+    parser.add_argument("--scans", type=_count, default=10_000, help="of the log of reading (default: 10000)")
     parser.add_argument("--json", type=Path, help="also write every figure there")
     parser.add_argument("--markdown", type=Path, help="also write the tables there")
     parser.add_argument("--plot", type=Path, help="PNG of the growth")
@@ -100,6 +102,7 @@ def _measure(args: argparse.Namespace) -> int:
         clips=args.clips,
         points=args.points,
         sizes=args.sizes,
+        scans=args.scans,
         clock="thread" if args.threads == 1 else "process",
     )
     made_on = machine()

@@ -25,6 +25,7 @@ COMMANDS = {
         "questions about scenes, with verifiers, to train and examine language models",
     ),
     "score-answers": ("score_answers", "figures of a model's answers to NuScenes-QA or DriveLM"),
+    "compare-poses": ("compare_poses", "how far estimated poses of a log drift from its own"),
     "make-drive": ("make_drive", "make a synthetic drive in nuScenes schema"),
     "benchmark": ("benchmark", "compare ways of pretraining by the same probe, with several seeds"),
     "evidence": ("evidence", "write a page of figures from the tables of benchmarks of places"),

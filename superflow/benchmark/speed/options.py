@@ -15,7 +15,8 @@ class Options:
     """voxels: of the networks. size_m: side of a voxel, None for what each part has. depth: of the networks and of the
     student in ``parts`` and ``step``, None for what each part has. rounds: A B pairs that count. data: a prepared log,
     None for made streets. loaded: again beside busy cores. memory: peak memory, too, in fresh processes. clips: of a
-    step. points: of a cloud in a step. sizes: in points, of the growth. clock: of the ratios.
+    step. points: of a cloud in a step. sizes: in points, of the growth. scans: of the log that is read. clock: of the
+    ratios.
     """
 
     voxels: Sequence[int] = (20_000, 60_000)
@@ -28,6 +29,7 @@ class Options:
     clips: int = 4
     points: int = 8000
     sizes: Sequence[int] = (10_000, 100_000, 1_000_000)
+    scans: int = 10_000
     clock: str = "thread"
 
     def grid_m(self, default: float) -> float:

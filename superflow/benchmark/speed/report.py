@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ...lidar.conv import load_backend
-from . import growth, network, parts, scans, step
+from . import growth, network, parts, reading, scans, step
 from .network import usable_backends
 from .options import Options, Table
 
@@ -22,6 +22,7 @@ MEASURES: dict[str, Callable[[Options], list[Table]]] = {
     "step": step.measure,
     "scans": scans.measure,
     "growth": growth.measure,
+    "reading": reading.measure,
 }
 
 
