@@ -82,10 +82,14 @@ def voxel_keys(xyz: NDArray, size_m: float) -> NDArray[np.int64]:
     Raises:
         OutOfReachError: a coordinate is not finite, or the points lie further apart than that.
     """
-    cells = np.floor(np.asarray(xyz, dtype=np.float64) / size_m)
+    # column by column: what strides over rows of three takes several times as long
+    cells = np.floor(np.ascontiguousarray(np.asarray(xyz, dtype=np.float64).T) / size_m)
     span = np.array([1 << bits for bits in KEY_BITS], dtype=np.float64)
-    extent = np.ptp(cells, axis=0) if len(cells) else np.zeros(3)
-    if not bool((extent < span).all()) or not bool((np.abs(cells) < 2.0**52).all()):  # False also for NaN
+    low, high = (cells.min(1), cells.max(1)) if len(xyz) else (np.zeros(3), np.zeros(3))
+    with np.errstate(invalid="ignore"):  # of two that are infinite
+        extent = high - low
+    within = (extent < span) & (np.maximum(np.abs(low), np.abs(high)) < 2.0**52)  # False also for NaN
+    if not within.all():
         raise OutOfReachError(
             f"coordinates up to {np.abs(xyz).max():g} m, {(extent * size_m).max():g} m apart, "
             f"cannot be packed into voxels of {size_m} m; look for wrong poses or units"
@@ -93,6 +97,6 @@ def voxel_keys(xyz: NDArray, size_m: float) -> NDArray[np.int64]:
     # half the span is added so that logs near their origin have ascending keys
     x, y, z = (
         (column.astype(np.int64) + (1 << (bits - 1))) & ((1 << bits) - 1)
-        for column, bits in zip(cells.T, KEY_BITS)
+        for column, bits in zip(cells, KEY_BITS)
     )
     return (x << (KEY_BITS[1] + KEY_BITS[2])) | (y << KEY_BITS[2]) | z

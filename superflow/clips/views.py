@@ -37,8 +37,9 @@ class TeacherView:
         """Rows of this camera's pairs that lie in the view, and their (M, 2) pixels; ``size`` is height, width."""
         mine = np.flatnonzero(pairs.camera == self.place)
         pixel = (pairs.pixel[mine] @ self.to_view[:2, :2].T + self.to_view[:2, 2]).astype(np.float32)
-        kept = ((pixel >= -0.5) & (pixel < np.array(size[::-1]) - 0.5)).all(axis=1)
-        return mine[kept], pixel[kept]
+        u, v = pixel.T  # column by column: `all` over rows of two takes several times as long
+        kept = np.flatnonzero((u >= -0.5) & (v >= -0.5) & (u < size[1] - 0.5) & (v < size[0] - 0.5))
+        return mine[kept], np.take(pixel, kept, axis=0)
 
 
 class TeacherViews:

@@ -1,11 +1,21 @@
-"""Rotations as quaternions: against the formula, one by one and many at once."""
+"""Rotations as quaternions against the formula, keys of voxels against their cells, one by one and many at once."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 
-from superflow.geometry import invert, make_transform, to_quaternion, transform_points
+from superflow.geometry import (
+    KEY_BITS,
+    OutOfReachError,
+    invert,
+    make_transform,
+    to_quaternion,
+    transform_points,
+    voxel_keys,
+)
 
 
 def drawn(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -74,3 +84,28 @@ def test_what_is_no_rotation_is_named_among_many(wrong):
         make_transform(rotations, np.zeros((3, 3)))
     with pytest.raises(ValueError, match="is no quaternion"):
         make_transform(wrong, [0, 0, 0])
+
+
+def test_keys_of_voxels_are_those_of_their_cells_one_by_one():
+    rng = np.random.default_rng(4)
+    points = rng.normal(0, 30, (200, 3)) + [4e5, -5e6, 12]
+    points[:50] = np.round(points[:50] * 4) / 4  # on borders
+    for given in (points, points.astype(np.float32), points[::2], np.asfortranarray(points), points[:0]):
+        plain = []
+        for point in given.astype(np.float64):
+            key = 0
+            for value, bits in zip(point, KEY_BITS):
+                key = key << bits | (math.floor(value / 0.25) + 2 ** (bits - 1)) % 2**bits
+            plain.append(key)
+        assert voxel_keys(given, 0.25).tolist() == plain
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, -np.inf, 1e9, 1e17])
+def test_points_that_no_key_holds_are_refused(wrong):
+    points = np.ones((4, 3))
+    points[2, 1] = wrong
+    with pytest.raises(OutOfReachError, match="look for wrong poses or units"):
+        voxel_keys(points, 0.2)
+    if not abs(wrong) < 1e15:
+        with pytest.raises(OutOfReachError, match="look for wrong poses or units"):
+            voxel_keys(np.full((2, 3), wrong), 0.2)

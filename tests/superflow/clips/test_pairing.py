@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from superflow.camera.occlusion import scan_surface
 from superflow.clips.pairing import (
@@ -17,6 +18,7 @@ from superflow.clips.pairing import (
     resized_pixels,
     world_cells,
 )
+from superflow.clips.views import TeacherView
 from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Camera, Frame
 from superflow.geometry import invert, make_transform
@@ -141,3 +143,26 @@ def test_world_cells_are_the_same_at_all_times():
     assert np.array_equal(*cells)
     slow = {tuple(np.floor(p).astype(int)) for p in world}
     assert len(np.unique(cells[0])) == len(slow)
+
+
+def test_pairs_of_a_view_are_those_whose_pixel_lies_in_it():
+    rng = np.random.default_rng(1)
+    pixels = rng.uniform(-6, 30, (200, 2)).astype(np.float32)
+    pixels[:4] = [
+        [-0.5, 3],
+        [9.5, 3],
+        [3, -0.5],
+        [3, 5.5],
+    ]  # on the borders: the first and the third are inside
+    camera = rng.integers(0, 2, 200)
+    camera[:4] = 1
+    pairs = FramePairs(np.arange(200), camera, pixels, np.ones(200, np.float32))
+    image, to_view = torch.zeros(3, 6, 10), np.eye(3)
+    mine, pixel = TeacherView(0, 1, "one", image, None, to_view).pairs(pairs, (6, 10))
+    plain = [
+        row for row, (u, v) in enumerate(pixels) if camera[row] == 1 and -0.5 <= u < 9.5 and -0.5 <= v < 5.5
+    ]
+    assert mine.tolist() == plain
+    assert mine[:2].tolist() == [0, 2]
+    assert pixel.dtype == np.float32
+    assert np.array_equal(pixel, pixels[plain])
