@@ -2,8 +2,8 @@
 
 A test has a few *dimensions* of a scene at an edge and the others thrown: how many objects there are, where they
 stand, how they move, how they are turned, how many points they have, what stands as far as something else, and
-arguments that are exactly a distance of the scene. Edges are the numbers of the reference, those of its arguments, and
-values just beside them.
+arguments that are exactly what the reference compares them with. Edges are the numbers of the reference, those of its
+arguments, and values just beside them. A dimension of which the reference reads nothing is left thrown.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ..bootcamps.made_scenes import made_scenes
 from ..scene import SceneObject, SceneRecord
 from ..words import APPLIES, CATEGORIES, MOTIONS
 from .cases import Case, thrown_arguments
+from .compared import ties
 from .problem import Problem
 
 COUNTS = (0, 1, 2, 3, 5, 8, 12)
@@ -50,7 +51,8 @@ class Edges:
 def boundary_cases(problem: Problem, rng: np.random.Generator) -> Iterator[Case]:
     """Tests at edges of a problem's reference, without end."""
     constants = constants_of(problem.source)
-    dimensions = list(CHANGES)
+    read = reads(problem.source)
+    dimensions = [name for name in CHANGES if READ_BY.get(name, set()) <= read]
     while True:
         arguments = thrown_arguments(problem, rng)
         numbers = [value for value in arguments.values() if not isinstance(value, str)]
@@ -80,6 +82,18 @@ def constants_of(source: str) -> tuple[float, ...]:
     return tuple(sorted(found))
 
 
+def reads(source: str) -> set[str]:
+    """What of an object a program reads; of heights "z"."""
+    tree = ast.walk(ast.parse(source))
+    found = set()
+    for node in tree:
+        if isinstance(node, ast.Attribute):
+            found.add(node.attr)
+        if isinstance(node, ast.Subscript) and ast.unparse(node.slice) == "2":
+            found.add("z")
+    return found
+
+
 def _each(
     change: Callable[[SceneObject, Edges], SceneObject],
 ) -> Callable[[list[SceneObject], Edges], list[SceneObject]]:
@@ -101,7 +115,7 @@ def _place(each: SceneObject, edges: Edges) -> SceneObject:
     turn = math.radians(ROUND_DEG * int(edges.rng.integers(24)))
     places = [
         (far, 0.0), (-far, 0.0), (0.0, far), (0.0, -far), (far, other), (far, -other),
-        (0.6 * far, 0.8 * far), (far * math.cos(turn), far * math.sin(turn)), (0.0, 0.0),
+        (0.6 * far, 0.8 * far), (far * math.cos(turn), far * math.sin(turn)), (0.0, 0.0), (far, far), (-far, far),
     ]  # fmt: skip
     if edges.places and edges.rng.random() < 0.5:  # there, or so that an edge of its box is there
         x, y = edges.pick(edges.places)
@@ -127,7 +141,8 @@ def _motion(each: SceneObject, edges: Edges) -> SceneObject:
     to_vehicle = (-each.center[0] / far, -each.center[1] / far) if far else (-1.0, 0.0)
     turn = math.radians(ROUND_DEG * int(edges.rng.integers(24)))
     ways = [
-        None, (0.0, 0.0), (speed, 0.0), (-speed, 0.0), (0.0, speed), (0.6 * speed, 0.8 * speed),
+        None, (0.0, 0.0), (speed, 0.0), (-speed, 0.0), (0.0, speed), (0.6 * speed, 0.8 * speed), (speed, -speed),
+        (-speed, speed), (-0.6 * speed, -0.8 * speed),
         (speed * math.cos(turn), speed * math.sin(turn)), (speed * to_vehicle[0], speed * to_vehicle[1]),
         (5 * to_vehicle[0], 5 * to_vehicle[1]), (-5 * to_vehicle[0], -5 * to_vehicle[1]),
     ]  # fmt: skip
@@ -196,6 +211,11 @@ CHANGES: dict[str, Callable[[list[SceneObject], Edges], list[SceneObject]]] = {
     "order": _order,
     "close": _close,
 }
+# dimension -> what a program reads whom it matters to; the others matter to all
+READ_BY = {
+    "height": {"z"}, "points": {"points"}, "motion": {"velocity"}, "yaw": {"yaw"}, "size": {"size"},
+    "category": {"category"},
+}  # fmt: skip
 
 
 def _at(each: SceneObject, x: float, y: float) -> SceneObject:
@@ -203,7 +223,7 @@ def _at(each: SceneObject, x: float, y: float) -> SceneObject:
 
 
 def _tied(problem: Problem, scene: SceneRecord, arguments: dict[str, Any], edges: Edges) -> dict[str, Any]:
-    """Arguments of which one is at the end of its span, or exactly what some object of the scene has."""
+    """Arguments of which one makes a comparison a tie, is at an end of its span, or a number of the scene."""
     names = [name for name, span in problem.spans.items()]
     if not names:
         return arguments
@@ -212,8 +232,10 @@ def _tied(problem: Problem, scene: SceneRecord, arguments: dict[str, Any], edges
     if isinstance(span[0], str):
         known = [each.category for each in scene.objects if each.category in span] or list(span)
         return {**arguments, name: edges.pick(known)}
-    found = [*span, *(value for each in scene.objects for value in _values(each))]
-    value = edges.pick(found)
+    tied = ties(problem, scene, arguments).get(name, [])
+    if not tied or edges.rng.random() < 0.3:
+        tied = [*span, *(value for each in scene.objects for value in _values(each))]
+    value = edges.pick(tied)
     return {**arguments, name: round(value) if isinstance(span[0], int) else float(value)}
 
 

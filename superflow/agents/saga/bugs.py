@@ -38,7 +38,7 @@ BUGS = (
     ("count_in_strip", "whole width to either side", "width / 2", "width"),
     ("count_in_strip", "left half alone", "abs(y) <= width / 2", "0 <= y <= width / 2"),
     ("count_in_strip", "distance instead of x", "0 < x <= metres", "0 < x and math.hypot(x, y) <= metres"),
-    ("time_to_near", "as if it came straight on", "(closing - math.sqrt(inside)) / (u * u + v * v)",
+    ("time_to_near", "as if it came straight on", "(closing - math.sqrt(inside)) / square",
      "(math.hypot(x, y) - near_m) / math.hypot(u, v)"),
     ("time_to_near", "leaves again", "closing - math.sqrt(inside)", "closing + math.sqrt(inside)"),
     ("time_to_near", "when it is closest", "(closing - math.sqrt(inside))", "closing"),
@@ -94,6 +94,17 @@ BUGS = (
      "math.pi / 4 * (each.size[0] ** 2 + each.size[1] ** 2)"),
     ("ground_taken", "one size counts once", "area += each.size[0] * each.size[1]",
      "area = max(area, each.size[0] * each.size[1])"),
+    ("commonest_kind", "of equally common ones the last", "count > most", "count >= most"),
+    ("commonest_kind", "equally common ones by the alphabet", "counts.items()", "sorted(counts.items())"),
+    ("commonest_kind", "the kind with most points", "counts.get(each.category, 0) + 1",
+     "counts.get(each.category, 0) + each.points"),
+    ("commonest_kind", "one alone is not common", "best, most = (None, 0)", "best, most = (None, 1)"),
+    ("closing_pairs", "neighbours in the list alone", "scene.objects[i + 1:]", "scene.objects[i + 1:i + 2]"),
+    ("closing_pairs", "the second stands still", "(second.velocity[0] - first.velocity[0], "
+     "second.velocity[1] - first.velocity[1])", "(-first.velocity[0], -first.velocity[1])"),
+    ("closing_pairs", "nearer to the vehicle instead", "dx * du + dy * dv < 0",
+     "second.center[0] * second.velocity[0] + second.center[1] * second.velocity[1] < 0"),
+    ("closing_pairs", "what keeps its distance comes closer", "dx * du + dy * dv < 0", "dx * du + dy * dv <= 0"),
 )  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Wrong programs out of right ones: each operator changes one place of a program's syntax tree.
 
-Half of the operators make the pairs that `differential` learns from, the others only score: ``HELD_OUT``.
+Most operators make the programs that makers of tests learn from, the others only score: ``HELD_OUT``.
 """
 
 from __future__ import annotations
@@ -192,6 +192,96 @@ def _other_default(node: ast.AST) -> ast.AST | None:
     return None
 
 
+def _negated(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.If):
+        return ast.If(ast.UnaryOp(ast.Not(), node.test), node.body, node.orelse)
+    return None
+
+
+def _without_chain(node: ast.AST) -> ast.AST | None:
+    """``a < x`` of ``a < x <= b``."""
+    if isinstance(node, ast.Compare) and len(node.ops) > 1:
+        return ast.Compare(node.left, node.ops[:1], node.comparators[:1])
+    return None
+
+
+def _other_distance(made: Callable[[ast.expr, ast.expr], ast.AST]) -> Change:
+    """Something else of the two legs of a distance."""
+
+    def change(node: ast.AST) -> ast.AST | None:
+        if isinstance(node, ast.Call) and _name(node) == "hypot" and len(node.args) == 2:
+            return made(*node.args)
+        return None
+
+    return change
+
+
+def _absolute(value: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name("abs", ast.Load()), [value], [])
+
+
+def _whole(node: ast.AST) -> ast.AST | None:
+    """The left side of an order without what follows its point."""
+    if isinstance(node, ast.Compare) and isinstance(node.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
+        left = ast.Call(ast.Name("int", ast.Load()), [node.left], [])
+        return ast.Compare(left, node.ops, node.comparators)
+    return None
+
+
+def _wider(node: ast.AST) -> ast.AST | None:
+    """An order that lets a little more through, as if against rounding."""
+    if not isinstance(node, ast.Compare) or not isinstance(node.ops[0], ast.Lt | ast.LtE | ast.Gt | ast.GtE):
+        return None
+    more: ast.operator = ast.Add() if isinstance(node.ops[0], ast.Lt | ast.LtE) else ast.Sub()
+    edge = ast.BinOp(node.comparators[0], more, ast.Constant(0.001))
+    return ast.Compare(node.left, node.ops, [edge, *node.comparators[1:]])
+
+
+def _other_leave(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.Continue):
+        return ast.Break()
+    return ast.Continue() if isinstance(node, ast.Break) else None
+
+
+def _empty_for_none(node: ast.AST) -> ast.AST | None:
+    """What is 0 or empty is taken for None."""
+    if isinstance(node, ast.Compare) and isinstance(node.comparators[0], ast.Constant):
+        if isinstance(node.ops[0], ast.Is):
+            return ast.UnaryOp(ast.Not(), node.left)
+        if isinstance(node.ops[0], ast.IsNot):
+            return node.left
+    return None
+
+
+def _overwritten(node: ast.AST) -> ast.AST | None:
+    return ast.Assign([node.target], node.value) if isinstance(node, ast.AugAssign) else None
+
+
+def _unsorted(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.Call) and _name(node) == "sorted":
+        return ast.Call(ast.Name("list", ast.Load()), node.args[:1], [])
+    return None
+
+
+def _skips_last(node: ast.AST) -> ast.AST | None:
+    if isinstance(node, ast.Attribute) and node.attr == "objects":
+        end = ast.UnaryOp(ast.USub(), ast.Constant(1))
+        return ast.Subscript(node, ast.Slice(None, end, None), ast.Load())
+    return None
+
+
+def _other_size(node: ast.AST) -> ast.AST | None:
+    """Width for length, height for width, length for height."""
+    if (
+        isinstance(node, ast.Subscript)
+        and isinstance(node.value, ast.Attribute)
+        and node.value.attr == "size"
+        and isinstance(node.slice, ast.Constant)
+    ):
+        return ast.Subscript(node.value, ast.Constant((int(str(node.slice.value)) + 1) % 3), node.ctx)
+    return None
+
+
 EDGE: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt
 }  # fmt: skip
@@ -222,11 +312,23 @@ OPERATORS: dict[str, Change] = {
     "first object lost": _skips_first,
     "filter lost": _without_filter,
     "default lost": _other_default,
+    "condition turned": _negated,
+    "rest of a chain lost": _without_chain,
+    "one axis alone": _other_distance(lambda x, y: _absolute(x)),
+    "sum for root": _other_distance(lambda x, y: ast.BinOp(_absolute(x), ast.Add(), _absolute(y))),
+    "cut to whole": _whole,
+    "a hair wider": _wider,
+    "break for continue": _other_leave,
+    "empty for none": _empty_for_none,
+    "overwritten": _overwritten,
+    "order lost": _unsorted,
+    "last object lost": _skips_last,
+    "other size": _other_size,
 }
 # operators of which nothing that makes tests sees a program
 HELD_OUT = frozenset(
     {
-        "comparison edge", "a little more", "times for over", "arguments swapped", "absolute value lost",
-        "wrap lost", "first part lost", "order turned", "filter lost", "max for min",
+        "condition turned", "rest of a chain lost", "one axis alone", "sum for root", "cut to whole", "a hair wider",
+        "break for continue", "empty for none", "overwritten", "order lost", "last object lost", "other size",
     }
 )  # fmt: skip

@@ -18,6 +18,7 @@ from typing import Any
 
 from ...errors import InputError
 from .cases import Case
+from .worker import FIRST
 
 Outcomes = Sequence[Mapping[str, Any]]
 
@@ -113,9 +114,21 @@ class Sandbox:
             expected: outcomes of the reference. stop: a row ends with its first failure.
         """
         jobs = [{"source": each, "name": name, "expected": list(expected), "stop": stop} for each in sources]
-        rows = []
-        for result in self.run(jobs, cases):
-            cut = bool(result.killed) and len(result.rows) < len(cases)
-            row = [*result.rows, True] if cut else list(result.rows)
-            rows.append(row if stop else row + [False] * (len(cases) - len(row)))
-        return rows
+        return [_failed(result, len(cases), stop) for result in self.run(jobs, cases)]
+
+    def compare(
+        self, reference: str, sources: Sequence[str], name: str, cases: Sequence[Case]
+    ) -> tuple[list[bool], list[list[bool]]]:
+        """Which tests the reference has an answer to, and what ``failures`` gives, in one batch."""
+        jobs: list[dict[str, Any]] = [{"source": reference, "name": name}]
+        jobs += [{"source": each, "name": name, "expected": FIRST} for each in sources]
+        first, *results = self.run(jobs, cases)
+        answered = ["value" in row for row in first.rows] + [False] * (len(cases) - len(first.rows))
+        return answered, [_failed(result, len(cases), False) for result in results]
+
+
+def _failed(result: Result, count: int, stop: bool) -> list[bool]:
+    """A job's row; the test that ended it early is failed, too."""
+    cut = bool(result.killed) and len(result.rows) < count
+    row = [*result.rows, True] if cut else list(result.rows)
+    return row if stop else row + [False] * (count - len(row))

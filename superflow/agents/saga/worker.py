@@ -2,7 +2,8 @@
 
 Reads batches, lines of JSON ``{"limits", "cases", "jobs"}``, and writes a line of JSON for each job. A job is
 ``{"source", "name"}``, of which the outcome on every case is written, with ``"expected"`` whether that is another one,
-with ``"stop"`` only up to the first that is; or ``{"search": {...}}``, see `differential.search`.
+with ``"stop"`` only up to the first that is; or ``{"search": {...}}``, see `differential.search`. Where ``"expected"``
+is ``FIRST``, it is what the first job of the batch gave.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from ..scene import SceneRecord
 from .cases import Case
 
 MAX_OUTPUT = 1 << 26  # bytes of one job
+FIRST = "first"
 DONE = b'"done"\n'  # the last row of a child that came to its end
 Program = Callable[..., Any]
 Outcome = dict[str, Any]
@@ -66,8 +69,16 @@ def main() -> None:
     for line in sys.stdin:
         batch = json.loads(line)
         cases = [Case.from_dict(values) for values in batch["cases"]]
-        for job in batch["jobs"]:
-            print(json.dumps(_run(job, cases, batch["limits"])), flush=True)
+        if any("search" in job for job in batch["jobs"]):
+            with suppress(ImportError):  # once, and not in every child; what is missing is said there
+                import_module("hypothesis.strategies")
+        first: dict[str, Any] = {"rows": []}
+        for number, job in enumerate(batch["jobs"]):
+            given = job if job.get("expected") != FIRST else {**job, "expected": first["rows"]}
+            result = _run(given, cases, batch["limits"])
+            if number == 0:
+                first = result
+            print(json.dumps(result), flush=True)
 
 
 def _run(job: Mapping[str, Any], cases: Sequence[Case], limits: Mapping[str, int]) -> dict[str, Any]:

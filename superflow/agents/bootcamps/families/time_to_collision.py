@@ -62,4 +62,5 @@ def _time(thing: SceneObject, near_m: float) -> float:
     if gap <= 0:
         return 0.0
     inside = half * half - square * gap
-    return math.inf if half >= 0 or inside < 0 else (-half - math.sqrt(inside)) / square
+    # a speed that is all but none has a square of 0, and stands as one of 0 does
+    return math.inf if half >= 0 or inside < 0 or square == 0 else (-half - math.sqrt(inside)) / square

@@ -24,12 +24,12 @@ def time_to_near(scene: SceneRecord, near_m: float) -> float | None:
         if apart <= 0:
             times.append(0.0)
             continue
-        closing = -(x * u + y * v)
-        if closing <= 0:
+        closing, square = -(x * u + y * v), u * u + v * v
+        if closing <= 0 or square == 0:
             continue
-        inside = closing**2 - (u * u + v * v) * apart
+        inside = closing**2 - square * apart
         if inside >= 0:
-            times.append((closing - math.sqrt(inside)) / (u * u + v * v))
+            times.append((closing - math.sqrt(inside)) / square)
     return min(times, default=None)
 
 
@@ -120,3 +120,18 @@ def stops_in_time(scene: SceneRecord, speed: float, reaction_s: float) -> bool:
         if x > 0 and abs(y) <= 2:
             free = min(free, x - each.size[0] / 2)
     return speed * reaction_s + speed * speed / (2 * 4.0) <= free
+
+
+@problem(metres=(5.0, 30.0), held_out=True)
+def closing_pairs(scene: SceneRecord, metres: float) -> int:
+    """How many pairs of objects of known velocity, no farther than so many metres apart, come closer to each other."""
+    found = 0
+    for i, first in enumerate(scene.objects):
+        for second in scene.objects[i + 1 :]:
+            if first.velocity is None or second.velocity is None:
+                continue
+            dx, dy = second.center[0] - first.center[0], second.center[1] - first.center[1]
+            du, dv = second.velocity[0] - first.velocity[0], second.velocity[1] - first.velocity[1]
+            if math.hypot(dx, dy) <= metres and dx * du + dy * dv < 0:
+                found += 1
+    return found

@@ -85,7 +85,7 @@ def is_crowded(scene: SceneRecord, metres: float, number: int) -> bool:
     return False
 
 
-@problem(metres=(5.0, 60.0), width=(2.0, 8.0), held_out=True)
+@problem(metres=(5.0, 60.0), width=(2.0, 8.0))
 def count_in_strip(scene: SceneRecord, metres: float, width: float) -> int:
     """How many centres lie in a strip of a width, half of it on either side, from the vehicle so many metres ahead.
 
@@ -97,3 +97,20 @@ def count_in_strip(scene: SceneRecord, metres: float, width: float) -> int:
         if 0 < x <= metres and abs(y) <= width / 2:
             found += 1
     return found
+
+
+@problem(metres=(5.0, 60.0), held_out=True)
+def commonest_kind(scene: SceneRecord, metres: float) -> str | None:
+    """The category that most of the objects up to so many metres away have; None without any.
+
+    Of equally common ones it is that of the object listed first.
+    """
+    counts: dict[str, int] = {}
+    for each in scene.objects:
+        if math.hypot(each.center[0], each.center[1]) <= metres:
+            counts[each.category] = counts.get(each.category, 0) + 1
+    best, most = None, 0
+    for category, count in counts.items():
+        if count > most:
+            best, most = category, count
+    return best

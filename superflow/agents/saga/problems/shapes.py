@@ -60,7 +60,7 @@ def hit_at_height(scene: SceneRecord, height_m: float, metres: float) -> int:
     return found
 
 
-@problem(held_out=True)
+@problem()
 def count_hidden(scene: SceneRecord) -> int:
     """How many centres lie behind a nearer object: within the half angle that it is wide, seen from the vehicle.
 

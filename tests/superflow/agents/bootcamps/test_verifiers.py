@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from superflow.agents.bootcamps.made_scenes import made_scenes
 from superflow.agents.bootcamps.registry import families, family_of
-from superflow.agents.scene import SceneRecord
+from superflow.agents.scene import SceneObject, SceneRecord
 from superflow.errors import InputError
 
 COMMON = {"min_points": 5, "max_range_m": 50.0}
@@ -94,3 +96,18 @@ def test_thrown_objects_do_not_overlap_and_scenes_are_json():
 def test_scenes_without_anything_allow_no_question_for_one_thing():
     with pytest.raises(InputError, match="no scene of 300 allows a question of status"):
         families()["status"]([SceneRecord("t", "s", ())]).case_generator()
+
+
+def test_what_all_but_stands_never_comes_near():
+    """The square of its speed is 0, by which the time was divided."""
+    thing = SceneObject("a", "car", (30.0, 0.0, 0.5), (4.0, 2.0, 1.5), 0.0, (-1e-200, 0.0), (), 9)
+    camp = families()["time_to_collision"]
+    asked = {**COMMON, "thing": "the car", "near_m": 4.0}
+    for velocity, gold in (
+        ((-1e-200, 0.0), "never"),
+        ((0.0, 0.0), "never"),
+        ((-2.0, 0.0), 13.0),
+        (None, None),
+    ):
+        scene = SceneRecord("s", "s", (replace(thing, velocity=velocity),))
+        assert camp.answer(scene, asked) == camp.reply.text(gold)

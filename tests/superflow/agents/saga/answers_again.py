@@ -180,6 +180,23 @@ def ground_taken(objects, metres):
     return float(sum(each.size[0] * each.size[1] for each in sure(objects) if far(each) <= metres))
 
 
+def commonest_kind(objects, metres):
+    near = [each.category for each in objects if far(each) <= metres]
+    return max(near, key=near.count, default=None)
+
+
+def closing_pairs(objects, metres):
+    """A pair comes closer where the relative velocity, turned into the direction between them, points back."""
+    known = [each for each in objects if each.velocity is not None]
+    found = 0
+    for k, second in enumerate(known):
+        for first in known[:k]:
+            gap, drift = place(second) - place(first), velocity(second) - velocity(first)
+            if apart(first, second) <= metres and (gap.conjugate() * drift).real < 0:
+                found += 1
+    return found
+
+
 ANSWERS = {name: function for name, function in globals().items() if callable(function) and name not in {
     "again", "place", "sure", "far", "apart", "velocity"
 }}  # fmt: skip

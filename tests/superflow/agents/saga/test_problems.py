@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 import pytest
 
-from superflow.agents.saga.boundaries import boundary_cases, constants_of
+from superflow.agents.saga.boundaries import boundary_cases, constants_of, reads
 from superflow.agents.saga.bugs import BUGS, bugs
 from superflow.agents.saga.cases import Case, thrown_cases
 from superflow.agents.saga.operators import HELD_OUT, OPERATORS, mutants
@@ -29,8 +29,8 @@ def cases(name, generator, count=150, seed=0):
     return list(islice(GENERATORS[generator](PROBLEMS[name], np.random.default_rng(seed)), count))
 
 
-def test_there_are_twenty_and_eight_of_them_are_held_out():
-    assert len(PROBLEMS) == 20
+def test_there_are_twenty_two_and_eight_of_them_are_held_out():
+    assert len(PROBLEMS) == 22
     assert sum(each.held_out for each in PROBLEMS.values()) == 8
 
 
@@ -77,7 +77,32 @@ def test_operators_change_one_place():
     assert ("sign lost", f"{test}\n    return math.atan2(y, x) % 360") in found
     assert ("wrap lost", f"{test}\n    return math.atan2(y, -x)") in found
     assert ("guard lost", f"    pass\n{rest}") in found
+    assert ("condition turned", f"{test.replace('x < 5', 'not x < 5')}\n{rest}") in found
+    assert ("a hair wider", f"{test.replace('5', '5 + 0.001')}\n{rest}") in found
+    assert ("cut to whole", f"{test.replace('x', 'int(x)')}\n{rest}") in found
     assert len({text for _, text in found}) == len(found)
+
+
+@pytest.mark.parametrize(
+    ("operator", "before", "after"),
+    [
+        ("rest of a chain lost", "return 0 < x <= y", "return 0 < x"),
+        ("one axis alone", "return math.hypot(x, y)", "return abs(x)"),
+        ("sum for root", "return math.hypot(x, y)", "return abs(x) + abs(y)"),
+        ("a hair wider", "return x >= y", "return x >= y - 0.001"),
+        ("empty for none", "return 1 if x is None else 2", "return 1 if not x else 2"),
+        ("empty for none", "return 1 if x is not None else 2", "return 1 if x else 2"),
+        ("overwritten", "x += y\n    return x", "x = y\n    return x"),
+        ("order lost", "return sorted(x, key=y)", "return list(x)"),
+        ("last object lost", "return len(x.objects)", "return len(x.objects[:-1])"),
+        ("other size", "return x.size[2]", "return x.size[0]"),
+        ("break for continue", "for y in x:\n        break", "for y in x:\n        continue"),
+    ],
+)
+def test_what_a_held_out_operator_makes(operator, before, after):
+    assert operator in HELD_OUT
+    made = [each.source for each in mutants(f"def f(x, y):\n    {before}") if each.operator == operator]
+    assert made == [f"def f(x, y):\n    {after}"]
 
 
 def test_every_operator_makes_programs_that_can_be_read_and_differ():
@@ -106,6 +131,40 @@ def test_a_bug_changes_one_passage_and_the_answer(bug):
 
 def test_every_problem_has_bugs():
     assert {name for name, *_ in BUGS} == set(PROBLEMS)
+
+
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_a_reference_answers_whatever_a_search_may_draw(name):
+    """Where it raises, every program would count as wrong; time_to_near divided by a speed whose square is 0."""
+    pytest.importorskip("hypothesis")
+    from hypothesis import HealthCheck, given, settings
+
+    from superflow.agents.saga.differential import _cases
+
+    program = load_program(PROBLEMS[name].source, name)
+
+    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @given(_cases(PROBLEMS[name]))
+    def answers(case):
+        assert "value" in outcome(program, case)
+
+    answers()
+    (case,) = cases(name, "thrown", 1)
+    things = tuple(
+        replace(case.scene.objects[0], track=str(i), center=center, velocity=velocity)
+        for i, center in enumerate([(0.0, 0.0, 0.0), (30.0, 0.0, 0.0), (-0.0, -9.0, 1.0)])
+        for velocity in [(-1e-200, 0.0), (0.0, 0.0), (5e-324, -5e-324)]
+    )
+    assert "value" in outcome(program, replace(case, scene=replace(case.scene, objects=things)))
+
+
+def test_only_dimensions_that_are_read_are_put_to_edges():
+    assert reads("def f(scene):\n    return scene.objects[0].center[2] < scene.objects[1].points") == {
+        "objects", "center", "points", "z"
+    }  # fmt: skip
+    for case in cases("widest_gap", "boundary", 100):  # which reads places alone
+        assert all(each.velocity is None or 0 <= each.speed < 30 for each in case.scene.objects)
+        assert all(each.size[0] < 13 for each in case.scene.objects)
 
 
 def test_edges_of_a_reference_are_met():

@@ -129,3 +129,18 @@ def test_which_values_are_equal(first, second, equal):
     assert same({"value": second}, {"value": first}) is equal
     assert not same({"value": first}, {"raised": "KeyError"})
     assert not same({"raised": "KeyError"}, {"raised": "KeyError"})
+
+
+def test_programs_are_compared_with_a_reference_in_one_batch(box):
+    wrong = program("return len(scene.objects) if k < 2 else 7")
+    answered, rows = box.compare(COUNT, [wrong, COUNT], "f", CASES)
+    assert answered == [True] * 3
+    assert rows == box.failures([wrong, COUNT], "f", CASES, box.outcomes(COUNT, "f", CASES))
+    assert rows == [[False, False, True], [False] * 3]
+    picky = program("return 1 / k")
+    answered, rows = box.compare(picky, [picky, COUNT], "f", CASES)
+    assert answered == [False, True, True]
+    assert rows == [
+        [True, False, False],
+        [True, False, True],
+    ]  # an error equals nothing; whoever asks leaves it out
