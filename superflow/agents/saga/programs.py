@@ -73,8 +73,8 @@ def _pool(problem: Problem, rng: np.random.Generator, count: int) -> list[Case]:
 
 def _never_told(problem: Problem, sources: list[str], pool: list[Case], box: Sandbox) -> list[str]:
     """Those of some programs that neither more tests nor a search tells from the reference."""
-    seen = told(problem, sources, pool, box).any(axis=0)
-    left = [source for source, is_told in zip(sources, seen) if not is_told]
+    unseen = np.flatnonzero(~told(problem, sources, pool, box).any(axis=0))
+    left = [sources[i] for i in unseen]
     jobs = [
         {"search": {"problem": problem.name, "wrong": source, "seed": POOL_SEED, "examples": EXAMPLES}}
         for source in left
