@@ -20,6 +20,7 @@ COMMANDS = {
     ),
     "ask": ("ask", 'a language model answers about a scan: "how many cars are ahead?"'),
     "serve": ("serve", "a page and an OpenAI-like endpoint that answer about scans"),
+    "serve-check": ("serve_check", "both servers of serve under load, and killed: what came of each request"),
     "make-questions": (
         "make_questions",
         "questions about scenes, with verifiers, to train and examine language models",

@@ -62,6 +62,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         default="bfloat16",
         help="between the servers (default: %(default)s)",
     )
+    parser.add_argument(
+        "--keep",
+        type=float,
+        metavar="SHARE",
+        help="of tiles with full tokens, by the model's router (default: all)",
+    )
     return parser.parse_args(argv)
 
 
@@ -101,7 +107,7 @@ def _server(args: argparse.Namespace, model: Path, index: Path | None) -> Any:
     from superflow.agents.serving import run
 
     if args.part == "perception":
-        return run.perception(model, index, host=args.host, places=args.places)
+        return run.perception(model, index, host=args.host, places=args.places, share=args.keep)
     return run.language(
         model,
         args.perception,
@@ -122,8 +128,9 @@ def _serve_both(args: argparse.Namespace, model: Path, index: Path | None) -> in
     command = [sys.executable, "-m", "superflow.tools.main", "serve"]
     shared = ["--model", str(model), "--places", str(args.places)]
     log = [] if index is None else ["--index", str(index)]
+    keep = [] if args.keep is None else ["--keep", str(args.keep)]
     commands = {
-        "perception": [*command, "perception", *shared, *log, "--port", str(eyes)],
+        "perception": [*command, "perception", *shared, *log, *keep, "--port", str(eyes)],
         "language": [
             *[*command, "language", *shared, "--host", args.host, "--port", str(port)],
             *[

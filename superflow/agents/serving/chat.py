@@ -15,7 +15,7 @@ from .halves import Turn
 from .link import Scan
 from .npy import bytes_of_url, frame_of, points_of
 from .refusal import Refusal
-from .wire import Features, features_of
+from .wire import Features, Shape, features_of
 
 ROLES = ("system", "user", "assistant")
 MOST_MESSAGES, MOST_SCANS, MOST_CHARACTERS, MOST_ANSWER = 64, 4, 8000, 512
@@ -51,7 +51,7 @@ class Chat:
     seed: int | None = None
 
 
-def chat_of(data: bytes, *, name: str, model: str, shape: tuple[int, int]) -> Chat:
+def chat_of(data: bytes, *, name: str, model: str, shape: Shape) -> Chat:
     """The chat in the body of a request.
 
     Args:
@@ -91,7 +91,7 @@ def chat_of(data: bytes, *, name: str, model: str, shape: tuple[int, int]) -> Ch
     )
 
 
-def _turns(messages: Any, model: str, shape: tuple[int, int]) -> tuple[list[Turn], list[Scan | Features]]:
+def _turns(messages: Any, model: str, shape: Shape) -> tuple[list[Turn], list[Scan | Features]]:
     if not isinstance(messages, list) or not 1 <= len(messages) <= MOST_MESSAGES:
         raise _bad(f"messages is no list of 1 to {MOST_MESSAGES} messages")
     turns: list[Turn] = []
@@ -143,14 +143,14 @@ def _text(part: dict[str, Any]) -> str:
     return text
 
 
-def _from_url(value: dict[str, Any], model: str, shape: tuple[int, int]) -> Scan:
+def _from_url(value: dict[str, Any], model: str, shape: Shape) -> Scan:
     _only(value, "lidar_url", "url", "lidar_to_ego")
     npy = bytes_of_url(value.get("url"))
     points_of(npy)
     return Scan(npy=npy, lidar_to_ego=frame_of(value.get("lidar_to_ego")))
 
 
-def _from_log(value: dict[str, Any], model: str, shape: tuple[int, int]) -> Scan:
+def _from_log(value: dict[str, Any], model: str, shape: Shape) -> Scan:
     _only(value, "lidar_scene", "token")
     token = value.get("token")
     if not isinstance(token, str) or not 0 < len(token) <= 200:
@@ -158,7 +158,7 @@ def _from_log(value: dict[str, Any], model: str, shape: tuple[int, int]) -> Scan
     return Scan(token=token)
 
 
-def _from_features(value: dict[str, Any], model: str, shape: tuple[int, int]) -> Features:
+def _from_features(value: dict[str, Any], model: str, shape: Shape) -> Features:
     _only(value, "lidar_embeds", "data", "shape", "dtype", "model", "sha256")
     label = {key: each for key, each in value.items() if key != "data"}
     try:
@@ -171,7 +171,7 @@ def _from_features(value: dict[str, Any], model: str, shape: tuple[int, int]) ->
         raise _bad(str(error)) from error
 
 
-_SCANS: dict[str, Callable[[dict[str, Any], str, tuple[int, int]], Scan | Features]] = {
+_SCANS: dict[str, Callable[[dict[str, Any], str, Shape], Scan | Features]] = {
     "lidar_url": _from_url,
     "lidar_scene": _from_log,
     "lidar_embeds": _from_features,

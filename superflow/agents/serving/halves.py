@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList, TextStreamer
 
 from ...files.access import read_json
-from ..vlm import load_vlm
+from ..vlm import load_vlm, vir
 from ..vlm.ask import REPORT, wording
 from ..vlm.tokenizer import LIDAR, LIDAR_END, LIDAR_START
 from .refusal import Refusal
-from .wire import Features
+from .wire import Features, Shape
 
 Turn = tuple[str, Sequence[str | None]]  # who says it; its parts: text, or None for a scan
 
@@ -35,13 +35,22 @@ def model_hash(folder: str | Path) -> str:
 
 
 class Eyes:
-    """Tower and connector; the language model is dropped."""
+    """Tower and connector; the language model is dropped.
 
-    def __init__(self, folder: str | Path) -> None:
+    Args:
+        share: of tiles that keep their full tokens, of those that the model's router has; None: all do.
+
+    Raises:
+        InputError: the model has no router, or none set to this share.
+    """
+
+    def __init__(self, folder: str | Path, share: float | None = None) -> None:
         model, _ = load_vlm(folder)
+        self._from = None if share is None else vir.threshold_of(model, share)
         self.hash = model_hash(folder)
         self.grid = model.config.tower_config.grid
         self.merge: int | None = model.config.merge if model.config.connector == "pixel_shuffle" else None
+        self.short_merge: int | None = model.config.short_merge
         model.model.language_model = None
         model.lm_head = None
         self._model = model
@@ -57,10 +66,14 @@ class Eyes:
             InputError: points that the backbone does not take.
         """
         frames = None if lidar_to_ego is None else torch.as_tensor(lidar_to_ego)[None]
-        tokens = self._model.get_lidar_features(
-            points=torch.tensor(points, dtype=torch.float32)[None], lidar_to_ego=frames
-        )
-        return Features(tokens[0].to(dtype), self.hash)
+        scan = torch.tensor(points, dtype=torch.float32)[None]
+        if self._from is None:
+            tokens = self._model.get_lidar_features(points=scan, lidar_to_ego=frames)
+            return Features(tokens[0].to(dtype), self.hash)
+        planes = self._model.model.get_lidar_planes(scan, frames)
+        kept = vir.router_scores(self._model, planes) >= self._from
+        tokens = self._model.get_lidar_features(pixel_values=planes, tiles_kept=kept)
+        return Features(tokens.to(dtype), self.hash, tuple(kept[0].tolist()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +92,7 @@ class Voice:
     def __init__(self, folder: str | Path) -> None:
         model, self._processor = load_vlm(folder)
         self.hash = model_hash(folder)
-        self.shape: tuple[int, int] = (model.config.tokens_per_scan, model.config.text_config.hidden_size)
+        self.shape: Shape = (_token_counts(model.config), model.config.text_config.hidden_size)
         self.longest: int = model.config.text_config.max_position_embeddings
         model.model.lidar_tower = None
         model.model.connector = None
@@ -91,8 +104,11 @@ class Voice:
         if self._of_ask:
             read_json(Path(folder) / REPORT, "delete it")
 
-    def prompt(self, turns: Sequence[Turn], scans: int, answer_tokens: int) -> Tensor:
+    def prompt(self, turns: Sequence[Turn], tokens: Sequence[int], answer_tokens: int) -> Tensor:
         """(L,) int64 tokens of a chat, with places for the features of its scans.
+
+        Args:
+            tokens: of each scan.
 
         Raises:
             Refusal: 400; text holds a special token, or there is more of it than the model takes.
@@ -105,7 +121,9 @@ class Voice:
         text = tokenizer.apply_chat_template(
             chat, chat_template=self._processor.chat_template, tokenize=False, add_generation_prompt=True
         )
-        text = text.replace(LIDAR, LIDAR_START + LIDAR * self.shape[0] + LIDAR_END)
+        first, *rest = text.split(LIDAR)  # text of a user holds no such token
+        blocks = [LIDAR_START + LIDAR * count + LIDAR_END for count in tokens]
+        text = first + "".join(block + part for block, part in zip(blocks, rest, strict=True))
         ids = tokenizer(text, return_tensors="pt")["input_ids"][0]
         if len(ids) + answer_tokens > self.longest:
             raise Refusal(
@@ -144,7 +162,8 @@ class Voice:
         """
         given: dict[str, Any] = {}
         if scans:
-            given["lidar_embeds"] = torch.stack([scan.tokens.to(self._model.dtype) for scan in scans])
+            given["lidar_embeds"] = torch.cat([scan.tokens.to(self._model.dtype) for scan in scans])
+            given["lidar_lengths"] = torch.tensor([len(scan.tokens) for scan in scans])
             given["lidar_rows"] = torch.zeros(len(scans), dtype=torch.int64)
         if temperature > 0:
             given["temperature"] = temperature
@@ -163,6 +182,16 @@ class Voice:
         finish = "stop" if len(written) and int(written[-1]) in ends else "length"
         text = self._processor.tokenizer.decode(written, skip_special_tokens=True)
         return Answer(text, len(ids), len(written), finish)
+
+
+def _token_counts(config: Any) -> int | range:
+    """How many tokens a scan may have."""
+    most: int = config.tokens_per_scan
+    if not config.short_merge:
+        return most
+    full, short = config.tokens_per_tile
+    tiles = config.tower_config.bev.tiles
+    return range(most - tiles * (full - short), most + 1, full - short)
 
 
 class _Pieces(TextStreamer):

@@ -56,8 +56,13 @@ class LanguageServer:
             )
 
     async def prepare(self, chat: Chat, trace: Trace) -> tuple[Any, list[Features]]:
-        """Tokens of the prompt, and features of its scans, one after another."""
-        ids = await asyncio.to_thread(self.voice.prompt, chat.turns, len(chat.scans), chat.answer_tokens)
+        """Tokens of the prompt, and features of its scans, one after another.
+
+        A text that cannot be asked is refused before a scan is looked at; how many places a scan gets is known after.
+        """
+        counts = self.voice.shape[0]
+        fewest = [counts if isinstance(counts, int) else counts.start] * len(chat.scans)
+        await asyncio.to_thread(self.voice.prompt, chat.turns, fewest, chat.answer_tokens)
         found = []
         for scan in chat.scans:
             if isinstance(scan, Features):
@@ -67,7 +72,8 @@ class LanguageServer:
                 features, stages = await self._look(scan, trace.request)
             trace.stages += [{**stage, "stage": f"perception.{stage['stage']}"} for stage in stages]
             found.append(features)
-        return ids, found
+        tokens = [len(each.tokens) for each in found]
+        return await asyncio.to_thread(self.voice.prompt, chat.turns, tokens, chat.answer_tokens), found
 
     async def _look(self, scan: Scan, request: str) -> tuple[Features, list[Any]]:
         work = self._lookers.submit(
@@ -135,7 +141,7 @@ def language_app(server: LanguageServer, *, key: str | None = None, any_host: bo
                 "logprobs": None,
             }
             body = {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(said, scans)}
-            return JSONResponse({**body, "trace": trace.to_dict()}, headers=_no_cache(trace))
+            return JSONResponse({**body, **_told(trace, scans)}, headers=_no_cache(trace))
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -214,7 +220,7 @@ async def _stream(
         answer = said.result()
         yield event({}, answer.finish)
         if chat.with_usage:
-            usage = {"choices": [], "usage": _usage(answer, scans), "trace": trace.to_dict()}
+            usage = {"choices": [], "usage": _usage(answer, scans), **_told(trace, scans)}
             yield _event({**head, **usage})
         yield b"data: [DONE]\n\n"
     except (InputError, RuntimeError) as error:
@@ -236,6 +242,12 @@ def _usage(answer: Answer, scans: list[Features]) -> dict[str, int]:
         "total_tokens": answer.prompt_tokens + answer.completion_tokens,
         "lidar_tokens": sum(len(scan.tokens) for scan in scans),
     }
+
+
+def _told(trace: Trace, scans: list[Features]) -> dict[str, Any]:
+    """When each stage ran, and of routed scans which tiles have their full tokens."""
+    kept = [list(map(int, scan.kept)) for scan in scans]
+    return {"trace": trace.to_dict(), **({"tiles_kept": kept} if any(kept) else {})}
 
 
 def _no_cache(trace: Trace) -> dict[str, str]:

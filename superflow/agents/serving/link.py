@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from .perception import FRAME, NPY, TRACE
+from .perception import FRAME, NPY, TILES, TRACE
 from .refusal import Refusal
-from .wire import HEADER, Features, features_of, label_of
+from .wire import HEADER, Features, Shape, features_of, label_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +42,7 @@ class Link:
         self.timeout_s, self._key, self._dtype = timeout_s, key, dtype
         self._kept = threading.local()
 
-    def look(
-        self, scan: Scan, request: str, *, model: str, shape: tuple[int, int]
-    ) -> tuple[Features, list[Any]]:
+    def look(self, scan: Scan, request: str, *, model: str, shape: Shape) -> tuple[Features, list[Any]]:
         """Features of a scan, and the stages that the perception server timed.
 
         Raises:
@@ -65,7 +63,8 @@ class Link:
             raise Refusal(
                 502, "bad_features", f"the perception server at {self.url} sent what cannot be used: {error}"
             ) from error
-        return found, label_of(told.get(TRACE)) or []
+        kept = tuple(map(bool, label_of(told.get(TILES)) or ()))
+        return replace(found, kept=kept), label_of(told.get(TRACE)) or []
 
     def get(self, path: str) -> Any:
         """JSON of a path, with the same errors."""

@@ -22,6 +22,7 @@ from .web import body_of, make_app
 from .wire import DTYPES, HEADER, Features
 
 TRACE = "X-Superflow-Trace"  # of the response: the stages as JSON
+TILES = "X-Superflow-Tiles"  # of the response, where tiles are routed: 1 for each that has its full tokens, else 0
 FRAME = "X-Superflow-Lidar-To-Ego"  # of the request: 4 x 4 numbers as JSON
 NPY = "application/x-npy"
 _MOST_JSON = 4096
@@ -72,11 +73,14 @@ def perception_app(
         figures.traced(trace)
         values, label = features.to_bytes()
         headers = {HEADER: json.dumps(label), TRACE: json.dumps(trace.stages)}
+        if features.kept:
+            headers[TILES] = json.dumps(list(map(int, features.kept)))
         return Response(values, media_type="application/octet-stream", headers=headers)
 
     @app.get("/v1/scenes")
     def scans() -> dict[str, Any]:
-        return {"scenes": [] if scenes is None else scenes.listed(), "grid": eyes.grid, "merge": eyes.merge}
+        merges = {"merge": eyes.merge, "short_merge": eyes.short_merge}
+        return {"scenes": [] if scenes is None else scenes.listed(), "grid": eyes.grid, **merges}
 
     @app.get("/v1/scene")
     def scan(request: Request) -> dict[str, Any]:

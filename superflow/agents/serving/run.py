@@ -69,8 +69,10 @@ def server_of(app: Any) -> Any:
     return uvicorn.Server(config)
 
 
-def perception(folder: Path, index: Path | None, *, host: str, places: int) -> Any:
-    """The perception server of a saved model, over the log of ``index``."""
+def perception(
+    folder: Path, index: Path | None, *, host: str, places: int, share: float | None = None
+) -> Any:
+    """The perception server of a saved model, over the log of ``index``; ``share`` see ``Eyes``."""
     from ...datasets.index import LogIndex
     from .halves import Eyes
     from .perception import perception_app
@@ -78,7 +80,7 @@ def perception(folder: Path, index: Path | None, *, host: str, places: int) -> A
 
     scenes = None if index is None else Scenes(LogIndex.open(index))
     app = perception_app(
-        Eyes(folder), scenes, places=places, key=key_for(host), any_host=not is_loopback(host)
+        Eyes(folder, share), scenes, places=places, key=key_for(host), any_host=not is_loopback(host)
     )
     return server_of(app)
 

@@ -113,6 +113,20 @@ def set_budgets(model: Any, planes: Tensor, shares: Sequence[float] = SHARES) ->
     }
 
 
+def threshold_of(model: Any, share: float) -> float:
+    """The logit from which on a tile is kept, at a budget that ``set_budgets`` noted.
+
+    Raises:
+        InputError: the model has no such budget, or no router.
+    """
+    known: dict[str, float] = model.config.router_thresholds
+    if f"{share:g}" not in known:
+        raise InputError(
+            f"this router has no budget {share:g}; it has {', '.join(known) or 'none: set them with set_budgets'}"
+        )
+    return known[f"{share:g}"]
+
+
 def route_with(processor: Any, model: Any, share: float | None) -> None:
     """Let a model's router decide how many tokens the scans of a prompt get; None: all tiles keep theirs.
 
@@ -125,12 +139,7 @@ def route_with(processor: Any, model: Any, share: float | None) -> None:
     if share is None:
         processor.route, processor.planes = None, None
         return
-    known = model.config.router_thresholds
-    if f"{share:g}" not in known:
-        raise InputError(
-            f"this router has no budget {share:g}; it has {', '.join(known) or 'none: set them with set_budgets'}"
-        )
-    threshold = known[f"{share:g}"]
+    threshold = threshold_of(model, share)
 
     def planes_of_points(points: Tensor, lidar_to_ego: Any) -> Tensor:
         to_ego = None if lidar_to_ego is None else torch.as_tensor(lidar_to_ego)[None]

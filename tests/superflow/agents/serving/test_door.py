@@ -115,12 +115,17 @@ def test_features_arrive_as_they_were_or_not_at_all(dtype):
     found = features_of(data, label, model="abc", shape=(6, 5))
     assert torch.equal(found.tokens, tokens)
     assert found.tokens.dtype == dtype
+    assert torch.equal(features_of(data, label, model="abc", shape=(range(2, 9, 2), 5)).tokens, tokens)
     size = tokens.element_size()  # a bfloat16 is the upper half of a float32
     assert data == b"".join(struct.pack("<f", value)[4 - size :] for row in tokens.tolist() for value in row)
     nan = Features(torch.full((6, 5), float("nan"), dtype=dtype), "abc").to_bytes()
     wrong = [
         (data, label, "another", (6, 5), "the model 'abc'"),
         (data, label, "abc", (5, 6), "of shape"),
+        (data, label, "abc", (range(2, 6, 2), 5), r"takes \[2 to 5, 5\]"),
+        (data, label, "abc", (range(1, 9, 2), 5), "of shape"),
+        (data, {**label, "shape": [6.0, 5]}, "abc", (6, 5), "of shape"),
+        (data, {**label, "shape": 30}, "abc", (6, 5), "of shape"),
         (data[:-1], label, "abc", (6, 5), "cut or changed"),
         (data[1:] + data[:1], label, "abc", (6, 5), "cut or changed"),
         (data[:-1], {**label, "sha256": checksum(data[:-1])}, "abc", (6, 5), "cut or changed"),

@@ -1,18 +1,43 @@
-"""The page in a browser without a window: it draws a scan."""
+"""The page in a browser without a window: it draws a scan, streams an answer, and shows which tiles were kept."""
 
 from __future__ import annotations
 
 import base64
 import re
-import shutil
-import subprocess
 from urllib.parse import quote
 
 import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra agents")
+from .browser import BROWSER, Browser
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+# what an observer notes of the answer as it grows
+WATCH = """
+  window.seen = [];
+  new MutationObserver(() => seen.push(at("answer").textContent)).observe(at("answer"), {childList: true});
+"""
+# of each tile the share of its pixels that differ with and without tokens
+CHANGED = """(() => {
+  const canvas = at("bev"), pen = canvas.getContext("2d"), box = canvas.getBoundingClientRect();
+  const scale = canvas.width / box.width, p = pixelsPerMetre * scale, side = grid.tile * grid.cell_m * p;
+  const pixels = () => { draw(); return pen.getImageData(0, 0, canvas.width, canvas.height).data; };
+  at("tokens").checked = false;
+  const without = pixels();
+  at("tokens").checked = true;
+  const shown = pixels();
+  const front = grid.ahead_m + grid.rows * grid.cell_m / 2, left = grid.columns * grid.cell_m / 2;
+  const across = grid.columns / grid.tile, shares = [];
+  for (let i = 0; i < across * grid.rows / grid.tile; i++) {
+    const x = canvas.width / 2 - left * p + side * (i % across);
+    const y = canvas.height / 2 - front * p + side * Math.floor(i / across);
+    let changed = 0, count = 0;
+    for (let r = Math.ceil(y) + 2; r < y + side - 2; r++)
+      for (let c = Math.ceil(x) + 2; c < x + side - 2; c++, count++)
+        changed += [0, 1, 2, 3].some((k, _, __, at = 4 * (r * canvas.width + c) + k) => shown[at] !== without[at]);
+    shares.push(changed / count);
+  }
+  return shares;
+})()"""
 
 
 def test_the_page_fetches_nothing_from_elsewhere(both):
@@ -23,26 +48,50 @@ def test_the_page_fetches_nothing_from_elsewhere(both):
 
 
 @pytest.mark.skipif(
-    BROWSER is None, reason="without chromium, the page is not run: scripts and drawing are untested"
+    BROWSER is None,
+    reason="without chromium, the page is not run: drawing, kept tiles and the answer as it streams are untested",
 )
-def test_a_scan_is_drawn_in_a_browser(both, small_index, tmp_path):
-    """The answer as it streams is not seen: a browser that only prints its page does not wait for a stream."""
-    _, voice = both()
+def test_a_scan_is_drawn_asked_and_its_kept_tiles_are_shown(both, routed, small_index, tmp_path):
+    _, voice = both(model=routed, share=0.5)
     token = small_index.tokens(small_index.rows())[0]
     drawn = voice.get(f"/v1/scene?token={token}").json()
-    address = f"http://127.0.0.1:{voice.port}/?scan={quote(token)}"
-    command = [
-        *[BROWSER, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}"],
-        *["--window-size=1200,800", "--virtual-time-budget=20000"],
-    ]
-    done = subprocess.run([*command, "--dump-dom", address], capture_output=True, text=True, timeout=120)
-    (note,) = re.findall(r'<div id="note"[^>]*>(.*?)</div>', done.stdout, re.DOTALL)
-    count = len(base64.b64decode(drawn["points"])) // 4
-    assert note == f"{count} points, {len(drawn['objects'])} objects"
-    for name in {drawn["names"][c] for c in base64.b64decode(drawn["classes"]) if c < len(drawn["names"])}:
-        assert f"</i>{name}</span>" in done.stdout
-    picture = tmp_path / "page.png"
-    subprocess.run(
-        [*command, f"--screenshot={picture}", address], capture_output=True, timeout=120, check=True
-    )
-    assert picture.stat().st_size > 10_000
+    asked = {"type": "lidar_scene", "lidar_scene": {"token": token}}
+    answer = voice.chat(asked, "How many cars are ahead?").json()
+    with Browser(tmp_path / "browser") as page:
+        page.go(f"http://127.0.0.1:{voice.port}/?scan={quote(token)}")
+        count = len(base64.b64decode(drawn["points"])) // 4
+        page.until(f"document.getElementById('note')?.textContent.startsWith('{count} points')")
+        assert page.value("at('note').textContent") == f"{count} points, {len(drawn['objects'])} objects"
+        named = {
+            drawn["names"][c].replace("_", " ")
+            for c in base64.b64decode(drawn["classes"])
+            if c < len(drawn["names"])
+        }
+        assert named <= set(page.value("[...at('legend').children].map((each) => each.textContent)"))
+        assert page.value(
+            "performance.getEntriesByType('resource').every((r) => r.name.startsWith(location.origin))"
+        )
+        page.picture(tmp_path / "before.png")
+
+        page.value(WATCH)
+        page.value("at('question').value = 'How many cars are ahead?'; at('form').requestSubmit()")
+        page.until("/LiDAR tokens/.test(at('note').textContent)")
+        said = answer["choices"][0]["message"]["content"]
+        assert page.value("at('answer').textContent") == said
+        seen = [text for text in page.value("seen") if text]
+        assert len(set(seen)) > 2  # it came in pieces, each longer than the one before
+        assert all(said.startswith(text) for text in seen)
+        assert seen == sorted(seen, key=len)
+        (kept,) = answer["tiles_kept"]
+        assert f"{answer['usage']['lidar_tokens']} LiDAR tokens ({sum(kept)} of 8 tiles kept)" in page.value(
+            "at('note').textContent"
+        )
+        changed = page.value(CHANGED)
+        assert 0 < sum(kept) < 8
+        for is_kept, share in zip(kept, changed, strict=True):
+            assert share > 0.8 if is_kept else share < 0.5, (kept, changed)
+        page.picture(tmp_path / "after.png")
+        assert (tmp_path / "after.png").read_bytes() != (tmp_path / "before.png").read_bytes()
+
+        page.value("at('question').value = ''; at('form').requestSubmit()")
+        page.until("at('note').classList.contains('wrong') || at('ask').disabled === false")

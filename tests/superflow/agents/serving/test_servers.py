@@ -10,7 +10,8 @@ import torch
 
 pytest.importorskip("fastapi", reason="needs the extra agents")
 from superflow.agents.serving.wire import HEADER, features_of, label_of
-from superflow.agents.vlm import load_vlm
+from superflow.agents.vlm import load_vlm, vir
+from superflow.errors import InputError
 
 from .client import lidar_url, npy
 
@@ -153,3 +154,41 @@ def test_health_figures_and_stages(both, scan):
         assert f'superflow_requests_total{{path="{path}",status="200"}} 1.0' in figures
         assert "superflow_requests_inside 0.0" in figures
     assert voice.get("/v1/models").json()["data"][0]["id"] == "vlm"
+
+
+def test_routed_scans_are_answered_as_in_one_process(both, routed, scan):
+    """Scans with unlike numbers of tokens in one chat; which tiles were kept is told, whole and streamed."""
+    model, processor = load_vlm(routed)
+    vir.route_with(processor, model, 0.5)
+    scans = [scan(seed).numpy() for seed in (0, 7)]
+    parts = [{"type": "lidar", "lidar": each} for each in scans] + [{"type": "text", "text": QUESTION}]
+    rows = processor.apply_chat_template(
+        [[{"role": "user", "content": parts}]],
+        add_generation_prompt=True, tokenize=True, return_dict=True, return_tensors="pt",
+    )  # fmt: skip
+    with torch.no_grad():
+        written = model.generate(**rows, max_new_tokens=12)[0, rows["input_ids"].shape[1] :]
+    _, voice = both(model=routed, share=0.5)
+    asked = [*map(lidar_url, scans), QUESTION]
+    answer = voice.chat(*asked, max_tokens=12).json()
+    assert answer["choices"][0]["message"]["content"] == processor.tokenizer.decode(
+        written, skip_special_tokens=True
+    )
+    kept = rows["tiles_kept"].int().tolist()
+    assert answer["tiles_kept"] == kept
+    assert 0 < sum(map(sum, kept)) < 16
+    assert answer["usage"]["lidar_tokens"] == int(model.model.token_counts(rows["tiles_kept"]).sum())
+    assert answer["usage"]["prompt_tokens"] == rows["input_ids"].shape[1]
+    streamed = voice.chat(*asked, max_tokens=12, stream=True, stream_options={"include_usage": True})
+    assert streamed.events()[-2]["tiles_kept"] == kept
+    listed = voice.get("/v1/scenes").json()
+    assert (listed["merge"], listed["short_merge"], listed["grid"]["tile"]) == (2, 4, 4)
+
+
+def test_a_router_without_that_budget(routed, folder):
+    from superflow.agents.serving.halves import Eyes
+
+    with pytest.raises(InputError, match=r"no budget 0\.3; it has 0\.25, 0\.5"):
+        Eyes(routed, 0.3)
+    with pytest.raises(InputError, match=r"no budget 0\.5; it has none"):
+        Eyes(folder, 0.5)

@@ -1,0 +1,228 @@
+"""Put both servers under load on this machine, kill them, and count what came of each request.
+
+    superflow serve-check                                  the model of `superflow ask`, 1, 4 and 16 clients, 20 kills
+    superflow serve-check --kills 0 --clients 4 --requests 32
+    superflow serve-check --model vlm --index work_dirs/prepared --features float32 --json check.json
+
+It starts `superflow serve` on a free port and asks it questions whose answers one process has given before: another
+answer, none in time, or two to one request end it with exit code 1. Then it counts how many answers features in
+bfloat16 change. Times are those of this machine while everything shares its cores: they say that it holds, not how
+fast it is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from superflow.errors import InputError, MissingFileError, require
+from superflow.files.writes import write_atomically
+from superflow.tools.command import run_command
+from superflow.tools.progress_bar import progress_bar
+
+if TYPE_CHECKING:
+    from superflow.agents.serving.flips import Flips
+    from superflow.agents.serving.load import Level
+    from superflow.agents.serving.visitor import End, Visitor
+
+KILLERS = 4  # clients that ask while servers are killed
+PAIRS = 24  # questions that are asked again and again
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="superflow serve-check",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--run",
+        type=Path,
+        default=Path("work_dirs/quickstart"),
+        help="folder of `superflow quickstart` (default: %(default)s)",
+    )
+    parser.add_argument("--model", type=Path, help="folder of the model (default: RUN/ask)")
+    parser.add_argument("--index", type=Path, help="prepared log (default: RUN/prepared)")
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16], help="default: 1 4 16")
+    parser.add_argument(
+        "--requests", type=int, default=64, help="answers at each number (default: %(default)s)"
+    )
+    parser.add_argument("--places", type=int, default=8, help="of each server (default: %(default)s)")
+    parser.add_argument(
+        "--kills", type=int, default=20, help="of the servers by turns, under load (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--questions", type=int, default=300, help="in bfloat16 against float32 (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--features",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="between the servers (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--patience", type=float, default=180.0, help="for an answer, or a server [s] (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the questions (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="also write every figure there")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0 when every request ended as it must, 1 when one did not, 2 when the input cannot be used."""
+    args = parse_args(argv)
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch is imported
+    return run_command("superflow serve-check", lambda: _check(args))
+
+
+def _check(args: argparse.Namespace) -> int:
+    if min(*args.clients, args.requests, args.places) < 1 or min(args.kills, args.questions, args.seed) < 0:
+        raise InputError("--clients, --requests and --places are 1 or more, other numbers 0 or more")
+    require("fastapi", "agents")
+    require("transformers", "agents").utils.logging.disable_progress_bar()
+    from superflow.agents.serving.flips import one_process
+    from superflow.agents.serving.load import broken_while, faults, kills, kinds, level
+
+    model, index = args.model or args.run / "ask", args.index or args.run / "prepared"
+    if not (model / "config.json").is_file():
+        raise MissingFileError(
+            f'{model} holds no model; train one with superflow ask "how many cars are ahead?", or give --model'
+        )
+    alone = one_process(model, index)
+    questions = alone.questions(PAIRS, args.seed, args.features)
+    wrong: list[str] = []
+    levels: list[Level] = []
+    parts: list[tuple[str, list[End]]] = []
+    with _served(args, model, index) as visitor:
+        for clients in args.clients:
+            levels.append(level(visitor, questions, clients, args.requests))
+            wrong += levels[-1].faults
+        print(_levels(levels, args), flush=True)
+        if args.kills:
+            parts = kills(
+                visitor, questions, clients=KILLERS, count=args.kills, within_s=args.patience,
+                told=lambda sentence: print(sentence, file=sys.stderr, flush=True),
+            )  # fmt: skip
+            wrong += faults([end for _, ends in parts for end in ends])
+            if broken := broken_while(parts, "perception"):
+                wrong.append(f"{broken} connections of the language server broke off as the other was killed")
+            print(_kills(parts, args.kills), flush=True)
+        health = visitor.get("/health")
+        if held := health["inside"] + health["perception"]["inside"]:
+            wrong.append(f"{held} requests are still inside after all has ended")
+    with progress_bar() as show:
+        flips = alone.flips(args.questions, args.seed, show) if args.questions else None
+    if flips is not None:
+        print(_flips(flips))
+    print(f"\n{len(wrong)} faults" + "".join(f"\n  {fault}" for fault in wrong[:20]))
+    if args.json:
+        figures = {
+            "command": " ".join(["superflow", "serve-check", *sys.argv[1:]]),
+            "levels": [asdict(each) for each in levels],
+            "kills": [{"killed": of, **kinds(ends)} for of, ends in parts],
+            "bfloat16": flips and asdict(flips),
+            "faults": wrong,
+        }
+        with write_atomically(args.json, "w") as file:
+            json.dump(figures, file, indent=1)
+    return 1 if wrong else 0
+
+
+@contextmanager
+def _served(args: argparse.Namespace, model: Path, index: Path) -> Iterator[Visitor]:
+    """`superflow serve` on a free port, until the block ends."""
+    from superflow.agents.serving.flips import ANSWER_TOKENS
+    from superflow.agents.serving.keeper import free_port
+    from superflow.agents.serving.load import well
+    from superflow.agents.serving.visitor import Visitor
+
+    port = free_port("127.0.0.1")
+    command = [
+        sys.executable,
+        "-m",
+        "superflow.tools.main",
+        "serve",
+        "--model",
+        str(model),
+        "--index",
+        str(index),
+    ]
+    options = ["--port", str(port), "--places", str(args.places), "--features", args.features]
+    with tempfile.TemporaryFile("w+") as said:
+        keeper = subprocess.Popen(
+            [*command, *options, "--timeout", str(args.patience)], stdout=said, stderr=subprocess.STDOUT
+        )
+        visitor = Visitor(port, model.resolve().name, patience_s=args.patience, answer_tokens=ANSWER_TOKENS)
+        try:
+            well(visitor, args.patience)
+            yield visitor
+        except InputError:
+            said.seek(0)
+            print(said.read()[-2000:], file=sys.stderr)
+            raise
+        finally:
+            keeper.terminate()
+            keeper.wait()
+
+
+def _levels(levels: list[Level], args: argparse.Namespace) -> str:
+    rows = [
+        f"| {each.clients} | {each.answered} | {each.held} | {each.p50_s:.2f} | {each.p95_s:.2f} | {each.busy} "
+        f"| {each.other} | {100 * each.overlap:.0f} |"
+        for each in levels
+    ]
+    return "\n".join(
+        [
+            f"{args.places} places, features in {args.features}, {os.cpu_count()} cores for all of it:",
+            "",
+            "| clients | answered | most inside | p50 [s] | p95 [s] | 429 | other | overlap [%] |",
+            "|---|---|---|---|---|---|---|---|",
+            *rows,
+            "",
+            "overlap: of the time in which the language model spoke, in which another's scan was looked at",
+            "",
+        ]
+    )
+
+
+def _kills(parts: list[tuple[str, list[End]]], count: int) -> str:
+    from superflow.agents.serving.load import SERVERS, kinds
+
+    rows = []
+    for of in SERVERS:
+        own = [ends for killed, ends in parts if killed == of]
+        ends = sum((Counter(kinds(each)) for each in own), Counter[str]())
+        said = ", ".join(f"{number} {kind}" for kind, number in sorted(ends.items(), reverse=True))
+        rows.append(f"| {of} | {len(own)} | {said} |")
+    return "\n".join(
+        [
+            f"{count} kills (SIGKILL) while {KILLERS} clients ask:",
+            "",
+            "| killed | times | how the requests ended |",
+            "|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _flips(flips: Flips) -> str:
+    return (
+        f"bfloat16 instead of float32 changes {flips.answers} of {flips.questions} answers, "
+        f"{flips.first_tokens} of them from the first token"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
