@@ -25,7 +25,13 @@ ARMS = MAKERS
 BUDGETS = (1, 5, 10, 20, 50)
 SHOWN = (10, 20, 50)  # of the table's VAcc@k
 TESTS = max(BUDGETS)
-FIGURES = ("tests", *(f"DR@{k}" for k in BUDGETS), *(f"VAcc@{k}" for k in SHOWN), "AUC@50", "DEPC@50")  # of the table
+FIGURES = (
+    "tests",
+    *(f"DR@{k}" for k in BUDGETS),
+    *(f"VAcc@{k}" for k in SHOWN),
+    "AUC@50",
+    "DEPC@50",
+)  # of the table
 LIMITS = Limits(cpu_s=60, wall_s=1200)  # a search takes its time, the more on a busy machine
 KEY = ("seed", "arm", "problem")
 COLUMNS = (
