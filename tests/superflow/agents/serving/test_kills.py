@@ -26,7 +26,20 @@ def test_killed_servers_lose_nothing_silently(folder, small_index, tmp_path, mon
         "--json",
         str(tmp_path / "check.json"),
     ]
-    few = ["--clients", "2", "--requests", "4", "--kills", "2", "--questions", "3", "--features", "float32"]
+    few = [
+        "--clients",
+        "2",
+        "--requests",
+        "4",
+        "--kills",
+        "2",
+        "--questions",
+        "3",
+        "--features",
+        "float32",
+        "--patience",
+        "900",
+    ]
     assert serve_check.main([*given, *few]) == 0
     printed = capsys.readouterr()
     for of in ("perception", "language"):
