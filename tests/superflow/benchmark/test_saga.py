@@ -68,7 +68,7 @@ def test_rows_are_made_once(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [(["--arms", "best"], "saga has no 'best'"), (["--root", "a=b"], "give only --out, --seeds and --arms")],
+    [(["--arms", "best"], "saga has no 'best'"), (["--root", "a=b"], "leave out --root")],
 )
 def test_what_it_does_not_take(tmp_path, capsys, options, message):
     assert command.main(["saga", "--out", str(tmp_path), *options]) == 2
