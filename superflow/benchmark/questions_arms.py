@@ -5,6 +5,7 @@ OUT/models/ARM-SEED       models on planes, with their processors: `agents.vlm.l
 
 from __future__ import annotations
 
+import copy
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -85,27 +86,60 @@ class Study:
         """The part's questions, each with the scan or without."""
         from ..agents.vlm.ask import example_of
 
-        found = [example_of(case) for case in part.cases]
+        first = self.plan.question_first
+        found = [replace(example_of(case), question_first=first) for case in part.cases]
         return found if scans else [replace(each, scan=None) for each in found]
 
     def planes(self, part: Part) -> dict[str, Tensor]:
-        """What the arm's backbone sees."""
-        found: dict[str, Tensor] = planes_of_part(self.plan, part, *self.backbone, self.out)
-        return found
+        """What the arm's backbone sees, by the names that questions have for it."""
+        return part.turned(planes_of_part(self.plan, part, *self.backbone, self.out))
 
     def build(self, examples: Sequence[Example], **options: Any) -> tuple[LidarVLM, LidarProcessor]:
         """An untrained model, drawn from the seed; its language model is the same for all arms with these texts."""
         from ..agents.vlm.bev import BevGrid
 
         torch.manual_seed(self.seed)
-        language = tiny({text for each in examples for text in (each.question, each.answer)})
-        given: dict[str, Any] = {"grid": BevGrid(**self.plan.grid), "merge": self.plan.merge}
+        texts = {text for each in examples for text in (each.question, each.answer)}
+        language = tiny(texts, **self.plan.language)
+        given: dict[str, Any] = {
+            "grid": BevGrid(**self.plan.grid),
+            "merge": self.plan.merge,
+            "cell_width": self.plan.cell_width,
+        }
         return build(language, **(given | options))
 
-    def fit(self, model: Any, processor: Any, examples: Sequence[Example], recipe: Recipe) -> float:
-        """Train; the CPU seconds that it took."""
+    def align(self, model: LidarVLM, planes: Mapping[str, Tensor]) -> float:
+        """The stage before questions, where the plan has one; the CPU seconds that it took."""
+        from ..agents.vlm.alignment import align, counts_of
+
         before = cpu_seconds()
-        train(model, processor, examples, recipe, generator=torch.Generator().manual_seed(self.seed))
+        if self.plan.alignment:
+            recipe = dict(self.plan.alignment)
+            parts, far = recipe.pop("parts", 1), self.plan.max_range_m
+            config = model.config
+            counts = {
+                name: counts_of(scene, config.tower_config.bev, config.merge, parts=parts, max_range_m=far)
+                for name, scene in self.train.labelled().items()
+            }
+            drawn = torch.Generator().manual_seed(self.seed)
+            align(model, planes, counts, Recipe(**recipe), generator=drawn)
+        return cpu_seconds() - before
+
+    def pointing(self, model: LidarVLM) -> list[Tensor] | None:
+        """Of each training question, what tokens shall point at; None where the plan does not say so."""
+        from ..agents.vlm.pointing import pointed_at
+
+        if not self.plan.pointing:
+            return None
+        scenes, grid, merge = self.train.labelled(), model.config.tower_config.bev, model.config.merge
+        return [pointed_at(scenes[case["scene"]], case["asked"], grid, merge) for case in self.train.cases]
+
+    def fit(self, model: Any, processor: Any, examples: Sequence[Example], recipe: Recipe) -> float:
+        """Train; the CPU seconds that it took. Where examples have scans, they are the training questions."""
+        before = cpu_seconds()
+        pointing = self.pointing(model) if examples[0].scan is not None else None
+        drawn = torch.Generator().manual_seed(self.seed)
+        train(model, processor, examples, recipe, generator=drawn, pointing=pointing)
         return cpu_seconds() - before
 
     def ask(self, model: Any, processor: Any, examples: Sequence[Example]) -> list[str]:
@@ -147,7 +181,7 @@ def _zero(study: Study) -> Answered:
     grid = model.config.tower_config.bev
     model.model.connector = ZeroTokens(processor.tokens_per_scan, model.config.text_config.hidden_size)
     nothing = torch.zeros(2, grid.rows, grid.columns)
-    processor.scans = dict.fromkeys([*study.train.row_of, *study.held_out.row_of], nothing)
+    processor.scans = dict.fromkeys([*study.train.views, *study.held_out.views], nothing)
     spent = study.fit(model, processor, examples, study.recipe)
     return Answered(
         study.ask(model, processor, study.examples(study.held_out)), processor.tokens_per_scan, spent
@@ -158,6 +192,7 @@ def _train_on_planes(study: Study) -> tuple[LidarVLM, LidarProcessor]:
     examples = study.examples(study.train)
     model, processor = study.build(examples, backbone=study.backbone[0])
     processor.scans = study.planes(study.train)
+    study.align(model, processor.scans)
     study.fit(model, processor, examples, study.recipe)
     return model, processor
 
@@ -224,18 +259,13 @@ def _open(study: Study) -> Answered:
     """The backbone learns, too, for as much CPU time as the other arm took with its planes made before."""
     budget = model_on_planes(replace(study, arm=study.plan.arms[study.arm.of]))[2]
     examples = study.examples(study.train)
-    scans = Scans(study.train, study.held_out)
-
-    def make() -> tuple[LidarVLM, LidarProcessor]:
-        model, processor = study.build(examples, backbone=study.backbone[0], learns="open")
-        processor.scans = scans
-        return model, processor
-
+    model, processor = study.build(examples, backbone=study.backbone[0], learns="open")
+    processor.scans = Scans(study.train, study.held_out)
+    aligned = study.align(model, study.planes(study.train))
     timed = replace(study.recipe, steps=TIMED_STEPS)
-    a_step = study.fit(*make(), examples, timed) / TIMED_STEPS
-    model, processor = make()
-    recipe = replace(study.recipe, steps=max(1, round(budget / a_step)))
-    spent = study.fit(model, processor, examples, recipe)
+    a_step = study.fit(copy.deepcopy(model), processor, examples, timed) / TIMED_STEPS
+    recipe = replace(study.recipe, steps=max(1, round((budget - aligned) / a_step)))
+    spent = aligned + study.fit(model, processor, examples, recipe)
     return Answered(
         study.ask(model, processor, study.examples(study.held_out)), processor.tokens_per_scan, spent
     )
@@ -249,7 +279,7 @@ def _tape(study: Study) -> Answered:
     from ..agents.vlm.object_tape import tape_of
 
     def taped(part: Part) -> list[Example]:
-        scenes, far = _predicted(study, part), study.plan.max_range_m
+        scenes, far = part.seen(_predicted(study, part)), study.plan.max_range_m
         tapes = {token: tape_of(scene, most=TAPE_OBJECTS, max_range_m=far) for token, scene in scenes.items()}
         return [
             Example(None, f"{tapes[str(each.scan)]}\n\n{each.question}", each.answer)
@@ -276,8 +306,6 @@ def _symbolic(study: Study) -> Answered:
 
 def _train_router(study: Study) -> tuple[LidarVLM, LidarProcessor]:
     """Trained at full tokens, then both stages of ViR; its budgets are set on the training scans."""
-    import copy
-
     from ..agents.vlm import vir, vir_training
     from ..agents.vlm.bev import BevGrid
 
@@ -291,6 +319,7 @@ def _train_router(study: Study) -> tuple[LidarVLM, LidarProcessor]:
         short_merge=routing["short_merge"],
     )
     processor.scans = study.planes(study.train)
+    study.align(model, processor.scans)
     study.fit(model, processor, examples, study.recipe)
     reference = copy.deepcopy(model)
     vir_training.start_short(model)

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..agents.bootcamps.bootcamp import Identity
 from ..agents.scene import SceneRecord
@@ -41,11 +42,25 @@ class Part:
     name: str
     index: LogIndex
     cases: list[Identity]
+    sides: int = 1
+
+    @cached_property
+    def views(self) -> dict[str, tuple[str, int]]:
+        """What is asked about, by the name that a case has for it -> token and side, see `agents.vlm.ask.turned`."""
+        from ..agents.vlm.ask import view_name
+
+        asked = {case["scene"] for case in self.cases}
+        names = {
+            view_name(token, side): (token, side)
+            for token in self.index.tokens(self.index.rows(None))
+            for side in range(self.sides)
+        }
+        return {name: view for name, view in names.items() if name in asked}
 
     @cached_property
     def row_of(self) -> dict[str, int]:
         """Token -> row of the scans that are asked about, ascending."""
-        asked = {case["scene"] for case in self.cases}
+        asked = {token for token, _ in self.views.values()}
         rows = self.index.rows(None)
         return {
             token: int(row) for token, row in zip(self.index.tokens(rows), rows.tolist()) if token in asked
@@ -54,19 +69,45 @@ class Part:
     @property
     def scenes(self) -> list[str]:
         """Scene of each question."""
-        return [self.index.scene(self.row_of[case["scene"]]) for case in self.cases]
+        return [self.index.scene(self.row_of[self.views[case["scene"]][0]]) for case in self.cases]
+
+    def turned(self, planes: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Name -> planes of what is asked about, of the planes of each token."""
+        from ..agents.vlm.ask import turned
+
+        return {name: turned(planes[token], side) for name, (token, side) in self.views.items()}
+
+    def seen(self, scenes: Mapping[str, SceneRecord]) -> dict[str, SceneRecord]:
+        """Name -> record of what is asked about, of the record of each token; without points."""
+        from ..agents.vlm.ask import seen_from
+
+        return {name: seen_from(scenes[token], side) for name, (token, side) in self.views.items()}
+
+    def labelled(self) -> dict[str, SceneRecord]:
+        """The same of the log's own objects."""
+        from ..agents.scene_log import scene_of
+
+        return self.seen(
+            {token: scene_of(self.index, row, points=False) for token, row in self.row_of.items()}
+        )
 
 
 class Scans(Mapping[str, Any]):
-    """Token -> points in their LiDAR's frame, read when asked for, as a processor takes them."""
+    """Name -> points in their LiDAR's frame, read when asked for, as a processor takes them."""
 
     def __init__(self, *parts: Part) -> None:
-        self._where = {token: (part.index, row) for part in parts for token, row in part.row_of.items()}
+        self._where = {
+            name: (part.index, part.row_of[token], side)
+            for part in parts
+            for name, (token, side) in part.views.items()
+        }
 
-    def __getitem__(self, token: str) -> dict[str, Any]:
-        index, row = self._where[token]
+    def __getitem__(self, name: str) -> dict[str, Any]:
+        from ..agents.vlm.ask import turn_of
+
+        index, row, side = self._where[name]
         frame = index.frame(row, cameras=(), labels=False, images=False)
-        return {"points": frame.points[:, :4], "lidar_to_ego": frame.lidar_to_ego}
+        return {"points": frame.points[:, :4], "lidar_to_ego": turn_of(side) @ frame.lidar_to_ego}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._where)
@@ -95,6 +136,7 @@ def prepare_questions(plan: QuestionsPlan, out: Path, *, jobs: int) -> None:
             "still": list(plan.still),
             "max_range_m": plan.max_range_m,
             "questions": part.questions,
+            "sides": _sides(plan, name),
         }
         claim(path, made_of, remove=f"{path.with_suffix('.*')}")
         if not path.is_file():
@@ -123,9 +165,10 @@ def _refuse_shared_scenes(plan: QuestionsPlan, out: Path) -> None:
 def _cases(plan: QuestionsPlan, name: str, index: LogIndex, rows: Sequence[int]) -> list[Identity]:
     from ..agents.bootcamps.registry import families
     from ..agents.scene_log import scene_of
-    from ..agents.vlm.ask import without_motion
+    from ..agents.vlm.ask import seen_from, without_motion
 
-    scenes = [scene_of(index, int(row), points=False) for row in rows]
+    labelled = [scene_of(index, int(row), points=False) for row in rows]
+    scenes = [seen_from(scene, side) for scene in labelled for side in range(_sides(plan, name))]
     found = []
     for number, (family, options) in enumerate(plan.families.items()):
         camp = without_motion(families()[family]) if family in plan.still else families()[family]
@@ -135,11 +178,16 @@ def _cases(plan: QuestionsPlan, name: str, index: LogIndex, rows: Sequence[int])
     return found
 
 
+def _sides(plan: QuestionsPlan, part: str) -> int:
+    """Held-out scans are asked about as they are."""
+    return plan.sides if part == "train" else 1
+
+
 def part_of(plan: QuestionsPlan, name: str, out: Path) -> Part:
     """A part that ``prepare_questions`` made."""
     index, _ = _rows(plan, name, out)
     text = read_text(out / "questions" / f"{name}.jsonl")
-    return Part(name, index, [json.loads(line) for line in text.splitlines()])
+    return Part(name, index, [json.loads(line) for line in text.splitlines()], _sides(plan, name))
 
 
 def find_backbone(plan: QuestionsPlan, name: str, seed: int, train: Part) -> tuple[Backbone, str]:

@@ -71,6 +71,11 @@ class QuestionsPlan:
     families: of questions, each with its difficulty.
     still: families whose questions with a status or a speed are left out, which one scan does not show.
     differences: pairs of arms, compared question by question. grid, merge, recipe: of the model, see `agents.vlm`.
+    sides: the training scans are asked about from so many sides, see ``agents.vlm.ask.turned``. cell_width: of the
+    connector, see ``LidarVLMConfig``. language: options of the small language model.
+    alignment: the recipe of the stage before questions, and ``parts``, see ``agents.vlm.alignment``; empty: none.
+    question_first: see ``agents.vlm.sft.Example``. pointing: whether tokens learn to point beside the answers, see
+    ``agents.vlm.pointing``.
     routing: of arms of kind routed: tile, merge and short_merge instead of the others' own; steps of both stages,
     ``consistency`` and ``router``; ``shares`` of tiles that keep their tokens.
     allow_leakage: backbones may have seen the drives of the held-out questions.
@@ -87,6 +92,12 @@ class QuestionsPlan:
     grid: Mapping[str, Any] = field(default_factory=dict)
     merge: int = 8
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    sides: int = 1
+    cell_width: int = 0
+    alignment: Mapping[str, Any] = field(default_factory=dict)
+    question_first: bool = False
+    pointing: bool = False
+    language: Mapping[str, Any] = field(default_factory=dict)
     routing: Mapping[str, Any] = field(default_factory=dict)
     seeds: Sequence[int] = (0,)
     allow_leakage: bool = False
@@ -117,12 +128,16 @@ def load_questions_plan(path: Path) -> QuestionsPlan:
 
 
 def _check(plan: QuestionsPlan, path: Path) -> None:
+    from ..agents.bootcamps.query_question import QueryBootcamp
     from ..agents.bootcamps.registry import families
+    from ..agents.vlm.ask import SIDES
 
     if sorted(plan.parts) != sorted(PARTS):
         raise InputError(f"{path}: parts: give {' and '.join(PARTS)}, and nothing else")
     for part in plan.parts.values():
         refer([part.log], plan.logs, f"{path}: parts: {part.name!r}")
+    if plan.sides not in range(1, SIDES + 1):
+        raise InputError(f"{path}: sides is {plan.sides!r}; a scan has 1 to {SIDES} sides")
     seeds = [log.drive.get("seed", 0) for log in plan.logs.values() if log.drive is not None]
     if len(set(seeds)) < len(seeds):
         raise InputError(
@@ -131,6 +146,9 @@ def _check(plan: QuestionsPlan, path: Path) -> None:
     if both := sorted(set(plan.logs) & set(plan.backbones)):
         raise InputError(f"{path}: {both[0]!r} is a log and a backbone; give each a name of its own")
     refer([*plan.families, *plan.still], families(), f"{path}: families")
+    mute = [name for name in plan.families if not issubclass(families()[name], QueryBootcamp)]
+    if plan.pointing and mute:
+        raise InputError(f"{path}: pointing: questions of {mute[0]!r} are no queries, whose things are known")
     for name, of in plan.backbones.items():
         if of is not None and of.startswith(RANDOM):
             refer([of.removeprefix(RANDOM)], plan.backbones, f"{path}: backbones: {name!r}")

@@ -105,13 +105,22 @@ def turned(planes: Tensor, side: int) -> Tensor:
     return planes.flip(2) if side >= 4 else planes
 
 
+def turn_of(side: int) -> NDArray[np.float64]:
+    """(4, 4) from the frame of the vehicle to that of ``turned`` planes; a mirror from side 4 on."""
+    cos, sin = ((1, 0), (0, 1), (-1, 0), (0, -1))[side % 4]
+    mirror = -1 if side >= 4 else 1
+    matrix = np.eye(4)
+    matrix[:2, :2] = [[cos, -sin], [mirror * sin, mirror * cos]]
+    return matrix
+
+
 def seen_from(scene: SceneRecord, side: int) -> SceneRecord:
     """The record of ``turned`` planes; without points and pose."""
     angle, mirror = np.pi / 2 * (side % 4), -1.0 if side >= 4 else 1.0
-    cos, sin = round(np.cos(angle)), round(np.sin(angle))
+    (a, b), (c, d) = turn_of(side)[:2, :2].tolist()
 
     def turn(x: float, y: float) -> tuple[float, float]:
-        return cos * x - sin * y, mirror * (sin * x + cos * y)
+        return a * x + b * y, c * x + d * y
 
     objects = tuple(
         replace(
@@ -122,10 +131,11 @@ def seen_from(scene: SceneRecord, side: int) -> SceneRecord:
         )
         for thing in scene.objects
     )
-    return replace(scene, token=_name(scene.token, side), objects=objects, points=None, ego_to_world=None)
+    return replace(scene, token=view_name(scene.token, side), objects=objects, points=None, ego_to_world=None)
 
 
-def _name(token: str, side: int) -> str:
+def view_name(token: str, side: int) -> str:
+    """Name of a scan as it is seen from a side: that of the record of ``seen_from``."""
     return f"{token}/{side}" if side else token
 
 
@@ -171,7 +181,7 @@ def train_on(
     torch.manual_seed(training.seed)
     model, processor = build(tiny(texts), backbone=backbone, grid=GRID, merge=MERGE)
     scans = scans_of(index, np.concatenate([*rows.values()]), backbone, GRID, progress)
-    processor.scans = {_name(t, side): turned(p, side) for t, p in scans.items() for side in range(SIDES)}
+    processor.scans = {view_name(t, side): turned(p, side) for t, p in scans.items() for side in range(SIDES)}
     generator = torch.Generator().manual_seed(training.seed)
     losses = train(
         model, processor, examples["train"], training.recipe, generator=generator, progress=progress

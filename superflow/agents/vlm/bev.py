@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -114,3 +115,23 @@ def pixel_shuffle(tiles: Tensor, factor: int) -> Tensor:
         raise InputError(f"{rows} x {columns} cells cannot be merged by {factor}; choose a factor of both")
     cut = tiles.reshape(*leading, rows // factor, factor, columns // factor, factor, channels)
     return cut.transpose(-4, -3).reshape(*leading, rows // factor, columns // factor, factor**2 * channels)
+
+
+def token_sums(
+    things: Sequence[tuple[Sequence[float], int]], kinds: int, grid: BevGrid, merge: int, *, parts: int = 1
+) -> Tensor:
+    """(tokens, parts² * kinds) float32 numbers of things in the square of each token, in the order of tokens.
+
+    Args:
+        things: place x, y [m, vehicle], and kind. merge: cells a side of a token; ``parts`` a side, counted row by row,
+            divides it.
+    """
+    planes = torch.zeros(kinds, grid.rows * grid.columns)
+    places = torch.tensor([place[:2] for place, _ in things], dtype=torch.float64).reshape(-1, 2)
+    for (_, kind), cell in zip(things, grid.cells(places).tolist()):
+        if cell >= 0:
+            planes[kind, cell] += 1
+    side = merge // parts
+    tiles = to_tiles(planes.reshape(1, -1, grid.rows, grid.columns), grid)
+    squares = pixel_shuffle(tiles, side).unflatten(-1, (side**2, kinds)).sum(-2)
+    return pixel_shuffle(squares, parts).flatten(1, -2)[0]

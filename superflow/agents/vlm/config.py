@@ -57,6 +57,7 @@ class LidarVLMConfig(PreTrainedConfig):
         tower_config, text_config: of the two halves.
         connector: of ``CONNECTORS``.
         merge: pixel shuffle: cells a side that become one token (2: InternVL's; 4: its short form).
+        cell_width: pixel shuffle: channels of a cell after a layer that all cells share; 0: no such layer.
         short_merge: cells a side of the tokens of tiles that a router gives fewer tokens, see `vir`; 0: no router.
         router_thresholds: share of tiles that keep their tokens -> logit from which on they do.
         cameras: images of a scan whose feature maps come beside it, see `camera`; 0: none. camera_channels: of a map.
@@ -75,6 +76,7 @@ class LidarVLMConfig(PreTrainedConfig):
     text_config: Any = None
     connector: str = "pixel_shuffle"
     merge: int = 4
+    cell_width: int = 0
     short_merge: int = 0
     router_thresholds: dict | None = None
     cameras: int = 0
@@ -101,6 +103,10 @@ class LidarVLMConfig(PreTrainedConfig):
             raise InputError(
                 f"short_merge is {self.short_merge}; with pixel_shuffle it may be a number that divides {tile} and is "
                 f"no less than merge ({self.merge}), else 0"
+            )
+        if self.cell_width < 0 or (self.cell_width and self.connector != "pixel_shuffle"):
+            raise InputError(
+                f"cell_width is {self.cell_width}; with pixel_shuffle it may be a number of channels, else 0"
             )
         self.router_thresholds = dict(self.router_thresholds or {})
         self.camera_cells = [int(side) for side in self.camera_cells or (4, 8)]

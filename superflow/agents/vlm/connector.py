@@ -19,14 +19,50 @@ def with_position(planes: Tensor, grid: BevGrid) -> Tensor:
     return torch.cat([planes, where.expand(len(planes), -1, -1, -1)], 1)
 
 
+class CellLayer(nn.Module):
+    """What all cells share: channels by mean and spread of the training scans, Linear, GELU.
+
+    Without it the first layer of a connector has weights of its own for each cell of a token, and must learn anew in
+    every place what a thing looks like. InternVL's vision transformer has such layers before its pixel shuffle; the
+    backbone's end at the points.
+    """
+
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("spread", torch.ones(channels))
+        self.linear = nn.Linear(channels, width)
+        self.act = nn.GELU()
+
+    @torch.no_grad()
+    def standardise(self, planes: Tensor) -> None:
+        """Take mean and spread from planes (S, C, rows, columns) of training scans, over all their cells."""
+        cells = planes.transpose(0, 1).flatten(1)
+        self.mean.copy_(cells.mean(1))
+        self.spread.copy_(cells.std(1).clamp(min=1e-6))
+
+    def forward(self, planes: Tensor) -> Tensor:
+        """(B, width, rows, columns) of planes (B, C, rows, columns)."""
+        cells = (planes.movedim(1, -1) - self.mean) / self.spread
+        return self.act(self.linear(cells.to(self.linear.weight.dtype))).movedim(-1, 1)
+
+
 class PixelShuffleConnector(nn.Module):
-    """InternVL's: ``merge`` x ``merge`` cells become one token, then LayerNorm, Linear, GELU, Linear."""
+    """InternVL's: ``merge`` x ``merge`` cells become one token, then LayerNorm, Linear, GELU, Linear.
+
+    With ``cell_width`` each cell goes through a ``CellLayer`` first.
+    """
 
     def __init__(self, config: LidarVLMConfig, merge: int | None = None) -> None:
         super().__init__()
         self.grid, self.merge = config.tower_config.bev, merge or config.merge
         width = config.text_config.hidden_size
-        merged = (config.tower_config.channels + 1 + POSITION) * self.merge**2
+        channels = config.tower_config.channels + 1
+        self.cells = CellLayer(channels, config.cell_width) if config.cell_width else None
+        merged = ((config.cell_width or channels) + POSITION) * self.merge**2
         self.layer_norm = nn.LayerNorm(merged)
         self.linear_1 = nn.Linear(merged, width)
         self.act = nn.GELU()
@@ -34,6 +70,8 @@ class PixelShuffleConnector(nn.Module):
 
     def forward(self, planes: Tensor) -> Tensor:
         """(B, tokens, D) of planes (B, C + 1, rows, columns); tile by tile, in each row by row."""
+        if self.cells is not None:
+            planes = self.cells(planes)
         tiles = to_tiles(with_position(planes, self.grid), self.grid)
         tokens = pixel_shuffle(tiles, self.merge).flatten(1, -2)
         tokens = tokens.to(self.linear_1.weight.dtype)

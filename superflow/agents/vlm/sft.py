@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from ...progress import Progress, silent
+from .pointing import Pointer
 from .processor import LidarProcessor
 
 IGNORED = -100  # label of what is given, not learned
@@ -21,11 +22,15 @@ IGNORED = -100  # label of what is given, not learned
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question on a scan and its answer. scan: a name that ``processor.scans`` knows; None to ask without one."""
+    """A question on a scan and its answer. scan: a name that ``processor.scans`` knows; None to ask without one.
+
+    question_first: before the scan, whose tokens then know what is asked, each in its own place; else after it.
+    """
 
     scan: str | None
     question: str
     answer: str
+    question_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +55,10 @@ class Recipe:
 def chat_of(example: Example, *, answered: bool = True) -> list[dict[str, Any]]:
     """The messages of an example."""
     scan = [] if example.scan is None else [{"type": "lidar", "lidar": example.scan}]
-    chat = [{"role": "user", "content": [*scan, {"type": "text", "text": example.question}]}]
+    content = [*scan, {"type": "text", "text": example.question}]
+    if example.question_first and scan:
+        content = [{"type": "text", "text": f"{example.question}\n"}, *scan]
+    chat = [{"role": "user", "content": content}]
     return chat + ([{"role": "assistant", "content": example.answer}] if answered else [])
 
 
@@ -103,11 +111,14 @@ def train(
     recipe: Recipe = Recipe(),
     *,
     generator: torch.Generator,
+    pointing: Sequence[Tensor] | None = None,
     progress: Progress = silent,
 ) -> list[float]:
     """Train what of the model may learn (``requires_grad``) on examples, in place; returns the loss of each step.
 
     Args:
+        pointing: of each example, which all have a scan: what its tokens shall point at, see `pointing`; its loss is
+            added to that of the answers, and not returned.
         generator: of the order; every example comes once before one comes again. progress: see ``superflow.progress``.
 
     Raises:
@@ -119,6 +130,10 @@ def train(
     if not parameters:
         raise InputError("no part of the model may learn; set requires_grad of one")
     encoded = [encode(processor, example) for example in examples]
+    pointer = None
+    if pointing is not None:
+        pointer = Pointer(model.config.text_config.hidden_size, generator)
+        parameters += pointer.parameters()
     optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
     device, losses = parameters[0].device, []
@@ -128,9 +143,14 @@ def train(
         batch = collate(processor, [examples[i] for i in rows], [encoded[i] for i in rows])
         batch = {name: value.to(device) for name, value in batch.items()}
         labels = batch.pop("labels")
-        loss = balanced_loss(model(**batch, use_cache=False).logits, labels)
+        outputs = model(**batch, use_cache=False, output_hidden_states=pointer is not None)
+        loss = balanced_loss(outputs.logits, labels)
+        whole = loss
+        if pointer is not None and pointing is not None:
+            at = batch["input_ids"] == processor.lidar_token_id
+            whole = loss + pointer(outputs.hidden_states[-1], at, torch.stack([pointing[i] for i in rows]))
         optimizer.zero_grad()
-        loss.backward()
+        whole.backward()
         torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
         optimizer.step()
         schedule.step()

@@ -14,10 +14,11 @@ import yaml
 pytest.importorskip("transformers", reason="needs the extra agents")
 pytest.importorskip("sklearn", reason="needs the extra agents")
 from superflow.agents.bootcamps.report import interval
+from superflow.agents.scene_log import scene_of
 from superflow.benchmark import questions
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.questions_arms import ZeroTokens, elsewhere
-from superflow.benchmark.questions_data import part_of
+from superflow.benchmark.questions_data import Scans, part_of
 from superflow.benchmark.questions_plan import KINDS, ROUTERS, load_questions_plan
 from superflow.errors import InputError
 from superflow.hub.backbone import BackboneCard, save_backbone
@@ -37,6 +38,12 @@ SMALL = {
     "grid": {"rows": 8, "columns": 8, "cell_m": 8.0, "tile": 8},
     "merge": 4,
     "recipe": {"steps": 2, "batch": 4},
+    "sides": 3,
+    "cell_width": 4,
+    "alignment": {"steps": 2, "batch": 4, "parts": 2},
+    "question_first": True,
+    "pointing": True,
+    "language": {"width": 32},
     "arms": {
         "majority": {"kind": "majority"},
         "blind": {"kind": "blind"},
@@ -175,6 +182,25 @@ def test_nobody_looks_at_the_own_scene(ran):
             assert scene[token] != scene[instead]
 
 
+def test_training_scans_are_asked_about_from_all_sides(ran):
+    """Planes, points and records of a view are turned alike; held-out scans are asked about as they are."""
+    plan = questions.with_places(
+        load_questions_plan(find_plan(written(ran[0].parent, SMALL))), {"log": "x", "own": "y"}
+    )
+    part, held_out = (part_of(plan, name, ran[0]) for name in ("train", "held_out"))
+    assert {side for _, side in part.views.values()} == {0, 1, 2}
+    assert {side for _, side in held_out.views.values()} == {0}
+    name, (token, _) = next(view for view in part.views.items() if view[1][1] == 1)
+    assert name in {case["scene"] for case in part.cases}
+    frame = part.index.frame(part.row_of[token], cameras=(), labels=False, images=False)
+    place = np.array([3.0, 2.0, 0.0, 1.0])
+    here, turned = (to_ego @ place for to_ego in (frame.lidar_to_ego, Scans(part)[name]["lidar_to_ego"]))
+    assert turned[:2] == pytest.approx([-here[1], here[0]])
+    labelled = {view: record for view, record in part.labelled().items() if part.views[view][0] == token}
+    own = scene_of(part.index, part.row_of[token], points=False).objects[0].center
+    assert labelled[name].objects[0].center[:2] == pytest.approx([-own[1], own[0]])
+
+
 def test_zero_tokens_say_nothing():
     tokens = ZeroTokens(5, 7)(torch.randn(3, 2, 4, 4))
     assert tokens.shape == (3, 5, 7)
@@ -220,6 +246,8 @@ def test_shipped_plans(name):
         ),
         ({"differences": [["own"]]}, "is no pair"),
         ({"differences": [["own", "vir, router, 30 %"]]}, "there is no 'vir, router, 30 %'"),
+        ({"families": {"gap": {}}, "still": [], "pointing": True}, "questions of 'gap' are no queries"),
+        ({"sides": 9}, "a scan has 1 to 8 sides"),
         ({"routing": {"tile": 4}}, "routing lacks merge"),
         ({"logs": {"log": {"drive": {}}, "own": {"drive": {"seed": 0}}}}, "two drives have one seed"),
         ({"logs": {"log": {"root": "R"}, "own": {"root": "R"}}}, "is a log and a backbone"),

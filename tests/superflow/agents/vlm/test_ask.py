@@ -40,6 +40,16 @@ def test_planes_and_records_turn_together():
     assert len({str(found.tolist()) for found in seen}) == 8
 
 
+def test_points_turn_as_planes_do(small_backbone, scan):
+    """What a backbone says of the points lies where the turned planes have it."""
+    from superflow.agents.vlm.tower import planes_of
+
+    seen = planes_of(small_backbone, scan(), ask.GRID)
+    for side in range(ask.SIDES):
+        found = planes_of(small_backbone, scan(), ask.GRID, lidar_to_ego=ask.turn_of(side))
+        assert torch.allclose(found, ask.turned(seen, side), atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("side", "where"), [(0, "front"), (1, "left"), (2, "back"), (3, "right"), (5, "right")]
 )

@@ -36,6 +36,41 @@ def test_pixel_shuffle_connector_against_a_loop(make_vlm):
     assert place == tokens.shape[1]
 
 
+def test_shared_layer_of_cells_against_a_loop(make_vlm):
+    """Each cell by itself through the same weights, then the tokens as without the layer."""
+    from superflow.agents.vlm.bev import pixel_shuffle, to_tiles
+
+    connector = make_vlm(cell_width=3)[0].model.connector
+    connector.cells.standardise(planes(1, batch=5))
+    given = planes(1, batch=5).double()
+    cells = torch.zeros(2, 3, 8, 16, dtype=torch.float64)
+    for row in range(8):
+        for column in range(16):
+            x = planes()[:, :, row, column].double()
+            for channel in range(7):
+                own = given[:, channel]
+                x[:, channel] = (x[:, channel] - own.mean()) / own.std()
+            x = x @ connector.cells.linear.weight.double().T + connector.cells.linear.bias
+            cells[:, :, row, column] = x * 0.5 * (1 + torch.erf(x / 2**0.5))
+    assert torch.allclose(connector.cells(planes()).double(), cells, atol=1e-5)
+    merged = pixel_shuffle(to_tiles(with_position(cells, connector.grid), connector.grid), 2).flatten(1, -2)
+    tokens = connector.linear_2(connector.act(connector.linear_1(connector.layer_norm(merged.float()))))
+    assert torch.allclose(connector(planes()), tokens, atol=1e-5)
+
+
+def test_shared_layer_of_cells_is_saved_and_loaded(make_vlm, tmp_path):
+    from superflow.agents.vlm.model import LidarVLM
+
+    model, _ = make_vlm(cell_width=3)
+    model.model.connector.cells.standardise(planes(1, batch=5))
+    model.save_pretrained(tmp_path)
+    again = LidarVLM.from_pretrained(str(tmp_path))
+    assert torch.equal(again.model.connector(planes()), model.model.connector(planes()))
+    assert again.model.connector.cells.mean.abs().sum() > 0
+    with pytest.raises(InputError, match="cell_width is 3"):
+        make_vlm(cell_width=3, connector="q_former")
+
+
 def test_position_of_cells():
     grid = BevGrid(rows=4, columns=2, cell_m=3.0, ahead_m=0.0, tile=2)
     where = with_position(torch.zeros(1, 1, 4, 2), grid)[0, 1:]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -12,6 +14,7 @@ from superflow.agents.vlm.sft import (
     Recipe,
     answers,
     balanced_loss,
+    chat_of,
     collate,
     encode,
     train,
@@ -59,6 +62,26 @@ def test_only_the_answer_and_its_end_are_learned(vlm):
     assert batch["lidar_rows"].tolist() == [0]
     assert batch["attention_mask"].sum(1).tolist() == [len(encode(processor, e)[0]) for e in some]
     assert (batch["labels"][batch["attention_mask"] == 0] == -100).all()
+
+
+def test_a_question_may_come_before_its_scan(vlm):
+    """The same words and places, the other way round, in training and when it is asked."""
+    _, processor = vlm
+    for first in (False, True):
+        example = Example("scan 3", QUESTION, "3", question_first=first)
+        ids, labels = encode(processor, example)
+        places = (ids == processor.lidar_token_id).nonzero()[:, 0]
+        text = processor.decode(ids[: places[0]] if first else ids[places[-1] + 1 :])
+        assert QUESTION in text
+        assert len(places) == processor.tokens_per_scan
+        assert processor.decode(labels[labels != -100]) == "3<|im_end|>"
+    (asked,) = chat_of(example, answered=False)
+    assert [part["type"] for part in asked["content"]] == ["text", "lidar"]
+    without = Example(None, QUESTION, "3", question_first=True)
+    assert (
+        encode(processor, without)[0].tolist()
+        == encode(processor, replace(without, question_first=False))[0].tolist()
+    )
 
 
 def test_balanced_loss_against_a_loop():
