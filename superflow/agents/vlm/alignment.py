@@ -8,6 +8,7 @@ needed, so a step costs a fraction of one on questions, and every square of ever
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -102,7 +103,7 @@ def align(
 @torch.no_grad()
 def _bring_to_size_of_words(model: LidarVLM, connector: PixelShuffleConnector, planes: Tensor) -> None:
     """Scale the last layer so that tokens have the root mean square of the embeddings of words."""
-    words, tokens = model.get_input_embeddings().weight, connector(planes)
-    factor = (words.pow(2).mean() / tokens.pow(2).mean()).sqrt()
+    table: Any = model.get_input_embeddings()
+    factor = (table.weight.pow(2).mean() / connector(planes).pow(2).mean()).sqrt()
     connector.linear_2.weight.mul_(factor)
     connector.linear_2.bias.mul_(factor)
