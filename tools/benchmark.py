@@ -255,10 +255,9 @@ def _sets(path: Path, args: argparse.Namespace) -> int:
     weights, out = named_weights(args.weights), args.out.absolute()
     tasks = stand_in_tasks(args.stand_ins or [], out / "stand_ins")
     check_place(out)
-    made, failed = prepare_pieces(
-        make_stand_in, {task.name: task for task in tasks}, jobs=args.jobs, ray=args.ray
-    )
-    sets = find_sets([*args.log, *(f"{name}={folder}" for name, folder in made.items())])
+    missing = {task.name: task for task in tasks if not task.is_made()}
+    failed = prepare_pieces(make_stand_in, missing, jobs=args.jobs, ray=args.ray)[1]
+    sets = find_sets([*args.log, *(f"{task.name}={task.prepared}" for task in tasks if task.is_made())])
     usable, refused = read_sets(plan, sets, out)
     failed += [f"{name}: {reason}" for name, reason in refused.items()]
     for reason in failed:

@@ -70,7 +70,7 @@ def _on_ray(
     cores = {"num_cpus": jobs, "include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address=address, runtime_env={"env_vars": ONE_THREAD}, log_to_driver=False, **cores)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # of a node that does not start in time Ray raises a bare one
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"--ray {address}: no cluster answers there ({reason}); start one with `ray start --head`, or give local"

@@ -17,12 +17,13 @@ from .options import Options, Table
 MADE = "semantickitti"  # the stand-in whose scans are read
 MARKS = 5  # times at which memory is looked at
 CLIPS = 300
+SCANS = 12  # of a scene of the stand-in
 
 
 def measure(options: Options) -> list[Table]:
     """Scans a second of the index and of reading, clips a second, and the memory of the process on the way."""
     with TemporaryDirectory(prefix="superflow_reading_") as folder:
-        task = StandInTask(MADE, Path(folder), scans=12)
+        task = StandInTask(MADE, Path(folder), scans=min(SCANS, options.scans // 4))
         with_images = LogIndex.open(make_stand_in(task))
         root = listed_often(task.root / "sequences" / "00", Path(folder) / "often", options.scans)
         seconds = {}

@@ -133,6 +133,28 @@ class StandInTask:
     def prepared(self) -> Path:
         return self.folder / "prepared" / self.name
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its files depend on."""
+        return {"stand_in": self.name, "format": FORMAT, "scans": self.scans}
+
+    def is_made(self) -> bool:
+        """Whether files and index are there.
+
+        Raises:
+            InputError: the folder holds one of other settings.
+        """
+        return self.is_written() and (self.prepared / "index.json").is_file()
+
+    def is_written(self) -> bool:
+        """Whether its files are there; an index can be made of them."""
+        mark = self.root / MARK
+        held = read_json(mark, AGAIN).get("settings", {}) if mark.is_file() else {}
+        if held.get("stand_in") and held != self.settings:
+            raise InputError(f"{self.root}: holds a stand-in of other settings ({held}); {AGAIN}")
+        # a drive that the mark does not vouch for yet has settings of its own
+        return bool(held == self.settings)
+
 
 def stand_in_tasks(names: Sequence[str], folder: Path, scans: int = SCANS) -> list[StandInTask]:
     """A task for each of these sets, or for ``all`` of them.
@@ -157,21 +179,18 @@ def make_stand_in(task: StandInTask) -> Path:
     """
     from ...datasets.sets import prepare
 
-    settings = {"stand_in": task.name, "format": FORMAT, "scans": task.scans}
-    mark = task.root / MARK
-    held = read_json(mark, AGAIN).get("settings", {}) if mark.is_file() else {}
-    if held.get("stand_in") and held != settings:
-        raise InputError(f"{task.root}: holds a stand-in of other settings ({held}); {AGAIN}")
-    if held != settings:  # a drive that the mark does not vouch for yet has settings of its own
+    if task.is_made():
+        return task.prepared
+    if not task.is_written():
         check_place(task.root)
-        _write(task, settings)
+        _write(task)
     made = STAND_INS[task.name]
     options = dict(made.options) if made else {}
     prepare(task.name, task.root, task.prepared, **options)
     return task.prepared
 
 
-def _write(task: StandInTask, settings: Mapping[str, Any]) -> None:
+def _write(task: StandInTask) -> None:
     made, seed = STAND_INS[task.name], 100 + list(STAND_INS).index(task.name)
     if made is None:
         said = _write_drive(task, seed)
@@ -184,7 +203,7 @@ def _write(task: StandInTask, settings: Mapping[str, Any]) -> None:
         "real": False,
         "licence": "Apache-2.0 (generated)",
         "source": "superflow benchmark datasets --stand-ins",
-        "settings": settings,
+        "settings": task.settings,
     }
     with write_atomically(task.root / MARK, "w") as file:
         json.dump(said, file, indent=1)

@@ -281,7 +281,9 @@ def test_stand_ins_are_made_and_measured_and_one_that_fails_leaves_the_others(
     def make(task):
         if task.name == "waymo":
             raise InputError("the disk is full")
-        return prepared_scans.folder
+        shutil.copytree(prepared_scans.folder, task.prepared)
+        task.root.mkdir(parents=True)
+        (task.root / "dataset.json").write_text(json.dumps({"settings": task.settings}))
 
     monkeypatch.setattr("superflow.benchmark.stand_ins.make_stand_in", make)
     call = [str(written(tmp_path)), "--stand-ins", "waymo", "rellis3d", "--weights", str(given)]

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from superflow.benchmark.speed import clouds, growth, network, scans, step, turns
+from superflow.benchmark.speed import clouds, growth, network, reading, scans, step, turns
 from superflow.benchmark.speed.batches import make_batch
 from superflow.benchmark.speed.options import Options
 from superflow.errors import InputError
@@ -180,3 +180,11 @@ def test_a_log_that_is_not_there_is_named(tmp_path, capsys):
     options = ["--data", str(tmp_path / "none"), "--voxels", "10", "--depth", "tiny"]
     assert benchmark_speed.main(["networks", *options]) == 2
     assert str(tmp_path / "none") in capsys.readouterr().err
+
+
+def test_a_log_is_read_as_often_as_asked_and_memory_is_looked_at_on_the_way():
+    (table,) = reading.measure(Options(scans=10))
+    assert [row[1] for row in table.rows] == ["10", "10", "6", "8"]
+    assert [count for count, _ in table.record["memory_mb"]] == [0, 2, 4, 6, 8, 10]
+    assert all(megabytes > 50 for _, megabytes in table.record["memory_mb"])
+    assert all(figure > 0 for figure in table.record["a CPU second"].values())

@@ -80,6 +80,7 @@ def test_it_is_read_as_a_log_without_problems_and_marked_as_made(made):
         seen = np.unique(np.concatenate(labels))
         assert len(seen[seen < 255]) > 2, "several classes to learn"
     again = StandInTask(made.dataset, made.root.parent.parent, scans=2)
+    assert again.is_made()
     before = {path: path.stat().st_mtime_ns for path in made.root.rglob("*") if path.is_file()}
     assert LogIndex.open(make_stand_in(again)).hash == made.hash
     assert {path: path.stat().st_mtime_ns for path in before} == before, "what is there is kept"
