@@ -2,6 +2,7 @@
 
 The way of a question, one file each:
 
+    words.py            the words for objects and what they do, whatever a dataset calls them
     scene.py            what is known of one scan: objects, motion, pose, points; frame ego, x forward, y left
     scene_log.py        scenes of a prepared log, from its boxes or from its panoptic instances
     scene_clusters.py   scenes of predicted classes, objects are clusters of points: for logs without labels

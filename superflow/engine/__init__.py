@@ -1,4 +1,4 @@
-"""Everything mmengine: configs, runner, hooks, checkpoints. No other room imports it."""
+"""Everything mmengine: configs, runner, hooks, checkpoints. Only `superflow/benchmark/` and `tools/` import it."""
 
 from ..hub.checkpoint import read_checkpoint
 from . import light_mmengine as light_mmengine  # before anything imports mmengine

@@ -14,5 +14,5 @@
     sandbox.py        programs run in processes of their own, within limits; worker.py is what runs there
     metrics.py        what a row of tests is worth: DR@k, VAcc@k, DEPC, AUC
 
-A program is the text of a Python function. `superflow.benchmark.saga` compares the generators of tests.
+A program is the text of a Python function. `superflow.benchmark.saga` compares the ways of making tests.
 """

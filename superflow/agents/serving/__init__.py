@@ -15,8 +15,8 @@ The way of a request, one file each:
     gate.py             how many requests are taken at once; trace.py: when each stage of a request ran
     refusal.py          an error for the client: status of HTTP, and one sentence
     visitor.py        a client that tells how each of its requests ended
-    load.py           both servers under load, and killed: what came of each request
-    flips.py          what one process answers, and what bfloat16 changes of it
+    load.py             both servers under load, and killed: what came of each request
+    flips.py            what one process answers, and what bfloat16 changes of it
     run.py              a server in this process; keeper.py: both as processes that are started anew when they end
 
 It needs the extra `agents`. ``superflow serve`` starts both.

@@ -1,4 +1,4 @@
-"""Features of one scan of 100 000 points, as `extract` gives them."""
+"""Features of one scan of 100,000 points, as `extract` gives them."""
 
 from __future__ import annotations
 
