@@ -93,16 +93,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--prepared", type=Path, help="folder that an earlier preparation filled")
     add_log_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
-    parser.add_argument("--seeds", type=int, nargs="+", help="default: 0, or those of a plan of places")
+    parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the plan, else 0")
     parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these arms")
-    places = parser.add_argument_group("of a plan of places")
-    places.add_argument(
+    parser.add_argument(
         "--root",
         action="append",
         default=[],
-        metavar="LOG=FOLDER",
-        help="where a log of the plan lies, or its preparation",
+        metavar="NAME=PLACE",
+        help="of a plan of places or questions: where a log lies, or its preparation, or a backbone",
     )
+    places = parser.add_argument_group("of a plan of places")
     for part in PARTS:
         places.add_argument(f"--{part}", nargs="+", metavar="NAME", help=f"only these {part}")
     places.add_argument(
@@ -126,7 +126,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--ray",
         metavar="ADDRESS",
-        help="hand the work of plans of places and sets, preparation too, to this Ray cluster; or local",
+        help="hand work (of plans of places and sets preparation, too) to this Ray cluster; or local",
     )
     add_leakage_argument(parser)
     parser.add_argument("--jobs", type=int, default=1, help="processes at a time (default: 1)")

@@ -5,7 +5,7 @@
     superflow benchmark-speed networks --loaded --threads 2   again while other processes keep all cores busy
     superflow benchmark-speed parts                           the parts of a pretraining step
     superflow benchmark-speed step --memory                   a SuperFlow++ step: the published order of work and ours
-    superflow benchmark-speed scans                           features of a scan of 100 000 points
+    superflow benchmark-speed scans                           features of a scan of 100,000 points
     superflow benchmark-speed growth --plot growth.png        voxels, maps, votes and regions from 10^4 points up
     superflow benchmark-speed reading                         index and scans a second, memory over 10,000 scans
     superflow benchmark-speed networks --data work_dirs/prepared   clouds of a prepared log instead of a made street

@@ -28,7 +28,10 @@ COMMANDS = {
     "score-answers": ("score_answers", "figures of a model's answers to NuScenes-QA or DriveLM"),
     "compare-poses": ("compare_poses", "how far estimated poses of a log drift from its own"),
     "make-drive": ("make_drive", "make a synthetic drive in nuScenes schema"),
-    "benchmark": ("benchmark", "compare ways of pretraining by the same probe, with several seeds"),
+    "benchmark": (
+        "benchmark",
+        "compare what a plan names: ways of pretraining, backbones, answers about scans",
+    ),
     "evidence": ("evidence", "write a page of figures from the tables of benchmarks of places"),
     "benchmark-speed": (
         "benchmark_speed",
