@@ -1,4 +1,4 @@
-"""The README runs: its Python blocks, its commands' arguments, its links and paths."""
+"""The README runs, and all pages are true of the code: Python blocks, commands' arguments, links and paths."""
 
 from __future__ import annotations
 
@@ -16,8 +16,12 @@ from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder
 from superflow.tools.main import COMMANDS
 
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/own_data.md", "docs/teachers.md", "docs/superpixels.md")
-PAGES += ("docs/method.md", "docs/dependencies.md", "docs/performance.md")
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
+)
 FOLDERS = ("camera", "configs", "datasets", "docs", "lidar", "superflow", "tests", "tools")
 
 
@@ -29,12 +33,12 @@ def blocks(repository: Path, page: str, kind: str) -> list[str]:
 
 
 def commands(repository: Path) -> list[str]:
-    """Lines of all shell blocks, without comments; continued lines joined."""
+    """Lines of all shell blocks, without comments and redirection; continued lines joined."""
     lines: list[str] = []
     for page in PAGES:
         for block in [*blocks(repository, page, "bash"), *blocks(repository, page, "")]:
             lines += block.replace("\\\n", " ").splitlines()
-    return [line.split("  #")[0].strip() for line in lines]
+    return [re.split("  #| > ", line)[0].strip() for line in lines]
 
 
 def test_the_python_blocks_run(repository, tmp_path, monkeypatch):
@@ -99,10 +103,17 @@ def check_command(name: str, arguments: list[str], line: str) -> str:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(repository, page):
     text = (repository / page).read_text(encoding="utf-8")
-    links = re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", text)
-    for link in links:
+    for link, section in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", text):
         if not link.startswith(("http://", "https://")):
-            assert ((repository / page).parent / link).is_file(), f"{page} links to {link}"
+            target = (repository / page).parent / link if link else repository / page
+            assert target.exists(), f"{page} links to {link}"
+            assert not section or section in sections(target), f"{page} links to {link}#{section}"
+
+
+def sections(page: Path) -> set[str]:
+    """What links to the headings of a page are called."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES)
