@@ -16,12 +16,12 @@ import torch
 from engine_toy import ToyDataset, ToyModel
 from torch import nn
 
+from superflow import protocol
 from superflow.benchmark.speed.dry_run import dry_run
 from superflow.clips.batch import Batch, collate
 from superflow.clips.sampler import drawn_item
 from superflow.engine import DATASETS, HOOKS, MODELS, load_config, read_checkpoint
 from superflow.engine.hooks import DivergedError, LoggerHook
-from superflow.engine.hooks import result as result_hook
 from superflow.engine.model import EngineModel
 from superflow.errors import InputError, MissingFileError
 
@@ -292,7 +292,7 @@ def test_the_peak_of_cuda_memory_outlives_the_lines_of_the_log(
 
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: count[0])
-    monkeypatch.setattr(result_hook, "_cuda_peak", 0)
+    monkeypatch.setattr(protocol, "_cuda_peak", 0)
     nothing = SimpleNamespace(info=lambda text: None, add_scalars=lambda *given, **options: None)
     runner = SimpleNamespace(
         log_processor=SimpleNamespace(get_log_after_iter=line),
@@ -305,7 +305,7 @@ def test_the_peak_of_cuda_memory_outlives_the_lines_of_the_log(
     hook.json_log_path = ""
     getattr(hook, f"after_{stage}_iter")(runner, 0)
     assert count[0] < 500 * 2**20
-    assert result_hook.peak_memory()["peak_cuda_memory_mb"] == 500
+    assert protocol.peak_memory()["peak_cuda_memory_mb"] == 500
 
 
 def test_miou_is_that_of_a_plain_count(train: Train) -> None:
