@@ -14,24 +14,9 @@ from superflow.agents.vlm.bev import BevGrid
 from superflow.agents.vlm.camera import camera_maps
 from superflow.errors import InputError
 
+from .asking import ask
+
 CAMERAS = {"cameras": 2, "camera_channels": 3, "camera_cells": [2, 4], "camera_merge": 2}
-
-
-def ask(processor, *rows):
-    """Inputs of a batch; each row is a list of scans that come before the question."""
-    chats = [
-        [{"role": "user", "content": [{"type": "lidar", "lidar": scan} for scan in row]}] for row in rows
-    ]
-    for chat in chats:
-        chat[0]["content"].append({"type": "text", "text": "How many cars are ahead?"})
-    return processor.apply_chat_template(
-        chats,
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        processor_kwargs={"padding": True, "padding_side": "left"},
-    )
 
 
 @pytest.fixture

@@ -14,29 +14,7 @@ from superflow.agents.vlm import load_vlm
 from superflow.agents.vlm.tower import planes_of
 from superflow.errors import InputError, MissingFileError
 
-QUESTION = "How many cars are ahead?"
-
-
-def ask(processor, *rows, **options):
-    """Inputs of a batch; each row is a list of scans that come before the question."""
-    chats = [
-        [
-            {
-                "role": "user",
-                "content": [{"type": "lidar", "lidar": s} for s in scans]
-                + [{"type": "text", "text": QUESTION}],
-            }
-        ]
-        for scans in rows
-    ]
-    return processor.apply_chat_template(
-        chats,
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        processor_kwargs={"padding": True, "padding_side": "left", **options},
-    )
+from .asking import QUESTION, ask
 
 
 @pytest.fixture

@@ -13,30 +13,7 @@ from superflow.agents.vlm.bev import BevGrid
 from superflow.agents.vlm.sft import Example, Recipe, train
 from superflow.errors import InputError
 
-QUESTION = "How many cars are ahead?"
-
-
-def ask(processor, *scans):
-    chats = [
-        [
-            {
-                "role": "user",
-                "content": [
-                    *({"type": "lidar", "lidar": s} for s in row),
-                    {"type": "text", "text": QUESTION},
-                ],
-            }
-        ]
-        for row in scans
-    ]
-    return processor.apply_chat_template(
-        chats,
-        add_generation_prompt=True,
-        tokenize=True,
-        return_dict=True,
-        return_tensors="pt",
-        processor_kwargs={"padding": True, "padding_side": "left"},
-    )
+from .asking import QUESTION, ask
 
 
 @pytest.fixture
