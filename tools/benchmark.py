@@ -181,11 +181,11 @@ def _saga(path: Path, args: argparse.Namespace) -> int:
 
 
 def _places(path: Path, args: argparse.Namespace) -> int:
-    from superflow.benchmark.places import Unit, places_rows, prepare_places, with_budgets, with_roots
+    from superflow.benchmark.places import Unit, places_rows, prepare_places, with_budgets, with_places
     from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
 
     plan = load_places_plan(path)
-    plan = with_roots(plan, _roots(args))
+    plan = with_places(plan, _roots(args))
     allowed = args.allow_leakage or plan.allow_leakage
     plan = replace(plan, teacher=args.teacher or plan.teacher, allow_leakage=allowed)
     check_place(args.out)

@@ -22,7 +22,7 @@ from ..protocol import commit, device_name
 from .backbones import config_hash, make_backbone, read_card, training_config
 from .measures import MEASURES, Task
 from .places_logs import prepare_log, prepare_sources, prepared_folder
-from .places_plan import GIVEN, NO_SOURCE, Log, PlacesPlan
+from .places_plan import GIVEN, NO_SOURCE, Log, PlacesPlan, logs_at
 from .results import slug
 from .rows import TRIAL_KEY, RowFile
 from .units import prepare_pieces
@@ -71,20 +71,15 @@ def places_trials(out: Path) -> RowFile:
     return RowFile(out / "recipes.csv", TRIAL_KEY)
 
 
-def with_roots(plan: PlacesPlan, roots: Mapping[str, str]) -> PlacesPlan:
-    """The plan with folders for some of its logs.
+def with_places(plan: PlacesPlan, places: Mapping[str, str]) -> PlacesPlan:
+    """The plan with places for some of its logs.
 
     Raises:
         InputError: the plan has no such log.
     """
-    for name in roots:
-        if name not in plan.logs:
-            raise InputError(f"--root {name}=...: the plan has no such log; it has {', '.join(plan.logs)}")
-    logs = {
-        name: replace(entry, root=roots[name], drive=None) if name in roots else entry
-        for name, entry in plan.logs.items()
-    }
-    return replace(plan, logs=logs)
+    if unknown := [name for name in places if name not in plan.logs]:
+        raise InputError(f"--root {unknown[0]}=...: the plan has no such log; it has {', '.join(plan.logs)}")
+    return replace(plan, logs=logs_at(plan.logs, places))
 
 
 def with_budgets(plan: PlacesPlan, names: Sequence[str] | None) -> PlacesPlan:

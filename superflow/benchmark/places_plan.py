@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,14 @@ class Log:
     card: str | None = None
     drive: Mapping[str, Any] | None = None
     drive_name: str = ""
+
+
+def logs_at(logs: Mapping[str, Log], places: Mapping[str, str]) -> dict[str, Log]:
+    """The logs, each that ``places`` names in the folder given there, also where the plan has it made."""
+    moved = {
+        name: replace(log, root=places[name], drive=None) for name, log in logs.items() if name in places
+    }
+    return {**logs, **moved}
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from ..files.writes import write_atomically
 from ..progress import cpu_seconds
 from ..protocol import commit, device_name
 from .markdown import table_lines
+from .places_plan import logs_at
 from .questions_arms import ANSWERS, Answered, Study
 from .questions_data import leakage_of, prepare_questions
 from .questions_plan import QuestionsPlan
@@ -124,12 +125,8 @@ def with_places(plan: QuestionsPlan, places: Mapping[str, str]) -> QuestionsPlan
         raise InputError(
             f"--root {unknown[0]}=...: the plan has no such log or backbone; it has {', '.join(known)}"
         )
-    logs = {
-        name: replace(log, root=places[name], drive=None) if name in places else log
-        for name, log in plan.logs.items()
-    }
     files = {name: where for name, where in places.items() if name in plan.backbones}
-    return replace(plan, logs=logs, backbones={**plan.backbones, **files})
+    return replace(plan, logs=logs_at(plan.logs, places), backbones={**plan.backbones, **files})
 
 
 def prepare(plan: QuestionsPlan, arms: Sequence[str], out: Path, *, jobs: int) -> None:

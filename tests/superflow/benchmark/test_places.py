@@ -249,9 +249,9 @@ def test_a_wrong_plan_is_one_sentence(tmp_path, content, message):
 
 def test_roots_of_logs_come_with_the_command(tmp_path):
     plan = load_places_plan(written(tmp_path, SMALL))
-    assert places.with_roots(plan, {"street": "/there"}).logs["street"].root == "/there"
+    assert places.with_places(plan, {"street": "/there"}).logs["street"].root == "/there"
     with pytest.raises(InputError, match="the plan has no such log; it has street"):
-        places.with_roots(plan, {"kitti": "/there"})
+        places.with_places(plan, {"kitti": "/there"})
 
 
 def test_a_plan_of_one_log_still_is_one():
