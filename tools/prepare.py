@@ -150,9 +150,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def _add_dataset(kinds: Any, name: str) -> None:
-    what = (
-        "a log in nuScenes schema (docs/own_data.md)" if name == "nuscenes" else f"{name} (docs/datasets.md)"
-    )
+    own = {"nuscenes": "a log in nuScenes schema", "folder": "a folder of your own files", "ros": "ROS bags"}
+    what = f"{own[name]} (docs/own_data.md)" if name in own else f"{name} (docs/datasets.md)"
     log = kinds.add_parser(name, help=f"index {what}")
     add_own_arguments(log, name)
     add_log_arguments(log)

@@ -25,7 +25,7 @@ class Problem:
     Attributes:
         name: of the function. statement: what it returns, for people. source: of the reference solution, one function
             of a scene and the arguments that needs nothing but ``math``. spans: argument -> what it may be.
-        held_out: a problem on which generators of tests are only scored, see ``PROBLEMS``.
+        held_out: a problem on which ways of making tests are only scored, and never settled.
     """
 
     name: str
