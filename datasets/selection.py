@@ -29,7 +29,7 @@ def select_rows(
     """(R,) int64 rows, ascending and each once, of the scans that the terms of ``selection`` name together.
 
     A term is a split or a scene, then optionally ``@P%`` (every (100/P)-th scene of a split in the log's order, the
-    published few-shot rule), then optionally a Python slice of the key frames of each scene: ``train``,
+    published rule of nuScenes), then optionally a Python slice of the key frames of each scene: ``train``,
     ``train@10%``, ``scene-0061``, ``scene-0061[0:40:2]``, ``[5:]``. None selects everything.
 
     Args:
