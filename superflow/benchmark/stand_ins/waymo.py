@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from ...datasets.card import DatasetCard
 from ...datasets.waymo import CAMERAS
-from ...datasets.waymo_files import LIDARS, TOP
+from ...datasets.waymo_points import LIDARS, TOP
 from ...files.writes import write_atomically
 from ...geometry import Transform, invert
 from .recording import MOUNT, OPTICAL, Street, Taken
