@@ -114,7 +114,10 @@ class TfrecordFrame:
     def segment(self) -> str:
         """Name of the drive, that of version 2."""
         with self._decoding():
-            return self._context.text(_SEGMENT)
+            name = self._context.text(_SEGMENT)
+            if not name:
+                raise WireError("its segment has no name")
+            return name
 
     @cached_property
     def has_labels(self) -> bool:

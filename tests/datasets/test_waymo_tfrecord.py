@@ -297,6 +297,13 @@ def test_labels_of_another_shape_are_told(tmp_path):
         index.frame(0)
 
 
+def named(segment: bytes) -> bytes:
+    """A frame of a segment of this name."""
+    calibration = made.context().removeprefix(made.block(1, SEGMENT.encode()))
+    sensors = made.transform(3, np.eye(4)) + made.block(5, made.whole(1, 1))
+    return made.block(1, made.block(1, segment) + calibration) + made.whole(2, LABELLED) + sensors
+
+
 WRONG_FRAMES = {
     "nothing": (b"", "a frame with no time"),
     "no LiDAR": (made.whole(2, LABELLED), "a frame with no LiDAR"),
@@ -306,7 +313,10 @@ WRONG_FRAMES = {
     ),
     "a LiDAR twice": (lasers(b"") + made.block(5, made.whole(1, 1)), "the sensor 1 occurs twice"),
     "no calibration": (
-        made.whole(2, LABELLED) + made.transform(3, np.eye(4)) + made.block(5, made.whole(1, 1)),
+        made.block(1, made.block(1, b"name"))
+        + made.whole(2, LABELLED)
+        + made.transform(3, np.eye(4))
+        + made.block(5, made.whole(1, 1)),
         "0 of 5 LiDARs",
     ),
     "no pose": (lasers(b"") + made.block(3, b""), "not sixteen finite numbers"),
@@ -315,10 +325,8 @@ WRONG_FRAMES = {
         lasers(b"") + made.block(4, made.whole(1, 7) + made.transform(3, np.eye(4))),
         "camera 7",
     ),
-    "a name of bytes": (
-        made.block(1, made.block(1, b"\xff\xfe")) + lasers(b"")[len(made.context()) + 3 :],
-        ".",
-    ),
+    "a name of bytes": (named(b"\xff\xfe"), "no UTF-8 text"),
+    "no name": (named(b""), "its segment has no name"),
 }
 
 
@@ -327,6 +335,14 @@ def test_wrong_frames_are_refused(tmp_path, kind):
     data, want = WRONG_FRAMES[kind]
     said = refused(put(tmp_path, made.framed(data)), tmp_path / "out")
     assert any(part in said for part in want.split("|")), said
+
+
+@pytest.mark.parametrize("name", [b"../../x", b"/etc/x", b"a\nb"])
+def test_a_segment_whose_name_is_no_name_of_a_file_is_refused(tmp_path, name):
+    path = put(tmp_path, made.framed(named(name)))
+    with pytest.raises(InputError, match="cannot be used"):
+        prepare("waymo", path.parent, tmp_path / "out")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["log"]
 
 
 def test_one_time_twice_is_refused(tmp_path, small):
