@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +18,6 @@ from superflow.benchmark.places_plan import NO_SOURCE, Log, load_places_plan
 from superflow.benchmark.plan import load_plan
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.recipe_search import SEARCHES, grid_recipes
-from superflow.benchmark.rows import COLUMNS, TRIAL_KEY, RowFile
 from superflow.datasets.corruptions.domain import LEVELS
 from superflow.downstream.finetuning import Recipe
 from superflow.downstream.metrics import ConfusionMatrix
@@ -68,10 +66,6 @@ def written(tmp_path: Path, content: dict) -> Path:
     path = tmp_path / "plan.yaml"
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return path
-
-
-def row(**values) -> dict[str, object]:
-    return {**dict.fromkeys(COLUMNS, ""), "mIoU": 10.0, **values}
 
 
 # ---- plans ----------------------------------------------------------------------------------------------------
@@ -256,37 +250,6 @@ def test_roots_of_logs_come_with_the_command(tmp_path):
 
 def test_a_plan_of_one_log_still_is_one():
     assert load_plan("pandaset").arm("random").kind == "random"
-
-
-# ---- rows -----------------------------------------------------------------------------------------------------
-
-
-def test_rows_are_kept_and_replaced_by_their_key(tmp_path):
-    file = RowFile(tmp_path / "deep" / "places.csv")
-    assert file.read() == []
-    file.add([row(arm="a", seed=0), row(arm="b", seed=0, accuracy=12.345)])
-    file.add([row(arm="a", seed=0, mIoU=20.0), row(arm="a", seed=1)])
-    with file.path.open(newline="") as handle:
-        plain = list(csv.DictReader(handle))
-    assert [(r["arm"], r["seed"], r["mIoU"], r["accuracy"]) for r in plain] == [
-        ("a", "0", "20.00", ""),
-        ("b", "0", "10.00", "12.35"),
-        ("a", "1", "10.00", ""),
-    ]
-    assert [r["mIoU"] for r in file.find(arm="a", seed=1)] == ["10.00"]
-
-
-def test_every_trial_of_a_recipe_is_a_row(tmp_path):
-    file = RowFile(tmp_path / "recipes.csv", TRIAL_KEY)
-    file.add([row(recipe="x"), row(recipe="y"), row(recipe="x", mIoU=30.0)])
-    assert [(r["recipe"], r["mIoU"]) for r in file.read()] == [("x", "30.00"), ("y", "10.00")]
-
-
-def test_another_table_is_no_table_of_figures(tmp_path):
-    path = tmp_path / "places.csv"
-    path.write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match="has other columns than source, arm"):
-        RowFile(path).read()
 
 
 # ---- the whole of it ------------------------------------------------------------------------------------------
