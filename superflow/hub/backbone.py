@@ -32,10 +32,11 @@ class BackboneCard:
 
     name: for people. encoder: arguments of ``LidarEncoder`` (architecture, voxel grid, inputs), filled in when
     saved. intensity: range that the encoder was trained on. limits: region it was trained on, or None for everywhere.
-    teacher: record of the image model, or None. method: what trained it, as the model says it: of pretraining its
-    objectives, regions and pooling; of a fine-tuned one its classes, losses and pretraining. data: of each dataset
-    name, hash of the index and of the frames, licence, real or stand-in. training: the run: resolved config, commit,
-    seed, steps, seconds, processes. licence: of the weights, where their maker states one; else that of the data holds.
+    teacher: record of the image model that taught it or the backbone it began with, or None. method: what trained it,
+    as the model says it: of pretraining its objectives, regions and pooling; of a fine-tuned one its classes, losses
+    and pretraining. data: of each dataset name, hash of the index and of the frames, licence, real or stand-in.
+    training: the run: resolved config, commit, seed, steps, seconds, processes. licence: of the weights, where their
+    maker states one; else that of the data holds.
     metrics: what was measured: plain values by name. weights_sha256, channels, version: filled in when saved.
     """
 

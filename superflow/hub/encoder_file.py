@@ -109,8 +109,15 @@ def fill_encoder(encoder: LidarEncoder, path: str | Path) -> dict[str, Any]:
         "file": file.path.name,
         "weights_sha256": weights_hash(file.weights),
         "raw_intensity": file.raw_intensity,
+        "teacher": taught_by(file.card),
         "recordings": seen_recordings(file.card),
     }
+
+
+def taught_by(card: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The record of the image model that taught an encoder or the one it began with; None if none did."""
+    before = (card.get("method") or {}).get("pretrained") or {}
+    return card.get("teacher") or before.get("teacher")
 
 
 def weights_hash(weights: Mapping[str, Tensor]) -> str:
@@ -193,7 +200,7 @@ def _card(record: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:
     run = ("iter", "seed", "seconds", "world_size", "version", "commit", "plan", "config")
     return {
         "limits": None if limits is None else limits.record(),
-        "teacher": record.get("teacher"),
+        "teacher": taught_by({"teacher": record.get("teacher"), "method": record}),
         "data": data,
         "method": {key: value for key, value in record.items() if key not in parts},
         "training": {key: meta[key] for key in run if key in meta},

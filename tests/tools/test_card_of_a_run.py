@@ -12,6 +12,7 @@ import torch
 import superflow
 from superflow.datasets.index import LogIndex
 from superflow.downstream.recalibration import recalibrate_batch_norm
+from superflow.downstream.segmentor import Segmentor
 from superflow.engine import load_config
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.hub.encoder_file import build_encoder, read_encoder_file
@@ -173,7 +174,8 @@ def test_a_fine_tuned_backbone_names_its_pretraining(prepared_log, tmp_path):
         backbone={"depth": "tiny", "width": 0.25},
         inputs=("intensity", "height", "range", "one"),
     )
-    card = save_backbone(source, tmp_path / "street.safetensors", BackboneCard("street"))
+    teacher = {"name": "some_image_model", "licence": "Apache-2.0"}
+    card = save_backbone(source, tmp_path / "street.safetensors", BackboneCard("street", teacher=teacher))
     given = [f"model.pretrained={tmp_path}/street.safetensors", "model.encoder.backbone.width=0.25"]
     run = ["--data-root", str(prepared_log / "prepared"), "--cfg-options", "train_cfg.max_iters=1", *given]
     assert main(["train", "downstream/finetune_small.py", "--work-dir", str(tmp_path / "run"), *run]) == 0
@@ -182,6 +184,11 @@ def test_a_fine_tuned_backbone_names_its_pretraining(prepared_log, tmp_path):
     assert tuned.method["pretrained"]["weights_sha256"] == card.weights_sha256
     assert tuned.weights_sha256 != card.weights_sha256
     assert tuned.limits == LIMITS
+    assert tuned.teacher == teacher, "who taught the weights that it began with is said of it, too"
+    encoder = superflow.load(tmp_path / "run" / "iter_1.pth").encoder
+    save_backbone(encoder, tmp_path / "tuned.safetensors", tuned)
+    again = Segmentor(encoder, 4, pretrained=tmp_path / "tuned.safetensors")
+    assert again.record()["pretrained"]["teacher"] == teacher, "nor is it forgotten one stage later"
 
 
 def test_scans_without_a_point_inside_are_named(checkpoint, prepared_log, tmp_path, capsys):
