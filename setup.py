@@ -16,7 +16,7 @@ setup(
         "superflow": ["py.typed"],
         "superflow.hub": ["backbones/*"],
         "superflow.agents.serving": ["*.html"],
-        "superflow.datasets": ["**/*.yaml", "cards/*.json"],
+        "superflow.datasets": ["**/*.yaml"],
         "superflow.configs": ["**/*.yaml"],
         "superflow.tools": ["*.sh"],
     },
