@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .card_keys import nearest_name
 
+Name = TypeVar("Name", str, int)
 _TERM = re.compile(
     r"^(?P<name>[^\[\]@]*)(@(?P<percent>\d+(\.\d+)?)%)?(\[(?P<slice>-?\d*:-?\d*(:-?\d*)?)\])?$"
 )
@@ -28,8 +30,8 @@ def select_rows(
 ) -> NDArray[np.int64]:
     """(R,) int64 rows, ascending and each once, of the scans that the terms of ``selection`` name together.
 
-    A term is a split or a scene, then optionally ``@P%`` (every (100/P)-th scene of a split in the log's order, the
-    published rule of nuScenes), then optionally a Python slice of the key frames of each scene: ``train``,
+    A term is a split or a scene, then optionally ``@P%`` (of a split in the log's order, see ``every_nth_scene``), then
+    optionally a Python slice of the key frames of each scene: ``train``,
     ``train@10%``, ``scene-0061``, ``scene-0061[0:40:2]``, ``[5:]``. None selects everything.
 
     Args:
@@ -58,7 +60,7 @@ def select_rows(
         names = (
             _scenes_of(name, scenes, splits, rows_of) if mine is None else np.unique(scene_of[mine]).tolist()
         )
-        for scene in _thinned(names, percent, term):
+        for scene in names if percent is None else every_nth_scene(names, percent):
             start, stop = np.searchsorted(scene_of, [scene, scene + 1])
             if mine is None:
                 named[start:stop] = _within_scene(is_key[start:stop], keys)
@@ -74,7 +76,7 @@ def select_rows(
     return np.flatnonzero(chosen & is_key if keys_only else chosen)
 
 
-def _parse(term: str) -> tuple[str, str | None, slice]:
+def _parse(term: str) -> tuple[str, float | None, slice]:
     """Name, percentage, and slice of key frames of ``term``."""
     match = _TERM.match(term.strip())
     if match is None or not (match["name"] or match["slice"]):
@@ -84,7 +86,8 @@ def _parse(term: str) -> tuple[str, str | None, slice]:
     bounds = [int(part) if part else None for part in (match["slice"] or ":").split(":")]
     if len(bounds) == 3 and bounds[2] == 0:
         raise InputError(f"{term!r}: the step of a slice cannot be 0; leave it out")
-    return match["name"], match["percent"], slice(*bounds)
+    percent = match["percent"]
+    return match["name"], percent if percent is None else float(percent), slice(*bounds)
 
 
 def _scenes_of(
@@ -104,14 +107,29 @@ def _scenes_of(
     )
 
 
-def _thinned(names: list[int], percent: str | None, term: str) -> list[int]:
-    """Every (100/P)-th of the scenes."""
-    if percent is None:
-        return names
-    if not 0 < float(percent) <= 100:
-        raise InputError(f"{term!r}: the percentage must be above 0 and at most 100")
-    step = max(1, round(100 / float(percent)))
-    return names[step - 1 :: step]  # the published rule counts scenes from 1
+def every_nth_scene(scenes: Sequence[Name], percent: float) -> list[Name]:
+    """Every (100/k)-th scene, counted from one (nuScenes' published rule): of 700, 1 % are the 100th, 200th, ... 700th.
+
+    Args:
+        scenes: in the order of the dataset's own table (not sorted by name). percent: as in ``step_of``.
+    """
+    step = step_of(percent)
+    return list(scenes[step - 1 :: step])
+
+
+def step_of(percent: float) -> int:
+    """The n of the rule "every n-th" that leaves k % of something.
+
+    Raises:
+        InputError: 100/k is no whole number.
+    """
+    step = round(100 / percent) if percent > 0 else 0
+    if step < 1 or abs(step * percent - 100) > 1e-6:
+        raise InputError(
+            f"{percent:g} % has no every-n-th rule because 100/{percent:g} is no whole number; "
+            "use 1, 2, 4, 5, 10, 20, 25, 50 or 100"
+        )
+    return step
 
 
 def _within_scene(is_key: NDArray[np.bool_], keys: slice) -> NDArray[np.bool_]:

@@ -10,25 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..datasets.selection import every_nth_scene, step_of
 from ..errors import InputError
 from ..files.access import read_text
 from ..files.writes import write_atomically
-
-
-def scene_fraction(scenes: Sequence[str], percent: float) -> list[str]:
-    """Every (100/k)-th scene, counted from one: of 700 scenes 1 % are the 100th, 200th, ... 700th.
-
-    Args:
-        scenes: names in the order of the dataset's own table (not sorted by name).
-        percent: k, such that 100/k is a whole number.
-    """
-    step = _step(percent)
-    return list(scenes[step - 1 :: step])
-
-
-def frame_fraction(tokens: Sequence[str], percent: float) -> list[str]:
-    """Every (100/k)-th frame of the sorted list, beginning with the first (the rule used for SemanticKITTI)."""
-    return sorted(tokens)[:: _step(percent)]
 
 
 def every_nth(rows: Sequence[int], percent: float) -> list[int]:
@@ -37,7 +22,7 @@ def every_nth(rows: Sequence[int], percent: float) -> list[int]:
     Raises:
         InputError: 100/k is no whole number.
     """
-    return [int(row) for row in rows][:: _step(percent)]
+    return [int(row) for row in rows][:: step_of(percent)]
 
 
 def percent_rows(index: Any, rows: Sequence[int], percent: float) -> tuple[list[int], str]:
@@ -49,16 +34,14 @@ def percent_rows(index: Any, rows: Sequence[int], percent: float) -> tuple[list[
     Raises:
         InputError: 100/k is no whole number.
     """
-    rows, step = sorted(int(row) for row in rows), _step(percent)
+    rows, step = sorted(int(row) for row in rows), step_of(percent)
     published = index.card.fractions
     source = f" ({published['source']})" if published else ""
     if published.get("of") == "scenes":
-        scene_of = {row: index.scene(row) for row in rows}
-        present = set(scene_of.values())
-        kept = set(scene_fraction([name for name in index.scenes if name in present], percent))
+        kept, scenes = _of_scenes(index, rows, percent)
         if kept:
-            return [row for row in rows if scene_of[row] in kept], f"every {step}. scene{source}"
-        source = f", for the {len(present)} scenes are too few for the published rule{source}"
+            return kept, f"every {step}. scene{source}"
+        source = f", for the {scenes} scenes are too few for the published rule{source}"
     return every_nth(rows, percent), f"every {step}. scan from the first{source}"
 
 
@@ -78,15 +61,20 @@ def fraction_rows(index: Any, percent: float, *, rule: str = "scene", frames: An
         return every_nth(rows, percent)
     if rule != "scene":
         raise InputError(f'rule "{rule}" is unknown; choose "scene" or "frame"')
-    scene_of = {row: index.scene(row) for row in rows}
-    present = set(scene_of.values())
-    scenes = [name for name in index.scenes if name in present]
-    kept = set(scene_fraction(scenes, percent))
+    kept, scenes = _of_scenes(index, rows, percent)
     if not kept:
         raise InputError(
-            f"{percent:g} % of {len(scenes)} scenes is less than one; choose a larger percentage or rule='frame'"
+            f"{percent:g} % of {scenes} scenes is less than one; choose a larger percentage or rule='frame'"
         )
-    return [row for row in rows if scene_of[row] in kept]
+    return kept
+
+
+def _of_scenes(index: Any, rows: Sequence[int], percent: float) -> tuple[list[int], int]:
+    """Those of ``rows`` in every (100/k)-th of their scenes, and how many scenes they have."""
+    scene_of = {row: index.scene(row) for row in rows}
+    present = set(scene_of.values())
+    kept = set(every_nth_scene([name for name in index.scenes if name in present], percent))
+    return [row for row in rows if scene_of[row] in kept], len(present)
 
 
 def write_fraction(
@@ -132,13 +120,3 @@ def read_tokens(path: str | Path) -> list[str]:
         twice = next(token for token in tokens if tokens.count(token) > 1)
         raise InputError(f"{path}: token {twice} is listed twice; each frame may count once")
     return tokens
-
-
-def _step(percent: float) -> int:
-    step = round(100 / percent) if percent > 0 else 0
-    if step < 1 or abs(step * percent - 100) > 1e-6:
-        raise InputError(
-            f"{percent:g} % has no every-n-th rule because 100/{percent:g} is no whole number; "
-            "use 1, 2, 4, 5, 10, 20, 25, 50 or 100"
-        )
-    return step

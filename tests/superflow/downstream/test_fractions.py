@@ -8,12 +8,11 @@ import pytest
 import yaml
 
 from superflow.datasets.card import CARDS, DatasetCard, load_card
+from superflow.datasets.selection import every_nth_scene
 from superflow.downstream.fractions import (
     fraction_rows,
-    frame_fraction,
     percent_rows,
     read_tokens,
-    scene_fraction,
     write_tokens,
 )
 from superflow.errors import InputError, MissingFileError
@@ -23,14 +22,10 @@ def test_scenes_are_counted_from_one_in_file_order():
     scenes = [f"scene-{number}" for number in range(700)]
     # the rule as published code walks it: a counter that starts at one
     kept = [name for counter, name in enumerate(scenes, start=1) if counter % 100 == 0]
-    assert scene_fraction(scenes, 1) == kept
+    assert every_nth_scene(scenes, 1) == kept
     assert len(kept) == 7
-    assert scene_fraction(["z", "a", "m", "b"], 50) == ["a", "b"], "file order, not sorted"
-    assert scene_fraction(scenes, 100) == scenes
-
-
-def test_frames_begin_with_the_first_of_the_sorted_list():
-    assert frame_fraction([f"{i:03d}" for i in (4, 3, 2, 1, 0, 5)], 50) == ["000", "002", "004"]
+    assert every_nth_scene(["z", "a", "m", "b"], 50) == ["a", "b"], "file order, not sorted"
+    assert every_nth_scene(scenes, 100) == scenes
 
 
 def test_rows_of_a_log(log):
@@ -79,7 +74,7 @@ def test_published_rules_stand_on_the_cards_and_leave_their_hashes_alone(tmp_pat
 @pytest.mark.parametrize("percent", [0, -5, 30, 150])
 def test_impossible_percentages(percent):
     with pytest.raises(InputError, match=r"no whole number|every-n-th"):
-        scene_fraction(["a", "b"], percent)
+        every_nth_scene(["a", "b"], percent)
 
 
 def test_lists_are_text_and_come_back(tmp_path):
