@@ -33,14 +33,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "part", nargs="?", choices=PARTS, default="both", help="which server (default: %(default)s)"
     )
-    parser.add_argument(
-        "--run",
-        type=Path,
-        default=Path("work_dirs/quickstart"),
-        help="folder of `superflow quickstart` (default: %(default)s)",
-    )
-    parser.add_argument("--model", type=Path, help="folder of the model (default: RUN/ask)")
-    parser.add_argument("--index", type=Path, help="prepared log (default: RUN/prepared, where there is one)")
+    add_model_arguments(parser)
     parser.add_argument("--host", default=LOCAL, help="address to listen on (default: %(default)s)")
     parser.add_argument(
         "--port", type=int, help="0 for a free one (default: 8000, of the perception server 8001)"
@@ -57,18 +50,44 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--timeout", type=float, default=30.0, help="for the perception server [s] (default: %(default)s)"
     )
     parser.add_argument(
-        "--features",
-        choices=("bfloat16", "float32"),
-        default="bfloat16",
-        help="between the servers (default: %(default)s)",
-    )
-    parser.add_argument(
         "--keep",
         type=float,
         metavar="SHARE",
         help="of tiles with full tokens, by the model's router (default: all)",
     )
     return parser.parse_args(argv)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is served: a model, the log that it is asked about, and how features travel; see ``model_of``."""
+    parser.add_argument(
+        "--run",
+        type=Path,
+        default=Path("work_dirs/quickstart"),
+        help="folder of `superflow quickstart` (default: %(default)s)",
+    )
+    parser.add_argument("--model", type=Path, help="folder of the model (default: RUN/ask)")
+    parser.add_argument("--index", type=Path, help="prepared log (default: RUN/prepared, where there is one)")
+    parser.add_argument(
+        "--features",
+        choices=("bfloat16", "float32"),
+        default="bfloat16",
+        help="between the servers (default: %(default)s)",
+    )
+
+
+def model_of(args: argparse.Namespace) -> tuple[Path, Path | None]:
+    """Folders of the model and of the prepared log, None where there is none.
+
+    Raises:
+        MissingFileError: there is no model.
+    """
+    model, prepared = args.model or args.run / "ask", args.run / "prepared"
+    if not (model / "config.json").is_file():
+        raise MissingFileError(
+            f'{model} holds no model; train one with superflow ask "how many cars are ahead?", or give --model'
+        )
+    return model, args.index or (prepared if prepared.is_dir() else None)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,12 +105,7 @@ def _serve(args: argparse.Namespace) -> int:
     from superflow.agents.serving import run
 
     run.key_for(args.host)
-    model = args.model or args.run / "ask"
-    if not (model / "config.json").is_file():
-        raise MissingFileError(
-            f'{model} holds no model; train one with superflow ask "how many cars are ahead?", or give --model'
-        )
-    index = args.index or (args.run / "prepared" if (args.run / "prepared").is_dir() else None)
+    model, index = model_of(args)
     if args.part == "both":
         return _serve_both(args, model, index)
     port = {"perception": 8001, "language": 8000}[args.part] if args.port is None else args.port

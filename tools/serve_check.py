@@ -25,10 +25,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from superflow.errors import InputError, MissingFileError, require
+from superflow.errors import InputError, require
 from superflow.files.writes import write_atomically
 from superflow.tools.command import run_command
 from superflow.tools.progress_bar import progress_bar
+from superflow.tools.serve import add_model_arguments, model_of
 
 if TYPE_CHECKING:
     from superflow.agents.serving.flips import Flips
@@ -46,14 +47,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--run",
-        type=Path,
-        default=Path("work_dirs/quickstart"),
-        help="folder of `superflow quickstart` (default: %(default)s)",
-    )
-    parser.add_argument("--model", type=Path, help="folder of the model (default: RUN/ask)")
-    parser.add_argument("--index", type=Path, help="prepared log (default: RUN/prepared)")
+    add_model_arguments(parser)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16], help="default: 1 4 16")
     parser.add_argument(
         "--requests", type=int, default=64, help="answers at each number (default: %(default)s)"
@@ -64,12 +58,6 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--questions", type=int, default=300, help="in bfloat16 against float32 (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--features",
-        choices=("bfloat16", "float32"),
-        default="bfloat16",
-        help="between the servers (default: %(default)s)",
     )
     parser.add_argument(
         "--patience", type=float, default=180.0, help="for an answer, or a server [s] (default: %(default)s)"
@@ -94,11 +82,8 @@ def _check(args: argparse.Namespace) -> int:
     from superflow.agents.serving.flips import one_process
     from superflow.agents.serving.load import broken_while, faults, kills, kinds, level
 
-    model, index = args.model or args.run / "ask", args.index or args.run / "prepared"
-    if not (model / "config.json").is_file():
-        raise MissingFileError(
-            f'{model} holds no model; train one with superflow ask "how many cars are ahead?", or give --model'
-        )
+    model, index = model_of(args)
+    index = index or args.run / "prepared"  # that it is not there is said when it is opened
     alone = one_process(model, index)
     questions = alone.questions(PAIRS, args.seed, args.features)
     wrong: list[str] = []

@@ -21,7 +21,7 @@ from ..words import CATEGORIES
 from .bev import BevGrid, token_sums
 from .connector import PixelShuffleConnector
 from .model import LidarVLM
-from .sft import Recipe, batches
+from .sft import Recipe, batches, stepper
 
 MEASURED = 64  # scans of which the size of tokens is taken
 
@@ -82,18 +82,12 @@ def align(
         head.weight.normal_(0.0, 0.02, generator=generator)
         head.bias.copy_(means.clamp(min=1e-3).log())
     parameters = [*connector.parameters(), *head.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
-    names, losses = list(planes), []
+    step_on, names, losses = stepper(parameters, recipe), list(planes), []
     progress("aligning tokens", 0, recipe.steps)
     for step, rows in zip(range(recipe.steps), batches(len(names), recipe.batch, generator)):
         rates = head(connector(torch.stack([planes[names[i]] for i in rows])))
         loss = F.poisson_nll_loss(rates, torch.stack([counts[names[i]] for i in rows]), log_input=True)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        optimizer.step()
-        schedule.step()
+        step_on(loss)
         losses.append(float(loss.detach()))
         progress("aligning tokens", step + 1, recipe.steps)
     _bring_to_size_of_words(model, connector, torch.stack([planes[name] for name in names[:MEASURED]]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -134,9 +134,8 @@ def train(
     if pointing is not None:
         pointer = Pointer(model.config.text_config.hidden_size, generator)
         parameters += pointer.parameters()
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
-    device, losses = parameters[0].device, []
+    step_on, losses = stepper(parameters, recipe), []
+    device = parameters[0].device
     model.train()
     progress("training on questions", 0, recipe.steps)
     for step, rows in zip(range(recipe.steps), batches(len(examples), recipe.batch, generator)):
@@ -149,15 +148,26 @@ def train(
         if pointer is not None and pointing is not None:
             at = batch["input_ids"] == processor.lidar_token_id
             whole = loss + pointer(outputs.hidden_states[-1], at, torch.stack([pointing[i] for i in rows]))
-        optimizer.zero_grad()
-        whole.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        optimizer.step()
-        schedule.step()
+        step_on(whole)
         losses.append(float(loss.detach()))
         progress("training on questions", step + 1, recipe.steps)
     model.eval()
     return losses
+
+
+def stepper(parameters: Sequence[Tensor], recipe: Recipe) -> Callable[[Tensor], None]:
+    """What brings ``parameters`` one step down a loss, by AdamW at the rates of the recipe."""
+    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
+
+    def step_on(loss: Tensor) -> None:
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        optimizer.step()
+        schedule.step()
+
+    return step_on
 
 
 def batches(count: int, size: int, generator: torch.Generator) -> Iterator[list[int]]:

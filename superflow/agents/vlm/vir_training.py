@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ...errors import InputError
 from ...progress import Progress, silent
 from .processor import LidarProcessor
-from .sft import IGNORED, Example, Recipe, batches, collate, encode
+from .sft import IGNORED, Example, Recipe, batches, collate, encode, stepper
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,9 +138,7 @@ def make_consistent(
     reference = copy.deepcopy(model).eval().requires_grad_(False)
     tiles = model.config.tower_config.bev.tiles
     parameters = [p for name, p in model.named_parameters() if p.requires_grad and ".router." not in name]
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
-    prompts, losses = Prompts(processor, examples), []
+    step_on, prompts, losses = stepper(parameters, recipe), Prompts(processor, examples), []
     model.train()
     for step, rows in zip(range(recipe.steps), batches(len(examples), recipe.batch, generator)):
         short = bool(torch.rand((), generator=generator) < 0.5)
@@ -151,11 +149,7 @@ def make_consistent(
         batch, labels = prompts.batch(rows, ~kept) if short else (full_batch, full_labels)
         found = model(**batch, use_cache=False).logits
         loss = answer_divergence(wanted, full_labels, found, labels).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        optimizer.step()
-        schedule.step()
+        step_on(loss)
         losses.append(float(loss.detach()))
         progress("making answers consistent", step + 1, recipe.steps)
     model.eval()
