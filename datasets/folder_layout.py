@@ -33,7 +33,6 @@ FORMATS = {  # ending of point files -> format
     },
     **{".feather": "feather", ".parquet": "parquet"},
 }
-BARE = ("f4", "f8", "npy", "npz")  # formats whose files need not name their columns
 POSE_FORMS = ("tum", "kitti")
 _TEXT = Key(str, "text")
 _OWN = {

@@ -257,17 +257,6 @@ def pseudo_label_path(folder: str | Path, token: str) -> Path:
     return file_in(folder, f"{token}_pseudo.bin")
 
 
-def label_counts(dataset: SegmentDataset, *, max_frames: int | None = 200) -> Tensor:
-    """(C,) int64 labelled points of each class, for class weights; evenly spaced frames if there are too many."""
-    step = 1 if max_frames is None else max(1, -(-len(dataset) // max_frames))
-    counts = torch.zeros(len(dataset.class_names), dtype=torch.int64)
-    for row in dataset.rows[::step]:
-        labels = dataset.labels_of(dataset.index.frame(int(row), cameras=(), images=False, labels=True))
-        if labels is not None:
-            counts += torch.from_numpy(np.bincount(labels, minlength=256)[: len(counts)])
-    return counts
-
-
 def _only_tokens(index: LogIndex, rows: np.ndarray, tokens: str | Path | Sequence[str]) -> np.ndarray:
     source = str(tokens) if isinstance(tokens, str | Path) else "the token list"
     wanted = read_tokens(tokens) if isinstance(tokens, str | Path) else list(tokens)

@@ -17,7 +17,6 @@ from ..errors import InputError
 from ..hub.checkpoint import with_tuples
 from .registry import OPTIM_WRAPPERS, OPTIMIZERS
 
-PARAMWISE = ("custom_keys", "norm_decay_mult", "bias_decay_mult")
 AMP_ON_CPU = "mixed precision needs a CUDA device: bf16 on a CPU is 20-40 times slower; leave out --amp"
 
 

@@ -158,12 +158,6 @@ def wider(kind: int, numbers: tuple[float, float]) -> tuple[float, float, float]
     return (1.0, 1.0, 1e-3) if kind == RING else (1.0, 1.0, 1.0)
 
 
-def turn_z(angle: float) -> NDArray[np.float64]:
-    """(3, 3) rotation about z."""
-    cos, sin = np.cos(angle), np.sin(angle)
-    return np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-
-
 def turn_y(angle: float) -> NDArray[np.float64]:
     """(3, 3) rotation about y; positive lowers what lies in front."""
     cos, sin = np.cos(angle), np.sin(angle)

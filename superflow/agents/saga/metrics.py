@@ -33,11 +33,6 @@ def error_patterns(fails: Fails, k: int) -> int:
     return len({row.tobytes() for row in np.ascontiguousarray(fails[:k]) if row.any()})
 
 
-def diversity(fails: Fails, k: int) -> float:
-    """DEPC over the number of tests."""
-    return error_patterns(fails, k) / min(k, len(fails))
-
-
 def area_under_curve(values: Sequence[float]) -> float:
     """AUC@N: the mean height under straight lines between the values at k = 1 to N."""
     if len(values) == 1:

@@ -11,7 +11,7 @@ import torch
 from superflow.clips.batch import collate
 from superflow.downstream.fractions import write_tokens
 from superflow.downstream.metrics import ConfusionMatrix, class_predictions
-from superflow.downstream.segment_data import SegmentDataset, label_counts
+from superflow.downstream.segment_data import SegmentDataset
 from superflow.downstream.segmentor import Segmentor
 from superflow.errors import InputError
 from superflow.lidar.limits import Limits
@@ -137,14 +137,6 @@ def test_limits_include_their_borders():
     assert Limits.from_record(None) is None
 
 
-def test_label_counts(log):
-    dataset = SegmentDataset(log)
-    want = sum(np.bincount(log.frame(row).labels, minlength=256)[:4] for row in range(12))
-    assert label_counts(dataset).tolist() == want.tolist()
-    half = sum(np.bincount(log.frame(row).labels, minlength=256)[:4] for row in range(0, 12, 2))
-    assert label_counts(dataset, max_frames=6).tolist() == half.tolist()
-
-
 def test_pseudo_labels_take_the_place_of_a_frames_own(log, tmp_path):
     count = len(log.frame(1).points)
     np.full(count, 2, dtype=np.uint8).tofile(tmp_path / "token1_pseudo.bin")
@@ -152,9 +144,7 @@ def test_pseudo_labels_take_the_place_of_a_frames_own(log, tmp_path):
     dataset = SegmentDataset(log, frames="a", pseudo_labels=tmp_path, **plain)
     assert dataset[(1, 0)].labels.tolist() == [2] * count
     assert dataset[(2, 0)].labels.tolist() == log.frame(2).labels.tolist()
-    assert label_counts(dataset).tolist()[2] == count + sum(
-        int((log.frame(row).labels == 2).sum()) for row in (0, 2, 3, 4, 5)
-    )
+    assert dataset[(0, 0)].labels.tolist() == log.frame(0).labels.tolist()
     assert dataset.record()["pseudo_labels"] == {"folder": str(tmp_path), "frames": 1}
     bare = log.frame
     log.frame = lambda row, **options: bare(row, **{**options, "labels": False})

@@ -10,7 +10,6 @@ import pytest
 from superflow.agents.saga.metrics import (
     area_under_curve,
     detection_rate,
-    diversity,
     error_patterns,
     verifier_accuracy,
 )
@@ -25,8 +24,6 @@ def test_by_hand():
     assert [verifier_accuracy([BY_HAND, WHOLE], k) for k in (1, 2, 3)] == [0.0, 0.0, 0.5]
     assert [error_patterns(BY_HAND, k) for k in (1, 2, 3)] == [1, 1, 2]
     assert [error_patterns(WHOLE, k) for k in (1, 2, 3)] == [0, 1, 2]  # finding nothing is no pattern
-    assert diversity(BY_HAND, 3) == 2 / 3
-    assert diversity(BY_HAND, 50) == 2 / 3  # of the tests that there are
     assert area_under_curve([0.0, 0.0, 0.5]) == 0.125
     assert area_under_curve([0.4]) == 0.4
 
