@@ -46,7 +46,7 @@ class ImageView:
 def resize_image(
     image: NDArray[np.uint8], size: tuple[int, int], *, antialias: bool = True
 ) -> NDArray[np.uint8]:
-    """(H', W', 3) uint8, bilinear; ``size`` is the new height, width.
+    """(H', W', 3) uint8, bilinear, in any order of memory; ``size`` is the new height, width.
 
     Args:
         antialias: weigh all pixels that a smaller pixel covers, as PIL does. False reads four pixels whatever
@@ -60,7 +60,7 @@ def resize_image(
     resized = torch.nn.functional.interpolate(
         planes, size=tuple(size), mode="bilinear", align_corners=False, antialias=antialias
     )
-    return np.ascontiguousarray(resized[0].permute(1, 2, 0).numpy())
+    return resized[0].permute(1, 2, 0).numpy()  # in planes, as networks want it
 
 
 def resize_ids(ids: NDArray, size: tuple[int, int]) -> NDArray:
@@ -177,7 +177,7 @@ def flip_view(view: ImageView) -> ImageView:
     pixels[:, 0] = view.size[1] - 1 - pixels[:, 0]
     return replace(
         view,
-        image=np.ascontiguousarray(view.image[:, ::-1]),
+        image=np.flip(view.image, 1).copy(order="K"),
         superpixels=None if view.superpixels is None else np.ascontiguousarray(view.superpixels[:, ::-1]),
         intrinsics=to_mirror @ view.intrinsics,
         pixels=pixels,

@@ -162,6 +162,7 @@ def _find_ends(points, elevation, range_m, column, beam_gap, ends):
     """Write the two ends of each piece."""
     count = len(points)
     for n in range(count):
+        flat, height = math.hypot(points[n, 0], points[n, 1]), points[n, 2]
         for side in range(2):
             step = 1 if side else -1
             other = n + step
@@ -180,7 +181,6 @@ def _find_ends(points, elevation, range_m, column, beam_gap, ends):
                 gap = abs(elevation[other] - elevation[n])
                 ratio = range_m[other] / range_m[n]
                 joined = gap < _JOINED_GAP * usual and 1 / _JOINED_RATIO < ratio < _JOINED_RATIO
-            flat, height = math.hypot(points[n, 0], points[n, 1]), points[n, 2]
             if joined:
                 out = 0.5 * (flat + math.hypot(points[other, 0], points[other, 1]))
                 up = 0.5 * (height + points[other, 2])
@@ -240,11 +240,13 @@ def _draw_half(u0, v0, near0, u1, v1, near1, side_u, side_v, depth):
     for i in range(along):
         share = (i + 0.5) / along
         near = near0 + share * (near1 - near0)
-        far, du, dv = 1 / near, side_u * near, side_v * near
+        far, du, dv = np.float32(1 / near), side_u * near, side_v * near
         across = math.ceil(2 * max(abs(du), abs(dv)))
         u, v = u0 + share * (u1 - u0), v0 + share * (v1 - v0)
         for j in range(across):
             shift = (2 * j + 1) / across - 1
             at_u, at_v = u + shift * du, v + shift * dv
-            if 0 <= at_u < columns and 0 <= at_v < rows and far < depth[int(at_v), int(at_u)]:
-                depth[int(at_v), int(at_u)] = far
+            if 0 <= at_u < columns and 0 <= at_v < rows:
+                row, column = np.uint64(int(at_v)), np.uint64(int(at_u))
+                # written whether it is nearer or not: no processor guesses which
+                depth[row, column] = min(far, depth[row, column])

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..compiled import compiled
 from ..datasets.records import Lens
 from .lens import bend
 
@@ -54,22 +55,31 @@ def project(
     """
     height, width = lens.size
     to_camera = np.asarray(lidar_to_camera, dtype=np.float64)
-    # column by column, and no copy that is not needed: what strides over rows of three takes several times as long
-    xyz = np.asarray(points)[:, :3].astype(np.float64)
-    finite = np.isfinite(xyz)
-    rows = np.flatnonzero(finite[:, 0] & finite[:, 1] & finite[:, 2])
-    if len(rows) < len(xyz):
-        xyz = np.take(xyz, rows, axis=0)
-    in_camera = xyz @ to_camera[:3, :3].T
-    in_camera += to_camera[:3, 3]
-    front = np.flatnonzero(in_camera[:, 2] > min_depth)
-    rows, in_camera = rows[front], np.take(in_camera, front, axis=0)
+    rows, in_camera = _in_front(np.asarray(points)[:, :3], to_camera, float(min_depth))
     x, y, z = (bend(in_camera, lens) @ np.asarray(lens.intrinsics, dtype=np.float64).T).T
     u, v = x / z, y / z
     inside = np.flatnonzero((u > 0) & (v > 0) & (u < width - 1) & (v < height - 1))
     pixels = np.empty((len(inside), 2), dtype=np.float32)
     pixels[:, 0], pixels[:, 1] = u[inside], v[inside]
     return Projection(rows[inside], pixels, in_camera[inside, 2].astype(np.float32))
+
+
+@compiled(error_model="numpy")
+def _in_front(points, to_camera, min_depth):
+    """Rows of the points deeper than ``min_depth`` and finite, and their (P, 3) float64 places in the camera frame."""
+    rows = np.empty(len(points), np.int64)
+    in_camera = np.empty((len(points), 3))
+    m, count = to_camera, 0
+    for n in range(len(points)):  # one pass: most points lie behind the camera
+        x, y, z = np.float64(points[n, 0]), np.float64(points[n, 1]), np.float64(points[n, 2])
+        depth = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
+        if depth > min_depth and np.isfinite(x) and np.isfinite(y) and np.isfinite(z):
+            rows[count] = n
+            in_camera[count, 0] = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
+            in_camera[count, 1] = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
+            in_camera[count, 2] = depth
+            count += 1
+    return rows[:count], in_camera[:count]
 
 
 def nearest_pixels(pixels: NDArray, size: tuple[int, int]) -> NDArray[np.int64]:

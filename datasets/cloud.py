@@ -74,8 +74,10 @@ class Cloud:
     def at(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Cloud:
         """The points of these rows, or where a mask is true; they keep their rows of the file."""
         file_row = np.arange(len(self)) if self.file_row is None else self.file_row
+        if rows.dtype == np.bool_:
+            rows = np.flatnonzero(rows)
         return Cloud(
-            self.xyz[rows],
+            np.take(self.xyz, rows, axis=0),  # by index, rows of three cost several times as much
             None if self.intensity is None else self.intensity[rows],
             {name: values[rows] for name, values in self.extra.items()},
             file_row[rows],

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from superflow.camera.beams import scan_columns
-from superflow.camera.occlusion import scan_surface
+from superflow.camera.occlusion import _draw_half, scan_surface
 from superflow.camera.projection import Projection, project
 from superflow.datasets.records import Lens
 
@@ -115,6 +115,33 @@ def twin(scan: np.ndarray, seen: Projection) -> np.ndarray:
         key = tuple(np.floor((pixel + 0.5) / cell).astype(int))
         found.append(depth > nearest.get(key, np.inf) * 1.1 + 0.2)
     return np.array(found)
+
+
+def test_the_map_holds_the_nearest_of_all_that_covers_a_cell_bit_for_bit():
+    generator = np.random.default_rng(5)
+    depth = np.full((12, 20), np.inf, np.float32)
+    nearest = np.full(depth.shape, np.inf)
+    for _ in range(200):
+        u0, u1 = generator.uniform(-3, 23, 2)
+        v0, v1 = generator.uniform(-3, 15, 2)
+        near0, near1 = 1 / generator.uniform(1, 50, 2)
+        side_u, side_v = generator.normal(0, 30, 2)
+        _draw_half(u0, v0, near0, u1, v1, near1, side_u, side_v, depth)
+        if 2 * max(abs(side_u), abs(side_v)) * max(near0, near1) >= sum(depth.shape):
+            continue  # too wide to be true
+        along = max(math.ceil(max(abs(u1 - u0), abs(v1 - v0))), 1)
+        for i in range(along):
+            share = (i + 0.5) / along
+            near = near0 + share * (near1 - near0)
+            across = math.ceil(2 * max(abs(side_u * near), abs(side_v * near)))
+            for j in range(across):
+                shift = (2 * j + 1) / across - 1
+                u = u0 + share * (u1 - u0) + shift * (side_u * near)
+                v = v0 + share * (v1 - v0) + shift * (side_v * near)
+                if 0 <= u < 20 and 0 <= v < 12 and 1 / near < nearest[int(v), int(u)]:
+                    nearest[int(v), int(u)] = 1 / near
+    np.testing.assert_array_equal(depth, nearest.astype(np.float32))
+    assert 100 < np.isfinite(depth).sum() <= 240
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superflow.camera.lens import bend
-from superflow.camera.projection import nearest_pixels, project
+from superflow.camera.projection import _in_front, nearest_pixels, project
 from superflow.datasets.cloud import Cloud
 from superflow.datasets.frame import Camera, Frame
 from superflow.datasets.records import FISHEYE, Lens
@@ -69,6 +69,19 @@ def test_the_bits_are_those_of_whole_rows(lens):
     np.testing.assert_array_equal(got.rows, rows[inside], strict=True)
     np.testing.assert_array_equal(got.pixels, pixels[inside].astype(np.float32), strict=True)
     np.testing.assert_array_equal(got.depth, in_camera[inside, 2].astype(np.float32), strict=True)
+
+
+def test_the_bits_are_those_of_columns_that_are_multiplied_and_added():
+    points = some_points(5003, seed=2)
+    points[::50, 2] = np.nan
+    m = shift(0.1, -0.4, 0.3) @ rotation_z(0.7) @ LIDAR_TO_CAMERA
+    x, y, z = points[:, :3].astype(np.float64).T
+    at = np.stack([row[0] * x + row[1] * y + row[2] * z + row[3] for row in m[:3]], axis=1)
+    rows = np.flatnonzero(at[:, 2] > 1.0)
+    got = _in_front(points[:, :3], m, 1.0)
+    assert len(rows) > 1000
+    np.testing.assert_array_equal(got[0], rows, strict=True)
+    np.testing.assert_array_equal(got[1], at[rows], strict=True)
 
 
 def test_borders_and_depth_are_strict():
