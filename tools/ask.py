@@ -46,7 +46,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--frame", default="val", help="scan: scene[a:b], a split's or scene's first (default: val)"
     )
-    parser.add_argument("--steps", type=int, default=1000, help="of the training (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=1000, help="of the training on questions (default: %(default)s)"
+    )
     parser.add_argument(
         "--questions", type=int, default=1500, help="of each kind to train on (default: %(default)s)"
     )
@@ -108,6 +110,7 @@ def _ask_scan(args: argparse.Namespace, index: LogIndex, row: int, where: str) -
         backbone = load(args.backbone or args.run / "backbone.safetensors")
         training = Training(
             questions=args.questions,
+            alignment=Recipe(steps=max(1, round(0.6 * args.steps)), learning_rate=3e-3),
             recipe=Recipe(steps=args.steps, learning_rate=2e-3),
             seed=args.seed,
         )

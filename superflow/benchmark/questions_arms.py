@@ -86,8 +86,7 @@ class Study:
         """The part's questions, each with the scan or without."""
         from ..agents.vlm.ask import example_of
 
-        first = self.plan.question_first
-        found = [replace(example_of(case), question_first=first) for case in part.cases]
+        found = [example_of(case) for case in part.cases]
         return found if scans else [replace(each, scan=None) for each in found]
 
     def planes(self, part: Part) -> dict[str, Tensor]:
@@ -105,6 +104,7 @@ class Study:
             "grid": BevGrid(**self.plan.grid),
             "merge": self.plan.merge,
             "cell_width": self.plan.cell_width,
+            "question_first": self.plan.question_first,
         }
         return build(language, **(given | options))
 

@@ -74,8 +74,8 @@ class QuestionsPlan:
     sides: the training scans are asked about from so many sides, see ``agents.vlm.ask.turned``. cell_width: of the
     connector, see ``LidarVLMConfig``. language: options of the small language model.
     alignment: the recipe of the stage before questions, and ``parts``, see ``agents.vlm.alignment``; empty: none.
-    question_first: see ``agents.vlm.sft.Example``. pointing: whether tokens learn to point beside the answers, see
-    ``agents.vlm.pointing``.
+    question_first: see ``agents.vlm.tokenizer.chat_template``. pointing: whether tokens learn to point beside the
+    answers, see ``agents.vlm.pointing``.
     routing: of arms of kind routed: tile, merge and short_merge instead of the others' own; steps of both stages,
     ``consistency`` and ``router``; ``shares`` of tiles that keep their tokens.
     allow_leakage: backbones may have seen the drives of the held-out questions.

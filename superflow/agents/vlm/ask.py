@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,10 +27,12 @@ from ..query_text import text_of
 from ..scene import SceneRecord
 from ..scene_log import scene_of
 from ..words import STATUSES
+from .alignment import align, counts_of
 from .bev import BevGrid
 from .build import build
 from .language import tiny
 from .model import LidarVLM
+from .pointing import pointed_at
 from .processor import LidarProcessor
 from .sft import Example, Recipe, answers, train
 from .tower import planes_of
@@ -41,17 +43,23 @@ if TYPE_CHECKING:
 FAMILIES = ("exist", "count")  # what a model of this size can learn within minutes
 RANGE_M = 30.0  # of what is asked about
 GRID = BevGrid(rows=32, columns=32, cell_m=2.0, tile=32)
-MERGE = 8  # cells a side of a token: 16 tokens a scan
+MERGE = 4  # cells a side of a token: 64 tokens a scan, each of 8 m
+CELL_WIDTH = 16  # of the layer that all cells share
+PARTS = 2  # a side, in which a token learns where in its square things stand
 REPORT = "ask.json"
 SIDES = 8  # quarter turns, and each mirrored
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """How the model is made. questions: of each family, on the training scans; examined: on the held-out ones."""
+    """How the model is made. questions: of each family, on the training scans; examined: on the held-out ones.
+
+    alignment: of the stage before questions, see `alignment`. recipe: of that on questions.
+    """
 
     questions: int = 1500
     examined: int = 100
+    alignment: Recipe = field(default_factory=lambda: Recipe(steps=600, learning_rate=3e-3))
     recipe: Recipe = field(default_factory=Recipe)
     seed: int = 0
 
@@ -168,24 +176,22 @@ def train_on(
             f"{index.folder} has no scans for training or none held out; prepare a log that has both"
         )
     scenes = {part: [scene_of(index, int(row), points=False) for row in rows[part]] for part in rows}
+    views = {
+        view.token: view for s in scenes["train"] for side in range(SIDES) for view in [seen_from(s, side)]
+    }
     cases = {
-        "train": cases_of(
-            [seen_from(s, side) for s in scenes["train"] for side in range(SIDES)],
-            training.questions,
-            training.seed,
-        ),
+        "train": cases_of([*views.values()], training.questions, training.seed),
         "val": cases_of(scenes["val"], training.examined, training.seed + 1),
     }
     examples = {part: [example_of(case) for case in cases[part]] for part in cases}
     texts = {text for e in examples["train"] for text in (e.question, e.answer)}
     torch.manual_seed(training.seed)
-    model, processor = build(tiny(texts), backbone=backbone, grid=GRID, merge=MERGE)
+    model, processor = build(
+        tiny(texts), backbone=backbone, grid=GRID, merge=MERGE, cell_width=CELL_WIDTH, question_first=True
+    )
     scans = scans_of(index, np.concatenate([*rows.values()]), backbone, GRID, progress)
     processor.scans = {view_name(t, side): turned(p, side) for t, p in scans.items() for side in range(SIDES)}
-    generator = torch.Generator().manual_seed(training.seed)
-    losses = train(
-        model, processor, examples["train"], training.recipe, generator=generator, progress=progress
-    )
+    losses = _learn(model, processor, views, cases["train"], examples["train"], training, progress)
     report = {
         "log": index.card.name,
         "index_hash": index.hash,
@@ -200,6 +206,28 @@ def train_on(
     with write_atomically(folder / REPORT, "w") as file:
         json.dump(report, file, indent=1)
     return report
+
+
+def _learn(
+    model: LidarVLM,
+    processor: LidarProcessor,
+    views: Mapping[str, SceneRecord],
+    cases: Sequence[Identity],
+    examples: Sequence[Example],
+    training: Training,
+    progress: Progress,
+) -> list[float]:
+    """Tokens learn what stands in their squares, then to answer and to point; the loss of each step on questions."""
+    drawn = torch.Generator().manual_seed(training.seed)
+    counts = {
+        name: counts_of(view, GRID, MERGE, parts=PARTS, max_range_m=RANGE_M) for name, view in views.items()
+    }
+    planes = {name: processor.scans[name] for name in views}
+    align(model, planes, counts, training.alignment, generator=drawn, progress=progress)
+    targets = [pointed_at(views[case["scene"]], case["asked"], GRID, MERGE) for case in cases]
+    return train(
+        model, processor, examples, training.recipe, generator=drawn, pointing=targets, progress=progress
+    )
 
 
 def kept_report(folder: Path, index: LogIndex) -> dict[str, Any]:

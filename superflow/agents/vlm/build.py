@@ -18,7 +18,7 @@ from .config import LidarTowerConfig, LidarVLMConfig
 from .language import LanguageModel
 from .model import LidarVLM
 from .processor import LidarProcessor
-from .tokenizer import CHAT_TEMPLATE, LIDAR, add_lidar_tokens
+from .tokenizer import LIDAR, add_lidar_tokens, chat_template
 
 
 def build(
@@ -28,13 +28,15 @@ def build(
     channels: int | None = None,
     grid: BevGrid = BevGrid(),  # noqa: B008 - frozen
     learns: str = "frozen",
+    question_first: bool = False,
     **options: Any,
 ) -> tuple[LidarVLM, LidarProcessor]:
     """A model that sees with ``backbone`` and speaks with ``language``, which it takes over; and its processor.
 
     Args:
         backbone: of ``superflow.load``, copied; without one, ``channels`` says how wide the grids will be.
-        learns: of the backbone, see ``config.TRAINED``. options: of ``LidarVLMConfig``.
+        learns: of the backbone, see ``config.TRAINED``. question_first: see ``tokenizer.chat_template``.
+        options: of ``LidarVLMConfig``.
 
     Raises:
         InputError: options that do not fit.
@@ -74,7 +76,7 @@ def build(
     processor = LidarProcessor(
         tokenizer,
         config.tokens_per_scan,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=chat_template(question_first=question_first),
         tokens_per_tile=config.tokens_per_tile if config.short_merge else None,
         camera_tokens=config.camera_tokens,
     )

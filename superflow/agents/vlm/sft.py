@@ -22,15 +22,11 @@ IGNORED = -100  # label of what is given, not learned
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A question on a scan and its answer. scan: a name that ``processor.scans`` knows; None to ask without one.
-
-    question_first: before the scan, whose tokens then know what is asked, each in its own place; else after it.
-    """
+    """A question on a scan and its answer. scan: a name that ``processor.scans`` knows; None to ask without one."""
 
     scan: str | None
     question: str
     answer: str
-    question_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +52,6 @@ def chat_of(example: Example, *, answered: bool = True) -> list[dict[str, Any]]:
     """The messages of an example."""
     scan = [] if example.scan is None else [{"type": "lidar", "lidar": example.scan}]
     content = [*scan, {"type": "text", "text": example.question}]
-    if example.question_first and scan:
-        content = [{"type": "text", "text": f"{example.question}\n"}, *scan]
     chat = [{"role": "user", "content": content}]
     return chat + ([{"role": "assistant", "content": example.answer}] if answered else [])
 

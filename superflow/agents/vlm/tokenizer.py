@@ -14,20 +14,28 @@ _PAD, _TURN, _TURN_END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
 
 # ChatML as InternVL's checkpoints write it, no system text of its own; an image is a scan: trainers know no other name.
 # What the assistant says is marked, so that a trainer can keep its loss to it.
-CHAT_TEMPLATE = """\
+_CHAT_TEMPLATE = """\
 {%- macro said(message) -%}
 {%- if message['content'] is string -%}
 {{ message['content'] }}
 {%- else -%}
+{%- set waiting = namespace(scans='') -%}
 {%- for part in message['content'] -%}
 {%- if part['type'] in ('image', 'lidar') -%}
+{%- if QUESTION_FIRST -%}
+{%- set waiting.scans = waiting.scans ~ '<LIDAR_CONTEXT>\\n' -%}
+{%- else -%}
 {{ '<LIDAR_CONTEXT>\\n' }}
+{%- endif -%}
 {%- elif part['type'] == 'text' -%}
 {{ part['text'] }}
 {%- else -%}
 {{ raise_exception("a part of a message is " ~ part['type'] ~ "; there are text and lidar") }}
 {%- endif -%}
 {%- endfor -%}
+{%- if waiting.scans -%}
+{{ '\\n' + waiting.scans }}
+{%- endif -%}
 {%- endif -%}
 {{ '<|im_end|>' }}
 {%- endmacro -%}
@@ -44,6 +52,16 @@ CHAT_TEMPLATE = """\
 {{ '<|im_start|>assistant\\n' }}
 {%- endif -%}
 """
+
+
+def chat_template(*, question_first: bool = False) -> str:
+    """The form of a chat, as a Jinja template.
+
+    Args:
+        question_first: a message's scans are written behind its text, wherever they stand in it, so that each of their
+            tokens knows what is asked; else in their places.
+    """
+    return _CHAT_TEMPLATE.replace("QUESTION_FIRST", str(question_first).lower())
 
 
 def small_tokenizer(texts: Iterable[str], *, size: int = 512) -> PreTrainedTokenizerFast:

@@ -153,7 +153,8 @@ def test_the_command_refuses_before_the_work(small_index, run_folder, capsys, wo
 
 
 def test_report_of_a_model_that_was_trained(small_index, small_backbone, tmp_path):
-    training = ask.Training(questions=12, examined=5, recipe=Recipe(steps=2, batch=4), seed=3)
+    recipe = Recipe(steps=2, batch=4)
+    training = ask.Training(questions=12, examined=5, alignment=recipe, recipe=recipe, seed=3)
     report = ask.train_on(small_index, small_backbone, tmp_path / "ask", training)
     assert report["questions"] == {"train": 24, "val": 10}
     assert not set(report["scans"]["train"]) & set(report["scans"]["val"])
@@ -181,11 +182,11 @@ def test_objects_as_text():
 def test_a_language_model_is_asked_with_the_tape(make_vlm):
     """The text before the question is the tape, and only what is written after it is the answer."""
     from superflow.agents.vlm.language import tiny
-    from superflow.agents.vlm.tokenizer import CHAT_TEMPLATE
+    from superflow.agents.vlm.tokenizer import chat_template
 
     torch.manual_seed(0)
     language = tiny(["car"], width=32)
-    language.tokenizer.chat_template = CHAT_TEMPLATE
+    language.tokenizer.chat_template = chat_template()
     scene = SceneRecord("t", "s", (thing(5.0, 0.0),))
     seen = []
     eos = language.tokenizer.convert_tokens_to_ids("car")

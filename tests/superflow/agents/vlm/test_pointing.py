@@ -77,9 +77,9 @@ def test_loss_of_pointing_against_a_loop():
 
 def test_training_learns_to_point(make_vlm):
     """The answers' loss is what is returned, and the words learn from the pointing, too."""
-    model, processor = make_vlm(backbone=None, channels=6, grid=GRID, merge=4)
+    model, processor = make_vlm(backbone=None, channels=6, grid=GRID, merge=4, question_first=True)
     processor.scans = {"a": torch.ones(7, 8, 8)}
-    examples = [Example("a", "How many cars are ahead?", "2", question_first=True)] * 4
+    examples = [Example("a", "How many cars are ahead?", "2")] * 4
     targets = [torch.full((4, 2), 1.5)] * 4
     hidden = []
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -14,12 +12,12 @@ from superflow.agents.vlm.sft import (
     Recipe,
     answers,
     balanced_loss,
-    chat_of,
     collate,
     encode,
     train,
     trl_trainer,
 )
+from superflow.agents.vlm.tokenizer import chat_template
 from superflow.errors import InputError
 
 GRID = {"grid": BevGrid(rows=8, columns=8, cell_m=2.5, tile=8), "merge": 4}
@@ -67,21 +65,34 @@ def test_only_the_answer_and_its_end_are_learned(vlm):
 def test_a_question_may_come_before_its_scan(vlm):
     """The same words and places, the other way round, in training and when it is asked."""
     _, processor = vlm
+    example, without = Example("scan 3", QUESTION, "3"), Example(None, QUESTION, "3")
+    blind = encode(processor, without)[0].tolist()
     for first in (False, True):
-        example = Example("scan 3", QUESTION, "3", question_first=first)
+        processor.chat_template = chat_template(question_first=first)
         ids, labels = encode(processor, example)
         places = (ids == processor.lidar_token_id).nonzero()[:, 0]
         text = processor.decode(ids[: places[0]] if first else ids[places[-1] + 1 :])
         assert QUESTION in text
         assert len(places) == processor.tokens_per_scan
         assert processor.decode(labels[labels != -100]) == "3<|im_end|>"
-    (asked,) = chat_of(example, answered=False)
-    assert [part["type"] for part in asked["content"]] == ["text", "lidar"]
-    without = Example(None, QUESTION, "3", question_first=True)
-    assert (
-        encode(processor, without)[0].tolist()
-        == encode(processor, replace(without, question_first=False))[0].tolist()
-    )
+        assert encode(processor, without)[0].tolist() == blind
+    turn = [
+        {"type": "lidar"},
+        {"type": "text", "text": "a"},
+        {"type": "lidar"},
+        {"type": "text", "text": "b"},
+    ]
+    written = {
+        first: processor.tokenizer.apply_chat_template(
+            [{"role": "user", "content": turn}],
+            chat_template=chat_template(question_first=first),
+            tokenize=False,
+        )
+        for first in (False, True)
+    }
+    scan = "<LIDAR_CONTEXT>\n"
+    assert written[False] == f"<|im_start|>user\n{scan}a{scan}b<|im_end|>\n"
+    assert written[True] == f"<|im_start|>user\nab\n{scan}{scan}<|im_end|>\n"
 
 
 def test_balanced_loss_against_a_loop():
