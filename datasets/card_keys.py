@@ -61,7 +61,7 @@ CARD = {
     "server": Key(
         dict,
         "keys and values, as in {path: 'sequences/{scene}/{name}.label', format: u4, none: 0}",
-        ("path", "format", "splits", "numbers", "none", "records"),
+        ("path", "format", "splits", "numbers", "none", "records", "archive"),
     ),
     "fractions": Key(
         dict,

@@ -63,7 +63,7 @@ def write_prediction(index: LogIndex, row: int, numbers: NDArray[np.uint32], fol
         target = _below(folder, inside)
     else:
         data = numbers.astype(NUMBERS.get(index.card.labels["format"], "<u4")).tobytes()
-        if index.has_key(row):  # one of the scans that the file holds
+        if index.point_key(row):  # one of the scans that the file holds
             inside = inside / index.tokens([row])[0]
         target = _below(folder, inside.parent / f"{stem(inside.name)}.label")
     if target.absolute() == source.absolute():

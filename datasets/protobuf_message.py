@@ -1,7 +1,8 @@
-"""Protocol buffers without their schema compiler: the fields of one message by their numbers.
+"""Protocol buffers without their schema compiler: the fields of one message by their numbers, read and written.
 
 Nothing is taken apart but what is asked for, and nothing is copied, so that a message of many megabytes costs its
-few fields; what no reader names is passed over. Source: protobuf.dev, "Encoding".
+few fields; what no reader names is passed over. A message is written as the bytes of its fields, one behind the
+other. Source: protobuf.dev, "Encoding".
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ _VARINT, _EIGHT_BYTES, _BYTES, _FOUR_BYTES = 0, 1, 2, 5  # kinds of a field on t
 _SIZES = {_EIGHT_BYTES: 8, _FOUR_BYTES: 4}
 _MOST_FIELDS = 1 << 16  # of one message: arrays are one field each
 _LONGEST_VARINT = 10  # bytes
+_64_BITS = (1 << 64) - 1
 
 
 class WireError(ValueError):
@@ -149,3 +151,39 @@ def _varints(data: memoryview) -> NDArray[np.uint64]:
         part = octets[starts[there] + place].astype(np.uint64) & np.uint64(0x7F)
         values[there] |= part << np.uint64(7 * place)
     return values
+
+
+def integer_field(number: int, value: int) -> bytes:
+    """A field of a whole number with sign, of at most 64 bits."""
+    return _varint_bytes(number << 3 | _VARINT) + _varint_bytes(value & _64_BITS)
+
+
+def bytes_field(number: int, data: bytes) -> bytes:
+    """A field of bytes, of a message, or of text in UTF-8."""
+    return _varint_bytes(number << 3 | _BYTES) + _varint_bytes(len(data)) + data
+
+
+def integers_field(number: int, values: NDArray[np.integer]) -> bytes:
+    """A packed field of (N,) whole numbers with sign."""
+    return bytes_field(number, _packed(values.astype(np.int64).view(np.uint64)))
+
+
+def _varint_bytes(value: int) -> bytes:
+    found = bytearray()
+    while value > 0x7F:
+        found.append(value & 0x7F | 0x80)
+        value >>= 7
+    found.append(value)
+    return bytes(found)
+
+
+def _packed(values: NDArray[np.uint64]) -> bytes:
+    """Numbers one behind the other, each with as many bytes as it needs."""
+    longest = max(1, -(-int(values.max(initial=0)).bit_length() // 7))  # bytes
+    places = np.uint64(7) * np.arange(longest, dtype=np.uint64)
+    groups = values[:, None] >> places  # of each number what is left of it at each byte
+    there = groups > 0
+    there[:, 0] = True
+    goes_on = (groups >> np.uint64(7)) > 0
+    octets = (groups & np.uint64(0x7F)).astype(np.uint8) | (goes_on.astype(np.uint8) << 7)
+    return octets[there].tobytes()

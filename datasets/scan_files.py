@@ -56,9 +56,10 @@ class ScanFiles(Timeline):
         """File of the scan's points."""
         return self.root / self._frames["path"][row].decode()
 
-    def has_key(self, row: int) -> bool:
-        """Whether the scan is a part of its file."""
-        return bool(self._frames["key"][row])
+    def point_key(self, row: int) -> str:
+        """Which scan of that file it is; "" where the file holds no other."""
+        key: bytes = self._frames["key"][row]
+        return key.decode()
 
     def label_path(self, row: int) -> Path | None:
         """The label file of the scan's points, or None."""

@@ -31,7 +31,10 @@ SOURCES = {
     "poses": "vehicle_pose/SEGMENT.parquet or segment-SEGMENT*.tfrecord",
     "calibration": "lidar_calibration/SEGMENT.parquet or segment-SEGMENT*.tfrecord",
 }
-FOLDERS = {"training": "train", "validation": "val", "testing": "test", "": ""}  # of the download -> split
+FOLDERS = {  # of the download -> split
+    **{"training": "train", "validation": "val", "testing": "test", "testing_location": "test"},
+    "": "",
+}
 CAMERAS = ("FRONT", "FRONT_LEFT", "FRONT_RIGHT", "SIDE_LEFT", "SIDE_RIGHT")  # 1 to 5
 # x forward, y left, z up of a camera of the dataset from x right, y down, z forward
 _FROM_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
@@ -42,7 +45,7 @@ _IMAGE = "[CameraImageComponent]."
 
 
 def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]:
-    """Every frame of every segment below ``root``, or below its folders training, validation and testing.
+    """Every frame of every segment below ``root``, or below the folders of the download.
 
     Raises:
         InputError: files are not as they must be, or both versions lie there, which hold the same frames.

@@ -1,4 +1,5 @@
-"""Waymo Open Dataset: points, labels and images of one frame, as `formats` wants them, in either form of the download.
+"""Waymo Open Dataset: points, labels and images of one frame, as `formats` wants them, in either form of the download;
+and what belongs to the points as range images again.
 
 ``SEGMENT.parquet`` are files of version 2, ``segment-*.tfrecord`` of version 1; both give the same.
 """
@@ -7,10 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from .waymo_parquet import ParquetFrame, read_parquet_image, sibling
-from .waymo_points import CLASS, Columns, WaymoFrame, frame_labels, frame_points
+from .waymo_points import CLASS, Columns, WaymoFrame, frame_labels, frame_points, images_of_rows
 from .waymo_tfrecord import SUFFIX, TfrecordFrame
 
 
@@ -22,6 +26,11 @@ def read_waymo(path: Path, key: str, names: Sequence[str]) -> Columns:
 def read_waymo_labels(path: Path, key: str, names: Sequence[str], *, channel: int = CLASS) -> Columns:
     """A number for each point of ``read_waymo``, 0 for those of LiDARs without labels."""
     return {names[0]: frame_labels(_frame(path, key), channel)}
+
+
+def waymo_images_of_rows(path: Path, key: str, values: NDArray[Any]) -> dict[tuple[int, int], NDArray[Any]]:
+    """(LiDAR, echo) -> (H, W) of (N,) values, one for each point of ``read_waymo``; 0 where nothing came back."""
+    return images_of_rows(_frame(path, key), values)
 
 
 def read_waymo_image(path: Path, key: str) -> bytes:

@@ -109,6 +109,27 @@ def frame_labels(frame: WaymoFrame, channel: int) -> NDArray[Any]:
     return np.concatenate(found)
 
 
+def images_of_rows(frame: WaymoFrame, values: NDArray[Any]) -> dict[tuple[int, int], NDArray[Any]]:
+    """(LiDAR, echo) -> (H, W) of the (N,) values of the points of ``frame_points``; 0 where nothing came back.
+
+    Raises:
+        InputError: the frame has other points.
+    """
+    found, at = {}, 0
+    for laser, echo, image in _in_order(frame.range_images()):
+        there = image[..., 0] > 0
+        count = int(there.sum())
+        found[laser, echo] = np.zeros(there.shape, values.dtype)
+        if at + count <= len(values):
+            found[laser, echo][there] = values[at : at + count]
+        at += count
+    if at != len(values):
+        raise InputError(
+            f"{frame.path}: frame {frame.time_us}: {len(values)} values for {at} points; prepare the log again"
+        )
+    return found
+
+
 def matrix(path: Path, values: Any) -> Transform:
     """(4, 4) of the sixteen numbers of a rigid transform."""
     found = np.array(values if values is not None else [], np.float64)

@@ -9,6 +9,8 @@ superflow test CONFIG work_dirs/NAME --corruptions fog snow/heavy
 superflow test CONFIG work_dirs/NAME --pseudo-labels DIR --pseudo-frames train
 superflow test CONFIG work_dirs/NAME --predictions DIR --prediction-index prepared/my_log
 superflow test CONFIG work_dirs/NAME --predictions DIR --prediction-frames test --server --zip
+superflow test CONFIG work_dirs/NAME --predictions DIR --prediction-frames test --server --zip \\
+    --server-fields account_name=EMAIL unique_method_name=NAME      Waymo's wants to know who submits
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +91,15 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="with --predictions, in the tree and the numbers of the set's evaluation server",
     )
     parser.add_argument(
-        "--zip", action="store_true", help="with --predictions, also packed into DIR.zip, ready to be sent"
+        "--server-fields",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="with --server, what that server wants to know of the submission, as account_name=me@example.org",
+    )
+    parser.add_argument(
+        "--zip",
+        action="store_true",
+        help="with --predictions, also packed, ready to be sent: DIR.zip, for Waymo's server DIR.tar.gz",
     )
     add_common(parser)
     return parser.parse_args(argv)
@@ -116,6 +127,9 @@ def _test(args: argparse.Namespace) -> int:
             "--prediction-index, --prediction-frames, --server and --zip say what is predicted and how; give the "
             "folder, --predictions, too"
         )
+    if args.server_fields and not args.server:
+        raise InputError("--server-fields is for an evaluation server; give --server with it")
+    fields = _server_fields(args.server_fields or [])
     variants = _variants(args)  # refuses before the work
     checkpoint = find_last(args.checkpoint) if args.checkpoint.is_dir() else args.checkpoint
     if checkpoint is None:
@@ -137,14 +151,15 @@ def _test(args: argparse.Namespace) -> int:
         config[f"val_{part}"] = None
     runner = build_runner(config)
     votes = None if trained is None else _vote_run(args, runner, trained)  # refuses before the work
+    predictions = None if args.predictions is None else _predictions(args, runner, fields)
     metrics = runner.test()
     if rank() == 0:
         for line in table(metrics):
             print(line)
     if votes is not None:
         _vote(args, runner, votes)
-    if args.predictions is not None and rank() == 0:
-        _predict(args, runner)
+    if predictions is not None and rank() == 0:
+        print(f"{args.predictions}: predictions of {predictions()['scans']} scans")
     if variants:
         from superflow.benchmark.corruptions import corruption_table, test_corrupted
 
@@ -173,29 +188,42 @@ def _of_model(runner: Any) -> dict[str, Any]:
     )
 
 
-def _predict(args: argparse.Namespace, runner: Any) -> None:
+def _server_fields(texts: list[str]) -> dict[str, str]:
+    if wrong := [text for text in texts if not all(text.partition("=")[:2])]:
+        raise InputError(f"--server-fields {wrong[0]}: give KEY=VALUE, as account_name=me@example.org")
+    return dict(text.split("=", 1) for text in texts)
+
+
+def _predictions(
+    args: argparse.Namespace, runner: Any, fields: dict[str, str]
+) -> Callable[[], dict[str, Any]]:
+    """What writes them; a server that will not take them is told before the work."""
     from superflow.datasets.card import RAW_FULL
     from superflow.datasets.index import LogIndex
+    from superflow.datasets.submission import submission_of
     from superflow.downstream.predictions import write_predictions
     from superflow.downstream.vote_log import segmentor_predictor
 
     judged = runner.test_loop.dataloader.dataset
     index = LogIndex.open(args.prediction_index) if args.prediction_index else judged.index
-    predict = segmentor_predictor(
-        runner.plain_model, full_intensity=RAW_FULL if judged.raw_intensity else 1.0
-    )
     rows = index.rows(args.prediction_frames).tolist()
-    made = write_predictions(
-        index,
-        rows,
-        predict,
-        judged.class_names,
-        args.predictions,
-        server=args.server,
-        packed=args.zip,
-        record=_of_model(runner),
-    )
-    print(f"{args.predictions}: predictions of {made['scans']} scans")
+    if args.server:
+        submission_of(index, rows, judged.class_names, fields)
+
+    def write() -> dict[str, Any]:
+        return write_predictions(
+            index,
+            rows,
+            segmentor_predictor(runner.plain_model, full_intensity=RAW_FULL if judged.raw_intensity else 1.0),
+            judged.class_names,
+            args.predictions,
+            server=args.server,
+            server_fields=fields,
+            packed=args.zip,
+            record=_of_model(runner),
+        )
+
+    return write
 
 
 def _variants(args: argparse.Namespace) -> list[Variant]:

@@ -14,7 +14,7 @@ from ..datasets.cloud import file_values
 from ..datasets.frame import IGNORE_LABEL
 from ..datasets.index import LogIndex
 from ..datasets.prediction_files import raw_ids, write_prediction
-from ..datasets.submission import Submission, pack
+from ..datasets.submission import pack, submission_of
 from ..files.access import check_place
 from ..files.writes import write_atomically
 from .features import read_scan
@@ -30,30 +30,34 @@ def write_predictions(
     folder: str | Path,
     *,
     server: bool = False,
+    server_fields: Mapping[str, str] | None = None,
     packed: bool = False,
     record: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Write a file a scan below ``folder``, and ``predictions.json``, which says what its numbers mean.
+    """Write a file a scan below ``folder`` (of Waymo's server: of many), and ``predictions.json``, which says what its
+    numbers mean.
 
     Rows of a file that are no points, and points beyond the model's range, get the number of no class.
 
     Args:
         classes: names of the model's classes, in the order of its scores.
         server: in the tree and the numbers of the set's evaluation server, see `datasets.submission`.
-        packed: also as one zip file of the folder's name beside it, without ``predictions.json``.
+        server_fields: what that server wants to know of the submission, by its names.
+        packed: also as one archive of the folder's name beside it, a zip file or what the server takes, without
+            ``predictions.json``.
         record: what else is to stand there, of the model.
 
     Returns:
         What ``predictions.json`` says.
 
     Raises:
-        InputError: a scan cannot be read, the folder cannot be written, or there is no such server.
+        InputError: a scan cannot be read, the folder cannot be written, or there is no such server or it asks for
+            other ``server_fields``.
     """
     folder = Path(folder)
     check_place(folder)
-    form = Submission.of(index, rows, classes) if server else None
+    form = submission_of(index, rows, classes, server_fields or {}) if server else None
     numbers = raw_ids(index.card, classes) if form is None else form.numbers
-    write = write_prediction if form is None else form.write
     files: list[Path] = []
     missing = 0
     for row in rows:
@@ -63,8 +67,12 @@ def write_predictions(
         train_ids = np.where(found == NO_PREDICTION, IGNORE_LABEL, found)
         of_rows = file_values(train_ids, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
         missing += int((found == NO_PREDICTION).sum())
-        files.append(write(index, row, numbers[of_rows], folder))
-    files += [] if form is None else form.write_records(folder)
+        if form is None:
+            files.append(write_prediction(index, row, numbers[of_rows], folder))
+        else:
+            files += form.write(index, row, numbers[of_rows], folder)
+    files += [] if form is None else form.finish(folder)
+    archive = "zip" if form is None else form.server.get("archive", "zip")
     said = {
         **(record or {}),
         "scans": len(rows),
@@ -72,7 +80,7 @@ def write_predictions(
         "none": int(numbers[IGNORE_LABEL]),
         "points_without_prediction": missing,
         "form": "server" if server else "log",
-        "zip": str(pack(folder, files)) if packed else None,
+        "zip": str(pack(folder, files, archive)) if packed else None,
         "dataset": index.card.name,
         "variant": index.variant,
         "index_hash": index.hash,

@@ -93,3 +93,26 @@ def test_test_time_augmentation_stands_in_every_result(test_command, prepared_lo
     assert json.loads((tmp_path / "made/predictions.json").read_text())["test_time_augmentation"] == 2
     assert main([*test_command, "--test-time-augmentation", "0"]) == 2
     assert "--test-time-augmentation 0: give 1 turn or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--server-fields", "account_name=me"],
+            "--server-fields is for an evaluation server; give --server with",
+        ),
+        (["--server", "--server-fields", "me"], "--server-fields me: give KEY=VALUE"),
+        (["--server", "--server-fields", "=me"], "--server-fields =me: give KEY=VALUE"),
+    ],
+)
+def test_fields_of_no_server_or_no_form_are_refused(words, said, tmp_path, capsys):
+    assert main(["test", CONFIG, "nowhere.pth", "--predictions", str(tmp_path / "made"), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_what_no_server_takes_is_refused_before_the_work(test_command, tmp_path, capsys):
+    assert main([*test_command, "--predictions", str(tmp_path / "made"), "--server"]) == 2
+    out, err = capsys.readouterr()
+    assert "the 8 scans are not all of one of the splits test, val, train" in err
+    assert "miou" not in out
