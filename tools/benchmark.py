@@ -182,7 +182,7 @@ def _saga(path: Path, args: argparse.Namespace) -> int:
 
 def _places(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.places import Unit, places_rows, prepare_places, with_budgets, with_places
-    from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
+    from superflow.benchmark.places_plan import FIXED_SOURCES, load_places_plan
 
     plan = load_places_plan(path)
     plan = with_places(plan, _roots(args))
@@ -191,9 +191,11 @@ def _places(path: Path, args: argparse.Namespace) -> int:
     check_place(args.out)
     sources, evaluations, measures = (_chosen(plan, part, getattr(args, part)) for part in PARTS)
     arms = _chosen(plan, "arms", args.arms)
-    backbones = [(s, a) for s, a in plan.backbones() if a in arms and (s == NO_SOURCE or s in sources)]
+    backbones = [(s, a) for s, a in plan.backbones() if a in arms and (s in FIXED_SOURCES or s in sources)]
     if not backbones:
-        raise InputError(f"{path}: none of the arms {', '.join(arms)} is trained on {', '.join(sources)}")
+        raise InputError(
+            f"{path}: none of the arms {', '.join(arms)} is trained on {', '.join(sources) or 'nothing'}"
+        )
     plan = with_budgets(plan, args.budgets)
     used = [name for name in sources if any(source == name for source, _ in backbones)]
     prepare_places(plan, used, evaluations, args.out, jobs=args.jobs, ray=args.ray, arms=arms)

@@ -18,6 +18,7 @@ from .preparation import DEFAULT_TEACHER
 
 NO_SOURCE = "nothing"  # the source of a backbone that was not trained
 GIVEN = "elsewhere"  # of one that was trained before the benchmark
+FIXED_SOURCES = (NO_SOURCE, GIVEN)  # of backbones that the plan does not train
 PLACES_KINDS = (*(kind for kind in KINDS if kind != "raw"), "given")
 
 
@@ -144,10 +145,12 @@ class PlacesPlan:
     """
 
     logs: Mapping[str, Log] = entries(Log)
-    sources: Mapping[str, Source] = entries(Source)
     arms: Mapping[str, PlacesArm] = entries(PlacesArm)
     evaluations: Mapping[str, Evaluation] = entries(Evaluation)
     measures: Mapping[str, MeasurePlan] = entries(MeasurePlan)
+    sources: Mapping[str, Source] = entries(
+        Source, default_factory=dict
+    )  # none where all backbones are given
     seeds: Sequence[int] = (0,)
     teacher: str = DEFAULT_TEACHER
     only_budgets: Sequence[str] | None = None
@@ -155,7 +158,7 @@ class PlacesPlan:
 
     def logs_of(self, sources: Sequence[str], evaluations: Sequence[str]) -> list[str]:
         """Names of the logs that these are about, each once."""
-        known = [self.sources[name] for name in sources if name not in (NO_SOURCE, GIVEN)]
+        known = [self.sources[name] for name in sources if name not in FIXED_SOURCES]
         parts = [self.sources[part] for source in known for part in source.mix] + known
         logs = [part.log for part in parts if part.log]
         return list(dict.fromkeys([*logs, *(self.evaluations[name].log for name in evaluations)]))
@@ -163,9 +166,9 @@ class PlacesPlan:
     def backbones(self) -> list[tuple[str, str]]:
         """(source, arm) of every backbone of a seed, in the plan's order."""
         pairs = []
-        for source in (NO_SOURCE, GIVEN, *self.sources):
+        for source in (*FIXED_SOURCES, *self.sources):
             for arm in self.arms.values():
-                if source in (NO_SOURCE, GIVEN) or arm.fixed_source is not None:
+                if source in FIXED_SOURCES or arm.fixed_source is not None:
                     if source == arm.fixed_source:
                         pairs.append((source, arm.name))
                 elif arm.sources is None or source in arm.sources:

@@ -13,7 +13,7 @@ from ..errors import InputError, MissingFileError, suggest
 Plan = TypeVar("Plan")
 _EACH = "each"  # in the metadata of a field: the dataclass of its entries
 # key that only plans of this kind have -> the kind
-_KINDS = {"protocols": "sets", "families": "questions", "sources": "places"}
+_KINDS = {"protocols": "sets", "families": "questions", "evaluations": "places"}
 
 
 def entries(kind: type, **options: Any) -> Any:

@@ -14,7 +14,7 @@ from superflow.benchmark import places, units
 from superflow.benchmark.backbones import backbone_path, config_hash, training_config
 from superflow.benchmark.measures import MEASURES, Task
 from superflow.benchmark.places_logs import prepare_log
-from superflow.benchmark.places_plan import NO_SOURCE, Log, load_places_plan
+from superflow.benchmark.places_plan import GIVEN, NO_SOURCE, Log, load_places_plan
 from superflow.benchmark.plan import load_plan
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.recipe_search import SEARCHES, grid_recipes
@@ -23,6 +23,7 @@ from superflow.downstream.finetuning import Recipe
 from superflow.downstream.metrics import ConfusionMatrix
 from superflow.downstream.semi_supervised import WAYS
 from superflow.errors import InputError
+from superflow.hub.backbone import BackboneCard, save_backbone
 
 SMALL = {
     "logs": {"street": {"root": "ROOT"}},
@@ -209,7 +210,7 @@ def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (changed(arm={}), "'arm' is unknown; the keys are logs, sources"),
+        (changed(arm={}), "'arm' is unknown; the keys are logs, arms"),
         (changed(arms={}), "needs a mapping with the key arms"),
         (changed(arms={"a": 3}), "arms: 'a' is 3; give a mapping"),
         (changed(arms={"a": {"kind": "random"}}), "arms: 'a' lacks 'config'"),
@@ -274,6 +275,22 @@ def unit(plan, source, arm, out, seed=0):
     return places.Unit(
         plan, source, arm, seed, out, "plan.yaml", tuple(plan.evaluations), tuple(plan.measures)
     )
+
+
+def test_the_command_measures_a_backbone_that_was_trained_elsewhere(small, make_encoder, tmp_path, capsys):
+    """A plan of given backbones needs no source."""
+    from superflow.tools.main import main
+
+    save_backbone(make_encoder(), tmp_path / "mine.safetensors", BackboneCard("mine"))
+    measures = {"probe": SMALL["measures"]["probe"]}
+    arms = {"mine": {"kind": "given", "weights": str(tmp_path / "mine.safetensors")}}
+    content = changed(logs={"street": {"root": small.logs["street"].root}}, arms=arms, measures=measures)
+    del content["sources"]
+    plan, out = written(tmp_path, content), tmp_path / "out"
+    assert main(["benchmark", str(plan), "--out", str(out)]) == 0
+    rows = places.places_rows(out).read()
+    assert {(row["source"], row["arm"]) for row in rows} == {(GIVEN, "mine")}
+    assert {row["measure"] for row in rows} == {"linear probe", "kNN"}
 
 
 def test_a_cluster_is_handed_the_logs_then_the_sources_and_mixes_last(small, tmp_path, monkeypatch):
