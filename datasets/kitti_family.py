@@ -24,6 +24,7 @@ from .card import DatasetCard
 from .records import CameraRow, Place, ScanRow
 
 _COUNTED = re.compile(r"[0-9]{6}")  # names of scans to which lines of text files belong
+_LARGEST = 1e12  # of metres and seconds: as in `kinds`, and microseconds of it are int64
 MOTION = {
     "times": "sequences/SS/times.txt",
     "poses": "sequences/SS/poses.txt",
@@ -236,7 +237,9 @@ def number_lines(path: Path, width: int, numbers: list[int], report: list[str]) 
         values = np.array([row for row in rows if row], dtype=np.float64).reshape(-1, width)
     except ValueError as error:
         raise InputError(f"{path}: must hold {width} numbers a line; copy it again") from error
-    if not np.isfinite(values).all() or (numbers and len(values) <= numbers[-1]):
+    if not (np.abs(values) <= _LARGEST).all():  # not so either where one is NaN
+        raise InputError(f"{path}: a number in it is not finite or beyond {_LARGEST:g}; copy it again")
+    if numbers and len(values) <= numbers[-1]:
         raise InputError(
             f"{path}: has {len(values)} lines of numbers for scans up to number {numbers[-1]}; copy it again"
         )
