@@ -6,15 +6,32 @@ import math
 import operator
 import os
 import sys
+from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
+import yaml
 
+from superflow.benchmark.places import prepare_places
+from superflow.benchmark.places_plan import load_places_plan
 from superflow.benchmark.shards import run_shards
+from superflow.camera.cache import FeatureCache
+from superflow.camera.superpixels.store import read_superpixels
+from superflow.datasets.index import LogIndex
+from superflow.datasets.nuscenes import write_index
 from superflow.errors import InputError
 
 GOOD, WRONG = partial(math.sqrt, 4.0), partial(math.sqrt, -1.0)
 KILLED = partial(os._exit, 9)  # as if the system had ended it
+DRIVE = {"scenes": 2, "val_scenes": 1, "seconds": 1.0, "lidar_hz": 2, "image_size": [64, 112]}
+PLACES = {
+    "logs": {"made": {"drive": DRIVE}},
+    "sources": {"made": {"log": "made", "frames": "train", "superpixels": {"slic": {}}}},
+    "arms": {"SuperFlow++": {"kind": "pretrained", "config": "pretrain/superflowpp_small.py"}},
+    "evaluations": {"made": {"log": "made", "train": "train", "evaluate": "val"}},
+    "measures": {"probe": {}},
+}
 
 
 def outcome(pairs) -> dict:
@@ -44,22 +61,47 @@ def test_without_ray_the_extra_is_named(monkeypatch):
         next(run_shards(operator.call, [GOOD], jobs=1, ray="local"))
 
 
-def test_a_cluster_of_two_workers_does_the_same():
-    pytest.importorskip("ray", reason="a cluster needs ray, which the extra test-agents brings")
-    from ray.cluster_utils import Cluster
-
-    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    try:
-        for _ in range(2):
-            cluster.add_node(num_cpus=1)
-        check(outcome(run_shards(operator.call, [KILLED, WRONG, GOOD], jobs=1, ray=cluster.address)))
-    finally:
-        cluster.shutdown()
-
-
-def test_an_address_without_a_cluster_is_one_sentence():
+def test_an_address_without_a_cluster_is_one_sentence():  # before one is started, which it would find
     pytest.importorskip("ray", reason="a cluster needs ray, which the extra test-agents brings")
     with pytest.raises(
         InputError, match=r"--ray auto: no cluster answers there .* start one with `ray start"
     ):
         next(run_shards(operator.call, [GOOD], jobs=1, ray="auto"))
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[str]:
+    """Address of a cluster of two workers on this machine."""
+    pytest.importorskip("ray", reason="a cluster needs ray, which the extra test-agents brings")
+    from ray.cluster_utils import Cluster
+
+    started = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    try:
+        for _ in range(2):
+            started.add_node(num_cpus=1)
+        yield started.address
+    finally:
+        started.shutdown()
+
+
+def test_a_cluster_of_two_workers_does_the_same(cluster):
+    check(outcome(run_shards(operator.call, [KILLED, WRONG, GOOD], jobs=1, ray=cluster)))
+
+
+def written(folder: Path, plan: dict) -> Path:
+    path = folder / "plan.yaml"
+    path.write_text(yaml.safe_dump(plan))
+    return path
+
+
+def test_a_cluster_prepares_what_pretraining_reads(cluster, tmp_path):
+    """A log is made and indexed by a worker; then its images' features and superpixels are."""
+    plan = load_places_plan(written(tmp_path, PLACES))
+    prepare_places(plan, ["made"], ["made"], tmp_path, jobs=1, ray=cluster)
+    index = LogIndex.open(tmp_path / "prepared/made")
+    assert write_index(tmp_path / "drives/made", tmp_path / "here").hash == index.hash
+    tokens = index.camera_tokens(index.rows("train"))
+    assert len(tokens) == 2 * 6
+    assert len(FeatureCache.open(index.folder / "features/efficientnet_lite0")) == len(tokens)
+    folder = index.folder / "superpixels/slic"
+    assert all(read_superpixels(folder, token, (64, 112)).max() > 0 for token in tokens)
