@@ -6,7 +6,8 @@
     superflow benchmark-speed parts                           the parts of a pretraining step
     superflow benchmark-speed step --memory                   a SuperFlow++ step: the published order of work and ours
     superflow benchmark-speed scans                           features of a scan of 100,000 points
-    superflow benchmark-speed growth --plot growth.png        voxels, maps, votes and regions from 10^4 points up
+    superflow benchmark-speed growth --plot growth.png        voxels, maps, votes, regions, index, step from 10^4 up
+    superflow benchmark-speed growth --keep growth.csv --budget 1200   larger sizes, going on from what the file holds
     superflow benchmark-speed reading                         index and scans a second, memory over 10,000 scans
     superflow benchmark-speed networks --data work_dirs/prepared   clouds of a prepared log instead of a made street
 
@@ -29,7 +30,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # read when torch is import
 import torch
 
 from superflow.benchmark.speed.growth import draw_growth
-from superflow.benchmark.speed.options import Options, Table
+from superflow.benchmark.speed.options import SIZES, Options, Table
 from superflow.benchmark.speed.report import MEASURES, machine, markdown, measure, record
 from superflow.files.access import check_place
 from superflow.files.writes import write_atomically
@@ -64,19 +65,29 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--points", type=_count, default=8000, help="of a cloud in parts and step (default: 8000)"
     )
+    parser.add_argument("--sizes", type=_count, nargs="+", default=list(SIZES), help="of growth")
     parser.add_argument(
-        "--sizes", type=_count, nargs="+", default=[10_000, 100_000, 1_000_000], help="points of growth"
+        "--budget",
+        type=_count,
+        default=300,
+        metavar="SECONDS",
+        help="CPU time of growth; sizes that would go over are left out and named (default: 300)",
+    )
+    parser.add_argument(
+        "--keep", type=Path, metavar="CSV", help="figures of growth: added one by one, not measured again"
     )
     parser.add_argument("--scans", type=_count, default=10_000, help="of the log of reading (default: 10000)")
     parser.add_argument("--json", type=Path, help="also write every figure there")
     parser.add_argument("--markdown", type=Path, help="also write the tables there")
-    parser.add_argument("--plot", type=Path, help="PNG of the growth")
+    parser.add_argument("--plot", type=Path, help="PNG or SVG of the growth")
     args = parser.parse_args(argv)
     if unknown := [name for name in args.measures if name not in MEASURES]:
         parser.error(f"measure {unknown[0]!r} is unknown; choose from {known}")
     args.measures = args.measures or list(MEASURES)
     if args.plot and "growth" not in args.measures:
         parser.error("--plot draws the growth; add the measure growth")
+    if args.keep and "growth" not in args.measures:
+        parser.error("--keep is of the growth; add the measure growth")
     return args
 
 
@@ -88,7 +99,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _measure(args: argparse.Namespace) -> int:
-    for path in (args.json, args.markdown, args.plot):
+    for path in (args.json, args.markdown, args.plot, args.keep):
         if path:
             check_place(path.parent)
     options = Options(
@@ -102,6 +113,8 @@ def _measure(args: argparse.Namespace) -> int:
         clips=args.clips,
         points=args.points,
         sizes=args.sizes,
+        budget_s=args.budget,
+        keep=args.keep,
         scans=args.scans,
         clock="thread" if args.threads == 1 else "process",
     )
@@ -119,7 +132,7 @@ def _measure(args: argparse.Namespace) -> int:
             file.write(markdown(made_on, tables))
     for name, table in tables:
         if name == "growth" and args.plot:
-            draw_growth(table.record["sizes"], table.record["seconds"], args.plot)
+            draw_growth(table.record, args.plot)
     return 0
 
 

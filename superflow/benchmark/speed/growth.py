@@ -1,52 +1,135 @@
-"""How time and memory grow with the number of points: voxels, kernel maps, votes, regions."""
+"""How time and memory grow: voxels, kernel maps, votes, regions, the index of a log, and a step of a network."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ...clips.batch import Batch
-from ...downstream.voting import Ballot, VotingOptions, vote
 from ...files.writes import write_atomically
-from ...lidar.sparse import Pyramid
-from ...lidar.voxelize import CubicGrid, voxelize
-from ...method.pooling import pool_points
-from ...method.regions import region_table
-from .clouds import made_street
-from .network import prepare
+from ..rows import RowFile
+from .growth_parts import PARTS
 from .options import Options, Table
-from .turns import Work, in_fresh_process, in_turn
+from .turns import available_memory_mb, timed_in_fresh_process
 
-CLASSES, CHANNELS = 16, 64
+_MB = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One part at one size: seconds of a call, memory of its process [MB], and what the machine did beside it."""
+
+    part: str
+    size: int
+    seconds: float
+    added_mb: float
+    peak_mb: float
+    process_s: float  # CPU time with making what is called
+    sgemm_gflops: float
+    load: float
+
+
+_COLUMNS = tuple(Figure.__annotations__)
 
 
 def measure(options: Options) -> list[Table]:
-    """Microseconds a thousand points at every size, and the power of the number of points that time grows with."""
-    seconds: dict[str, list[float]] = {name: [] for name in PARTS}
-    memory: dict[str, list[float]] = {name: [] for name in PARTS}
-    notes = []
-    for count in options.sizes:
-        turns = in_turn(
-            {name: make(count) for name, make in PARTS.items()}, rounds=options.rounds, clock=options.clock
+    """Time and memory of every part at every size that the budget and the memory of the machine allow."""
+    file = None if options.keep is None else RowFile(options.keep, ("part", "size"), _COLUMNS)
+    known = {(figure.part, figure.size): figure for figure in _read(file)}
+    left_s, left_out, stopped = options.budget_s, list[str](), set[str]()
+    for size in sorted(options.sizes):
+        for name, part in PARTS.items():
+            if size > part.most or (name, size) in known or name in stopped:
+                continue
+            before = [figure for (of, _), figure in known.items() if of == name]
+            if reason := _too_much(before, size, left_s):
+                left_out.append(f"{name} of {size:,} {part.unit} and more: left out, {reason}.")
+                stopped.add(name)
+                continue
+            found = _measured(name, size, options)
+            left_s -= found.process_s
+            known[name, size] = found
+            if file is not None:
+                file.add([{key: str(value) for key, value in asdict(found).items()}])
+    return [_table(list(known.values()), left_out)]
+
+
+def _measured(name: str, size: int, options: Options) -> Figure:
+    alone = timed_in_fresh_process(PARTS[name].make, size, rounds=options.rounds, clock=options.clock)
+    return Figure(
+        part=name,
+        size=size,
+        seconds=median(alone.seconds),
+        added_mb=alone.added_mb,
+        peak_mb=alone.peak_mb,
+        process_s=alone.process_s,
+        sgemm_gflops=round(alone.ceilings["sgemm_gflops"], 1),
+        load=round(os.getloadavg()[0], 1),
+    )
+
+
+def _too_much(before: Sequence[Figure], size: int, left_s: float) -> str:
+    """Why ``size`` is not measured, if cost goes on as between the two largest sizes before it; "" where it is."""
+    if left_s <= 0:
+        return "the budget is spent"
+    smaller = sorted((figure for figure in before if figure.size < size), key=lambda figure: figure.size)
+    if len(smaller) < 2:
+        return ""
+    first, last = smaller[-2:]
+    beyond = (size - last.size) / (last.size - first.size)
+    seconds = last.process_s + beyond * (last.process_s - first.process_s)
+    megabytes = last.peak_mb + beyond * (last.peak_mb - first.peak_mb)
+    if seconds > left_s:
+        return f"it would take some {seconds:.0f} s of the {left_s:.0f} s that are left of the budget"
+    free = available_memory_mb()
+    if megabytes > free:
+        return f"it would take some {megabytes / 1024:.0f} GB of the {free / 1024:.0f} GB that are free"
+    return ""
+
+
+def _read(file: RowFile | None) -> list[Figure]:
+    """The figures that a file holds."""
+    rows = [] if file is None else file.read()
+    return [
+        Figure(row["part"], int(row["size"]), *(float(row[name]) for name in _COLUMNS[2:])) for row in rows
+    ]
+
+
+def _table(figures: Sequence[Figure], notes: Sequence[str]) -> Table:
+    sizes = sorted({figure.size for figure in figures})
+    rows, record = [], {}
+    for name, part in PARTS.items():
+        own = sorted((figure for figure in figures if figure.part == name), key=lambda figure: figure.size)
+        if not own:
+            continue
+        each = {figure.size: f"{1e9 * figure.seconds / figure.size:,.0f}" for figure in own}
+        last = own[-1]
+        record[name] = [asdict(figure) for figure in own]
+        rows.append(
+            [
+                f"{name} ({part.unit})",
+                *(each.get(size, "-") for size in sizes),
+                f"{exponent([figure.size for figure in own], [figure.seconds for figure in own]):.2f}",
+                f"{last.added_mb:,.0f}",
+                f"{last.added_mb * _MB / last.size:,.0f}",
+            ]
         )
-        for name in PARTS:
-            seconds[name].append(turns.median(name))
-            if options.memory:
-                memory[name].append(in_fresh_process(PARTS[name], count)[1])
-        notes.append(f"{count} points: {turns.conditions()}.")
-    rows = []
-    for name, took in seconds.items():
-        each = [f"{1e9 * value / count:.0f}" for value, count in zip(took, options.sizes)]
-        added = [f"{value:.0f}" for value in memory[name]] or ["-"]
-        rows.append([name, *each, f"{exponent(options.sizes, took):.2f}", ", ".join(added)])
-    columns = ("part", *(f"{count} points: µs a thousand" for count in options.sizes), "exponent", "MB added")
-    record = {"sizes": list(options.sizes), "seconds": seconds, "memory_mb": memory}
-    return [Table("Growth with the number of points", columns, rows, notes, record)]
+    loads = [figure.load for figure in figures]
+    beside = [figure.sgemm_gflops for figure in figures]
+    conditions = (
+        f"Each size in a process of its own; load {min(loads):.1f} to {max(loads):.1f}, "
+        f"sgemm {min(beside):.0f} to {max(beside):.0f} GFLOP/s beside it."
+    )
+    columns = (
+        *("part", *(f"{size:,}: µs a thousand" for size in sizes)),
+        *("exponent", "MB that the largest adds", "bytes each"),
+    )
+    return Table("Growth with the size of the data", columns, rows, [conditions, *notes], record)
 
 
 def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
@@ -56,86 +139,28 @@ def exponent(sizes: Sequence[int], values: Sequence[float]) -> float:
     return float(np.polyfit(np.log(sizes), np.log(values), 1)[0])
 
 
-def streets(count: int) -> tuple[Tensor, Tensor]:
-    """(count, 4) points and (count,) the cloud of each: scans of one street, as many as it takes."""
-    street = made_street(0)
-    row = torch.arange(count)
-    return street[row % len(street)], row // len(street)
+def draw_growth(record: Mapping[str, Sequence[Mapping[str, float]]], path: Path) -> None:
+    """Seconds and memory with both axes logarithmic, a line a part, beside one that is linear.
 
+    Args:
+        record: of the table: part -> its figures, ascending by size.
+        path: written as SVG where it ends so, else as PNG.
+    """
+    from matplotlib.figure import Figure as Drawing
 
-def voxels(count: int) -> Work:
-    """Points to voxels of 0.1 m."""
-    points, cloud = streets(count)
-    return lambda: voxelize(points, cloud, CubicGrid(0.1))
-
-
-def maps(count: int) -> Work:
-    """The kernel maps of five levels, arranged."""
-    made = voxelize(*streets(count), CubicGrid(0.1))
-    return lambda: prepare(Pyramid.from_voxels(made), 5, "torch")
-
-
-def votes(count: int) -> Work:
-    """Two scans vote on a third, all of ``count`` points."""
-    draw = torch.Generator().manual_seed(0)
-    beams = max(32, count // 1000)
-    street = made_street(0, beams=beams, azimuths=1090)
-    scans = []
-    for place in range(3):
-        chosen = torch.randint(len(street), (count,), generator=draw)
-        pose = np.eye(4)
-        pose[0, 3] = 0.5 * place
-        classes = torch.rand(count, CLASSES, generator=draw).softmax(1)
-        scans.append(Ballot(street[chosen, :3].contiguous(), classes, pose))
-    return lambda: vote(scans[1], {-1: scans[0], 1: scans[2]}, VotingOptions())
-
-
-def regions(count: int) -> Work:
-    """The table of the regions that ``count`` pairs name, one for twenty pairs, and the means over them."""
-    draw = torch.Generator().manual_seed(0)
-    points, _ = streets(count)
-    nothing = torch.zeros(1, dtype=torch.int64)
-    batch = Batch(
-        points=points,
-        cloud=torch.zeros(count, dtype=torch.int64),
-        cloud_clip=nothing,
-        cloud_offset=nothing,
-        cloud_dense=torch.zeros(1, dtype=torch.bool),
-        images=torch.zeros(1, CHANNELS, 1, 1),
-        image_clip=nothing,
-        image_offset=nothing,
-        pair_point=torch.arange(count),
-        pair_image=torch.zeros(count, dtype=torch.int64),
-        pair_pixel=torch.zeros(count, 2),
-        pair_region=torch.randint(0, max(count // 20, 1), (count,), generator=draw),
-        view_size=(1, 1),
-    )
-    features = torch.rand(count, CHANNELS, generator=draw)
-    inverse = torch.arange(count)
-    return lambda: pool_points(features, inverse, batch, region_table(batch))
-
-
-PARTS: dict[str, Callable[[int], Work]] = {
-    "voxels": voxels,
-    "kernel maps": maps,
-    "a vote of two scans": votes,
-    "regions": regions,
-}
-
-
-def draw_growth(sizes: Sequence[int], seconds: Mapping[str, Sequence[float]], path: Path) -> None:
-    """Both axes logarithmic, a line a part, beside one that is linear."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6, 4.2), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for name, took in seconds.items():
-        axes.loglog(sizes, took, "o-", label=f"{name}, exponent {exponent(sizes, took):.2f}")
-    least = min(took[0] for took in seconds.values())
-    axes.loglog(sizes, [least * size / sizes[0] for size in sizes], "--", color="#9aa3b0", label="linear")
-    axes.set_xlabel("points")
-    axes.set_ylabel("seconds")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
+    drawing = Drawing(figsize=(9.5, 4.2), dpi=100, layout="constrained")
+    panels = drawing.subplots(1, 2)
+    for axes, key, label in zip(panels, ("seconds", "added_mb"), ("seconds", "MB added")):
+        for name, figures in record.items():
+            drawn = [figure for figure in figures if figure[key] > 0]
+            sizes, values = ([figure[of] for figure in drawn] for of in ("size", key))
+            axes.loglog(sizes, values, "o-", markersize=4, label=f"{name} ({PARTS[name].unit})")
+        low, high = axes.get_xlim()
+        start = axes.get_ylim()[0]
+        axes.loglog([low, high], [start, start * high / low], "--", color="#9aa3b0", label="linear")
+        axes.set_xlabel("size")
+        axes.set_ylabel(label)
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].legend(frameon=False, fontsize=8)
     with write_atomically(path) as file:
-        figure.savefig(file, format="png")
+        drawing.savefig(file, format="svg" if path.suffix == ".svg" else "png")

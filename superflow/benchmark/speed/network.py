@@ -21,7 +21,7 @@ def measure(options: Options) -> list[Table]:
     """A table a number of voxels, and one more for each beside busy cores."""
     tables = []
     for count in options.voxels:
-        net, voxels = _network(options, count)
+        net, voxels = made_network(options, count)
         for beside in ("", ", one busy process a core beside it") if options.loaded else ("",):
             with busy_cores() if beside else nullcontext():
                 turns, parts = alternate(net, voxels, options.rounds, options.clock)
@@ -79,11 +79,12 @@ def _peaks(options: Options, count: int) -> dict[str, float]:
 
 
 def _one_step(name: str, options: Options, count: int) -> Work:
-    net, voxels = _network(options, count)
+    net, voxels = made_network(options, count)
     return lambda: network_step(net, name, voxels, torch.ones(count, net.in_channels))
 
 
-def _network(options: Options, count: int) -> tuple[MinkUNet, Voxels]:
+def made_network(options: Options, count: int) -> tuple[MinkUNet, Voxels]:
+    """The network of the options, and so many voxels for it."""
     torch.manual_seed(0)
     return MinkUNet(options.depth or 18), exactly(count, clouds(options.data), options.grid_m(0.1))
 

@@ -9,14 +9,16 @@ from typing import Any
 
 from ..markdown import table_lines
 
+SIZES = (10_000, 100_000, 300_000, 1_000_000, 10_000_000)
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
     """voxels: of the networks. size_m: side of a voxel, None for what each part has. depth: of the networks and of the
     student in ``parts`` and ``step``, None for what each part has. rounds: A B pairs that count. data: a prepared log,
     None for made streets. loaded: again beside busy cores. memory: peak memory, too, in fresh processes. clips: of a
-    step. points: of a cloud in a step. sizes: in points, of the growth. scans: of the log that is read. clock: of the
-    ratios.
+    step. points: of a cloud in a step. sizes: of the growth. budget_s: CPU time that its sizes may take together. keep:
+    file of its figures, which is gone on from. scans: of the log that is read. clock: of the ratios.
     """
 
     voxels: Sequence[int] = (20_000, 60_000)
@@ -28,7 +30,9 @@ class Options:
     memory: bool = False
     clips: int = 4
     points: int = 8000
-    sizes: Sequence[int] = (10_000, 100_000, 1_000_000)
+    sizes: Sequence[int] = SIZES
+    budget_s: float = 300.0
+    keep: Path | None = None
     scans: int = 10_000
     clock: str = "thread"
 

@@ -20,6 +20,7 @@ from ...errors import InputError
 
 Seconds = dict[str, float]  # by clock: thread, process, wall
 Work = Callable[[], Any]
+LONG_S = 5.0  # a work that takes this long is not called again for a median
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +97,20 @@ def peak_memory_mb() -> float:
     return _status_mb("VmHWM")
 
 
+def available_memory_mb() -> float:
+    """Memory of the machine that new processes can get [MB]."""
+    return _proc_mb("meminfo", "MemAvailable")
+
+
 def _status_mb(key: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    return _proc_mb("self/status", key)
+
+
+def _proc_mb(file: str, key: str) -> float:
+    for line in Path("/proc", file).read_text().splitlines():
         if line.startswith(f"{key}:"):
             return int(line.split()[1]) / 1024
-    raise InputError(f"/proc/self/status has no {key}; memory is measured on Linux only")
+    raise InputError(f"/proc/{file} has no {key}; memory is measured on Linux only")
 
 
 def in_fresh_process(work: Callable[..., Work], *given: Any) -> tuple[float, float]:
@@ -108,9 +118,38 @@ def in_fresh_process(work: Callable[..., Work], *given: Any) -> tuple[float, flo
 
     ``work`` is a function of a module; it builds what is to be called.
     """
+    alone = timed_in_fresh_process(work, *given, rounds=0, clock="thread")
+    return alone.peak_mb, alone.added_mb
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """What a work took in a process of its own.
+
+    seconds: of each round by the clock asked for; of the only call where rounds would have taken long.
+    peak_mb, added_mb: most memory of the process, and what the first call added.
+    process_s: CPU time of the whole process, with making what is called.
+    ceilings: measured after it.
+    """
+
+    seconds: list[float]
+    peak_mb: float
+    added_mb: float
+    process_s: float
+    ceilings: dict[str, float]
+
+
+def timed_in_fresh_process(work: Callable[..., Work], *given: Any, rounds: int, clock: str) -> Alone:
+    """Call what ``work(*given)`` makes once, and then up to ``rounds`` times, in a process of its own.
+
+    Raises:
+        InputError: the process ended early.
+    """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_in_child, args=(sender, torch.get_num_threads(), work, given))
+    child = context.Process(
+        target=_in_child, args=(sender, torch.get_num_threads(), rounds, clock, work, given)
+    )
     child.start()
     sender.close()
     try:
@@ -124,12 +163,27 @@ def in_fresh_process(work: Callable[..., Work], *given: Any) -> tuple[float, flo
         child.join()
 
 
-def _in_child(sender: Any, threads: int, work: Callable[..., Work], given: tuple[Any, ...]) -> None:
+def _in_child(
+    sender: Any, threads: int, rounds: int, clock: str, work: Callable[..., Work], given: tuple[Any, ...]
+) -> None:
     torch.set_num_threads(threads)
     call = work(*given)
     before = _status_mb("VmRSS")
-    call()
-    sender.send((round(peak_memory_mb(), 1), round(peak_memory_mb() - before, 1)))
+    first = timed(call)[clock]
+    peak = peak_memory_mb()
+    seconds: list[float] = []
+    while len(seconds) < rounds and first + sum(seconds) < LONG_S:
+        seconds.append(timed(call)[clock])
+    process_s = time.process_time()
+    sender.send(
+        Alone(
+            seconds or [first],
+            round(peak, 1),
+            round(peak - before, 1),
+            process_s,
+            ceilings(clock) if rounds else {},
+        )
+    )
 
 
 @contextmanager

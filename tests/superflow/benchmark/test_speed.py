@@ -8,7 +8,7 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from superflow.benchmark.speed import clouds, growth, network, reading, scans, step, turns
+from superflow.benchmark.speed import clouds, growth, growth_parts, network, reading, scans, step, turns
 from superflow.benchmark.speed.batches import make_batch
 from superflow.benchmark.speed.options import Options
 from superflow.errors import InputError
@@ -104,6 +104,10 @@ def grow(megabytes: int):
 def test_memory_is_that_of_a_process_of_its_own():
     peak, added = turns.in_fresh_process(grow, 200)
     assert 150 < added < peak
+    alone = turns.timed_in_fresh_process(grow, 1, rounds=2, clock="thread")
+    assert len(alone.seconds) == 2
+    assert alone.process_s > sum(alone.seconds)
+    assert alone.ceilings["sgemm_gflops"] > 0
 
 
 def test_every_part_of_a_step_is_there(capsys):
@@ -151,15 +155,83 @@ def test_the_orders_of_work_are_compared_only_while_their_losses_agree(monkeypat
         step.measure(options)
 
 
-def test_features_of_a_scan_and_growth(monkeypatch, tmp_path):
+def test_features_of_a_scan(monkeypatch):
     monkeypatch.setattr(scans, "POINTS", 2000)
     (table,) = scans.measure(Options(rounds=1, depth="tiny", size_m=1.0))
     assert len(table.rows) == len(network.usable_backends())
-    (table,) = growth.measure(Options(rounds=1, sizes=(500, 2000)))
-    assert [row[0] for row in table.rows] == list(growth.PARTS)
-    growth.draw_growth(table.record["sizes"], table.record["seconds"], tmp_path / "growth.png")
+
+
+@pytest.mark.parametrize("name", growth_parts.PARTS)
+def test_every_part_of_the_growth_can_be_called_again(name):
+    work = growth_parts.PARTS[name].make(300)
+    work()
+    work()
+
+
+@pytest.fixture
+def linear(monkeypatch) -> list[tuple[str, int]]:
+    """What is measured, where every part takes a second a thousand, and memory, as a process of its own would tell."""
+    called = []
+    names = {part.make: name for name, part in growth_parts.PARTS.items()}
+
+    def alone(make, size, *, rounds, clock):
+        called.append((names[make], size))
+        took = size / 1000
+        return turns.Alone(
+            [took], 100 + size / 100, size / 100, 2 + took, {"sgemm_gflops": 50.0, "copy_gbytes": 1.0}
+        )
+
+    monkeypatch.setattr(growth, "timed_in_fresh_process", alone)
+    return called
+
+
+def test_growth_goes_on_from_what_its_file_holds(linear, tmp_path):
+    keep = tmp_path / "growth.csv"
+    (first,) = growth.measure(Options(sizes=(1000, 2000), budget_s=1000, keep=keep))
+    assert linear == [(name, size) for size in (1000, 2000) for name in growth_parts.PARTS]
+    assert [row[0].split(" (")[0] for row in first.rows] == list(growth_parts.PARTS)
+    linear.clear()
+    (second,) = growth.measure(Options(sizes=(1000, 2000, 4000), budget_s=1000, keep=keep))
+    assert linear == [(name, 4000) for name in growth_parts.PARTS]
+    assert second.rows[0] == [
+        "voxels (points)",
+        "1,000,000",
+        "1,000,000",
+        "1,000,000",
+        "1.00",
+        "40",
+        "10,486",
+    ]
+    for name in ("growth.png", "growth.svg"):
+        growth.draw_growth(second.record, tmp_path / name)
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+    assert b"<svg" in (tmp_path / "growth.svg").read_bytes()
     assert growth.exponent([10, 100, 1000], [1.0, 100.0, 10_000.0]) == pytest.approx(2.0)
+
+
+def test_sizes_that_would_go_over_the_budget_are_left_out_and_named(linear):
+    (table,) = growth.measure(Options(sizes=(1000, 2000, 4000, 8000), budget_s=50))
+    # 18 and 24 s for all parts at 1000 and 2000; at 4000 the first takes 6 of the 8 s that are left
+    assert linear[-1] == ("voxels", 4000)
+    assert (
+        "kernel maps of 4,000 points and more: left out, it would take some 6 s of the 2 s that are left"
+        in str(table.notes)
+    )
+    assert "voxels of 8,000 points and more: left out, it would take some 10 s of the 2 s" in str(table.notes)
+    assert table.rows[1][1:5] == ["1,000,000", "1,000,000", "-", "1.00"]
+
+
+def test_sizes_that_the_machine_has_no_memory_for_are_left_out_and_named(linear, monkeypatch):
+    monkeypatch.setattr(growth, "available_memory_mb", lambda: 125.0)
+    (table,) = growth.measure(Options(sizes=(1000, 2000, 4000), budget_s=1000))
+    assert {size for _, size in linear} == {1000, 2000}
+    assert "it would take some 0 GB of the 0 GB that are free" in table.notes[1]
+
+
+def test_no_more_is_measured_than_is_of_use(linear):
+    growth.measure(Options(sizes=(300_000, 2_000_000), budget_s=1e9))
+    most = {name: max(size for of, size in linear if of == name) for name in growth_parts.PARTS}
+    assert (most["network step"], most["index"], most["voxels"]) == (300_000, 300_000, 2_000_000)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +239,7 @@ def test_features_of_a_scan_and_growth(monkeypatch, tmp_path):
     [
         (["speed"], "'speed' is unknown; choose from networks"),
         (["parts", "--plot", "x.png"], "add the measure growth"),
+        (["parts", "--keep", "x.csv"], "add the measure growth"),
         (["--rounds", "0"], "'0' is no whole number from 1 up"),
     ],
 )
