@@ -116,6 +116,8 @@ def read_columns(folder: Path, name: str, digest: str) -> Columns:
             raise pyarrow.ArrowInvalid(f"{file.num_record_batches} batches instead of 1")
         batch = file.get_batch(0)
         batch.validate(full=False)
+        if any(column.null_count or column.offset for column in batch.columns):
+            raise pyarrow.ArrowInvalid("values are missing")
     except pyarrow.ArrowException as error:
         raise InputError(f"{path}: is damaged ({str(error).splitlines()[0]}); {again}") from error
     if (batch.schema.metadata or {}).get(b"superflow_index") != digest.encode():
@@ -136,16 +138,15 @@ def _to_arrow(columns: Columns, digest: str) -> Any:
     arrays = []
     for column in columns.values():
         column = np.ascontiguousarray(column)
-        if column.dtype.kind == "S":
-            kind = pyarrow.binary(column.dtype.itemsize)
-            arrays.append(pyarrow.Array.from_buffers(kind, len(column), [None, pyarrow.py_buffer(column)]))
-        elif column.dtype.kind == "b":  # Arrow packs bits, which no array can look at
-            arrays.append(pyarrow.array(column.view(np.uint8)))
-        elif column.ndim == 2:
-            flat = pyarrow.array(column.reshape(-1))
-            arrays.append(pyarrow.FixedSizeListArray.from_arrays(flat, column.shape[1]))
-        else:
-            arrays.append(pyarrow.array(column))
+        if column.dtype.kind == "b":  # Arrow packs bits, which no array can look at
+            column = column.view(np.uint8)
+        is_text = column.dtype.kind == "S"
+        kind = pyarrow.binary(column.itemsize) if is_text else pyarrow.from_numpy_dtype(column.dtype)
+        # from its memory: pyarrow.array would import pandas where that is installed, which takes half a second
+        array = pyarrow.Array.from_buffers(kind, column.size, [None, pyarrow.py_buffer(column)])
+        if column.ndim == 2:
+            array = pyarrow.FixedSizeListArray.from_arrays(array, column.shape[1])
+        arrays.append(array)
     metadata = {b"superflow_index": digest.encode()}
     fields = [
         pyarrow.field(name, array.type, metadata=_FLAG if columns[name].dtype.kind == "b" else None)
@@ -155,15 +156,16 @@ def _to_arrow(columns: Columns, digest: str) -> Any:
 
 
 def _to_numpy(field: Any, column: Any) -> NDArray[Any]:
-    """The column as a view of its file."""
+    """The column as a view of its file; not by pyarrow's ``to_numpy``, which imports pandas where that is installed."""
     import pyarrow
 
-    if pyarrow.types.is_fixed_size_binary(column.type):
-        width = column.type.byte_width
-        data = column.buffers()[1]
-        return np.frombuffer(data if len(column) else b"", dtype=f"S{width}", count=len(column))
+    width = 0
     if pyarrow.types.is_fixed_size_list(column.type):
-        values = column.flatten().to_numpy(zero_copy_only=True)
-        return values.reshape(-1, column.type.list_size)
-    values = column.to_numpy(zero_copy_only=True)
+        width, column = column.type.list_size, column.values
+    is_text = pyarrow.types.is_fixed_size_binary(column.type)
+    dtype = np.dtype(f"S{column.type.byte_width}" if is_text else column.type.to_pandas_dtype())
+    data = column.buffers()[1]
+    values = np.frombuffer(data if len(column) else b"", dtype=dtype, count=len(column))
+    if width:
+        return values.reshape(-1, width)
     return values.view(np.bool_) if _FLAG.items() <= (field.metadata or {}).items() else values

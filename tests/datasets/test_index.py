@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
-import pyarrow
+import pyarrow.ipc
 import pytest
 from pyarrow import feather
 
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
 from superflow.datasets.nuscenes.annotations import velocities
-from superflow.datasets.store import is_intact
+from superflow.datasets.store import TABLES, is_intact, read_columns, write_tables
 from superflow.errors import InputError
 from superflow.geometry import transform_points
 
@@ -369,6 +371,41 @@ def test_damaged_indices_are_named(small_index, tmp_path, change, message):
     folder = broken_copy(small_index, tmp_path / "copy", change)
     with pytest.raises(InputError, match=message):
         LogIndex.open(folder)
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_columns_are_views_of_the_file_and_what_arrow_reads_in_it(tmp_path, rows):
+    draw = np.random.default_rng(0)
+    columns = {
+        "flag": draw.random(rows) < 0.5,
+        "text": np.array([b"a", b"longer", b""][:rows], dtype="S6"),
+        "matrix": draw.random((rows, 12)),
+        "points": draw.integers(0, 9, rows).astype(np.int16),
+        "time_us": draw.integers(0, 2**60, rows),
+        "splits": draw.integers(0, 2**60, rows).astype(np.uint64),
+    }
+    tables = {name: columns for name in TABLES}
+    digest = write_tables(tmp_path, {}, {}, tables)
+    assert is_intact(tmp_path)
+    found = read_columns(tmp_path, "frames", digest)
+    for name, column in columns.items():
+        np.testing.assert_array_equal(found[name], column, strict=True)
+        assert not found[name].flags.writeable
+    plain = pyarrow.ipc.open_file(tmp_path / "frames.arrow").read_all().to_pydict()
+    assert plain["text"] == [value.ljust(6, b"\0") for value in columns["text"].tolist()]
+    assert plain["matrix"] == columns["matrix"].tolist()
+    assert plain["flag"] == columns["flag"].tolist()
+    assert plain["splits"] == columns["splits"].tolist()
+
+
+def test_opening_imports_no_pandas(small_index):
+    """It would take longer than all the rest."""
+    program = (
+        "import sys; from superflow.datasets.index import LogIndex; "
+        f"LogIndex.open({str(small_index.folder)!r}); print('pandas' in sys.modules)"
+    )
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "False"
 
 
 def test_an_index_replaced_under_a_running_job_is_noticed(small_log, tmp_path):
