@@ -12,6 +12,7 @@ import pytest
 from pyarrow import feather
 
 from superflow.camera.projection import project
+from superflow.clips.dataset import PretrainDataset
 from superflow.datasets.index import LogIndex
 from superflow.datasets.sets import prepare
 from superflow.errors import InputError
@@ -145,6 +146,19 @@ def test_images_are_the_nearest_in_time_with_the_pose_of_their_own(index, root):
         inside = (xyz[:, 2] > 1) & (u > 0) & (v > 0) & (u < width - 1) & (v < height - 1)
         assert abs(int(inside.sum()) - len(seen)) <= 3
         assert len(seen) > 3000
+
+
+def test_clips_to_pretrain_on_are_made_of_it(index):
+    dataset = PretrainDataset(
+        index,
+        region="world_cell",
+        times={"offsets": [0]},
+        clouds={"sweeps": 0, "max_points": 8000},
+        views={"size": (96, 96), "flip": 0.0},
+    )
+    batch = dataset[0]
+    assert len(batch.images) == 2
+    assert len(batch.pair_point) > 100
 
 
 def test_an_image_of_another_time_is_none_of_the_sweeps(root, tmp_path):

@@ -13,6 +13,7 @@ import yaml
 from scipy.spatial.transform import Rotation
 
 from superflow.camera.projection import project
+from superflow.clips.dataset import PretrainDataset
 from superflow.datasets.folder_guess import draft_layout
 from superflow.datasets.index import LogIndex
 from superflow.datasets.sets import prepare
@@ -85,6 +86,19 @@ def test_a_log_of_one_lidar_and_one_camera_needs_ten_lines(root, tmp_path):
             assert camera.time_us == frame.time_us + 20_000
             np.testing.assert_allclose(camera.ego_to_world, pose_at(0.1 * i + 0.02), atol=1e-6)
             assert camera.distortion == (-0.2, 0.05, 0.001, 0, 0)
+
+
+def test_clips_to_pretrain_on_are_made_of_it(root, tmp_path):
+    dataset = PretrainDataset(
+        prepare("folder", root, tmp_path / "out"),
+        region="world_cell",
+        times={"offsets": [-0.1, 0.0, 0.1], "unit": "seconds"},
+        clouds={"sweeps": 0},
+        views={"size": (36, 64), "flip": 0.0},
+    )
+    batch = dataset[1]
+    assert len(batch.images) == 3
+    assert len(batch.pair_point) > 3
 
 
 def test_pixels_are_opencvs(root, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from superflow.camera.projection import project
+from superflow.clips.dataset import PretrainDataset
 from superflow.datasets.card import load_card
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
@@ -92,6 +93,19 @@ def test_the_check_finds_nothing_wrong(index):
     report = check_log(index, project=project, workers=1)
     assert report.ok
     assert not [note for note in report.notes if "raw label ids" in note or "intensit" in note]
+
+
+def test_clips_to_pretrain_on_are_made_of_it(index):
+    dataset = PretrainDataset(
+        index,
+        region="world_cell",
+        times={"offsets": [0]},
+        clouds={"sweeps": 0, "max_points": 8000},
+        views={"size": (96, 96), "flip": 0.0},
+    )
+    batch = dataset[0]
+    assert len(batch.images) == 1
+    assert len(batch.pair_point) > 100
 
 
 def sequence(root: Path, images: dict[int, float]) -> Path:

@@ -27,6 +27,7 @@ from bag_writer import (
 )
 
 from superflow.camera.projection import project
+from superflow.clips.dataset import PretrainDataset
 from superflow.datasets.index import LogIndex
 from superflow.datasets.sets import prepare
 from superflow.errors import InputError
@@ -86,6 +87,19 @@ def test_pixels_of_a_fisheye_are_opencvs(bag, tmp_path):
     own = frame.cloud.xyz[seen.rows].astype(float)[:, None]
     want = cv2.fisheye.projectPoints(own, turn, way[:3, 3], matrix, np.array(FISHEYE))[0][:, 0]
     np.testing.assert_allclose(seen.pixels, want, atol=2e-2)
+
+
+def test_clips_to_pretrain_on_are_made_of_a_bag(bag, tmp_path):
+    dataset = PretrainDataset(
+        prepare("ros", bag.parent, tmp_path / "out"),
+        region="world_cell",
+        times={"offsets": [-0.1, 0.0, 0.1], "unit": "seconds"},
+        clouds={"sweeps": 0},
+        views={"size": (36, 64), "flip": 0.0},
+    )
+    batch = dataset[1]
+    assert len(batch.images) >= 3
+    assert len(batch.pair_point) > 20
 
 
 @pytest.mark.parametrize("organised", [True, False])
