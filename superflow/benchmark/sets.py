@@ -129,7 +129,9 @@ def _read(plan: SetsPlan, name: str, folder: Path, out: Path) -> ReadSet:
         evaluation, split = plan.evaluation(name), "of the plan"
     else:
         evaluation, split = frames_of(name, index)
-    alone = PlacesPlan({name: Log(name, root=str(folder))}, {}, {}, {name: evaluation}, {})
+    alone = PlacesPlan(
+        logs={name: Log(name, root=str(folder))}, arms={}, evaluations={name: evaluation}, measures={}
+    )
     rows = evaluation_rows(alone, name, out)[1]
     return ReadSet(
         evaluation, split, label_set(index.card), index.card.real, len(rows["train"]), len(rows["evaluate"])

@@ -110,7 +110,14 @@ def plan_of_places(
             kept = {budget: measure.budgets[budget] for budget in measure.budgets if budget in budgets}
             measures[name] = replace(measure, budgets=kept)
     logs = {name: Log(name, root=str(sets[name])) for name in frames}
-    made = PlacesPlan(logs, {}, arms, frames, measures, plan.seeds, allow_leakage=allow_leakage)
+    made = PlacesPlan(
+        logs=logs,
+        arms=arms,
+        evaluations=frames,
+        measures=measures,
+        seeds=plan.seeds,
+        allow_leakage=allow_leakage,
+    )
     check_plan(made, plan.path)
     return made
 
