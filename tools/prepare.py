@@ -2,7 +2,7 @@
 
     superflow prepare --list
     superflow prepare nuscenes --root data/nuscenes --out prepared/nuscenes --version v1.0-mini
-    superflow prepare semantickitti --root data/kitti --out prepared/kitti --check
+    superflow prepare semantickitti --root data/kitti --out prepared/kitti --check --pictures
     superflow prepare nuscenes --root my_log --out prepared/my_log --check
     superflow prepare nuscenes --root huge_log --out prepared/huge_log --check --sample 500
     superflow prepare semantickitti --root data/kitti --out prepared/few --scenes 00 08 --limit 500
@@ -171,6 +171,11 @@ def _add_dataset(kinds: Any, name: str) -> None:
         "--check", action="store_true", help="read everything; report and pictures go to OUT/check"
     )
     log.add_argument(
+        "--pictures",
+        action="store_true",
+        help="with --check: also draw a scan from above by class, and how classes, ranges and intensities are spread",
+    )
+    log.add_argument(
         "--sample",
         type=int,
         metavar="N",
@@ -205,6 +210,8 @@ def _dataset(args: argparse.Namespace) -> int:
         return guess(args.root, args.layout)
     if args.sample is not None and not args.check:
         raise InputError("--sample says how much --check reads; give --check with it")
+    if args.pictures and not args.check:
+        raise InputError("--pictures says what --check draws; give --check with it")
     if args.sample is not None and args.sample < 1:
         raise InputError(f"--sample {args.sample} reads nothing; give at least 1")
     reading = log_options(args) | {"scenes": args.scenes, "limit": args.limit, "variant": args.variant}
@@ -217,7 +224,9 @@ def _dataset(args: argparse.Namespace) -> int:
     print(
         f"{index!r}\n{args.out / 'index.json'}: {'real data' if index.card.real else 'made data'}, hash {index.hash}"
     )
-    return _check(index, args.out / "check", args.sample, args.workers) if args.check else 0
+    if not args.check:
+        return 0
+    return _check(index, args.out / "check", args.sample, args.workers, more=args.pictures)
 
 
 def _refuse_beside_guess(args: argparse.Namespace) -> None:
@@ -232,10 +241,11 @@ def _refuse_beside_guess(args: argparse.Namespace) -> None:
         )
 
 
-def _check(index: LogIndex, folder: Path, sample: int | None, workers: int) -> int:
+def _check(index: LogIndex, folder: Path, sample: int | None, workers: int, *, more: bool) -> int:
     from superflow.camera.projection import project
     from superflow.datasets.check.log import check_log
-    from superflow.datasets.overlay import write_overlays
+    from superflow.datasets.overlay import fastest_key, write_overlays
+    from superflow.pictures.log_pictures import write_log_pictures
     from superflow.tools.check_tables import show_report, verdict
 
     with progress_bar() as progress:
@@ -243,7 +253,10 @@ def _check(index: LogIndex, folder: Path, sample: int | None, workers: int) -> i
     for old in folder.glob("*.png"):
         old.unlink()
     try:
-        report.pictures = [str(path) for path in write_overlays(index, folder, project=project)]
+        row = fastest_key(index)
+        pictures = write_overlays(index, folder, project=project, row=row)
+        pictures += write_log_pictures(index, row, report.labels, folder) if more else []
+        report.pictures = [str(path) for path in pictures]
     except InputError as error:
         report.notes.append(f"no pictures: {error}")
     with write_atomically(folder / "report.json", "w") as file:

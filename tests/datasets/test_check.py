@@ -11,13 +11,16 @@ import numpy as np
 import pyarrow
 import pytest
 from pyarrow import feather
+from test_kitti_family import scan
 
 from superflow.camera.projection import project
+from superflow.datasets.card import load_card
 from superflow.datasets.check import log as check_module
 from superflow.datasets.check.report import Report
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
 from superflow.datasets.overlay import fastest_key, write_overlays
+from superflow.pictures.coloring import readable
 from superflow.tools import prepare
 
 
@@ -229,6 +232,9 @@ def run(*argv: str | Path) -> int:
 
 def test_the_command_prepares_and_checks(small_log, tmp_path, capsys):
     root, out = small_log.write(), tmp_path / "out"
+    assert run("nuscenes", "--root", root, "--out", out, "--check", "--pictures", "--workers", 1) == 0
+    assert len(json.loads((out / "check" / "report.json").read_text())["pictures"]) == 4
+    capsys.readouterr()
     assert run("nuscenes", "--root", root, "--out", out, "--check", "--workers", 1) == 0
     printed = capsys.readouterr()
     assert "nuscenes v1.0-mini, 2 scenes, 8 key frames, 54 sweeps" in printed.out
@@ -242,6 +248,27 @@ def test_the_command_prepares_and_checks(small_log, tmp_path, capsys):
     printed = capsys.readouterr()
     assert "WRONG: missing file" in printed.out
     assert json.loads((out / "check" / "report.json").read_text())["problem_counts"] == {"missing file": 1}
+
+
+@pytest.mark.parametrize("labels", [[4, 5, 21, 4] * 10, None])
+def test_a_log_without_cameras_is_drawn_from_above_and_counted(labels, tmp_path, capsys):
+    folder = tmp_path / "poss/sequences/00"
+    scan(folder, "000000", labels)
+    words = ["semanticposs", "--root", tmp_path / "poss", "--out", tmp_path / "out"]
+    run(*words, "--check", "--pictures", "--workers", 1)
+    report = json.loads((tmp_path / "out/check/report.json").read_text())
+    assert [Path(path).name for path in report["pictures"]] == [
+        "00_00_000000_above.png",
+        "00_00_000000_counts.png",
+    ]
+    above, counts = (cv2.imread(path)[..., ::-1].astype(int) for path in report["pictures"])
+    palette = readable(load_card("semanticposs").palette)
+    for name in ("person", "building") if labels else ():
+        colour = palette[load_card("semanticposs").classes.index(name)]
+        assert (np.abs(above - colour).sum(axis=2) < 40).any() == (name == "person"), name
+    assert counts.std() > 10
+    assert run(*words, "--pictures") == 2
+    assert "--pictures says what --check draws; give --check with it" in capsys.readouterr().err
 
 
 def test_the_command_says_one_sentence(tmp_path, capsys):
