@@ -2,8 +2,8 @@
 #   superflow make-drive --out made
 #   superflow prepare nuscenes --root made --out work_dirs/prepared --label-set fine
 #   superflow train pretrain/made_labels_small.py --work-dir work_dirs/made_labels
-# `street-tiny` saw other streets and longer: 3000 steps of two scans of varied ones, the arm `made labels` on `varied`
-# of benchmark/places.yaml.
+# The second stage of `street-tiny` is longer and on varied streets: 3000 steps of two scans, the arm
+# `SuperFlow++ then made labels` on `varied with images` of benchmark/places.yaml.
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pretrain.py"]
 
 model = dict(objectives=[dict(type="segmentation")], channels=None)

@@ -39,7 +39,7 @@ def test_it_is_small_and_its_card_says_what_it_is(backbone):
     assert (SHIPPED / f"{NAME}.safetensors").stat().st_size <= 3_000_000
     card = backbone.card
     assert card.licence == "Apache-2.0"
-    assert card.teacher is None
+    assert (card.teacher["name"], card.teacher["licence"]) == ("efficientnet_lite0", "Apache-2.0")
     assert all(data["real"] is False for data in card.data.values())
     assert re.fullmatch("[0-9a-f]{40}", card.training["commit"])
     assert {"seed", "iter", "config", "cpu_seconds"} <= card.training.keys()
