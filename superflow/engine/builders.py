@@ -21,6 +21,7 @@ from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
 from ..lidar.minkunet import MinkUNet
+from ..method.objectives import OBJECTIVES
 from ..method.pretrainer import Pretrainer
 from .registry import DATASETS, MODELS
 
@@ -57,9 +58,9 @@ def make_segmentor(
 
 # builder -> the class that its further arguments go to
 PASSES_ON: dict[Callable[..., Any], type] = {make_pretrainer: Pretrainer, make_segmentor: Segmentor}
-# callable -> its arguments that are dicts of another callable's arguments
-PARTS: dict[Callable[..., Any], dict[str, Callable[..., Any]]] = {
-    make_pretrainer: {"student": LidarEncoder, "teacher": make_teacher},
+# callable -> its arguments that are dicts of another callable's arguments, or with a type out of a table
+PARTS: dict[Callable[..., Any], dict[str, Callable[..., Any] | Mapping[str, Any]]] = {
+    make_pretrainer: {"student": LidarEncoder, "teacher": make_teacher, "objectives": OBJECTIVES},
     make_segmentor: {"encoder": LidarEncoder, "limits": Limits},
     PretrainDataset: {
         **{"times": ClipTimes, "clouds": ClipClouds, "views": TeacherViews},

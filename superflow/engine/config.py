@@ -17,11 +17,10 @@ from ..errors import InputError, MissingFileError, suggest
 from ..files.access import read_text
 from ..hub.checkpoint import find_last
 from .builders import as_plain, with_folder
-from .check import check_config, check_option
+from .keys import Place, check_config, check_option, top_places
 from .launch import launcher_options
 from .optim import AMP_ON_CPU
 from .option_values import allowed_types, read_terms, read_value
-from .places import Place, top_places
 from .registry import SCOPE
 
 # of each pair a config has one: a length or an interval in iterations or in epochs
@@ -61,30 +60,19 @@ def load_config(
     """
     _refuse_empty(work_dir=work_dir, data_root=data_root, load_from=load_from, resume=resume)
     path = find_config(path)
-    assigned = _check_variables(path)
-    try:
-        config = Config.fromfile(str(path))
-    except Exception as error:  # a config is code: whatever it raises is about the file
-        raise InputError(
-            f"{path}: cannot be read ({type(error).__name__}: {error}); correct the file"
-        ) from error
+    roots = _check_variables(path)
+    config = _read(path)
     if not isinstance(options, Mapping):
         options = parse_options(options or (), config._cfg_dict)
     options = copy.deepcopy(dict(options))  # merging takes keys such as _delete_ out of it
-    data_root = options.pop("data_root", data_root) if data_root is None else data_root
+    data_root = options.pop("data_root", None) if data_root is None else data_root
     _refuse_empty(data_root=data_root)
-    for key in options:
-        check_option(config._cfg_dict, key)
-        _make_room(config, key)
-    _leave_out_alternatives(config, options)
-    config.merge_from_dict(options)
-    # paths in base files were made with the base's data_root, whatever this file or the caller says
-    for old in assigned:
-        new = str(data_root or config.data_root)
-        for key in config.keys() - {"work_dir"} if old.rstrip("/") != new.rstrip("/") else ():
-            config[key] = with_folder(config[key], old, new)
-    if data_root is not None and not assigned:
+    _merge(config, options)
+    if data_root is not None and not roots:
         raise InputError(f"{path}: has no data_root that --data-root could replace; set its paths one by one")
+    # paths in base files were made with the base's data_root, whatever this file or the caller says
+    for old in roots:
+        _move_data(config, old, str(data_root or config.data_root))
     check_config(config._cfg_dict)
     config.setdefault("default_scope", SCOPE)
     config.setdefault("work_dir", f"work_dirs/{path.stem}")
@@ -188,22 +176,21 @@ def _check_variables(path: Path) -> list[str]:
     }
     keys = {*top_places(), "_base_"}
     roots: list[str] = []
-    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
-    named = [
-        (target.id, node) for node in assigned for target in node.targets if isinstance(target, ast.Name)
-    ]
-    for name, node in named:
-        if name not in keys | used:
-            raise InputError(
-                f"{path}:{node.lineno}: nothing reads {name!r}{suggest(name, keys, words='the nearest known key is')}"
-            )
-        if name == "data_root" and isinstance(node.value, ast.Constant):
-            roots.append(str(node.value.value))
-        if name == "_base_":
-            bases = ast.literal_eval(node.value)
-            for base in [bases] if isinstance(bases, str) else bases:
-                if (path.parent / base).is_file():  # mmengine says it of a missing one
-                    roots += _check_variables(path.parent / base)
+    for node in tree.body:
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            if not isinstance(target, ast.Name):
+                continue
+            name = target.id
+            if name not in keys | used:
+                near = suggest(name, keys, words="the nearest known key is")
+                raise InputError(f"{path}:{node.lineno}: nothing reads {name!r}{near}")
+            if name == "data_root" and isinstance(node.value, ast.Constant):
+                roots.append(str(node.value.value))
+            if name == "_base_":
+                bases = ast.literal_eval(node.value)
+                for base in [bases] if isinstance(bases, str) else bases:
+                    if (path.parent / base).is_file():  # mmengine says it of a missing one
+                        roots += _check_variables(path.parent / base)
     return list(dict.fromkeys(roots))
 
 
@@ -212,6 +199,27 @@ def _refuse_empty(**paths: Any) -> None:
     for name, path in paths.items():
         if path is not None and not str(path).strip():
             raise InputError(f"{name}: is empty; give a path, or leave it out")
+
+
+def _read(path: Path) -> Config:
+    try:
+        return Config.fromfile(str(path))
+    except Exception as error:  # a config is code: whatever it raises is about the file
+        raise InputError(
+            f"{path}: cannot be read ({type(error).__name__}: {error}); correct the file"
+        ) from error
+
+
+def _merge(config: Config, options: Mapping[str, Any]) -> None:
+    """Lay options over the config; one for one of two `_ALTERNATIVES` takes the place of the other."""
+    for key in options:
+        check_option(config._cfg_dict, key)
+        _make_room(config, key)
+    for pair in _ALTERNATIVES:
+        for one, other in (pair, pair[::-1]):
+            if options.get(f"train_cfg.{one}") is not None and f"train_cfg.{other}" not in options:
+                config.train_cfg.pop(other, None)
+    config.merge_from_dict(options)
 
 
 def _make_room(config: Config, key: str) -> None:
@@ -227,13 +235,10 @@ def _make_room(config: Config, key: str) -> None:
             node = node[step]
 
 
-def _leave_out_alternatives(config: Config, options: Mapping[str, Any]) -> None:
-    """An option for one of two `_ALTERNATIVES` takes the place of the other in the config."""
-    for pair in _ALTERNATIVES:
-        for one, other in (pair, pair[::-1]):
-            given = options.get(f"train_cfg.{one}")
-            if given is not None and f"train_cfg.{other}" not in options:
-                config.train_cfg.pop(other, None)
+def _move_data(config: Config, old: str, new: str) -> None:
+    """Every path of ``config`` below ``old`` is below ``new``."""
+    for key in config.keys() - {"work_dir"} if old.rstrip("/") != new.rstrip("/") else ():
+        config[key] = with_folder(config[key], old, new)
 
 
 def _complete_evaluation(config: Config) -> None:

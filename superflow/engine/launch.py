@@ -17,10 +17,8 @@ from ..errors import InputError
 _STARTERS = {
     "torchrun": ("RANK", "WORLD_SIZE"),
     "srun": ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
-    "Slurm": (
-        "SLURM_PROCID",
-        "SLURM_NTASKS",
-    ),  # also in a batch script, which is one process whatever the count
+    # also in a batch script, which is one process whatever the count
+    "Slurm": ("SLURM_PROCID", "SLURM_NTASKS"),
     "mpirun": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
     "MPI": ("PMI_RANK", "PMI_SIZE"),
 }
@@ -56,7 +54,7 @@ def start_distributed(
             "start with: torchrun --nproc_per_node=N -m superflow.tools.train CONFIG"
         )
     if torch.cuda.is_available():
-        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
     backend = "cpu:gloo,cuda:nccl" if backend == "nccl" else backend
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
@@ -77,7 +75,10 @@ def slurm_environment(given: Any, *, port: int) -> dict[str, str]:
     for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODELIST"):
         if name not in given:
             raise InputError(f"launcher 'slurm' found no {name}; start with srun, one task a device")
-    address = given.get("MASTER_ADDR") or _first_host(given["SLURM_NODELIST"])
+    address = given.get("MASTER_ADDR") or given["SLURM_NODELIST"]
+    if set("[,") & set(address):  # several hosts, whose names only Slurm can read
+        listed = ["scontrol", "show", "hostnames", address]
+        address = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()[0]
     return {
         "RANK": given["SLURM_PROCID"],
         "WORLD_SIZE": given["SLURM_NTASKS"],
@@ -85,11 +86,6 @@ def slurm_environment(given: Any, *, port: int) -> dict[str, str]:
         "MASTER_ADDR": address,
         "MASTER_PORT": given.get("MASTER_PORT", str(port)),
     }
-
-
-def local_rank() -> int:
-    """Position of this process on its machine."""
-    return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def started_by(environment: Mapping[str, str]) -> tuple[str, int]:
@@ -129,12 +125,3 @@ def refuse_several(environment: Mapping[str, str]) -> None:
             f"this is one of {count} processes by {starter}, and each of them would do the same into one folder; "
             "start it once, with --jobs"
         )
-
-
-def _first_host(nodes: str) -> str:
-    if not set("[,") & set(nodes):
-        return nodes
-    listed = subprocess.run(
-        ["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=True
-    )
-    return listed.stdout.split()[0]

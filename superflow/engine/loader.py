@@ -19,25 +19,30 @@ from .builders import as_plain
 from .registry import DATASETS
 
 
-def build_loader(config: Mapping[str, Any], *, seed: int, training: bool) -> DataLoader:
-    """Loader of ``dict(batch_size=1, num_workers=0, dataset=dict(type=...), ...)``.
+def build_loader(config: Any, *, seed: int, purpose: str) -> DataLoader:
+    """Loader of ``dict(batch_size=1, num_workers=0, dataset=dict(type=...), ...)``; one that is built stays.
 
     Args:
         config: further keys are those of torch's ``DataLoader``.
         seed: of the order and of everything random in the items.
-        training: draw (item, seed) pairs; else see every item once, in order.
+        purpose: for training draw (item, seed) pairs; for any other see every item once, in order.
 
     Raises:
-        InputError: the dataset cannot be built, or has fewer items to evaluate than there are processes.
+        InputError: the dataset cannot be built, is of no use, or has fewer items to evaluate than there are processes.
     """
+    if isinstance(config, DataLoader):
+        return config
     options = dict(config)
     dataset = build_dataset(options.pop("dataset"))
+    # what can be of no use says so before the first step, not after the last one
+    if hasattr(dataset, "require_labelled_points"):
+        dataset.require_labelled_points(purpose)
     items = len(dataset)  # type: ignore[arg-type]
     batch_size, workers = options.pop("batch_size", 1), options.pop("num_workers", 0)
     if items < 1 or batch_size < 1:
         raise InputError(f"{items} items in batches of {batch_size}; both must be at least 1")
     place = {"rank": rank(), "world_size": world_size()}
-    if training:
+    if purpose == "training":
         options["batch_sampler"] = DrawBatches(items, batch_size=batch_size, seed=seed, stop=1, **place)
     elif items < world_size():
         raise InputError(f"{items} items to evaluate on {world_size()} processes; use fewer processes")
@@ -57,9 +62,8 @@ class _Loader(DataLoader):
             yield from super().__iter__()
         except InputError as error:
             # a worker's error is its whole traceback, whose last line begins with the exception's name
-            sentence = re.split(rf"^[\w.]*{type(error).__name__}: ", str(error), flags=re.MULTILINE)[
-                -1
-            ].strip()
+            name = rf"^[\w.]*{type(error).__name__}: "
+            sentence = re.split(name, str(error), flags=re.MULTILINE)[-1].strip()
             if sentence == str(error):
                 raise
             raise type(error)(sentence) from error

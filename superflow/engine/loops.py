@@ -15,6 +15,7 @@ from mmengine.runner import BaseLoop
 from ..clips.sampler import step_seed
 from ..errors import InputError
 from ..method.distributed import copy_from_first, each_rank_alone
+from .loader import build_loader
 from .registry import LOOPS
 from .training_plan import training_plan
 
@@ -58,7 +59,7 @@ class TrainLoop(BaseLoop):
         val_interval_epochs: float | None = None,
         val_begin: int = 1,
     ) -> None:
-        super().__init__(runner, dataloader)
+        super().__init__(runner, build_loader(dataloader, seed=runner.seed, purpose="training"))
         self.sampler = self.dataloader.batch_sampler
         if (max_iters is None) == (max_epochs is None):
             raise InputError("train_cfg: give either max_iters or max_epochs, and set the other to None")
@@ -135,12 +136,12 @@ class TrainLoop(BaseLoop):
 
 # not mmengine's loops: they know no statistics of several ranks and no ranks of unequally many batches
 class _Pass(BaseLoop):
-    """One pass over an evaluation set; ``stage`` names its hooks."""
+    """One pass over an evaluation set; ``stage`` names its hooks, ``purpose`` its data."""
 
-    stage = ""
+    stage = purpose = ""
 
     def __init__(self, runner: Any, dataloader: Any, evaluator: Any) -> None:
-        super().__init__(runner, dataloader)
+        super().__init__(runner, build_loader(dataloader, seed=runner.seed, purpose=self.purpose))
         self.evaluator = runner.build_evaluator(evaluator)
         self.evaluator.dataset_meta = {"classes": getattr(self.dataloader.dataset, "class_names", None)}
 
@@ -172,12 +173,12 @@ class _Pass(BaseLoop):
 class ValLoop(_Pass):
     """Evaluation during training."""
 
-    stage = "val"
+    stage, purpose = "val", "validation"
 
 
 @LOOPS.register_module()
 class TestLoop(_Pass):
     """Evaluation of a finished model."""
 
-    stage = "test"
+    stage = purpose = "test"
     __test__ = False  # not a test case

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import inspect
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -14,7 +13,6 @@ from mmengine.optim import OptimWrapper
 from torch import nn
 
 from ..errors import InputError
-from ..hub.checkpoint import with_tuples
 from .registry import OPTIM_WRAPPERS, OPTIMIZERS
 
 AMP_ON_CPU = "mixed precision needs a CUDA device: bf16 on a CPU is 20-40 times slower; leave out --amp"
@@ -84,28 +82,6 @@ def _norm_parameters(model: nn.Module) -> Iterator[str]:
         if "Norm" in type(module).__name__:
             for name, _ in module.named_parameters(recurse=False):
                 yield f"{prefix}.{name}"
-
-
-def load_moments(wrapper: OptimWrapper, state: Mapping[str, Any], *, keep_rates: bool) -> None:
-    """Give an optimizer what a checkpoint knows of its past: moments, steps, the gradient scaler.
-
-    Args:
-        wrapper: with the groups of this run, and with the learning rates that are due.
-        state: of a wrapper; lists stand where groups have tuples.
-        keep_rates: leave what the optimizer takes as arguments (learning rates, weight decay, betas) as it is; else
-            that comes from ``state``, too.
-
-    Raises:
-        KeyError, ValueError: ``state`` is of another optimizer, of other groups or of another precision.
-    """
-    taken = inspect.signature(type(wrapper.optimizer).__init__).parameters
-    own = [
-        {key: group[key] for key in group if key != "params" and key.removeprefix("initial_") in taken}
-        for group in wrapper.param_groups
-    ]
-    wrapper.load_state_dict(with_tuples(state))
-    for group, kept in zip(wrapper.param_groups, own, strict=True):
-        group.update(kept if keep_rates else {})
 
 
 @OPTIM_WRAPPERS.register_module()

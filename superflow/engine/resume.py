@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mmengine.optim import OptimWrapper
+
 from ..errors import InputError
-from .changes import check_changes
-from .optim import load_moments
-from .schedule import replay
+from ..hub.checkpoint import with_tuples
+from .continuation import check_changes
 
 
 def go_on(runner: Any, checkpoint: Mapping[str, Any], source: str) -> None:
@@ -52,7 +54,7 @@ def _restore(runner: Any, checkpoint: Mapping[str, Any]) -> None:
     """The optimizer's past from the checkpoint; its rates from the schedules, gone through up to here."""
     schedulers = runner.param_schedulers or []
     if not any(getattr(scheduler, "need_val_args", False) for scheduler in schedulers):
-        replay(schedulers, checkpoint["meta"]["iter"])
+        _replay(schedulers, checkpoint["meta"]["iter"])
         load_moments(runner.optim_wrapper, checkpoint["optimizer"], keep_rates=True)
         return
     # what these did hangs on evaluations, which cannot be gone through again
@@ -62,3 +64,38 @@ def _restore(runner: Any, checkpoint: Mapping[str, Any]) -> None:
     load_moments(runner.optim_wrapper, checkpoint["optimizer"], keep_rates=False)
     for scheduler, state in zip(schedulers, checkpoint["param_schedulers"], strict=True):
         scheduler.load_state_dict(state)
+
+
+def load_moments(wrapper: OptimWrapper, state: Mapping[str, Any], *, keep_rates: bool) -> None:
+    """Give an optimizer what a checkpoint knows of its past: moments, steps, the gradient scaler.
+
+    Args:
+        wrapper: with the groups of this run, and with the learning rates that are due.
+        state: of a wrapper; lists stand where groups have tuples.
+        keep_rates: leave what the optimizer takes as arguments (learning rates, weight decay, betas) as it is; else
+            that comes from ``state``, too.
+
+    Raises:
+        KeyError, ValueError: ``state`` is of another optimizer, of other groups or of another precision.
+    """
+    taken = inspect.signature(type(wrapper.optimizer).__init__).parameters
+    own = [
+        {key: group[key] for key in group if key != "params" and key.removeprefix("initial_") in taken}
+        for group in wrapper.param_groups
+    ]
+    wrapper.load_state_dict(with_tuples(state))
+    for group, kept in zip(wrapper.param_groups, own, strict=True):
+        group.update(kept if keep_rates else {})
+
+
+def _replay(schedulers: Sequence[Any], iterations: int) -> None:
+    """Bring new schedules to where they are after ``iterations``, and the optimizer's groups to their values there.
+
+    Schedules may build on the value before, so each iteration is gone through; bit by bit, the end is that of a run.
+    """
+    for scheduler in schedulers:
+        scheduler.optimizer._global_step = 0  # mmengine would warn that no optimizer step came before
+    for _ in range(iterations):
+        for scheduler in schedulers:
+            if not scheduler.by_epoch:
+                scheduler.step()

@@ -18,7 +18,6 @@ from mmengine.config import Config
 from mmengine.model import MMDistributedDataParallel, convert_sync_batchnorm
 from mmengine.runner import Runner
 from torch import nn
-from torch.utils.data import DataLoader
 
 from .. import __version__
 from ..errors import InputError
@@ -37,20 +36,18 @@ from ..method.distributed import rank, world_size
 from ..method.from_data import classes_of_pretraining, features_of_data, number_of_classes
 from ..protocol import commit
 from .builders import as_plain
-from .changes import Change
 from .config import config_text
-from .continuation import find_changes
+from .continuation import Change, find_changes
 from .hooks import DEFAULT_HOOKS, FirstBatchesHook
 from .launch import start_distributed
-from .loader import build_dataset, build_loader, named
+from .loader import build_dataset, named
 from .model import EngineModel
 from .optim import build_optim_wrapper
-from .registry import LOOPS, MODELS, SCOPE
+from .registry import MODELS, SCOPE
 from .resume import go_on
 from .training_plan import base_batch_size, training_plan
 
 _runs = itertools.count()
-_PURPOSES = {"Train": "training", "Val": "validation", "Test": "test"}  # of a loop's data
 
 
 def build_runner(config: Config) -> EngineRunner:
@@ -67,6 +64,9 @@ def build_runner(config: Config) -> EngineRunner:
     config.setdefault("work_dir", f"work_dirs/{stem}")
     check_place(make_folder(config.work_dir))
     config.setdefault("env_cfg", {})  # mmengine's own default asks for nccl, also on a CPU
+    for stage in ("train", "val", "test"):
+        if config.get(f"{stage}_cfg") is not None:
+            config[f"{stage}_cfg"].setdefault("type", f"{stage.title()}Loop")
     object.__setattr__(config, "_format_python_code", False)  # mmengine would lay it out anew for every log
     return EngineRunner.from_cfg(config)
 
@@ -275,30 +275,6 @@ class EngineRunner(Runner):
         """mmengine's, which says which hook was refused."""
         with named(f"hook {hook['type'] if isinstance(hook, dict) else hook}"):
             super().register_hook(hook, priority)
-
-    def build_train_loop(self, loop: Any) -> Any:
-        """`TrainLoop`, unless the config names another."""
-        return self._build_loop(loop, "Train", dataloader=self._train_dataloader)
-
-    def build_val_loop(self, loop: Any) -> Any:
-        """`ValLoop`, unless the config names another."""
-        return self._build_loop(loop, "Val", dataloader=self._val_dataloader, evaluator=self._val_evaluator)
-
-    def build_test_loop(self, loop: Any) -> Any:
-        """`TestLoop`, unless the config names another."""
-        return self._build_loop(
-            loop, "Test", dataloader=self._test_dataloader, evaluator=self._test_evaluator
-        )
-
-    def _build_loop(self, loop: Any, stage: str, **parts: Any) -> Any:
-        if not isinstance(loop, dict):
-            return loop
-        if not isinstance(parts["dataloader"], DataLoader):
-            parts["dataloader"] = build_loader(parts["dataloader"], seed=self.seed, training=stage == "Train")
-        # a dataset that can be of no use says so before the first step, not after the last one
-        if hasattr(parts["dataloader"].dataset, "require_labelled_points"):
-            parts["dataloader"].dataset.require_labelled_points(_PURPOSES[stage])
-        return LOOPS.build({"type": f"{stage}Loop", **loop, "runner": self, **parts})
 
     def register_default_hooks(self, hooks: Mapping[str, Any] | None = None) -> None:
         """Ours, with a config's own settings laid over them; None takes one away."""

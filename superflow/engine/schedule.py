@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
@@ -58,8 +57,7 @@ class OneCycleLR(_ParamScheduler):
             )
         scale = 1.0 if eta_max is None else eta_max / optimizer.defaults["lr"]
         self.peaks = [group["lr"] * scale for group in optimizer.param_groups]
-        self.total_steps = total_steps
-        self.pct_start, self.anneal_strategy = pct_start, anneal_strategy
+        self.total_steps, self.pct_start, self.anneal_strategy = total_steps, pct_start, anneal_strategy
         self.div_factor, self.final_div_factor = div_factor, final_div_factor
         super().__init__(
             optimizer, "lr", begin=begin, end=begin + total_steps, last_step=last_step, by_epoch=False
@@ -79,19 +77,6 @@ class OneCycleLR(_ParamScheduler):
     def _get_value(self) -> list[float]:
         factor = self.factor(self.last_step)
         return [peak * factor for peak in self.peaks]
-
-
-def replay(schedulers: Sequence[Any], iterations: int) -> None:
-    """Bring new schedules to where they are after ``iterations``, and the optimizer's groups to their values there.
-
-    Schedules may build on the value before, so each iteration is gone through; bit by bit, the end is that of a run.
-    """
-    for scheduler in schedulers:
-        scheduler.optimizer._global_step = 0  # mmengine would warn that no optimizer step came before
-    for _ in range(iterations):
-        for scheduler in schedulers:
-            if not scheduler.by_epoch:
-                scheduler.step()
 
 
 def _anneal(start: float, end: float, share: float, strategy: str) -> float:

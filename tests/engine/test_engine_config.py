@@ -8,9 +8,8 @@ import torch
 from engine_toy import CONFIG
 
 from superflow.engine import load_config
-from superflow.engine.check import check_config
 from superflow.engine.config import find_config, parse_options, shipped_configs
-from superflow.engine.places import top_places
+from superflow.engine.keys import check_config, top_places
 from superflow.errors import InputError, MissingFileError
 from superflow.tools.train import main as train_main
 

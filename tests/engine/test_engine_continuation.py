@@ -14,10 +14,18 @@ import torch
 from engine_toy import ToyDataset
 
 from superflow.engine import DATASETS, HOOKS, read_checkpoint
-from superflow.engine.changes import CHANGES, REFUSED, TOLD, check_changes, effect_of
-from superflow.engine.continuation import find_changes, read_settings
-from superflow.engine.optim import AmpOptimWrapper, load_moments
-from superflow.engine.places import top_places
+from superflow.engine.continuation import (
+    CHANGES,
+    REFUSED,
+    TOLD,
+    check_changes,
+    effect_of,
+    find_changes,
+    read_settings,
+)
+from superflow.engine.keys import top_places
+from superflow.engine.optim import AmpOptimWrapper
+from superflow.engine.resume import load_moments
 from superflow.errors import InputError
 from superflow.hub.checkpoint import write_checkpoint
 from superflow.tools.train import main as train_main

@@ -46,7 +46,7 @@ def evaluate(rank: int) -> dict[str, float]:
         build_evaluator=lambda metric: metric,
     )
     clips = [make_clip(seed) for seed in range(CLIPS)]
-    loader = build_loader({"dataset": clips}, seed=0, training=False)
+    loader = build_loader({"dataset": clips}, seed=0, purpose="validation")
     return ValLoop(runner, loader, LossMetric()).run()
 
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 from engine_toy import ToyModel
 
-from superflow.engine.optim import AmpOptimWrapper, build_optim_wrapper, load_moments, parameter_groups
+from superflow.engine.optim import AmpOptimWrapper, build_optim_wrapper, parameter_groups
+from superflow.engine.resume import load_moments
 from superflow.engine.schedule import OneCycleLR
 from superflow.errors import InputError
 

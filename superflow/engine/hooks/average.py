@@ -31,19 +31,18 @@ class EMAHook(Hook):
             raise ValueError(f"momentum is {momentum}; it must be between 0 and 1")
         self.momentum, self.begin_iter = momentum, begin_iter
         self.average: dict[str, Tensor] = {}
-        self._averaged: tuple[list[Tensor], list[Tensor]] = ([], [])  # averages and the weights behind them
-        self._copied: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self._averages: list[Tensor] = []
+        self._weights: list[Tensor] = []  # of which those are the averages
+        self._copied: list[tuple[Tensor, Tensor]] = []  # copy and value of all else
 
     def before_train(self, runner: Any) -> None:
         """Start from the weights as they are, unless a checkpoint brought an average."""
         live = runner.engine_model.saved_state()  # the model's own tensors: they change in place
-        if not self.average:
-            self.average = {name: value.clone() for name, value in live.items()}
+        self.average = self.average or {name: value.clone() for name, value in live.items()}
         parameters = {name for name, _ in runner.plain_model.named_parameters()}
         averaged = [name for name, value in live.items() if name in parameters and value.is_floating_point()]
-        copied = [name for name in live if name not in averaged]
-        self._averaged = [self.average[name] for name in averaged], [live[name] for name in averaged]
-        self._copied = [self.average[name] for name in copied], [live[name] for name in copied]
+        self._averages, self._weights = [self.average[name] for name in averaged], [live[n] for n in averaged]
+        self._copied = [(self.average[name], live[name]) for name in live if name not in averaged]
 
     @torch.no_grad()
     def after_train_iter(
@@ -52,11 +51,11 @@ class EMAHook(Hook):
         """Move the average, only when the weights moved."""
         if not runner.optim_wrapper.should_update():
             return
-        if runner.iter + 1 < self.begin_iter:
-            _copy(*self._averaged)
-        elif self._averaged[0]:
-            torch._foreach_lerp_(*self._averaged, self.momentum)
-        _copy(*self._copied)
+        begun = runner.iter + 1 >= self.begin_iter
+        if self._averages:
+            torch._foreach_lerp_(self._averages, self._weights, self.momentum if begun else 1.0)
+        for copy, value in self._copied:
+            copy.copy_(value)
 
     def before_val_epoch(self, runner: Any) -> None:
         """Evaluate the average."""
@@ -87,8 +86,3 @@ class EMAHook(Hook):
                 name: value.to(live[name].device, copy=True)
                 for name, value in checkpoint["state_dict"].items()
             }
-
-
-def _copy(targets: list[Tensor], sources: list[Tensor]) -> None:
-    for target, source in zip(targets, sources):
-        target.copy_(source)

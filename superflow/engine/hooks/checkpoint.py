@@ -12,7 +12,6 @@ from mmengine.hooks import Hook
 from ...errors import InputError
 from ...files.writes import remove_leftovers
 from ...hub.checkpoint import find_last, list_checkpoints, point_to, write_checkpoint
-from ..changes import EVALUATION
 from ..registry import HOOKS
 from .health import stop_if_broken
 
@@ -87,7 +86,8 @@ class CheckpointHook(Hook):
         self.last = {"name": self.save_best, "value": float(value), "iteration": runner.iter}
         if not math.isnan(value) and runner.has_learned and self._better(value):
             self.best = dict(self.last)
-            self._write_best(runner)
+            path = self._write(runner, f"best_{self.save_best.replace('/', '_')}.pth")
+            runner.logger.info(f"best {self.save_best} so far: {value:.4g}, saved {path.name}")
 
     def after_step(self, runner: Any) -> None:
         """Save when due, once something was learned.
@@ -97,8 +97,11 @@ class CheckpointHook(Hook):
         last = runner.iter == runner.max_iters
         self._due = self._due or last or runner.iter % self.interval == 0
         if self._due and runner.has_learned and (last or runner.optim_wrapper.should_update()):
-            self._due = False
-            self._write(runner)
+            self._due, self._unproven = False, True
+            path = self._write(runner, f"iter_{runner.iter}.pth")
+            if runner.rank == 0:
+                point_to(path)
+            runner.logger.info(f"saved {path.name}")
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """The values so far belong to the checkpoint."""
@@ -108,7 +111,7 @@ class CheckpointHook(Hook):
         """Go on from the values so far."""
         if runner.is_resuming:
             self.best, self.last = checkpoint["meta"].get("best", {}), checkpoint["meta"].get("last", {})
-            changes = [change for change in runner.changes if change.effect == EVALUATION]
+            changes = [change for change in runner.changes if change.is_of_evaluation]
             if self.best and changes:
                 runner.logger.warning(f"the best checkpoint is chosen anew: {'; '.join(map(str, changes))}")
                 self.best = {}
@@ -118,30 +121,13 @@ class CheckpointHook(Hook):
             return True
         return value > self.best["value"] if self.rule == "greater" else value < self.best["value"]
 
-    def _write(self, runner: Any) -> None:
-        path = runner.work_path / f"iter_{runner.iter}.pth"
-        self._write_sound(runner, path)
-        self._unproven = True
-        self._point_to(path)
-        runner.logger.info(f"saved {path.name}")
-
-    def _write_best(self, runner: Any) -> None:
-        path = runner.work_path / f"best_{str(self.save_best).replace('/', '_')}.pth"
-        self._write_sound(runner, path)
-        runner.logger.info(f"best {self.save_best} so far: {self.best['value']:.4g}, saved {path.name}")
-
-    @staticmethod
-    def _write_sound(runner: Any, path: Path) -> None:
+    def _write(self, runner: Any, name: str) -> Path:
         """Write what is finite; every process looks, so that all of them stop, and the first one writes."""
-        checkpoint = runner.checkpoint()
+        path, checkpoint = runner.work_path / name, runner.checkpoint()
         stop_if_broken(runner, checkpoint)
         if runner.rank == 0:
             write_checkpoint(path, checkpoint)
-
-    @staticmethod
-    @master_only
-    def _point_to(path: Path) -> None:
-        point_to(path)
+        return path
 
     @master_only
     def _delete_replaced(self, runner: Any) -> None:

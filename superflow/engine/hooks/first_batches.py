@@ -35,9 +35,7 @@ class FirstBatchesHook(Hook):
         self.has_learned = False
         self._seen = 0
         self._lacked: dict[str, int] = {}  # need -> batches that had nothing of it
-        self._silent: list[str] | None = (
-            None  # partial losses that were 0 so far; None before the first batch
-        )
+        self._silent: list[str] | None = None  # partial losses that were 0; None before the first batch
 
     def after_train_iter(
         self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
@@ -93,7 +91,7 @@ class FirstBatchesHook(Hook):
             )
         if self._silent:
             runner.logger.warning(
-                f"of the objectives, {', '.join(self._silent or ())} was 0 in each of the first {self._seen} batches "
+                f"of the objectives, {', '.join(self._silent)} was 0 in each of the first {self._seen} batches "
                 "and so teaches nothing: no two of the clouds or images that it compares show the same region, or no "
                 "point has a label; look at the offsets, at the time between the log's key frames and at its sweeps, "
                 "at its labels, or leave it out"

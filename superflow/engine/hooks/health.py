@@ -109,9 +109,7 @@ def diverged(
         "batch_not_finite": _broken_fields(batch),
         "tokens": list(getattr(batch, "tokens", ())),
     }
-    path = runner.work_path / (
-        "health_report.json" if runner.rank == 0 else f"health_report_{runner.rank}.json"
-    )
+    path = runner.work_path / f"health_report{f'_{runner.rank}' if runner.rank else ''}.json"
     with write_atomically(path, "w") as file:
         json.dump(report, file, indent=1)
     sound = _newest_sound(runner)

@@ -1,0 +1,252 @@
+"""What may stand where in a config, by the signatures of what its dicts build; keys that nothing would read are found.
+
+That is before anything is built: a misspelt key must not train for a day.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mmengine.registry import LOG_PROCESSORS, OPTIMIZERS, VISBACKENDS, VISUALIZERS
+from mmengine.runner import Runner
+
+from ..errors import InputError, suggest
+from .builders import GONE, PARTS, SUPPLIED, arguments
+from .hooks import DEFAULT_HOOKS
+from .launch import start_distributed
+from .registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
+
+_UNKNOWN = inspect.Parameter.empty
+
+
+@dataclass(frozen=True)
+class Place:
+    """What may stand in one place of a config; in a list, in each of its entries.
+
+    keys: gives the place of each key that a dict there may hold, None where any key goes; without it, a value is there.
+    may_be_built: what the dict describes may stand there, too. annotation, default, required: of the parameter that the
+    place is for, where they are known.
+    """
+
+    keys: Callable[[Mapping[str, Any], str], Mapping[str, Place] | None] | None = None
+    may_be_built: bool = False
+    annotation: Any = _UNKNOWN
+    default: Any = _UNKNOWN
+    required: bool = False
+
+    @property
+    def default_value(self) -> Any:
+        """What stands for a key that is left out; None where that is not known."""
+        return None if self.default is _UNKNOWN else self.default
+
+    def known(self, node: Mapping[str, Any], where: str) -> Mapping[str, Place] | None:
+        """Key -> place of all that ``node`` may hold; None where that cannot be known.
+
+        Raises:
+            InputError: it has no ``type``, or one that is not there.
+        """
+        return None if self.keys is None else self.keys(node, where)
+
+
+def check_config(config: Mapping[str, Any]) -> None:
+    """Look at every known key of a config.
+
+    Raises:
+        InputError: a key that nothing reads (with the nearest that something does), an unknown ``type``, or a
+            required argument that is missing.
+    """
+    for name, place in top_places().items():
+        if config.get(name) is not None:
+            _check(config[name], place, name)
+
+
+def check_option(config: Mapping[str, Any], key: str) -> Place:
+    """What is to stand in the place of one key of ``--cfg-options``, before it is merged.
+
+    Raises:
+        InputError: it is not in the config, and what its place builds would not take it.
+    """
+    node: Any = config
+    place = Place(lambda node, where: top_places())
+    steps = key.split(".")
+    if not all(steps):
+        raise InputError(
+            f"--cfg-options {key}=...: a name is missing in the key; write KEY=VALUE, as in a.b=1"
+        )
+    for depth, step in enumerate(steps):
+        where = ".".join(steps[:depth]) or "the config"
+        if isinstance(node, list | tuple):
+            if not step.isdigit() or int(step) >= len(node):
+                raise InputError(
+                    f"--cfg-options {key}: {where} is a list of {len(node)}, {step!r} is none of it"
+                )
+            node = node[int(step)]
+            continue
+        if node is None and place.keys is not None:
+            node = {}  # an option under it takes the place of None
+        if not isinstance(node, Mapping):
+            raise InputError(f"--cfg-options {key}: {where} is {node!r} and has no keys")
+        places = place.known({step: None, **node}, where) or {}
+        known = sorted({*([] if depth == 0 else node), *places})
+        if depth == 0 and step in node and step not in known:
+            raise InputError(
+                f"--cfg-options {key}: {step!r} is a variable of the config file, which was used when the file was "
+                "read; set the key that it went into"
+            )
+        if step not in known:
+            raise InputError(
+                f"--cfg-options {key}: {where} has no {step!r}{_instead(step, known, words='the nearest known key is')}"
+            )
+        place, node = places.get(step, Place()), node.get(step, {})
+    return place
+
+
+def top_places() -> dict[str, Place]:
+    """Place of every top-level key."""
+    loader = _these(
+        "batch_size num_workers persistent_workers prefetch_factor pin_memory timeout",
+        dataset=_typed(DATASETS),
+    )
+    multipliers = _these("lr_mult decay_mult")
+    optim_wrapper = _typed(
+        OPTIM_WRAPPERS,
+        "OptimWrapper",
+        optimizer=_typed(OPTIMIZERS, supplied=("params",)),
+        paramwise_cfg=_these(
+            "norm_decay_mult bias_decay_mult",
+            custom_keys=Place(lambda node, where: dict.fromkeys(node, multipliers)),
+        ),
+        clip_grad=_these("max_norm norm_type clip_value error_if_nonfinite foreach", type=_TEXT),
+    )
+    hooks = {name: _typed(HOOKS, hook["type"], priority=Place()) for name, hook in DEFAULT_HOOKS.items()}
+    places = {
+        **_of_parameters(inspect.signature(Runner.__init__).parameters),
+        **dict.fromkeys(("custom_imports", "find_unused_parameters", "model_wrapper_cfg"), Place()),
+        **dict.fromkeys(("data_root", "sync_bn"), _TEXT),
+        "allow_leakage": Place(annotation=bool, default=False),
+        "model": _typed(MODELS),
+        "optim_wrapper": optim_wrapper,
+        "param_scheduler": _typed(PARAM_SCHEDULERS, supplied=("optimizer", "param_name")),
+        "default_hooks": _these("", **hooks),
+        "custom_hooks": _typed(HOOKS, priority=Place()),
+        "visualizer": _typed(VISUALIZERS, vis_backends=_typed(VISBACKENDS, save_dir=_TEXT), name=_TEXT),
+        "log_processor": _typed(LOG_PROCESSORS, "LogProcessor"),
+        "auto_scale_lr": _these("enable base_batch_size"),
+        "randomness": _these("seed deterministic"),
+        "env_cfg": _these(
+            "threads cudnn_benchmark", dist_cfg=_called(start_distributed, supplied=("launcher",))
+        ),
+    }
+    for stage in ("train", "val", "test"):
+        places[f"{stage}_dataloader"] = loader
+        supplied = ("runner", "dataloader", "evaluator")
+        places[f"{stage}_cfg"] = _typed(LOOPS, f"{stage.title()}Loop", supplied=supplied)
+        if stage != "train":
+            places[f"{stage}_evaluator"] = _typed(METRICS)
+    return {name: place for name, place in places.items() if name not in ("self", "cfg", "data_preprocessor")}
+
+
+_TEXT = Place(annotation="str | None")
+
+
+def _these(names: str, **further: Place) -> Place:
+    """A place of exactly these keys."""
+    places = {**dict.fromkeys(names.split(), Place()), **further}
+    return Place(lambda node, where: places)
+
+
+def _called(target: Callable[..., Any], supplied: tuple[str, ...] = ()) -> Place:
+    """A place of the arguments of ``target``, but for those that the code supplies; or of what it returns."""
+    return Place(lambda node, where: _arguments(target, supplied), may_be_built=True)
+
+
+def _typed(
+    registry: Any, default: str | None = None, *, supplied: tuple[str, ...] = (), **further: Place
+) -> Place:
+    """A place of a dict whose ``type`` (else ``default``) is out of a registry, with its arguments and further keys."""
+
+    def keys(node: Mapping[str, Any], where: str) -> Mapping[str, Place] | None:
+        found = _arguments(_target(registry, node.get("type") or default, where), supplied)
+        return None if found is None else {**found, **further}
+
+    return Place(keys, default=default)
+
+
+def _arguments(target: Callable[..., Any], supplied: tuple[str, ...]) -> Mapping[str, Place] | None:
+    parameters = arguments(target)
+    if parameters is None:
+        return None
+    places = _of_parameters(
+        {
+            name: parameter
+            for name, parameter in parameters.items()
+            if name not in (*supplied, *SUPPLIED.get(target, ()))
+        }
+    )
+    for name, part in PARTS.get(target, {}).items():
+        inner = _typed(part, supplied=("sizes",)) if isinstance(part, Mapping) else _called(part)
+        places[name] = replace(inner, required=places[name].required)
+    return {**places, "type": _TEXT}
+
+
+def _of_parameters(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Place]:
+    return {
+        name: Place(
+            annotation=parameter.annotation,
+            default=parameter.default,
+            required=parameter.default is _UNKNOWN,
+        )
+        for name, parameter in parameters.items()
+    }
+
+
+def _target(registry: Any, name: Any, where: str) -> Callable[..., Any]:
+    """What ``name`` stands for."""
+    if name is None:
+        raise InputError(f"{where}: has no 'type'; choose one of {', '.join(_names(registry))}")
+    if callable(name):
+        return name
+    try:
+        found = registry.get(name)
+    except RuntimeError:  # mmengine tried to import the name
+        found = None
+    if found is None:
+        raise InputError(f"{where}.type: there is no {name!r}{suggest(str(name), _names(registry))}")
+    return found
+
+
+def _names(registry: Any) -> list[str]:
+    if isinstance(registry, Mapping):
+        return sorted(registry)
+    registry.import_from_location()
+    return sorted({*registry.module_dict, *(_names(registry.parent) if registry.parent else ())})
+
+
+def _instead(key: str, known: Iterable[str], **words: str) -> str:
+    """What to write instead of a key that nothing reads."""
+    return f"; {GONE[key]}" if key in GONE else suggest(key, known, **words)
+
+
+def _check(node: Any, place: Place, where: str) -> None:
+    if place.keys is None:
+        return
+    if isinstance(node, list | tuple):
+        for number, item in enumerate(node):
+            _check(item, place, f"{where}[{number}]")
+    elif isinstance(node, Mapping):
+        places = place.known(node, where)
+        if places is None:
+            return
+        for key in node:
+            if key not in places:
+                raise InputError(f"{where}.{key}: nothing reads this key{_instead(key, places)}")
+        for key, inner in places.items():
+            if inner.required and key not in node:
+                raise InputError(f"{where}: has no {key!r}, which it needs")
+            if node.get(key) is not None:
+                _check(node[key], inner, f"{where}.{key}")
+    elif not place.may_be_built:
+        raise InputError(f"{where}: is {node!r}; it must be a dict")
