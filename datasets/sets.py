@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # the table of names must not wait for numpy
     from .card import DatasetCard
     from .index import LogIndex
     from .records import ScanRow
+    from .write import ListedLog
 
 DATASETS = {
     name: f"superflow.datasets.{name}"
@@ -64,49 +65,62 @@ def prepare(
     Raises:
         InputError: there is no such dataset, or its files are not as they must be; nothing is written.
     """
-    from .card import load_card
     from .card_keys import nearest_name
     from .index import LogIndex
-    from .stated import overruled, read_stated, stated_card
-    from .write import ListedLog, write_rows
+    from .write import write_rows
 
     if name not in DATASETS:
         raise InputError(f"{name}: no dataset has this name; {nearest_name(name, DATASETS)}")
     root, out = Path(root), Path(out)
     if not root.is_dir():
         raise MissingFileError(f"{root}: there is no such folder; give the folder of the data with --root")
-    module = import_module(DATASETS[name])
     if label_set and card:
         raise InputError("--label-set chooses classes of a packaged card; a --card has its own")
-    opener = getattr(module, "open_log", None)
-    taken = () if opener is None else signature(opener).parameters
     chosen = {key: value for key in _CHOICES if (value := options.pop(key, None))}
-    if label_set and opener is not None:
-        chosen["label_set"] = label_set
-    for key in chosen:
-        if key not in taken:
-            option = key.replace("_", "-")
-            raise InputError(f"--{option} chooses {_CHOICES[key]}; {name} has none, leave it out")
-    if opener is not None:
-        listed = opener(root, card, progress=progress, **chosen)
-    else:
-        stated = read_stated(root)
-        card = card or stated_card(root, stated, label_set=label_set) or load_card(name, label_set=label_set)
-        card = overruled(card, root, stated)
-        warnings: list[str] = []
-        listed = ListedLog(
-            dataset=name,
-            card=card,
-            scans=_some(module.scans(root, card, warnings), name, root),
-            warnings=warnings,
-            sources=getattr(module, "SOURCES", {}),
-        )
+    listed = _listed(name, root, card, label_set, chosen, progress)
     if poses:
         from .odometry import with_estimated_poses
 
         listed = with_estimated_poses(root, listed, poses, progress=progress)
     write_rows(root, out, listed, progress=progress, **options)
     return LogIndex.open(out, root=root)
+
+
+def _listed(
+    name: str,
+    root: Path,
+    card: DatasetCard | None,
+    label_set: str,
+    chosen: dict[str, Any],
+    progress: Progress,
+) -> ListedLog:
+    """The log by its dataset's own ``open_log``, which takes what is ``chosen``; else by its ``scans`` and the card."""
+    from .card import load_card
+    from .stated import overruled, read_stated, stated_card
+    from .write import ListedLog
+
+    module = import_module(DATASETS[name])
+    opener = getattr(module, "open_log", None)
+    if label_set and opener is not None:
+        chosen = {**chosen, "label_set": label_set}
+    for key in chosen:
+        if opener is None or key not in signature(opener).parameters:
+            option = key.replace("_", "-")
+            raise InputError(f"--{option} chooses {_CHOICES[key]}; {name} has none, leave it out")
+    if opener is not None:
+        opened: ListedLog = opener(root, card, progress=progress, **chosen)
+        return opened
+    stated = read_stated(root)
+    card = card or stated_card(root, stated, label_set=label_set) or load_card(name, label_set=label_set)
+    card = overruled(card, root, stated)
+    warnings: list[str] = []
+    return ListedLog(
+        dataset=name,
+        card=card,
+        scans=_some(module.scans(root, card, warnings), name, root),
+        warnings=warnings,
+        sources=getattr(module, "SOURCES", {}),
+    )
 
 
 def _some(scans: Iterable[ScanRow], name: str, root: Path) -> Iterator[ScanRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -118,6 +118,26 @@ def write_rows(
             )
     if rescale_intrinsics or (cameras["width"] <= 0).any() or (cameras["height"] <= 0).any():
         _sizes_from_images(cameras, root, listed.card.image_format, progress)
+    header = _header(root, listed, names, held, row_splits, tables)
+    if sweep_compensation and listed.card.time and not listed.card.compensated and _moves(frames):
+        header["sweep_compensation"] = True  # of indices without, the hash stays what it was
+    place = {
+        "root": str(root.absolute()),
+        "root_from_index": os.path.relpath(root.absolute(), out.absolute()),
+    }
+    write_tables(out, header, place, tables)
+
+
+def _header(
+    root: Path,
+    listed: ListedLog,
+    names: Names,
+    held: list[str],
+    row_splits: Any,
+    tables: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """What index.json says of the log beside its place; ``held``: its scenes."""
+    frames, cameras = tables["frames"], tables["cameras"]
     header: dict[str, Any] = {
         "dataset": listed.dataset,
         "version": listed.version,
@@ -138,17 +158,11 @@ def write_rows(
             "boxes": len(tables["boxes"]["frame"]),
         },
     }
-    if sweep_compensation and listed.card.time and not listed.card.compensated and _moves(frames):
-        header["sweep_compensation"] = True  # of indices without, the hash stays what it was
     if listed.poses:
         header["poses"] = listed.poses
     if recordings := {**listed.recordings, **read_stated(root).get("recordings", {})}:
         header["recordings"] = {scene: recordings[scene] for scene in held if scene in recordings}
-    place = {
-        "root": str(root.absolute()),
-        "root_from_index": os.path.relpath(root.absolute(), out.absolute()),
-    }
-    write_tables(out, header, place, tables)
+    return header
 
 
 def _as_marked(root: Path, listed: ListedLog) -> ListedLog:

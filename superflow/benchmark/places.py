@@ -239,24 +239,10 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     searched = {**made, "budget": task.searched_budget, **hashes, "settings hash": task.search_hash()}
     searched.pop("seed")  # the recipe that one seed found serves all
     trials = places_trials(unit.out)
-    watch = cpu_seconds()
-
-    def note_trial(recipe: str, scores: Mapping[str, Any]) -> None:
-        nonlocal watch
-        row = {
-            **common,
-            **searched,
-            "labelled points": None,
-            "recipe": recipe,
-            "token list": None,
-            "CPU seconds of the measure": cpu_seconds() - watch,
-        }
-        trials.add([{**row, **_scores(scores)}])
-        watch = cpu_seconds()
-
     known = {row["recipe"]: float(row["mIoU"]) for row in trials.find(**searched)}
-    found = MEASURES[measure].run(replace(task, trials=known, note_trial=note_trial))
-    seconds = cpu_seconds() - watch
+    notes = _Notes(trials, {**common, **searched})
+    found = MEASURES[measure].run(replace(task, trials=known, note_trial=notes))
+    seconds = notes.seconds()
     tokens = write_list(task, unit.out)
     figures.add(
         {
@@ -275,6 +261,21 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     log.info(
         "%s, %s on %s, %s: %.1f", unit.name(), measure, evaluation, budget, found[0].scores["miou"] or 0.0
     )
+
+
+class _Notes:
+    """Writes a row of each trial of a recipe, with the time of this process since the one before."""
+
+    def __init__(self, trials: RowFile, common: Mapping[str, Any]) -> None:
+        self._trials, self._common, self._since = trials, common, cpu_seconds()
+
+    def __call__(self, recipe: str, scores: Mapping[str, Any]) -> None:
+        row = {**self._common, "labelled points": None, "recipe": recipe, "token list": None}
+        self._trials.add([{**row, "CPU seconds of the measure": self.seconds(), **_scores(scores)}])
+        self._since = cpu_seconds()
+
+    def seconds(self) -> float:
+        return cpu_seconds() - self._since
 
 
 def write_list(task: Task, out: Path) -> str:

@@ -125,14 +125,7 @@ def probe(
     """
     options = options or ProbeOptions()
     train_rows, eval_rows = [int(row) for row in train_rows], [int(row) for row in eval_rows]
-    fit_rows, held_out_rows = split_held_out(train_rows, held_out_rows)
-    if set(train_rows) & set(eval_rows):
-        raise ValueError(f"row {min(set(train_rows) & set(eval_rows))} is a training and an evaluation frame")
-    if not fit_rows or not set(held_out_rows) <= set(train_rows):
-        raise ValueError("held_out_rows must be a part of train_rows and leave frames to fit on")
-    for rows, purpose in ((fit_rows, "training"), (held_out_rows, "held-out"), (eval_rows, "evaluation")):
-        require_labelled_points(index, rows, purpose)
-
+    fit_rows, held_out_rows = _parts(index, train_rows, eval_rows, held_out_rows)
     # with any choice of the grid, to refuse before the work and not after it
     any_choice = {"weight_decay": 0.0, "class_weights": "none"}
     check_protocol(_protocol(source, index, train_rows, eval_rows, any_choice, options, protocol or {}))
@@ -160,15 +153,7 @@ def probe(
     if options.augmentation is not None:
         heads[NOT_AUGMENTED] = _fit(sample, fit_rows, held_out, classes, options)[0]
     if options.knn:
-        heads["knn"] = fit_knn_probe(
-            sample.features,
-            sample.labels,
-            len(classes),
-            k=options.knn,
-            per_class=options.knn_per_class,
-            max_points=options.knn_points,
-            seed=options.seed,
-        )
+        heads["knn"] = _fit_knn(sample, classes, options)
     watch.lap("fit")
     if seen is None and options.place_size_m is not None:
         seen = seen_voxels(index, train_rows, options.place_size_m)
@@ -185,6 +170,20 @@ def probe(
         head=head,
         source=source,
     )
+
+
+def _parts(
+    index: Any, train_rows: list[int], eval_rows: list[int], held_out_rows: Sequence[int] | None
+) -> tuple[list[int], list[int]]:
+    """Rows to fit on and held-out rows, after all that `probe` refuses of rows."""
+    fit_rows, held_out = split_held_out(train_rows, held_out_rows)
+    if set(train_rows) & set(eval_rows):
+        raise ValueError(f"row {min(set(train_rows) & set(eval_rows))} is a training and an evaluation frame")
+    if not fit_rows or not set(held_out) <= set(train_rows):
+        raise ValueError("held_out_rows must be a part of train_rows and leave frames to fit on")
+    for rows, purpose in ((fit_rows, "training"), (held_out, "held-out"), (eval_rows, "evaluation")):
+        require_labelled_points(index, rows, purpose)
+    return fit_rows, held_out
 
 
 def split_held_out(
@@ -208,6 +207,18 @@ def _fit(
         chosen = _fit_options(_best(tried), options)
         head = fit_linear_probe(sample.features, sample.labels, len(classes), start=head, **chosen)
     return head, tried
+
+
+def _fit_knn(sample: FeatureSample, classes: Sequence[str], options: ProbeOptions) -> Head:
+    return fit_knn_probe(
+        sample.features,
+        sample.labels,
+        len(classes),
+        k=options.knn,
+        per_class=options.knn_per_class,
+        max_points=options.knn_points,
+        seed=options.seed,
+    )
 
 
 def _best(tried: Sequence[dict[str, Any]]) -> dict[str, Any]:
