@@ -101,24 +101,23 @@ GONE: dict[str, str] = {
 }
 
 
-def as_plain(value: Any) -> Any:
-    """Config dicts as plain dicts, so that what is built meets no type of mmengine."""
+def as_plain(value: Any, of_text: Callable[[str], str] = str) -> Any:
+    """Config dicts as plain dicts, so that what is built meets no type of mmengine; ``of_text`` of every text."""
     if isinstance(value, Mapping):
-        return {key: as_plain(item) for key, item in value.items()}
+        return {key: as_plain(item, of_text) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(as_plain(item) for item in value)
-    return value
+        return type(value)(as_plain(item, of_text) for item in value)
+    return of_text(value) if isinstance(value, str) else value
 
 
 def with_folder(value: Any, old: str, new: str) -> Any:
     """``value`` with the folder ``new`` in the place of ``old`` in every path of it that begins so."""
-    if isinstance(value, Mapping):
-        return type(value)({key: with_folder(item, old, new) for key, item in value.items()})  # type: ignore[call-arg]
-    if isinstance(value, list | tuple):
-        return type(value)(with_folder(item, old, new) for item in value)
-    if isinstance(value, str) and f"{value}/".startswith(f"{old.rstrip('/')}/"):
-        return new.rstrip("/") + value[len(old.rstrip("/")) :].rstrip("/")
-    return value
+    old, new = old.rstrip("/"), new.rstrip("/")
+
+    def moved(path: str) -> str:
+        return new + path[len(old) :].rstrip("/") if f"{path}/".startswith(f"{old}/") else path
+
+    return as_plain(value, moved)
 
 
 def arguments(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:

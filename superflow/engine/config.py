@@ -176,21 +176,20 @@ def _check_variables(path: Path) -> list[str]:
     }
     keys = {*top_places(), "_base_"}
     roots: list[str] = []
-    for node in tree.body:
-        for target in node.targets if isinstance(node, ast.Assign) else ():
-            if not isinstance(target, ast.Name):
-                continue
-            name = target.id
-            if name not in keys | used:
-                near = suggest(name, keys, words="the nearest known key is")
-                raise InputError(f"{path}:{node.lineno}: nothing reads {name!r}{near}")
-            if name == "data_root" and isinstance(node.value, ast.Constant):
-                roots.append(str(node.value.value))
-            if name == "_base_":
-                bases = ast.literal_eval(node.value)
-                for base in [bases] if isinstance(bases, str) else bases:
-                    if (path.parent / base).is_file():  # mmengine says it of a missing one
-                        roots += _check_variables(path.parent / base)
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    for node, target in ((line, target) for line in assigned for target in line.targets):
+        if not isinstance(target, ast.Name):
+            continue
+        if target.id not in keys | used:
+            near = suggest(target.id, keys, words="the nearest known key is")
+            raise InputError(f"{path}:{node.lineno}: nothing reads {target.id!r}{near}")
+        if target.id == "data_root" and isinstance(node.value, ast.Constant):
+            roots.append(str(node.value.value))
+        if target.id == "_base_":
+            bases = ast.literal_eval(node.value)
+            for base in [bases] if isinstance(bases, str) else bases:
+                if (path.parent / base).is_file():  # mmengine says it of a missing one
+                    roots += _check_variables(path.parent / base)
     return list(dict.fromkeys(roots))
 
 

@@ -71,11 +71,11 @@ class TrainLoop(BaseLoop):
             max_iters = self._iterations(max_epochs)
         if max_iters is None or max_iters < 1:
             raise InputError(f"train_cfg.max_iters is {max_iters}; give a positive number")
-        self._max_iters = max_iters
+        self.max_iters = max_iters
+        self.iter = 0  # iterations done; during hooks of an iteration, those before it
         if val_interval_epochs is not None:
             val_interval = self._iterations(val_interval_epochs)
-        self.val_interval, self.val_begin = val_interval or self._max_iters, val_begin
-        self._iter = 0
+        self.val_interval, self.val_begin = val_interval or max_iters, val_begin
         self.started, self.waited = 0.0, 0.0  # when this iteration began, seconds it waited for its batch
         self.stop_training = False  # mmengine's EarlyStoppingHook sets it
 
@@ -87,26 +87,16 @@ class TrainLoop(BaseLoop):
 
     max_epochs, epoch = 1, 0  # the run is one epoch to mmengine's hooks
 
-    @property
-    def max_iters(self) -> int:
-        """Iterations of the whole run."""
-        return self._max_iters
-
-    @property
-    def iter(self) -> int:
-        """Iterations done; during hooks of an iteration, those before it."""
-        return self._iter
-
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last one."""
         runner = self.runner
-        self.sampler.start, self.sampler.stop = self._iter, self._max_iters
+        self.sampler.start, self.sampler.stop = self.iter, self.max_iters
         for sentence in training_plan(runner).sentences():
             log.info(sentence)
         runner.call_hook("before_train")
         runner.call_hook("before_train_epoch")
-        batches = iter(self.dataloader) if self._iter < self._max_iters else iter(())
-        while self._iter < self._max_iters and not self.stop_training:
+        batches = iter(self.dataloader) if self.iter < self.max_iters else iter(())
+        while self.iter < self.max_iters and not self.stop_training:
             self.started = time.perf_counter()
             batch = next(batches)
             self.waited = time.perf_counter() - self.started
@@ -122,16 +112,16 @@ class TrainLoop(BaseLoop):
     def run_iter(self, batch: Any) -> None:
         """One iteration on ``batch``."""
         runner = self.runner
-        seed_step(runner.seed, self._iter, runner.rank)
-        runner.call_hook("before_train_iter", batch_idx=self._iter, data_batch=batch)
+        seed_step(runner.seed, self.iter, runner.rank)
+        runner.call_hook("before_train_iter", batch_idx=self.iter, data_batch=batch)
         outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
-        runner.call_hook("after_train_iter", batch_idx=self._iter, data_batch=batch, outputs=outputs)
-        self._iter += 1
+        runner.call_hook("after_train_iter", batch_idx=self.iter, data_batch=batch, outputs=outputs)
+        self.iter += 1
 
     def _evaluation_due(self) -> bool:
-        if self.runner.val_loop is None or self._iter < self.val_begin:
+        if self.runner.val_loop is None or self.iter < self.val_begin:
             return False
-        return self._iter % self.val_interval == 0 or self._iter == self._max_iters
+        return self.iter % self.val_interval == 0 or self.iter == self.max_iters
 
 
 # not mmengine's loops: they know no statistics of several ranks and no ranks of unequally many batches

@@ -409,7 +409,7 @@ class EngineRunner(Runner):
         )
         self._take(checkpoint, filename)
         go_on(self, checkpoint, str(filename))
-        self.train_loop._iter = checkpoint["meta"]["iter"]
+        self.train_loop.iter = checkpoint["meta"]["iter"]
         self._seconds_before = checkpoint["meta"]["seconds"]
 
 
