@@ -11,7 +11,9 @@ from ...errors import InputError, MissingFileError
 from ...progress import Progress, silent
 from ..kinds import shorten
 
-_CHUNK = 1 << 22
+_CHUNK = 1 << 15  # characters: more rows at once leave the processor's cache
+_REPORT = 1 << 22  # characters from one report of progress to the next
+_BETWEEN = "},"  # of two rows
 _LONGEST_ROW = 1 << 26  # characters; a row longer than this is damage, not data
 
 
@@ -58,9 +60,11 @@ def _objects(file: Any, path: Path, report: Callable[[int], None]) -> Iterator[A
         )
 
     while True:
-        chunk = file.read(_CHUNK)
+        chunk = file.read(max(_CHUNK, len(buffer) - place))  # a row that is longer is not looked at too often
         buffer, place, read = buffer[place:] + chunk, 0, read + len(chunk)
-        report(read)
+        if read // _REPORT > (read - len(chunk)) // _REPORT or not chunk:
+            report(read)
+        untried = True
         while True:
             while place < len(buffer) and buffer[place] in " \t\r\n":
                 place += 1
@@ -79,7 +83,11 @@ def _objects(file: Any, path: Path, report: Callable[[int], None]) -> Iterator[A
                 if sign != ",":
                     raise damaged("a comma was expected")
                 place, expect = place + 1, "value"
+            elif untried and (several := _several(buffer, place)):
+                yield from several
+                place, expect, untried = buffer.rindex(_BETWEEN) + 1, ",", False
             else:
+                untried = False
                 try:
                     value, end = decoder.raw_decode(buffer, place)
                 except json.JSONDecodeError as error:
@@ -96,3 +104,15 @@ def _objects(file: Any, path: Path, report: Callable[[int], None]) -> Iterator[A
             if expect:
                 raise damaged("the list has no end")
             return
+
+
+def _several(buffer: str, place: int) -> list[Any]:
+    """The elements from ``place`` to the last ``_BETWEEN``, decoded at once; none where that is not between elements.
+
+    A list that is closed there is valid only if all brackets and quotes before it are closed.
+    """
+    end = buffer.rfind(_BETWEEN, place)
+    try:
+        return json.loads(f"[{buffer[place : end + 1]}]") if end > place else []
+    except (ValueError, RecursionError):  # in the midst of a row, or damage, which is told row by row
+        return []

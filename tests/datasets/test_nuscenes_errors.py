@@ -296,6 +296,22 @@ def test_streamed_rows_are_those_of_json(tmp_path, monkeypatch, indent, chunk):
     assert list(read_rows(path)) == []
 
 
+@pytest.mark.parametrize("chunk", [50, 333, 1 << 15])
+@pytest.mark.parametrize("deep", [None, "a },{", [{"a": 1}, {"b": 2}], {"a": {}}])
+def test_rows_that_are_decoded_at_once_are_those_of_json(tmp_path, monkeypatch, chunk, deep):
+    rows = [{"n": i, "deep": deep if i % 7 else 0} for i in range(300)]
+    path = tmp_path / "rows.json"
+    path.write_text(json.dumps(rows, indent=1))
+    monkeypatch.setattr(tables, "_CHUNK", chunk)
+    assert list(read_rows(path)) == rows
+    text = path.read_text()
+    at_once = tables._several(text, 1)
+    assert at_once == rows[: 299 if deep is None else len(at_once)]
+    path.write_text(text[:-40])  # cut off in the last row
+    with pytest.raises(InputError, match=r"rows.json: is no valid JSON"):
+        list(read_rows(path))
+
+
 def test_a_chain_cut_in_two_is_a_warning(small_log, tmp_path):
     """Time still orders the scans; the sentence goes into the index and the check."""
     scan(small_log, 5)["next"] = scan(small_log, 6)["prev"] = ""
