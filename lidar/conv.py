@@ -24,8 +24,10 @@ from .sparse import KernelMap, Pyramid, SparseTensor
 
 logger = logging.getLogger(__name__)
 
-BACKENDS = {"torch": "torch_blocks", "spconv": "spconv"}  # name -> module of lidar/backends
-PREFERRED = {"cpu": ("torch",), "cuda": ("spconv", "torch")}
+# name -> module of lidar/backends
+BACKENDS = {"torch": "torch_blocks", "torch_grouped": "torch_grouped", "spconv": "spconv"}
+PREFERRED = {"cpu": ("torch",), "cuda": ("spconv", "torch_grouped")}  # the last of them is plain PyTorch
+ELSEWHERE = ("torch_grouped",)
 ENVIRONMENT = "SUPERFLOW_CONV_BACKEND"
 
 
@@ -119,15 +121,17 @@ def prepare(pyramid: Pyramid, levels: int, dtype: torch.dtype) -> Pyramid:
 
 def _backend_in(device_type: str, dtype: torch.dtype) -> ModuleType:
     backend = backend_for(device_type)
-    return backend if dtype in backend.DTYPES else _instead(backend, dtype)
+    return backend if dtype in backend.DTYPES else _instead(backend, device_type, dtype)
 
 
 @cache  # so that the log says it once
-def _instead(backend: ModuleType, dtype: torch.dtype) -> ModuleType:
+def _instead(backend: ModuleType, device_type: str, dtype: torch.dtype) -> ModuleType:
     """The back end in plain PyTorch, for what ``backend`` does not compute in."""
-    name = backend.__name__.rpartition(".")[2]
-    logger.info("sparse convolution in %s: torch, because %s does not compute in it", str(dtype)[6:], name)
-    return load_backend("torch")
+    name, plain = backend.__name__.rpartition(".")[2], _preferred(device_type)[-1]
+    logger.info(
+        "sparse convolution in %s: %s, because %s does not compute in it", str(dtype)[6:], plain, name
+    )
+    return load_backend(plain)
 
 
 _forced: list[str] = []  # names of the use_backend blocks around the current call
@@ -154,7 +158,7 @@ def use_backend(name: str) -> Iterator[None]:
 def backend_for(device_type: str) -> ModuleType:
     """The module that computes on ``device_type``: of ``use_backend``, else of the environment, else the default.
 
-    With ``torch.use_deterministic_algorithms(True)`` the default is PyTorch.
+    With ``torch.use_deterministic_algorithms(True)`` the default is plain PyTorch.
     """
     if _forced:
         return load_backend(_forced[-1])
@@ -169,11 +173,18 @@ def _default(device_type: str, repeatable: bool) -> ModuleType:
         if problem := load_backend(name).problem(device):
             raise InputError(f"{ENVIRONMENT}={name} cannot be used on {device_type}: {problem}")
         return load_backend(name)
-    for name in ("torch",) if repeatable else PREFERRED.get(device_type, ("torch",)):
-        if load_backend(name).problem(device) is None and (name == "torch" or _passes(name, device)):
-            logger.info("sparse convolution on %s: %s", device_type, name)
-            return load_backend(name)
-    return load_backend("torch")
+    *compiled, plain = _preferred(device_type)
+    for name in () if repeatable else compiled:
+        if load_backend(name).problem(device) is None and _passes(name, device):
+            break
+    else:
+        name = plain
+    logger.info("sparse convolution on %s: %s", device_type, name)
+    return load_backend(name)
+
+
+def _preferred(device_type: str) -> tuple[str, ...]:
+    return PREFERRED.get(device_type, ELSEWHERE)
 
 
 def _passes(name: str, device: torch.device) -> bool:

@@ -3,6 +3,7 @@
     superflow benchmark-speed                                 everything: some ten minutes
     superflow benchmark-speed networks                        MinkUNet-18, 20k and 60k voxels, our back end and spconv
     superflow benchmark-speed networks --loaded --threads 2   again while other processes keep all cores busy
+    superflow benchmark-speed launches --voxels 20000         kernels that a device starts for MinkUNet-34, counted
     superflow benchmark-speed parts                           the parts of a pretraining step
     superflow benchmark-speed step --memory                   a SuperFlow++ step: the published order of work and ours
     superflow benchmark-speed scans                           features of a scan of 100,000 points
@@ -47,14 +48,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     known = ", ".join(MEASURES)
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of {known} (default: all)")
-    parser.add_argument("--voxels", type=_count, nargs="+", default=[20_000, 60_000], help="of networks")
+    parser.add_argument(
+        "--voxels", type=_count, nargs="+", default=[20_000, 60_000], help="of networks and launches"
+    )
     parser.add_argument(
         "--size", type=float, help="side of a voxel [m] (default: 0.1; with tiny students 0.25)"
     )
     parser.add_argument(
         "--depth",
         choices=[str(depth) for depth in MINKUNET],
-        help="of the network (default: 18 in networks, tiny in parts and step, tiny and 34 in scans)",
+        help="of the network (default: 18 in networks, 34 in launches, tiny in parts and step, tiny and 34 in scans)",
     )
     parser.add_argument("--rounds", type=_count, default=5, help="A B rounds that count (default: 5)")
     parser.add_argument("--threads", type=_count, default=1, help="threads of PyTorch (default: 1)")

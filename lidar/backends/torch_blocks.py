@@ -1,24 +1,24 @@
-"""Sparse convolution in plain PyTorch, on any device: gather, multiply, gather-sum, block by block.
+"""Sparse convolution in plain PyTorch, as a CPU likes it: gather, multiply, gather-sum, block by block.
 
 A block is a range of output rows. Offset by offset, its input rows are gathered and multiplied by the weight of the
-offset into a workspace of products; then every output row sums its own products. Nothing is scattered, so that
-sums have one order and runs repeat bit by bit; nothing large is allocated, because the C library maps and unmaps
-blocks over 32 MB at every call; and what one step writes is still in the cache when the next one reads it.
+offset into a workspace of products; then every output row sums its own products. Nothing large is allocated, because
+the C library maps and unmaps blocks over 32 MB at every call; and what one step writes is still in the cache when the
+next one reads it.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..sparse import KernelMap
+from .torch_sums import DTYPES, Cuts, Sums, arrange_sums, cut_all
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+__all__ = ["DTYPES", "convolve", "prepare", "prepare_all", "problem", "version"]
 
 # Rows and pairs of a block at most: the first keeps gathered rows in the cache, the second bounds the workspace
 # (32k pairs x 256 channels x 4 bytes = 34 MB).
@@ -38,16 +38,13 @@ def version() -> str:
 
 
 class Block(NamedTuple):
-    """The part of a kernel map that leads to the output rows ``begin`` to ``end``."""
+    """The part of a kernel map that leads to the output rows of ``sums``."""
 
-    begin: int
-    end: int
+    sums: Sums
     offsets: tuple[int, ...]  # those with pairs
     counts: tuple[int, ...]  # pairs of each of them
     rows_in: tuple[Tensor, ...]  # (count,) int32 rows of the input, for each of them
     rows_out: tuple[Tensor, ...]  # (count,) int32 rows of the output
-    products: Tensor  # (sum(counts),) int32 rows of the workspace, by output row
-    starts: Tensor  # (end - begin + 1,) int32; the products of row begin + r are products[starts[r]:starts[r + 1]]
 
 
 def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
@@ -84,7 +81,7 @@ def _forward(features: Tensor, weight: tuple[Tensor, ...], kernel_map: KernelMap
         products = _workspace(output, sum(block.counts))
         for k, rows, product in zip(block.offsets, block.rows_in, products.split(block.counts)):
             torch.mm(features.index_select(0, rows), weight[k], out=product)
-        _sum_products(block, products, features, center, output)
+        block.sums.into(output, products, features, center)
 
 
 def _backward(
@@ -111,7 +108,7 @@ def _backward(
             if grad_features is not None:
                 torch.mm(gathered, weights[k], out=product)
         if grad_features is not None:
-            _sum_products(block, products, grad, center, grad_features)
+            block.sums.into(grad_features, products, grad, center)
     if grad_weight is not None and kernel_map.center is not None:
         _add_product(grad_weight[kernel_map.center], features.t(), grad)
 
@@ -122,28 +119,6 @@ def _add_product(total: Tensor, a: Tensor, b: Tensor) -> None:
         total.addmm_(a, b)
     else:
         total += a @ b
-
-
-def _sum_products(
-    block: Block, products: Tensor, rows: Tensor, center: Tensor | None, output: Tensor
-) -> None:
-    """Output rows of the block: the sum of their products, and their own row of ``rows`` times ``center``."""
-    target = output[block.begin : block.end]
-    if len(products) == 0:
-        summed = None
-    elif center is None and len(products) == len(target):
-        # without a centre every row has a product, so here each has one, as on the way up
-        torch.index_select(products, 0, block.products, out=target)
-        return
-    else:
-        # without gradient F.embedding_bag only adds checks to this call; mode 0 sums
-        summed = torch.embedding_bag(products, block.products, block.starts, False, 0, False, None, True)[0]
-    if center is None:
-        target.zero_() if summed is None else target.copy_(summed)
-    elif summed is None:
-        torch.mm(rows[block.begin : block.end], center, out=target)
-    else:
-        torch.addmm(summed, rows[block.begin : block.end], center, out=target)
 
 
 _local = threading.local()
@@ -164,84 +139,40 @@ def prepare(kernel_map: KernelMap) -> list[Block]:
     return kernel_map.arranged(_NAME, lambda one: _arrange_all([one])[0])
 
 
-def prepare_all(maps: Sequence[KernelMap]) -> None:
-    """`prepare` for several maps, with one wait for the device, and none where each map is a single block."""
+def prepare_all(maps: Sequence[KernelMap], limit: tuple[int, int] | None = None) -> None:
+    """`prepare` for several maps, with one wait for the device, and none where each map is a single block.
+
+    Args:
+        limit: rows of a block at most, and its pairs, about; None for what suits the device of the maps.
+    """
     pending = [one for one in maps if not one.is_arranged(_NAME)]
-    for one, blocks in zip(pending, _arrange_all(pending)):
+    for one, blocks in zip(pending, _arrange_all(pending, limit)):
         one.arranged(_NAME, lambda _, blocks=blocks: blocks)  # type: ignore[misc]
 
 
-def _arrange_all(maps: Sequence[KernelMap]) -> list[list[Block]]:
-    cuts = [_cut(one) for one in maps]
-    # what lies on the device comes to the host for all maps at once
-    asked = [cut.flatten() for cut in cuts if cut.shape[1] > 2]
-    numbers = iter(torch.cat(asked).tolist() if asked else [])
-    found = []
-    for one, cut in zip(maps, cuts):
-        ends = [[0, count] for count in one.counts]  # of a single block
-        if cut.shape[1] > 2:
-            ends = [list(islice(numbers, cut.shape[1])) for _ in one.counts]
-        found.append(_arrange(one, cut, ends))
-    return found
+def _arrange_all(maps: Sequence[KernelMap], limit: tuple[int, int] | None = None) -> list[list[Block]]:
+    limits = [limit or (CPU_BLOCK if one.rows_out.device.type == "cpu" else CUDA_BLOCK) for one in maps]
+    return [_arrange(one, cuts) for one, cuts in zip(maps, cut_all(maps, limits))]
 
 
-def _block_rows(kernel_map: KernelMap) -> int:
-    """Output rows of a block."""
-    max_rows, max_pairs = CPU_BLOCK if kernel_map.rows_out.device.type == "cpu" else CUDA_BLOCK
-    return max(min(max_rows, max_pairs * kernel_map.num_out // max(len(kernel_map.rows_out), 1)), 1)
-
-
-def _cut(kernel_map: KernelMap) -> Tensor:
-    """(K, blocks + 1) int64, how many pairs of each offset lead to rows before each edge of the blocks."""
-    size = _block_rows(kernel_map)
-    blocks = -(-kernel_map.num_out // size)
-    edges = torch.arange(blocks + 1, dtype=torch.int32, device=kernel_map.rows_out.device) * size
-    edges = edges.clamp_(max=kernel_map.num_out)
-    return torch.stack(
-        [torch.searchsorted(part, edges) for part in kernel_map.rows_out.split(kernel_map.counts)]
-    )
-
-
-def _arrange(kernel_map: KernelMap, cuts: Tensor, ends_at: list[list[int]]) -> list[Block]:
-    """The pairs of a map cut into blocks, and for each output row where its products will lie.
+def _arrange(kernel_map: KernelMap, cuts: Cuts) -> list[Block]:
+    """The pairs of a map cut into blocks.
 
     The workspace of a block holds its products offset by offset, each by output row.
-
-    Args:
-        cuts: as from `_cut`; ends_at: the same on the host.
     """
-    rows, pairs = kernel_map.num_out, len(kernel_map.rows_out)
-    edges = [*range(0, rows, _block_rows(kernel_map)), rows]
-    rows_in, rows_out = (
-        kernel_map.rows_in.split(kernel_map.counts),
-        kernel_map.rows_out.split(kernel_map.counts),
-    )
-
-    counts = cuts.diff(dim=1)
-    begins = kernel_map.firsts[:, None] + cuts[:, :-1]
-    shift = (counts.cumsum(0) - counts) - begins  # from the list to the workspace
-    order = kernel_map.rows_out.sort(stable=True).indices
-    place = torch.repeat_interleave(shift.view(-1), counts.view(-1), output_size=pairs)
-    products = (place.index_select(0, order) + order).int()
-    ends = torch.bincount(kernel_map.rows_out, minlength=rows).cumsum(0).int()
-    starts = torch.cat([ends.new_zeros(1), ends])
-
-    blocks, first = [], 0
-    for b, (begin, end) in enumerate(pairwise(edges)):
-        cut = {k: slice(row[b], row[b + 1]) for k, row in enumerate(ends_at) if row[b] < row[b + 1]}
-        sizes = tuple(part.stop - part.start for part in cut.values())
-        last = first + sum(sizes)
+    rows_in = kernel_map.rows_in.split(kernel_map.counts)
+    rows_out = kernel_map.rows_out.split(kernel_map.counts)
+    shift = (cuts.counts.cumsum(0) - cuts.counts) - cuts.begins(kernel_map)
+    blocks = []
+    for b, summed in enumerate(arrange_sums(kernel_map, cuts, shift)):
+        cut = {k: slice(row[b], row[b + 1]) for k, row in enumerate(cuts.host) if row[b] < row[b + 1]}
         blocks.append(
             Block(
-                begin,
-                end,
+                summed,
                 tuple(cut),
-                sizes,
+                tuple(part.stop - part.start for part in cut.values()),
                 tuple(rows_in[k][part] for k, part in cut.items()),
                 tuple(rows_out[k][part] for k, part in cut.items()),
-                products[first:last],
-                starts[begin : end + 1] - first,
             )
         )
-        first = last
     return blocks

@@ -15,14 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from superflow.errors import InputError
 from superflow.lidar import conv
-from superflow.lidar.backends import torch_blocks
+from superflow.lidar.backends import torch_blocks, torch_grouped
 from superflow.lidar.sparse import Pyramid, SparseTensor
 
 # back end, dtype, largest error relative to the largest value
 BACKENDS = [
     pytest.param(name, dtype, tolerance, id=f"{name}-{str(dtype)[6:]}")
     for name in conv.BACKENDS
-    if name == "torch" or find_spec(name)
+    if name.startswith("torch") or find_spec(name)
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12))
     if (name, dtype) != ("spconv", torch.float64)  # it computes in single precision only
 ]
@@ -102,24 +102,28 @@ def test_equals_dense_convolution(name, dtype, tolerance, kind, shape, density, 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("block", [(7, 1 << 20), (1 << 20, 40), (1, 1)])
-def test_blocks_do_not_show(monkeypatch, kind, block):
+@pytest.mark.parametrize("name", ["torch", "torch_grouped"])
+def test_blocks_do_not_show(monkeypatch, kind, block, name):
     monkeypatch.setattr(torch_blocks, "CPU_BLOCK", block)
-    assert_equals_dense(kind, "torch", torch.float64, 1e-12, random_pyramid((5, 6, 7), 0.4, wraps=True))
+    monkeypatch.setattr(torch_grouped, "BLOCK", block)
+    assert_equals_dense(kind, name, torch.float64, 1e-12, random_pyramid((5, 6, 7), 0.4, wraps=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", KINDS)
-def test_weight_gradients_lose_nothing_between_blocks(monkeypatch, kind, dtype):
+@pytest.mark.parametrize("form", [torch_blocks, torch_grouped])
+def test_weight_gradients_lose_nothing_between_blocks(monkeypatch, form, kind, dtype):
     """In half precision the sum over many blocks would not notice the share of a single one."""
     offsets, _, kernel_map, level = KINDS[kind]
     pyramid = random_pyramid((16, 16, 16), 0.5)
     # of one sign, as behind a ReLU, the sum grows far beyond what a block adds to it
     features = draw(len(pyramid.level(level)), 3).abs().to(dtype)
     monkeypatch.setattr(torch_blocks, "CPU_BLOCK", (4, 1 << 20))
+    monkeypatch.setattr(torch_grouped, "BLOCK", (4, 1 << 20))
     gradients = []
     for kind_of_number in (dtype, torch.float64):
         weight = torch.zeros(offsets, 3, 2, dtype=kind_of_number, requires_grad=True)
-        conv.convolve(features.to(kind_of_number), weight, kernel_map(pyramid)).sum().backward()
+        form.convolve(features.to(kind_of_number), weight, kernel_map(pyramid)).sum().backward()
         assert weight.grad.dtype == kind_of_number
         gradients.append(weight.grad.double())
     got, want = gradients
@@ -323,7 +327,9 @@ def test_the_back_end_is_chosen_by_block_then_environment(monkeypatch):
         assert conv.backend_for("cpu") is torch_blocks
     conv._default.cache_clear()
     monkeypatch.setenv(conv.ENVIRONMENT, "cuda-magic")
-    with pytest.raises(InputError, match=r"'cuda-magic' is unknown; choose one of torch, spconv"):
+    with pytest.raises(
+        InputError, match=r"'cuda-magic' is unknown; choose one of torch, torch_grouped, spconv"
+    ):
         conv.backend_for("cpu")
     monkeypatch.setenv(conv.ENVIRONMENT, "spconv")
     spconv = conv.load_backend("spconv")
@@ -349,7 +355,7 @@ def test_runs_that_shall_repeat_on_a_gpu_leave_out_spconv(monkeypatch):
     try:
         assert conv.backend_for("cuda") is spconv
         torch.use_deterministic_algorithms(True)
-        assert conv.backend_for("cuda") is torch_blocks
+        assert conv.backend_for("cuda") is torch_grouped
         torch.use_deterministic_algorithms(False)
         assert conv.backend_for("cuda") is spconv
     finally:

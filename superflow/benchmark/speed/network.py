@@ -8,13 +8,15 @@ from statistics import median
 import torch
 from torch import Tensor
 
-from ...lidar.conv import BACKENDS, load_backend, use_backend
+from ...lidar.conv import load_backend, use_backend
 from ...lidar.minkunet import MinkUNet
 from ...lidar.sparse import Pyramid, SparseTensor
 from ...lidar.voxelize import Voxels
 from .clouds import clouds, exactly
 from .options import Options, Table, spread
 from .turns import Seconds, Turns, Work, busy_cores, in_fresh_process, in_turn, timed
+
+RIVALS = ("torch", "spconv")  # back ends for a CPU
 
 
 def measure(options: Options) -> list[Table]:
@@ -90,8 +92,8 @@ def made_network(options: Options, count: int) -> tuple[MinkUNet, Voxels]:
 
 
 def usable_backends() -> list[str]:
-    """Names of the back ends that run on the CPU of this machine, the plain one first."""
-    return [name for name in BACKENDS if load_backend(name).problem(torch.device("cpu")) is None]
+    """Names of the back ends that this machine has for its CPU, the plain one first."""
+    return [name for name in RIVALS if load_backend(name).problem(torch.device("cpu")) is None]
 
 
 def network_step(net: MinkUNet, backend: str, voxels: Voxels, features: Tensor) -> dict[str, Seconds]:

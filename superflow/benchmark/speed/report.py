@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from ...lidar.conv import load_backend
-from . import growth, network, parts, reading, scans, step
+from . import growth, launches, network, parts, reading, scans, step
 from .network import usable_backends
 from .options import Options, Table
 
 # name -> what makes its tables
 MEASURES: dict[str, Callable[[Options], list[Table]]] = {
     "networks": network.measure,
+    "launches": launches.measure,
     "parts": parts.measure,
     "step": step.measure,
     "scans": scans.measure,

@@ -19,7 +19,8 @@ from superflow.downstream.recalibration import recalibrate_batch_norm
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.voting import Ballot, VotingOptions, vote
 from superflow.hub.backbone import Backbone, BackboneCard
-from superflow.lidar.backends import spconv, torch_blocks
+from superflow.lidar import conv
+from superflow.lidar.backends import spconv, torch_grouped
 from superflow.lidar.encoder import LidarEncoder
 from superflow.lidar.sparse import Pyramid
 from superflow.method.pretrainer import Pretrainer
@@ -28,6 +29,15 @@ GRIDS = {
     "cubic": {"type": "cubic", "size_m": 0.5},
     "cylinder": {"type": "cylinder", "rho_m": 0.2, "phi_deg": 2.0, "z_m": 0.2},
 }
+
+
+@pytest.fixture
+def as_on_a_device(monkeypatch):
+    """The CPU takes the back end of devices, too, so that the bits are equal."""
+    monkeypatch.setitem(conv.PREFERRED, "cpu", ("torch_grouped",))
+    conv._default.cache_clear()
+    yield
+    conv._default.cache_clear()
 
 
 def encoder(grid: str = "cubic", inputs: tuple[str, ...] = ("intensity", "height", "range", "one")):
@@ -94,7 +104,7 @@ def test_the_counts_that_spconv_reads_stay_on_the_cpu():
 @pytest.mark.parametrize("rows", [1 << 18, 50])
 def test_layers_wait_for_nothing_on_a_fresh_batch(grid, rows, monkeypatch):
     """Maps are counted and cut before the first layer; then nothing is read from or sent to the device."""
-    monkeypatch.setattr(torch_blocks, "CUDA_BLOCK", (rows, 1 << 19))
+    monkeypatch.setattr(torch_grouped, "BLOCK", (rows, 1 << 19))
     network, batch = moved(encoder(grid)), moved(scan())
     before: list[Counter[str]] = []
     layers = network.backbone.forward
@@ -109,12 +119,13 @@ def test_layers_wait_for_nothing_on_a_fresh_batch(grid, rows, monkeypatch):
         assert before[0]["aten::nonzero"] == 1 + 5
         assert before[0]["aten::_unique2"] == 4
         TRAFFIC.clear()
-        torch_blocks.prepare(
+        torch_grouped.prepare(
             Pyramid.from_cells(moved(torch.ones(1, 9, 9, 9).nonzero()), (9, 9, 9), num_clouds=1).subm(0)
         )
         assert TRAFFIC  # alone, a map waits for its own
 
 
+@pytest.mark.usefixtures("as_on_a_device")
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("kind", PRETRAINERS)
 def test_a_pretraining_step_stays_on_its_device(kind, grid):
@@ -132,6 +143,7 @@ def test_a_pretraining_step_stays_on_its_device(kind, grid):
         assert torch.equal(there.inner, plain)
 
 
+@pytest.mark.usefixtures("as_on_a_device")
 @pytest.mark.parametrize(
     "options",
     [
@@ -156,6 +168,7 @@ def test_fine_tuning_and_evaluation_stay_on_their_device(options):
     assert found[0] == found[1]
 
 
+@pytest.mark.usefixtures("as_on_a_device")
 def test_probes_and_votes_take_features_of_another_device():
     points, labels = scan().points, scan().labels.clamp(max=3)
     there = moved(encoder())
@@ -183,6 +196,7 @@ def test_probes_and_votes_take_features_of_another_device():
     )
 
 
+@pytest.mark.usefixtures("as_on_a_device")
 def test_a_backbone_gives_features_where_the_points_came_from():
     points = scan().points
     plain = Backbone(encoder(), BackboneCard("plain")).extract(points)
