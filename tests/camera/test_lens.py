@@ -71,7 +71,7 @@ def test_pixels_are_those_of_opencv(model):
     assert 500 < len(seen) < 2900
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     model=st.sampled_from([RADIAL_TANGENTIAL, FISHEYE]),
     k=st.tuples(st.floats(-1, 1), st.floats(-1, 1), st.floats(-0.5, 0.5), st.floats(-0.2, 0.2)),

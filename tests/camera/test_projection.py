@@ -149,7 +149,7 @@ def test_mistake_17_one_rounding_rule():
 
 
 @given(st.lists(st.tuples(st.floats(-1e4, 1e4), st.floats(-1e4, 1e4)), max_size=20))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_mistake_39_clipped_on_both_sides(positions):
     got = nearest_pixels(np.array(positions).reshape(-1, 2), SIZE)
     assert ((got >= 0) & (got < (SIZE[1], SIZE[0]))).all()

@@ -20,7 +20,7 @@ from superflow.tools.prepare import main
 
 
 @given(st.integers(1, 300), st.integers(1, 40), st.integers(0, 9))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_copies_are_counted(places, repeats, seed):
     generator = np.random.default_rng(seed)
     rows = generator.normal(0, 20, (places, 5)).astype(np.float32)[
@@ -44,7 +44,6 @@ def test_copies_of_large_scans_are_estimated(share):
 
 
 @given(st.integers(1, 10**6), st.integers(1, 4096))
-@settings(deadline=None)
 def test_rows_are_spread(count, most):
     rows = spread_rows(count, most)
     assert len(rows) == min(count, most)
@@ -66,7 +65,6 @@ def fake_index(keys: list[int], sweeps: int) -> SimpleNamespace:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=12), st.integers(0, 3), st.integers(1, 200))
-@settings(deadline=None)
 def test_a_sample_is_spread_over_the_scenes(sizes, sweeps, count):
     index = fake_index(sizes, sweeps)
     rows = sample_rows(index, count)

@@ -44,7 +44,7 @@ def slow_returns(rows, no_return, range_m) -> list[int]:
     return kept
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     rows=st.lists(st.tuples(*[st.sampled_from(ODD)] * 3), max_size=12),
     no_return=st.sets(st.sampled_from(NO_RETURNS)),

@@ -155,7 +155,7 @@ near = {
 
 
 @pytest.mark.parametrize("key", KEYS)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_any_json_value_in_any_key_gives_a_card_or_one_sentence(log, key, data):
     value = data.draw(near[key] | values if key in near else values)

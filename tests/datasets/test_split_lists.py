@@ -59,7 +59,7 @@ def test_a_list_beside_the_data_names_scans_by_token_and_by_path(tmp_path):
         index.rows("trian")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     chosen=st.lists(st.integers(0, 11), min_size=1, unique=True),
     kind=st.sampled_from(["token", "path", "stem"]),

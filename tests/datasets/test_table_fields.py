@@ -43,7 +43,7 @@ def quiet():
 
 
 @pytest.mark.parametrize(("table", "field"), FIELDS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(value=values, place=st.integers(0, 1000))
 def test_any_value_gives_an_index_or_one_sentence(log_to_break, table, field, value, place):
     """Never another exception, never a half-written index, and a refusal leaves the old one."""
@@ -55,7 +55,7 @@ def test_any_value_gives_an_index_or_one_sentence(log_to_break, table, field, va
 
 
 @pytest.mark.parametrize("name", KINDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(column=st.lists(values, min_size=1, max_size=3))
 def test_what_a_column_shows_is_what_its_values_say(name, column):
     """``is_plain`` of a column never differs from the slow and obvious look at each value."""

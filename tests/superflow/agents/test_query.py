@@ -27,14 +27,14 @@ def asked(text, *objects, **options):
     return answer(parse_query(text), scene(*objects), **options)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(made_queries(ALL_NOUNS))
 def test_a_query_reads_as_it_was_written(query):
     assert parse_query(text_of(query)) == query
     assert parse_query(text_of(query).upper() + "?") == query
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(made_things(), made_scenes)
 def test_both_executors_agree_on_each_object(things, record):
     bounds = TwinOf(record.objects).of(things)
@@ -42,7 +42,7 @@ def test_both_executors_agree_on_each_object(things, record):
     assert list(Scenery(record).truths(things)) == told
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(made_queries(), made_scenes, st.sampled_from([1, 5]), st.sampled_from([10.0, 15.0, float("inf")]))
 def test_both_executors_agree(query, record, min_points, max_range_m):
     options = {"min_points": min_points, "max_range_m": max_range_m}
@@ -77,7 +77,7 @@ def worlds(record):
         yield replace(record, objects=tuple(o for o in world if o is not None))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     made_queries(("car", "pedestrian", "object")),
     st.lists(st.sampled_from(DOUBTFUL), max_size=3),
@@ -214,7 +214,7 @@ SAYING = (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(st.text(max_size=60), st.lists(st.sampled_from(SAYING.split()), max_size=12).map(" ".join)))
 def test_no_text_breaks_the_reader(text):
     try:

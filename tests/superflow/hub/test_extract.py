@@ -134,7 +134,7 @@ def test_points_and_backbone_may_lie_on_different_devices(where):
     torch.testing.assert_close(got.cpu(), want, rtol=1e-4, atol=1e-5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     seed=st.integers(0, 2**16),
     count=st.integers(0, 40),

@@ -143,7 +143,7 @@ def test_a_reference_answers_whatever_a_search_may_draw(name):
 
     program = load_program(PROBLEMS[name].source, name)
 
-    @settings(max_examples=60, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
     @given(_cases(PROBLEMS[name]))
     def answers(case):
         assert "value" in outcome(program, case)
