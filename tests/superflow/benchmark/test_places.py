@@ -11,13 +11,13 @@ import pytest
 import yaml
 
 from superflow.benchmark import places, units
-from superflow.benchmark.backbones import backbone_path, config_hash, training_config
+from superflow.benchmark.backbones import backbone_path, training_config
 from superflow.benchmark.measures import MEASURES, Task
 from superflow.benchmark.places_logs import prepare_log
 from superflow.benchmark.places_plan import GIVEN, NO_SOURCE, Log, load_places_plan
 from superflow.benchmark.plan import load_plan
-from superflow.benchmark.plan_file import find_plan, kind_of_plan
-from superflow.benchmark.recipe_search import SEARCHES, grid_recipes
+from superflow.benchmark.plan_file import find_plan
+from superflow.benchmark.recipe_search import SEARCHES
 from superflow.datasets.corruptions.domain import LEVELS
 from superflow.downstream.finetuning import Recipe
 from superflow.downstream.metrics import ConfusionMatrix
@@ -72,51 +72,6 @@ def written(tmp_path: Path, content: dict) -> Path:
 # ---- plans ----------------------------------------------------------------------------------------------------
 
 
-def test_the_arms_of_the_shipped_plan_have_configs_that_take_their_options(tmp_path):
-    path = find_plan(Path("places"))
-    assert kind_of_plan(path) == "places"
-    assert kind_of_plan(find_plan(Path("pandaset"))) == "one log"
-    plan = load_places_plan(path)
-    pairs = plan.backbones()
-    assert (NO_SOURCE, "random") in pairs
-    assert ("made", "made labels") in pairs
-    assert ("street", "made labels") not in pairs  # its labels are what is evaluated there
-    for source, arm in pairs:
-        config = training_config(plan, source, plan.arms[arm], 0, tmp_path)
-        if source == "street" and arm == "SuperFlow++":
-            assert config.train_dataloader.dataset.clouds.viewpoint_m == 10.0
-            assert config.train_cfg.max_iters == 450
-            assert config.train_dataloader.dataset.frames == ["scene-9002[0:40]"]
-    for evaluation in plan.evaluations.values():
-        for terms in (evaluation.train, evaluation.held_out, evaluation.evaluate):
-            assert "08" not in terms  # held back
-    for measure in plan.measures.values():
-        if measure.grid:
-            options = {key: value for key, value in measure.options.items() if key != "unlabelled"}
-            assert len(grid_recipes(Recipe.of(options), measure.grid)) > 1
-
-
-def test_the_scaling_plan_changes_one_thing_at_a_time(tmp_path):
-    plan = load_places_plan(find_plan(Path("scaling")))
-    assert plan.evaluations["kitti"] == load_places_plan(find_plan(Path("places"))).evaluations["kitti"]
-    assert not any(measure.grid for measure in plan.measures.values())
-    pairs = plan.backbones()
-    assert len(pairs) == 17
-    made = {pair: training_config(plan, pair[0], plan.arms[pair[1]], 0, tmp_path) for pair in pairs}
-    base = made[("190 scenes", "3000 steps")]
-    street_tiny = load_places_plan(find_plan(Path("places")))
-    shipped = training_config(street_tiny, "varied", street_tiny.arms["made labels"], 0, tmp_path)
-    assert config_hash(plan, base, tmp_path) == config_hash(street_tiny, shipped, tmp_path)
-    for (_, arm), config in made.items():
-        assert config.train_cfg.max_iters == int(arm.split()[0])
-        assert config.train_dataloader.dataset.augmentation == base.train_dataloader.dataset.augmentation
-    drives = {name: log.drive for name, log in plan.logs.items() if log.drive}
-    assert drives["sixteen classes"] == drives["varied"]
-    for name in ("sensor", "place", "appearance"):
-        assert {**drives[name], "vary": []} == drives["plain"]
-        assert drives[name]["vary"] == [name]
-
-
 def test_logs_of_one_drive_share_its_folder(tmp_path):
     """What is made for the one is there for the other, with its own classes."""
     drive = {"scenes": 2, "val_scenes": 1, "seconds": 1.0, "lidar_hz": 2, "images": False}
@@ -131,21 +86,6 @@ def test_logs_of_one_drive_share_its_folder(tmp_path):
     assert tokens[0] == tokens[1]
 
 
-def test_the_plan_of_recipes_tries_what_places_tried_and_more(tmp_path):
-    """So that copied backbones and trials serve: the same arms, splits and first values."""
-    plan, known = (load_places_plan(find_plan(Path(name))) for name in ("recipes", "places"))
-    assert plan.evaluations["kitti"] == known.evaluations["kitti"]
-    assert plan.backbones() == [(NO_SOURCE, "random"), ("varied", "made labels")]
-    for source, arm in plan.backbones():
-        ours, theirs = (training_config(p, source, p.arms[arm], 0, tmp_path) for p in (plan, known))
-        assert config_hash(plan, ours, tmp_path) == config_hash(known, theirs, tmp_path)
-    tuned, before = plan.measures["fine-tuning"], known.measures["fine-tuning"]
-    tried = {recipe.text() for recipe in grid_recipes(Recipe(), before.grid)}
-    assert tried < {recipe.text() for recipe in grid_recipes(Recipe(), tuned.grid)}
-    assert {name: tuned.budgets[name] for name in before.budgets} == dict(before.budgets)
-    assert tuned.recipe_of == before.recipe_of
-
-
 def test_an_entry_may_be_that_of_another_plan(tmp_path):
     written(tmp_path, SMALL).rename(tmp_path / "other.yaml")
     content = changed(evaluations={"street": "other.yaml"}, logs={"mine": {"root": "MINE"}})
@@ -156,17 +96,6 @@ def test_an_entry_may_be_that_of_another_plan(tmp_path):
     content["evaluations"] = {"road": "other.yaml"}
     with pytest.raises(InputError, match=r"'road' is to be that of other\.yaml, which has none of its own"):
         load_places_plan(written(tmp_path, content))
-
-
-def test_budgets_that_take_a_recipe_come_after_the_one_that_finds_it():
-    plan = load_places_plan(find_plan(Path("places")))
-    tasks = [budget for _, measure, budget in plan.tasks("random") if measure == "fine-tuning"]
-    for budget, other in plan.measures["fine-tuning"].recipe_of.items():
-        assert tasks.index(other) < tasks.index(budget)
-    few = replace(plan.measures["fine-tuning"], arms=["random"], evaluations=["made"])
-    tasks = replace(plan, measures={"fine-tuning": few}).tasks
-    assert {evaluation for evaluation, _, _ in tasks("random")} == {"made"}
-    assert tasks("SLidR") == []
 
 
 def test_some_budgets_alone_are_asked_for():
