@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import logging
 import os
 import subprocess
 import sys
@@ -32,6 +33,22 @@ sys.path.insert(0, str(REPOSITORY / "tests"))  # for what tests share
 def repository() -> Path:
     """Root of the checkout."""
     return REPOSITORY
+
+
+@pytest.fixture(autouse=True)
+def own_logging() -> Iterator[None]:
+    """No test writes to a stream or a file that another test, or what it stands on, logged to and has closed."""
+    _forget_handlers()
+    yield
+    _forget_handlers()
+
+
+def _forget_handlers() -> None:
+    for handler in logging.root.handlers[:]:
+        if type(handler) is logging.StreamHandler:  # pytest's own are of other classes
+            logging.root.removeHandler(handler)
+    package = logging.getLogger("superflow")
+    package.handlers, package.propagate = [], True
 
 
 @pytest.fixture(scope="session")

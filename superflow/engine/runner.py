@@ -7,7 +7,7 @@ import itertools
 import logging
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -48,6 +48,7 @@ from .resume import go_on
 from .training_plan import base_batch_size, training_plan
 
 _runs = itertools.count()
+PACKAGE = __name__.partition(".")[0]  # whose loggers a run writes down
 
 
 def build_runner(config: Config) -> EngineRunner:
@@ -152,12 +153,32 @@ class EngineRunner(Runner):
             torch.use_deterministic_algorithms(True, warn_only=True)
 
     def build_logger(self, log_level: int | str = "INFO", **options: Any) -> Any:
-        """mmengine's logger, which the package's own loggers write to as well."""
+        """mmengine's logger, which the package's own loggers write to as well until the run ends."""
         logger = super().build_logger(log_level=log_level, **options)
-        package = logging.getLogger(__name__.partition(".")[0])
-        package.handlers, package.propagate = list(logger.handlers), False
-        package.setLevel(log_level)
+        _package_writes_to(logger.handlers)
+        logging.getLogger(PACKAGE).setLevel(log_level)
         return logger
+
+    def train(self) -> nn.Module:
+        """Train to the end; the module as it is then."""
+        return self._logged(super().train)
+
+    def val(self) -> dict[str, float]:
+        """Figures on the validation data."""
+        return self._logged(super().val)
+
+    def test(self) -> dict[str, float]:
+        """Figures on the test data."""
+        return self._logged(super().test)
+
+    def _logged(self, stage: Callable[[], Any]) -> Any:
+        """Run a stage; what the package says later in this process does not go into this run's file."""
+        _package_writes_to(self.logger.handlers)
+        try:
+            return stage()
+        finally:
+            handlers = logging.getLogger(PACKAGE).handlers
+            _package_writes_to(each for each in handlers if not isinstance(each, logging.FileHandler))
 
     def _log_env(self, env_cfg: Mapping[str, Any]) -> None:
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
@@ -411,6 +432,12 @@ class EngineRunner(Runner):
         go_on(self, checkpoint, str(filename))
         self.train_loop.iter = checkpoint["meta"]["iter"]
         self._seconds_before = checkpoint["meta"]["seconds"]
+
+
+def _package_writes_to(handlers: Iterable[logging.Handler]) -> None:
+    """Give the package's loggers these handlers alone."""
+    package = logging.getLogger(PACKAGE)
+    package.handlers, package.propagate = list(handlers), False
 
 
 def _join_batch_norm(model: nn.Module, implementation: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import logging.config
 import math
 import shutil
 from collections.abc import Callable
@@ -468,8 +469,7 @@ def test_a_slow_run_is_never_silent_for_long(train: Train) -> None:
 
 def test_the_package_logs_into_the_file_of_the_run(train: Train) -> None:
     runner = train({"train_cfg.max_iters": 1})
-    logging.getLogger("superflow.anything").warning("a word from elsewhere")
-    assert "a word from elsewhere" in next(runner.work_path.glob("*/*.log")).read_text()
+    assert "superflow.engine.loops - INFO" in next(runner.work_path.glob("*/*.log")).read_text()
 
 
 def test_the_history_of_the_figures_does_not_grow_with_the_run(
@@ -479,3 +479,14 @@ def test_the_history_of_the_figures_does_not_grow_with_the_run(
     kept = train().message_hub.log_scalars
     assert len(kept["train/loss"].data[0]) == len(kept["train/time"].data[0]) == 5
     assert kept["train/loss"].current() == kept["train/loss"].data[0][-1] > 0
+
+
+def test_a_run_that_ended_writes_down_no_more(train: Train) -> None:
+    """What the process says later is none of its business; its folder may be gone."""
+    folder = next(train().work_path.glob("*/*.log")).parent
+    logging.config.dictConfig(
+        {"version": 1, "disable_existing_loggers": False}
+    )  # as servers do: closes all files
+    shutil.rmtree(folder)
+    logging.getLogger("superflow.anything").warning("after")
+    assert not folder.exists()

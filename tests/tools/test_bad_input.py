@@ -7,7 +7,6 @@ and at what lies on the disk afterwards.
 from __future__ import annotations
 
 import json
-import logging
 import re
 import resource
 import shutil
@@ -378,14 +377,6 @@ def room_for(limit: int | None):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def forget_streams() -> None:
-    """Earlier commands of this process log to streams that pytest has closed since."""
-    for logger in (logging.root, logging.getLogger("superflow")):
-        for handler in logger.handlers[:]:
-            if type(handler) is logging.StreamHandler:
-                logger.removeHandler(handler)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_named_in_one_sentence_and_leaves_nothing_half_written(name, place, capsys):
     case = CASES[name]
@@ -393,7 +384,6 @@ def test_bad_input_is_named_in_one_sentence_and_leaves_nothing_half_written(name
     command = case.command(place)
     before = place.files()
     capsys.readouterr()
-    forget_streams()
 
     with room_for(case.limits.get("bytes")):
         code = main(command)
@@ -422,7 +412,6 @@ def test_a_scan_without_points_does_not_end_a_training(command, place, capsys):
     """It teaches nothing, and the log names its file, once. Another frame does teach."""
     empty_scan(place)
     both = f"['{FRAME}','scene-0001[1:2]']"
-    forget_streams()
     further = [f"train_dataloader.dataset.frames={both}", "train_cfg.max_iters=4"]
     assert main([*command(place), *further]) == 0
     said = [
@@ -441,7 +430,6 @@ def test_the_commands_work_when_nothing_is_wrong(place, capsys):
     for command in (check(place), superpixels(place), train(place), train_labels(place)):
         shutil.rmtree(place.root / "new", ignore_errors=True)
         shutil.rmtree(place.work, ignore_errors=True)
-        forget_streams()
         assert main(command) == 0, capsys.readouterr().err
     assert torch.load(place.work / "iter_2.pth", weights_only=True)["meta"]["iter"] == 2
     shutil.rmtree(place.root / "new", ignore_errors=True)

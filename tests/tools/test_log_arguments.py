@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 
 import pytest
@@ -66,7 +65,6 @@ def test_they_reach_the_index(command, partial_log, tmp_path, capsys):
     tool, first = (quickstart, []) if command == "quickstart" else (benchmark, ["quickstart"])
     run = [*first, "--data", str(partial_log), "--out", str(tmp_path / "out"), "--jobs", "1"]
     run += ["--teacher", "nobody"]
-    logging.getLogger().handlers.clear()
     assert tool.main(run) == 2
     assert "choose one with --version" in capsys.readouterr().err
     assert tool.main([*run, "--version", "v1.0-mine", "--complete-scenes"]) == 2

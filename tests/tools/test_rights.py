@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 from pathlib import Path
 
@@ -133,10 +132,6 @@ def move_root(case: Path) -> None:
 def said(command: list[str], capsys) -> str:
     """What the command says last; it must be its one sentence."""
     capsys.readouterr()
-    for logger in (logging.root, logging.getLogger("superflow")):  # of streams that pytest has closed since
-        for handler in logger.handlers[:]:
-            if type(handler) is logging.StreamHandler:
-                logger.removeHandler(handler)
     code = main(command)
     err = capsys.readouterr().err
     assert code == 2, err

@@ -25,6 +25,15 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d
 BUSY = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 3\r\nContent-Length: 2\r\n\r\n{}"
 
 
+def read_request(reader) -> None:
+    """A whole request, its body too: who closes on unread bytes resets the connection."""
+    length = 0
+    while (line := reader.readline()).strip():
+        name, _, value = line.partition(b":")
+        length = int(value) if name.lower() == b"content-length" else length
+    reader.read(length)
+
+
 @contextmanager
 def saying(answer: bytes | None):
     """A server that says this to one request and closes; None: it says nothing, and keeps the connection."""
@@ -33,8 +42,8 @@ def saying(answer: bytes | None):
 
         def serve() -> None:
             connection, _ = server.accept()
-            with connection:
-                connection.recv(1 << 16)
+            with connection, connection.makefile("rb") as reader:
+                read_request(reader)
                 if answer is None:
                     enough.wait(20)
                 else:
