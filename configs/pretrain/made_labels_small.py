@@ -2,8 +2,7 @@
 #   superflow make-drive --out made
 #   superflow prepare nuscenes --root made --out work_dirs/prepared --label-set fine
 #   superflow train pretrain/made_labels_small.py --work-dir work_dirs/made_labels
-# The second stage of `street-tiny` is longer and on varied streets: 3000 steps of two scans, the arm
-# `SuperFlow++ then made labels` on `varied with images` of benchmark/places.yaml.
+# pretrain/best_small.py learns longer, on varied streets, and begins with what SuperFlow++ learned from images.
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pretrain.py"]
 
 model = dict(objectives=[dict(type="segmentation")], channels=None)

@@ -38,18 +38,35 @@ def test_labels_alone_train_a_backbone_whose_card_says_so(prepared_log, tmp_path
 
 
 def test_labels_beside_the_image_teacher(prepared_log, tmp_path):
-    assert train(prepared_log, tmp_path / "run", "best_small", *with_images(prepared_log)) == 0
+    assert train(prepared_log, tmp_path / "run", "superflowpp_labels_small", *with_images(prepared_log)) == 0
     card = superflow.load(tmp_path / "run" / "iter_2.pth").card
     assert card.teacher["name"] == "filter_bank"
     assert {"segmentation", "cross_temporal"} <= {entry["type"] for entry in card.method["objectives"]}
     assert card.data["train"]["labels"] == {"frames": 4}
 
 
+def test_the_best_learns_labels_after_images_and_its_card_says_so(prepared_log, tmp_path):
+    images, best = tmp_path / "images", tmp_path / "best"
+    assert train(prepared_log, images, "superflowpp_small", *with_images(prepared_log)) == 0
+    small = [*SMALL[:2], "model.encoder.backbone.width=0.25", SCENE, f"model.pretrained={images}"]
+    given = ["--data-root", str(prepared_log / "prepared"), "--work-dir", str(best), "--cfg-options", *small]
+    assert main(["train", "pretrain/best_small.py", *given, "val_dataloader.dataset.frames=scene-0001"]) == 0
+    file = tmp_path / "b.safetensors"
+    assert main(["export", str(best), "--out", str(file)]) == 0
+    card = superflow.load(file).card
+    assert card.teacher["name"] == "filter_bank"
+    assert card.method["pretrained"]["file"] == "iter_2.pth"
+
+
 @pytest.mark.parametrize(
     ("config", "option", "message"),
     [
         ("superflowpp_small", "clouds.labels=True", "reads labels, and no objective learns from them"),
-        ("best_small", "clouds.labels=False", "reads no labels, and the objective segmentation learns"),
+        (
+            "superflowpp_labels_small",
+            "clouds.labels=False",
+            "reads no labels, and the objective segmentation learns",
+        ),
     ],
 )
 def test_objective_and_labels_go_together(prepared_log, tmp_path, capsys, config, option, message):
@@ -62,7 +79,7 @@ def test_a_log_without_labels_is_refused(log_copy, tmp_path, capsys):
     (log_copy / "log" / "v1.0-mini" / "lidarseg.json").write_text("[]")
     index = ["--root", str(log_copy / "log"), "--out", str(log_copy / "prepared")]
     assert main(["prepare", "nuscenes", *index]) == 0
-    assert train(log_copy, tmp_path / "run", "best_small", *with_images(log_copy)) == 2
+    assert train(log_copy, tmp_path / "run", "superflowpp_labels_small", *with_images(log_copy)) == 2
     assert "none of the 4 chosen frames has labels; set train_dataloader" in capsys.readouterr().err
 
 

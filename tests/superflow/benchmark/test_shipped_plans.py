@@ -6,10 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from superflow.benchmark.backbones import config_hash, training_config
+from superflow.benchmark.places_logs import prepared_folder
 from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.recipe_search import grid_recipes
+from superflow.benchmark.results import hash_of_config
+from superflow.benchmark.shipped import ARM, SEED, SOURCE
 from superflow.downstream.finetuning import Recipe
+from superflow.engine.config import load_config
 
 
 def test_the_arms_of_the_shipped_plan_have_configs_that_take_their_options(tmp_path):
@@ -81,3 +85,18 @@ def test_budgets_that_take_a_recipe_come_after_the_one_that_finds_it():
     tasks = replace(plan, measures={"fine-tuning": few}).tasks
     assert {evaluation for evaluation, _, _ in tasks("random")} == {"made"}
     assert tasks("SLidR") == []
+
+
+def test_the_best_is_a_config_that_trains_as_the_arm_that_ships(tmp_path):
+    plan = load_places_plan(find_plan(Path("places")))
+    arm = training_config(plan, SOURCE, plan.arms[ARM], SEED, tmp_path, start=Path("images"))
+    mine = load_config(
+        "pretrain/best_small.py",
+        options={"model.pretrained": "images"},
+        data_root=prepared_folder(plan.logs[plan.sources[SOURCE].log], tmp_path),
+        work_dir=arm.work_dir,
+        launcher="none",
+        resume=True,
+        seed=SEED,
+    )
+    assert hash_of_config(mine, {}) == hash_of_config(arm, {})
