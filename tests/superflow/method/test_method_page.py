@@ -121,7 +121,7 @@ def test_every_pretraining_config_is_explained(page):
     assert set(named) == {name for name in shipped_configs() if name.startswith("pretrain/")}
     for name, (_, regions, terms, *_) in named.items():
         config = load_config(name)
-        used = {objective["type"] for objective in config.model.objectives}
+        used = {objective["type"] for objective in config.model.get("objectives", [])}
         stated = {term for term in OBJECTIVES if term in re.split(r",? (?:and )?", terms)}
         if terms.startswith("all four"):
             stated |= {"spatial", "temporal", "cross_temporal", "dense_to_sparse"}
