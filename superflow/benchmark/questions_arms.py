@@ -15,6 +15,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -257,18 +258,22 @@ def elsewhere(part: Part, seed: int) -> dict[str, str]:
 
 def _open(study: Study) -> Answered:
     """The backbone learns, too, for as much CPU time as the other arm took with its planes made before."""
+    from ..agents.vlm.ask import scans_of
+
     budget = model_on_planes(replace(study, arm=study.plan.arms[study.arm.of]))[2]
-    examples = study.examples(study.train)
+    examples, held_out = study.examples(study.train), study.held_out
     model, processor = study.build(examples, backbone=study.backbone[0], learns="open")
-    processor.scans = Scans(study.train, study.held_out)
+    processor.scans = Scans(study.train)
     aligned = study.align(model, study.planes(study.train))
     timed = replace(study.recipe, steps=TIMED_STEPS)
     a_step = study.fit(copy.deepcopy(model), processor, examples, timed) / TIMED_STEPS
     recipe = replace(study.recipe, steps=max(1, round((budget - aligned) / a_step)))
     spent = aligned + study.fit(model, processor, examples, recipe)
-    return Answered(
-        study.ask(model, processor, study.examples(study.held_out)), processor.tokens_per_scan, spent
-    )
+    tower = model.model.lidar_tower
+    rows = np.array(list(held_out.row_of.values()))
+    seen = scans_of(held_out.index, rows, tower.backbone, tower.grid)  # once a scan, not once a question
+    processor.scans = held_out.turned(seen)
+    return Answered(study.ask(model, processor, study.examples(held_out)), processor.tokens_per_scan, spent)
 
 
 def _predicted(study: Study, part: Part) -> Mapping[str, Any]:
@@ -293,14 +298,19 @@ def _tape(study: Study) -> Answered:
 
 
 def _symbolic(study: Study) -> Answered:
+    return _executed(study.held_out, _predicted(study, study.held_out))
+
+
+def _labelled(study: Study) -> Answered:
+    return _executed(study.held_out, study.held_out.labelled())
+
+
+def _executed(part: Part, scenes: Mapping[str, Any]) -> Answered:
+    """What the executor of queries answers, asked about these scenes."""
     from ..agents.bootcamps.registry import families
 
-    scenes = _predicted(study, study.held_out)
     return Answered(
-        [
-            families()[case["family"]].answer(scenes[case["scene"]], case["asked"])
-            for case in study.held_out.cases
-        ]
+        [families()[case["family"]].answer(scenes[case["scene"]], case["asked"]) for case in part.cases]
     )
 
 
@@ -379,5 +389,6 @@ ANSWERS: dict[str, Callable[[Study], Answered | list[Answered]]] = {
     "open": _open,
     "tape": _tape,
     "symbolic": _symbolic,
+    "labelled": _labelled,
     "routed": _routed,
 }

@@ -25,6 +25,7 @@ KINDS = {
     "open": True,  # the backbone learns with the language model
     "tape": True,  # predicted objects as text before the question
     "symbolic": True,  # predicted objects, asked by the executor of queries
+    "labelled": False,  # the log's own objects, asked by the executor: what perfect objects would give
     "routed": True,  # as planes, with few tokens for most tiles: by its own router, at random, by points, by range
 }
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)  # of tiles that keep their full tokens

@@ -54,6 +54,7 @@ SMALL = {
         "open": {"kind": "open", "backbone": "own", "of": "own"},
         "tape": {"kind": "tape", "backbone": "own"},
         "symbolic": {"kind": "symbolic", "backbone": "own"},
+        "labelled": {"kind": "labelled"},
         "vir": {"kind": "routed", "backbone": "own"},
     },
     "routing": {
@@ -130,6 +131,8 @@ def test_every_kind_of_arm_answers_every_question(ran):
     tokens = {row["arm"]: row["tokens"] for row in rows if row["questions"] == "all" and not row["minus"]}
     assert tokens["own"] == tokens["zero"] == tokens["moved"] == tokens["open"] == "4"
     assert tokens["blind"] == tokens["tape"] == "0"
+    # perfect objects answer all: the bound above the other arms
+    assert rows_of(rows, arm="labelled", questions="all")[0]["exact match"] == "100.00"
 
 
 def test_a_difference_is_that_of_the_two_arms(ran):
