@@ -41,6 +41,13 @@ from superflow.tools.progress_bar import progress_bar
 if TYPE_CHECKING:
     from superflow.datasets.index import LogIndex
 
+INDEX: dict[str, Any] = {
+    "type": Path,
+    "required": True,
+    "help": "folder that `superflow prepare DATASET` wrote",
+}
+FRAMES: dict[str, Any] = {"nargs": "+", "metavar": "TERM", "help": "only these splits, scenes or scene[a:b]"}
+
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line; ``kind`` says which of the jobs."""
@@ -54,95 +61,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
 
     for name in DATASETS:
         _add_dataset(kinds, name)
-
-    maps = kinds.add_parser("superpixels", help="cut the images of an index into regions")
-    maps.add_argument(
-        "--index", type=Path, required=True, help="folder that `superflow prepare DATASET` wrote"
-    )
-    maps.add_argument("--out", type=Path, help="folder of the maps; default: INDEX/superpixels/PROVIDER")
-    maps.add_argument("--provider", default="slic", help="how regions are made (default: slic)")
-    maps.add_argument("--frames", nargs="+", metavar="TERM", help="only these splits, scenes or scene[a:b]")
-    maps.add_argument("--channels", nargs="+", metavar="CAM", help="only these cameras")
-    maps.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: all cores)")
-    maps.add_argument(
-        "--quality", action="store_true", help="then measure the regions against points and labels"
-    )
-    maps.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="passed to the provider, e.g. segments=150",
-    )
-
-    features = kinds.add_parser(
-        "features", help="cache a frozen teacher's features of the images of an index"
-    )
-    features.add_argument(
-        "--index", type=Path, required=True, help="folder that `superflow prepare DATASET` wrote"
-    )
-    features.add_argument("--out", type=Path, help="folder of the cache; default: INDEX/features/TEACHER")
-    features.add_argument(
-        "--teacher", default="efficientnet_lite0", help="a teacher's name (default: %(default)s)"
-    )
-    features.add_argument(
-        "--weights", type=Path, help="file with its weights; default: installed or downloaded ones"
-    )
-    features.add_argument(
-        "--frames", nargs="+", metavar="TERM", help="only these splits, scenes or scene[a:b]"
-    )
-    features.add_argument(
-        "--fit-frames",
-        nargs="+",
-        metavar="TERM",
-        help="frames the projection is fitted on, some of --frames; default: all of them",
-    )
-    features.add_argument("--size", type=int, nargs=2, default=(448, 832), metavar=("H", "W"), help="448 832")
-    features.add_argument(
-        "--components", type=int, default=64, help="directions kept, 0 for all channels (64)"
-    )
-    features.add_argument(
-        "--reduction-of",
-        type=Path,
-        metavar="FOLDER",
-        help="take statistics and directions of these features of another log, so that both can be mixed",
-    )
-    features.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-
-    corrupted = kinds.add_parser(
-        "corrupted", help="write corrupted copies of the scans of an index, in the form of its files"
-    )
-    corrupted.add_argument(
-        "--index", type=Path, required=True, help="folder that `superflow prepare DATASET` wrote"
-    )
-    corrupted.add_argument(
-        "--out", type=Path, required=True, help="folder of the copies, each in CORRUPTION/LEVEL"
-    )
-    corrupted.add_argument(
-        "--variant", nargs="*", default=[], metavar="NAME", help="fog, or fog/heavy; default: all 24"
-    )
-    corrupted.add_argument(
-        "--corrected", action="store_true", help="without the mistakes of the published code"
-    )
-    corrupted.add_argument(
-        "--frames", nargs="+", metavar="TERM", help="only these splits, scenes or scene[a:b]"
-    )
-
-    tokens = kinds.add_parser("tokens", help="list the labelled frames of a k %% experiment")
-    tokens.add_argument(
-        "--index", type=Path, required=True, help="folder that `superflow prepare DATASET` wrote"
-    )
-    tokens.add_argument("--out", type=Path, required=True, help="text file to write, one token a line")
-    tokens.add_argument("--percent", type=float, required=True, help="k; 100 / k must be a whole number")
-    tokens.add_argument(
-        "--rule",
-        choices=("scene", "frame"),
-        default="scene",
-        help="every (100/k)-th scene (nuScenes, the default) or frame (SemanticKITTI)",
-    )
-    tokens.add_argument(
-        "--frames", nargs="+", metavar="TERM", help="of these splits, scenes or scene[a:b] (default: all)"
-    )
+    for add in (_add_superpixels, _add_features, _add_corrupted, _add_tokens):
+        add(kinds)
     args = parser.parse_args(argv)
     if args.list == bool(args.kind):
         parser.error("name a dataset or another job, or give --list alone")
@@ -183,6 +103,91 @@ def _add_dataset(kinds: Any, name: str) -> None:
     )
     log.add_argument(
         "--workers", type=int, default=usable_cores(), help="processes for --check (default: all cores)"
+    )
+
+
+def _add_superpixels(kinds: Any) -> None:
+    maps = kinds.add_parser("superpixels", help="cut the images of an index into regions")
+    maps.add_argument("--index", **INDEX)
+    maps.add_argument("--out", type=Path, help="folder of the maps; default: INDEX/superpixels/PROVIDER")
+    maps.add_argument("--provider", default="slic", help="how regions are made (default: slic)")
+    maps.add_argument("--frames", **FRAMES)
+    maps.add_argument("--channels", nargs="+", metavar="CAM", help="only these cameras")
+    maps.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: all cores)")
+    maps.add_argument(
+        "--quality", action="store_true", help="then measure the regions against points and labels"
+    )
+    maps.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="passed to the provider, e.g. segments=150",
+    )
+
+
+def _add_features(kinds: Any) -> None:
+    features = kinds.add_parser(
+        "features", help="cache a frozen teacher's features of the images of an index"
+    )
+    features.add_argument("--index", **INDEX)
+    features.add_argument("--out", type=Path, help="folder of the cache; default: INDEX/features/TEACHER")
+    features.add_argument(
+        "--teacher", default="efficientnet_lite0", help="a teacher's name (default: %(default)s)"
+    )
+    features.add_argument(
+        "--weights", type=Path, help="file with its weights; default: installed or downloaded ones"
+    )
+    features.add_argument("--frames", **FRAMES)
+    features.add_argument(
+        "--fit-frames",
+        nargs="+",
+        metavar="TERM",
+        help="frames the projection is fitted on, some of --frames; default: all of them",
+    )
+    features.add_argument("--size", type=int, nargs=2, default=(448, 832), metavar=("H", "W"), help="448 832")
+    features.add_argument(
+        "--components", type=int, default=64, help="directions kept, 0 for all channels (64)"
+    )
+    features.add_argument(
+        "--reduction-of",
+        type=Path,
+        metavar="FOLDER",
+        help="take statistics and directions of these features of another log, so that both can be mixed",
+    )
+    features.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+
+
+def _add_corrupted(kinds: Any) -> None:
+    corrupted = kinds.add_parser(
+        "corrupted", help="write corrupted copies of the scans of an index, in the form of its files"
+    )
+    corrupted.add_argument("--index", **INDEX)
+    corrupted.add_argument(
+        "--out", type=Path, required=True, help="folder of the copies, each in CORRUPTION/LEVEL"
+    )
+    corrupted.add_argument(
+        "--variant", nargs="*", default=[], metavar="NAME", help="fog, or fog/heavy; default: all 24"
+    )
+    corrupted.add_argument(
+        "--corrected", action="store_true", help="without the mistakes of the published code"
+    )
+    corrupted.add_argument("--frames", **FRAMES)
+
+
+def _add_tokens(kinds: Any) -> None:
+    tokens = kinds.add_parser("tokens", help="list the labelled frames of a k %% experiment")
+    tokens.add_argument("--index", **INDEX)
+    tokens.add_argument("--out", type=Path, required=True, help="text file to write, one token a line")
+    tokens.add_argument("--percent", type=float, required=True, help="k; 100 / k must be a whole number")
+    tokens.add_argument(
+        "--rule",
+        choices=("scene", "frame"),
+        default="scene",
+        help="every (100/k)-th scene (nuScenes, the default) or frame (SemanticKITTI)",
+    )
+    tokens.add_argument(
+        "--frames", nargs="+", metavar="TERM", help="of these splits, scenes or scene[a:b] (default: all)"
     )
 
 

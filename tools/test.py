@@ -115,20 +115,7 @@ def _test(args: argparse.Namespace) -> int:
     from superflow.hub.checkpoint import find_last
     from superflow.method.distributed import rank
 
-    if (args.pseudo_labels is None) != (args.pseudo_frames is None):
-        raise InputError(
-            "--pseudo-labels and --pseudo-frames belong together; give the folder and the frames"
-        )
-    if args.corrected and args.corruptions is None:
-        raise InputError("--corrected says how scans are corrupted; give --corruptions with it")
-    beside = ("prediction_index", "prediction_frames", "server", "zip")
-    if args.predictions is None and any(getattr(args, name) for name in beside):
-        raise InputError(
-            "--prediction-index, --prediction-frames, --server and --zip say what is predicted and how; give the "
-            "folder, --predictions, too"
-        )
-    if args.server_fields and not args.server:
-        raise InputError("--server-fields is for an evaluation server; give --server with it")
+    _check_together(args)
     fields = _server_fields(args.server_fields or [])
     variants = _variants(args)  # refuses before the work
     checkpoint = find_last(args.checkpoint) if args.checkpoint.is_dir() else args.checkpoint
@@ -136,19 +123,10 @@ def _test(args: argparse.Namespace) -> int:
         raise MissingFileError(
             f"{args.checkpoint}: holds no checkpoint; give the folder of a run or a .pth file"
         )
-    config = read_config(args, load_from=checkpoint)
-    if args.test_time_augmentation is not None:
-        _augment(config, args.test_time_augmentation)
-    if args.work_dir is None:
-        config.work_dir = str(checkpoint.parent)
+    config = _evaluated(args, checkpoint)
     trained = _training_set(config, checkpoint) if args.vote or args.pseudo_labels else None
-    for part in ("dataloader", "cfg", "evaluator"):  # without a test set of its own, the validation set
-        if config.get(f"test_{part}") is None:
-            config[f"test_{part}"] = config.get(f"val_{part}")
     for part in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
         config[part] = None
-    for part in ("dataloader", "cfg", "evaluator"):
-        config[f"val_{part}"] = None
     runner = build_runner(config)
     votes = None if trained is None else _vote_run(args, runner, trained)  # refuses before the work
     predictions = None if args.predictions is None else _predictions(args, runner, fields)
@@ -167,6 +145,38 @@ def _test(args: argparse.Namespace) -> int:
         if rank() == 0:
             print(*corruption_table(report), sep="\n")
     return 0
+
+
+def _check_together(args: argparse.Namespace) -> None:
+    """Refuse options that say something about what was not asked for."""
+    if (args.pseudo_labels is None) != (args.pseudo_frames is None):
+        raise InputError(
+            "--pseudo-labels and --pseudo-frames belong together; give the folder and the frames"
+        )
+    if args.corrected and args.corruptions is None:
+        raise InputError("--corrected says how scans are corrupted; give --corruptions with it")
+    beside = ("prediction_index", "prediction_frames", "server", "zip")
+    if args.predictions is None and any(getattr(args, name) for name in beside):
+        raise InputError(
+            "--prediction-index, --prediction-frames, --server and --zip say what is predicted and how; give the "
+            "folder, --predictions, too"
+        )
+    if args.server_fields and not args.server:
+        raise InputError("--server-fields is for an evaluation server; give --server with it")
+
+
+def _evaluated(args: argparse.Namespace, checkpoint: Path) -> Any:
+    """The config of a run that tests alone, what the checkpoint was trained with still in it."""
+    config = read_config(args, load_from=checkpoint)
+    if args.test_time_augmentation is not None:
+        _augment(config, args.test_time_augmentation)
+    if args.work_dir is None:
+        config.work_dir = str(checkpoint.parent)
+    for part in ("dataloader", "cfg", "evaluator"):  # without a test set of its own, the validation set
+        if config.get(f"test_{part}") is None:
+            config[f"test_{part}"] = config.get(f"val_{part}")
+        config[f"val_{part}"] = None
+    return config
 
 
 def _augment(config: Any, turns: int) -> None:

@@ -114,30 +114,30 @@ class Pretrainer(nn.Module):
         sizes = Sizes(student.out_channels, source, width, num_classes or 0, _scales(teacher, features))
         built = build_objectives(objectives, sizes=sizes)
         self.reads = {kind for objective in built.values() for kind in objective.reads}
-        self.sees_images = self.reads != {LabelledPoints}
-        if self.sees_images and not source:
-            raise ValueError("give either a teacher or the folder of its cached features")
-        if not self.sees_images:
-            if teacher is not None:
-                raise ValueError(
-                    "no objective learns from images, so the teacher would teach nothing; leave it out"
-                )
-            self._teacher_record = dict
-        self.needs = NEEDS if self.sees_images else NEEDS_OF_LABELS
-        if LabelledPoints in self.reads:
-            self._described["classes"] = num_classes
-        # heads have weights only for what the objectives read: every trainable parameter gets a gradient;
-        # that of the images is drawn in any case, so that the others begin with the same weights without it
-        image_head = nn.Identity() if channels is None or not source else nn.Linear(source, channels)
         if Members in self.reads:
             self.reads.add(Superpoints)
-        point = self.reads & {Superpoints, EmbeddedPairs}
-        self.point_head = nn.Linear(student.out_channels, width) if point else nn.Identity()
-        self.image_head = image_head if self.reads & {Superpixels, EmbeddedPairs} else nn.Identity()
-        regression = TargetPairs in self.reads
-        self.regression_head = nn.Linear(student.out_channels, source) if regression else nn.Identity()
+        self.sees_images = self.reads != {LabelledPoints}
+        _check_teacher(teacher, source, is_needed=self.sees_images)
+        self.needs = NEEDS if self.sees_images else NEEDS_OF_LABELS
+        if not self.sees_images:
+            self._teacher_record = dict
+        if LabelledPoints in self.reads:
+            self._described["classes"] = num_classes
+        self._make_heads(student.out_channels, source, channels)
         self.objectives: Any = nn.ModuleDict(built)  # by name; of type Objective, which ModuleDict cannot say
         self.parts = tuple(built)
+
+    def _make_heads(self, student: int, teacher: int, channels: int | None) -> None:
+        """Weights only for what the objectives read: every trainable parameter gets a gradient.
+
+        The head of the images is drawn in any case, so that the others begin with the same weights without it.
+        """
+        image_head = nn.Identity() if channels is None or not teacher else nn.Linear(teacher, channels)
+        embeds, regresses = self.reads & {Superpoints, EmbeddedPairs}, TargetPairs in self.reads
+        width = teacher if channels is None else channels
+        self.point_head = nn.Linear(student, width) if embeds else nn.Identity()
+        self.image_head = image_head if self.reads & {Superpixels, EmbeddedPairs} else nn.Identity()
+        self.regression_head = nn.Linear(student, teacher) if regresses else nn.Identity()
 
     def loss(self, batch: Batch) -> dict[str, Any]:
         """Weighted sum of the objectives under ``loss``, each one and its health, and how much they learned from.
@@ -288,6 +288,13 @@ def _teacher_of(
     made_by = dict(cache.record["key"])
     record = {**made_by.pop("teacher"), "cached": made_by}
     return cache.channels, lambda: record
+
+
+def _check_teacher(teacher: Teacher | None, channels: int, *, is_needed: bool) -> None:
+    if is_needed and not channels:
+        raise ValueError("give either a teacher or the folder of its cached features")
+    if teacher is not None and not is_needed:
+        raise ValueError("no objective learns from images, so the teacher would teach nothing; leave it out")
 
 
 def _scales(teacher: Teacher | None, features: str | Path | None) -> tuple[int, ...]:
