@@ -240,6 +240,7 @@ def _questions(path: Path, args: argparse.Namespace) -> int:
         _run_all(units, args)
     finally:  # an arm that failed does not take the others' differences with it
         questions.compare(plan, seeds, args.out, str(args.plan))
+        questions.average(plan, seeds, args.out, str(args.plan))
     print(questions.markdown(questions.questions_rows(args.out).read()))
     return 0
 

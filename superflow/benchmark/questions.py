@@ -98,7 +98,7 @@ class ArmRun:
             "seed": self.seed,
             "tokens": answered.tokens,
             "CPU seconds of training": answered.training,
-            **_about(self.plan_name, self.seed, [self.arm]),
+            **_about(self.plan_name, [self.seed], [self.arm]),
             **about,
         }
         found = list(_figures(given, [float(each["right"]) for each in given], row))
@@ -177,12 +177,45 @@ def compare(plan: QuestionsPlan, seeds: Sequence[int], out: Path, name: str) -> 
                 "CPU seconds of training": None,
                 "CPU seconds": None,
                 "leakage": "; ".join(sorted({own[0]["leakage"] for own in both} - {""})),
-                **_about(name, seed, [_arm_of(plan, row) for row in (first, second)]),
+                **_about(name, [seed], [_arm_of(plan, row) for row in (first, second)]),
                 "settings hash": "-".join(own[0]["settings hash"] for own in both),
             }
             key = {"arm": first, "minus": second, "seed": seed}
             values = [float(a["right"]) - float(b["right"]) for a, b in zip(one, other, strict=True)]
             rows.add(_figures(one, values, {**key, **about}))
+
+
+def average(plan: QuestionsPlan, seeds: Sequence[int], out: Path, name: str) -> None:
+    """Write rows of what stands for several seeds: each question's mean over them, the interval still over scenes.
+
+    Their seed is all of them, as "0 1 2". The interval says nothing of how far other seeds lie: their own rows do.
+    """
+    rows = questions_rows(out)
+    arms = [(row, "") for arm in plan.arms.values() for row in arm.row_names(plan.routing)]
+    for first, second in [*arms, *((one, other) for one, other in plan.differences)]:
+        there = {
+            seed: own[0]
+            for seed in seeds
+            if (own := rows.find(arm=first, minus=second, seed=seed, questions=ALL))
+        }
+        if len(there) < 2:
+            continue
+        given = {
+            arm: [_read(answers_path(out, arm, seed)) for seed in there] for arm in (first, second) if arm
+        }
+        right = {arm: np.mean([[e["right"] for e in each] for each in own], 0) for arm, own in given.items()}
+        values = right[first] - right[second] if second else right[first]
+        words = [_arm_of(plan, arm) for arm in given]
+        about = {
+            **{column: None for column in ("CPU seconds of training", "CPU seconds")},
+            **{
+                column: next(iter(there.values()))[column]
+                for column in ("tokens", "settings hash", "leakage")
+            },
+            **_about(name, list(there), words),
+        }
+        key = {"arm": first, "minus": second, "seed": " ".join(map(str, there))}
+        rows.add(_figures(given[first][0], values.tolist(), {**key, **about}))
 
 
 def _arm_of(plan: QuestionsPlan, row: str) -> str:
@@ -229,8 +262,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in read_text(path).splitlines()]
 
 
-def _about(plan: str, seed: int, arms: Sequence[str]) -> dict[str, Any]:
-    words = ["superflow", "benchmark", plan, "--out", "OUT", "--seeds", str(seed), "--arms", *arms]
+def _about(plan: str, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, Any]:
+    words = ["superflow", "benchmark", plan, "--out", "OUT", "--seeds", *map(str, seeds), "--arms", *arms]
     return {"commit": commit(), "device": device_name(), "command": shlex.join(words)}
 
 

@@ -146,6 +146,41 @@ def test_a_difference_is_that_of_the_two_arms(ran):
     assert "own - random" in questions.markdown(rows.read())
 
 
+def test_several_seeds_have_rows_of_their_mean(ran, tmp_path):
+    """The mean of an arm and of a difference is that of the seeds; the interval is over scenes."""
+    _, words = ran
+    words = [*words[:-1], str(tmp_path), "--arms", "own", "random", "--seeds", "0", "2"]
+    assert main(words) == 0
+    rows = questions.questions_rows(tmp_path)
+    right = {
+        (arm, seed): [
+            json.loads(line)["right"]
+            for line in questions.answers_path(tmp_path, arm, seed).read_text().splitlines()
+        ]
+        for arm in ("own", "random")
+        for seed in (0, 2)
+    }
+    for arm, minus in (("own", ""), ("random", ""), ("own", "random")):
+        for kind in ("all", "exist", "count"):
+            both = rows.find(arm=arm, minus=minus, seed="0 2", questions=kind)
+            each = [rows.find(arm=arm, minus=minus, seed=seed, questions=kind)[0] for seed in (0, 2)]
+            mean = np.mean([float(row["exact match"]) for row in each])
+            assert float(both[0]["exact match"]) == pytest.approx(mean, abs=0.02)
+            assert both[0]["answers"] == each[0]["answers"]
+    gaps = [
+        50 * (right["own", 0][n] + right["own", 2][n] - right["random", 0][n] - right["random", 2][n])
+        for n in range(12)
+    ]
+    scenes = [
+        json.loads(line)["scene"]
+        for line in questions.answers_path(tmp_path, "own", 0).read_text().splitlines()
+    ]
+    row = rows.find(arm="own", minus="random", seed="0 2", questions="all")[0]
+    assert (float(row["low"]), float(row["high"])) == pytest.approx(
+        interval(np.array(gaps), scenes), abs=0.01
+    )
+
+
 def test_what_is_there_is_not_made_again_and_other_settings_are_refused(ran, capsys):
     out, words = ran
     before = {path: path.read_bytes() for path in out.rglob("*.jsonl")}
