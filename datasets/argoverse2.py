@@ -6,7 +6,6 @@ camera that is nearest in time, with the pose of the car at that image.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files.access import reading
+from ..files.access import folder_names
 from ..geometry import Transform, make_transform, to_quaternion
 from .arrow_tables import INTEGER, NUMBER, TEXT, read_feather_table
 from .card import DatasetCard
@@ -44,11 +43,8 @@ def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]
     """Every sweep of every log below ``root``, or below its folders train, val and test."""
     for split in ("", *SPLITS):
         folder = root / split
-        with reading(folder):
-            logs = sorted(os.listdir(folder)) if folder.is_dir() else []
-        for log in logs:
-            if (folder / log / "sensors" / "lidar").is_dir():
-                yield from _Log(root, f"{split}/{log}".lstrip("/"), log, split, report).sweeps()
+        for log in folder_names(folder, "sensors/lidar"):
+            yield from _Log(root, f"{split}/{log}".lstrip("/"), log, split, report).sweeps()
 
 
 @dataclass
@@ -96,10 +92,7 @@ class _Log:
         folder = self.root / self.inside
         found = {}
         lenses = None
-        with reading(folder / "sensors"):
-            cameras = folder / "sensors/cameras"
-            names = sorted(os.listdir(cameras)) if cameras.is_dir() else []
-        for name in names:
+        for name in folder_names(folder / "sensors/cameras"):
             times = [
                 int(stem) for stem in stems(folder / "sensors/cameras" / name, ".jpg") if stem.isdecimal()
             ]

@@ -117,11 +117,14 @@ class DatasetCard:
         With ``keep_raw`` in 0..255, not clipped, as published code uses them: nuScenes' own values, and those of other
         sensors brought to that scale, so that weights mean the same on both.
         """
-        raw = np.asarray(raw, dtype=np.float32)
-        if self.intensity_rule == "linear":
-            if keep_raw:
-                return raw * np.float32(RAW_FULL / self.intensity_max)
-            return np.clip(raw / np.float32(self.intensity_max), 0.0, 1.0)
+        with np.errstate(
+            over="ignore"
+        ):  # what no float32 holds is full intensity, as all beyond the largest value is
+            raw = np.asarray(raw, dtype=np.float32)
+            if self.intensity_rule == "linear":
+                if keep_raw:
+                    return raw * np.float32(RAW_FULL / self.intensity_max)
+                return np.clip(raw / np.float32(self.intensity_max), 0.0, 1.0)
         positive = np.maximum(raw, 0)
         if self.intensity_rule == "log":
             full = np.float32(np.log1p(self.intensity_max))

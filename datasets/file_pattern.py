@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files.access import is_text, reading
+from ..files.access import file_names, folder_names, is_text
 from .card_keys import shorten
 
 SCENE = "{scene}"  # stands for a folder, one a drive
@@ -45,20 +44,16 @@ class FilePattern:
             return [default]
         place = self.parts.index(SCENE)
         above = root.joinpath(*self.parts[:place])
-        with reading(above):
-            names = sorted(os.listdir(above)) if above.is_dir() else []
-        return [name for name in names if (root / self._folder(name)).is_dir()]
+        return [name for name in folder_names(above) if (root / self._folder(name)).is_dir()]
 
     def files(self, root: Path, scene: str) -> dict[str, str]:
         """Stem (what stands for the ``*``) of each file of a drive -> its path from the root; numbers in order."""
         folder = self._folder(scene)
         before, _, after = self.parts[-1].partition("*")
-        with reading(root / folder):
-            names = os.listdir(root / folder) if (root / folder).is_dir() else []
         found = {
             name[len(before) : len(name) - len(after)]: f"{folder}/{name}".lstrip("/")
-            for name in names
-            if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after)
+            for name in file_names(root / folder, after)
+            if name.startswith(before) and len(name) > len(before) + len(after)
         }
         return dict(sorted(found.items(), key=lambda pair: in_number_order(pair[0])))
 

@@ -25,7 +25,7 @@ from .pandaset_files import read_pandaset, read_pandaset_labels
 from .pcd import read_pcd
 from .pickled_table import read_pickled_table
 from .ply import read_ply
-from .read import of_the_log, read_bytes
+from .read import DAMAGED_HEAD, of_the_log, read_bytes
 from .waymo_files import read_waymo, read_waymo_image, read_waymo_labels
 
 UNKNOWN_ID = 65535  # raw ids from here on are one: no label set can name them
@@ -102,10 +102,9 @@ def _open_npy(path: Path) -> _Array:
     with of_the_log(path):
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError) as error:
-            raise InputError(
-                f"{path}: is no NumPy file of plain numbers ({str(error).splitlines()[0]}); copy it again"
-            ) from error
+        except DAMAGED_HEAD as error:
+            said = (str(error) or type(error).__name__).splitlines()[0][:150]
+            raise InputError(f"{path}: is no NumPy file of plain numbers ({said}); copy it again") from error
 
 
 # format -> the named columns of (path, key, names); files without names have theirs in the order of the card

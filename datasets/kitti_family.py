@@ -7,7 +7,6 @@ brought to that instant, so both have one pose.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files.access import read_text, reading
+from ..files.access import file_names, folder_names, read_text
 from ..geometry import Transform, invert
 from .card import DatasetCard
 from .records import CameraRow, Place, ScanRow
@@ -86,9 +85,7 @@ def _folders(layout: Layout, root: Path) -> Iterator[tuple[str, str]]:
 
 def _sequences(folder: Path, points: str) -> list[str]:
     """Names of the folders that hold a folder of points, ascending."""
-    with reading(folder):
-        names = os.listdir(folder) if folder.is_dir() else []
-    return sorted(name for name in names if (folder / name / points).is_dir())
+    return folder_names(folder, points)
 
 
 @dataclass
@@ -131,7 +128,7 @@ class _Sequence:
                         token=f"{token}_{channel}",
                         image=Place(f"{inside}/{channel}/{stem}.png"),
                         intrinsics=cameras[row][:, :3],
-                        camera_to_ego=_camera_to_lidar(cameras[row], cameras["Tr"]),
+                        camera_to_ego=_camera_to_lidar(folder / "calib.txt", cameras[row], cameras["Tr"]),
                         time_us=time_us,
                         ego_to_world=pose,
                     )
@@ -178,9 +175,7 @@ class _Sequence:
 
 def stems(folder: Path, ending: str) -> list[str]:
     """Names of the files of a folder that end so, without their ending, ascending; none without the folder."""
-    with reading(folder):
-        names = os.listdir(folder) if folder.is_dir() else []
-    return sorted(name.removesuffix(ending) for name in names if name.endswith(ending) and name != ending)
+    return [name.removesuffix(ending) for name in file_names(folder, ending) if name != ending]
 
 
 def _in_order(names: list[str], layout: Layout) -> dict[str, int]:
@@ -252,15 +247,28 @@ def _lidar_pose(line: NDArray[np.float64], lidar_to_camera: NDArray[np.float64])
     return invert(to_camera) @ camera_to_world @ to_camera
 
 
-def _camera_to_lidar(projection: NDArray[np.float64], lidar_to_gray: NDArray[np.float64]) -> Transform:
+def _camera_to_lidar(
+    path: Path, projection: NDArray[np.float64], lidar_to_gray: NDArray[np.float64]
+) -> Transform:
     """The projection is K [I | b]: the camera stands beside the left grey one, turned alike."""
-    return invert(beside(projection) @ square(lidar_to_gray))
+    return invert(beside(path, projection) @ square(lidar_to_gray))
 
 
-def beside(projection: NDArray[np.float64]) -> Transform:
-    """From the reference camera to the one of a projection K [I | b]."""
+def beside(path: Path, projection: NDArray[np.float64]) -> Transform:
+    """From the reference camera to the one of a projection K [I | b], which stands in ``path``.
+
+    Raises:
+        InputError: there is no such camera.
+    """
     to_camera = np.eye(4)
-    to_camera[:3, 3] = np.linalg.solve(projection[:, :3], projection[:, 3])
+    try:
+        to_camera[:3, 3] = np.linalg.solve(projection[:, :3], projection[:, 3])
+    except np.linalg.LinAlgError:
+        to_camera[:3, 3] = np.inf
+    if not (np.abs(to_camera) <= _LARGEST).all():
+        raise InputError(
+            f"{path}: {' '.join(f'{value:g}' for value in projection.ravel())} projects on no image; copy it again"
+        )
     return to_camera
 
 

@@ -6,7 +6,6 @@ where a scan is missing, its line of timestamps.txt is blank.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from ..errors import InputError
-from ..files.access import read_text, reading
+from ..files.access import folder_names, read_text
 from ..geometry import Transform, invert
 from .card import DatasetCard
 from .kitti_family import beside, key_lines, stems
@@ -45,9 +44,7 @@ def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]
 
 
 def _folders(folder: Path, beginning: str) -> list[str]:
-    with reading(folder):
-        names = os.listdir(folder)
-    return sorted(name for name in names if name.startswith(beginning) and (folder / name).is_dir())
+    return [name for name in folder_names(folder) if name.startswith(beginning)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +73,7 @@ class _Calibration:
         for channel in CAMERAS:
             if f"P_rect_{channel[-2:]}" in rows:
                 projection = _row(rows, f"P_rect_{channel[-2:]}", 12, path).reshape(3, 4)
-                to_camera = beside(projection) @ rectified @ lidar_to_gray
+                to_camera = beside(path, projection) @ rectified @ lidar_to_gray
                 cameras[channel] = (projection[:, :3], invert(to_camera))
         return cls(cameras, lidar_to_imu)
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .read import check_rows, choose, of_the_log
+from .read import DAMAGED_HEAD, check_rows, choose, of_the_log
 
 _LARGEST = 1 << 30  # bytes of one array: more is no scan, but a bomb
 
@@ -42,11 +42,9 @@ def read_npz(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray
         except (
             zipfile.BadZipFile,
             zlib.error,
-            EOFError,
             NotImplementedError,  # a compression that Python has not
             RuntimeError,  # encrypted
-            MemoryError,  # a head that claims more than there is
-            ValueError,  # objects, which would have to be unpickled, or a damaged head
+            *DAMAGED_HEAD,  # also objects, which would have to be unpickled, and one that claims more than there is
         ) as error:
             if isinstance(error, InputError):
                 raise

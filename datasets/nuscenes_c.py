@@ -7,13 +7,12 @@ nuScenes'.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError, MissingFileError
-from ..files.access import reading
+from ..files.access import file_names, folder_names
 from ..progress import Progress, silent
 from . import nuscenes
 from .card import DatasetCard, load_card
@@ -79,26 +78,24 @@ def _choose(root: Path, variant: str | None) -> str:
 
 def _variants(root: Path) -> Iterator[str]:
     """The copies below a root: CORRUPTION/LEVEL, sorted."""
-    with reading(root):
-        for corruption in sorted(name for name in os.listdir(root) if (root / name).is_dir()):
-            for level in sorted(os.listdir(root / corruption)):
-                for name in (f"{corruption}/{level}", f"{corruption}/{level}/{CORRECTED}"):
-                    if (root / name / SCANS).is_dir():
-                        yield name
+    for corruption in folder_names(root):
+        for level in folder_names(root / corruption):
+            for name in (f"{corruption}/{level}", f"{corruption}/{level}/{CORRECTED}"):
+                if (root / name / SCANS).is_dir():
+                    yield name
 
 
 def _corrupted(
     scans: Iterable[ScanRow], root: Path, variant: str, version: str, warnings: list[str]
 ) -> Iterator[ScanRow]:
     """The scans of the tables that the copy has, with its files."""
-    with reading(root):
-        there = set(os.listdir(root / variant / SCANS))
-        folders = root / variant / "lidarseg"
-        labels = {
-            name.removesuffix("_lidarseg.bin"): f"{variant}/lidarseg/{folder}/{name}"
-            for folder in (sorted(os.listdir(folders)) if folders.is_dir() else ())
-            for name in os.listdir(folders / folder)
-        }
+    there = set(file_names(root / variant / SCANS))
+    folders = root / variant / "lidarseg"
+    labels = {
+        name.removesuffix("_lidarseg.bin"): f"{variant}/lidarseg/{folder}/{name}"
+        for folder in folder_names(folders)
+        for name in file_names(folders / folder)
+    }
     count = unlabelled = 0
     for scan in scans:
         name = scan.points.path.rpartition("/")[2]

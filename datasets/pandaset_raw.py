@@ -6,7 +6,6 @@ camera is that of its first image, and where the ego is at an image follows from
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files.access import read_json, reading
+from ..files.access import folder_names, read_json
 from ..geometry import Transform, invert
 from .card import DatasetCard
 from .images import image_size
@@ -38,9 +37,7 @@ CAMERAS = (
 
 def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]:
     """Every scan of every sequence below ``root``."""
-    with reading(root):
-        names = sorted(name for name in os.listdir(root) if (root / name / "lidar").is_dir())
-    for name in names:
+    for name in folder_names(root, "lidar"):
         yield from _sequence(root, card, name, report)
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 
 from ..errors import InputError, MissingFileError
 from ..files.access import reading
 
+# what NumPy raises over the head of a damaged file, which it reads as a line of Python
+DAMAGED_HEAD = (ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError)
 MOST_ROWS = 1 << 26  # points of one scan; fused maps of more are no scans
 
 

@@ -7,7 +7,6 @@ where a ``times.txt`` gives those of the scans, else by their numbers.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files.access import read_text, reading
+from ..files.access import file_names, folder_names, read_text
 from ..geometry import Transform, invert, make_transform
 from .card import DatasetCard
 from .card_file import read_yaml
@@ -39,8 +38,7 @@ _IMAGE = re.compile(r"frame(\d{6})-(\d{1,12})_(\d{3})\.jpg")
 
 def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]:
     """Every scan of every sequence below ``root``."""
-    with reading(root):
-        names = sorted(name for name in os.listdir(root) if (root / name / POINTS).is_dir())
+    names = folder_names(root, POINTS)
     split_of = _splits(root, report) if names else {}
     for name in names:
         yield from _sequence(root, card, name, split_of, report)
@@ -103,10 +101,7 @@ class _Camera:
     @classmethod
     def read(cls, folder: Path, name: str, to_lidar: Transform, report: list[str]) -> _Camera | None:
         """The camera of a sequence; None without images, or where nothing says how it sees."""
-        with reading(folder):
-            images = folder / CAMERA
-            listed = sorted(os.listdir(images)) if images.is_dir() else []
-        found = [match for match in map(_IMAGE.fullmatch, listed) if match]
+        found = [match for match in map(_IMAGE.fullmatch, file_names(folder / CAMERA, ".jpg")) if match]
         lacks = [file for file in ("transforms.yaml", "camera_info.txt") if not (folder / file).is_file()]
         if not found or lacks:
             if found:

@@ -7,13 +7,12 @@ file beside the data, training_split.txt and validation_split.txt, of one scan a
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from ..files.access import read_text, reading
+from ..files.access import folder_names, read_text
 from .card import DatasetCard
 from .kitti_family import stems
 from .records import Place, ScanRow
@@ -26,9 +25,7 @@ def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]
     """Every scan of every town of both sensors below ``root``."""
     split_of: dict[str, str] | None = None
     for style in STYLES:
-        with reading(root / style):
-            towns = sorted(os.listdir(root / style)) if (root / style).is_dir() else []
-        for town in towns:
+        for town in folder_names(root / style):
             inside = f"{style}/{town}"
             names = stems(root / inside / "velodyne", ".npy")
             labelled = set(stems(root / inside / "labels", ".npy"))

@@ -8,7 +8,6 @@ rolling shutter is left aside.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files.access import reading
+from ..files.access import file_names
 from ..geometry import Transform
 from .arrow_tables import INTEGER, NUMBER, NUMBERS, read_parquet_table
 from .card import DatasetCard
@@ -50,8 +49,8 @@ def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]
     Raises:
         InputError: files are not as they must be, or both versions lie there, which hold the same frames.
     """
-    parquet = {folder: _names(root, f"{folder}/lidar".lstrip("/"), ".parquet") for folder in FOLDERS}
-    tfrecord = {folder: _names(root, folder, SUFFIX) for folder in FOLDERS}
+    parquet = {folder: file_names(root / folder / "lidar", ".parquet") for folder in FOLDERS}
+    tfrecord = {folder: file_names(root / folder, SUFFIX) for folder in FOLDERS}
     if any(parquet.values()) and any(tfrecord.values()):
         raise InputError(
             f"{root}: holds parquet files of version 2 and {SUFFIX} files of version 1, which are the same frames; "
@@ -62,12 +61,6 @@ def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]
             yield from _ParquetSegment(root, folder, name.removesuffix(".parquet"), split).frames()
         for name in tfrecord[folder]:
             yield from _tfrecord_frames(root, f"{folder}/{name}".lstrip("/"), split)
-
-
-def _names(root: Path, inside: str, suffix: str) -> list[str]:
-    with reading(root / inside):
-        names = sorted(os.listdir(root / inside)) if (root / inside).is_dir() else []
-    return [name for name in names if name.endswith(suffix)]
 
 
 @dataclass

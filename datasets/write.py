@@ -209,7 +209,8 @@ def _check(root: Path, listed: ListedLog, frames: Columns, cameras: Columns, nam
     scenes = list(names.scenes)
     for i in np.flatnonzero(same & (np.diff(frames["order"]) == 0))[:1].tolist():
         raise InputError(
-            f"{root}: the scans {tokens[i]} and {tokens[i + 1]} have the same place in {scenes[frames['scene'][i]]}"
+            f"{root}: the scans {tokens[i]} and {tokens[i + 1]} have the same place in {scenes[frames['scene'][i]]}; "
+            "number them apart, or take one away"
         )
     known = (frames["time_us"][1:] != NO_TIME) & (frames["time_us"][:-1] != NO_TIME)
     for i in np.flatnonzero(same & known & (np.diff(frames["time_us"]) < 0))[:1].tolist():

@@ -162,6 +162,34 @@ def check_place(folder: str | Path) -> None:
         ) from error
 
 
+def file_names(folder: str | Path, ending: str = "") -> list[str]:
+    """Names of what lies in ``folder`` and ends so, ascending; none where there is no such folder.
+
+    Raises:
+        InputError: the folder cannot be listed, or one of these names cannot be printed or written.
+    """
+    with reading(folder):
+        names = os.listdir(folder) if Path(folder).is_dir() else []
+    return _sound(folder, sorted(name for name in names if name.endswith(ending)))
+
+
+def folder_names(folder: str | Path, inside: str = "") -> list[str]:
+    """Names of the folders in ``folder`` (that have a folder ``inside``), ascending; errors as of ``file_names``."""
+    with reading(folder):
+        names = os.listdir(folder) if Path(folder).is_dir() else []
+        return _sound(folder, sorted(name for name in names if Path(folder, name, inside).is_dir()))
+
+
+def _sound(folder: str | Path, names: list[str]) -> list[str]:
+    odd = next((name for name in names if not name.isprintable()), None)  # half characters are not, either
+    if odd is not None:
+        raise InputError(
+            f"{folder}: the name {ascii(odd)[:80]} in it is no text that can be printed; rename the file, or take it "
+            "away"
+        )
+    return names
+
+
 def is_text(value: Any) -> bool:
     """Whether ``value`` is text that can be printed and written: JSON can name half a character, which cannot."""
     return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)

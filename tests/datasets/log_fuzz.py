@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import random
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -360,29 +362,46 @@ BYTE_MUTATIONS: tuple[Callable[[random.Random, bytes], bytes | None], ...] = (
 # ---- what may happen ----------------------------------------------------------------------------------------------
 
 
-def attempt(write: Callable[[], LogIndex], out: Path, around: Path) -> str | None:
+def attempt(
+    write: Callable[[], LogIndex], out: Path, around: Path, *, deep: bool = True, told: set[str] | None = None
+) -> str | None:
     """The sentence with which a log is refused, or None where it is taken and can be used.
 
     Args:
         write: reads the log and writes its index into ``out``, which may hold an index that a refusal leaves alone.
         around: a folder some levels above ``out``, in which nothing else may change.
+        deep: what is taken is also looked at as by ``--check``, with its pictures.
+        told: receives what was said while the log was used.
     """
+    with patch("os.fsync"):  # what a power cut does is tested elsewhere
+        return _attempt(write, out, around, deep, set() if told is None else told)
+
+
+def _attempt(
+    write: Callable[[], LogIndex], out: Path, around: Path, deep: bool, told: set[str]
+) -> str | None:
     before = _content(around)
     try:
         index = write()
     except InputError as error:
-        sentence = str(error)
-        assert len(sentence.splitlines()) == 1, f"no single line: {sentence!r}"
-        sentence.encode()  # to be printed
+        sentence = _one_sentence(error)
         assert _content(around) == before, f"refused, but something was written: {sentence}"
         return sentence
-    use(index)
+    use(index, told, deep=deep)
     for path in before.keys() | _content(around).keys():
         assert path.is_relative_to(out) or path in before, f"written outside of the index: {path}"
     return None
 
 
-def use(index: LogIndex) -> None:
+def _one_sentence(error: InputError) -> str:
+    """What an error says, which may only be followed by the folders that are expected beside those that are there."""
+    sentence, _, _ = str(error).partition("\nexpected:\n")
+    assert len(sentence.splitlines()) == 1, f"no single line: {sentence!r}"
+    assert sentence.encode(), "to be printed"
+    return sentence
+
+
+def use(index: LogIndex, told: set[str], *, deep: bool) -> None:
     """Everything that commands do with a log first; each thing may be refused by an ``InputError``, no more."""
     assert is_intact(index.folder)
     again = LogIndex.open(index.folder, root=index.root)
@@ -390,20 +409,34 @@ def use(index: LogIndex) -> None:
     for row in range(len(again)):
         try:
             frame = again.frame(row, boxes=True)
-        except InputError:
+        except InputError as error:
+            told.add(_one_sentence(error))
             continue
         for camera in frame.cameras:
             assert np.isfinite(frame.lidar_to_camera(camera)).all()
     for row in again.rows()[:2].tolist():
         try:
             again.clip(row, offsets=(-1, 1), sweeps=2, sweeps_after=1, images=False)
-        except InputError:
+        except InputError as error:
+            told.add(_one_sentence(error))
             continue
+    if not deep:
+        return
     json.dumps(check_log(again, project=project).to_dict())
     with suppress(InputError):
         write_overlays(again, again.folder / "check", project=project)
 
 
-def _content(folder: Path) -> dict[Path, bytes]:
-    """Every file below ``folder``."""
-    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+def _content(folder: Path) -> dict[Path, tuple[int, ...]]:
+    """Every file below ``folder``, with what changes when somebody writes it."""
+    found = {}
+    for inside, _, names in os.walk(folder):
+        for path in (Path(inside, name) for name in names):
+            found[path] = facts(path)
+    return found
+
+
+def facts(path: Path) -> tuple[int, ...]:
+    """What changes when somebody writes a file."""
+    found = path.lstat()
+    return found.st_ino, found.st_size, found.st_mtime_ns

@@ -147,7 +147,7 @@ def write(root: Path, *, cameras: bool = True) -> Path:
         root,
         "vehicle_pose",
         {
-            "key.segment_context_name": pa.array([SEGMENT] * 3),
+            "key.segment_context_name": pa.array([SEGMENT] * len(TIMES)),
             "key.frame_timestamp_micros": pa.array(TIMES, pa.int64()),
             "[VehiclePoseComponent].world_from_vehicle.transform": matrices(
                 [VEHICLE[time] for time in TIMES]
