@@ -5,7 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -248,6 +252,55 @@ def test_a_benchmark_of_two_sets_and_one_that_fails(
     assert main(call) == 0
     assert (out / "places.csv").read_bytes() == before
     assert "**Failed**" not in (out / "datasets.md").read_text()
+
+
+KILLED = """
+import os, signal, sys
+from dataclasses import replace
+from superflow.benchmark import places, shards, units
+from superflow.benchmark.measures import MEASURES
+from superflow.tools.benchmark import main
+
+def tuned(task):
+    if "two" in str(task.index.folder):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return MEASURES["fine-tuning"].run(task)
+
+shards._in_own_process = lambda work, item: work(item)
+units._run_alone = lambda unit: unit.run()
+places.MEASURES = {**MEASURES, "fine-tuning": replace(MEASURES["fine-tuning"], run=tuned)}
+main(sys.argv[1:])
+"""
+
+
+def test_after_sigkill_nothing_that_finished_is_done_again(
+    tmp_path, prepared_scans, given, here, monkeypatch
+):
+    sets, out = tmp_path / "sets", tmp_path / "out"
+    for name in ("one", "two"):
+        shutil.copytree(prepared_scans.folder, sets / name)
+    call = [str(written(tmp_path)), "--log", str(sets), "--weights", str(given)]
+    call += ["--protocols", "lp,knn,25", "--jobs", "1", "--out", str(out)]
+    killed = subprocess.run([sys.executable, "-c", KILLED, *call], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    rows, before = places_rows(out), (out / "places.csv").read_bytes()
+    figures = [(row["evaluation log"], row["measure"]) for row in rows.read()]
+    done = [(name, what) for name in ("one", "two") for what in ("linear probe", "kNN", "fine-tuning")][:-1]
+    assert sorted(figures) == sorted(done)
+
+    ran: list[tuple[str, str]] = []
+
+    def noted(measure, task):
+        ran.append((task.index.folder.name, measure.first))
+        return measure.run(task)
+
+    noting = {name: replace(own, run=partial(noted, own)) for name, own in MEASURES.items()}
+    monkeypatch.setattr(places, "MEASURES", noting)
+    assert main(call) == 0
+    assert ran == [("two", "fine-tuning")]
+    after = (out / "places.csv").read_bytes()
+    assert after.startswith(before), "rows that stood there are there byte by byte"
+    assert len(rows.read()) == len(done) + 1
 
 
 def test_leakage_is_refused_or_stands_in_row_command_and_table(
