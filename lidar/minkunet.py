@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal, NamedTuple
 
 import torch
@@ -19,6 +20,8 @@ from .conv import Convolution, DownConv, PointConv, SubMConv, UpConv
 from .sparse import SparseTensor
 
 Statistics = Literal["update", "batch", "running"]
+# counters of batches that a network raises together when it is through: on a device one launch, not one a layer
+_waiting: ContextVar[list[Tensor] | None] = ContextVar("waiting", default=None)
 
 
 class Stage(NamedTuple):
@@ -66,9 +69,13 @@ class Norm(nn.BatchNorm1d):
         momentum = self.momentum
         if update:
             tracked: Tensor = self.num_batches_tracked  # type: ignore[assignment]
-            tracked.add_(1)
+            waiting = _waiting.get()
             if momentum is None:  # cumulative mean, to estimate the statistics anew
-                momentum = 1.0 / float(tracked)
+                momentum = 1.0 / float(tracked.add_(1))
+            elif waiting is None:
+                tracked.add_(1)
+            else:
+                waiting.append(tracked)
         return F.batch_norm(
             features,
             self.running_mean if update or not from_batch else None,
@@ -79,6 +86,19 @@ class Norm(nn.BatchNorm1d):
             momentum or 0.0,
             self.eps,
         )
+
+
+@contextmanager
+def _counted_together() -> Iterator[None]:
+    """Inside the block ``Norm`` layers leave their counters of batches as they are; at its end all are raised."""
+    waiting: list[Tensor] = []
+    before = _waiting.set(waiting)
+    try:
+        yield
+    finally:
+        _waiting.reset(before)
+        if waiting:
+            torch._foreach_add_(waiting, 1)
 
 
 @contextmanager
@@ -219,6 +239,10 @@ class MinkUNet(nn.Module):
         self.levels = 1 + sum(stage.stride == 2 for stage in stages)
 
     def forward(self, x: SparseTensor) -> SparseTensor:
+        with _counted_together():
+            return self._through_levels(x)
+
+    def _through_levels(self, x: SparseTensor) -> SparseTensor:
         # inputs in metres keep their digits: bfloat16 is spaced by 0.25 m at 32 m, more than a voxel
         with torch.autocast(x.features.device.type, enabled=False):
             x = self.stem[0](x)

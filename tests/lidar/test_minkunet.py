@@ -190,6 +190,24 @@ def test_norm_without_momentum_averages_all_batches():
     torch.testing.assert_close(norm.running_mean, torch.stack([batch.mean(0) for batch in batches]).mean(0))
 
 
+def test_a_network_counts_batches_as_its_layers_would():
+    """All counters at once, those of coarse levels with too few voxels left out, as layer by layer."""
+    two = Pyramid.from_cells(torch.tensor([[0, 3, 3, 3], [0, 3, 3, 4]]), (8, 8, 8), num_clouds=1)
+    nets = []
+    for together in (True, False):
+        torch.manual_seed(0)
+        net = MinkUNet("tiny")
+        net.stem[1].norm.momentum = None  # needs its count at once
+        net.resample[0].norm.statistics = "batch"
+        nets.append(net)
+        for cloud in (blob(), two, blob()):
+            net(tensor(cloud)) if together else net._through_levels(tensor(cloud))
+    counts = [{name: int(v) for name, v in net.named_buffers() if name.endswith("tracked")} for net in nets]
+    assert counts[0] == counts[1]
+    assert set(counts[0].values()) == {0, 2, 3}
+    assert all(a.equal(b) for a, b in zip(nets[0].buffers(), nets[1].buffers()))
+
+
 def test_mistake_43_groups_of_clouds_need_not_share_statistics():
     x = torch.randn(50, 4, generator=torch.Generator().manual_seed(0)) * 2 + 5
     net = torch.nn.Sequential(Norm(4), Norm(4))
