@@ -10,6 +10,7 @@
     superflow benchmark-speed growth --plot growth.png        voxels, maps, votes, regions, index, step from 10^4 up
     superflow benchmark-speed growth --keep growth.csv --budget 1200   larger sizes, going on from what the file holds
     superflow benchmark-speed reading                         index and scans a second, memory over 10,000 scans
+    superflow benchmark-speed tables --scenes 40              the index of made tables in nuScenes' proportions
     superflow benchmark-speed networks --data work_dirs/prepared   clouds of a prepared log instead of a made street
 
 What is compared takes turns (A B A B) in one process, with the same weights and inputs, and the ceilings of the machine
@@ -80,6 +81,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--keep", type=Path, metavar="CSV", help="figures of growth: added one by one, not measured again"
     )
     parser.add_argument("--scans", type=_count, default=10_000, help="of the log of reading (default: 10000)")
+    parser.add_argument(
+        "--scenes", type=_count, default=20, help="of the tables (default: 20; nuScenes: 850)"
+    )
     parser.add_argument("--json", type=Path, help="also write every figure there")
     parser.add_argument("--markdown", type=Path, help="also write the tables there")
     parser.add_argument("--plot", type=Path, help="PNG or SVG of the growth")
@@ -119,6 +123,7 @@ def _measure(args: argparse.Namespace) -> int:
         budget_s=args.budget,
         keep=args.keep,
         scans=args.scans,
+        scenes=args.scenes,
         clock="thread" if args.threads == 1 else "process",
     )
     made_on = machine()

@@ -18,7 +18,8 @@ class Options:
     student in ``parts`` and ``step``, None for what each part has. rounds: A B pairs that count. data: a prepared log,
     None for made streets. loaded: again beside busy cores. memory: peak memory, too, in fresh processes. clips: of a
     step. points: of a cloud in a step. sizes: of the growth. budget_s: CPU time that its sizes may take together. keep:
-    file of its figures, which is gone on from. scans: of the log that is read. clock: of the ratios.
+    file of its figures, which is gone on from. scans: of the log that is read. scenes: of the made
+    tables. clock: of the ratios.
     """
 
     voxels: Sequence[int] = (20_000, 60_000)
@@ -34,6 +35,7 @@ class Options:
     budget_s: float = 300.0
     keep: Path | None = None
     scans: int = 10_000
+    scenes: int = 20
     clock: str = "thread"
 
     def grid_m(self, default: float) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ...lidar.conv import load_backend
-from . import growth, launches, network, parts, reading, scans, step
+from . import growth, launches, network, parts, reading, scans, step, tables
 from .network import usable_backends
 from .options import Options, Table
 
@@ -24,6 +24,7 @@ MEASURES: dict[str, Callable[[Options], list[Table]]] = {
     "scans": scans.measure,
     "growth": growth.measure,
     "reading": reading.measure,
+    "tables": tables.measure,
 }
 
 

@@ -8,9 +8,20 @@ from importlib.util import find_spec
 import pytest
 import torch
 
-from superflow.benchmark.speed import clouds, growth, growth_parts, network, reading, scans, step, turns
+from superflow.benchmark.speed import (
+    clouds,
+    growth,
+    growth_parts,
+    network,
+    reading,
+    scans,
+    step,
+    tables,
+    turns,
+)
 from superflow.benchmark.speed.batches import make_batch
 from superflow.benchmark.speed.options import Options
+from superflow.datasets.sets import prepare
 from superflow.errors import InputError
 from superflow.lidar.minkunet import MinkUNet
 from superflow.lidar.sparse import Pyramid
@@ -261,3 +272,13 @@ def test_a_log_is_read_as_often_as_asked_and_memory_is_looked_at_on_the_way():
     assert [count for count, _ in table.record["memory_mb"]] == [0, 2, 4, 6, 8, 10]
     assert all(megabytes > 50 for _, megabytes in table.record["memory_mb"])
     assert all(figure > 0 for figure in table.record["a CPU second"].values())
+
+
+def test_made_tables_are_indexed(tmp_path):
+    counts = tables.write_tables(tmp_path, 2)
+    assert counts["sample_data"] == counts["ego_pose"] == 2 * (391 + 6 * 235 + 5 * 254)
+    index = prepare("nuscenes", tmp_path, tmp_path / "index", version=tables.VERSION)
+    assert len(index) == 2 * 391
+    assert len(index.rows()) == 2 * tables.SAMPLES
+    (table,) = tables.measure(Options(scenes=1, rounds=1))
+    assert [row[0] for row in table.rows] == list(table.record["seconds"])
