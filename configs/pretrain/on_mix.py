@@ -1,9 +1,9 @@
 # SuperFlow++ with the small student on clips of three sets, drawn by their weights: other sensors, numbers of cameras,
-# intensities. Another log is one more entry. Features are reduced to the directions of those of the first set.
-#   superflow prepare nuscenes --root ROOT --out prepared/nuscenes        # and so semantickitti, waymo
+# intensities. Another log is one more entry. Those of Waymo are made as those of SemanticKITTI.
+#   superflow prepare nuscenes --root ROOT --out prepared/nuscenes
 #   superflow prepare features --index prepared/nuscenes --frames train
 #   superflow prepare features --index prepared/semantickitti --frames train \
-#       --reduction-of prepared/nuscenes/features/efficientnet_lite0      # and so waymo
+#       --reduction-of prepared/nuscenes/features/efficientnet_lite0
 #   superflow train pretrain/on_mix.py
 _base_ = ["superflowpp_small.py"]
 
