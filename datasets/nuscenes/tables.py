@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, MissingFileError
+from ...files.access import check_has_an_end
 from ...progress import Progress, silent
 from ..kinds import shorten
 
@@ -24,6 +25,7 @@ def read_rows(path: Path, progress: Progress = silent) -> Iterator[dict[str, Any
         MissingFileError: there is no such file.
         InputError: it is no valid JSON or no list of objects.
     """
+    check_has_an_end(path)
     try:
         total = path.stat().st_size
         progress(f"reading {path.name}", 0, total)

@@ -121,14 +121,22 @@ class PretrainDataset:
         if not kept.any():
             raise InputError(
                 f"{self.index.root}: none of the {len(rows)} chosen frames has a camera image, and pretraining needs "
-                "some; choose other frames in train_dataloader.dataset.frames, or set images=False for this log beside "
-                "others in a mixture"
+                f"some; {self._other_frames()}, or set images=False for this log beside others in a mixture"
             )
         if not kept.all():
             _log.info(
                 "%d of %d chosen frames have no camera image and are left out", (~kept).sum(), len(rows)
             )
         return rows[kept]
+
+    def _other_frames(self) -> str:
+        """What may help; other frames do only where the log has an image anywhere."""
+        has_images = self.index.camera_count.any()
+        return (
+            "choose other frames in train_dataloader.dataset.frames"
+            if has_images
+            else "take a log with cameras"
+        )
 
     def _check_features(self, cache: FeatureCache, frames: str | Sequence[str] | None) -> None:
         """Said before the first step: a cache holds the images that it was made of, which may be others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,8 +47,9 @@ def reading(path: str | Path, missing: str = "check the path") -> Iterator[None]
         missing: what to do where there is no such file.
 
     Raises:
-        MissingFileError, InputError: there is no such file; it cannot be read.
+        MissingFileError, InputError: there is no such file; it cannot be read, or is a pipe or a device.
     """
+    check_has_an_end(path)
     try:
         yield
     except InputError:
@@ -62,6 +64,20 @@ def reading(path: str | Path, missing: str = "check the path") -> Iterator[None]
         raise InputError(
             f"{path}: is not UTF-8 text ({error.reason} at byte {error.start}); save or export it as UTF-8"
         ) from error
+
+
+def check_has_an_end(path: str | Path) -> None:
+    """Refuse what may give bytes for ever, or wait for ever to be opened; what is not there is opening's to refuse.
+
+    Raises:
+        InputError: it is a pipe, a socket or a device.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path}: is a pipe or a device and no file; put the file itself there")
 
 
 @contextmanager

@@ -303,7 +303,7 @@ CASES = {
     "frames without images": Case(
         no_camera_at_all,
         train,
-        r"none of the \d+ chosen frames has a camera image.*dataset\.frames",
+        r"none of the \d+ chosen frames has a camera image.*; take a log with cameras, or set images=False",
         kept=LOGS,
     ),
     "pretrained weights of another architecture": Case(
