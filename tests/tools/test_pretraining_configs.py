@@ -14,8 +14,11 @@ from superflow.tools.main import main
 CONFIGS = sorted(
     name
     for name in shipped_configs()
-    if name.startswith("pretrain/") and "_small" in name and load_config(name).model.type == "Pretrainer"
-)  # best_small.py starts from another run: test_made_labels.py
+    if name.startswith("pretrain/")
+    and "_small" in name
+    and not name.startswith("pretrain/on_")  # of each set: test_set_configs.py
+    and load_config(name).model.type == "Pretrainer"  # else it starts from another run: test_made_labels.py
+)
 
 
 @pytest.fixture(scope="module")

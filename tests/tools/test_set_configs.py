@@ -13,9 +13,9 @@ from superflow.engine.loader import build_dataset
 from superflow.hub.checkpoint import read_checkpoint
 from superflow.tools.main import main
 
-MIX = "pretrain/on_mix.py"
+MIX = "pretrain/on_mix_small.py"
 CONFIGS = {
-    name.removeprefix("pretrain/on_").removesuffix(".py"): name
+    name.removeprefix("pretrain/on_").removesuffix("_small.py"): name
     for name in shipped_configs()
     if name.startswith("pretrain/on_") and name != MIX
 }

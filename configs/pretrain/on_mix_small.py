@@ -4,7 +4,7 @@
 #   superflow prepare features --index prepared/nuscenes --frames train
 #   superflow prepare features --index prepared/semantickitti --frames train \
 #       --reduction-of prepared/nuscenes/features/efficientnet_lite0
-#   superflow train pretrain/on_mix.py
+#   superflow train pretrain/on_mix_small.py
 _base_ = ["superflowpp_small.py"]
 
 data_root = "prepared"

@@ -1,7 +1,7 @@
 # SuperFlow++ with the small student on ROS bags: all of their scans.
 #   superflow prepare ros --bag drive.mcap --out prepared/ros
 #   superflow prepare features --index prepared/ros
-#   superflow train pretrain/on_ros.py
+#   superflow train pretrain/on_ros_small.py
 _base_ = ["superflowpp_small.py"]
 
 data_root = "prepared/ros"

@@ -1,7 +1,7 @@
 # SuperFlow++ with the small student on drives of KITTI's raw data, which has no splits: two cameras that look ahead.
 #   superflow prepare kitti_raw --root ROOT --out prepared/kitti_raw
 #   superflow prepare features --index prepared/kitti_raw
-#   superflow train pretrain/on_kitti_raw.py
+#   superflow train pretrain/on_kitti_raw_small.py
 _base_ = ["superflowpp_small.py"]
 
 data_root = "prepared/kitti_raw"
