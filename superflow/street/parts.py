@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from .compiled import jit
 from .shapes import BOX, ELLIPSOID, FRUSTUM, LEAF_BALL, LEAF_BOX, RING, TAPER
 from .textures import PLAIN
 
@@ -126,27 +127,39 @@ class Model:
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Lowest and highest corner (3,) of all parts in the object's frame [m]."""
-        low, high = np.full(3, np.inf), np.full(3, -np.inf)
-        for part in self.parts:
-            reach = part_reach(part.kind, part.axes, part.numbers)
-            low = np.minimum(low, part.center - reach)
-            high = np.maximum(high, part.center + reach)
-        return low, high
+        reach = part_reaches(self.parts, np.array([part.axes for part in self.parts]))
+        center = np.array([part.center for part in self.parts])
+        return (center - reach).min(axis=0), (center + reach).max(axis=0)
 
 
 AXLE = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])  # the shape's z along -y
 
 
-def part_reach(kind: int, axes: NDArray[np.float64], numbers: tuple[float, float]) -> NDArray[np.float64]:
-    """(3,) half size of the axis-aligned box around a primitive with these half axes."""
-    if kind in (ELLIPSOID, LEAF_BALL):
-        return np.sqrt((axes**2).sum(axis=1))
-    if kind == RING:
-        return np.sqrt((axes[:, :2] ** 2).sum(axis=1))
-    if kind == FRUSTUM:
-        return np.sqrt((axes[:, :2] ** 2).sum(axis=1)) * max(1.0, numbers[0]) + np.abs(axes[:, 2])
-    axes = axes * wider(kind, numbers)
-    return np.abs(axes).sum(axis=1)
+def part_reaches(parts: Sequence[Part], axes: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P, 3) half sizes of the axis-aligned boxes around primitives with these half axes (P, 3, 3)."""
+    kinds = np.array([part.kind for part in parts])
+    return _reaches(kinds, np.array([part.numbers for part in parts], dtype=np.float64), axes)
+
+
+@jit
+def _reaches(kinds, numbers, axes):
+    reach = np.empty((len(kinds), 3))
+    for p in range(len(kinds)):
+        kind, top = kinds[p], numbers[p, 0]
+        for k in range(3):
+            a, b, c = axes[p, k, 0], axes[p, k, 1], axes[p, k, 2]
+            if kind in (ELLIPSOID, LEAF_BALL):
+                reach[p, k] = math.sqrt(a * a + b * b + c * c)
+            elif kind == RING:
+                reach[p, k] = math.sqrt(a * a + b * b)
+            elif kind == FRUSTUM:
+                reach[p, k] = math.sqrt(a * a + b * b) * max(1.0, top) + abs(c)
+            elif kind == TAPER:
+                a, b = a * (1.0 + max(0.0, -top)), b * (1.0 + max(0.0, -numbers[p, 1]))
+                reach[p, k] = abs(a) + abs(b) + abs(c)
+            else:
+                reach[p, k] = abs(a) + abs(b) + abs(c)
+    return reach
 
 
 def wider(kind: int, numbers: tuple[float, float]) -> tuple[float, float, float]:

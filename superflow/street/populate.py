@@ -350,11 +350,11 @@ def _meets(site: Site, track: Track, seconds: float) -> bool:
 def _fill_quota(site: Site, start: float, stop: float) -> None:
     """Add what is too rare between ``start`` and ``stop`` of the street, anywhere that it fits."""
     rng, street = site.rng, site.street
+    x, y, _ = street.place(np.arange(start, stop, 2.0), 0.0)
     for label, (least, maker) in QUOTA.items():
         found = 0
         for thing in site.placed:
             if SAME.get(thing.model.label, thing.model.label) == label and thing.pose is not None:
-                x, y, _ = street.place(np.arange(start, stop, 2.0), 0.0)
                 found += bool(np.hypot(x - thing.pose[0, 3], y - thing.pose[1, 3]).min() < 18.0)
         for _ in range(200):
             if found >= least:

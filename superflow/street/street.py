@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d, map_coordinates
-from scipy.spatial import cKDTree
 
+from .ground import layer_at, nearest_rows, stand_at
 from .parts import draw_reflectance
 from .place import PLAIN_PLACE, Place
 from .textures import (
@@ -66,19 +66,10 @@ class Street:
         return x - np.sin(heading) * across, y + np.cos(heading) * across, heading
 
     def layer(self, number: int, x, y):
-        """Bilinear value of a ground layer at world x, y."""
-        u = np.clip(
-            (np.asarray(x, dtype=np.float64) - self.origin[0]) / STEP, 0, self.ground.shape[1] - 1.001
-        )
-        v = np.clip(
-            (np.asarray(y, dtype=np.float64) - self.origin[1]) / STEP, 0, self.ground.shape[0] - 1.001
-        )
-        i, j = u.astype(np.int64), v.astype(np.int64)
-        u, v = u - i, v - j
-        g = self.ground[..., number]
-        return (g[j, i] * (1 - u) + g[j, i + 1] * u) * (1 - v) + (
-            g[j + 1, i] * (1 - u) + g[j + 1, i + 1] * u
-        ) * v
+        """Bilinear value of a ground layer at world x, y (one shape)."""
+        x, y = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
+        values = layer_at(self.ground, self.origin, STEP, number, x.ravel(), y.ravel())
+        return values.reshape(x.shape)[()]
 
     def height(self, x, y):
         """Height of the ground with its curbs [m]; the same as ``trace.ground_height``."""
@@ -90,21 +81,9 @@ class Street:
 
         ``base`` is half the wheel base [m]: the slope is taken over it.
         """
-        x, y, yaw, tilted, base = np.broadcast_arrays(x, y, yaw, tilted, base)
-        cos, sin, none = np.cos(yaw), np.sin(yaw), np.zeros(x.shape)
-        front, back = (self.layer(HEIGHT, x + k * base * cos, y + k * base * sin) for k in (1, -1))
-        over, under = (self.layer(HEIGHT, x - k * sin, y + k * cos) for k in (0.8, -0.8))
-        ahead = np.stack([cos, sin, np.where(tilted, (front - back) / (2 * base), none)], axis=-1)
-        aside = np.stack([-sin, cos, np.where(tilted, (over - under) / 1.6, none)], axis=-1)
-        ahead /= np.linalg.norm(ahead, axis=-1, keepdims=True)
-        up = np.cross(ahead, aside)
-        up /= np.linalg.norm(up, axis=-1, keepdims=True)
-        poses = np.zeros((*x.shape, 4, 4))
-        poses[..., :3, 0], poses[..., :3, 1], poses[..., :3, 2] = ahead, np.cross(up, ahead), up
-        bridged = np.where(tilted, (front + back) / 2 - self.layer(HEIGHT, x, y), none)
-        poses[..., :3, 3] = np.stack([x, y, self.height(x, y) + bridged], axis=-1)
-        poses[..., 3, 3] = 1.0
-        return poses
+        given = np.broadcast_arrays(x, y, np.cos(yaw), np.sin(yaw), tilted, base)
+        flat = [np.array(each, dtype=kind).ravel() for each, kind in zip(given, (*[float] * 4, bool, float))]
+        return stand_at(self.ground, self.origin, STEP, self.curb, *flat).reshape(*given[0].shape, 4, 4)
 
 
 def _draw_course(rng: np.random.Generator, length: float) -> NDArray[np.float64]:
@@ -138,7 +117,7 @@ def _draw_course(rng: np.random.Generator, length: float) -> NDArray[np.float64]
 
 def _street_coordinates(course, x, y):
     """along, across of every ground node, by the nearest point of the course."""
-    row = cKDTree(course[:, :2]).query(np.stack([x.ravel(), y.ravel()], axis=1))[1].reshape(x.shape)
+    row = nearest_rows(course, x.ravel(), y.ravel(), STEP).reshape(x.shape)
     near = course[row]
     cos, sin = np.cos(near[..., 2]), np.sin(near[..., 2])
     dx, dy = x - near[..., 0], y - near[..., 1]

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import invert
-from .parts import Part, part_reach, wider
+from .compiled import jit
+from .parts import Part, part_reaches, wider
 from .scene import Scene
 from .shadows import across_the_sun
 from .street import STEP
@@ -84,13 +85,14 @@ def make_stage(scene: Scene) -> Stage:
     mover_of = {row: m for m, row in enumerate(movers)}
     count = len(owner)
     matrix, half, box = np.empty((count, 12)), np.empty((count, 3)), np.empty((count, 4, 3))
+    to_object = {row: invert(pose) for row in fixed if (pose := scene.placed[row].pose) is not None}
     for p, (row, part) in enumerate(owner):
         unit = np.eye(4)
         unit[:3, :3] = np.linalg.inv(part.axes)
         unit[:3, 3] = -unit[:3, :3] @ part.center
         thing = scene.placed[row]
         if thing.pose is not None:
-            unit = unit @ invert(thing.pose)
+            unit = unit @ to_object[row]
         matrix[p], half[p] = unit[:3].ravel(), np.linalg.norm(part.axes, axis=0)
         box[p, 0], box[p, 1:] = part.center, (part.axes * wider(part.kind, part.numbers)).T
         if thing.pose is not None:
@@ -140,32 +142,57 @@ def _grid(scene: Scene, owners: list[tuple[Placed, Part]], moving: int) -> dict[
     floor = np.max(shifts, axis=0).ravel().astype(np.float32) + np.float32(1e-3)
     clear = floor.copy()
     origin = scene.street.origin
-    cells, items = [], []
-    for p in range(moving, len(owners)):
-        thing, part = owners[p]
-        assert thing.pose is not None
-        rotation = thing.pose[:3, :3]
-        reach = part_reach(part.kind, rotation @ part.axes, part.numbers)
-        center = rotation @ part.center + thing.pose[:3, 3]
-        low = np.maximum(((center - reach)[:2] - origin) / CELL, 0).astype(np.int64)
-        high = ((center + reach)[:2] - origin) / CELL
-        i = np.arange(low[0], min(int(high[0]), columns - 1) + 1)
-        j = np.arange(low[1], min(int(high[1]), rows - 1) + 1)
-        u = origin[0] + (i[None, :] + 0.5) * CELL - center[0]
-        v = origin[1] + (j[:, None] + 0.5) * CELL - center[1]
-        own = (
-            part_reach(part.kind, part.axes, part.numbers)
-            + 0.71 * CELL
-            + 0.3 * abs(rotation[2, 0])
-            + 0.3 * abs(rotation[2, 1])
-        )
-        across = np.abs(rotation[0, 0] * u + rotation[1, 0] * v) <= own[0]
-        across &= np.abs(rotation[0, 1] * u + rotation[1, 1] * v) <= own[1]
-        covered = (j[:, None] * columns + i[None, :])[across]
-        cells.append(covered)
-        items.append(np.full(len(covered), p))
-        clear[covered] = np.maximum(clear[covered], center[2] + reach[2] + 1e-3)
-    start, order = _by_cell(np.concatenate(cells), np.concatenate(items), columns * rows)
+    parts = [part for _, part in owners[moving:]]
+    poses = [thing.pose for thing, _ in owners[moving:] if thing.pose is not None]
+    rotation = np.array([pose[:3, :3] for pose in poses])
+    turned = np.array([pose[:3, :3] @ part.axes for pose, part in zip(poses, parts)])
+    center = np.array([pose[:3, :3] @ part.center + pose[:3, 3] for pose, part in zip(poses, parts)])
+    reach, own = part_reaches(parts, turned), part_reaches(parts, np.array([part.axes for part in parts]))
+    lean = np.abs(rotation[:, 2, :2])
+    own = own[:, :2] + 0.71 * CELL + 0.3 * lean[:, :1] + 0.3 * lean[:, 1:]
+    start, order = _covered(center, reach, rotation, own, origin, columns, rows, moving, clear)
     ceiling = float(clear.max()) + 5.0  # above every mover, too
     grid = np.array([*origin, CELL, columns, rows, ceiling, float(floor.max())])
     return {"cell_start": start, "cell_items": order, "cell_floor": floor, "cell_clear": clear, "grid": grid}
+
+
+@jit
+def _covered(center, reach, rotation, own, origin, columns, rows, first, clear):
+    """Compressed lists by cell of the fixed primitives that cover it, numbered from ``first``; raises ``clear`` (C,).
+
+    Args:
+        center, reach: (P, 3) of the box around each, in the world [m]. rotation: (P, 3, 3) of its thing.
+        own: (P, 2) half sizes [m] along the thing's x and y within which a cell's centre counts.
+    """
+    start = np.zeros(columns * rows + 1, dtype=np.int32)
+    items = np.empty(0, dtype=np.int32)
+    for fill in range(2):
+        if fill:
+            ends = np.cumsum(start)
+            start[1:], start[0] = ends[:-1], 0  # where a cell's list begins; filling moves it to its end
+            items = np.empty(ends[-1], dtype=np.int32)
+        for p in range(len(center)):
+            x, y, r = center[p, 0], center[p, 1], rotation[p]
+            i0 = max(int((x - reach[p, 0] - origin[0]) / CELL), 0)
+            j0 = max(int((y - reach[p, 1] - origin[1]) / CELL), 0)
+            i1 = min(int((x + reach[p, 0] - origin[0]) / CELL), columns - 1)
+            j1 = min(int((y + reach[p, 1] - origin[1]) / CELL), rows - 1)
+            top = center[p, 2] + reach[p, 2] + 1e-3
+            for j in range(j0, j1 + 1):
+                v = origin[1] + (j + 0.5) * CELL - y
+                for i in range(i0, i1 + 1):
+                    u = origin[0] + (i + 0.5) * CELL - x
+                    if (
+                        abs(r[0, 0] * u + r[1, 0] * v) > own[p, 0]
+                        or abs(r[0, 1] * u + r[1, 1] * v) > own[p, 1]
+                    ):
+                        continue
+                    cell = j * columns + i
+                    if fill:
+                        items[start[cell]] = first + p
+                    else:
+                        clear[cell] = max(clear[cell], top)
+                    start[cell] += 1
+    start[1:] = start[:-1].copy()
+    start[0] = 0
+    return start, items
