@@ -1,4 +1,4 @@
-# The recipe of `street-tiny`, the best backbone that we measured (docs/evidence.md): SuperFlow++ on made streets whose
+# The recipe of `street-tiny`, chosen on training places (docs/evidence.md): SuperFlow++ on made streets whose
 # sensor, place and appearance are drawn anew for each scene; then, here, the same scenes' labels, which cost nothing.
 #   superflow make-drive --out made --scenes 120 --val-scenes 10 --seed 300 --lidar-hz 10 --vary sensor place appearance
 #   superflow prepare nuscenes --root made --out work_dirs/prepared --label-set fine
