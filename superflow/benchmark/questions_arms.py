@@ -1,6 +1,7 @@
 """The ways of answering held-out questions: one function for each kind of arm.
 
-OUT/models/ARM-SEED       models on planes, with their processors: `agents.vlm.load_vlm` reads them
+OUT/models/ARM-SEED              models on planes, with their processors: `agents.vlm.load_vlm` reads them
+OUT/models/ARM-SEED.halfway.pt   of one that is being trained: a stopped training goes on from there
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from ..agents.vlm.build import build, load_vlm
-from ..agents.vlm.language import tiny
+from ..agents.vlm.halfway import Halfway
+from ..agents.vlm.language import load_language_model, tiny
 from ..agents.vlm.model import LidarVLM
 from ..agents.vlm.processor import LidarProcessor
 from ..agents.vlm.sft import Example, Recipe, answers, train
@@ -81,7 +83,12 @@ class Study:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(**self.plan.recipe)
+        return Recipe(**{**self.plan.recipe, **self.arm.recipe})
+
+    @cached_property
+    def halfway(self) -> Halfway:
+        """Where the training of its model goes on from after a stop."""
+        return Halfway(self.out / "models" / f"{slug(self.arm.name)}-{self.seed}.halfway.pt")
 
     def examples(self, part: Part, *, scans: bool = True) -> list[Example]:
         """The part's questions, each with the scan or without."""
@@ -100,7 +107,8 @@ class Study:
 
         torch.manual_seed(self.seed)
         texts = {text for each in examples for text in (each.question, each.answer)}
-        language = tiny(texts, **self.plan.language)
+        named = self.arm.language
+        language = load_language_model(named, texts) if named else tiny(texts, **self.plan.language)
         given: dict[str, Any] = {
             "grid": BevGrid(**self.plan.grid),
             "merge": self.plan.merge,
@@ -135,12 +143,19 @@ class Study:
         scenes, grid, merge = self.train.labelled(), model.config.tower_config.bev, model.config.merge
         return [pointed_at(scenes[case["scene"]], case["asked"], grid, merge) for case in self.train.cases]
 
-    def fit(self, model: Any, processor: Any, examples: Sequence[Example], recipe: Recipe) -> float:
+    def fit(
+        self,
+        model: Any,
+        processor: Any,
+        examples: Sequence[Example],
+        recipe: Recipe,
+        halfway: Halfway | None = None,
+    ) -> float:
         """Train; the CPU seconds that it took. Where examples have scans, they are the training questions."""
         before = cpu_seconds()
         pointing = self.pointing(model) if examples[0].scan is not None else None
         drawn = torch.Generator().manual_seed(self.seed)
-        train(model, processor, examples, recipe, generator=drawn, pointing=pointing)
+        train(model, processor, examples, recipe, generator=drawn, pointing=pointing, halfway=halfway)
         return cpu_seconds() - before
 
     def ask(self, model: Any, processor: Any, examples: Sequence[Example]) -> list[str]:
@@ -190,12 +205,15 @@ def _zero(study: Study) -> Answered:
 
 
 def _train_on_planes(study: Study) -> tuple[LidarVLM, LidarProcessor]:
+    from ..agents.vlm.lora import add_lora
+
     examples = study.examples(study.train)
     model, processor = study.build(examples, backbone=study.backbone[0])
     processor.scans = study.planes(study.train)
     study.align(model, processor.scans)
-    study.fit(model, processor, examples, study.recipe)
-    return model, processor
+    learner = add_lora(model, **study.arm.lora) if study.arm.lora else model
+    study.fit(learner, processor, examples, study.recipe, study.halfway)
+    return learner.merge_and_unload() if study.arm.lora else model, processor
 
 
 def model_on_planes(
@@ -213,11 +231,12 @@ def model_on_planes(
             study.planes(study.train)  # made once for several arms, so not counted
             before = cpu_seconds()
             model, processor = make(study)
-            spent = cpu_seconds() - before
+            spent = cpu_seconds() - before + study.halfway.spent
             model.save_pretrained(folder)
             processor.save_pretrained(folder)
             with write_atomically(folder / TRAINED, "w") as file:
                 json.dump({"cpu_seconds": spent}, file)
+            study.halfway.remove()
     spent = float(read_json(folder / TRAINED, f"delete {folder}")["cpu_seconds"])
     return *load_vlm(folder), spent
 

@@ -30,6 +30,7 @@ KINDS = {
 }
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)  # of tiles that keep their full tokens
 ROUTERS = ("router", "random", "points", "range")
+LATER = ("language", "lora", "recipe")  # keys of an arm that rows of before were made without
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +38,22 @@ class QuestionArm:
     """One row of the table.
 
     kind: of ``KINDS``. backbone: of the plan's. of: shuffled: the arm whose model it is; open: the arm whose CPU time
-    it may spend.
+    it may spend. Of kinds that learn: language: a language model by its name, instead of the small one from scratch;
+    lora: options of ``agents.vlm.lora.add_lora``, instead of learning whole; recipe: what differs from the plan's.
     """
 
     name: str
     kind: str
     backbone: str = ""
     of: str = ""
+    language: str = ""
+    lora: Mapping[str, Any] = field(default_factory=dict)
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+
+    def settings(self) -> dict[str, Any]:
+        """What its rows depend on; what came later than the first rows only where it is given."""
+        said = asdict(self)
+        return {name: value for name, value in said.items() if value or name not in LATER}
 
     def row_names(self, routing: Mapping[str, Any]) -> list[str]:
         """Names of its rows: its own, or those of every way of routing and share of kept tiles."""
@@ -111,9 +121,9 @@ class QuestionsPlan:
             about.pop(name)
         if chosen.kind != "routed":
             about.pop("routing")
-        about |= {"arm": asdict(chosen), "backbone": backbone}
+        about |= {"arm": chosen.settings(), "backbone": backbone}
         if chosen.of:
-            about["of"] = asdict(self.arms[chosen.of])
+            about["of"] = self.arms[chosen.of].settings()
         return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 

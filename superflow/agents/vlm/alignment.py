@@ -21,7 +21,7 @@ from ..words import CATEGORIES
 from .bev import BevGrid, token_sums
 from .connector import PixelShuffleConnector
 from .model import LidarVLM
-from .sft import Recipe, batches, stepper
+from .sft import Recipe, Stepper, batches
 
 MEASURED = 64  # scans of which the size of tokens is taken
 
@@ -82,7 +82,7 @@ def align(
         head.weight.normal_(0.0, 0.02, generator=generator)
         head.bias.copy_(means.clamp(min=1e-3).log())
     parameters = [*connector.parameters(), *head.parameters()]
-    step_on, names, losses = stepper(parameters, recipe), list(planes), []
+    step_on, names, losses = Stepper(parameters, recipe), list(planes), []
     progress("aligning tokens", 0, recipe.steps)
     for step, rows in zip(range(recipe.steps), batches(len(names), recipe.batch, generator)):
         rates = head(connector(torch.stack([planes[names[i]] for i in rows])))

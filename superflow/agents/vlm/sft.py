@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch.nn import functional as F
 
 from ...errors import InputError
 from ...progress import Progress, silent
+from .halfway import Halfway
 from .pointing import Pointer
 from .processor import LidarProcessor
 
@@ -31,7 +33,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to train. warmup, then a cosine to zero; gradients are cut at ``clip``."""
+    """How to train. warmup, then a cosine to zero; gradients are cut at ``clip``.
+
+    For language models with many words: answers_only: logits only at places before words of answers, which alone the
+    loss reads; bfloat16: products of matrices in that type, weights and losses stay float32.
+    """
 
     steps: int = 300
     batch: int = 32
@@ -39,6 +45,8 @@ class Recipe:
     weight_decay: float = 0.05
     warmup: float = 0.03
     clip: float = 1.0
+    answers_only: bool = False
+    bfloat16: bool = False
 
     def rate(self, step: int) -> float:
         """Factor of the learning rate in a step, counted from 0."""
@@ -89,10 +97,12 @@ def balanced_loss(logits: Tensor, labels: Tensor) -> Tensor:
     Args:
         logits: (B, L, V). labels: (B, L), ``IGNORED`` where nothing is learned.
     """
-    labels = labels[:, 1:]
-    losses = F.cross_entropy(
-        logits[:, :-1].float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none"
-    )
+    return weighed_loss(logits[:, :-1], labels[:, 1:])
+
+
+def weighed_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """The same, of logits (B, P, V) that stand each at the place before its label (B, P)."""
+    losses = F.cross_entropy(logits.float().transpose(1, 2), labels, ignore_index=IGNORED, reduction="none")
     learned = labels != IGNORED
     weights = learned * learned.sum(1, keepdim=True).clamp(min=1).float().rsqrt()
     return (losses * weights).sum() / weights.sum().clamp(min=1e-9)
@@ -106,6 +116,7 @@ def train(
     *,
     generator: torch.Generator,
     pointing: Sequence[Tensor] | None = None,
+    halfway: Halfway | None = None,
     progress: Progress = silent,
 ) -> list[float]:
     """Train what of the model may learn (``requires_grad``) on examples, in place; returns the loss of each step.
@@ -114,6 +125,7 @@ def train(
         pointing: of each example, which all have a scan: what its tokens shall point at, see `pointing`; its loss is
             added to that of the answers, and not returned.
         generator: of the order; every example comes once before one comes again. progress: see ``superflow.progress``.
+        halfway: where a stopped training goes on from; the end leaves its file to whoever made it.
 
     Raises:
         InputError: there is nothing to learn from, or nothing that may learn.
@@ -128,40 +140,72 @@ def train(
     if pointing is not None:
         pointer = Pointer(model.config.text_config.hidden_size, generator)
         parameters += pointer.parameters()
-    step_on, losses = stepper(parameters, recipe), []
-    device = parameters[0].device
+    step_on = Stepper(parameters, recipe)
+    losses = halfway.resume(parameters, step_on.states) if halfway else []
     model.train()
-    progress("training on questions", 0, recipe.steps)
-    for step, rows in zip(range(recipe.steps), batches(len(examples), recipe.batch, generator)):
+    progress("training on questions", len(losses), recipe.steps)
+    order = islice(batches(len(examples), recipe.batch, generator), len(losses), recipe.steps)
+    for rows in order:
         batch = collate(processor, [examples[i] for i in rows], [encoded[i] for i in rows])
-        batch = {name: value.to(device) for name, value in batch.items()}
-        labels = batch.pop("labels")
-        outputs = model(**batch, use_cache=False, output_hidden_states=pointer is not None)
-        loss = balanced_loss(outputs.logits, labels)
-        whole = loss
-        if pointer is not None and pointing is not None:
-            at = batch["input_ids"] == processor.lidar_token_id
-            whole = loss + pointer(outputs.hidden_states[-1], at, torch.stack([pointing[i] for i in rows]))
+        batch = {name: value.to(parameters[0].device) for name, value in batch.items()}
+        targets = None if pointing is None else torch.stack([pointing[i] for i in rows])
+        loss, whole = _losses(model, processor, batch, recipe, pointer, targets)
         step_on(whole)
         losses.append(float(loss.detach()))
-        progress("training on questions", step + 1, recipe.steps)
+        if halfway:
+            halfway.keep(parameters, step_on.states, losses)
+        progress("training on questions", len(losses), recipe.steps)
     model.eval()
     return losses
 
 
-def stepper(parameters: Sequence[Tensor], recipe: Recipe) -> Callable[[Tensor], None]:
-    """What brings ``parameters`` one step down a loss, by AdamW at the rates of the recipe."""
-    optimizer = torch.optim.AdamW(parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, recipe.rate)
+def _losses(
+    model: Any,
+    processor: LidarProcessor,
+    batch: dict[str, Tensor],
+    recipe: Recipe,
+    pointer: Pointer | None,
+    targets: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The loss of the answers, and with that of pointing."""
+    labels = batch.pop("labels")
+    options: dict[str, Any] = {"use_cache": False, "output_hidden_states": pointer is not None}
+    if recipe.answers_only:
+        before = (labels[:, 1:] != IGNORED).any(0).nonzero()[:, 0]
+        options["logits_to_keep"] = before
+        labels = labels[:, before + 1]
+    with torch.autocast(labels.device.type, torch.bfloat16, enabled=recipe.bfloat16):
+        outputs = model(**batch, **options)
+    loss = (
+        weighed_loss(outputs.logits, labels) if recipe.answers_only else balanced_loss(outputs.logits, labels)
+    )
+    if pointer is None or targets is None:
+        return loss, loss
+    at = batch["input_ids"] == processor.lidar_token_id
+    return loss, loss + pointer(outputs.hidden_states[-1], at, targets)
 
-    def step_on(loss: Tensor) -> None:
-        optimizer.zero_grad()
+
+class Stepper:
+    """What brings ``parameters`` one step down a loss, by AdamW at the rates of the recipe.
+
+    Attributes:
+        states: what a step changes beside the parameters; each has ``state_dict`` and ``load_state_dict``.
+    """
+
+    def __init__(self, parameters: Sequence[Tensor], recipe: Recipe) -> None:
+        self.parameters, self.clip = parameters, recipe.clip
+        self.optimizer = torch.optim.AdamW(
+            parameters, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimizer, recipe.rate)
+        self.states = (self.optimizer, self.schedule)
+
+    def __call__(self, loss: Tensor) -> None:
+        self.optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(parameters, recipe.clip)
-        optimizer.step()
-        schedule.step()
-
-    return step_on
+        torch.nn.utils.clip_grad_norm_(self.parameters, self.clip)
+        self.optimizer.step()
+        self.schedule.step()
 
 
 def batches(count: int, size: int, generator: torch.Generator) -> Iterator[list[int]]:

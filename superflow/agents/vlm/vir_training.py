@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from ...errors import InputError
 from ...progress import Progress, silent
 from .processor import LidarProcessor
-from .sft import IGNORED, Example, Recipe, batches, collate, encode, stepper
+from .sft import IGNORED, Example, Recipe, Stepper, batches, collate, encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def make_consistent(
     reference = copy.deepcopy(model).eval().requires_grad_(False)
     tiles = model.config.tower_config.bev.tiles
     parameters = [p for name, p in model.named_parameters() if p.requires_grad and ".router." not in name]
-    step_on, prompts, losses = stepper(parameters, recipe), Prompts(processor, examples), []
+    step_on, prompts, losses = Stepper(parameters, recipe), Prompts(processor, examples), []
     model.train()
     for step, rows in zip(range(recipe.steps), batches(len(examples), recipe.batch, generator)):
         short = bool(torch.rand((), generator=generator) < 0.5)

@@ -17,7 +17,7 @@ from superflow.agents.bootcamps.report import interval
 from superflow.agents.scene_log import scene_of
 from superflow.benchmark import questions
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
-from superflow.benchmark.questions_arms import ZeroTokens, elsewhere
+from superflow.benchmark.questions_arms import Study, ZeroTokens, elsewhere
 from superflow.benchmark.questions_data import Scans, part_of
 from superflow.benchmark.questions_plan import KINDS, ROUTERS, load_questions_plan
 from superflow.errors import InputError
@@ -51,6 +51,13 @@ SMALL = {
         "moved": {"kind": "shuffled", "of": "own"},
         "own": {"kind": "planes", "backbone": "own"},
         "random": {"kind": "planes", "backbone": "random"},
+        "large": {
+            "kind": "planes",
+            "backbone": "own",
+            "language": "tiny",
+            "lora": {"rank": 2},
+            "recipe": {"batch": 2, "answers_only": True, "bfloat16": True},
+        },
         "open": {"kind": "open", "backbone": "own", "of": "own"},
         "tape": {"kind": "tape", "backbone": "own"},
         "symbolic": {"kind": "symbolic", "backbone": "own"},
@@ -133,6 +140,36 @@ def test_every_kind_of_arm_answers_every_question(ran):
     assert tokens["blind"] == tokens["tape"] == "0"
     # perfect objects answer all: the bound above the other arms
     assert rows_of(rows, arm="labelled", questions="all")[0]["exact match"] == "100.00"
+
+
+def test_an_arm_may_have_a_language_model_and_a_recipe_of_its_own(ran):
+    """With additions of low rank the words' embeddings stay as they were drawn; nothing is left half done."""
+    from superflow.agents.vlm import load_vlm
+
+    out, _ = ran
+    plan = questions.with_places(
+        load_questions_plan(find_plan(written(out.parent, SMALL))),
+        {"log": "x", "own": str(out.parent / "own.safetensors")},
+    )
+    study = Study(plan, plan.arms["large"], 0, out)
+    assert (study.recipe.steps, study.recipe.batch, study.recipe.answers_only) == (2, 2, True)
+    model, _ = load_vlm(out / "models" / "large-0")
+    drawn, _ = study.build(study.examples(study.train), backbone=study.backbone[0])
+    assert model.config.text_config.hidden_size == 64  # not the plan's 32
+    name = "model.language_model.layers.0.self_attn.q_proj.weight"
+    assert torch.equal(model.get_input_embeddings().weight, drawn.get_input_embeddings().weight)
+    assert not torch.equal(model.state_dict()[name], drawn.state_dict()[name])
+    assert not list(out.glob("models/*.pt"))
+
+
+def test_keys_of_an_arm_that_came_later_leave_older_rows_valid(ran):
+    plan = load_questions_plan(find_plan(written(ran[0].parent, SMALL)))
+    assert set(plan.arms["own"].settings()) == {"name", "kind", "backbone", "of"}
+    other = replace(plan.arms["own"], language="tiny")
+    changed_plan = replace(plan, arms={**plan.arms, "own": other})
+    assert changed_plan.settings_hash("own", "x") != plan.settings_hash("own", "x")
+    assert changed_plan.settings_hash("moved", "x") != plan.settings_hash("moved", "x")
+    assert changed_plan.settings_hash("blind", "x") == plan.settings_hash("blind", "x")
 
 
 def test_a_difference_is_that_of_the_two_arms(ran):

@@ -7,6 +7,7 @@ import torch
 
 pytest.importorskip("transformers", reason="needs the extra agents")
 from superflow.agents.vlm.bev import BevGrid
+from superflow.agents.vlm.halfway import Halfway
 from superflow.agents.vlm.sft import (
     Example,
     Recipe,
@@ -105,6 +106,66 @@ def test_balanced_loss_against_a_loop():
             total += len(learned) ** -0.5 * -float(logits[row, t - 1].log_softmax(0)[labels[row, t]])
             weight += len(learned) ** -0.5
     assert float(balanced_loss(logits, labels)) == pytest.approx(total / weight, rel=1e-5)
+
+
+def test_logits_of_answers_alone_give_the_same_loss(make_vlm, vlm):
+    """Answers of one and of several words stand at different places of their rows."""
+
+    def run(**options):
+        model, processor = make_vlm(backbone=None, channels=6, **GRID)
+        processor.scans = vlm[1].scans
+        mixed = [*examples(range(5)), Example("scan 5", "Which?", "the bus behind me")]
+        recipe = Recipe(steps=2, batch=6, **options)
+        return train(model, processor, mixed, recipe, generator=seeded()), model.lm_head.weight.detach()
+
+    (all_losses, whole), (some_losses, part) = run(), run(answers_only=True)
+    assert some_losses == pytest.approx(all_losses, rel=1e-5)
+    assert torch.allclose(whole, part, atol=1e-4)
+    rough, _ = run(bfloat16=True)
+    assert rough == pytest.approx(all_losses, rel=0.02)
+    assert rough != all_losses
+
+
+def test_a_stopped_training_goes_on_as_if_it_had_not_been(make_vlm, vlm, tmp_path):
+    """Weights and losses bit by bit, also of the head that points and is thrown away."""
+
+    class Stop(Exception):
+        pass
+
+    def stop(_stage, done, _steps):
+        if done == 3:
+            raise Stop
+
+    def run(halfway=None, progress=lambda *_: None):
+        model, processor = make_vlm(backbone=None, channels=6, **GRID)
+        processor.scans = vlm[1].scans
+        targets = [torch.ones(processor.tokens_per_scan, 2) * (n % 3) for n in range(12)]
+        recipe = Recipe(steps=5, batch=5)
+        options = {"pointing": targets, "halfway": halfway, "progress": progress}
+        losses = train(model, processor, examples(), recipe, generator=seeded(), **options)
+        return losses, model.state_dict()
+
+    path = tmp_path / "here.pt"
+    with pytest.raises(Stop):
+        run(Halfway(path, every_s=0.0), stop)
+    half = Halfway(path, every_s=0.0)
+    (losses, weights), (again, rest) = run(), run(half)
+    assert again == losses
+    assert all(torch.equal(value, rest[name]) for name, value in weights.items())
+    assert half.spent > 0
+    told = []
+    assert run(half, lambda *done: told.append(done))[0] == losses  # nothing is left to do
+    assert told == [("training on questions", 5, 5)]
+    half.remove()
+    assert not path.exists()
+
+
+def test_what_is_not_of_the_training_is_refused(vlm, tmp_path):
+    path = tmp_path / "here.pt"
+    for content in (b"nonsense", b""):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"here\.pt: is not what this training left; delete"):
+            train(*vlm, examples(), Recipe(steps=1), generator=seeded(), halfway=Halfway(path))
 
 
 def test_every_example_comes_once_before_one_comes_again(vlm, monkeypatch):
