@@ -31,7 +31,8 @@ def make_backbone(plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out:
     with held(path.with_suffix(".lock")):  # another arm may start from it at the same time
         start = None
         if arm.start is not None:
-            start = make_backbone(plan, source, plan.arms[arm.start], seed, out)
+            first = plan.arms[arm.start]
+            start = make_backbone(plan, first.fixed_source or source, first, seed, out)
         config = training_config(plan, source, arm, seed, out, start)
         made_of = _made_of(plan, source, config, start, out)
         claim(path.with_suffix(".json"), made_of, remove=f"{path.with_suffix('.*')} and {config.work_dir}")

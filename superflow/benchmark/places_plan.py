@@ -19,6 +19,7 @@ from .preparation import DEFAULT_TEACHER
 NO_SOURCE = "nothing"  # the source of a backbone that was not trained
 GIVEN = "elsewhere"  # of one that was trained before the benchmark
 FIXED_SOURCES = (NO_SOURCE, GIVEN)  # of backbones that the plan does not train
+FIXED_KINDS = {"random": NO_SOURCE, "given": GIVEN}  # kind of an arm that trains nothing -> its source
 PLACES_KINDS = (*(kind for kind in KINDS if kind != "raw"), "given")
 
 
@@ -72,9 +73,9 @@ class PlacesArm:
 
     kind, config, options: as in `plan.Arm`, without raw coordinates; or ``given``, a backbone that is there already.
     weights: that backbone, as ``superflow.load`` takes it; of a random arm the one whose encoder it shares, instead of
-    a config. sources: those that it is trained on, all when None. start: arm whose backbone of the same source and
-    seed it begins with. by_source: further options. features: ``teacher`` and ``components`` (0: all channels) of the
-    images that it reads, where they are others than 64 of the plan's teacher.
+    a config. sources: those that it is trained on, all when None. start: arm whose backbone it begins with: that of
+    the same source and seed, or a given one. by_source: further options. features: ``teacher`` and ``components``
+    (0: all channels) of the images that it reads, where they are others than 64 of the plan's teacher.
     """
 
     name: str
@@ -90,7 +91,7 @@ class PlacesArm:
     @property
     def fixed_source(self) -> str | None:
         """The source of a backbone that the benchmark does not train; None for all that it does."""
-        return {"random": NO_SOURCE, "given": GIVEN}.get(self.kind)
+        return FIXED_KINDS.get(self.kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,5 +293,16 @@ def _check_arm(arm: PlacesArm, plan: PlacesPlan, where: str) -> None:
     refer([*(arm.sources or ()), *arm.by_source], plan.sources, where)
     if arm.start is not None:
         refer([arm.start], plan.arms, f"{where}: start")
-        if arm.kind != "supervised":
-            raise InputError(f"{where}: only a supervised arm starts from another's backbone")
+        if arm.kind in FIXED_KINDS:
+            raise InputError(f"{where}: an arm that trains nothing cannot start from another's backbone")
+        if arm.name in _starts(arm, plan):
+            raise InputError(f"{where}: starts from itself, by {', '.join(_starts(arm, plan))}")
+
+
+def _starts(arm: PlacesArm, plan: PlacesPlan) -> list[str]:
+    """Names of the arms that ``arm`` starts from, one before the other, each once."""
+    names: list[str] = []
+    while arm.start is not None and arm.start in plan.arms and arm.start not in names:
+        names.append(arm.start)
+        arm = plan.arms[arm.start]
+    return names

@@ -16,7 +16,7 @@ from ..clips.views import TeacherViews
 from ..downstream.segment_data import SegmentDataset
 from ..downstream.segmentor import Segmentor
 from ..errors import InputError
-from ..hub.encoder_file import read_encoder_file
+from ..hub.encoder_file import fill_encoder, read_encoder_file
 from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
@@ -27,14 +27,22 @@ from .registry import DATASETS, MODELS
 
 
 def make_pretrainer(
-    *, student: Mapping[str, Any], teacher: Mapping[str, Any] | None = None, **options: Any
+    *,
+    student: Mapping[str, Any],
+    teacher: Mapping[str, Any] | None = None,
+    pretrained: str | Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> Pretrainer:
     """A `Pretrainer` from the arguments of its encoder and its teacher.
 
+    ``pretrained``: backbone whose weights the student begins with, a file, the folder of a run, or a name as
+    ``street-tiny``; or what `Pretrainer.record` said of it, when all weights are about to come from a checkpoint.
     ``features``: the runner puts those of its data here, see `method.from_data`.
     """
+    encoder = LidarEncoder(**student)
+    begun = fill_encoder(encoder, pretrained) if isinstance(pretrained, str) else pretrained
     return Pretrainer(
-        LidarEncoder(**student), None if teacher is None else make_teacher(**teacher), **options
+        encoder, None if teacher is None else make_teacher(**teacher), pretrained=begun, **options
     )
 
 

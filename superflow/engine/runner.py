@@ -211,6 +211,7 @@ class EngineRunner(Runner):
                 options["num_classes"] = number_of_classes(options.get("num_classes"), self._built_datasets())
                 options |= self._known_of_pretraining(options)
             if options.get("type") == "Pretrainer":
+                options |= self._known_of_pretraining(options)
                 options["num_classes"] = classes_of_pretraining(options, self._built_datasets())
                 options["features"] = features_of_data(options, self._built_datasets())
             return EngineModel(MODELS.build(options))
@@ -223,13 +224,12 @@ class EngineRunner(Runner):
         if self._first_checkpoint is None:
             return {}
         record = read_checkpoint(self._first_checkpoint).get("superflow", {})
-        if record.get("kind") != "segmentor":
+        if record.get("kind") != str(model["type"]).lower():
             return {}  # its weights will not fit, which is said when they are loaded
-        encoder = model.get("encoder")
-        return {
-            "pretrained": record.get("pretrained"),
-            "encoder": record["encoder"] if encoder is None else encoder,
-        }
+        known = {"pretrained": record.get("pretrained")}
+        if "student" not in model and model.get("encoder") is None:  # a segmentor may leave it to the file
+            known["encoder"] = record["encoder"]
+        return known
 
     def _built_datasets(self) -> dict[str, Any]:
         """The datasets that this run begins with; their loaders take these instead of building them again."""

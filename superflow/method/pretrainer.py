@@ -69,6 +69,7 @@ class Pretrainer(nn.Module):
             see `passes.encode_clouds`.
         pixels: ``all`` pixels of a superpixel (published), or only those ``hit`` by a point.
         normalize: L2 norm ``before`` pooling (published), only ``after``, or ``both``.
+        pretrained: where the student's weights began, for the record; None where they are new.
 
     Raises:
         ValueError: an unknown objective, or options that exclude each other.
@@ -87,6 +88,7 @@ class Pretrainer(nn.Module):
         batch_norm: Mapping[str, str] | None = None,
         pixels: str = "all",
         normalize: str = "before",
+        pretrained: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
         if normalize not in NORMALIZATIONS or pixels not in PIXELS:
@@ -102,6 +104,7 @@ class Pretrainer(nn.Module):
             "batch_norm": dict(batch_norm or {}),
             "pixels": pixels,
             "normalize": normalize,
+            **({} if pretrained is None else {"pretrained": dict(pretrained)}),
         }
         self.batch_norm = check_rules(batch_norm or {})
         self.pixels, self.normalize = PIXELS[pixels], normalize

@@ -161,8 +161,17 @@ def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
         ),
         (changed(measures={"probe": {"recipe_of": {"all": "none"}}}), "there is no 'none'"),
         (
-            changed(arms={"a": {"kind": "pretrained", "config": "x", "start": "a"}}),
-            "only a supervised arm starts from another's backbone",
+            changed(arms={"a": {"kind": "given", "weights": "x", "start": "a"}}),
+            "an arm that trains nothing cannot start from another's backbone",
+        ),
+        (
+            changed(
+                arms={
+                    "a": {"kind": "pretrained", "config": "x", "start": "b"},
+                    "b": {"kind": "supervised", "config": "x", "start": "a"},
+                }
+            ),
+            "arms: 'a': starts from itself, by b, a",
         ),
     ],
 )
