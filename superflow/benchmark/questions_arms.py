@@ -211,7 +211,7 @@ def _train_on_planes(study: Study) -> tuple[LidarVLM, LidarProcessor]:
     model, processor = study.build(examples, backbone=study.backbone[0])
     processor.scans = study.planes(study.train)
     study.align(model, processor.scans)
-    learner = add_lora(model, **study.arm.lora) if study.arm.lora else model
+    learner: Any = add_lora(model, **study.arm.lora) if study.arm.lora else model
     study.fit(learner, processor, examples, study.recipe, study.halfway)
     return learner.merge_and_unload() if study.arm.lora else model, processor
 
