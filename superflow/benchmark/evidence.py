@@ -8,10 +8,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..errors import MissingFileError
 from ..files.writes import write_atomically
+from .budget_picture import draw_budgets
 from .markdown import table_lines
 from .places_plan import NO_SOURCE
 from .robustness_table import ROBUSTNESS, robustness_lines
@@ -98,8 +98,9 @@ def section(path: Path, rows: Sequence[Row], folder: Path) -> list[str]:
                 "",
             ]
         picture = folder / f"{path.stem}-{_file_name(log)}.png"
-        if draw_curves(table, picture, f"{measure} on {log}: mIoU [%]"):
-            lines += [f"![mIoU over labelled points]({folder.name}/{picture.name})", ""]
+        shown = {_label(backbone): _panels(cells) for backbone, cells in table.items()}
+        if draw_budgets(shown, picture, f"{measure} on {log}: mIoU [%]", baseline=_label(SCRATCH)):
+            lines += [f"![mIoU at every budget of labels]({folder.name}/{picture.name})", ""]
     return [
         *lines,
         *scaling_lines(rows, path.stem, folder),
@@ -187,6 +188,22 @@ def markdown(table: Table) -> list[str]:
     return [*lines, "", f"Ties: {'; '.join(ties)}."] if ties else lines
 
 
+def _label(backbone: Backbone) -> str:
+    source, arm = backbone
+    return "from scratch" if backbone == SCRATCH else f"{arm} ({source})"
+
+
+def _panels(cells: Mapping[str, Cell]) -> dict[str, dict[str, tuple[float, ...]]]:
+    """Panel -> budget, with its number of labels -> figures of the seeds; points of scans apart from whole scans."""
+    panels: dict[str, dict[str, tuple[float, ...]]] = {"a few points of each scan": {}, "whole scans": {}}
+    for budget, cell in sorted(cells.items(), key=lambda item: item[1].labelled or 0.0):
+        if cell.labelled:
+            few, whole = panels.values()
+            budget_and_labels = f"{budget.replace(' x ', chr(10) + 'x ')}\n{cell.labelled:,.0f} labels"
+            (few if " x " in budget else whole)[budget_and_labels] = cell.values
+    return {name: panel for name, panel in panels.items() if panel}
+
+
 def curve(cells: Mapping[str, Cell]) -> list[tuple[float, float]]:
     """(labelled points, mean mIoU) of the budgets with a known number of labels, ascending."""
     return sorted((cell.labelled, cell.mean) for cell in cells.values() if cell.labelled)
@@ -235,33 +252,6 @@ def _saving(scratch: Sequence[tuple[float, float]], cell: Cell | None) -> str:
 
 def _two_digits(value: float) -> str:
     return f"{float(f'{value:.2g}'):g}"
-
-
-def draw_curves(table: Table, path: Path, title: str) -> bool:
-    """Draw mIoU over labelled points, a line for each backbone and a dot for each seed; False without two budgets."""
-    from matplotlib.figure import Figure
-
-    drawn = {backbone: cells for backbone, cells in table.items() if len(curve(cells)) > 1}
-    if not drawn:
-        return False
-    figure = Figure(figsize=(8, 5), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for backbone, cells in drawn.items():
-        points = curve(cells)
-        style: dict[str, Any] = {"color": "#1c2330", "linestyle": "--"} if backbone == SCRATCH else {}
-        label = backbone[1] if backbone == SCRATCH else f"{backbone[1]} ({backbone[0]})"
-        (line,) = axes.plot(*zip(*points), label=label, **style)
-        for cell in cells.values():
-            if cell.labelled:
-                axes.plot([cell.labelled] * len(cell.values), cell.values, ".", color=line.get_color())
-    axes.set_xscale("log")
-    axes.set_xlabel("labelled points")
-    axes.set_ylabel(title)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
-    with write_atomically(path) as file:
-        figure.savefig(file, format="png", metadata={"Software": None})
-    return True
 
 
 def leakage_lines(rows: Iterable[Row]) -> list[str]:

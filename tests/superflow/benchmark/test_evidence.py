@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
+from superflow.benchmark.budget_picture import draw_budgets
 from superflow.benchmark.evidence import SCRATCH, labels_needed, savings, tables, write_page
 from superflow.benchmark.rows import COLUMNS, RowFile
 from superflow.benchmark.scaling_curves import panels
@@ -65,7 +66,7 @@ def test_the_page_has_means_spread_savings_and_commands(tmp_path):
     few = row("PPKT", "made", miou=16.0, labelled=2)  # 16 is what scratch reaches at 1000 points
     assert savings(tables([*ROWS, few])[("kitti", "fine-tuning")])[-1].startswith("| made | PPKT | 500 |")
     assert text.count("- `superflow benchmark p --arms SLidR` (0123456789ab, a core)") == 1
-    assert "![mIoU over labelled points](evidence/places-kitti.png)" in text
+    assert "![mIoU at every budget of labels](evidence/places-kitti.png)" in text
     assert (folder / "places-kitti.png").read_bytes().startswith(b"\x89PNG")
     assert write_page(folder).read_text() == text  # made again, it is the same
 
@@ -194,3 +195,14 @@ def test_measures_of_one_budget_stand_beside_each_other_and_ties_are_named(tmp_p
     ppkt = "| made | PPKT | 2 | 20.5 (20.0 to 21.0, 2 seeds) | **21.5** (21.0 to 22.0, 2 seeds) |\n"
     assert slidr + ppkt in text or ppkt + slidr in text
     assert "\nTies: linear probe: SLidR (made), PPKT (made).\n" in text
+
+
+def test_only_backbones_with_all_budgets_are_drawn(tmp_path):
+    """A line over a budget that was not measured would promise a figure."""
+    both, whole = {"few": {"7 x 9": (1.0, 2.0)}, "whole": {"7": (3.0,)}}, {"few": {}, "whole": {"7": (3.0,)}}
+    picture = tmp_path / "budgets.png"
+    figures = {"scratch": both, "half": whole, "mine": both}
+    assert draw_budgets(figures, picture, "mIoU", baseline="scratch") == ["scratch", "mine"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert draw_budgets({"half": whole}, tmp_path / "none.png", "mIoU", baseline="scratch") == []
+    assert not (tmp_path / "none.png").exists()
