@@ -59,6 +59,8 @@ def read_encoder_file(path: str | Path) -> EncoderFile:
         MissingFileError: there is no such file.
         InputError: it is damaged, of an unknown format, or holds no encoder.
     """
+    if not str(path).strip():  # most often a variable of a shell that is not set; Path("") is this folder
+        raise InputError("the name of a backbone is empty; give a file, the folder of a run, or a name")
     path = Path(path)
     if path.is_dir():
         path = _newest_checkpoint(path)

@@ -275,3 +275,10 @@ def test_other_suffixes_and_intensities_are_refused(encoder, tmp_path):
         save_backbone(encoder, tmp_path / "a.pth", CARD)
     with pytest.raises(InputError, match="it must be"):
         BackboneCard("a", intensity="raw")
+
+
+@pytest.mark.parametrize("name", ["", "  "])
+def test_an_empty_name_is_not_the_folder_that_one_stands_in(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="the name of a backbone is empty; give a file"):
+        load(name)
