@@ -307,6 +307,15 @@ def test_shipped_plans(name):
     assert {arm.kind for arm in plan.arms.values()} == set(KINDS)
 
 
+def test_the_shipped_plan_of_one_street_holds_back_later_scans():
+    plan = load_questions_plan(find_plan(Path("questions_pandaset")))
+    assert plan.logs["street"].root is None  # given on the command line
+    assert plan.parts["train"].frames == ["scene-9002[0:40]"]
+    assert plan.parts["held_out"].frames[0] == "scene-9002[50:]"
+    tiny, large = (plan.arms[name] for name in ("street-tiny frozen", "SmolLM2 on street-tiny"))
+    assert (tiny.backbone, tiny.kind) == (large.backbone, large.kind)
+
+
 @pytest.mark.parametrize(
     ("parts", "said"),
     [
