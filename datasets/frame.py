@@ -38,13 +38,16 @@ class Camera:
     key: str = ""  # which part of the file the image is; "" for the whole
     format: str = IMAGE_FILE  # of the file, see `formats.IMAGE_READERS`
 
-    def read(self) -> NDArray[np.uint8]:
-        """(H, W, 3) uint8 RGB of the image, as it is stored.
+    def read(self, at_least: tuple[int, int] | None = None) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8 RGB of the image, as it is stored; at half the size where that is enough.
+
+        Args:
+            at_least: height, width that are enough, see `images.decode`; None always gives the whole image.
 
         Raises:
             InputError: it is missing, cut off, no image, or of another size than ``size``.
         """
-        return self.decode(self.stored())
+        return decode(self.stored(), named(self.path, self.key), self.size, at_least=at_least)
 
     def stored(self) -> bytes:
         """The bytes of the image, as they are stored: a whole JPEG or PNG.

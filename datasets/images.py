@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files.images import decode_image
+from ..files.images import decode_image, jpeg_size
 from .formats import IMAGE_FILE, IMAGE_READERS
 from .read import of_the_log
 
@@ -50,8 +50,21 @@ def file_state(path: str | Path) -> tuple[int, int]:
     return state.st_size, state.st_mtime_ns
 
 
-def decode(data: bytes, place: str, size: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of ``data``, which lie at ``place``; otherwise as ``read_image``."""
+def decode(
+    data: bytes,
+    place: str,
+    size: tuple[int, int] | None = None,
+    *,
+    at_least: tuple[int, int] | None = None,
+) -> NDArray[np.uint8]:
+    """(H, W, 3) uint8 RGB of ``data``, which lie at ``place``; otherwise as ``read_image``.
+
+    Args:
+        at_least: height, width that are enough: a JPEG whose halves are whole numbers not below them is decoded at half
+            its size, as `files.images.decode_image` does. None always gives the whole image.
+    """
+    if size is not None and at_least is not None and _halves(size, at_least) and jpeg_size(data) == size:
+        return decode_image(data, place, half=True)
     image = decode_image(data, place)
     if size is not None and image.shape[:2] != tuple(size):
         raise InputError(
@@ -59,6 +72,10 @@ def decode(data: bytes, place: str, size: tuple[int, int] | None = None) -> NDAr
             f"{size[1]} x {size[0]}; prepare again with --rescale-intrinsics if the images were resized"
         )
     return image
+
+
+def _halves(size: tuple[int, int], at_least: tuple[int, int]) -> bool:
+    return all(whole % 2 == 0 and whole >= 2 * enough for whole, enough in zip(size, at_least))
 
 
 def image_size(path: str | Path, *, format: str = IMAGE_FILE, key: str = "") -> tuple[int, int]:

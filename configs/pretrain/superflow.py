@@ -17,7 +17,7 @@ train_dataloader = dict(
     dataset=dict(
         times=dict(offsets=(-1, 0, 1), border="repeat"),
         clouds=dict(sweeps=2, occlusion=False),
-        views=dict(antialias=False),
+        views=dict(antialias=False, half=False),
         superpixels="work_dirs/prepared/superpixels/masks",
         augmentation=dict(rotation_rad=(0.0, 3.141592653589793)),
     )

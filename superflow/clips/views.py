@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..camera.cache import FeatureCache
-from ..camera.crops import ImageView, flip_view, random_crop_view, resize_ids, resize_view
+from ..camera.crops import ImageView, flip_view, random_crop_view, resize_ids, resize_image
 from ..camera.images import camera_image
 from ..camera.superpixels import read_superpixels
 from ..datasets.frame import Camera
 from .pairing import FramePairs, resized_pixels
+
+_NO_PIXELS = (np.zeros((0, 2), np.float32), np.zeros(0, np.bool_))  # of a view that no crop is drawn of
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,10 @@ class TeacherViews:
         size: height, width of a view; the teacher's input unless features are cached.
         crop: options of `camera.crops.random_crop_view`, or None to resize the whole image (published).
         flip: probability to mirror an image.
+        antialias: as of `camera.crops.resize_image`.
+        half: images that are resized whole are decoded at half their size where the view is no larger than that (see
+            `Camera.read`): less work, and pixels that differ by a third of a grey level on average.
+            docs/performance.md has what it does to a teacher's features. Feature caches are made of whole images.
         features: folder of cached teacher features; images are then neither read nor cropped nor mirrored.
         superpixels: folder of superpixel maps, None for views without.
 
@@ -66,6 +72,7 @@ class TeacherViews:
         crop: Mapping[str, Any] | None = None,
         flip: float = 0.5,
         antialias: bool = True,
+        half: bool = True,
         features: str | Path | None = None,
         superpixels: Path | None = None,
     ) -> None:
@@ -75,6 +82,7 @@ class TeacherViews:
             )
         self.size = (size[0], size[1])
         self._crop, self._flip, self._antialias = crop, flip, antialias
+        self._enough = self.size if half and crop is None and antialias else None
         self.features = None if features is None else FeatureCache.open(features)
         self._superpixels = superpixels
 
@@ -97,10 +105,13 @@ class TeacherViews:
             return TeacherView(
                 offset, place, camera.token, image, ids, resized_pixels(camera.size, self.size)
             )
-        view = ImageView(camera_image(camera), ids, np.eye(3), pixels, np.ones(len(pixels), dtype=bool))
+        stored = camera_image(camera, self._enough)
         if self._crop is None:
-            view = resize_view(view, self.size, antialias=self._antialias)
+            resized = resize_image(stored, self.size, antialias=self._antialias)
+            ids = None if ids is None else resize_ids(ids, self.size)
+            view = ImageView(resized, ids, resized_pixels(camera.size, self.size), *_NO_PIXELS)
         else:
+            view = ImageView(stored, ids, np.eye(3), pixels, np.ones(len(pixels), dtype=bool))
             view = random_crop_view(view, self.size, generator, antialias=self._antialias, **self._crop)
         if generator.random() < self._flip:
             view = flip_view(view)

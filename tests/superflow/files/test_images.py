@@ -81,3 +81,60 @@ def test_a_jpeg_that_is_cut_off_is_named():
     data = cv2.imencode(".jpg", np.zeros((24, 32, 3), dtype=np.uint8))[1].tobytes()
     with pytest.raises(InputError, match=r"a\.jpg: the JPEG is cut off"):
         decode_image(data[:-2], "a.jpg")
+
+
+def textured(height: int, width: int) -> np.ndarray:
+    """(H, W, 3) uint8 with large shapes and fine grain, as photographs have them."""
+    coarse = np.random.default_rng(0).integers(0, 256, (9, 12, 3), dtype=np.uint8)
+    smooth = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC).astype(np.int64)
+    return np.clip(smooth + np.random.default_rng(1).integers(-8, 9, smooth.shape), 0, 255).astype(np.uint8)
+
+
+def test_half_a_jpeg_shows_what_the_whole_one_does():
+    data = encoded(textured(90, 160), ".jpg")
+    half, whole = decode_image(data, "a.jpg", half=True), decode_image(data, "a.jpg").astype(int)
+    assert half.shape == (45, 80, 3)
+    # means of 2 x 2 pixels lie where the pixels of the half do; shifted by one, they are much further away
+    means, shifted = (
+        np.stack([part[y::2, x::2] for y in (0, 1) for x in (0, 1)]).mean(0)
+        for part in (whole, np.roll(whole, 1, axis=1))
+    )
+    off = np.abs(half - means).mean()
+    assert off < 1.5
+    assert np.abs(half - shifted).mean() > 2 * off
+    assert not np.array_equal(half, half[..., ::-1])
+
+
+def test_half_a_jpeg_is_rgb_with_an_opencv_that_only_knows_bgr(monkeypatch):
+    data = encoded(textured(90, 160), ".jpg")
+    found = decode_image(data, "a.jpg", half=True)
+    monkeypatch.delattr(cv2, "IMREAD_COLOR_RGB", raising=False)
+    np.testing.assert_array_equal(decode_image(data, "a.jpg", half=True), found)
+
+
+@pytest.mark.parametrize(
+    ("size", "ending", "at_least", "found"),
+    [
+        ((90, 160), ".jpg", (45, 80), (45, 80)),
+        ((90, 160), ".jpg", (46, 80), (90, 160)),  # the half would be too small
+        ((91, 160), ".jpg", (20, 40), (91, 160)),  # has no half of whole pixels
+        ((90, 160), ".png", (20, 40), (90, 160)),
+        ((90, 160), ".jpg", None, (90, 160)),
+    ],
+)
+def test_a_camera_reads_half_an_image_only_where_that_is_enough(tmp_path, size, ending, at_least, found):
+    path = tmp_path / f"image{ending}"
+    path.write_bytes(encoded(textured(*size), ending))
+    eye = np.eye(4)
+    camera = Camera("t", "c", None, np.eye(3), eye, None, str(path), size)
+    assert camera_image(camera, at_least).shape == (*found, 3)
+    assert image_file.jpeg_size(path.read_bytes()) == (size if ending == ".jpg" else None)
+    twice = Camera("t", "c", None, np.eye(3), eye, None, str(path), (2 * size[0], 2 * size[1]))
+    with pytest.raises(InputError, match="its intrinsics are for"):
+        camera_image(twice, at_least)
+
+
+def test_no_size_is_read_of_a_damaged_header():
+    data = encoded(textured(90, 160), ".jpg")
+    assert [image_file.jpeg_size(data[:length]) for length in (0, 2, 3, 10, 20)] == [None] * 5
+    assert image_file.jpeg_size(data[:2] + b"\xff\xe0\0\0" * 5) is None
