@@ -112,7 +112,8 @@ def _serve(args: argparse.Namespace) -> int:
     bound = run.listen(args.host, port)  # before the work, so that a taken port is told at once
     server = _server(args, model, index)
     address = f"http://{args.host}:{bound.getsockname()[1]}"
-    print(f"{args.part} server of {model} at {address}; it ends with Ctrl-C", flush=True)
+    what = {"perception": "perception server", "language": "page and chat endpoint (/v1)"}[args.part]
+    print(f"{what} of {model} at {address}; it ends with Ctrl-C", flush=True)
     server.run(sockets=[bound])
     return 0
 

@@ -149,7 +149,10 @@ class _Door:
 
 
 def _refused(request: Request, error: Exception) -> JSONResponse:
-    refusal = error if isinstance(error, Refusal) else Refusal(400, "bad_request", str(error))
+    # what follows in further lines is drawn for a terminal
+    refusal = (
+        error if isinstance(error, Refusal) else Refusal(400, "bad_request", str(error).partition("\n")[0])
+    )
     return JSONResponse(refusal.body(), refusal.status, refusal.headers())
 
 

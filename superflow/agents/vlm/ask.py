@@ -47,6 +47,8 @@ MERGE = 4  # cells a side of a token: 64 tokens a scan, each of 8 m
 CELL_WIDTH = 16  # of the layer that all cells share
 PARTS = 2  # a side, in which a token learns where in its square things stand
 REPORT = "ask.json"
+KNOWN = (["is", "there"], ["are", "there"], ["how", "many"])  # first words of what can be asked
+SHOWN = 80  # characters of a question that an error repeats
 SIDES = 8  # quarter turns, and each mirrored
 
 
@@ -282,15 +284,19 @@ def wording(question: str) -> str:
     Raises:
         InputError: it cannot be read, asks for something else than whether, or how many, or for a status or a speed.
     """
-    text = text_of(parse_query(question))
+    shown = question if len(question) <= SHOWN else f"{question[:SHOWN]}..."
+    unknown = f'{shown!r}: this small model knows only "is there ..." and "how many ...", as in "how many cars are ahead?"'
+    try:
+        text = text_of(parse_query(question))
+    except InputError as error:
+        if question.lower().split()[:2] in KNOWN:
+            raise
+        raise InputError(unknown) from error
     if not text.startswith(("is there ", "how many ")):
-        raise InputError(
-            f'{question!r}: this small model knows only "is there ..." and "how many ...", as in '
-            '"how many cars are ahead?"'
-        )
+        raise InputError(unknown)
     if _is_of_motion(text):
         raise InputError(
-            f"{question!r}: this small model learned from questions without a status or a speed, which one scan "
+            f"{shown!r}: this small model learned from questions without a status or a speed, which one scan "
             'does not show; leave such words out, as in "how many cars are ahead?"'
         )
     return f"{text[0].upper()}{text[1:]}?"

@@ -151,6 +151,13 @@ def test_whatever_is_sent(both):
     assert voice.get("/health").json()["inside"] == 0
 
 
+def test_a_model_of_ask_refuses_in_one_sentence_what_it_does_not_know(both, folder):
+    (folder / "ask.json").write_text("{}")
+    _, voice = both()
+    for question in ("How many carz are ahead?", "Describe the scene.", "what is " * 900):
+        refused(voice.chat(lidar_url(GOOD), question), 400, question[:40])
+
+
 def test_a_header_takes_no_memory_for_what_it_promises():
     import tracemalloc
 
