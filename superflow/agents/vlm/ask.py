@@ -285,7 +285,10 @@ def wording(question: str) -> str:
         InputError: it cannot be read, asks for something else than whether, or how many, or for a status or a speed.
     """
     shown = question if len(question) <= SHOWN else f"{question[:SHOWN]}..."
-    unknown = f'{shown!r}: this small model knows only "is there ..." and "how many ...", as in "how many cars are ahead?"'
+    unknown = (
+        f'{shown!r}: this small model knows only "is there ..." and "how many ...", '
+        'as in "how many cars are ahead?"'
+    )
     try:
         text = text_of(parse_query(question))
     except InputError as error:
