@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .arrow_tables import NUMBER, read_feather_table, read_parquet_table, stored_columns
-from .read import check_rows, no_parts
+from .arrow_tables import NUMBER, read_feather_table, read_parquet_table
+from .read import no_parts
 
 LIDAR = "lidar"  # the column of whose each point is
 AV2_LASERS = 32  # of each of Argoverse 2's LiDARs, which a file numbers through: 0 to 31 are the upper one's
@@ -26,7 +26,6 @@ def read_feather(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDA
 def read_parquet(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     """The named columns of a parquet file; half floats as float32."""
     no_parts(path, key, "a parquet file")
-    check_rows(path, stored_columns(path)[1])
     table = read_parquet_table(path, dict.fromkeys(names, NUMBER))
     return {name: _plain(table[name].to_numpy()) for name in names}
 

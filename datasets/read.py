@@ -13,6 +13,8 @@ from ..files.access import reading
 # what NumPy raises over the head of a damaged file, which it reads as a line of Python
 DAMAGED_HEAD = (ValueError, TypeError, EOFError, SyntaxError, TokenError, OverflowError, MemoryError)
 MOST_ROWS = 1 << 26  # points of one scan; fused maps of more are no scans
+LARGEST = 1 << 30  # bytes that one scan or image unpacks to, and
+MOST_TIMES = 100  # so many times the bytes of its file: what is beyond both is a bomb
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -59,6 +61,22 @@ def check_rows(path: Path, rows: int) -> None:
         raise InputError(
             f"{path}: claims {rows} points, more than a scan of {MOST_ROWS} has; the file is damaged, copy it again, "
             "or cut it into scans"
+        )
+
+
+def check_unpacked(path: str | Path, size: int, stored: int) -> None:
+    """Refuse what unpacks to more than any scan or image, before memory is taken for it.
+
+    Args:
+        size: bytes that it claims to unpack to. stored: bytes that it is unpacked from.
+
+    Raises:
+        InputError: ``size`` is above ``LARGEST`` and more than ``MOST_TIMES`` times ``stored``.
+    """
+    if size > LARGEST and size > MOST_TIMES * stored:
+        raise InputError(
+            f"{path}: claims to unpack from {stored} to {size} bytes, more than any scan or image; it is damaged, copy "
+            "it again, or cut it into scans"
         )
 
 

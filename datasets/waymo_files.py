@@ -6,14 +6,16 @@ and what belongs to the points as range images again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .waymo_parquet import ParquetFrame, read_parquet_image, sibling
+from .waymo_parquet import COMPONENTS, ParquetFrame, read_parquet_image, sibling
 from .waymo_points import CLASS, Columns, WaymoFrame, frame_labels, frame_points, images_of_rows
 from .waymo_tfrecord import SUFFIX, TfrecordFrame
 
@@ -46,7 +48,21 @@ def _frame(path: Path, key: str) -> WaymoFrame:
     """The frame of a key; ``path`` is any file of its segment."""
     if path.suffix == SUFFIX:
         return TfrecordFrame.at(path, key)
-    return ParquetFrame(sibling(path, "lidar"), _number(path, key))
+    return _kept(sibling(path, "lidar"), _number(path, key), tuple(_state(path, part) for part in COMPONENTS))
+
+
+@lru_cache(maxsize=2)  # points, classes and instances are of the same images
+def _kept(path: Path, time_us: int, states: tuple[tuple[int, ...], ...]) -> ParquetFrame:
+    return ParquetFrame(path, time_us)
+
+
+def _state(path: Path, component: str) -> tuple[int, ...]:
+    """What changes with a file; nothing of one that is not there, which is for its reader to say."""
+    try:
+        found = os.stat(sibling(path, component))
+    except OSError:
+        return ()
+    return found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def _number(path: Path, key: str) -> int:

@@ -20,13 +20,20 @@ from ..geometry import Transform
 from .arrow_tables import BYTES, INTEGER, NUMBER, NUMBERS, read_parquet_table
 from .waymo_points import LABEL_CHANNELS, POSE_CHANNELS, RANGE_CHANNELS, TOP, Beams, matrix
 
+COMPONENTS = (
+    "lidar",
+    "lidar_segmentation",
+    "lidar_calibration",
+    "vehicle_pose",
+    "lidar_pose",
+)  # that a frame reads
 TIME, LASER, CAMERA = "key.frame_timestamp_micros", "key.laser_name", "key.camera_name"
 
 _Images = dict[tuple[int, int], NDArray[Any]]
 
 
 class ParquetFrame:
-    """A `WaymoFrame`; ``path`` is the file of the component ``lidar``."""
+    """A `WaymoFrame`; ``path`` is the file of the component ``lidar``. What was read once is kept."""
 
     def __init__(self, path: Path, time_us: int) -> None:
         self.path, self.time_us = path, time_us
@@ -45,10 +52,18 @@ class ParquetFrame:
 
     def range_images(self) -> _Images:
         """(LiDAR, echo) -> (H, W, 4)."""
+        return self._range_images
+
+    @cached_property
+    def _range_images(self) -> _Images:
         return dict(_images(self.path, self.time_us, "LiDARComponent", RANGE_CHANNELS))
 
     def label_images(self) -> _Images:
         """(LiDAR, echo) -> (H, W, 2)."""
+        return self._label_images
+
+    @cached_property
+    def _label_images(self) -> _Images:
         path = self.labels_path
         found = dict(_images(path, self.time_us, "LiDARSegmentationLabelComponent", LABEL_CHANNELS))
         if not found:
@@ -57,6 +72,10 @@ class ParquetFrame:
 
     def vehicle_pose(self) -> Transform:
         """(4, 4) vehicle to world of the frame."""
+        return self._vehicle_pose
+
+    @cached_property
+    def _vehicle_pose(self) -> Transform:
         path = sibling(self.path, "vehicle_pose")
         poses = read_poses(path, self.time_us)
         if self.time_us not in poses:
@@ -65,15 +84,22 @@ class ParquetFrame:
 
     def pixel_poses(self, shape: tuple[int, ...]) -> NDArray[np.float64]:
         """(H, W, 6) of the upper LiDAR."""
+        if self._pixel_poses.shape[:2] != shape:
+            raise InputError(
+                f"{sibling(self.path, 'lidar_pose')}: has no poses of the frame {self.time_us} for an image of "
+                f"{shape}; copy it again"
+            )
+        return self._pixel_poses
+
+    @cached_property
+    def _pixel_poses(self) -> NDArray[np.float64]:
         path = sibling(self.path, "lidar_pose")
         for (laser, _), image in _images(
             path, self.time_us, "LiDARPoseComponent", POSE_CHANNELS, echoes=(1,)
         ):
-            if laser == TOP and image.shape[:2] == shape:
+            if laser == TOP:
                 return image.astype(np.float64)
-        raise InputError(
-            f"{path}: has no poses of the frame {self.time_us} for an image of {shape}; copy it again"
-        )
+        raise InputError(f"{path}: has no poses of the frame {self.time_us}; copy it again")
 
 
 def read_parquet_image(path: Path, time_us: int, camera: int) -> bytes:

@@ -208,7 +208,13 @@ def _sound(folder: str | Path, names: list[str]) -> list[str]:
 
 def is_text(value: Any) -> bool:
     """Whether ``value`` is text that can be printed and written: JSON can name half a character, which cannot."""
-    return isinstance(value, str) and not any("\ud800" <= sign <= "\udfff" for sign in value)
+    if not isinstance(value, str):
+        return False
+    try:
+        value.encode()
+    except UnicodeEncodeError:  # halves of characters are all that has no form
+        return False
+    return True
 
 
 def file_in(folder: str | Path, name: str) -> Path:

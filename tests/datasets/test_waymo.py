@@ -14,10 +14,12 @@ from pyarrow import parquet
 
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
+from superflow.datasets.arrow_tables import read_parquet_table
 from superflow.datasets.card import load_card
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
 from superflow.datasets.sets import prepare
+from superflow.datasets.waymo_parquet import COMPONENTS
 from superflow.errors import InputError
 
 SEGMENT = "10017090168044687777_6380_000_6400_000"
@@ -383,6 +385,29 @@ def test_whatever_a_file_lacks_is_named(tmp_path, component, kind):
         index.frame(1, images=False)
     assert str(path) in str(told.value)
     assert "\n" not in str(told.value)
+
+
+def test_files_of_a_frame_are_read_once_and_anew_where_they_changed(tmp_path, monkeypatch):
+    root = write(tmp_path / "waymo", cameras=False)
+    index = prepare("waymo", root, tmp_path / "index")
+    read: list[str] = []
+
+    def noted(path, kinds, at=None):
+        read.append(path.parent.name)
+        return read_parquet_table(path, kinds, at)
+
+    monkeypatch.setattr("superflow.datasets.waymo_parquet.read_parquet_table", noted)
+    row = TIMES.index(LABELLED)
+    before = index.frame(row).cloud.xyz
+    assert sorted(read) == sorted(COMPONENTS), "points, classes and instances share what is read"
+    assert index.frame(row).cloud.xyz.tolist() == before.tolist()
+    assert len(read) == len(COMPONENTS)
+    path = root / "training/vehicle_pose" / f"{SEGMENT}.parquet"
+    moved = [np.linalg.inv(pose(3, 0, 0)) @ VEHICLE[time] for time in TIMES]
+    name = "[VehiclePoseComponent].world_from_vehicle.transform"
+    table = parquet.read_table(path, partitioning=None)
+    parquet.write_table(table.set_column(table.column_names.index(name), name, matrices(moved)), path)
+    assert index.frame(row).cloud.xyz.tolist() != before.tolist()
 
 
 def test_images_of_another_shape_than_their_numbers_are_refused(tmp_path):
