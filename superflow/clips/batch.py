@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
@@ -148,7 +149,7 @@ def _unpack_ids(ids: Tensor) -> Tensor:
 PACKED: dict[str, Callable[[Tensor], Tensor]] = {
     "images": _unpack_images,  # from uint8 or float16
     "superpixels": _unpack_ids,  # from int16
-    "cloud": Tensor.long,  # these from uint8 or int32
+    "cloud": Tensor.long,  # these from uint8 or int32; uint8 rows would choose like a mask, so unpack them first
     "labels": Tensor.long,
     "pair_point": Tensor.long,
     "pair_image": Tensor.long,
@@ -174,6 +175,26 @@ OF_IMAGES = frozenset(
 )
 
 
+def row_type(total: int) -> torch.dtype:
+    """What rows of a table of ``total`` rows are packed in."""
+    return torch.uint8 if total <= 255 else torch.int32
+
+
+def _counts(sample: Batch) -> dict[str, int]:
+    """Rows of the tables that others point into."""
+    return {
+        "clouds": sample.num_clouds,
+        "clips": int(sample.cloud_clip.max()) + 1 if sample.num_clouds else 0,
+        "points": len(sample.points),
+        "images": 0 if sample.images is None else len(sample.images),
+    }
+
+
+def _counted_on(rows: Tensor, first: int, total: int) -> Tensor:
+    """Rows of a table as those of one of ``total`` rows, in which theirs begin at ``first``."""
+    return (rows if total <= torch.iinfo(rows.dtype).max else rows.int()) + first
+
+
 def collate(samples: Sequence[Batch]) -> Batch:
     """One batch from several; rows that point into other tables are shifted, the samples stay unchanged.
 
@@ -183,19 +204,19 @@ def collate(samples: Sequence[Batch]) -> Batch:
         ValueError: some samples have a field (superpixels, labels, ...) that others lack.
     """
     seen = [sample for sample in samples if sample.images is not None]
-    shift = {"clouds": 0, "clips": 0, "points": 0, "images": 0}
+    first, total = dict.fromkeys(_counts(samples[0]), 0), Counter[str]()
+    for sample in samples:
+        total.update(_counts(sample))
     parts: dict[str, list[Tensor]] = {}
     for sample in samples:
         for f in fields(sample):
             value = getattr(sample, f.name)
             if isinstance(value, Tensor):
-                parts.setdefault(f.name, []).append(
-                    value + shift[_SHIFTED[f.name]] if f.name in _SHIFTED else value
-                )
-        shift["clouds"] += sample.num_clouds
-        shift["clips"] += int(sample.cloud_clip.max()) + 1 if sample.num_clouds else 0
-        shift["points"] += len(sample.points)
-        shift["images"] += 0 if sample.images is None else len(sample.images)
+                if of_table := _SHIFTED.get(f.name):
+                    value = _counted_on(value, first[of_table], total[of_table])
+                parts.setdefault(f.name, []).append(value)
+        for of_table, count in _counts(sample).items():
+            first[of_table] += count
     for name, tensors in parts.items():
         of = len(seen) if name in OF_IMAGES else len(samples)
         if len(tensors) != of:

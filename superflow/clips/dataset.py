@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..lidar.augment import augment
 from ..lidar.limits import Limits
 from ..protocol import data_record
-from .batch import Batch
+from .batch import Batch, row_type
 from .clouds import ClipCloud, ClipClouds
 from .pairing import id_space, ids_under, nearest_of_region, world_cells
 from .single_scans import knows_poses, single_scans
@@ -290,13 +290,13 @@ class PretrainDataset:
                 "image_space": torch.tensor([self._space(clouds[0].frame, view) for view in views]),
                 "superpixels": torch.from_numpy(np.stack(maps).view(np.int16)) if maps else None,
                 "pair_point": torch.cat(point_pairs),
-                "pair_image": joined["image"],
+                "pair_image": joined["image"].to(row_type(len(views))),
                 "pair_pixel": joined["pixel"],
                 "pair_region": joined["region"],
             }
         return Batch(
             points=torch.cat(points),
-            cloud=torch.repeat_interleave(torch.arange(len(clouds), dtype=torch.int32), lengths),
+            cloud=torch.repeat_interleave(torch.arange(len(clouds), dtype=row_type(len(clouds))), lengths),
             cloud_clip=torch.zeros(len(clouds), dtype=torch.int64),
             cloud_offset=torch.tensor([cloud.offset for cloud in clouds]),
             cloud_dense=torch.tensor([cloud.dense for cloud in clouds]),

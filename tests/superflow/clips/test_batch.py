@@ -11,7 +11,7 @@ from small_batch import make_clip
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from superflow.clips.batch import Batch, collate
+from superflow.clips.batch import Batch, collate, row_type
 
 
 def tensors(batch) -> dict[str, Tensor]:
@@ -57,9 +57,8 @@ def test_only_the_way_to_a_device_does_not_wait(monkeypatch):
 
 def packed(batch: Batch) -> Batch:
     """The batch as a dataset gives it."""
-    small = {
-        name: getattr(batch, name).int() for name in ("cloud", "pair_point", "pair_image", "pair_region")
-    }
+    small = {name: getattr(batch, name).int() for name in ("pair_point", "pair_region")}
+    small |= {name: getattr(batch, name).to(torch.uint8) for name in ("cloud", "pair_image")}
     ids = batch.superpixels.to(torch.int16)  # wraps around
     return replace(batch, **small, superpixels=ids, labels=batch.labels.to(torch.uint8))
 
@@ -83,6 +82,17 @@ def test_a_packed_batch_is_unpacked_on_its_way_to_the_device(images):
         assert torch.equal(getattr(got, name), value), name
     for name, value in tensors(got.to("cpu")).items():  # what is unpacked stays
         assert torch.equal(getattr(got, name), value), name
+
+
+def test_packed_rows_of_many_clips_do_not_wrap_around():
+    clips = [make_clip(seed) for seed in range(60)]
+    got, want = collate([packed(clip) for clip in clips]), collate(clips)
+    assert want.num_clouds > 200
+    assert len(want.images) > 256
+    for name in ("cloud", "pair_image"):
+        assert torch.equal(getattr(got, name).long(), getattr(want, name)), name
+    assert got.pair_image.dtype == row_type(len(want.images)) == torch.int32
+    assert row_type(255) == collate([packed(clips[0])]).cloud.dtype == torch.uint8
 
 
 def test_packed_images_are_not_taken_for_pixels_in_0_to_1():

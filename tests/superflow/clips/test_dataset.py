@@ -107,7 +107,7 @@ def test_cached_views_and_images_have_the_same_pairs_and_regions(index, tmp_path
     batch = dataset(index, region="superpixel", superpixels=tmp_path, flip=0.0, sweeps=0, offsets=(0,))[1, 0]
     assert batch.superpixels.shape == (3, 64, 112)
     u, v = (batch.pair_pixel + 0.5).floor().long().T
-    under = batch.superpixels[batch.pair_image, v.clamp(0, 63), u.clamp(0, 111)]
+    under = batch.superpixels[batch.pair_image.long(), v.clamp(0, 63), u.clamp(0, 111)]
     assert torch.equal(under.long(), torch.where(batch.pair_region < 0, 65535, batch.pair_region))
     assert batch.id_scope == "image"  # SLIC counts anew in every image
     assert batch.images.shape == (3, 3, 64, 112)
@@ -163,7 +163,7 @@ def test_world_cells_name_the_same_place_at_all_times(index):
         if np.abs(world - np.round(world)).min() > 1e-3:
             cells.setdefault(region, set()).add(tuple(np.floor(world).astype(int)))
     assert all(len(found) == 1 for found in cells.values())
-    times = batch.cloud_offset[batch.cloud[batch.pair_point]]
+    times = batch.cloud_offset[batch.cloud[batch.pair_point].long()]
     some = batch.pair_region.unique()[:200]
     shared = [len(times[batch.pair_region == region].unique()) for region in some]
     assert max(shared) == 3
@@ -203,7 +203,7 @@ def test_mistake_33_a_crop_without_pairs_ends(index):
 
 
 def test_samples_of_different_length_collate(index):
-    batch = collate([dataset(index)[0, 1], dataset(index)[3, 2]])
+    batch = collate([dataset(index)[0, 1], dataset(index)[3, 2]]).to("cpu")
     assert batch.num_clouds == 3 + 4
     assert int(batch.pair_image.max()) < len(batch.images)
     assert torch.equal(batch.cloud_clip[batch.cloud[batch.pair_point]], batch.image_clip[batch.pair_image])
@@ -343,14 +343,14 @@ def test_a_border_can_take_the_other_side(index):
 
 
 def dense_part(batch: Batch) -> tuple[Tensor, Tensor]:
-    kept = batch.cloud_dense[batch.cloud]
+    kept = batch.cloud_dense[batch.cloud.long()]
     return batch.points[kept], batch.age[kept]
 
 
 def test_the_age_of_a_point_is_that_of_its_scan(index):
     options = {"offsets": (0,), "max_points": 500, "sweep_points": 300, "sweeps": 2, "sweeps_after": 1}
     batch = dataset(index, **options)[3, 0]
-    assert not batch.age[~batch.cloud_dense[batch.cloud]].any()
+    assert not batch.age[~batch.cloud_dense[batch.cloud.long()]].any()
     _, age = dense_part(batch)
     seconds, counts = (age * 10).round().unique(return_counts=True)
     assert seconds.tolist() == [-1, 0, 1, 2]

@@ -116,8 +116,8 @@ def test_a_log_without_cameras_is_beside_others(logs, bare):
     assert torch.equal(batch.images, alone.images)
     assert torch.equal(batch.points[batch.pair_point], alone.points[alone.pair_point])
     assert torch.equal(batch.pair_image, alone.pair_image)
-    clip_of_point = batch.cloud_clip[batch.cloud[batch.pair_point]]
-    assert torch.equal(clip_of_point, batch.image_clip[batch.pair_image])
+    clip_of_point = batch.cloud_clip[batch.cloud[batch.pair_point].long()]
+    assert torch.equal(clip_of_point, batch.image_clip[batch.pair_image.long()])
     assert clip_of_point.unique().tolist() == [1, 3]
     only = collate(blind[:2])
     assert (only.images.shape[1:], only.view_size) == (alone.images.shape[1:], alone.view_size)
