@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ from .questions_data import Part, Scans, find_backbone, part_of, planes_of_part,
 from .questions_plan import ROUTERS, SHARES, QuestionArm, QuestionsPlan
 from .results import claim, slug
 from .rows import held
+
+log = logging.getLogger(__name__)
 
 NEW_TOKENS = 12  # no answer of a family is longer
 TAPE_OBJECTS = 12  # the nearest; the small model's prompt stays short
@@ -282,12 +285,18 @@ def _open(study: Study) -> Answered:
     budget = model_on_planes(replace(study, arm=study.plan.arms[study.arm.of]))[2]
     examples, held_out = study.examples(study.train), study.held_out
     model, processor = study.build(examples, backbone=study.backbone[0], learns="open")
+    processor.scans = planes = study.planes(study.train)
+    spent = study.align(model, planes)
+    if first := study.arm.frozen_first:
+        frozen = Recipe(**study.plan.recipe)
+        frozen = replace(frozen, steps=max(1, round(first * frozen.steps)))
+        spent += study.fit(model, processor, examples, frozen)
     processor.scans = Scans(study.train)
-    aligned = study.align(model, study.planes(study.train))
     timed = replace(study.recipe, steps=TIMED_STEPS)
     a_step = study.fit(copy.deepcopy(model), processor, examples, timed) / TIMED_STEPS
-    recipe = replace(study.recipe, steps=max(1, round((budget - aligned) / a_step)))
-    spent = aligned + study.fit(model, processor, examples, recipe)
+    recipe = replace(study.recipe, steps=max(1, round((budget - spent) / a_step)))
+    log.info("the backbone learns for %d steps of %d", recipe.steps, recipe.batch)
+    spent += study.fit(model, processor, examples, recipe)
     tower = model.model.lidar_tower
     rows = np.array(list(held_out.row_of.values()))
     seen = scans_of(held_out.index, rows, tower.backbone, tower.grid)  # once a scan, not once a question

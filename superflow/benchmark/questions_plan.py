@@ -30,7 +30,7 @@ KINDS = {
 }
 SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)  # of tiles that keep their full tokens
 ROUTERS = ("router", "random", "points", "range")
-LATER = ("language", "lora", "recipe")  # keys of an arm that rows of before were made without
+LATER = ("language", "lora", "recipe", "frozen_first")  # keys of an arm that rows of before were made without
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ class QuestionArm:
     kind: of ``KINDS``. backbone: of the plan's. of: shuffled: the arm whose model it is; open: the arm whose CPU time
     it may spend. Of kinds that learn: language: a language model by its name, instead of the small one from scratch;
     lora: options of ``agents.vlm.lora.add_lora``, instead of learning whole; recipe: what differs from the plan's.
+    frozen_first: open: share of its time in which the backbone is still frozen, by the plan's recipe; ``recipe`` is
+    that of the rest.
     """
 
     name: str
@@ -49,6 +51,7 @@ class QuestionArm:
     language: str = ""
     lora: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    frozen_first: float = 0.0
 
     def settings(self) -> dict[str, Any]:
         """What its rows depend on; what came later than the first rows only where it is given."""
@@ -169,6 +172,8 @@ def _check(plan: QuestionsPlan, path: Path) -> None:
             raise InputError(f"{where}: kind {arm.kind!r} is unknown; use {', '.join(KINDS)}")
         if KINDS[arm.kind]:
             refer([arm.backbone], plan.backbones, f"{where}: backbone")
+        if not 0 <= arm.frozen_first < 1:
+            raise InputError(f"{where}: frozen_first is {arm.frozen_first}; give a share from 0 to below 1")
         if arm.kind in ("shuffled", "open"):
             refer([arm.of], plan.arms, f"{where}: of")
             if plan.arms[arm.of].kind != "planes":

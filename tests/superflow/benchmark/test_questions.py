@@ -59,6 +59,13 @@ SMALL = {
             "recipe": {"batch": 2, "answers_only": True, "bfloat16": True},
         },
         "open": {"kind": "open", "backbone": "own", "of": "own"},
+        "opened": {
+            "kind": "open",
+            "backbone": "own",
+            "of": "own",
+            "frozen_first": 0.5,
+            "recipe": {"batch": 2},
+        },
         "tape": {"kind": "tape", "backbone": "own"},
         "symbolic": {"kind": "symbolic", "backbone": "own"},
         "labelled": {"kind": "labelled"},
@@ -170,6 +177,30 @@ def test_keys_of_an_arm_that_came_later_leave_older_rows_valid(ran):
     assert changed_plan.settings_hash("own", "x") != plan.settings_hash("own", "x")
     assert changed_plan.settings_hash("moved", "x") != plan.settings_hash("moved", "x")
     assert changed_plan.settings_hash("blind", "x") == plan.settings_hash("blind", "x")
+
+
+def test_a_backbone_is_opened_after_its_share_of_the_time(ran, monkeypatch):
+    """One step of the plan's two while it is frozen, which leaves it as it was, then steps of the arm's own recipe."""
+    from superflow.benchmark import questions_arms
+
+    out, _ = ran
+    plan = questions.with_places(
+        load_questions_plan(find_plan(written(out.parent, SMALL))),
+        {"log": "x", "own": str(out.parent / "own.safetensors")},
+    )
+    study, told = Study(plan, plan.arms["opened"], 0, out), []
+    before = {name: value.clone() for name, value in study.backbone[0].encoder.state_dict().items()}
+    fit = Study.fit
+
+    def watched(own, model, processor, examples, recipe, halfway=None):
+        spent = fit(own, model, processor, examples, recipe, halfway)
+        now = model.model.lidar_tower.backbone.encoder.state_dict()
+        told.append((recipe.batch, all(torch.equal(now[name], value) for name, value in before.items())))
+        return spent
+
+    monkeypatch.setattr(Study, "fit", watched)
+    questions_arms.ANSWERS["open"](study)
+    assert told == [(4, True), (2, False), (2, False)]
 
 
 def test_a_difference_is_that_of_the_two_arms(ran):
@@ -327,6 +358,10 @@ def test_the_shipped_plan_of_one_street_holds_back_later_scans():
         (
             {"arms": {"a": {"kind": "shuffled", "of": "b"}, "b": {"kind": "blind"}}, "differences": []},
             "must be an arm of kind planes",
+        ),
+        (
+            {"arms": {"a": {"kind": "open", "backbone": "own", "frozen_first": 1}}, "differences": []},
+            "a share from 0 to below 1",
         ),
         ({"differences": [["own"]]}, "is no pair"),
         ({"differences": [["own", "vir, router, 30 %"]]}, "there is no 'vir, router, 30 %'"),
