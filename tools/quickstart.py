@@ -11,11 +11,14 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from superflow.tools.command import add_leakage_argument, run_command, usable_cores
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
+
+OUT = Path("work_dirs/quickstart")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -54,9 +57,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     if args.data is not None and args.cwd is not None:
         args.data = args.cwd / args.data
     if args.out is None:
-        args.out = Path("work_dirs") / (
-            "quickstart" if args.data is None else f"quickstart-{args.data.resolve().name}"
-        )
+        args.out = OUT if args.data is None else OUT.with_name(f"{OUT.name}-{args.data.resolve().name}")
     elif args.cwd is not None:
         args.out = args.cwd / args.out
     return args
@@ -96,6 +97,8 @@ def _quickstart(args: argparse.Namespace) -> int:
         ("prepared log", args.out / "prepared"),
     ):
         print(f"{what}: {path}")
+    where = [] if args.out == OUT else ["--run", str(args.out)]
+    print(f"ask it: {shlex.join(['bash', 'tools/ask.sh', 'how many cars are ahead?', *where])}")
     return 0
 
 

@@ -36,3 +36,17 @@ def test_a_package_that_is_not_installed_is_one_sentence(capsys):
     assert said.startswith("superflow ask: no_such_package is not installed")
     assert said.endswith('run: pip install "superflow-lidar[agents]"\n')
     assert said.count("\n") == 1
+
+
+def test_the_quickstart_ends_with_how_to_ask_its_log(monkeypatch, capsys):
+    from types import SimpleNamespace
+
+    from superflow.tools.quickstart import main
+
+    done = SimpleNamespace(backbone="b.safetensors")
+    monkeypatch.setattr("superflow.quickstart.run.run_quickstart", lambda options: done)
+    monkeypatch.setattr("superflow.quickstart.report.summary_table", lambda result: "the table")
+    for words, run in (([], ""), (["--out", "my runs"], " --run 'my runs'")):
+        assert main(words) == 0
+        last = capsys.readouterr().out.splitlines()[-1]
+        assert last == f"ask it: bash tools/ask.sh 'how many cars are ahead?'{run}"
