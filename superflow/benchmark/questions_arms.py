@@ -29,7 +29,7 @@ from ..agents.vlm.processor import LidarProcessor
 from ..agents.vlm.sft import Example, Recipe, answers, train
 from ..files.access import read_json
 from ..files.writes import write_atomically
-from ..progress import cpu_seconds
+from ..progress import LogLines, cpu_seconds
 from .questions_data import Part, Scans, find_backbone, part_of, planes_of_part, predicted_part
 from .questions_plan import ROUTERS, SHARES, QuestionArm, QuestionsPlan
 from .results import claim, slug
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 NEW_TOKENS = 12  # no answer of a family is longer
 TAPE_OBJECTS = 12  # the nearest; the small model's prompt stays short
 TIMED_STEPS = 3  # of a backbone that learns, before it is known how many its time allows
+TOLD_S = 60.0  # between two lines about how far a training is
 TRAINED = "training.json"
 
 
@@ -158,7 +159,9 @@ class Study:
         before = cpu_seconds()
         pointing = self.pointing(model) if examples[0].scan is not None else None
         drawn = torch.Generator().manual_seed(self.seed)
-        train(model, processor, examples, recipe, generator=drawn, pointing=pointing, halfway=halfway)
+        told = LogLines(log, every_s=TOLD_S, quiet=True)
+        options: dict[str, Any] = {"pointing": pointing, "halfway": halfway, "progress": told}
+        train(model, processor, examples, recipe, generator=drawn, **options)
         return cpu_seconds() - before
 
     def ask(self, model: Any, processor: Any, examples: Sequence[Example]) -> list[str]:
