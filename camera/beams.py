@@ -5,10 +5,13 @@ Nothing has to be known of the sensor: beams may be spaced unevenly, scans moved
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..compiled import compiled
 
 # A slice of directions thinner than the gap between any two beams holds one beam: its returns follow column on column
 _SLICE_DEG = 0.05
@@ -17,6 +20,7 @@ _COLUMN_DEG = (0.05, 2.0)  # gaps between columns that can be
 _ONE_BEAM_DEG = 0.06  # returns of a column less apart than this are of one beam
 _EVERY = 16  # of the columns tells the gaps between beams; a power of two
 _BEAMS_DEG = 8.0  # the widest gap between beams that is believed
+_LONG_COLUMN = 300  # returns; above, sorting one by one takes longer than all at once
 _ENOUGH = 5  # gaps in a degree of elevation to believe their median
 
 
@@ -47,28 +51,58 @@ def scan_columns(points: NDArray) -> Columns:
     azimuth, elevation = np.arctan2(xyz[:, 1], xyz[:, 0]), np.arctan2(xyz[:, 2], flat)
     gap = _column_gap(azimuth, elevation)
     column = ((azimuth + np.pi) / gap).astype(np.int64)
-    order = np.argsort(column + (elevation / np.pi + 0.5) * 0.999)
+    order = _from_below(column, elevation)
     column, elevation = column[order], elevation[order]
     # np.take: rows by index cost 7 times as much
     xyz = np.take(xyz, order, axis=0)
     return Columns(xyz, elevation, range_m[order], column, gap, _beam_gaps(column, elevation))
 
 
+def _from_below(column: NDArray[np.int64], elevation: NDArray[np.float64]) -> NDArray[np.int64]:
+    """(N,) rows by column, each column from below; returns of one direction stay in their order."""
+    counts = np.bincount(column)
+    if counts.max(initial=0) > _LONG_COLUMN:  # several scans in one
+        return np.lexsort((elevation, column))
+    order, first = np.empty(len(column), np.int64), np.cumsum(counts) - counts
+    _sort_columns(column, elevation, first, first.copy(), order)
+    return order
+
+
+@compiled()
+def _sort_columns(column, elevation, first, end, order):
+    """Write the rows; in ``order``, column c begins at ``first[c]`` and has been filled up to ``end[c]``."""
+    for n in range(len(column)):
+        c, height = column[n], elevation[n]
+        place = end[c]
+        # columns are short, and often sorted already: a return moves down past those above it
+        while place > first[c] and elevation[order[place - 1]] > height:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = n
+        end[c] += 1
+
+
 def _distances(xyz: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(N,) horizontal and (N,) whole distance from the sensor [m], not finite for rows that are not."""
-    x, y, z = xyz.T
-    with np.errstate(over="ignore", invalid="ignore"):
-        flat = x * x + y * y
-        return np.sqrt(flat), np.sqrt(flat + z * z)
+    flat, range_m = np.empty(len(xyz)), np.empty(len(xyz))
+    _write_distances(xyz, flat, range_m)
+    return flat, range_m
+
+
+@compiled()
+def _write_distances(xyz, flat, range_m):
+    for n in range(len(xyz)):
+        square = xyz[n, 0] * xyz[n, 0] + xyz[n, 1] * xyz[n, 1]
+        flat[n] = math.sqrt(square)
+        range_m[n] = math.sqrt(square + xyz[n, 2] * xyz[n, 2])
 
 
 def _column_gap(azimuth: NDArray[np.float64], elevation: NDArray[np.float64]) -> float:
     """Usual gap of neighbouring returns of one beam [rad]."""
-    sector, into = np.divmod(azimuth + np.pi, 2 * np.pi / _SECTORS)
-    looked_at = into < np.radians(_SECTOR_DEG)
-    beam = np.floor(np.degrees(elevation[looked_at]) / _SLICE_DEG)
+    rows, sector, into = _in_sectors(azimuth, 2 * math.pi / _SECTORS, float(np.radians(_SECTOR_DEG)))
+    beam = np.floor(np.degrees(elevation[rows]) / _SLICE_DEG)
     # sorted by beam, sector and azimuth, one beam or sector a turn away from the next
-    gaps = np.diff(np.sort((beam * _SECTORS + sector[looked_at]) * 360.0 + np.degrees(into[looked_at])))
+    gaps = np.diff(np.sort((beam * _SECTORS + sector) * 360.0 + np.degrees(into)))
     low, high = _COLUMN_DEG
     gaps = gaps[(gaps > low / 4) & (gaps < _SECTOR_DEG)]
     if not len(gaps):
@@ -76,6 +110,24 @@ def _column_gap(azimuth: NDArray[np.float64], elevation: NDArray[np.float64]) ->
     # returns that are missing, or lie in the next slice, leave gaps of two or three columns
     single = gaps[gaps < 1.5 * np.quantile(gaps, 0.25)]
     return float(np.radians(np.clip(np.median(single), low, high)))
+
+
+@compiled()
+def _in_sectors(azimuth, step, width):
+    """Rows of the returns in the first ``width`` of each ``step`` of the turn [rad], their sectors, and how far in."""
+    rows = np.empty(len(azimuth), np.int64)
+    sector, into, count = np.empty(len(azimuth)), np.empty(len(azimuth)), 0
+    for n in range(len(azimuth)):
+        turned = azimuth[n] + math.pi
+        rough = (
+            turned - math.floor(turned / step) * step
+        )  # off by roundings, so only what is clearly outside is passed
+        if width + 1e-6 < rough < step - 1e-6:
+            continue
+        sector[count], into[count] = divmod(turned, step)
+        rows[count] = n
+        count += into[count] < width
+    return rows[:count], sector[:count], into[:count]
 
 
 def _beam_gaps(column: NDArray[np.int64], elevation: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -161,8 +161,11 @@ def _surface(points: NDArray) -> ScanSurface:
 def _find_ends(points, elevation, range_m, column, beam_gap, ends):
     """Write the two ends of each piece."""
     count = len(points)
+    flats = np.empty(count)
     for n in range(count):
-        flat, height = math.hypot(points[n, 0], points[n, 1]), points[n, 2]
+        flats[n] = math.hypot(points[n, 0], points[n, 1])
+    for n in range(count):
+        flat, height = flats[n], points[n, 2]
         for side in range(2):
             step = 1 if side else -1
             other = n + step
@@ -182,7 +185,7 @@ def _find_ends(points, elevation, range_m, column, beam_gap, ends):
                 ratio = range_m[other] / range_m[n]
                 joined = gap < _JOINED_GAP * usual and 1 / _JOINED_RATIO < ratio < _JOINED_RATIO
             if joined:
-                out = 0.5 * (flat + math.hypot(points[other, 0], points[other, 1]))
+                out = 0.5 * (flat + flats[other])
                 up = 0.5 * (height + points[other, 2])
             else:
                 turn = 0.5 * step * min(gap, usual)

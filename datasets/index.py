@@ -221,6 +221,12 @@ class LogIndex(ScanFiles):
         chosen = np.isin(self._cameras["frame"], np.asarray(rows, dtype=np.int64))
         return [value.decode() for value in self._cameras["token"][chosen].tolist()]
 
+    def camera_channels(self, row: int) -> list[str]:
+        """Names of the cameras that saw a scan, in the order of `cameras`."""
+        row = self._check(row)
+        of_row = self._cameras["channel"][self._camera_start[row] : self._camera_start[row + 1]]
+        return [self.channels[channel] for channel in of_row.tolist()]
+
     def boxes(self, row: int) -> Boxes | None:
         """Annotated objects of a scan; None for sweeps and for logs without annotation."""
         if not self._frames["has_boxes"][row]:

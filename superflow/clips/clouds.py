@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..camera.occlusion import ScanSurface, scan_surface
+from ..datasets.cloud import Cloud
 from ..datasets.frame import IGNORE_LABEL, Camera, Clip, Frame
 from ..datasets.index import LogIndex
 from ..datasets.merge import merge_sweeps
@@ -115,7 +116,7 @@ class ClipClouds:
 
     def channels(self, row: int) -> list[str]:
         """Names of the cameras that saw a frame."""
-        return [camera.channel for camera in self.index.cameras([row])]
+        return self.index.camera_channels(row)
 
     def draw(
         self, rows: dict[int, int], channels: Sequence[str], generator: np.random.Generator
@@ -171,7 +172,7 @@ class ClipClouds:
         places = _places(frame, channels)
         pairs = scan.pairs(places).of(chosen, places)
         age = np.zeros(len(chosen), dtype=np.float32)
-        points, labels = frame.cloud.at(chosen).table, scan.labels[chosen]
+        points, labels = _rows_of(frame.cloud, chosen), scan.labels[chosen]
         return ClipCloud(points, pairs, frame, offset, dense=False, age=age, spot=spot, labels=labels)
 
     def _seen_from_elsewhere(
@@ -197,7 +198,7 @@ class ClipClouds:
             inside = self._in_limits(sweep.points)
             inside = inside[_subset(len(inside), self.sweep_points, generator)]
             sweeps.append(replace(sweep, cloud=sweep.cloud.at(inside)))
-        whole = frame
+        whole = replace(frame, cloud=frame.cloud.at(np.arange(0)))  # its own points need no merging
         if self.merging["drop_moving"]:  # points left out or thinned away still close a view
             whole = self.index.frame(row, cameras=(), labels=False, raw_intensity=self.raw_intensity)
         around = merge_sweeps(Clip({0: whole}, tuple(sweeps)), **self.merging)[len(whole.cloud) :]
@@ -208,7 +209,7 @@ class ClipClouds:
             pair(frame, around, cameras, surface=scan.surface),
             first=len(kept),
         )
-        points = np.concatenate([frame.cloud.at(kept).table, around[:, :-1]])
+        points = np.concatenate([_rows_of(frame.cloud, kept), around[:, :-1]])
         age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])
         spot = np.zeros(2, dtype=np.float32)
         labels = np.concatenate([scan.labels[kept], _no_labels(len(around))])
@@ -217,6 +218,11 @@ class ClipClouds:
 
 def _no_labels(count: int) -> NDArray[np.uint8]:
     return np.full(count, IGNORE_LABEL, dtype=np.uint8)
+
+
+def _rows_of(cloud: Cloud, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The table of these rows, which are ascending; where they are all, nothing is chosen."""
+    return cloud.table if len(rows) == len(cloud) else cloud.at(rows).table
 
 
 def _subset(count: int, limit: Count, generator: np.random.Generator) -> NDArray[np.int64]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from superflow.camera.beams import scan_columns
+from superflow.camera.beams import _distances, _from_below, _in_sectors, scan_columns
 
 EVEN = np.linspace(-30.67, 10.67, 32)  # as the HDL-32E
 UNEVEN = np.r_[np.arange(-25, -7, 3.0), np.arange(-6, 2, 0.25), np.arange(3, 15, 3.0)]
@@ -61,3 +61,29 @@ def test_a_single_beam_and_a_single_return_are_fine():
         assert len(found.beam_gap) == len(points)
         assert np.isfinite(found.beam_gap).all()
         assert found.column_gap > 0
+
+
+def test_returns_of_one_direction_stay_in_their_order_in_short_and_long_columns():
+    generator = np.random.default_rng(0)
+    for columns in (200, 3):  # some 20 returns a column, and more than are sorted one by one
+        column = generator.integers(1, columns, 4000)
+        elevation = generator.integers(-6, 7, 4000) / 10.0
+        np.testing.assert_array_equal(_from_below(column, elevation), np.lexsort((elevation, column)))
+    assert not len(_from_below(np.zeros(0, np.int64), np.zeros(0)))
+
+
+def test_compiled_passes_have_the_bits_of_plain_ones():
+    generator = np.random.default_rng(0)
+    xyz = generator.normal(0, 30, (5000, 3))
+    xyz[:3] = [[np.nan, 1, 2], [np.inf, 0, 1], [0, 0, 0]]
+    flat, range_m = _distances(xyz)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(flat, np.sqrt(xyz[:, 0] ** 2 + xyz[:, 1] ** 2))
+        np.testing.assert_array_equal(range_m, np.sqrt(xyz[:, 0] ** 2 + xyz[:, 1] ** 2 + xyz[:, 2] ** 2))
+    step, width = 2 * np.pi / 8, np.radians(4.0)
+    borders = np.arange(-4, 5)[:, None] * step + [-width, -1e-12, 0, 1e-12, width, width - 1e-12]
+    azimuth = np.r_[generator.uniform(-np.pi, np.pi, 20_000), borders.ravel(), -np.pi, np.pi]
+    sector, into = np.divmod(azimuth + np.pi, step)
+    rows, *found = _in_sectors(azimuth, step, float(width))
+    np.testing.assert_array_equal(rows, np.flatnonzero(into < width))
+    np.testing.assert_array_equal(found, [sector[rows], into[rows]])

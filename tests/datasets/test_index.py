@@ -248,6 +248,7 @@ def test_cameras_are_chosen_by_channel(small_index):
     front, back = small_index.frame(0, cameras=("CAM_FRONT", "CAM_BACK"), images=False).cameras
     assert (front.channel, back.channel, front.image) == ("CAM_FRONT", "CAM_BACK", None)
     assert small_index.frame(0, cameras=()).cameras == ()
+    assert small_index.camera_channels(0) == [camera.channel for camera in small_index.cameras([0])]
     assert Path(front.path).is_absolute()
     with pytest.raises(
         InputError, match=r"'CAM_SIDE' is no camera of this log; choose of CAM_BACK, CAM_FRONT"

@@ -142,3 +142,14 @@ def test_ranges_of_another_sensor_that_do_not_fit_are_named(options):
 def test_the_response_of_a_sensor_needs_a_normalised_intensity():
     with pytest.raises(InputError, match=r"need an intensity in \[0, 1\], not up to 200"):
         augment(torch.tensor([[0.0, 0, 0, 200]]), generator(0), intensity_gain=(0.5, 1.0))
+
+
+def test_columns_are_moved_as_rows_are():
+    draw = torch.Generator().manual_seed(0)
+    points = torch.randn(3000, 5, generator=draw) * 30
+    _, a_to_b = augment(points, draw, height_m=(-1.0, 1.0))
+    rows = points[:, :3].double() @ a_to_b[:3, :3].T + a_to_b[:3, 3]
+    moved = transform(points, a_to_b)
+    torch.testing.assert_close(moved[:, :3], rows.float(), rtol=1e-7, atol=0)
+    assert torch.equal(moved[:, 3:], points[:, 3:])
+    assert torch.equal(transform(points, torch.eye(4)), points)
