@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files.access import is_text, read_text
+from .bounded_yaml import load_yaml
 from .card_keys import only_keys, shorten
 from .formats import NO_RETURNS, READERS
 from .frame import IGNORE_LABEL
@@ -29,7 +30,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         MissingFileError, InputError: there is no such file; it is no YAML, or holds something else.
     """
     try:
-        values = yaml.safe_load(read_text(path))
+        values = load_yaml(read_text(path))
     except InputError:
         raise
     except (

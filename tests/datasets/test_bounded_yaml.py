@@ -1,0 +1,65 @@
+"""YAML that is small and endless is refused at once; all other is read as by PyYAML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from superflow.datasets import bounded_yaml
+from superflow.datasets.bounded_yaml import load_yaml
+from superflow.datasets.card_file import read_yaml
+from superflow.datasets.sets import prepare
+from superflow.errors import InputError
+
+
+def laughs(levels: int) -> str:
+    """Nine times nine times nine ... words."""
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    for level in range(1, levels):
+        lines.append(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]")
+    return "\n".join(lines) + "\n"
+
+
+def test_all_that_is_shipped_is_read_as_by_pyyaml(repository: Path):
+    paths = [*repository.glob("datasets/cards/*.yaml"), *repository.glob("datasets/splits/*.yaml")]
+    assert len(paths) > 15
+    for path in paths:
+        assert load_yaml(path.read_text()) == yaml.safe_load(path.read_text())
+    shared = "lens: &lens {fx: 1}\nfront: {<<: *lens, cx: 2}\nback: *lens\n"
+    assert load_yaml(shared) == yaml.safe_load(shared)
+    assert load_yaml(laughs(3)) == yaml.safe_load(laughs(3))
+    assert load_yaml("") is None
+
+
+@pytest.mark.parametrize("key", ["points", "name", "cameras", "poses", "splits"])
+def test_a_layout_that_means_a_thousand_million_words_is_one_sentence(key, tmp_path):
+    (tmp_path / "folder.yaml").write_text(f"{laughs(9)}{key}: *a8\n")
+    with pytest.raises(InputError, match=r"folder.yaml: is no valid YAML \(it holds more than 1000000 values"):
+        prepare("folder", tmp_path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("sign", ["[", "{a: ", "- ", "? "])
+def test_what_is_nested_without_end_is_one_sentence(sign, tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text(sign * 20_000)
+    with pytest.raises(InputError, match=r"a.yaml: is no valid YAML \(it holds more than 1000000 values or 50 levels"):
+        read_yaml(path)
+
+
+@pytest.mark.parametrize("text", ["points: &a [*a]\n", "points: &a {b: [1, *a]}\n", "&a {points: *a}\n"])
+def test_a_value_that_holds_itself_is_one_sentence(text, tmp_path):
+    (tmp_path / "folder.yaml").write_text(text)
+    with pytest.raises(InputError, match=r"folder.yaml: is no valid YAML \(a holds itself\)"):
+        prepare("folder", tmp_path, tmp_path / "out")
+
+
+def test_values_are_counted_as_they_are_written_out(monkeypatch):
+    text = "a: &a [1, 2, 3]\nb: [*a, *a, *a, *a, *a]\n"
+    whole = 1 + 2 + 4 + 1 + 5 * 4  # the file, two keys, the list of three, the list of five such
+    monkeypatch.setattr(bounded_yaml, "MOST_VALUES", whole)
+    assert load_yaml(text) == yaml.safe_load(text)
+    monkeypatch.setattr(bounded_yaml, "MOST_VALUES", whole - 1)
+    with pytest.raises(yaml.YAMLError, match=f"more than {whole - 1} values"):
+        load_yaml(text)
