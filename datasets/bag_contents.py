@@ -13,14 +13,15 @@ import numpy as np
 from ..errors import InputError
 from ..geometry import Transform, make_transform
 from .bag_messages import message_key
-from .bags import Bag, Topic
+from .bag_stores import TF, Topic
+from .bags import Bag
 from .folder_cameras import make_lens, ros_model
 from .frame_tree import FrameTree, plain
 from .records import Lens
 
 CLOUD = "sensor_msgs/msg/PointCloud2"
 IMAGES = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image")  # the first is read with less work
-INFO, TF, ODOMETRY = "sensor_msgs/msg/CameraInfo", "tf2_msgs/msg/TFMessage", "nav_msgs/msg/Odometry"
+INFO, ODOMETRY = "sensor_msgs/msg/CameraInfo", "nav_msgs/msg/Odometry"
 READ = (CLOUD, *IMAGES, INFO, TF, ODOMETRY)
 _FARTHEST_M = 1e12  # as in `motion_files`
 

@@ -1,48 +1,27 @@
 """ROS bags without ROS: messages of some topics in the order of time, and single ones again by their time.
 
-rosbags reads ``.bag``, ``.db3`` and folders with a metadata.yaml, mcap every ``.mcap``, of whatever profile. Messages
-are decoded by the standard definitions of their types, never by those in the bag, which are turned into code.
+Messages are decoded by the standard definitions of their types, never by those in the bag, which are turned into code.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Generator, Iterator
 from contextlib import closing, contextmanager
-from io import BufferedReader, FileIO
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from ..errors import InputError, require
 from ..files.access import reading
+from .bag_stores import METADATA, TF, open_store
 
 TYPESTORE = "ros2_jazzy"  # of messages of ROS 2; other releases know the same types of sensors
 _ROS1 = "ros1_noetic"
-_TF = "tf2_msgs/msg/TFMessage"
 _SUFFIXES = (".bag", ".db3", ".mcap")
-_RECORD = 1 << 30  # bytes of the largest record of an MCAP that is read
-
-
-class Topic(NamedTuple):
-    """Its type, as ``sensor_msgs/msg/PointCloud2``, and how many messages it has."""
-
-    type: str
-    messages: int
-
-
-class _Store(Protocol):
-    """What holds the messages: the topics, and their bytes by time [ns]."""
-
-    topics: dict[str, Topic]
-
-    def raw(
-        self, topics: Collection[str], start: int | None, stop: int | None
-    ) -> Generator[tuple[str, int, str, bytes], None, None]: ...
 
 
 class Bag:
-    """An open bag. ``topics``: name -> `Topic`."""
+    """An open bag. ``topics``: name -> `bag_stores.Topic`."""
 
     def __init__(self, path: Path, typestore: str = TYPESTORE) -> None:
         """Raises ``InputError`` where the file is none, is damaged, or there is no such type store."""
@@ -50,7 +29,7 @@ class Bag:
         self._stores: dict[str, Any] = {}
         self._typestore = check_typestore(typestore)
         with reading_bag(path):
-            self._store: _Store = _Mcap(path) if path.suffix == ".mcap" else _Rosbag(path)
+            self._store = open_store(path)
         self.topics = self._store.topics
 
     def messages(
@@ -95,7 +74,7 @@ def _typestore(name: str) -> Any:
     typesys = require("rosbags.typesys", "ros")
     store = typesys.get_typestore(typesys.Stores(name))
     if name == _ROS1:  # knows all of ours but this one
-        store.register(typesys.get_types_from_msg("geometry_msgs/TransformStamped[] transforms", _TF))
+        store.register(typesys.get_types_from_msg("geometry_msgs/TransformStamped[] transforms", TF))
     return store
 
 
@@ -117,7 +96,7 @@ def find_bags(root: Path) -> list[str]:
     Raises:
         InputError: ``root`` is itself such a folder.
     """
-    if (root / "metadata.yaml").is_file():
+    if (root / METADATA).is_file():
         raise InputError(
             f"{root}: is itself a bag; give it with --bag, or the folder that holds it with --root"
         )
@@ -125,10 +104,8 @@ def find_bags(root: Path) -> list[str]:
     with reading(root):
         for path in sorted([*root.glob("*"), *root.glob("*/*")]):
             inside = path.relative_to(root)
-            in_bag = len(inside.parts) == 2 and (path.parent / "metadata.yaml").is_file()
-            if (path.suffix in _SUFFIXES and path.is_file() and not in_bag) or (
-                path / "metadata.yaml"
-            ).is_file():
+            in_bag = len(inside.parts) == 2 and (path.parent / METADATA).is_file()
+            if (path.suffix in _SUFFIXES and path.is_file() and not in_bag) or (path / METADATA).is_file():
                 found.append(inside.as_posix())
     return found
 
@@ -149,77 +126,3 @@ def reading_bag(path: Path) -> Iterator[None]:
         raise InputError(
             f"{path}: is damaged or no bag ({said[:150]}); copy it again, or reindex it"
         ) from error
-
-
-def _plain_type(name: str) -> str:
-    """``sensor_msgs/msg/Image`` of ROS 1's ``sensor_msgs/Image``."""
-    if name in ("tf/tfMessage", "tf/msg/tfMessage"):
-        return _TF
-    package, _, rest = name.partition("/")
-    return name if rest.startswith("msg/") or not rest else f"{package}/msg/{rest}"
-
-
-class _Rosbag:
-    """A ``.bag``, a ``.db3`` or a folder with a metadata.yaml."""
-
-    def __init__(self, path: Path) -> None:
-        if path.is_dir() and any(name.suffix == ".zstd" for name in path.iterdir()):
-            raise InputError(
-                f"{path}: holds files compressed as a whole; unpack them first, with `ros2 bag convert`"
-            )
-        self._ros1 = path.suffix == ".bag"
-        reader = require("rosbags.rosbag1" if self._ros1 else "rosbags.rosbag2", "ros").Reader
-        self._reader = reader(path)
-        self._reader.open()
-        self.topics: dict[str, Topic] = {}
-        for connection in self._reader.connections:
-            before = self.topics.get(connection.topic)
-            count = (before.messages if before else 0) + connection.msgcount
-            self.topics[connection.topic] = Topic(_plain_type(connection.msgtype), count)
-
-    def raw(
-        self, topics: Collection[str], start: int | None, stop: int | None
-    ) -> Generator[tuple[str, int, str, bytes], None, None]:
-        wanted = [connection for connection in self._reader.connections if connection.topic in topics]
-        if not wanted:
-            return
-        encoding = "ros1" if self._ros1 else "cdr"
-        for connection, time_ns, data in self._reader.messages(connections=wanted, start=start, stop=stop):
-            yield connection.topic, time_ns, encoding, data
-
-
-class _Sized(BufferedReader):
-    """A file of which no more is read than there is, whatever number of bytes a damaged length asks for."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        left = os.fstat(self.fileno()).st_size - self.tell()
-        return super().read(left if size is None or size < 0 else min(size, left))
-
-
-class _Mcap:
-    """An MCAP file with a summary."""
-
-    def __init__(self, path: Path) -> None:
-        reader = require("mcap.reader", "ros")
-        with reading(path):
-            file = _Sized(FileIO(path))  # stays open with the bag
-        self._reader = reader.SeekingReader(file, record_size_limit=_RECORD)
-        summary = self._reader.get_summary()
-        if summary is None:
-            raise InputError(
-                f"{path}: has no summary, its writer was stopped; run `mcap recover` on it first"
-            )
-        counts = summary.statistics.channel_message_counts if summary.statistics else {}
-        self.topics: dict[str, Topic] = {}
-        for number, channel in summary.channels.items():
-            schema = summary.schemas.get(channel.schema_id)
-            before = self.topics.get(channel.topic)
-            count = (before.messages if before else 0) + counts.get(number, 0)
-            self.topics[channel.topic] = Topic(_plain_type(schema.name if schema else ""), count)
-
-    def raw(
-        self, topics: Collection[str], start: int | None, stop: int | None
-    ) -> Generator[tuple[str, int, str, bytes], None, None]:
-        found = self._reader.iter_messages(topics=list(topics), starting_at=start, ending_before=stop)
-        for _, channel, message in found:
-            yield channel.topic, message.log_time, channel.message_encoding, message.data

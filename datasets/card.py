@@ -25,11 +25,11 @@ from .card_file import (
     read_intensity,
     read_numbers,
     read_points,
-    read_yaml,
 )
 from .card_keys import CARD, CARD_NEEDS, check_keys, nearest_name
 from .formats import IMAGE_READERS
 from .frame import IGNORE_LABEL
+from .yaml_files import read_yaml
 
 _HERE = Path(__file__).resolve().parent
 CARDS = _HERE / "cards"

@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..files.access import is_text, read_text
-from .bounded_yaml import load_yaml
+from ..files.access import is_text
 from .card_keys import only_keys, shorten
 from .formats import NO_RETURNS, READERS
 from .frame import IGNORE_LABEL
@@ -21,27 +19,6 @@ from .frame import IGNORE_LABEL
 AXES = ("forward-left-up", "right-forward-up")  # of the point files
 RULES = ("linear", "log", "tanh", "none")  # of intensity
 _SMALLEST, _LARGEST = (float(edge) for edge in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Keys and values of a YAML file.
-
-    Raises:
-        MissingFileError, InputError: there is no such file; it is no YAML, or holds something else.
-    """
-    try:
-        values = load_yaml(read_text(path))
-    except InputError:
-        raise
-    except (
-        yaml.YAMLError,
-        ValueError,
-        RecursionError,
-    ) as error:  # dates and numbers that cannot be are ValueError
-        raise InputError(f"{path}: is no valid YAML ({str(error).splitlines()[0]}); mend the file") from error
-    if not isinstance(values, dict):
-        raise InputError(f"{path}: must hold keys and values, see the packaged cards for the form")
-    return values
 
 
 def as_number(value: Any) -> Any:

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files.access import is_text
 from ..geometry import Transform, invert
-from .card_file import read_yaml
 from .card_keys import only_keys, shorten
 from .file_pattern import FilePattern, is_below
 from .records import CAMERA_MODELS, FISHEYE, PINHOLE, RADIAL_TANGENTIAL, Lens
+from .yaml_files import read_yaml
 
 if TYPE_CHECKING:
     from .folder_layout import Times

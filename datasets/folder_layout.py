@@ -13,11 +13,12 @@ from ..errors import InputError
 from ..files.access import is_text
 from ..geometry import Transform
 from .card import DatasetCard, parse_card
-from .card_file import as_number, read_yaml
+from .card_file import as_number
 from .card_keys import CARD, Key, check_keys, only_keys, shorten
 from .file_pattern import FilePattern, is_below
 from .folder_cameras import CameraLayout, read_cameras, rigid
 from .formats import READERS
+from .yaml_files import read_yaml
 
 NAME = "folder.yaml"
 QUESTION = "?"  # stands in a draft where nobody but the log's owner knows the answer

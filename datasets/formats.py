@@ -25,7 +25,7 @@ from .pandaset_files import read_pandaset, read_pandaset_labels
 from .pcd import read_pcd
 from .pickled_table import read_pickled_table
 from .ply import read_ply
-from .read import DAMAGED_HEAD, of_the_log, read_bytes
+from .read import DAMAGED_HEAD, of_the_log, read_bytes, zip_member
 from .waymo_files import read_waymo, read_waymo_image, read_waymo_labels
 
 UNKNOWN_ID = 65535  # raw ids from here on are one: no label set can name them
@@ -152,7 +152,7 @@ def _zip_member(path: Path, key: str) -> bytes:
         with of_the_log(path):
             archive = open_files.get(path, zipfile.ZipFile)
             if key in archive.NameToInfo and archive.getinfo(key).file_size <= _LARGEST_IMAGE:
-                return archive.read(key)
+                return zip_member(archive, key)
     except (
         zipfile.BadZipFile,  # no archive, or a member whose checksum is wrong
         zlib.error,  # damaged data

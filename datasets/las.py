@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, require
-from .read import check_rows, choose, no_parts, read_bytes
+from .read import check_rows, check_unpacked, choose, no_parts, read_bytes
 
 _SCALED = ("x", "y", "z")  # offset + scale * the whole numbers of the file
 _SMALLEST_HEADER, _HEADER_14 = 227, 375  # bytes, before version 1.4 and of it
@@ -62,6 +62,7 @@ def _check(path: Path, data: bytes) -> None:
         extended = struct.unpack_from("<QI", data, 235)
         rows = struct.unpack_from("<Q", data, 247)[0] or rows
     check_rows(path, rows)
+    check_unpacked(path, rows * row_bytes, len(data))
     packed = bool(kind & 0xC0)
     held = max(len(data) - first, 0)
     if (

@@ -13,9 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .read import DAMAGED_HEAD, check_rows, choose, of_the_log
-
-_LARGEST = 1 << 30  # bytes of one array: more is no scan, but a bomb
+from .read import DAMAGED_HEAD, check_rows, check_unpacked, choose, of_the_log, zip_member
 
 
 def read_npz(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
@@ -34,6 +32,7 @@ def read_npz(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray
             with zipfile.ZipFile(path) as archive:
                 held = [name.removesuffix(".npy") for name in archive.namelist()]
                 if not key and set(names) <= set(held):
+                    check_unpacked(path, sum(_size(archive, name) for name in names), path.stat().st_size)
                     return {name: _column(path, name, _array(path, archive, name)) for name in names}
                 if not key and len(held) != 1:
                     choose(path, names, held)
@@ -73,11 +72,17 @@ def npz_names(path: Path) -> tuple[str, ...]:
 
 
 def _array(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
-    member = f"{name}.npy"
-    size = archive.getinfo(member).file_size if member in archive.NameToInfo else 0
-    if not 0 < size <= _LARGEST:
+    size = _size(archive, name)
+    if not size:
         raise InputError(f"{path}: {name} is no array of a scan, its size is {size} bytes; leave it out")
-    return np.lib.format.read_array(BytesIO(archive.read(member)), allow_pickle=False)
+    check_unpacked(path, size, path.stat().st_size)
+    return np.lib.format.read_array(BytesIO(zip_member(archive, f"{name}.npy")), allow_pickle=False)
+
+
+def _size(archive: zipfile.ZipFile, name: str) -> int:
+    """Bytes that a member claims to be, 0 where there is none."""
+    info = archive.NameToInfo.get(f"{name}.npy")
+    return info.file_size if info else 0
 
 
 def _column(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:

@@ -12,10 +12,12 @@ import io
 import pickle
 import pickletools
 import re
+import struct
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from types import NoneType
+from typing import Any, ClassVar, Literal, NoReturn
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,7 @@ from .read import no_parts, of_the_log
 
 _LARGEST = 1 << 29  # bytes unpacked: more is no scan, but a bomb
 _MOST_MEMOS = 1 << 20  # places that a pickle may number; room is made for the highest one
+_MOST_PLACES = 1 << 16  # columns of one block
 _ADMITTED = {
     ("pandas.core.frame", "DataFrame"),
     ("pandas", "DataFrame"),
@@ -71,11 +74,38 @@ class _Record:
         self.state = state
 
 
-class _Recorder(pickle.Unpickler):
+class _Recorder(pickle._Unpickler):
+    """In Python: what is hashed can be looked at before. Tuples of tuples of one tuple are small, and never hashed."""
+
+    dispatch: ClassVar[dict[int, Any]] = dict(pickle._Unpickler.dispatch)  # opcode -> what is done
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            _refuse(f"it asks for {module}.{name}")
         return type(name, (_Record,), {"called": name})
+
+    def _pair(self: Any) -> None:
+        _check_keys(self.stack[-2:-1])
+        self.load_setitem()
+
+    def _pairs(self: Any) -> None:
+        _check_keys(self.stack[::2])  # what came since the mark
+        self.load_setitems()
+
+    def _mapping(self: Any) -> None:
+        _check_keys(self.stack[::2])
+        self.load_dict()
+
+    def _set(self) -> None:
+        _refuse("it asks for a set")
+
+    dispatch |= {pickle.SETITEM[0]: _pair, pickle.SETITEMS[0]: _pairs, pickle.DICT[0]: _mapping}
+    dispatch |= {pickle.ADDITEMS[0]: _set, pickle.FROZENSET[0]: _set}
+
+
+def _check_keys(keys: Sequence[Any]) -> None:
+    if any(type(key) not in (str, int, NoneType) for key in keys):
+        _refuse("a key is neither a word nor a number")
 
 
 def read_pickled_table(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
@@ -119,7 +149,7 @@ def read_table(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
     except (
         pickle.UnpicklingError,
         *(EOFError, ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError),
-        *(MemoryError, ImportError),
+        *(MemoryError, ImportError, AssertionError, struct.error),
     ) as error:
         words = (str(error) or type(error).__name__).splitlines()[0][:150]
         raise InputError(
@@ -202,11 +232,8 @@ def _parts(manager: _Record) -> tuple[Sequence[Any], Iterator[tuple[NDArray[Any]
 def _places(value: Any) -> list[int]:
     if _is(value, "slice"):
         start, stop, step = value.given
-        return (
-            list(range(start or 0, stop, 1 if step is None else step))
-            if stop <= 1 << 16
-            else _refuse("a slice")
-        )
+        places = range(start or 0, stop, 1 if step is None else step)
+        return list(places) if len(places) <= _MOST_PLACES else _refuse(f"a block of {len(places)} columns")
     array = _array(value)
     return [] if array is None else [int(place) for place in array]
 
@@ -233,16 +260,34 @@ def _array(value: Any, *, objects: bool = False) -> NDArray[Any] | None:
         data, dtype, shape, stored_order = value.given
         is_fortran = stored_order == "F"
     else:
-        _refuse(f"{value!r} is no array"[:100])
+        _refuse(f"{_shown(value)} is no array")
     order: Literal["C", "F"] = "F" if is_fortran else "C"
     code = dtype.given[0] if _is(dtype, "dtype") else dtype
     if not isinstance(code, str) or not _CODE.fullmatch(code):
-        _refuse(f"it holds {code!r}"[:100])
+        _refuse(f"it holds {_shown(code)}")
     if code.startswith("O"):
-        return np.array(data, dtype=object).reshape(shape, order=order) if objects else None
+        return _words(data).reshape(shape, order=order) if objects else None
     kind = np.dtype(code)
     big = dtype.state is not None and dtype.state[1] == ">"
-    if _is(data, "encode"):
-        data = data.given[0].encode(data.given[1])
+    if _is(data, "encode"):  # as protocols before 3 write bytes; other encodings take the square of the time
+        data = (
+            data.given[0].encode("latin-1") if data.given[1:] == ("latin1",) else _refuse("bytes of no text")
+        )
     found = np.frombuffer(data, kind.newbyteorder(">" if big else "<"))
     return found.reshape(shape, order=order).astype(kind.newbyteorder("="))
+
+
+def _words(values: Any) -> NDArray[Any]:
+    """(N,) the entries of a list, none of which holds others."""
+    if not isinstance(values, list) or any(
+        type(value) not in (str, int, float, NoneType) for value in values
+    ):
+        _refuse("names are neither words nor numbers")
+    found = np.empty(len(values), dtype=object)
+    found[:] = values
+    return found
+
+
+def _shown(value: Any) -> str:
+    """A value in a message: nothing that holds others is written out."""
+    return f"{value!r:.80}" if isinstance(value, str | bytes) else type(value).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,18 @@ def check_unpacked(path: str | Path, size: int, stored: int) -> None:
             f"{path}: claims to unpack from {stored} to {size} bytes, more than any scan or image; it is damaged, copy "
             "it again, or cut it into scans"
         )
+
+
+def zip_member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """Content of a member, no more than it claims to be.
+
+    Raises:
+        NotImplementedError: it is packed otherwise than by deflate, which alone is unpacked piece by piece.
+    """
+    info = archive.getinfo(name)
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NotImplementedError(f"it is packed by the method {info.compress_type} and not by deflate")
+    return archive.read(info)
 
 
 def choose(path: Path, names: Sequence[str], known: Collection[str]) -> None:

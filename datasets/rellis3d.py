@@ -20,9 +20,9 @@ from ..errors import InputError
 from ..files.access import file_names, folder_names, read_text
 from ..geometry import Transform, invert, make_transform
 from .card import DatasetCard
-from .card_file import read_yaml
 from .kitti_family import number_lines, square, stems
 from .records import CameraRow, Place, ScanRow
+from .yaml_files import read_yaml
 
 SOURCES = {"times": "SSSSS/times.txt", "poses": "SSSSS/poses.txt", "calibration": "SSSSS/transforms.yaml"}
 POINTS, LABELS, CAMERA = (

@@ -25,11 +25,11 @@ from ..errors import InputError
 from ..files.access import file_in
 from ..files.writes import write_atomically
 from .card import CARDS
-from .card_file import read_yaml
 from .frame import IGNORE_LABEL
 from .index import LogIndex
 from .prediction_files import NUMBERS, raw_ids, stem
 from .waymo_submission import WaymoSubmission
+from .yaml_files import read_yaml
 
 
 def server_of(name: str) -> dict[str, Any] | None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import warnings
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ log = logging.getLogger(__name__)
 _JPEG = b"\xff\xd8\xff"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # marks of JPEG segments that say the size
 _TAIL = 65536  # bytes in which a JPEG has its end mark
+_MOST_PIXELS = 1 << 27  # of one image: a camera of 134 megapixels; decoded it takes 800 MB at most
 
 
 def decode_image(data: bytes, path: str | Path, *, half: bool = False) -> NDArray[np.uint8]:
@@ -37,6 +40,7 @@ def decode_image(data: bytes, path: str | Path, *, half: bool = False) -> NDArra
     if data.startswith(b"\xff\xd8") and data.rfind(b"\xff\xd9", max(0, len(data) - _TAIL)) < 0:
         # OpenCV would fill the rest with grey and say nothing
         raise InputError(f"{path}: the JPEG is cut off ({len(data)} bytes, no end marker); copy it again")
+    _check_pixels(data, path)
     try:
         image = _decode(np.frombuffer(data, dtype=np.uint8), path, half) if data else None
     except cv2.error as error:
@@ -56,6 +60,28 @@ def jpeg_size(data: bytes) -> tuple[int, int] | None:
             return height, width
         place += 2 + length
     return None
+
+
+def _check_pixels(data: bytes, path: str | Path) -> None:
+    """A file of some kilobytes may say that it has a thousand million pixels, all of which OpenCV would make."""
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            width, height = Image.open(BytesIO(data)).size  # reads the head alone
+    except Image.DecompressionBombError as error:
+        raise _too_many(path, str(error)) from error
+    except Exception:
+        return
+    if width * height > _MOST_PIXELS:
+        raise _too_many(path, f"{width} x {height}")
+
+
+def _too_many(path: str | Path, what: str) -> InputError:
+    return InputError(
+        f"{path}: claims more pixels than any camera has ({what}); copy it again, or leave it out"
+    )
 
 
 def _decode(data: NDArray[np.uint8], path: str | Path, half: bool) -> NDArray[np.uint8] | None:

@@ -203,7 +203,7 @@ class Messages:
 
 
 def messages(
-    ros1: bool, *, odometry: bool = True, **cloud: Any
+    ros1: bool, *, odometry: bool = True, count: int = COUNT, **cloud: Any
 ) -> tuple[Messages, list[tuple[str, str, int, Any]]]:
     """Topic, type, time of recording and message of a drive."""
     make = Messages(ros1)
@@ -218,14 +218,14 @@ def messages(
         ("/eye/camera_info", "sensor_msgs/CameraInfo", before, make.info(before, "equidistant", FISHEYE)),
         ("/raw/camera_info", "sensor_msgs/CameraInfo", before, make.info(before, "plumb_bob", (0.0,) * 5)),
     ]
-    for k in range(-5, 5 * COUNT):
+    for k in range(-5, 5 * count):
         time_ns, pose = START_NS + k * 20_000_000, pose_at(0.02 * k)
         if odometry:
             found.append(("/odom", "nav_msgs/Odometry", time_ns, make.odometry(time_ns, pose)))
         else:
             moving = make.transforms(make.transform(time_ns, "map", "base", pose))
             found.append(("/tf", "tf2_msgs/TFMessage", time_ns, moving))
-    for i in range(COUNT):
+    for i in range(count):
         time_ns = START_NS + i * 100_000_000
         late = time_ns + 30_000_000  # of recording: what is behind the stamp
         found.append(("/top/points", "sensor_msgs/PointCloud2", late, make.cloud(i, time_ns, **layout)))

@@ -146,3 +146,72 @@ def test_a_column_that_is_not_there_is_named(tmp_path):
             read_pickled_table(path, "", ("x", name))
     with pytest.raises(InputError, match="has no part '3'"):
         read_pickled_table(path, "3", ("x",))
+
+
+def doubled(levels: int) -> bytes:
+    """A tuple of two of one tuple of two of ...: small, unless somebody goes through it."""
+    level = [
+        b"h" + bytes([i - 1]) + b"h" + bytes([i - 1]) + b"\x86q" + bytes([i]) + b"0" for i in range(1, levels)
+    ]
+    return b")q\x000" + b"".join(level)
+
+
+LAST = b"h\x3b"  # of sixty levels
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"}" + LAST + b"Ns", "a key is neither a word nor a number"),
+        (b"}(" + LAST + b"Nu", "a key is neither a word nor a number"),
+        (b"(" + LAST + b"Nd", "a key is neither a word nor a number"),
+        (b"\x8f(" + LAST + b"\x90", "it asks for a set"),
+        (b"(" + LAST + b"\x91", "it asks for a set"),
+        (LAST, "it is no DataFrame"),
+    ],
+)
+def test_what_grows_when_it_is_hashed_is_refused(body, said, tmp_path):
+    with pytest.raises(InputError, match=said):
+        read_table(written(tmp_path / "t.pkl", b"\x80\x04" + doubled(60) + body + b"."))
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (LAST, "tuple is no array"),
+        (
+            pickles.name("numpy.core.multiarray", "_reconstruct") + b")R(K\x01)" + LAST + b"\x89Ntb",
+            "it holds tuple",
+        ),
+        (
+            pickles.name("numpy.core.numeric", "_frombuffer")
+            + pickles.items(
+                pickles.name("_codecs", "encode")
+                + pickles.items(pickles.text("x" * 9), pickles.text("idna"))
+                + b"R",
+                pickles.name("numpy", "dtype") + pickles.items(pickles.text("f8")) + b"R",
+                pickles.items(pickles.number(1)),
+                pickles.text("C"),
+            )
+            + b"R",
+            "bytes of no text",
+        ),
+    ],
+)
+def test_what_grows_when_it_is_shown_or_turned_into_an_array_is_refused(values, said, tmp_path):
+    """In the place of the values of a column."""
+    whole = pickles.frame({"x": TABLE["x"]}, range(7))
+    place = whole.index(pickles.array(TABLE["x"][None]))
+    data = whole.replace(pickles.array(TABLE["x"][None]), values)
+    assert place > 0
+    with pytest.raises(InputError, match=said):
+        read_table(written(tmp_path / "t.pkl", b"\x80\x03" + doubled(60) + data[2:]))
+
+
+def test_a_slice_of_a_million_million_columns_is_refused(tmp_path):
+    whole = pickles.frame({"x": TABLE["x"]}, range(7))
+    one = pickles.name("builtins", "slice") + pickles.items(*map(pickles.number, (0, 1, 1)))
+    assert whole.count(one) == 1
+    far = pickles.name("builtins", "slice") + pickles.items(*map(pickles.number, (-(1 << 40), 1, 1)))
+    with pytest.raises(InputError, match="a block of 1099511627777 columns"):
+        read_table(written(tmp_path / "t.pkl", whole.replace(one, far)))

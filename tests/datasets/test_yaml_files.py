@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from superflow.datasets import bounded_yaml
-from superflow.datasets.bounded_yaml import load_yaml
-from superflow.datasets.card_file import read_yaml
+from superflow.datasets import yaml_files
 from superflow.datasets.sets import prepare
+from superflow.datasets.yaml_files import load_yaml, read_yaml
 from superflow.errors import InputError
 
 
@@ -36,7 +35,9 @@ def test_all_that_is_shipped_is_read_as_by_pyyaml(repository: Path):
 @pytest.mark.parametrize("key", ["points", "name", "cameras", "poses", "splits"])
 def test_a_layout_that_means_a_thousand_million_words_is_one_sentence(key, tmp_path):
     (tmp_path / "folder.yaml").write_text(f"{laughs(9)}{key}: *a8\n")
-    with pytest.raises(InputError, match=r"folder.yaml: is no valid YAML \(it holds more than 1000000 values"):
+    with pytest.raises(
+        InputError, match=r"folder.yaml: is no valid YAML \(it holds more than 1000000 values"
+    ):
         prepare("folder", tmp_path, tmp_path / "out")
 
 
@@ -44,7 +45,9 @@ def test_a_layout_that_means_a_thousand_million_words_is_one_sentence(key, tmp_p
 def test_what_is_nested_without_end_is_one_sentence(sign, tmp_path):
     path = tmp_path / "a.yaml"
     path.write_text(sign * 20_000)
-    with pytest.raises(InputError, match=r"a.yaml: is no valid YAML \(it holds more than 1000000 values or 50 levels"):
+    with pytest.raises(
+        InputError, match=r"a.yaml: is no valid YAML \(it holds more than 1000000 values or 50 levels"
+    ):
         read_yaml(path)
 
 
@@ -58,8 +61,8 @@ def test_a_value_that_holds_itself_is_one_sentence(text, tmp_path):
 def test_values_are_counted_as_they_are_written_out(monkeypatch):
     text = "a: &a [1, 2, 3]\nb: [*a, *a, *a, *a, *a]\n"
     whole = 1 + 2 + 4 + 1 + 5 * 4  # the file, two keys, the list of three, the list of five such
-    monkeypatch.setattr(bounded_yaml, "MOST_VALUES", whole)
+    monkeypatch.setattr(yaml_files, "MOST_VALUES", whole)
     assert load_yaml(text) == yaml.safe_load(text)
-    monkeypatch.setattr(bounded_yaml, "MOST_VALUES", whole - 1)
+    monkeypatch.setattr(yaml_files, "MOST_VALUES", whole - 1)
     with pytest.raises(yaml.YAMLError, match=f"more than {whole - 1} values"):
         load_yaml(text)

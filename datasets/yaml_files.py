@@ -6,9 +6,13 @@ when somebody goes through it; brackets in brackets by the thousand take minutes
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from ..errors import InputError
+from ..files.access import read_text
 
 MOST_VALUES = 1_000_000  # a split of every scan of a dataset is some 30,000
 MOST_LEVELS = 50
@@ -44,4 +48,25 @@ def load_yaml(text: str) -> Any:
     Raises:
         yaml.YAMLError, ValueError, RecursionError: it is none, or more than anybody writes.
     """
-    return yaml.load(text, Loader=_Loader)  # noqa: S506  it is a SafeLoader
+    return yaml.load(text, Loader=_Loader)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Keys and values of a YAML file.
+
+    Raises:
+        MissingFileError, InputError: there is no such file; it is no YAML, or holds something else.
+    """
+    try:
+        values = load_yaml(read_text(path))
+    except InputError:
+        raise
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # dates and numbers that cannot be are ValueError
+        raise InputError(f"{path}: is no valid YAML ({str(error).splitlines()[0]}); mend the file") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: must hold keys and values, see the packaged cards for the form")
+    return values
