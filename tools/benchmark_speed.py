@@ -6,6 +6,7 @@
     superflow benchmark-speed launches --voxels 20000         kernels that a device starts for MinkUNet-34, counted
     superflow benchmark-speed parts                           the parts of a pretraining step
     superflow benchmark-speed step --memory                   a SuperFlow++ step: the published order of work and ours
+    superflow benchmark-speed sample                          a training sample of the GPU config, from files to batch
     superflow benchmark-speed scans                           features of a scan of 100,000 points
     superflow benchmark-speed growth --plot growth.png        voxels, maps, votes, regions, index, step from 10^4 up
     superflow benchmark-speed growth --keep growth.csv --budget 1200   larger sizes, going on from what the file holds

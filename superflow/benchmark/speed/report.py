@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ...lidar.conv import load_backend
-from . import growth, launches, network, parts, reading, scans, step, tables
+from . import growth, launches, network, parts, reading, sample, scans, step, tables
 from .network import usable_backends
 from .options import Options, Table
 
@@ -21,6 +21,7 @@ MEASURES: dict[str, Callable[[Options], list[Table]]] = {
     "launches": launches.measure,
     "parts": parts.measure,
     "step": step.measure,
+    "sample": sample.measure,
     "scans": scans.measure,
     "growth": growth.measure,
     "reading": reading.measure,

@@ -14,6 +14,7 @@ from superflow.benchmark.speed import (
     growth_parts,
     network,
     reading,
+    sample,
     scans,
     step,
     tables,
@@ -26,6 +27,7 @@ from superflow.errors import InputError
 from superflow.lidar.minkunet import MinkUNet
 from superflow.lidar.sparse import Pyramid
 from superflow.method.regions import region_table
+from superflow.street.drive import DriveSettings
 from superflow.tools import benchmark_speed
 
 
@@ -164,6 +166,19 @@ def test_the_orders_of_work_are_compared_only_while_their_losses_agree(monkeypat
     )
     with pytest.raises(InputError, match="losses that should be equal differ by"):
         step.measure(options)
+
+
+def test_a_sample_of_the_gpu_config_is_timed_and_weighed(monkeypatch):
+    monkeypatch.setattr(sample, "SAMPLES", 1)
+    drive = DriveSettings(seconds=1.5, image_size=(64, 112), lidar_hz=2)
+    (table,) = sample.measure(Options(rounds=1), drive)
+    first, whole, bare = table.record["arms"].values()
+    assert ", 9 images" in table.title
+    assert first["points"] == whole["points"] == bare["points"] > 50_000
+    assert whole["megabytes"] == first["megabytes"] > bare["megabytes"] + 9 * 3 * 224 * 448 / 1e6
+    assert 16e-6 * bare["points"] < bare["megabytes"] < 30e-6 * bare["points"]
+    assert [row[0] for row in table.rows] == list(sample.ARMS)
+    assert all(len(arm["faults"]) == 2 for arm in table.record["arms"].values())  # the warm round too
 
 
 def test_features_of_a_scan(monkeypatch):
