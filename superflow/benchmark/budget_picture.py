@@ -11,6 +11,7 @@ from ..files.writes import write_atomically
 Panels = Mapping[str, Mapping[str, Sequence[float]]]  # panel -> budget -> figures of the seeds
 BASELINE_COLOUR = "#1c2330"
 COLOURS = ("#c8553d", "#2f6690", "#588157", "#8e6c8a", "#b08900", "#3a9ea5")
+_FEWEST = 3  # budgets that a picture is worth; two are quicker read in a table
 _WIDTH = 0.5  # of all backbones at one budget
 
 
@@ -27,12 +28,12 @@ def draw_budgets(figures: Mapping[str, Panels], path: Path, title: str, *, basel
         baseline: the backbone that others are held against.
 
     Returns:
-        Names of the backbones that are drawn; none, and no file, where nobody has two budgets.
+        Names of the backbones that are drawn; none, and no file, where nobody has three budgets.
     """
     from matplotlib.figure import Figure
 
     count = {name: sum(map(len, panels.values())) for name, panels in figures.items()}
-    drawn = [name for name in figures if count[name] == max(count.values()) > 1]
+    drawn = [name for name in figures if count[name] == max(count.values()) >= _FEWEST]
     if not drawn:
         return []
     panels = figures[drawn[0]]

@@ -37,6 +37,8 @@ ROWS = [
     row(miou=21.0, labelled=10_000),
     row("SLidR", "made", miou=16.0),
     row("SLidR", "made", miou=22.0, labelled=10_000),
+    row(miou=22.0, labelled=100_000),
+    row("SLidR", "made", miou=23.0, labelled=100_000),
 ]
 
 
@@ -59,10 +61,10 @@ def test_the_page_has_means_spread_savings_and_commands(tmp_path):
     assert evidence.main([str(folder)]) == 0
     text = (tmp_path / "evidence.md").read_text()
     assert text.startswith("# Evidence\n\nFew scans.\n\n## places\n")
-    assert "| pretrained on | arm | CPU min | 100 points | 10000 points |" in text
-    assert "| nothing | random | - | 11.0 (10.0 to 12.0, 2 seeds) | 21.0 |" in text
+    assert "| pretrained on | arm | CPU min | 100 points | 10000 points | 100000 points |" in text
+    assert "| nothing | random | - | 11.0 (10.0 to 12.0, 2 seeds) | 21.0 | 22.0 |" in text
     # 16 is half way from 11 to 21: ten times the labels
-    assert "| made | SLidR | 10 | over 1 |" in text
+    assert "| made | SLidR | 10 | 10 | over 1 |" in text
     few = row("PPKT", "made", miou=16.0, labelled=2)  # 16 is what scratch reaches at 1000 points
     assert savings(tables([*ROWS, few])[("kitti", "fine-tuning")])[-1].startswith("| made | PPKT | 500 |")
     assert text.count("- `superflow benchmark p --arms SLidR` (0123456789ab, a core)") == 1
@@ -199,7 +201,8 @@ def test_measures_of_one_budget_stand_beside_each_other_and_ties_are_named(tmp_p
 
 def test_only_backbones_with_all_budgets_are_drawn(tmp_path):
     """A line over a budget that was not measured would promise a figure."""
-    both, whole = {"few": {"7 x 9": (1.0, 2.0)}, "whole": {"7": (3.0,)}}, {"few": {}, "whole": {"7": (3.0,)}}
+    both = {"few": {"7 x 9": (1.0, 2.0)}, "whole": {"1": (2.0,), "7": (3.0,)}}
+    whole = {"few": {}, "whole": {"1": (2.0,), "7": (3.0,)}}
     picture = tmp_path / "budgets.png"
     figures = {"scratch": both, "half": whole, "mine": both}
     assert draw_budgets(figures, picture, "mIoU", baseline="scratch") == ["scratch", "mine"]
