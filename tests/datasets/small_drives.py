@@ -1,4 +1,4 @@
-"""The smallest drives of every set of another layout than nuScenes', written by hand, to be broken."""
+"""The smallest drives of every set, written by hand; those of another layout than nuScenes' also to be broken."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from unittest.mock import patch
 
 import cv2
 import numpy as np
+import test_folder
 import test_pandaset_raw
 import test_synth4d
 import test_waymo
+from bag_writer import write_bag
 
 SCANS = 4
 LENS = "40 0 24 0 0 40 16 0 0 0 1 0"
@@ -185,3 +187,21 @@ DRIVES: dict[str, Callable[[Path], None]] = {
         *(synth4d, nuscenes_c, waymo, argoverse2, pandaset_raw),
     )
 }
+
+
+def nuscenes(root: Path) -> None:
+    from small_log import SmallLog
+
+    SmallLog(root).write()
+
+
+def folder(root: Path) -> None:
+    test_folder.write_log(root)
+
+
+def ros(root: Path) -> None:
+    root.mkdir(parents=True)
+    write_bag(root / "drive", "ros2_mcap", count=2)
+
+
+EVERY: dict[str, Callable[[Path], None]] = {**DRIVES, "nuscenes": nuscenes, "folder": folder, "ros": ros}

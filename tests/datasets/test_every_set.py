@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
 
+import numpy as np
 import pytest
+from small_drives import EVERY
 
 from superflow.datasets.card import load_card
 from superflow.datasets.catalogue import facts_of
+from superflow.datasets.index import LogIndex
 from superflow.datasets.sets import DATASETS, prepare
 from superflow.errors import MissingFileError
 from superflow.tools import main as tools
@@ -71,3 +75,34 @@ def test_every_set_stands_in_the_table_of_the_page(repository: Path):
     page = (repository / "docs/datasets.md").read_text(encoding="utf-8")
     missing = [name for name in DATASETS if f"| `{name}` |" not in page]
     assert not missing
+
+
+def test_there_is_a_small_drive_of_every_set():
+    assert set(EVERY) == set(DATASETS)
+
+
+@every_set
+def test_scenes_limit_check_and_pictures_work(name, tmp_path, capsys):
+    """What the command takes of every set: one scan of one scene, read, reported and drawn."""
+    root, out = tmp_path / "root", tmp_path / "out"
+    EVERY[name](root)
+    fitting = {"rescale_intrinsics": True} if facts_of(name).cameras else {}
+    # a scan alone does not know how it moved
+    whole = prepare(name, root, tmp_path / "whole", sweep_compensation=False, **fitting)
+    scene = whole.scenes[-1]
+    command = ["prepare", name, "--root", str(root), "--out", str(out), "--scenes", scene, "--limit", "1"]
+    command += ["--no-sweep-compensation", "--check", "--pictures", "--workers", "1"]
+    command += ["--rescale-intrinsics"] if fitting else []
+    assert tools.main(command) in (0, 1), "1: five points are a problem of some of them"
+    said = capsys.readouterr().out
+    part = LogIndex.open(out)
+    assert (part.scenes, len(part.rows())) == ((scene,), 1)
+    row = int(whole.rows(scene)[0])
+    assert part.tokens(part.rows()) == whole.tokens([row])
+    np.testing.assert_array_equal(part.frame(int(part.rows()[0])).cloud.xyz, whole.frame(row).cloud.xyz)
+    report = json.loads((out / "check/report.json").read_text())
+    assert report["counts"]["key_frames"] == 1
+    drawn = {Path(picture).name for picture in report["pictures"]}
+    assert drawn == {path.name for path in (out / "check").iterdir() if path.suffix in (".png", ".jpg")}
+    assert len(drawn) >= 2 + len(part.frame(int(part.rows()[0])).cameras), "from above, spread, each image"
+    assert all(name in said for name in drawn)

@@ -43,8 +43,11 @@ def points_of(i: int) -> np.ndarray:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
+    return write_log(tmp_path / "drive")
+
+
+def write_log(root: Path) -> Path:
     """Five scans at 10 Hz, an image 20 ms after each but the last, odometry at 50 Hz."""
-    root = tmp_path / "drive"
     for name in ("lidar", "front"):
         (root / name).mkdir(parents=True)
     for i in range(COUNT):

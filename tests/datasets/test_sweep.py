@@ -152,6 +152,16 @@ def test_the_check_and_every_result_say_so(root, tmp_path):
         assert index_protocol(index, [0], [1]).get("sweep_compensation") is want
 
 
+def test_the_check_says_which_scenes_stay_as_they_were_taken(root, tmp_path):
+    one = prepare("folder", root, tmp_path / "one", limit=1)
+    notes = " ".join(check_log(one, project=project).notes)
+    assert "1 of 1 scenes have no two poses; their scans stay as they were taken" in notes
+    whole = prepare("folder", root, tmp_path / "whole")
+    assert "stay as they were taken" not in " ".join(check_log(whole, project=project).notes)
+    taken = prepare("folder", root, tmp_path / "taken", sweep_compensation=False)
+    np.testing.assert_array_equal(one.frame(0).cloud.xyz, taken.frame(0).cloud.xyz)
+
+
 def test_times_of_another_unit_are_told_of(tmp_path):
     log = write_log(tmp_path / "log", time={"column": "t", "unit_s": 1000, "since": "scan"})
     index = prepare("folder", log, tmp_path / "out")
