@@ -90,13 +90,16 @@ def _sweeps(index: LogIndex) -> Iterator[str]:
     card = index.card
     if index.sweep_compensation:
         yield "scans are brought to one instant while they are read, by the times of their points and the poses"
+    if card.compensated:
+        return
+    if card.time:
         known = np.isfinite(index.ego_positions()).all(axis=1)
         alone = int((np.bincount(index.scene_of[known], minlength=len(index.scenes)) < 2).sum())
         if alone:
             yield f"{alone} of {len(index.scenes)} scenes have no two poses; their scans stay as they were taken"
-    elif card.compensated or not moves(index):
+    if index.sweep_compensation or not moves(index):
         return
-    elif card.time:
+    if card.time:
         yield "scans are read as they were taken, point by point, although their points carry times"
     else:
         yield (
