@@ -125,7 +125,7 @@ class ClipClouds:
 
         Pairs number the cameras as `ClipCloud.cameras` of ``channels`` has them.
         """
-        scans = {row: self._scan(row) for row in {rows[0], *rows.values()}}
+        scans = {row: self._scan(row, bool(channels)) for row in {rows[0], *rows.values()}}
         clouds = [
             self._sparse(scans[row], offset, channels, generator) for offset, row in sorted(rows.items())
         ]
@@ -133,15 +133,15 @@ class ClipClouds:
             clouds.append(self._dense(rows[0], scans[rows[0]], channels, generator))
         return clouds
 
-    def _scan(self, row: int) -> _Scan:
-        """A frame with its surface."""
+    def _scan(self, row: int, seen: bool) -> _Scan:
+        """A frame, with its surface where a camera of it is ``seen``: in all clips of a dataset, or in none."""
         if row in self._kept:
             self._kept.move_to_end(row)
             return self._kept[row]
         frame = self.index.frame(row, images=False, labels=self.labels, raw_intensity=self.raw_intensity)
         # with the whole cloud: a point left out still hides what is behind it
         points = frame.points
-        surface = scan_surface(points, frame.by_lidar) if self.occlusion else None
+        surface = scan_surface(points, frame.by_lidar) if self.occlusion and seen else None
         kept = self._in_limits(points)
         labels = _no_labels(len(points)) if frame.labels is None else frame.labels
         scan = _Scan(

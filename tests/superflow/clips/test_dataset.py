@@ -17,6 +17,7 @@ from superflow.camera.crops import resize_image
 from superflow.camera.occlusion import ScanSurface, scan_surface
 from superflow.camera.projection import project
 from superflow.camera.superpixels import write_superpixels
+from superflow.clips import clouds as clip_clouds
 from superflow.clips.batch import Batch, collate
 from superflow.clips.clouds import ClipClouds
 from superflow.clips.dataset import PretrainDataset
@@ -501,3 +502,17 @@ def test_a_view_of_half_an_image_is_that_of_the_whole(index):
         assert (0 < off.mean() < 1) if size[0] < 100 else not off.any()
     rough = seen((64, 112), antialias=False).image.permute(1, 2, 0).numpy()
     np.testing.assert_array_equal(rough, resize_image(camera.read(), (64, 112), antialias=False))
+
+
+def test_what_hides_points_is_looked_for_only_where_there_are_images(index, monkeypatch):
+    looked: list[int] = []
+
+    def found(points: np.ndarray, by_lidar: Any) -> ScanSurface:
+        looked.append(len(points))
+        return scan_surface(points, by_lidar)
+
+    monkeypatch.setattr(clip_clouds, "scan_surface", found)
+    bare = dataset(index, images=False)[2, 0]
+    assert not looked
+    assert dataset(index)[2, 0].tokens == bare.tokens
+    assert len(looked) == 3  # scans of three times; the dense cloud has that of the middle one
