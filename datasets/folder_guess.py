@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections import Counter
@@ -42,7 +43,8 @@ class _Group:
         first, last = (edge(self.files).removesuffix(self.ending) for edge in (min, max))
         same = (i for i, pair in enumerate(zip(first, last)) if pair[0] != pair[1])
         common = first[: next(same, len(first))]
-        return re.sub(r"[0-9]*$", "", common) if re.search("[0-9]", self.files[0]) else ""
+        # a number is whole in what stands for the scan, also one with a fraction
+        return re.sub(r"([0-9]+\.)?[0-9]*$", "", common) if re.search("[0-9]", self.files[0]) else ""
 
     @property
     def stems(self) -> list[str]:
@@ -64,8 +66,10 @@ def draft_layout(root: Path) -> str:
     Raises:
         MissingFileError, InputError: there are no files of points, or the first of them cannot be read.
     """
+    if not root.is_dir():
+        raise MissingFileError(f"{root}: there is no such folder; check the path")
     groups = _groups(root)
-    clouds = [group for group in groups if _format(group) and not _is_label(group)]
+    clouds = [group for group in groups if _format(group) and not _is_label(group.parts, group.ending)]
     if not clouds:
         raise MissingFileError(
             f"{root}: holds no file of points that ends with {', '.join(FORMATS)}; give the folder that does"
@@ -77,7 +81,7 @@ def draft_layout(root: Path) -> str:
     lines += _label_lines(root, points, groups)
     lines += _time_lines("times", points, "")
     lines += _text_lines(root, points)
-    cameras = [group for group in groups if group.ending in _IMAGES and not _is_label(group)]
+    cameras = [group for group in groups if group.ending.lower() in _IMAGES and not _is_label(group.parts)]
     if cameras:
         lines.append("cameras:")
     for camera in cameras:
@@ -131,13 +135,14 @@ def _scene_place(
 ) -> int | None:
     """Which part of a folder's path is a drive: the first that other folders of such files have another name in.
 
-    Folders of images that differ in their last part are cameras.
+    Folders of images that differ in their last part are cameras, and labels beside points are no drive.
     """
     parts, ending = key
-    last = len(parts) - 1 if ending in _IMAGES else len(parts)
+    last = len(parts) - 1 if ending.lower() in _IMAGES else len(parts)
     for place in range(last):
         for others, kind in held:
             alike = others[:place] == parts[:place] and others[place + 1 :] == parts[place + 1 :]
+            alike = alike and _is_label(others) == _is_label(parts)
             if kind == ending and alike and len(others) == len(parts) and others[place] != parts[place]:
                 return place
     return None
@@ -165,7 +170,7 @@ def _first(root: Path, group: _Group) -> Path:
 def _point_lines(root: Path, points: _Group) -> Iterator[str]:
     guess = guess_points(_first(root, points), _format(points))
     yield "points:"
-    yield f'  files: "{points.pattern}"'
+    yield f"  files: {_quoted(points.pattern)}{_drives(points)}"
     yield f"  columns: {guess.columns}{guess.remark}"
     yield f'  axes: "{QUESTION}"  # forward-left-up or right-forward-up (x, y, z), or four rows of a rigid 4 x 4'
     if guess.no_return:
@@ -178,17 +183,32 @@ def _point_lines(root: Path, points: _Group) -> Iterator[str]:
         yield f"intensity: {{{rule}raw_max: {guess.scale[1]:g}}}  # up to {guess.largest:g} in the first file"
 
 
+def _drives(group: _Group) -> str:
+    """A remark about what is taken for a drive each."""
+    if SCENE not in group.parts:
+        return ""
+    place = group.parts.index(SCENE)
+    names = [folder.split("/")[place] for folder in group.folders]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"  # {', '.join(names[:3])}{more} are taken for drives, each of its own"
+
+
+def _quoted(text: str) -> str:
+    """As YAML reads it back, whatever signs are in it."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def _format(group: _Group) -> str:
     """Of the points in such files; "" where they are no files of points."""
     return FORMATS.get("." + group.ending.rpartition(".")[2].lower(), "")
 
 
-def _is_label(group: _Group) -> bool:
-    return group.ending == ".label" or any("label" in part.lower() for part in group.parts)
+def _is_label(parts: Sequence[str], ending: str = "") -> bool:
+    return ending == ".label" or any("label" in part.lower() for part in parts)
 
 
 def _label_lines(root: Path, points: _Group, groups: Sequence[_Group]) -> list[str]:
-    labels = [group for group in groups if _is_label(group)]
+    labels = [group for group in groups if _is_label(group.parts, group.ending)]
     if not labels:
         return []
     group = labels[0]
@@ -200,8 +220,9 @@ def _label_lines(root: Path, points: _Group, groups: Sequence[_Group]) -> list[s
             size = path.stat().st_size
         kind = {1: "u1", 2: "u2", 4: "u4"}.get(size // max(first.rows, 1), QUESTION)
         kind = kind if kind != QUESTION and size == first.rows * int(kind[1]) else QUESTION
+    remark = "  # mask: 0xffff where instances lie above the classes"
     return [
-        f'labels: {{files: "{group.pattern}", format: "{kind}"}}  # mask: 0xffff where instances lie above the classes',
+        f'labels: {{files: {_quoted(group.pattern)}, format: "{kind}"}}{remark}',
         f'classes: "{QUESTION}"  # and categories, or labels_of: the name of a packaged card',
     ]
 
@@ -210,11 +231,13 @@ def _time_lines(key: str, group: _Group, indent: str) -> list[str]:
     """Names of ten digits and more that are times of this century."""
     stems = group.stems
     if all(re.fullmatch("1[0-9]{9,18}", stem) for stem in stems) and len(set(map(len, stems))) == 1:
-        first = datetime.fromtimestamp(int(stems[0][:10]), UTC)
-        return [
-            f"{indent}{key}: {{name: 1.0e-{len(stems[0]) - 10}}}  # the names are times, from {first:%Y-%m-%d} on"
-        ]
-    return []
+        unit = f"1.0e-{len(stems[0]) - 10}"
+    elif all(re.fullmatch(r"1[0-9]{9}\.[0-9]{1,9}", stem) for stem in stems):
+        unit = "1.0"
+    else:
+        return []
+    first = datetime.fromtimestamp(int(stems[0][:10]), UTC)
+    return [f"{indent}{key}: {{name: {unit}}}  # the names are times, from {first:%Y-%m-%d} on"]
 
 
 def _text_lines(root: Path, points: _Group) -> Iterator[str]:
@@ -251,8 +274,8 @@ def _width(path: Path) -> int:
 
 
 def _camera_lines(root: Path, camera: _Group) -> Iterator[str]:
-    yield f"  {camera.name}:"
-    yield f'    images: "{camera.pattern}"'
+    yield f"  {camera.name if re.fullmatch('[A-Za-z][A-Za-z0-9_-]*', camera.name) else _quoted(camera.name)}:"
+    yield f"    images: {_quoted(camera.pattern)}"
     infos = [name for name in sorted(os.listdir(root)) if name.endswith((".yaml", ".yml"))]
     info = next((name for name in infos if _is_camera_info(root / name) and camera.name in name), None)
     if info:

@@ -1,0 +1,106 @@
+"""Drafts of layouts for folders as people keep them: blanks, capitals and fractions in names, labels beside points."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+
+from superflow.datasets.folder_guess import draft_layout
+from superflow.datasets.index import LogIndex
+from superflow.datasets.sets import prepare
+from superflow.errors import MissingFileError
+
+ANSWERS = {
+    'licence: "?"': "licence: mine",
+    'axes: "?"': "axes: forward-left-up",
+    'intrinsics: "?"': "intrinsics: [40, 40, 30, 20]",
+    'lidar_to_camera: "?"': "lidar_to_camera: [[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]]",
+    'classes: "?"': "classes: [{name: a, colour: [1, 2, 3], categories: [one]}]\ncategories: {1: one}",
+}
+
+
+def points(number: int, columns: int = 4) -> np.ndarray:
+    rng = np.random.default_rng(number)
+    rest = [rng.integers(0, 256, 60), *(rng.uniform(0, 0.1, 60) for _ in range(columns - 4))]
+    return np.column_stack([rng.uniform(-30, 30, (60, 2)), rng.uniform(-2, 3, 60), *rest]).astype("<f4")
+
+
+def put(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def npy(path: Path, array: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, array)
+
+
+def prepared(root: Path, out: Path) -> LogIndex:
+    """The index by the draft, with every question answered."""
+    draft = draft_layout(root)
+    for question, answer in ANSWERS.items():
+        draft = draft.replace(question, answer)
+    (root / "folder.yaml").write_text(draft)
+    return prepare("folder", root, out)
+
+
+def test_blanks_and_capitals_in_names(tmp_path):
+    root = tmp_path / "log"
+    for i in range(3):
+        put(root / f"Lidar/Scan {i:03d}.BIN", points(i).tobytes())
+        put(
+            root / f"Camera Front/Scan {i:03d}.JPG",
+            cv2.imencode(".jpg", np.zeros((40, 60, 3), "u1"))[1].tobytes(),
+        )
+    index = prepared(root, tmp_path / "out")
+    assert (len(index), index.channels) == (3, ("Camera Front",))
+    for i in range(3):
+        np.testing.assert_array_equal(index.frame(i).cloud.xyz, points(i)[:, :3])
+        assert index.frame(i).cameras[0].image.shape == (40, 60, 3)
+
+
+@pytest.mark.parametrize(
+    "seconds", [("1700000000.000000", "1700000000.100000"), ("1700000000.9", "1700000001.0")]
+)
+def test_names_that_are_seconds_with_a_fraction_are_times(seconds, tmp_path):
+    for name in seconds:
+        for drive in ("one", "two"):
+            put(tmp_path / f"log/{drive}/lidar/{name}.bin", points(1).tobytes())
+    draft = yaml.safe_load(draft_layout(tmp_path / "log"))
+    assert draft["points"]["files"] == "{scene}/lidar/*.bin"
+    assert draft["times"] == {"name": 1.0}
+    assert "# one, two are taken for drives, each of its own" in draft_layout(tmp_path / "log")
+    index = prepared(tmp_path / "log", tmp_path / "out")
+    assert index.time_us.tolist() == [round(float(name) * 1e6) for name in seconds] * 2
+
+
+def test_labels_beside_points_are_no_drive(tmp_path):
+    for i in range(3):
+        npy(tmp_path / f"log/points/{i:06d}.npy", points(i, 6))
+        npy(tmp_path / f"log/labels/{i:06d}.npy", np.arange(60, dtype="i4") % 3)
+    index = prepared(tmp_path / "log", tmp_path / "out")
+    assert index.scenes == ("log",)
+    frame = index.frame(2)
+    np.testing.assert_array_equal(frame.cloud.xyz, points(2, 6)[:, :3])
+    np.testing.assert_array_equal(frame.labels, np.where(np.arange(60) % 3 == 1, 0, 255))
+
+
+@pytest.mark.parametrize("name", ['a"b', "a: b", "#1", "a\\tb", "ä", "{x}", "- x"])
+def test_whatever_a_folder_is_called_is_read_back(name, tmp_path):
+    for i in range(2):
+        put(tmp_path / f"log/{name}/{i}.bin", points(i).tobytes())
+        put(
+            tmp_path / f"log/cam/{name}/{i}.png", cv2.imencode(".png", np.zeros((4, 6, 3), "u1"))[1].tobytes()
+        )
+    draft = yaml.safe_load(draft_layout(tmp_path / "log"))
+    assert draft["points"]["files"] == f"{name}/*.bin"
+    assert [camera["images"] for camera in draft["cameras"].values()] == [f"cam/{name}/*.png"]
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(MissingFileError, match="gone: there is no such folder; check the path"):
+        draft_layout(tmp_path / "gone")
