@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ from .write import ListedLog
 
 OWN = True  # a log of one's own, of whose download nothing can be said
 _LATEST_IMAGE_NS = 50_000_000  # a turn of most LiDARs takes 100 ms
+_EMPTY = 100  # clouds among which one with points is looked for
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,7 @@ def open_log(
 
 def _card(bag: Bag, roles: Roles, root: Path, states_intensity: bool, report: list[str]) -> DatasetCard:
     """What the first cloud says of its columns."""
-    cloud = next((message for _, _, message in bag.messages([roles.cloud])), None)
+    cloud = _first_cloud(bag, roles.cloud)
     if cloud is None:
         raise InputError(f"{bag.path}: {roles.cloud} has no message; record it again")
     names = tuple(cloud_fields(bag.path, cloud))
@@ -97,6 +100,17 @@ def _card(bag: Bag, roles: Roles, root: Path, states_intensity: bool, report: li
             'another scale is said by "intensity": {"raw_max": ...} in dataset.json'
         )
     return replace(card, intensity_rule=rule, intensity_max=full)
+
+
+def _first_cloud(bag: Bag, topic: str) -> Any:
+    """The first cloud that has points, as drivers begin with empty ones; an empty one where the first hundred are."""
+    first = None
+    with closing(bag.messages([topic])) as found:
+        for _, _, message in islice(found, _EMPTY):
+            if int(message.height) * int(message.width):
+                return message
+            first = message if first is None else first
+    return first
 
 
 def _scans(
@@ -148,22 +162,25 @@ class _Scene:
         cameras = list(self._cameras())
         order = np.argsort(scans.times_ns, kind="stable").tolist()
         used: set[int] = set()
-        for place, number in enumerate(order):
+        for number in order:
             time_ns = scans.times_ns[number]
-            if time_ns in used:
-                raise InputError(
-                    f"{self.path}: two clouds of {self.roles.cloud} are of the time {time_ns} ns; record again"
-                )
+            if time_ns in used:  # a message that was recorded twice
+                continue
             used.add(time_ns)
             yield ScanRow(
                 scene=self.scene,
                 token=f"{self.scene}_{time_ns}",
-                order=place,
+                order=len(used) - 1,
                 points=Place(self.file, scans.keys[number]),
                 lidar_to_ego=lidar_to_ego,
                 time_us=time_ns // 1000,
                 ego_to_world=poses.at(time_ns // 1000),
                 cameras=tuple(row for camera in cameras for row in camera.of(time_ns, lidar_to_ego, poses)),
+            )
+        if len(used) < len(order):
+            self.report.append(
+                f"{self.path}: {len(order) - len(used)} clouds of {self.roles.cloud} are of a time that an earlier one "
+                "has; they are left out"
             )
 
     def _motion(self) -> tuple[Transform, _Poses]:

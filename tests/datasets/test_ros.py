@@ -18,11 +18,13 @@ from bag_writer import (
     SIZE,
     START_NS,
     TOP_TO_BASE,
+    messages,
     picture,
     points_of,
     pose_at,
     write_bag,
 )
+from rosbags.rosbag2 import Writer as Writer2
 
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
@@ -205,4 +207,46 @@ def test_what_is_said_beside_the_bags_overrules(bag, tmp_path):
     assert index.rows("val").tolist() == list(range(COUNT))
     np.testing.assert_allclose(
         index.frame(0).cloud.intensity, points_of(0)["reflectivity"][2:] / 510, rtol=1e-6
+    )
+
+
+def rewritten(path: Path, change) -> Path:
+    """A bag of the changed messages of a drive."""
+    make, rows = messages(False)
+    rows = change(rows)
+    types = {topic: name.replace("/", "/msg/") for topic, name, _, _ in rows}
+    with Writer2(path, version=9) as writer:
+        connections = {t: writer.add_connection(t, name, typestore=make.store) for t, name in types.items()}
+        for topic, _, time_ns, message in rows:
+            writer.write(connections[topic], time_ns, make.store.serialize_cdr(message, types[topic]))
+    return path
+
+
+def test_a_cloud_that_was_recorded_twice_is_read_once(tmp_path):
+    """One at the same time of recording, one later; as bags have it that were merged."""
+
+    def twice(rows):
+        clouds = [row for row in rows if row[0] == "/top/points"]
+        late = [(topic, kind, time_ns + 1, message) for topic, kind, time_ns, message in clouds]
+        return sorted([*rows, clouds[0], late[2]], key=lambda row: row[2])
+
+    rewritten(tmp_path / "drive", twice)
+    index = prepare("ros", tmp_path, tmp_path / "out", sweep_compensation=False)
+    check_scans(index)
+    said = "2 clouds of /top/points are of a time that an earlier one has; they are left out"
+    assert any(said in line for line in index.warnings)
+
+
+def test_the_scale_of_intensities_is_that_of_the_first_cloud_with_points(tmp_path):
+    def first_is_empty(rows):
+        cloud = next(row[3] for row in rows if row[0] == "/top/points")
+        cloud.height, cloud.width, cloud.row_step, cloud.data = 1, 0, 0, np.zeros(0, np.uint8)
+        return rows
+
+    rewritten(tmp_path / "drive", first_is_empty)
+    index = prepare("ros", tmp_path, tmp_path / "out", sweep_compensation=False)
+    assert (index.card.intensity_rule, index.card.intensity_max) == ("linear", 255)
+    assert len(index.frame(0, images=False).cloud) == 0
+    np.testing.assert_allclose(
+        index.frame(1).cloud.intensity, points_of(1)["reflectivity"][2:] / 255, rtol=1e-6
     )
