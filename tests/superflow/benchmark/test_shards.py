@@ -13,14 +13,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from superflow.benchmark.places import prepare_places
+from superflow.benchmark import shards, units
+from superflow.benchmark.places import places_rows, prepare_places
 from superflow.benchmark.places_plan import load_places_plan
+from superflow.benchmark.plan_file import find_plan
 from superflow.benchmark.shards import run_shards
 from superflow.camera.cache import FeatureCache
 from superflow.camera.superpixels.store import read_superpixels
 from superflow.datasets.index import LogIndex
 from superflow.datasets.nuscenes import write_index
 from superflow.errors import InputError
+from superflow.hub.backbone import BackboneCard, save_backbone
+from superflow.tools.benchmark import main
 
 GOOD, WRONG = partial(math.sqrt, 4.0), partial(math.sqrt, -1.0)
 KILLED = partial(os._exit, 9)  # as if the system had ended it
@@ -105,3 +109,25 @@ def test_a_cluster_prepares_what_pretraining_reads(cluster, tmp_path):
     assert len(FeatureCache.open(index.folder / "features/efficientnet_lite0")) == len(tokens)
     folder = index.folder / "superpixels/slic"
     assert all(read_superpixels(folder, token, (64, 112)).max() > 0 for token in tokens)
+
+
+def test_a_cluster_measures_what_this_machine_does(
+    cluster, prepared_scans, make_encoder, tmp_path, monkeypatch
+):
+    """The rows of one set, but for what says how they came about."""
+    weights = tmp_path / "mine.safetensors"
+    save_backbone(make_encoder(), weights, BackboneCard("mine"))
+    plan = yaml.safe_load(find_plan(Path("datasets")).read_text())
+    plan["measures"]["probe"]["options"] = {"max_points": 300, "iterations": 5, "knn_points": 20}
+    call = [str(written(tmp_path, plan)), "--log", f"one={prepared_scans.folder}", "--weights", str(weights)]
+    call += ["--protocols", "lp,knn"]
+    assert main([*call, "--ray", cluster, "--out", str(tmp_path / "there")]) == 0
+    monkeypatch.setattr(shards, "_in_own_process", lambda work, item: work(item))
+    monkeypatch.setattr(units, "_run_alone", lambda unit: unit.run())
+    assert main([*call, "--jobs", "1", "--out", str(tmp_path / "here")]) == 0
+    here, there = (places_rows(tmp_path / name).read() for name in ("here", "there"))
+    assert len(here) == len(there) == 2
+    for ours, theirs in zip(here, there):
+        differing = {name for name in ours if ours[name] != theirs[name]}
+        assert differing <= {"mIoU", "best mIoU", "command", "CPU seconds of the measure", "seconds"}
+        assert float(theirs["mIoU"]) == pytest.approx(float(ours["mIoU"]), abs=0.2)
