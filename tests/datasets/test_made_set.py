@@ -45,6 +45,7 @@ def write_streets(root: Path) -> Path:
 def card(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The set's card; its file stands in the table of datasets. Both are those that CONTRIBUTING shows."""
     page = (repository / "CONTRIBUTING.md").read_text().split("### A dataset, from its files to a run", 1)[1]
+    page = page.split("\n## ", 1)[0].split("\n### ", 1)[0]
     for language, name in (("python", "made_set.py"), ("yaml", "made_set.yaml")):
         (block,) = re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
         (tmp_path / name).write_text(block)
