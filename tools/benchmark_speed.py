@@ -4,10 +4,12 @@
     superflow benchmark-speed networks                        MinkUNet-18, 20k and 60k voxels, our back end and spconv
     superflow benchmark-speed networks --loaded --threads 2   again while other processes keep all cores busy
     superflow benchmark-speed launches --voxels 20000         kernels that a device starts for MinkUNet-34, counted
+    superflow benchmark-speed layers                          a layer of 32 channels beside products of the same pairs
     superflow benchmark-speed parts                           the parts of a pretraining step
     superflow benchmark-speed step --memory                   a SuperFlow++ step: the published order of work and ours
     superflow benchmark-speed sample                          a training sample of the GPU config, from files to batch
     superflow benchmark-speed scans                           features of a scan of 100,000 points
+    superflow benchmark-speed votes superpixels               votes beside k-d trees; superpixels, their file
     superflow benchmark-speed growth --plot growth.png        voxels, maps, votes, regions, index, step from 10^4 up
     superflow benchmark-speed growth --keep growth.csv --budget 1200   larger sizes, going on from what the file holds
     superflow benchmark-speed reading                         index and scans a second, memory over 10,000 scans
@@ -51,7 +53,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     known = ", ".join(MEASURES)
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of {known} (default: all)")
     parser.add_argument(
-        "--voxels", type=_count, nargs="+", default=[20_000, 60_000], help="of networks and launches"
+        "--voxels", type=_count, nargs="+", default=[20_000, 60_000], help="of networks, launches, layers"
     )
     parser.add_argument(
         "--size", type=float, help="side of a voxel [m] (default: 0.1; with tiny students 0.25)"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ...lidar.conv import load_backend
-from . import growth, launches, network, parts, reading, sample, scans, step, tables
+from . import growth, kernels, launches, network, parts, reading, sample, scans, step, tables
 from .network import usable_backends
 from .options import Options, Table
 
@@ -19,10 +19,13 @@ from .options import Options, Table
 MEASURES: dict[str, Callable[[Options], list[Table]]] = {
     "networks": network.measure,
     "launches": launches.measure,
+    "layers": kernels.layers,
     "parts": parts.measure,
     "step": step.measure,
     "sample": sample.measure,
     "scans": scans.measure,
+    "votes": kernels.votes,
+    "superpixels": kernels.superpixels,
     "growth": growth.measure,
     "reading": reading.measure,
     "tables": tables.measure,

@@ -12,6 +12,7 @@ from superflow.benchmark.speed import (
     clouds,
     growth,
     growth_parts,
+    kernels,
     network,
     reading,
     sample,
@@ -179,6 +180,28 @@ def test_a_sample_of_the_gpu_config_is_timed_and_weighed(monkeypatch):
     assert 16e-6 * bare["points"] < bare["megabytes"] < 30e-6 * bare["points"]
     assert [row[0] for row in table.rows] == list(sample.ARMS)
     assert all(len(arm["faults"]) == 2 for arm in table.record["arms"].values())  # the warm round too
+
+
+def test_layers_superpixels_and_votes_are_timed_beside_what_they_are_held_to(monkeypatch, capsys):
+    monkeypatch.setattr(kernels, "IMAGE", (90, 160))
+    monkeypatch.setattr(kernels, "POINTS", 1500)
+    given = ["layers", "superpixels", "votes", "--voxels", "400", "--size", "0.4", "--rounds", "1"]
+    assert benchmark_speed.main(given) == 0
+    told = capsys.readouterr().out
+    works = ("forward", "two products", "made", "written", "read", "ten, by trees", "four")
+    assert all(f"| {work} |" in told for work in works)
+    assert "a product / forward: " in told
+    assert "four, by trees / four: " in told
+
+
+def test_votes_and_trees_are_of_the_same_points(monkeypatch):
+    monkeypatch.setattr(kernels, "POINTS", 1500)
+    scans_ = kernels._scans()
+    voted, by_trees = kernels._vote(scans_, [-1, 1]), kernels._by_trees(scans_, [-1, 1])
+    near = by_trees.sum(1) > 0
+    assert near.mean() > 0.3
+    changed = (voted != scans_[0][1]).any(1).numpy()
+    assert near[changed].mean() > 0.8  # who votes lies near
 
 
 def test_features_of_a_scan(monkeypatch):
