@@ -23,10 +23,15 @@ def read_feather_table(path: Path, kinds: Kinds) -> Any:
     Raises:
         InputError: it is no such file, lacks a column, or has one of another kind or with empty places.
     """
-    with _reading(path, "feather"), _open_feather(path) as file:
-        _check_columns(path, file.schema, kinds)
-        with _open_feather(path, [file.schema.get_field_index(name) for name in kinds]) as part:
-            table = part.read_all().select(list(kinds))
+    with _reading(path, "feather"):
+        rows, size = unpacked(path)
+        check_rows(path, rows)
+        check_unpacked(path, size, path.stat().st_size)
+        with _open_feather(path) as file:
+            schema = file.schema
+        _check_columns(path, schema, kinds)
+        with _open_feather(path, [schema.get_field_index(name) for name in kinds]) as file:
+            table = file.read_all().select(list(kinds))
         table.validate(full=True)  # buffers are as long as the rows need: pyarrow would read beyond them
     return _checked(path, table, kinds)
 
@@ -74,9 +79,6 @@ def _open_feather(path: Path, fields: list[int] | None = None) -> Iterator[Any]:
     """A reader of all columns, or of some; nothing is unpacked before it is asked for."""
     from pyarrow import OSFile, ipc
 
-    rows, size = unpacked(path)
-    check_rows(path, rows)
-    check_unpacked(path, size, path.stat().st_size)
     options = ipc.IpcReadOptions(included_fields=fields, use_threads=False)
     with OSFile(str(path)) as file, ipc.open_file(file, options=options) as reader:
         yield reader
