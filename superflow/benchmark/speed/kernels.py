@@ -100,8 +100,8 @@ def votes(options: Options) -> list[Table]:
     return [_table(f"Votes on a scan of {POINTS} points, {CLASSES} classes", turns, beside)]
 
 
-def _scans() -> dict[int, tuple[Tensor, Tensor, NDArray[np.float64]]]:
-    """Points in the frame of a vehicle that drives on, probabilities, and its pose, by offset."""
+def _scans() -> dict[int, Ballot]:
+    """Scans of a vehicle that drives on, by offset; as in a log, each knows its own weights once it has voted."""
     draw = torch.Generator().manual_seed(0)
     street, scans = dense_scan(2 * POINTS)[:, :3], {}
     for offset in range(-5, 6):
@@ -110,26 +110,23 @@ def _scans() -> dict[int, tuple[Tensor, Tensor, NDArray[np.float64]]]:
         chosen = street[torch.randperm(len(street), generator=draw)[:POINTS]]
         chance = torch.rand(len(chosen), CLASSES, generator=draw)
         moved = chosen - torch.tensor([STEP_M * offset, 0.0, 0.0])
-        scans[offset] = (moved, chance / chance.sum(1, keepdim=True), pose)
+        scans[offset] = Ballot(moved, chance / chance.sum(1, keepdim=True), pose)
     return scans
 
 
-def _vote(scans: Mapping[int, tuple[Tensor, Tensor, NDArray[np.float64]]], voters: list[int]) -> Tensor:
-    ballots = {offset: Ballot(*scans[offset]) for offset in [0, *voters]}
-    own = ballots.pop(0)
-    return vote(own, ballots, VotingOptions(offsets=tuple(voters))).probabilities
+def _vote(scans: Mapping[int, Ballot], voters: list[int]) -> Tensor:
+    others = {offset: scans[offset] for offset in voters}
+    return vote(scans[0], others, VotingOptions(offsets=tuple(voters))).probabilities
 
 
-def _by_trees(
-    scans: Mapping[int, tuple[Tensor, Tensor, NDArray[np.float64]]], voters: list[int]
-) -> NDArray[np.float32]:
-    own, total = scans[0][0].numpy(), np.zeros((len(scans[0][0]), CLASSES), np.float32)
-    for offset in voters:
-        points, chance, pose = scans[offset]
-        tree = cKDTree(points.numpy() + pose[:3, 3].astype(np.float32))
+def _by_trees(scans: Mapping[int, Ballot], voters: list[int]) -> NDArray[np.float32]:
+    own = scans[0].xyz.numpy()
+    total = np.zeros((len(own), CLASSES), np.float32)
+    for other in (scans[offset] for offset in voters):
+        tree = cKDTree(other.xyz.numpy() + other.lidar_to_world[:3, 3].astype(np.float32))
         distance, row = tree.query(own, distance_upper_bound=NEAR_M)
         near = np.isfinite(distance)
-        total[near] += chance.numpy()[row[near]]
+        total[near] += other.probabilities.numpy()[row[near]]
     return total
 
 

@@ -182,12 +182,12 @@ def test_a_sample_of_the_gpu_config_is_timed_and_weighed(monkeypatch):
     assert all(len(arm["faults"]) == 2 for arm in table.record["arms"].values())  # the warm round too
 
 
-def test_layers_superpixels_and_votes_are_timed_beside_what_they_are_held_to(monkeypatch, capsys):
+def test_layers_superpixels_and_votes_are_timed_beside_what_they_are_held_to(monkeypatch):
     monkeypatch.setattr(kernels, "IMAGE", (90, 160))
     monkeypatch.setattr(kernels, "POINTS", 1500)
-    given = ["layers", "superpixels", "votes", "--voxels", "400", "--size", "0.4", "--rounds", "1"]
-    assert benchmark_speed.main(given) == 0
-    told = capsys.readouterr().out
+    options = Options(voxels=[400], size_m=0.4, rounds=1)
+    tables = [*kernels.layers(options), *kernels.superpixels(options), *kernels.votes(options)]
+    told = "\n".join(table.markdown() for table in tables)
     works = ("forward", "two products", "made", "written", "read", "ten, by trees", "four")
     assert all(f"| {work} |" in told for work in works)
     assert "a product / forward: " in told
@@ -200,7 +200,7 @@ def test_votes_and_trees_are_of_the_same_points(monkeypatch):
     voted, by_trees = kernels._vote(scans_, [-1, 1]), kernels._by_trees(scans_, [-1, 1])
     near = by_trees.sum(1) > 0
     assert near.mean() > 0.3
-    changed = (voted != scans_[0][1]).any(1).numpy()
+    changed = (voted != scans_[0].probabilities).any(1).numpy()
     assert near[changed].mean() > 0.8  # who votes lies near
 
 
