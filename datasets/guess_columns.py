@@ -30,7 +30,7 @@ class ColumnGuess:
     columns: str
     remark: str
     time: str
-    scale: tuple[str, float] | None  # rule and full scale; None without an intensity
+    scale: tuple[str, float] | None  # rule and full scale; None without an intensity above 0
     largest: float
     no_return: bool
     rows: int
@@ -56,13 +56,15 @@ def time_column(names: tuple[str, ...]) -> tuple[str, float, str] | None:
 def time_of_values(columns: Columns) -> dict[str, Any] | None:
     """What a card says of the time of points, by the name of the column and by how large its values are.
 
-    Clocks count seconds, microseconds or nanoseconds of our century; others count from the beginning of the scan.
+    A column of one value, as converters write it that know no times, says nothing. Clocks count seconds, microseconds or nanoseconds of our century; others count from the beginning of the scan.
     """
     known = time_column(tuple(columns))
     if known is None or not len(columns[known[0]]):
         return None
     name, unit, since = known
     largest = float(np.nanmax(columns[name]))
+    if not largest > float(np.nanmin(columns[name])):
+        return None
     for clock_unit, from_, to in ((1.0, 1e9, 1e10), (1e-6, 1e15, 1e16), (1e-9, 1e18, 1e19)):
         if from_ <= largest < to:
             return {"column": name, "unit_s": clock_unit, "since": "epoch"}
@@ -136,7 +138,7 @@ def _guess(columns: Columns, text: str, remark: str, intensity: np.ndarray | Non
         columns=text,
         remark=remark,
         time=time,
-        scale=intensity_scale(largest) if intensity is not None else None,
+        scale=intensity_scale(largest) if largest > 0 else None,
         largest=largest,
         no_return=bool(missing.any()),
         rows=len(xyz),

@@ -104,3 +104,16 @@ def test_whatever_a_folder_is_called_is_read_back(name, tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(MissingFileError, match="gone: there is no such folder; check the path"):
         draft_layout(tmp_path / "gone")
+
+
+def test_columns_of_nothing_but_zeros_are_no_times_and_no_intensities(tmp_path):
+    """As converters fill what they do not know; the others of the same names are."""
+    names = ("x", "y", "z", "intensity", "gps_time")
+    for filled in (False, True):
+        columns = dict(zip(names, (*points(1)[:, :3].T, *(np.arange(60) * filled for _ in range(2)))))
+        path = tmp_path / f"{filled}/0.npz"
+        path.parent.mkdir()
+        np.savez(path, **columns)
+        draft = yaml.safe_load(draft_layout(path.parent))
+        assert ("time" in draft["points"]) == filled
+        assert ("intensity" in draft) == filled
