@@ -30,7 +30,7 @@ class ColumnGuess:
     columns: str
     remark: str
     time: str
-    scale: tuple[str, float] | None  # rule and full scale; None without an intensity above 0
+    scale: tuple[str, float] | None  # rule and full scale; None without an intensity
     largest: float
     no_return: bool
     rows: int
@@ -56,7 +56,8 @@ def time_column(names: tuple[str, ...]) -> tuple[str, float, str] | None:
 def time_of_values(columns: Columns) -> dict[str, Any] | None:
     """What a card says of the time of points, by the name of the column and by how large its values are.
 
-    A column of one value, as converters write it that know no times, says nothing. Clocks count seconds, microseconds or nanoseconds of our century; others count from the beginning of the scan.
+    A column of one value, as converters write it that know no times, says nothing. Clocks count seconds, microseconds
+    or nanoseconds of our century; others count from the beginning of the scan.
     """
     known = time_column(tuple(columns))
     if known is None or not len(columns[known[0]]):
@@ -89,12 +90,15 @@ def _of_names(path: Path, format: str, names: tuple[str, ...]) -> ColumnGuess:
     wanted = ["x", "y", "z", *([intensity] if intensity else []), *([known[0]] if known else [])]
     columns = READERS[format](path, "", wanted)
     time = time_of_values(columns)
+    if intensity and not _is_lit(columns[intensity]):
+        intensity = None
     own = {"intensity": intensity} if intensity not in (None, "intensity") else {}
     written = ["x", "y", "z", *(["intensity"] if intensity else []), *([time["column"]] if time else [])]
     text = f"[{', '.join(written)}]"
     if own:
         text = "{" + ", ".join(f"{name}: {own.get(name, name)}" for name in written) + "}"
-    rest = [name for name in names if name not in wanted]
+    used = {*"xyz", intensity, time["column"] if time else ""}
+    rest = [name for name in names if name not in used]
     return _guess(
         columns,
         text,
@@ -123,11 +127,17 @@ def _of_numbers(path: Path, format: str) -> ColumnGuess:
         )
     names = fitting[0]
     columns = READERS[format](path, "", names)
-    written = ["intensity" if name == "column_3" else name for name in names]
+    lit = len(names) > 3 and _is_lit(columns["column_3"])
+    written = ["intensity" if lit and name == "column_3" else name for name in names]
     remark = "  # a guess from the numbers"
     if len(fitting) > 1:
         remark += f"; {' or '.join(str(len(other)) for other in fitting[1:])} columns fit as well"
-    return _guess(columns, f"[{', '.join(written)}]", remark, columns.get("column_3"), "")
+    return _guess(columns, f"[{', '.join(written)}]", remark, columns["column_3"] if lit else None, "")
+
+
+def _is_lit(intensity: np.ndarray) -> bool:
+    """Whether a column holds intensities: converters that know none fill it with zeros."""
+    return bool(np.nanmax(intensity, initial=0) > 0)
 
 
 def _guess(columns: Columns, text: str, remark: str, intensity: np.ndarray | None, time: str) -> ColumnGuess:
@@ -138,7 +148,7 @@ def _guess(columns: Columns, text: str, remark: str, intensity: np.ndarray | Non
         columns=text,
         remark=remark,
         time=time,
-        scale=intensity_scale(largest) if largest > 0 else None,
+        scale=intensity_scale(largest) if intensity is not None else None,
         largest=largest,
         no_return=bool(missing.any()),
         rows=len(xyz),

@@ -16,6 +16,7 @@ from superflow.errors import MissingFileError
 
 ANSWERS = {
     'licence: "?"': "licence: mine",
+    'compensated: "?"': "compensated: true",
     'axes: "?"': "axes: forward-left-up",
     'intrinsics: "?"': "intrinsics: [40, 40, 30, 20]",
     'lidar_to_camera: "?"': "lidar_to_camera: [[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0]]",
@@ -110,10 +111,21 @@ def test_columns_of_nothing_but_zeros_are_no_times_and_no_intensities(tmp_path):
     """As converters fill what they do not know; the others of the same names are."""
     names = ("x", "y", "z", "intensity", "gps_time")
     for filled in (False, True):
+        folder = tmp_path / f"{filled}"
         columns = dict(zip(names, (*points(1)[:, :3].T, *(np.arange(60) * filled for _ in range(2)))))
-        path = tmp_path / f"{filled}/0.npz"
-        path.parent.mkdir()
-        np.savez(path, **columns)
-        draft = yaml.safe_load(draft_layout(path.parent))
-        assert ("time" in draft["points"]) == filled
-        assert ("intensity" in draft) == filled
+        folder.mkdir()
+        np.savez(folder / "0.npz", **columns)
+        draft = draft_layout(folder)
+        values = yaml.safe_load(draft)
+        assert ("time" in values["points"]) == ("intensity" in values) == filled
+        assert ("also there: intensity, gps_time" in draft) != filled
+        assert (prepared(folder, tmp_path / f"out {filled}").frame(0).cloud.intensity is not None) == filled
+
+
+def test_a_fourth_column_of_zeros_is_no_intensity(tmp_path):
+    rows = points(1)
+    rows[:, 3] = 0
+    put(tmp_path / "log/0.bin", rows.tobytes())
+    index = prepared(tmp_path / "log", tmp_path / "out")
+    assert index.frame(0).cloud.intensity is None
+    np.testing.assert_array_equal(index.frame(0).cloud.xyz, rows[:, :3])
