@@ -207,9 +207,13 @@ def parse_card(path: Path, values: dict[str, Any], label_set: str = "") -> Datas
     columns = points["columns"]
     rule, intensity_max = read_intensity(path, values["intensity"])
     if ("intensity" in columns) == (rule == "none"):
+        advice = (
+            "say which value becomes 1, as in intensity: {raw_max: 255}, or give that column another name"
+            if rule == "none"
+            else "name the column intensity, or write intensity: {rule: none} for files without"
+        )
         raise InputError(
-            f"{path}: points has columns {', '.join(columns)} but the rule of intensity is {rule}; name the column "
-            "intensity, or write intensity: {rule: none} for files without"
+            f"{path}: points has columns {', '.join(columns)} but the rule of intensity is {rule}; {advice}"
         )
     splits = values.get("splits") or {}
     if isinstance(splits, str):  # a list that comes with the package

@@ -66,7 +66,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ValueError,
         RecursionError,
     ) as error:  # dates and numbers that cannot be are ValueError
-        raise InputError(f"{path}: is no valid YAML ({str(error).splitlines()[0]}); mend the file") from error
+        raise InputError(f"{path}: is no valid YAML ({_what(error)}); mend the file") from error
     if not isinstance(values, dict):
         raise InputError(f"{path}: must hold keys and values, see the packaged cards for the form")
     return values
+
+
+def _what(error: Exception) -> str:
+    """What is wrong, and in which line where the library knows it."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is not None and problem:
+        return f"line {mark.line + 1}: {problem.splitlines()[0]}"
+    return (str(error).splitlines() or [type(error).__name__])[0]

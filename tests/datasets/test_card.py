@@ -125,7 +125,12 @@ def test_own_card(tmp_path):
         (
             "[x, y, z, intensity]",
             "[x, y, z]",
-            "points has columns x, y, z but the rule of intensity is linear",
+            "points has columns x, y, z but the rule of intensity is linear; name the column intensity",
+        ),
+        (
+            "intensity: {raw_max: 1}",
+            "intensity: {rule: none}",
+            "the rule of intensity is none; say which value becomes 1, as in intensity: .raw_max: 255.",
         ),
         (
             "categories: [cow, sheep]",

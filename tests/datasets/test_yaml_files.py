@@ -66,3 +66,22 @@ def test_values_are_counted_as_they_are_written_out(monkeypatch):
     monkeypatch.setattr(yaml_files, "MOST_VALUES", whole - 1)
     with pytest.raises(yaml.YAMLError, match=f"more than {whole - 1} values"):
         load_yaml(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("points:\n\tfiles: a\n", r"line 2: found character '\\t' that cannot start any token"),
+        ("a: 1\nb: [1, 2\nc: 3\n", r"line 3: expected ',' or '\]', but got ':'"),
+        ("a: 2021-13-40\n", "month must be in 1..12"),
+        ("a: *b\n", "line 1: found undefined alias 'b'"),
+        (
+            "a: !!python/object/apply:os.system [id]\n",
+            "line 1: could not determine a constructor for the tag",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(text, said, tmp_path):
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(InputError, match=rf"a.yaml: is no valid YAML \({said}"):
+        read_yaml(tmp_path / "a.yaml")
