@@ -182,9 +182,15 @@ def test_a_sample_of_the_gpu_config_is_timed_and_weighed(monkeypatch):
     assert all(len(arm["faults"]) == 2 for arm in table.record["arms"].values())  # the warm round too
 
 
-def test_layers_superpixels_and_votes_are_timed_beside_what_they_are_held_to(monkeypatch):
-    monkeypatch.setattr(kernels, "IMAGE", (90, 160))
+@pytest.fixture
+def thin_scans(monkeypatch) -> None:
+    """A vote of few points, of a street seen by few beams."""
     monkeypatch.setattr(kernels, "POINTS", 1500)
+    monkeypatch.setattr(kernels, "dense_scan", lambda count: clouds.made_street(0, beams=16, azimuths=250))
+
+
+def test_layers_superpixels_and_votes_are_timed_beside_what_they_are_held_to(monkeypatch, thin_scans):
+    monkeypatch.setattr(kernels, "IMAGE", (90, 160))
     options = Options(voxels=[400], size_m=0.4, rounds=1)
     tables = [*kernels.layers(options), *kernels.superpixels(options), *kernels.votes(options)]
     told = "\n".join(table.markdown() for table in tables)
@@ -194,8 +200,7 @@ def test_layers_superpixels_and_votes_are_timed_beside_what_they_are_held_to(mon
     assert "four, by trees / four: " in told
 
 
-def test_votes_and_trees_are_of_the_same_points(monkeypatch):
-    monkeypatch.setattr(kernels, "POINTS", 1500)
+def test_votes_and_trees_are_of_the_same_points(thin_scans):
     scans_ = kernels._scans()
     voted, by_trees = kernels._vote(scans_, [-1, 1]), kernels._by_trees(scans_, [-1, 1])
     near = by_trees.sum(1) > 0
