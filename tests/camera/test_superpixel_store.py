@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
+from superflow.camera.identity import ImageIdentity
 from superflow.camera.superpixels import (
     IGNORE,
     make_superpixels,
@@ -18,6 +19,7 @@ from superflow.camera.superpixels import (
     read_superpixels,
     write_superpixels,
 )
+from superflow.camera.superpixels.map_file import MapNote, encode_map, read_map, read_note
 from superflow.datasets.frame import Camera
 from superflow.datasets.images import read_image
 from superflow.errors import InputError, MissingFileError
@@ -30,7 +32,7 @@ def test_writes_what_the_provider_makes_and_a_record(make_cameras, tmp_path):
     record = write_superpixels(cameras, tmp_path / "out", provider="slic", segments=40)
     for camera in cameras:
         stored = cv2.imread(str(tmp_path / "out" / f"{camera.token}.png"), cv2.IMREAD_UNCHANGED)
-        assert (stored.dtype, stored.shape) == (np.uint16, (32, 48))  # the size that SLIC works at
+        assert (stored.dtype, stored.shape) == (np.uint8, (32, 48))  # the size that SLIC works at; 40 ids
         expected = make_superpixels("slic", read_image(camera.path), segments=40)
         np.testing.assert_array_equal(read_superpixels(tmp_path / "out", camera.token, SIZE), expected)
     assert read_record(tmp_path / "out") == record
@@ -198,3 +200,16 @@ def test_tokens_must_be_file_names(make_cameras, tmp_path):
             write_superpixels([replace(camera, token=token)], tmp_path)
     with pytest.raises(InputError, match="must be unique"):
         write_superpixels([camera, camera], tmp_path)
+
+
+@pytest.mark.parametrize("most", [0, 255, 256, 65535])
+def test_ids_are_kept_in_as_many_bits_as_they_need(tmp_path, most):
+    ids = np.random.default_rng(0).integers(0, most + 1, (6, 8)).astype(np.uint16)
+    ids[0, 0] = most
+    path, note = tmp_path / "map.png", MapNote((12, 16), ImageIdentity(1, 2, "0" * 64))
+    path.write_bytes(encode_map(ids, note))
+    assert cv2.imread(str(path), cv2.IMREAD_UNCHANGED).dtype == (np.uint8 if most <= 255 else np.uint16)
+    found = read_map(path)
+    assert found.dtype == np.uint16
+    np.testing.assert_array_equal(found, ids.repeat(2, axis=0).repeat(2, axis=1))
+    assert read_note(path) == note
