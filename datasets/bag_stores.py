@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from ..errors import InputError, require
-from ..files.access import file_in, reading
+from ..files.access import check_has_an_end, file_in, reading
 from . import read
 from .read import check_unpacked
 from .yaml_files import read_yaml
@@ -53,8 +53,10 @@ def open_store(path: Path) -> Store:
     """Of the kind that its name says. Whatever libraries raise over damaged bytes comes through.
 
     Raises:
-        InputError: it is packed as a whole, computes what it holds, or claims to unpack to more than any bag.
+        InputError: it is no file or folder, is packed as a whole, computes what it holds, or claims to unpack to more
+            than any bag.
     """
+    check_has_an_end(path)
     if path.is_dir():
         return _Folder(path)
     if path.suffix == ".mcap":

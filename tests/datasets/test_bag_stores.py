@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import os
 import random
 import shutil
 import sqlite3
@@ -249,3 +250,17 @@ def test_a_folder_of_which_its_list_lies_is_one_sentence(changes, said, tmp_path
     (folder / "metadata.yaml").write_text(yaml.safe_dump(values))
     with pytest.raises(InputError, match=said):
         prepare("ros", tmp_path / "root", tmp_path / "out")
+
+
+@pytest.mark.parametrize("suffix", [".bag", ".db3", ".mcap", ""])
+@pytest.mark.parametrize("in_folder", [True, False])
+def test_a_pipe_in_the_place_of_a_bag_is_refused(suffix, in_folder, tmp_path):
+    """It would be waited for, and a device be read without end."""
+    folder = write_bag(tmp_path / "root", "ros2_db3", count=1)
+    os.mkfifo(folder / f"pipe{suffix}")
+    if in_folder:
+        values = yaml.safe_load((folder / "metadata.yaml").read_text())
+        values["rosbag2_bagfile_information"]["relative_file_paths"] = [f"pipe{suffix}"]
+        (folder / "metadata.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(InputError, match=rf"pipe{suffix}: is a pipe or a device and no file"):
+        Bag(folder if in_folder else folder / f"pipe{suffix}")
