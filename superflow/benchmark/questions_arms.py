@@ -295,9 +295,12 @@ def _open(study: Study) -> Answered:
         frozen = replace(frozen, steps=max(1, round(first * frozen.steps)))
         spent += study.fit(model, processor, examples, frozen)
     processor.scans = Scans(study.train)
-    timed = replace(study.recipe, steps=TIMED_STEPS)
-    a_step = study.fit(copy.deepcopy(model), processor, examples, timed) / TIMED_STEPS
-    recipe = replace(study.recipe, steps=max(1, round((budget - spent) / a_step)))
+    one, more = (
+        study.fit(copy.deepcopy(model), processor, examples, replace(study.recipe, steps=steps))
+        for steps in (1, 1 + TIMED_STEPS)
+    )
+    a_step = max((more - one) / TIMED_STEPS, 1e-3)  # without what a training takes before its first step
+    recipe = replace(study.recipe, steps=max(1, round((budget - spent - (one - a_step)) / a_step)))
     log.info("the backbone learns for %d steps of %d", recipe.steps, recipe.batch)
     spent += study.fit(model, processor, examples, recipe)
     tower = model.model.lidar_tower

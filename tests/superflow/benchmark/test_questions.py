@@ -200,7 +200,7 @@ def test_a_backbone_is_opened_after_its_share_of_the_time(ran, monkeypatch):
 
     monkeypatch.setattr(Study, "fit", watched)
     questions_arms.ANSWERS["open"](study)
-    assert told == [(4, True), (2, False), (2, False)]
+    assert told == [(4, True), (2, False), (2, False), (2, False)]
 
 
 def test_a_difference_is_that_of_the_two_arms(ran):
