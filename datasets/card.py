@@ -27,9 +27,9 @@ from .card_file import (
     read_points,
 )
 from .card_keys import CARD, CARD_NEEDS, check_keys, nearest_name
-from .formats import IMAGE_READERS
+from .formats.readers import IMAGE_READERS
+from .formats.yaml_files import read_yaml
 from .frame import IGNORE_LABEL
-from .yaml_files import read_yaml
 
 _HERE = Path(__file__).resolve().parent
 CARDS = _HERE / "cards"
@@ -57,14 +57,14 @@ class DatasetCard:
     axes: str | tuple[tuple[float, ...], ...] = "right-forward-up"
     intensity_max: float = 255.0  # raw value that becomes 1
     intensity_rule: str = "linear"  # how; none: what the files have is no intensity
-    point_format: str = "f4"  # see `formats.READERS`
-    no_return: tuple[str, ...] = ()  # rows of the files that are no points, see `formats.read_points`
+    point_format: str = "f4"  # see `formats.readers.READERS`
+    no_return: tuple[str, ...] = ()  # rows of the files that are no points, see `formats.readers.read_points`
     range_m: tuple[float, float] | None = None
     time: Mapping[str, Any] = field(default_factory=dict)  # of points: column, unit_s, since
     compensated: bool | None = (
         None  # whether the points of a scan are of one instant in the files; None: not known
     )
-    image_format: str = "file"  # see `formats.IMAGE_READERS`
+    image_format: str = "file"  # see `formats.readers.IMAGE_READERS`
     labels: Mapping[str, Any] = field(default_factory=lambda: {"format": "u1"})  # format, mask, shift, column
     instances: Mapping[str, Any] = field(default_factory=dict)  # the same
     label_set: str = ""  # which of the card's the classes are

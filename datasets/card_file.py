@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files.access import is_text
 from .card_keys import only_keys, shorten
-from .formats import NO_RETURNS, READERS
+from .formats.readers import NO_RETURNS, READERS
 from .frame import IGNORE_LABEL
 
 AXES = ("forward-left-up", "right-forward-up")  # of the point files

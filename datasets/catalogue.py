@@ -9,7 +9,7 @@ from typing import Any
 
 from ..files.access import reading
 from .card import CARDS
-from .yaml_files import read_yaml
+from .formats.yaml_files import read_yaml
 
 _MOST = 6  # entries of a folder that are named
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Transform, transform_points
-from .formats import FilePoints
+from .formats.readers import FilePoints
 
 if TYPE_CHECKING:
     from .card import DatasetCard

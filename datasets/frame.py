@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..geometry import Transform, invert
 from .cloud import LIDAR, Cloud
-from .formats import IMAGE_FILE
-from .images import decode, file_state, named, stored_image
+from .formats.images import decode, file_state, named, stored_image
+from .formats.readers import IMAGE_FILE
 from .records import PINHOLE, Boxes, Lens
 
 IGNORE_LABEL = 255  # train id of points that are neither trained on nor evaluated
@@ -36,7 +36,7 @@ class Camera:
     model: str = PINHOLE  # as in `Lens`
     distortion: tuple[float, ...] = ()  # parameters of the model
     key: str = ""  # which part of the file the image is; "" for the whole
-    format: str = IMAGE_FILE  # of the file, see `formats.IMAGE_READERS`
+    format: str = IMAGE_FILE  # of the file, see `formats.readers.IMAGE_READERS`
 
     def read(self, at_least: tuple[int, int] | None = None) -> NDArray[np.uint8]:
         """(H, W, 3) uint8 RGB of the image, as it is stored; at half the size where that is enough.

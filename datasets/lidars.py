@@ -13,7 +13,7 @@ from ..errors import InputError
 from ..geometry import Transform, invert
 from .card import DatasetCard
 from .cloud import LIDAR, Cloud, join_clouds, to_cloud
-from .formats import look_up, read_labels, read_points
+from .formats.readers import look_up, read_labels, read_points
 from .frame import IGNORE_LABEL, Lidar
 from .records import LidarRow, Place
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import InputError
-from .kinds import LONGEST_NAME, shorten
+from .formats.kinds import LONGEST_NAME, shorten
 
 _LONGEST_FILE_NAME = 255  # bytes, on every usual file system
 _AROUND_PICTURE = (

@@ -17,7 +17,7 @@ from ..geometry import Transform, invert
 from ..progress import Progress, silent
 from .card import DatasetCard
 from .cloud import TIME, to_cloud
-from .formats import read_points
+from .formats.readers import read_points
 from .records import CameraRow, ScanRow
 from .trajectory import LONGEST_GAP_US, Trajectory
 from .write import ListedLog

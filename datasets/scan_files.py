@@ -15,7 +15,7 @@ from .card import DatasetCard
 from .cloud import Cloud, to_cloud
 from .columns import lidar_rows, matrix_of, time_of, trajectory_of
 from .complete import KEY_FRAMES_ONLY
-from .formats import FilePoints, look_up, read_labels, read_points
+from .formats.readers import FilePoints, look_up, read_labels, read_points
 from .frame import Lidar
 from .lidars import lidars_of, merge_lidars, read_label_files
 from .records import LidarRow, Place

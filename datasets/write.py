@@ -19,8 +19,8 @@ from ..progress import Progress, silent
 from .card import DatasetCard
 from .columns import NO_TIME, Names, Rows, trajectory_of
 from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
-from .copy_mark import CLEAN, variant_of
-from .images import image_size
+from .corruptions.copy_mark import CLEAN, variant_of
+from .formats.images import image_size
 from .names import check_file_names, check_picture_names
 from .partial import some_scans
 from .records import ScanRow

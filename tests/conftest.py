@@ -56,7 +56,7 @@ def small_index(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """`LogIndex` of the small log (`small_log.SmallLog`), unchanged; not to be written to."""
     from small_log import SmallLog
 
-    from superflow.datasets.nuscenes import write_index
+    from superflow.datasets.sets.nuscenes import write_index
 
     folder = tmp_path_factory.mktemp("small")
     return write_index(SmallLog(folder / "log").write(), folder / "index")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,28 @@ def test_what_the_figures_mean():
     assert floors({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == 3
     assert arrows_back({"geometry": {"tools"}, "tools": {"geometry"}}) == ["geometry -> tools"]
     assert arrows_back({"lidar": {"datasets"}, "datasets": set()}) == ["lidar -> datasets"]  # side by side
+
+
+def test_formats_know_no_log_and_sets_no_own_logs(repository):
+    """`datasets/formats/` reads files for whoever lists them; sets and own logs list, and neither needs the other."""
+    allowed = {
+        "formats": {"formats"},
+        "sets": {"formats", "corruptions", "sets"},
+        "own_logs": {"formats", "own_logs"},
+    }
+    for folder, goals in allowed.items():
+        files = sorted((repository / "datasets" / folder).rglob("*.py"))
+        assert files
+        found = {goal for file in files for goal in folders_of_datasets(file, repository / "datasets")}
+        assert found - {""} <= goals, folder
+        assert folder != "formats" or "" not in found, "formats read files and know nothing of a log"
+
+
+def folders_of_datasets(file, room):
+    """Folders of the datasets room that a file imports from; "" is the room itself."""
+    depth = len(file.relative_to(room).parts) - 1
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and 0 < node.level <= depth + 1:
+            here = file.parent.relative_to(room).parts[: depth - node.level + 1]
+            parts = (*here, *(node.module or "").split("."))
+            yield parts[0] if (room / parts[0]).is_dir() else ""

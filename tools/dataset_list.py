@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from superflow.datasets.catalogue import Facts, facts_of
-from superflow.datasets.sets import DATASETS
+from superflow.datasets.prepare import DATASETS
 
 
 def dataset_lines() -> Iterator[str]:

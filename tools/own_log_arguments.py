@@ -64,8 +64,8 @@ def guess(root: Path, layout: Path | None) -> int:
     Raises:
         InputError: there is one, or no files of points.
     """
-    from superflow.datasets.folder_guess import draft_layout
-    from superflow.datasets.folder_layout import NAME
+    from superflow.datasets.own_logs.folder_guess import draft_layout
+    from superflow.datasets.own_logs.folder_layout import NAME
 
     path = layout or root / NAME
     if os.path.lexists(path):

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from superflow.datasets.sets import DATASETS
+from superflow.datasets.prepare import DATASETS
 from superflow.errors import InputError
 from superflow.files.writes import write_atomically
 from superflow.tools.command import run_command, usable_cores
@@ -208,7 +208,7 @@ def _list() -> int:
 
 
 def _dataset(args: argparse.Namespace) -> int:
-    from superflow.datasets.sets import prepare
+    from superflow.datasets.prepare import prepare
 
     if getattr(args, "guess", False):
         _refuse_beside_guess(args)
@@ -249,7 +249,7 @@ def _refuse_beside_guess(args: argparse.Namespace) -> None:
 def _check(index: LogIndex, folder: Path, sample: int | None, workers: int, *, more: bool) -> int:
     from superflow.camera.projection import project
     from superflow.datasets.check.log import check_log
-    from superflow.datasets.overlay import fastest_key, write_overlays
+    from superflow.datasets.check.overlay import fastest_key, write_overlays
     from superflow.pictures.log_pictures import write_log_pictures
     from superflow.tools.check_tables import show_report, verdict
 
@@ -327,7 +327,7 @@ def _features(args: argparse.Namespace) -> int:
 
 
 def _corrupted(args: argparse.Namespace) -> int:
-    from superflow.datasets.corrupted_copy import write_copy
+    from superflow.datasets.corruptions.corrupted_copy import write_copy
     from superflow.datasets.corruptions.models import chosen_variants
     from superflow.datasets.index import LogIndex
 

@@ -210,7 +210,7 @@ def _predictions(
     """What writes them; a server that will not take them is told before the work."""
     from superflow.datasets.card import RAW_FULL
     from superflow.datasets.index import LogIndex
-    from superflow.datasets.submission import submission_of
+    from superflow.datasets.predictions.submission import submission_of
     from superflow.downstream.predictions import write_predictions
     from superflow.downstream.vote_log import segmentor_predictor
 

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from ..frame import Camera, Frame
 from ..index import LogIndex
-from ..overlay import Project
 from .calibration import Mount, describe_mount, looks_where_points_are
 from .motion import moves
+from .overlay import Project
 from .report import Problem, Report
 
 _STEP_PX = 8  # images are looked at in every eighth row and column

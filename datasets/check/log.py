@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...progress import Progress, silent
-from ..formats import UNKNOWN_ID
+from ..formats.readers import UNKNOWN_ID
 from ..index import LogIndex
-from ..overlay import Project
 from ..store import TABLES, is_intact, prepare_command, read_columns
 from .calibration import judge_calibration, read_mounts
 from .cameras import IMAGE, judge_cameras
@@ -23,6 +22,7 @@ from .clouds import CLOUD, SECTORS
 from .labels import describe_intensity, describe_labels
 from .lidar_mount import judge_lidar_mount
 from .motion import judge_poses, judge_times
+from .overlay import Project
 from .report import Problem, Report
 from .sample import sample_rows
 from .scan import Scan, inspect_scan

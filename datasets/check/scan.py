@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, MissingFileError
-from ..formats import UNKNOWN_ID, Columns, FilePoints
+from ..formats.readers import UNKNOWN_ID, Columns, FilePoints
 from ..frame import Frame
 from ..index import LogIndex
-from ..overlay import Project
 from .cameras import IMAGE, measure_image, measure_points
 from .cloud_problems import scan_problems
 from .clouds import measure_cloud
+from .overlay import Project
 from .report import Problem
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..datasets.corrupted_index import CLEAN
+from ..datasets.corruptions.corrupted_index import CLEAN
 from ..datasets.corruptions.domain import LEVELS
 from ..datasets.corruptions.models import CORRUPTIONS, Variant, lacks
 from ..downstream.robustness import robustness

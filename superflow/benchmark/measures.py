@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..datasets.corrupted_index import CLEAN
+from ..datasets.corruptions.corrupted_index import CLEAN
 from ..errors import InputError
 from .places_plan import Evaluation, MeasurePlan
 from .recipe_search import SEARCHES
@@ -160,7 +160,7 @@ def _chosen(found: Any) -> str:
 
 def _robustness(task: Task) -> list[Figure]:
     """The linear probe, fitted on clean scans, on corrupted ones: all that the log allows, three levels."""
-    from ..datasets.corrupted_index import in_variant
+    from ..datasets.corruptions.corrupted_index import in_variant
     from ..datasets.corruptions.models import all_variants, lacks
     from ..downstream.evaluation import evaluate_heads
 

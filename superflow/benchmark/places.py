@@ -158,7 +158,7 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
     Raises:
         InputError: some have no labelled point, or one is learned from and judged on.
     """
-    from ..datasets.corrupted_index import in_variant
+    from ..datasets.corruptions.corrupted_index import in_variant
     from ..datasets.index import LogIndex
     from ..downstream.labelled import labelled_rows, require_labelled_points
     from ..downstream.probe import split_held_out

@@ -29,7 +29,7 @@ def prepare_log(log: Log, out: Path, *, jobs: int) -> Any:
     """
     from ..datasets.card import load_card
     from ..datasets.index import LogIndex
-    from ..datasets.sets import prepare
+    from ..datasets.prepare import prepare
 
     folder = prepared_folder(log, out)
     if log.root is not None and folder == Path(log.root):

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..datasets.corrupted_index import CLEAN
+from ..datasets.corruptions.corrupted_index import CLEAN
 from ..datasets.corruptions.models import Variant
-from ..datasets.yaml_files import read_yaml
+from ..datasets.formats.yaml_files import read_yaml
 from ..downstream.budgets import Budget
 from ..errors import InputError
 from .plan import KINDS

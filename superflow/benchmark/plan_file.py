@@ -7,7 +7,7 @@ from dataclasses import MISSING, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ..datasets.yaml_files import read_yaml
+from ..datasets.formats.yaml_files import read_yaml
 from ..errors import InputError, MissingFileError, suggest
 
 Plan = TypeVar("Plan")

@@ -40,7 +40,7 @@ def prepare_index(root: str | Path, prepared: str | Path, **reading: Any) -> Any
     Raises:
         InputError: the log cannot be read, or ``prepared`` belongs to another log.
     """
-    from ..datasets.nuscenes import write_index
+    from ..datasets.sets.nuscenes import write_index
 
     refuse_other_log(Path(prepared), root)
     return write_index(root, prepared, **reading)

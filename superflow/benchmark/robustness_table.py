@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..datasets.corrupted_index import CLEAN
+from ..datasets.corruptions.corrupted_index import CLEAN
 from ..datasets.corruptions.models import CORRUPTIONS
 from ..downstream.robustness import robustness
 from .markdown import table_lines

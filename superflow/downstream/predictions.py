@@ -13,8 +13,8 @@ from ..clips.sources import named
 from ..datasets.cloud import file_values
 from ..datasets.frame import IGNORE_LABEL
 from ..datasets.index import LogIndex
-from ..datasets.prediction_files import raw_ids, write_prediction
-from ..datasets.submission import pack, submission_of
+from ..datasets.predictions.files import raw_ids, write_prediction
+from ..datasets.predictions.submission import pack, submission_of
 from ..files.access import check_place
 from ..files.writes import write_atomically
 from .features import read_scan

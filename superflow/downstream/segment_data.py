@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from ..clips.batch import Batch
 from ..clips.sources import source_of
-from ..datasets.corrupted_index import CLEAN, in_variant
+from ..datasets.corruptions.corrupted_index import CLEAN, in_variant
 from ..datasets.frame import IGNORE_LABEL, Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError

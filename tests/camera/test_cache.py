@@ -19,7 +19,7 @@ from superflow.camera.cache_build import build_feature_cache
 from superflow.camera.crops import resize_image
 from superflow.camera.reduction import Reduction, ReductionFit
 from superflow.camera.teacher import Teacher
-from superflow.datasets.images import read_image
+from superflow.datasets.formats.images import read_image
 from superflow.errors import InputError, MissingFileError
 from superflow.files import writes
 

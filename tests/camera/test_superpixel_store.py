@@ -20,8 +20,8 @@ from superflow.camera.superpixels import (
     write_superpixels,
 )
 from superflow.camera.superpixels.map_file import MapNote, encode_map, read_map, read_note
+from superflow.datasets.formats.images import read_image
 from superflow.datasets.frame import Camera
-from superflow.datasets.images import read_image
 from superflow.errors import InputError, MissingFileError
 
 SIZE = (64, 96)

@@ -11,7 +11,7 @@ import pytest
 from small_log import SmallLog
 
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 
 HERE = Path(__file__).resolve().parent
 if str(HERE) not in sys.path:

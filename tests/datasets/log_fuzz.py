@@ -21,8 +21,8 @@ import numpy as np
 
 from superflow.camera.projection import project
 from superflow.datasets.check.log import check_log
+from superflow.datasets.check.overlay import write_overlays
 from superflow.datasets.index import LogIndex
-from superflow.datasets.overlay import write_overlays
 from superflow.datasets.store import is_intact
 from superflow.errors import InputError
 

@@ -14,7 +14,7 @@ from pyarrow import feather
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 LOG = "7fab2350-7eaf-3b7e-a39d-6937a4c1bede"

@@ -11,8 +11,8 @@ import pytest
 from peak_memory import PeakMemory
 from pyarrow import feather, ipc, parquet
 
-from superflow.datasets.arrow_sizes import unpacked
-from superflow.datasets.arrow_tables import (
+from superflow.datasets.formats.arrow_sizes import unpacked
+from superflow.datasets.formats.arrow_tables import (
     BYTES,
     NUMBER,
     NUMBERS,
@@ -21,7 +21,7 @@ from superflow.datasets.arrow_tables import (
     read_parquet_table,
     stored_columns,
 )
-from superflow.datasets.formats import read_points
+from superflow.datasets.formats.readers import read_points
 from superflow.errors import InputError
 
 ROWS = 1 << 24  # of zeros: 64 MiB
@@ -31,7 +31,7 @@ LITTLE = 16 << 20  # bytes that a refusal may take
 @pytest.fixture(autouse=True)
 def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is a bomb begins at 4 MiB, so that those of the tests are made quickly."""
-    monkeypatch.setattr("superflow.datasets.read.LARGEST", 1 << 22)
+    monkeypatch.setattr("superflow.datasets.formats.read.LARGEST", 1 << 22)
 
 
 def plain_size(path: Path) -> tuple[int, int]:

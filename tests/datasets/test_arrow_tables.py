@@ -14,7 +14,7 @@ import test_argoverse2
 import test_waymo
 from pyarrow import feather, parquet
 
-from superflow.datasets.arrow_tables import (
+from superflow.datasets.formats.arrow_tables import (
     BYTES,
     INTEGER,
     NUMBER,
@@ -23,7 +23,7 @@ from superflow.datasets.arrow_tables import (
     read_feather_table,
     read_parquet_table,
 )
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 COLUMNS = {

@@ -25,10 +25,10 @@ from rosbags.rosbag2 import Reader as Reader2
 from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys import Stores, get_typestore
 
-from superflow.datasets import bag_stores
-from superflow.datasets.bag_stores import open_store
-from superflow.datasets.bags import Bag, reading_bag
-from superflow.datasets.sets import prepare
+from superflow.datasets.formats import bag_stores
+from superflow.datasets.formats.bag_stores import open_store
+from superflow.datasets.formats.bags import Bag, reading_bag
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 ZEROS = 64 << 20  # bytes of a bomb
@@ -104,8 +104,8 @@ def test_messages_packed_one_by_one_are_unpacked(tmp_path):
 @pytest.fixture
 def small_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is a bomb begins at 4 MiB, so that those of the tests are made quickly."""
-    monkeypatch.setattr("superflow.datasets.read.LARGEST", 1 << 22)
-    monkeypatch.setattr("superflow.datasets.read.MOST_TIMES", 20)
+    monkeypatch.setattr("superflow.datasets.formats.read.LARGEST", 1 << 22)
+    monkeypatch.setattr("superflow.datasets.formats.read.MOST_TIMES", 20)
 
 
 def read_all(path: Path) -> None:

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from peak_memory import PeakMemory
 
-from superflow.datasets.formats import read_points
-from superflow.datasets.images import read_image
-from superflow.datasets.pcd import _LZF
-from superflow.datasets.read import MOST_TIMES
+from superflow.datasets.formats.images import read_image
+from superflow.datasets.formats.pcd import _LZF
+from superflow.datasets.formats.read import MOST_TIMES
+from superflow.datasets.formats.readers import read_points
 from superflow.errors import InputError
 from superflow.files.images import decode_image
 
@@ -28,7 +28,7 @@ LITTLE = 32 << 20  # bytes that a refusal may take
 @pytest.fixture(autouse=True)
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is a bomb begins at 4 MiB and a million pixels, so that those of the tests are made quickly."""
-    monkeypatch.setattr("superflow.datasets.read.LARGEST", 1 << 22)
+    monkeypatch.setattr("superflow.datasets.formats.read.LARGEST", 1 << 22)
     monkeypatch.setattr("superflow.files.images._MOST_PIXELS", 1 << 20)
 
 

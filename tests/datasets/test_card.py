@@ -13,7 +13,7 @@ import yaml
 
 from superflow.datasets.card import DatasetCard, card_names, load_card
 from superflow.datasets.frame import IGNORE_LABEL
-from superflow.datasets.sets import DATASETS
+from superflow.datasets.prepare import DATASETS
 from superflow.errors import InputError
 
 

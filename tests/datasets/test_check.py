@@ -16,10 +16,10 @@ from test_kitti_family import scan
 from superflow.camera.projection import project
 from superflow.datasets.card import load_card
 from superflow.datasets.check import log as check_module
+from superflow.datasets.check.overlay import fastest_key, write_overlays
 from superflow.datasets.check.report import Report
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
-from superflow.datasets.overlay import fastest_key, write_overlays
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.pictures.coloring import readable
 from superflow.tools import prepare
 

@@ -12,7 +12,7 @@ from walled_street import FRONT, Street, as_the_first, invert_mount, moved, plac
 
 from superflow.camera.projection import project
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.geometry import make_transform, rotation_z, transform_points
 from superflow.tools.prepare import main
 

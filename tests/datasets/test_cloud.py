@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from superflow.datasets.card import DatasetCard, load_card
 from superflow.datasets.cloud import Cloud, file_values, to_cloud
-from superflow.datasets.formats import NO_RETURNS, FilePoints, read_points
+from superflow.datasets.formats.readers import NO_RETURNS, FilePoints, read_points
 from superflow.datasets.index import LogIndex
 from superflow.datasets.records import Place, ScanRow
 from superflow.datasets.write import ListedLog, write_rows

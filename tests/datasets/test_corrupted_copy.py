@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from superflow.datasets.card import load_card
-from superflow.datasets.copy_mark import MARK, variant_of
-from superflow.datasets.corrupted_copy import write_copy
-from superflow.datasets.corrupted_index import CorruptedIndex
+from superflow.datasets.corruptions.copy_mark import MARK, variant_of
+from superflow.datasets.corruptions.corrupted_copy import write_copy
+from superflow.datasets.corruptions.corrupted_index import CorruptedIndex
 from superflow.datasets.corruptions.models import Variant
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 from superflow.tools.main import main
 

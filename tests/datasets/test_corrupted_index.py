@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superflow.datasets.corrupted_index import CorruptedIndex, in_variant
+from superflow.datasets.corruptions.corrupted_index import CorruptedIndex, in_variant
 from superflow.datasets.corruptions.domain import Domain
 from superflow.datasets.corruptions.models import Variant, corrupt
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 

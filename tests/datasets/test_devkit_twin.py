@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.geometry import make_transform, rotation_z
 
 FILE_TO_LIDAR = rotation_z(-np.pi / 2)

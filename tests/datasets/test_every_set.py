@@ -14,7 +14,7 @@ from small_drives import EVERY
 from superflow.datasets.card import load_card
 from superflow.datasets.catalogue import facts_of
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import DATASETS, prepare
+from superflow.datasets.prepare import DATASETS, prepare
 from superflow.errors import MissingFileError
 from superflow.tools import main as tools
 

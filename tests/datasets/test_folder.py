@@ -14,9 +14,9 @@ from scipy.spatial.transform import Rotation
 
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
-from superflow.datasets.folder_guess import draft_layout
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.own_logs.folder_guess import draft_layout
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError, MissingFileError
 from superflow.tools import main as tools
 

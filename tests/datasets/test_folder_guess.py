@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import yaml
 
-from superflow.datasets.folder_guess import draft_layout
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.own_logs.folder_guess import draft_layout
+from superflow.datasets.prepare import prepare
 from superflow.errors import MissingFileError
 
 ANSWERS = {

@@ -10,7 +10,7 @@ from bag_writer import KINDS, write_bag
 from file_faults import TEXTS, break_one
 from test_fuzz_sets import Whole, opened
 
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 
 TRIES = 75  # of each kind, two of which are of one container
 FEWEST = 200

@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 from log_fuzz import Fuzzer, attempt
 
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 
 SEEDS = 500
 

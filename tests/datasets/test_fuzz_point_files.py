@@ -16,10 +16,10 @@ from test_folder import TEN_LINES
 from test_folder import root as own_log  # noqa: F401  a fixture
 from test_point_files import FILES, las, npz, table
 
-from superflow.datasets.folder_guess import draft_layout
-from superflow.datasets.formats import READERS, read_points
+from superflow.datasets.formats.readers import READERS, read_points
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.own_logs.folder_guess import draft_layout
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 TRIES = 200

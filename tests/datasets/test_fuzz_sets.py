@@ -13,7 +13,7 @@ import pytest
 from file_faults import FORBIDDEN, TEXTS, break_one
 from small_drives import DRIVES
 
-from superflow.datasets.sets import DATASETS, prepare
+from superflow.datasets.prepare import DATASETS, prepare
 
 TRIES = {"scribblekitti": 40, "semanticposs": 40, "semanticstf": 40, "synlidar": 40, "daps3d": 40}
 FEWEST = 200  # of a family of readers; those above share that of semantickitti

@@ -12,9 +12,9 @@ import pytest
 
 from superflow.camera.images import camera_image
 from superflow.datasets.card import DatasetCard, load_card
-from superflow.datasets.images import image_size, read_image
+from superflow.datasets.formats.images import image_size, read_image
+from superflow.datasets.formats.open_files import open_files
 from superflow.datasets.index import LogIndex
-from superflow.datasets.open_files import open_files
 from superflow.datasets.records import CameraRow, Place, ScanRow
 from superflow.datasets.write import ListedLog, write_rows
 from superflow.errors import InputError, MissingFileError
@@ -64,7 +64,7 @@ def test_what_is_wrong_with_an_archive_is_named(tmp_path, pictures, monkeypatch)
         InputError, match=r"images.zip: left/0.png: the image is 30 x 20 pixels but its intrinsics"
     ):
         prepare(tmp_path, ZIPPED, ["left/0.png"], size=(40, 60)).frame(0)
-    monkeypatch.setattr("superflow.datasets.formats._LARGEST_IMAGE", 100)
+    monkeypatch.setattr("superflow.datasets.formats.readers._LARGEST_IMAGE", 100)
     with pytest.raises(InputError, match=r"left/0.png has \d+ bytes, more than any image"):
         read_image(path, format="zip", key="left/0.png")
     monkeypatch.undo()

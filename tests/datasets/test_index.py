@@ -15,8 +15,8 @@ import pytest
 from pyarrow import feather
 
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
-from superflow.datasets.nuscenes.annotations import velocities
+from superflow.datasets.sets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes.annotations import velocities
 from superflow.datasets.store import TABLES, is_intact, read_columns, write_tables
 from superflow.errors import InputError
 from superflow.geometry import transform_points

@@ -11,7 +11,7 @@ import yaml
 
 from superflow.datasets.card import load_card
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 TR = "Tr: 0 -1 0 0 0 0 -1 0 1 0 0 -0.27\n"

@@ -14,7 +14,7 @@ import pytest
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 DRIVE = "2011_09_26/2011_09_26_drive_0009_sync"

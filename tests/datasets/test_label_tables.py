@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from superflow.datasets.card import load_card
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError, MissingFileError
 from superflow.street.classes import CATEGORIES, FINER_CATEGORIES
 from superflow.tools.main import main

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superflow.datasets.card import DatasetCard
-from superflow.datasets.nuscenes import write_index
-from superflow.datasets.nuscenes.log import read_log
-from superflow.datasets.nuscenes.log_card import choose_card
+from superflow.datasets.sets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes.log import read_log
+from superflow.datasets.sets.nuscenes.log_card import choose_card
 from superflow.errors import InputError
 from superflow.progress import silent
 

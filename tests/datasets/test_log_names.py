@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from superflow.camera.projection import project
-from superflow.datasets.kinds import shorten
-from superflow.datasets.nuscenes import write_index
-from superflow.datasets.overlay import write_overlays
+from superflow.datasets.check.overlay import write_overlays
+from superflow.datasets.formats.kinds import shorten
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.errors import InputError
 
 

@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superflow.datasets import sets
 from superflow.datasets.card import load_card
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import DATASETS, prepare
 from superflow.errors import InputError
 from superflow.tools import main as tools
 
@@ -51,7 +50,7 @@ def card(tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch) -> P
         (tmp_path / name).write_text(block)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "made_set", raising=False)
-    monkeypatch.setitem(sets.DATASETS, "made_set", "made_set")
+    monkeypatch.setitem(DATASETS, "made_set", "made_set")
     return tmp_path / "made_set.yaml"
 
 

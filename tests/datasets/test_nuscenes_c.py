@@ -11,8 +11,8 @@ import pytest
 from superflow.camera.projection import project
 from superflow.datasets.card import load_card
 from superflow.datasets.check.log import check_log
-from superflow.datasets.nuscenes import write_index
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.errors import InputError, MissingFileError
 from superflow.protocol import index_protocol
 from superflow.tools import main as tools

@@ -12,9 +12,9 @@ import pytest
 from superflow.camera.projection import project
 from superflow.datasets.card import load_card
 from superflow.datasets.check.log import check_log
-from superflow.datasets.nuscenes import find_version, tables, write_index
-from superflow.datasets.nuscenes.tables import read_rows
-from superflow.datasets.overlay import write_overlays
+from superflow.datasets.check.overlay import write_overlays
+from superflow.datasets.sets.nuscenes import find_version, tables, write_index
+from superflow.datasets.sets.nuscenes.tables import read_rows
 from superflow.errors import InputError, MissingFileError
 
 SWEEP = "scene-0001-LIDAR_TOP-5"

@@ -12,7 +12,7 @@ import pytest
 from superflow.camera.projection import project
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.geometry import to_quaternion
 
 Facts = dict[str, Any]

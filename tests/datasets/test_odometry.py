@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from superflow.camera.projection import project
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 from superflow.protocol import data_record, index_protocol
 

@@ -15,7 +15,7 @@ from superflow.datasets.card import load_card
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
 from superflow.datasets.merge import merge_sweeps
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 
 
 @pytest.fixture(scope="module")

@@ -15,10 +15,10 @@ import pytest
 
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
-from superflow.datasets import pandaset_files
 from superflow.datasets.check.log import check_log
+from superflow.datasets.formats import pandaset_files
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 CAMERA_YAW = {"front_camera": 0.0, "left_camera": 1.2}

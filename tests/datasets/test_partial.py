@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from superflow.datasets.card import load_card
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
 from superflow.datasets.partial import some_scans
 from superflow.datasets.records import Place, ScanRow
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.datasets.write import ListedLog, write_rows
 from superflow.errors import InputError
 from superflow.tools import main as tools

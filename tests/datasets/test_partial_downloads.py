@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.errors import InputError, MissingFileError
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pickles
 import pytest
 
-from superflow.datasets.pickled_table import read_pickled_table, read_table
+from superflow.datasets.formats.pickled_table import read_pickled_table, read_table
 from superflow.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -96,7 +96,7 @@ def test_a_call_is_refused_and_not_made(tmp_path):
 
 
 def test_bombs_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("superflow.datasets.pickled_table._LARGEST", 1 << 22)
+    monkeypatch.setattr("superflow.datasets.formats.pickled_table._LARGEST", 1 << 22)
     with pytest.raises(InputError, match="unpacks to more than 4 MiB"):
         read_table(written(tmp_path / "zeros.pkl.gz", bytes(5 << 20)))
     memo = b"\x80\x03Nr\xff\xff\xff\x7f."  # a place numbered 2147483647

@@ -12,7 +12,7 @@ import log_fuzz
 import pytest
 from small_drives import DRIVES
 
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 from superflow.files.access import read_text
 

@@ -12,8 +12,8 @@ import pyarrow
 import pytest
 from pyarrow import feather, parquet
 
-from superflow.datasets.formats import read_labels, read_points
-from superflow.datasets.pcd import read_header
+from superflow.datasets.formats.pcd import read_header
+from superflow.datasets.formats.readers import read_labels, read_points
 from superflow.errors import InputError
 
 XYZ = np.random.default_rng(3).uniform(-50, 50, (40, 3)).astype("<f4")

@@ -13,10 +13,10 @@ from bag_writer import write_bag
 from test_point_files import FILES, INTENSITY, LABEL, XYZ
 
 from superflow.datasets.card import load_card
-from superflow.datasets.formats import read_points
+from superflow.datasets.formats.readers import read_points
 from superflow.datasets.index import LogIndex
-from superflow.datasets.prediction_files import raw_ids, write_prediction
-from superflow.datasets.sets import prepare
+from superflow.datasets.predictions.files import raw_ids, write_prediction
+from superflow.datasets.prepare import prepare
 from superflow.downstream.predictions import write_predictions
 from superflow.errors import InputError
 

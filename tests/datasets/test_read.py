@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 import pytest
 
-from superflow.datasets import read
-from superflow.datasets.formats import look_up, read_labels, read_points
-from superflow.datasets.images import image_size, read_image
-from superflow.datasets.open_files import OpenFiles
+from superflow.datasets.formats import read
+from superflow.datasets.formats.images import image_size, read_image
+from superflow.datasets.formats.open_files import OpenFiles
+from superflow.datasets.formats.readers import look_up, read_labels, read_points
 from superflow.errors import InputError, MissingFileError
 
 FIVE = ("x", "y", "z", "intensity", "ring")

@@ -6,8 +6,8 @@ import pytest
 
 from superflow.datasets import card as card_module
 from superflow.datasets.card import card_names, load_card
-from superflow.datasets.nuscenes import recognition, write_index
-from superflow.datasets.nuscenes.recognition import candidates, recognise_card
+from superflow.datasets.sets.nuscenes import recognition, write_index
+from superflow.datasets.sets.nuscenes.recognition import candidates, recognise_card
 from superflow.errors import InputError
 
 NUSCENES_LOG = "n015-2018-07-24-11-22-45+0800"

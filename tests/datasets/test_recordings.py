@@ -7,8 +7,8 @@ import json
 import pytest
 import yaml
 
-from superflow.datasets.nuscenes import write_index
 from superflow.datasets.recordings import recording_named, recordings_of
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.errors import InputError
 
 

@@ -15,7 +15,7 @@ from superflow.clips.dataset import PretrainDataset
 from superflow.datasets.card import load_card
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 

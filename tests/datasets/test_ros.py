@@ -29,7 +29,7 @@ from rosbags.rosbag2 import Writer as Writer2
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 from superflow.tools import main as tools
 

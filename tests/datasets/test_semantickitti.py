@@ -17,7 +17,7 @@ from superflow.clips.dataset import PretrainDataset
 from superflow.datasets.card import load_card
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.downstream.voting import neighbour_rows
 from superflow.errors import InputError, MissingFileError
 

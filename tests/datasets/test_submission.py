@@ -14,10 +14,10 @@ from test_kitti_family import scan
 
 from superflow.datasets.card import card_names, load_card
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
-from superflow.datasets.prediction_files import NUMBERS
-from superflow.datasets.sets import prepare
-from superflow.datasets.submission import server_of
+from superflow.datasets.predictions.files import NUMBERS
+from superflow.datasets.predictions.submission import server_of
+from superflow.datasets.prepare import prepare
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.downstream.predictions import write_predictions
 from superflow.errors import InputError
 

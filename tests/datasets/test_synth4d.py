@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from superflow.datasets.card import load_card
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 

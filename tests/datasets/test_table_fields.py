@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from log_fuzz import ODD_TEXT, ODD_VALUES, attempt
 
-from superflow.datasets import kinds
-from superflow.datasets.kinds import Kind, shorten
-from superflow.datasets.nuscenes import typed_tables, write_index
-from superflow.datasets.nuscenes.schema import TABLES
-from superflow.datasets.nuscenes.typed_tables import Only, read_table
+from superflow.datasets.formats import kinds
+from superflow.datasets.formats.kinds import Kind, shorten
+from superflow.datasets.sets.nuscenes import typed_tables, write_index
+from superflow.datasets.sets.nuscenes.schema import TABLES
+from superflow.datasets.sets.nuscenes.typed_tables import Only, read_table
 from superflow.errors import InputError
 
 KINDS = {name: kind for name, kind in vars(kinds).items() if isinstance(kind, Kind) and name[0] != "_"}

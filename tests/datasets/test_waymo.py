@@ -14,12 +14,12 @@ from pyarrow import parquet
 
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
-from superflow.datasets.arrow_tables import read_parquet_table
 from superflow.datasets.card import load_card
 from superflow.datasets.check.log import check_log
+from superflow.datasets.formats.arrow_tables import read_parquet_table
+from superflow.datasets.formats.waymo_parquet import COMPONENTS
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
-from superflow.datasets.waymo_parquet import COMPONENTS
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 SEGMENT = "10017090168044687777_6380_000_6400_000"
@@ -396,7 +396,7 @@ def test_files_of_a_frame_are_read_once_and_anew_where_they_changed(tmp_path, mo
         read.append(path.parent.name)
         return read_parquet_table(path, kinds, at)
 
-    monkeypatch.setattr("superflow.datasets.waymo_parquet.read_parquet_table", noted)
+    monkeypatch.setattr("superflow.datasets.formats.waymo_parquet.read_parquet_table", noted)
     row = TIMES.index(LABELLED)
     before = index.frame(row).cloud.xyz
     assert sorted(read) == sorted(COMPONENTS), "points, classes and instances share what is read"

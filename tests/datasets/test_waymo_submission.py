@@ -14,10 +14,10 @@ import torch
 import waymo_writer as made
 from test_waymo import LABELLED, SEGMENT, SHAPES, TIMES, labels, range_image
 
-from superflow.datasets import waymo_submission
+from superflow.datasets.formats.protobuf_message import Message, bytes_field, integer_field, integers_field
 from superflow.datasets.index import LogIndex
-from superflow.datasets.protobuf_message import Message, bytes_field, integer_field, integers_field
-from superflow.datasets.sets import prepare
+from superflow.datasets.predictions import waymo as waymo_submission
+from superflow.datasets.prepare import prepare
 from superflow.downstream.predictions import write_predictions
 from superflow.errors import InputError
 

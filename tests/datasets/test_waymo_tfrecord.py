@@ -16,13 +16,13 @@ import waymo_writer as made
 from test_waymo import LABELLED, SEGMENT, TIMES, by_hand, labels
 
 from superflow.datasets.card import load_card
-from superflow.datasets.crc32c import crc32c
+from superflow.datasets.formats.crc32c import crc32c
+from superflow.datasets.formats.protobuf_message import Message, WireError
+from superflow.datasets.formats.tfrecord import LONGEST_RECORD, masked_crc32c, records
+from superflow.datasets.formats.waymo_files import read_waymo, read_waymo_labels
 from superflow.datasets.index import LogIndex
-from superflow.datasets.protobuf_message import Message, WireError
-from superflow.datasets.sets import prepare
-from superflow.datasets.tfrecord import LONGEST_RECORD, masked_crc32c, records
-from superflow.datasets.waymo import scans
-from superflow.datasets.waymo_files import read_waymo, read_waymo_labels
+from superflow.datasets.prepare import prepare
+from superflow.datasets.sets.waymo import scans
 from superflow.errors import InputError
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from superflow.datasets import yaml_files
-from superflow.datasets.sets import prepare
-from superflow.datasets.yaml_files import load_yaml, read_yaml
+from superflow.datasets.formats import yaml_files
+from superflow.datasets.formats.yaml_files import load_yaml, read_yaml
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 

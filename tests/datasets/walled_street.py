@@ -10,7 +10,7 @@ import numpy as np
 
 from superflow.camera.projection import project
 from superflow.datasets.check.log import check_log
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.geometry import invert, make_transform, rotation_z, to_quaternion
 
 FRONT = make_transform([0.5, -0.5, 0.5, -0.5], [1.6, 0.0, 1.5])  # camera to vehicle

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superflow.datasets.formats import read_points
+from superflow.datasets.formats.readers import read_points
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.tools.main import main
 
 CONFIG = "downstream/supervised_small.py"

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from superflow.benchmark.plan import Arm, Plan
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder
 from superflow.quickstart.report import QuickstartResult, summary_table, write_report

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from superflow.datasets.catalogue import facts_of
-from superflow.datasets.sets import DATASETS
+from superflow.datasets.prepare import DATASETS
 from superflow.engine.config import load_config, shipped_configs
 from superflow.engine.loader import build_dataset
 from superflow.hub.checkpoint import read_checkpoint

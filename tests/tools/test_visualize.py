@@ -11,7 +11,7 @@ import torch
 
 from superflow.camera.superpixels import write_superpixels
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder
 from superflow.tools.visualize import main

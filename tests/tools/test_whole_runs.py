@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from superflow.benchmark.preparation import prepare_features
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 
 CONFIG = """
 _base_ = ["{bases}/runtime.py", "{bases}/onecycle.py", "{bases}/small_pretrain.py"]

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ...datasets.index import LogIndex
-from ...datasets.sets import prepare
+from ...datasets.prepare import prepare
 from ..stand_ins import StandInTask, make_stand_in
 from .options import Options, Table
 

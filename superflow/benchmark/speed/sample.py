@@ -17,7 +17,7 @@ from torch import Tensor
 from ...clips.batch import Batch
 from ...clips.dataset import PretrainDataset
 from ...datasets.index import LogIndex
-from ...datasets.sets import prepare
+from ...datasets.prepare import prepare
 from ...engine.config import load_config
 from ...street.drive import DriveSettings, make_drive
 from ...street.schema import VERSION

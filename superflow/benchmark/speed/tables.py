@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...datasets.nuscenes.tables import read_rows
-from ...datasets.sets import prepare
+from ...datasets.prepare import prepare
+from ...datasets.sets.nuscenes.tables import read_rows
 from .options import Options, Table, spread
 from .turns import in_turn
 

@@ -177,7 +177,7 @@ def make_stand_in(task: StandInTask) -> Path:
     Raises:
         InputError: the folder holds one of other settings.
     """
-    from ...datasets.sets import prepare
+    from ...datasets.prepare import prepare
 
     if task.is_made():
         return task.prepared
@@ -211,9 +211,9 @@ def _write(task: StandInTask) -> None:
 
 def _write_drive(task: StandInTask, seed: int) -> dict[str, Any]:
     """A drive in nuScenes' schema; of nuScenes-C with a corrupted copy. What the drive says of itself."""
-    from ...datasets.corrupted_copy import write_copy
+    from ...datasets.corruptions.corrupted_copy import write_copy
     from ...datasets.corruptions.models import Variant
-    from ...datasets.nuscenes import write_index
+    from ...datasets.sets.nuscenes import write_index
     from ...street.drive import DriveSettings, make_drive
 
     is_copy = task.name == "nuscenes_c"

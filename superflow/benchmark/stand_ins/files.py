@@ -82,7 +82,7 @@ def _write_motion(folder: Path, street: Street, poses: Sequence[NDArray[np.float
 
 def write_rellis(streets: Sequence[Street], root: Path, card: DatasetCard) -> None:
     """RELLIS-3D: organised clouds, of which the rays without return are zeros, and one camera."""
-    from ...datasets.rellis3d import CAMERA, IMAGE_SIZE, LABELS, POINTS
+    from ...datasets.sets.rellis3d import CAMERA, IMAGE_SIZE, LABELS, POINTS
 
     ids = raw_ids(card)
     listed: dict[str, list[str]] = {"train": [], "val": []}

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from pyarrow import parquet
 
 from ...datasets.card import DatasetCard
-from ...datasets.waymo import CAMERAS
-from ...datasets.waymo_points import LIDARS, TOP
+from ...datasets.formats.waymo_points import LIDARS, TOP
+from ...datasets.sets.waymo import CAMERAS
 from ...files.writes import write_atomically
 from ...geometry import Transform, invert
 from .recording import MOUNT, OPTICAL, Street, Taken

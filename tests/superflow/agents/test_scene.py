@@ -23,7 +23,7 @@ from superflow.agents.words import (
     status_of_class,
 )
 from superflow.datasets.card import CARDS, load_card
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 from superflow.geometry import rotation_z
 

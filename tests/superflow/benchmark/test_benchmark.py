@@ -66,7 +66,7 @@ def test_the_table_has_every_seed_and_their_mean():
 
 @pytest.fixture(scope="module")
 def prepared(pandaset_root, tmp_path_factory):
-    from superflow.datasets.nuscenes import write_index
+    from superflow.datasets.sets.nuscenes import write_index
 
     return write_index(pandaset_root, tmp_path_factory.mktemp("prepared"), version="v1.0-mini").folder
 

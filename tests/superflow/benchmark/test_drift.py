@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from superflow.benchmark.drift import drift_of
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.errors import InputError
 from superflow.geometry import make_transform, rotation_z
 from superflow.tools.main import main

@@ -21,7 +21,7 @@ from superflow.benchmark.shards import run_shards
 from superflow.camera.cache import FeatureCache
 from superflow.camera.superpixels.store import read_superpixels
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.errors import InputError
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.tools.benchmark import main

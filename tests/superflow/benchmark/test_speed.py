@@ -23,7 +23,7 @@ from superflow.benchmark.speed import (
 )
 from superflow.benchmark.speed.batches import make_batch
 from superflow.benchmark.speed.options import Options
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 from superflow.lidar.minkunet import MinkUNet
 from superflow.lidar.sparse import Pyramid

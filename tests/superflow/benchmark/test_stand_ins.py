@@ -13,8 +13,8 @@ from superflow.camera.projection import project
 from superflow.datasets.card import load_card
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
+from superflow.datasets.prepare import DATASETS
 from superflow.datasets.recordings import recordings_of
-from superflow.datasets.sets import DATASETS
 from superflow.errors import InputError
 from superflow.street.classes import FINER_CATEGORIES
 

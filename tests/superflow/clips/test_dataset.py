@@ -25,7 +25,7 @@ from superflow.clips.pairing import FramePairs, pair
 from superflow.clips.times import ClipTimes
 from superflow.clips.views import TeacherView, TeacherViews
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.engine.config import load_config
 from superflow.errors import InputError
 

@@ -13,7 +13,7 @@ import yaml
 
 from superflow.clips.dataset import PretrainDataset
 from superflow.datasets.index import LogIndex
-from superflow.datasets.sets import prepare
+from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
 
 LEFT_OUT = ["the dense cloud of several scans", "the scans before and after"]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.downstream.evaluation import lookup_scores
 from superflow.downstream.features import RawCoordinates, read_scan, sample_features
 from superflow.downstream.heads import fit_linear_probe

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from superflow.camera.images import camera_image
+from superflow.datasets.formats.images import read_image as read_log_image
 from superflow.datasets.frame import Camera
-from superflow.datasets.images import read_image as read_log_image
 from superflow.errors import InputError
 from superflow.files import images as image_file
 from superflow.files.images import decode_image

@@ -16,7 +16,7 @@ from superflow.clips.batch import Batch, collate
 from superflow.clips.dataset import PretrainDataset
 from superflow.clips.pairing import id_space
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.engine.config import load_config
 from superflow.method.matches import Superpixels, Superpoints
 from superflow.method.regions import region_table

@@ -11,8 +11,8 @@ import pytest
 from superflow.benchmark.plan import load_plan
 from superflow.clips.times import ClipTimes
 from superflow.datasets.index import LogIndex
-from superflow.datasets.nuscenes import write_index
 from superflow.datasets.selection import select_rows
+from superflow.datasets.sets.nuscenes import write_index
 from superflow.errors import InputError
 from superflow.quickstart.frames import frame_terms, limit_frames, plan_for, split_scenes
 

@@ -110,7 +110,7 @@ def run_folder(small_index, small_backbone, tmp_path):
 def test_the_command_trains_once_and_answers(small_index, run_folder, capsys):
     from small_log import SmallLog
 
-    from superflow.datasets.nuscenes import write_index
+    from superflow.datasets.sets.nuscenes import write_index
     from superflow.tools.ask import main
 
     given = [

@@ -1,0 +1,80 @@
+"""YAML of a log's files: plain values, and never more of them than a person writes.
+
+A file of some lines can name one list in another nine times over and so on, which is few bytes in memory and never done
+when somebody goes through it; brackets in brackets by the thousand take minutes to be refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ...errors import InputError
+from ...files.access import read_text
+
+MOST_VALUES = 1_000_000  # a split of every scan of a dataset is some 30,000
+MOST_LEVELS = 50
+
+
+class _Loader(yaml.SafeLoader):
+    """Counts values as they would be written out, what is named again each time."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self._values = self._levels = 0
+        self._sizes: dict[str, int] = {}
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        is_again, before = isinstance(event, yaml.AliasEvent), self._values
+        if is_again and event.anchor in self.anchors and event.anchor not in self._sizes:
+            raise yaml.YAMLError(f"{event.anchor} holds itself")
+        self._values += self._sizes.get(event.anchor, 1) if is_again else 1
+        self._levels += 1
+        if self._values > MOST_VALUES or self._levels > MOST_LEVELS:
+            raise yaml.YAMLError(f"it holds more than {MOST_VALUES} values or {MOST_LEVELS} levels")
+        node = super().compose_node(parent, index)
+        self._levels -= 1
+        if event.anchor is not None and not is_again:
+            self._sizes[event.anchor] = self._values - before
+        return node
+
+
+def load_yaml(text: str) -> Any:
+    """The value of a YAML text.
+
+    Raises:
+        yaml.YAMLError, ValueError, RecursionError: it is none, or more than anybody writes.
+    """
+    return yaml.load(text, Loader=_Loader)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Keys and values of a YAML file.
+
+    Raises:
+        MissingFileError, InputError: there is no such file; it is no YAML, or holds something else.
+    """
+    try:
+        values = load_yaml(read_text(path))
+    except InputError:
+        raise
+    except (
+        yaml.YAMLError,
+        ValueError,
+        RecursionError,
+    ) as error:  # dates and numbers that cannot be are ValueError
+        raise InputError(f"{path}: is no valid YAML ({_what(error)}); mend the file") from error
+    if not isinstance(values, dict):
+        raise InputError(f"{path}: must hold keys and values, see the packaged cards for the form")
+    return values
+
+
+def _what(error: Exception) -> str:
+    """What is wrong, and in which line where the library knows it."""
+    mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+    if mark is not None and problem:
+        return f"line {mark.line + 1}: {problem.splitlines()[0]}"
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,166 @@
+"""What the columns of an unknown file of points are: by their names, or by what the numbers can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...errors import InputError
+from ..formats.probe_columns import stored_names
+from ..formats.read import read_bytes
+from ..formats.readers import READERS, Columns
+
+_INTENSITY = ("intensity", "reflectivity", "reflectance", "i", "remission")
+_TIMES = (  # name of a column, seconds of its unit, since; as the drivers of sensors write them
+    *(("offset_ns", 1e-9, "scan"), ("t", 1e-9, "scan"), ("offset_time", 1e-9, "scan")),
+    *(("time", 1.0, "scan"), ("timestamp", 1.0, "epoch"), ("gps_time", 1.0, "epoch")),
+)
+_WIDTHS = (4, 5, 6, 3, 7, 8)  # columns of bare files, the usual ones first
+_FAR_M = 2000.0  # no LiDAR sees so far
+_RAW_MAX = (1.0, 255.0, 65535.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnGuess:
+    """As a ``folder.yaml`` writes them: columns and time, a remark, and what the first file holds."""
+
+    columns: str
+    remark: str
+    time: str
+    scale: tuple[str, float] | None  # rule and full scale; None without an intensity
+    largest: float
+    no_return: bool
+    rows: int
+
+
+def guess_points(path: Path, format: str) -> ColumnGuess:
+    """A guess from one file.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    names = stored_names(path, format)
+    if {"x", "y", "z"} <= set(names):
+        return _of_names(path, format, names)
+    return _of_numbers(path, format)
+
+
+def time_column(names: tuple[str, ...]) -> tuple[str, float, str] | None:
+    """Name, unit [s] and beginning (scan, epoch) of the column of times, by what drivers call it."""
+    return next((known for known in _TIMES if known[0] in names), None)
+
+
+def time_of_values(columns: Columns) -> dict[str, Any] | None:
+    """What a card says of the time of points, by the name of the column and by how large its values are.
+
+    A column of one value, as converters write it that know no times, says nothing. Clocks count seconds, microseconds
+    or nanoseconds of our century; others count from the beginning of the scan.
+    """
+    known = time_column(tuple(columns))
+    if known is None or not len(columns[known[0]]):
+        return None
+    name, unit, since = known
+    largest = float(np.nanmax(columns[name]))
+    if not largest > float(np.nanmin(columns[name])):
+        return None
+    for clock_unit, from_, to in ((1.0, 1e9, 1e10), (1e-6, 1e15, 1e16), (1e-9, 1e18, 1e19)):
+        if from_ <= largest < to:
+            return {"column": name, "unit_s": clock_unit, "since": "epoch"}
+    if since == "epoch":  # no clock of our century: seconds or nanoseconds of the scan
+        unit = 1.0 if largest < 10 else 1e-9
+    return {"column": name, "unit_s": unit, "since": "scan"}
+
+
+def intensity_column(names: tuple[str, ...]) -> str | None:
+    """Name of the column of intensities among ``names``, by what drivers call it."""
+    return next((name for name in _INTENSITY if name in names), None)
+
+
+def intensity_scale(largest: float) -> tuple[str, float]:
+    """Rule and full scale of a sensor whose intensities reach ``largest``: those of 16 bits are mostly far below it."""
+    full = next((full for full in _RAW_MAX if largest <= full), largest)
+    return ("log" if full > 255 else "linear"), full
+
+
+def _of_names(path: Path, format: str, names: tuple[str, ...]) -> ColumnGuess:
+    intensity, known = intensity_column(names), time_column(names)
+    wanted = ["x", "y", "z", *([intensity] if intensity else []), *([known[0]] if known else [])]
+    columns = READERS[format](path, "", wanted)
+    time = time_of_values(columns)
+    if intensity and not _is_lit(columns[intensity]):
+        intensity = None
+    own = {"intensity": intensity} if intensity not in (None, "intensity") else {}
+    written = ["x", "y", "z", *(["intensity"] if intensity else []), *([time["column"]] if time else [])]
+    text = f"[{', '.join(written)}]"
+    if own:
+        text = "{" + ", ".join(f"{name}: {own.get(name, name)}" for name in written) + "}"
+    used = {*"xyz", intensity, time["column"] if time else ""}
+    rest = [name for name in names if name not in used]
+    return _guess(
+        columns,
+        text,
+        f"  # also there: {', '.join(rest)}" if rest else "",
+        columns[intensity] if intensity else None,
+        f"{{column: {time['column']}, unit_s: {time['unit_s']:.1e}, since: {time['since']}}}" if time else "",
+    )
+
+
+def _of_numbers(path: Path, format: str) -> ColumnGuess:
+    """Bare rows: the first width at which the file is whole and the numbers can be points."""
+    fitting = []
+    for width in _WIDTHS:
+        names = ("x", "y", "z", *(f"column_{i}" for i in range(3, width)))
+        try:
+            columns = READERS[format](path, "", names)
+        except InputError:
+            continue
+        if _can_be_points(columns, names):
+            fitting.append(names)
+    if not fitting:
+        size = len(read_bytes(path))
+        raise InputError(
+            f"{path}: its {size} bytes are no rows of {', '.join(map(str, _WIDTHS))} numbers that can be points; write "
+            "folder.yaml by hand, with the columns that the files have"
+        )
+    names = fitting[0]
+    columns = READERS[format](path, "", names)
+    lit = len(names) > 3 and _is_lit(columns["column_3"])
+    written = ["intensity" if lit and name == "column_3" else name for name in names]
+    remark = "  # a guess from the numbers"
+    if len(fitting) > 1:
+        remark += f"; {' or '.join(str(len(other)) for other in fitting[1:])} columns fit as well"
+    return _guess(columns, f"[{', '.join(written)}]", remark, columns["column_3"] if lit else None, "")
+
+
+def _is_lit(intensity: np.ndarray) -> bool:
+    """Whether a column holds intensities: converters that know none fill it with zeros."""
+    return bool(np.nanmax(intensity, initial=0) > 0)
+
+
+def _guess(columns: Columns, text: str, remark: str, intensity: np.ndarray | None, time: str) -> ColumnGuess:
+    xyz = np.stack([columns[axis] for axis in "xyz"], axis=1)
+    largest = float(np.nanmax(intensity, initial=0)) if intensity is not None else 0.0
+    missing = ~np.isfinite(xyz).all(axis=1) | ~xyz.any(axis=1)
+    return ColumnGuess(
+        columns=text,
+        remark=remark,
+        time=time,
+        scale=intensity_scale(largest) if intensity is not None else None,
+        largest=largest,
+        no_return=bool(missing.any()),
+        rows=len(xyz),
+    )
+
+
+def _can_be_points(columns: Columns, names: tuple[str, ...]) -> bool:
+    values = np.stack([columns[name] for name in names], axis=1)
+    xyz = values[np.isfinite(values).all(axis=1), :3]
+    if len(xyz) < 0.2 * len(values) or not len(xyz) or np.abs(xyz).max() > _FAR_M:
+        return False
+    if not (np.ptp(xyz, axis=0) > 0.1).all() or np.abs(xyz[:, 2]).max() > np.abs(xyz[:, :2]).max() * 2:
+        return False
+    # an intensity is not negative: where it is, the rows are of another width
+    return len(names) == 3 or bool((values[np.isfinite(values[:, 3]), 3] >= 0).all())

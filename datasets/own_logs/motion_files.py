@@ -1,0 +1,106 @@
+"""Times and poses of scans out of text files: a time a line, KITTI's twelve numbers a line, or TUM's time and pose."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ...files.access import read_text
+from ...geometry import make_transform
+from ..trajectory import Trajectory
+
+_LARGEST_US = 4 * 10**18  # as in `kinds`: differences of two such times are int64
+_LARGEST_M = 1e12  # as there: float64 tells millimetres apart up to there
+_SEPARATORS = re.compile(r"[,;\s]+")
+
+
+def read_times(path: Path, unit_s: float) -> NDArray[np.int64]:
+    """(S,) microseconds of a text file of one time a line; further columns are passed over.
+
+    Raises:
+        InputError: a line begins with no number.
+    """
+    return np.array([to_us(row[0], unit_s, path) for row in _rows(path)], np.int64)
+
+
+def to_us(text: str, unit_s: float, path: Path) -> int:
+    """The microseconds of a number as it is written: nanoseconds of our century are more than a float can hold.
+
+    Raises:
+        InputError: it is no number, or out of reach.
+    """
+    try:
+        micros = Decimal(text) * Decimal(repr(unit_s)) * 1_000_000
+        if micros.is_finite() and abs(micros) <= _LARGEST_US:
+            return round(micros)
+    except InvalidOperation:
+        pass
+    raise InputError(
+        f"{path}: {text[:60]!r} is no time in units of {unit_s:g} s; mend the times or their unit_s"
+    )
+
+
+def read_kitti_poses(path: Path) -> NDArray[np.float64]:
+    """(S, 4, 4) of a text file of the twelve numbers of a pose's upper rows a line.
+
+    Raises:
+        InputError: a line has other than twelve finite numbers, or they are no rigid transform.
+    """
+    values = _numbers(path, 12)
+    poses = np.tile(np.eye(4), (len(values), 1, 1))
+    poses[:, :3] = values.reshape(-1, 3, 4)
+    turn = poses[:, :3, :3]
+    wrong = np.abs(turn @ np.swapaxes(turn, 1, 2) - np.eye(3)).max(axis=(1, 2), initial=0) > 1e-2
+    wrong |= np.linalg.det(turn) < 0
+    if wrong.any():
+        raise InputError(
+            f"{path}: line {int(np.flatnonzero(wrong)[0]) + 1} is no rigid transform; each has the twelve numbers of "
+            "the upper rows, row by row"
+        )
+    return poses
+
+
+def read_tum_poses(path: Path) -> Trajectory:
+    """The poses of a text file of TUM's form, time x y z qx qy qz qw a line, seconds and metres.
+
+    Raises:
+        InputError: a line has other than eight finite numbers, a quaternion is zero, or there is no pose.
+    """
+    rows = _rows(path)
+    if not rows:
+        raise InputError(f"{path}: holds no pose; write time x y z qx qy qz qw a line")
+    times = np.array([to_us(row[0], 1.0, path) for row in rows], np.int64)
+    values = _numbers(path, 8)
+    try:
+        poses = make_transform(np.roll(values[:, 4:], 1, axis=1), values[:, 1:4])
+    except ValueError as error:
+        raise InputError(f"{path}: {error}; a line is time x y z qx qy qz qw") from error
+    return Trajectory.of(times, poses)
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The words of each line that holds some; what stands behind # is passed over, as is a first line of names."""
+    lines = (line.split("#")[0].strip() for line in read_text(path).splitlines())
+    rows = [_SEPARATORS.split(line) for line in lines if line]
+    return rows[1:] if rows and re.match("[A-Za-z_]", rows[0][0]) else rows
+
+
+def _numbers(path: Path, width: int) -> NDArray[np.float64]:
+    rows = _rows(path)
+    for number, row in enumerate(rows, start=1):
+        if len(row) < width or (width == 12 and len(row) > width):
+            raise InputError(
+                f"{path}: pose {number} has {len(row)} numbers instead of {width}; mend the file"
+            )
+    try:
+        values = np.array([row[:width] for row in rows], np.float64).reshape(-1, width)
+    except ValueError as error:
+        raise InputError(f"{path}: must hold {width} numbers a line ({error}); mend the file") from error
+    if not (np.abs(values) <= _LARGEST_M).all():  # False also for NaN
+        raise InputError(f"{path}: holds numbers that are not finite, or out of reach; mend the file")
+    return values

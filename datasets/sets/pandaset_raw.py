@@ -1,0 +1,134 @@
+"""PandaSet as it is downloaded: pickled tables of points of two LiDARs in the world, six cameras, poses in JSON.
+
+Ego and LiDAR frame are the same: the pose of the scan, x forward. Each image has a pose of its own; the mount of a
+camera is that of its first image, and where the ego is at an image follows from the two.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...errors import InputError
+from ...files.access import folder_names, read_json
+from ...geometry import Transform, invert
+from ..card import DatasetCard
+from ..formats.images import image_size
+from ..formats.pandaset_files import SCAN, read_json_list, read_poses
+from ..records import CameraRow, Place, ScanRow
+from .kitti_family import stems
+
+SOURCES = {"times": "SEQUENCE/lidar/timestamps.json", "poses": "SEQUENCE/lidar/poses.json"}
+CAMERAS = (
+    "front_camera",
+    "front_left_camera",
+    "front_right_camera",
+    "left_camera",
+    "right_camera",
+    "back_camera",
+)
+
+
+def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]:
+    """Every scan of every sequence below ``root``."""
+    for name in folder_names(root, "lidar"):
+        yield from _sequence(root, card, name, report)
+
+
+def _sequence(root: Path, card: DatasetCard, name: str, report: list[str]) -> Iterator[ScanRow]:
+    folder = root / name
+    numbers = [int(stem) for stem in stems(folder / "lidar", SCAN) if re.fullmatch(r"\d{2,4}", stem)]
+    if not numbers:
+        return
+    poses = read_poses(folder / "lidar/poses.json", max(numbers) + 1) @ invert(card.file_to_lidar)
+    times_us = _times_us(folder / "lidar/timestamps.json", max(numbers) + 1)
+    labelled = set(stems(folder / "annotations/semseg", SCAN))
+    if len(labelled.intersection(f"{n:02d}" for n in numbers)) < len(numbers):
+        report.append(f"{folder}: some scans have no labels of points; they go without")
+    cameras = [_Camera.read(folder / "camera" / channel, poses[numbers[0]]) for channel in CAMERAS]
+    for number in numbers:
+        token = f"{name}_{number:02d}"
+        yield ScanRow(
+            scene=name,
+            token=token,
+            order=number,
+            points=Place(f"{name}/lidar/{number:02d}{SCAN}"),
+            lidar_to_ego=np.eye(4),
+            labels=Place(f"{name}/annotations/semseg/{number:02d}{SCAN}")
+            if f"{number:02d}" in labelled
+            else None,
+            time_us=int(times_us[number]),
+            ego_to_world=poses[number],
+            cameras=tuple(row for camera in cameras if camera for row in camera.rows(name, number, token)),
+        )
+
+
+def _times_us(path: Path, count: int) -> NDArray[np.int64]:
+    seconds = np.array([_number(path, value, "time in seconds") for value in read_json_list(path, count)])
+    return np.round(seconds * 1e6).astype(np.int64)
+
+
+def _number(path: Path, value: Any, meaning: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
+        raise InputError(f"{path}: {value!r} is no {meaning}; copy it again")
+    return float(value)
+
+
+@dataclass(frozen=True, slots=True)
+class _Camera:
+    channel: str
+    numbers: frozenset[int]
+    intrinsics: NDArray[np.float64]
+    size: tuple[int, int]
+    mount: Transform
+    poses: NDArray[np.float64]  # of the camera
+    times_us: NDArray[np.int64]
+
+    @classmethod
+    def read(cls, folder: Path, first: Transform) -> _Camera | None:
+        """The camera of a sequence; None without images."""
+        numbers = [int(stem) for stem in stems(folder, ".jpg") if re.fullmatch(r"\d{2,4}", stem)]
+        if not numbers:
+            return None
+        count = max(numbers) + 1
+        poses = read_poses(folder / "poses.json", count)
+        return cls(
+            channel=folder.name,
+            numbers=frozenset(numbers),
+            intrinsics=_intrinsics(folder / "intrinsics.json"),
+            size=image_size(folder / f"{numbers[0]:02d}.jpg"),
+            mount=invert(first) @ poses[numbers[0]],
+            poses=poses,
+            times_us=_times_us(folder / "timestamps.json", count),
+        )
+
+    def rows(self, sequence: str, number: int, token: str) -> Iterator[CameraRow]:
+        """The image of a scan, if there is one."""
+        if number in self.numbers:
+            yield CameraRow(
+                channel=self.channel,
+                token=f"{token}_{self.channel}",
+                image=Place(f"{sequence}/camera/{self.channel}/{number:02d}.jpg"),
+                intrinsics=self.intrinsics,
+                camera_to_ego=self.mount,
+                size=self.size,
+                time_us=int(self.times_us[number]),
+                ego_to_world=self.poses[number] @ invert(self.mount),
+            )
+
+
+def _intrinsics(path: Path) -> NDArray[np.float64]:
+    values = read_json(path, "copy it again")
+    try:
+        fx, fy, cx, cy = (
+            _number(path, values[name], f"{name} in pixels") for name in ("fx", "fy", "cx", "cy")
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: must hold fx, fy, cx and cy; copy it again") from error
+    return np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
