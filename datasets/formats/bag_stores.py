@@ -14,6 +14,7 @@ import sys
 from collections.abc import Collection, Generator, Iterator
 from dataclasses import replace
 from functools import partial
+from importlib import import_module
 from io import BufferedReader, FileIO
 from itertools import count
 from pathlib import Path, PurePath
@@ -287,7 +288,10 @@ def _whole(path: Path, unpacked: bytes, packed: bytes, is_whole: bool) -> bytes:
 
 
 def _zstd(path: Path, data: bytes) -> bytes:
-    zstd = require("compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd", "ros")
+    # part of Python from 3.14 on
+    zstd = (
+        import_module("compression.zstd") if sys.version_info >= (3, 14) else require("backports.zstd", "ros")
+    )
     check_unpacked(path, zstd.get_frame_info(data).decompressed_size or 0, len(data))  # None: not said
     unpacker = zstd.ZstdDecompressor()
     return _whole(path, unpacker.decompress(data, max_length=_most(data)), data, unpacker.eof)
