@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from superflow.engine import build_runner, load_config
+from superflow.engine.launch import stop_distributed
 from superflow.errors import InputError
 
 if __name__ == "__main__":
@@ -23,3 +24,4 @@ if __name__ == "__main__":
     except InputError as error:
         said = str(error)
     (folder / f"rank_{runner.rank}.json").write_text(json.dumps({"iter": runner.iter, "said": said}))
+    stop_distributed()  # one that ends before the other has parted may take it down, as `tools.train.run` knows
