@@ -85,11 +85,11 @@ def zip_member(archive: zipfile.ZipFile, name: str) -> bytes:
     """Content of a member, no more than it claims to be.
 
     Raises:
-        NotImplementedError: it is packed otherwise than by deflate, which alone is unpacked piece by piece.
+        BadZipFile: it is packed otherwise than by deflate, which alone is unpacked piece by piece.
     """
     info = archive.getinfo(name)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise NotImplementedError(f"it is packed by the method {info.compress_type} and not by deflate")
+        raise zipfile.BadZipFile(f"it is packed by the method {info.compress_type} and not by deflate")
     return archive.read(info)
 
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from superflow.camera.crops import resize_image
 from superflow.camera.occlusion import ScanSurface, scan_surface
 from superflow.camera.projection import project
 from superflow.camera.superpixels import write_superpixels
@@ -23,7 +22,7 @@ from superflow.clips.clouds import ClipClouds
 from superflow.clips.dataset import PretrainDataset
 from superflow.clips.pairing import FramePairs, pair
 from superflow.clips.times import ClipTimes
-from superflow.clips.views import TeacherView, TeacherViews
+from superflow.clips.views import TeacherViews
 from superflow.datasets.index import LogIndex
 from superflow.datasets.sets.nuscenes import write_index
 from superflow.engine.config import load_config
@@ -483,25 +482,6 @@ def test_times_that_make_no_sense_are_named(index):
         dataset(index, unit="hours")
     with pytest.raises(ValueError, match="border 'mirror' is unknown; use one of absent, repeat, other"):
         dataset(index, border="mirror")
-
-
-def test_a_view_of_half_an_image_is_that_of_the_whole(index):
-    """The log has 396 x 704 pixels: half of them are enough for 64 x 112, and none for 224 x 448."""
-    camera = index.cameras(index.rows(FRAMES))[0]
-
-    def seen(size: tuple[int, int], **options: Any) -> TeacherView:
-        views = TeacherViews(size, flip=0.0, **options)
-        return views.view(camera, 0, 0, np.zeros((0, 2), np.float32), np.random.default_rng(0))
-
-    for size in ((64, 112), (224, 448)):
-        whole, half = seen(size, half=False), seen(size)
-        np.testing.assert_array_equal(whole.to_view, half.to_view)
-        plain = resize_image(camera.read(), size)
-        np.testing.assert_array_equal(whole.image.permute(1, 2, 0).numpy(), plain)
-        off = np.abs(half.image.permute(1, 2, 0).numpy().astype(int) - plain)
-        assert (0 < off.mean() < 1) if size[0] < 100 else not off.any()
-    rough = seen((64, 112), antialias=False).image.permute(1, 2, 0).numpy()
-    np.testing.assert_array_equal(rough, resize_image(camera.read(), (64, 112), antialias=False))
 
 
 def test_what_hides_points_is_looked_for_only_where_there_are_images(index, monkeypatch):
