@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..geometry import Transform, transform_points
-from .formats.readers import FilePoints
-
-if TYPE_CHECKING:
-    from .card import DatasetCard
 
 FIRST = ("x", "y", "z", "intensity")  # columns of every table of points
 TIME = "time_s"  # the further column of seconds from the time of the scan to that of the point
@@ -83,45 +79,6 @@ class Cloud:
             file_row[rows],
             self.rows_of_file,
         )
-
-
-def to_cloud(
-    card: DatasetCard, file: FilePoints, time_us: int | None, *, raw_intensity: bool = False
-) -> Cloud:
-    """The points of a file in x forward, y left, z up, as ``card`` says what its columns mean.
-
-    Args:
-        time_us: of the scan, for points whose times are those of a clock.
-        raw_intensity: see `DatasetCard.normalise_intensity`.
-    """
-    columns = dict(file.columns)
-    turn = card.file_to_lidar.astype(np.float32)
-    xyz = (
-        np.stack([columns.pop(name).astype(np.float32) for name in ("x", "y", "z")], axis=1) @ turn[:3, :3].T
-    )
-    if turn[:3, 3].any():
-        xyz += turn[:3, 3]
-    raw = columns.pop("intensity", None)
-    intensity = None
-    if raw is not None and card.has_intensity:
-        intensity = card.normalise_intensity(raw, keep_raw=raw_intensity)
-    extra = dict(
-        (TIME, _seconds(card.time, values, time_us)) if name == card.time.get("column") else (name, values)
-        for name, values in columns.items()
-    )
-    return Cloud(xyz, intensity, extra, file.row, file.rows if file.row is not None else 0)
-
-
-def _seconds(time: Mapping[str, Any], values: NDArray[Any], time_us: int | None) -> NDArray[np.float32]:
-    """(N,) seconds from the time of the scan; NaN where a clock's time is of no use, as the scan has none."""
-    if time["since"] == "scan":
-        return (values * float(time["unit_s"])).astype(np.float32)
-    if time_us is None:
-        return np.full(len(values), np.nan, np.float32)
-    clock = time_us / (float(time["unit_s"]) * 1e6)
-    if values.dtype.kind in "iu":  # whole numbers of nanoseconds are more than float64 can tell apart
-        values, clock = values.astype(np.int64), round(clock)
-    return ((values - clock) * float(time["unit_s"])).astype(np.float32)
 
 
 def join_clouds(clouds: Sequence[Cloud]) -> Cloud:

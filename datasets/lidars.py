@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..geometry import Transform, invert
 from .card import DatasetCard
-from .cloud import LIDAR, Cloud, join_clouds, to_cloud
+from .cloud import LIDAR, Cloud, join_clouds
+from .file_cloud import to_cloud
 from .formats.readers import look_up, read_labels, read_points
 from .frame import IGNORE_LABEL, Lidar
 from .records import LidarRow, Place

@@ -16,7 +16,8 @@ from ..errors import InputError, require
 from ..geometry import Transform, invert
 from ..progress import Progress, silent
 from .card import DatasetCard
-from .cloud import TIME, to_cloud
+from .cloud import TIME
+from .file_cloud import to_cloud
 from .formats.readers import read_points
 from .records import CameraRow, ScanRow
 from .trajectory import LONGEST_GAP_US, Trajectory

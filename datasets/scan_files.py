@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from ..errors import MissingFileError
 from .card import DatasetCard
-from .cloud import Cloud, to_cloud
+from .cloud import Cloud
 from .columns import lidar_rows, matrix_of, time_of, trajectory_of
 from .complete import KEY_FRAMES_ONLY
+from .file_cloud import to_cloud
 from .formats.readers import FilePoints, look_up, read_labels, read_points
 from .frame import Lidar
 from .lidars import lidars_of, merge_lidars, read_label_files

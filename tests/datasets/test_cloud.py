@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from superflow.datasets.card import DatasetCard, load_card
-from superflow.datasets.cloud import Cloud, file_values, to_cloud
+from superflow.datasets.cloud import Cloud, file_values
+from superflow.datasets.file_cloud import to_cloud
 from superflow.datasets.formats.readers import NO_RETURNS, FilePoints, read_points
 from superflow.datasets.index import LogIndex
 from superflow.datasets.records import Place, ScanRow
