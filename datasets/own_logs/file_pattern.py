@@ -29,7 +29,7 @@ class FilePattern:
             InputError: it is none, or leads out of the log's root.
         """
         parts = tuple(text.split("/")) if is_text(text) else ("",)
-        if not is_below(parts) or parts[-1].count("*") != 1 or any("*" in part for part in parts[:-1]):
+        if not _is_below(parts) or parts[-1].count("*") != 1 or any("*" in part for part in parts[:-1]):
             raise InputError(f"{path}: {key} is {shorten(text)}; it must be a path {_FORM}")
         return cls(parts)
 
@@ -61,12 +61,17 @@ class FilePattern:
         return "/".join(scene if part == SCENE else part for part in self.parts[:-1])
 
 
-def is_below(parts: tuple[str, ...]) -> bool:
+def _is_below(parts: tuple[str, ...]) -> bool:
     """Whether these parts of a path lead downwards from a folder, and are what names of files can be."""
     return all(
         part not in ("", ".", "..") and not re.search(r"[\\\0]", part) and part.isprintable()
         for part in parts
     )
+
+
+def is_path_below(value: Any) -> bool:
+    """Whether ``value`` is a path, with slashes, that leads downwards from a folder."""
+    return is_text(value) and _is_below(tuple(value.split("/")))
 
 
 def in_number_order(stem: str) -> tuple[tuple[int, int, str], ...]:

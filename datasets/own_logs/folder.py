@@ -30,8 +30,8 @@ from ..trajectory import Trajectory
 from ..write import ListedLog
 from .file_pattern import SCENE
 from .folder_cameras import CameraLayout
-from .folder_layout import NAME, FolderLayout, Times, read_layout
-from .motion_files import read_kitti_poses, read_times, read_tum_poses, to_us
+from .folder_layout import NAME, FolderLayout, read_layout
+from .motion_files import Times, read_kitti_poses, read_times, read_tum_poses, to_us
 
 OWN = True  # a log of one's own, of whose download nothing can be said
 

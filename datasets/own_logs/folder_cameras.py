@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,10 +16,8 @@ from ...geometry import Transform, invert
 from ..card_keys import only_keys, shorten
 from ..formats.yaml_files import read_yaml
 from ..records import CAMERA_MODELS, FISHEYE, PINHOLE, RADIAL_TANGENTIAL, Lens
-from .file_pattern import FilePattern, is_below
-
-if TYPE_CHECKING:
-    from .folder_layout import Times
+from .file_pattern import FilePattern, is_path_below
+from .motion_files import Times, read_time
 
 ROS_MODELS = {  # distortion_model of a CameraInfo
     **{"": PINHOLE, "none": PINHOLE, "plumb_bob": RADIAL_TANGENTIAL, "radtan": RADIAL_TANGENTIAL},
@@ -43,16 +41,14 @@ class CameraLayout:
     max_delay_s: float  # between an image and its scan
 
 
-def read_cameras(
-    root: Path, path: Path, value: Any, read_time: Callable[[str, Any], Times | None]
-) -> dict[str, CameraLayout]:
+def read_cameras(root: Path, path: Path, value: Any) -> dict[str, CameraLayout]:
     """The cameras under ``cameras`` of the layout ``path``, or in the YAML file below ``root`` that it names.
 
     Raises:
         InputError: a key is unknown, or holds something else than it must.
     """
     if isinstance(value, str):
-        if not is_below(tuple(value.split("/"))):
+        if not is_path_below(value):
             raise InputError(
                 f"{path}: cameras is {shorten(value)}; it must be a YAML file below the log's root"
             )
@@ -73,7 +69,7 @@ def read_cameras(
             images=FilePattern.read(path, f"images of {of}", one.get("images")),
             lens=_lens(root, path, of, one),
             camera_to_lidar=_mount(path, of, one),
-            times=read_time(f"times of {of}", one.get("times")),
+            times=read_time(path, f"times of {of}", one.get("times")),
             max_delay_s=float(delay_s),
         )
     return found
@@ -125,7 +121,7 @@ def _lens(root: Path, path: Path, of: str, one: Mapping[str, Any]) -> Lens:
             if one.get(key) is not None:
                 raise InputError(f"{path}: {of} has camera_info and {key}; leave out one of the two")
         name = one["camera_info"]
-        if not is_text(name) or not is_below(tuple(name.split("/"))):
+        if not is_path_below(name):
             raise InputError(
                 f"{path}: camera_info of {of} is {shorten(name)}; it must be a YAML file below the log's root"
             )

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ...errors import InputError
-from ...files.access import is_text
 from ...geometry import Transform
 from ..card import DatasetCard, parse_card
-from ..card_file import as_number
 from ..card_keys import CARD, Key, check_keys, only_keys, shorten
 from ..formats.readers import READERS
 from ..formats.yaml_files import read_yaml
-from .file_pattern import FilePattern, is_below
+from .file_pattern import FilePattern, is_path_below
 from .folder_cameras import CameraLayout, read_cameras, rigid
+from .motion_files import Times, read_time
 
 NAME = "folder.yaml"
 QUESTION = "?"  # stands in a draft where nobody but the log's owner knows the answer
@@ -43,13 +42,6 @@ _OWN = {
     "lidar_to_ego": Key(list, "the rows of a rigid 4 x 4, from the LiDAR to what the poses tell of"),
 }
 _POINTS, _LABELS = "points", "labels"
-
-
-class Times(NamedTuple):
-    """How a file tells its time: by the number in its name, or by a line of a text file; the unit in seconds."""
-
-    file: str  # below the root, "" for the name
-    unit_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +84,7 @@ def read_layout(root: Path, path: Path) -> FolderLayout:
         raise InputError(f"{path}: points needs files, a pattern as in {{files: lidar/*.bin}}; add it")
     labels_in_points = labels is None and "column" in (values.get(_LABELS) or {})
     card = _card(root, path, values, points, labels, labels_in_points)
-    cameras = read_cameras(
-        root, path, own.get("cameras") or {}, lambda key, value: read_time(path, key, value)
-    )
+    cameras = read_cameras(root, path, own.get("cameras") or {})
     return FolderLayout(
         path=path,
         card=card,
@@ -106,30 +96,6 @@ def read_layout(root: Path, path: Path) -> FolderLayout:
         poses=_poses(path, own.get("poses"), cameras),
         lidar_to_ego=rigid(path, "lidar_to_ego", own.get("lidar_to_ego"), np.eye(4)),
     )
-
-
-def read_time(path: Path, key: str, value: Any) -> Times | None:
-    """How files tell their times, under ``key``; None where they do not."""
-    if value is None:
-        return None
-    if isinstance(value, dict):
-        only_keys(path, value, ("name", "file", "unit_s"), of=key)
-        unit: Any = as_number(value.get("name", value.get("unit_s", 1.0)))
-        file = value.get("file", "")
-        if ("name" in value) != ("file" in value) and _is_unit(unit) and (not file or _is_file(file)):
-            return Times(file, float(unit))
-    raise InputError(
-        f"{path}: {key} is {shorten(value)}; it must be {{name: 1.0e-9}}, the seconds of the unit of the numbers "
-        "in the files' names, or {file: times.txt, unit_s: 1}, a text file below the root of one time a line"
-    )
-
-
-def _is_unit(value: Any) -> bool:
-    return type(value) in (int, float) and 1e-12 <= value <= 1e6
-
-
-def _is_file(value: Any) -> bool:
-    return is_text(value) and is_below(tuple(value.split("/")))
 
 
 def _files(path: Path, values: dict[str, Any], key: str) -> FilePattern | None:
@@ -188,7 +154,7 @@ def _poses(path: Path, value: Any, cameras: Mapping[str, CameraLayout]) -> Poses
         value.get("file", ""), value.get("form", "tum"), value.get("of", ""), value.get("max_gap_s", 0.5)
     )
     if (
-        not _is_file(poses.file)
+        not is_path_below(poses.file)
         or poses.form not in POSE_FORMS
         or poses.of not in ("", *cameras)
         or type(poses.max_gap_s) not in (int, float)

@@ -1,10 +1,14 @@
-"""Times and poses of scans out of text files: a time a line, KITTI's twelve numbers a line, or TUM's time and pose."""
+"""How files tell their times; times and poses of scans out of text files.
+
+A time a line, KITTI's twelve numbers a line, or TUM's time and pose.
+"""
 
 from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,11 +16,41 @@ from numpy.typing import NDArray
 from ...errors import InputError
 from ...files.access import read_text
 from ...geometry import make_transform
+from ..card_file import as_number
+from ..card_keys import only_keys, shorten
 from ..trajectory import Trajectory
+from .file_pattern import is_path_below
 
 _LARGEST_US = 4 * 10**18  # as in `kinds`: differences of two such times are int64
 _LARGEST_M = 1e12  # as there: float64 tells millimetres apart up to there
 _SEPARATORS = re.compile(r"[,;\s]+")
+
+
+class Times(NamedTuple):
+    """How a file tells its time: by the number in its name, or by a line of a text file; the unit in seconds."""
+
+    file: str  # below the root, "" for the name
+    unit_s: float
+
+
+def read_time(path: Path, key: str, value: Any) -> Times | None:
+    """How files tell their times, under ``key``; None where they do not."""
+    if value is None:
+        return None
+    if isinstance(value, dict):
+        only_keys(path, value, ("name", "file", "unit_s"), of=key)
+        unit: Any = as_number(value.get("name", value.get("unit_s", 1.0)))
+        file = value.get("file", "")
+        if ("name" in value) != ("file" in value) and _is_unit(unit) and (not file or is_path_below(file)):
+            return Times(file, float(unit))
+    raise InputError(
+        f"{path}: {key} is {shorten(value)}; it must be {{name: 1.0e-9}}, the seconds of the unit of the numbers "
+        "in the files' names, or {file: times.txt, unit_s: 1}, a text file below the root of one time a line"
+    )
+
+
+def _is_unit(value: Any) -> bool:
+    return type(value) in (int, float) and 1e-12 <= value <= 1e6
 
 
 def read_times(path: Path, unit_s: float) -> NDArray[np.int64]:
