@@ -12,6 +12,7 @@
     choice.py         which of many tests come first, by the programs that they tell
     makers.py         the ways of making tests that are held against each other
     sandbox.py        programs run in processes of their own, within limits; worker.py is what runs there
+    outcomes.py       what a program gives on a test, and when that is the same
     metrics.py        what a row of tests is worth: DR@k, VAcc@k, DEPC, AUC
 
 A program is the text of a Python function. `superflow.benchmark.saga` compares the ways of making tests.

@@ -18,7 +18,8 @@ from ...errors import require
 from ..bootcamps.made_scenes import made_scenes
 from ..scene import SceneObject, SceneRecord
 from ..words import APPLIES, CATEGORIES, MOTIONS
-from .cases import Case, thrown_arguments
+from .cases import Case, thrown_arguments, thrown_cases
+from .outcomes import load_program, outcome, same
 from .problem import Problem, problems
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ def search(problem: str, wrong: str, seed: int, examples: int = EXAMPLES) -> dic
     require("hypothesis", "agents")
     from hypothesis import HealthCheck, Phase, find, settings
     from hypothesis.errors import NoSuchExample
-
-    from .worker import load_program, outcome, same
 
     asked = problems()[problem]
     right, other = load_program(asked.source, problem), load_program(wrong, problem)
@@ -59,8 +58,6 @@ def search(problem: str, wrong: str, seed: int, examples: int = EXAMPLES) -> dic
 
 def around(problem: Problem, shrunk: Sequence[Case], rng: np.random.Generator) -> Iterator[Case]:
     """Each shrunk test, then tests like them without end; thrown ones where nothing was found."""
-    from .cases import thrown_cases
-
     yield from shrunk
     while shrunk:
         yield _like(problem, shrunk[int(rng.integers(len(shrunk)))], rng)

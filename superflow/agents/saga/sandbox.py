@@ -96,7 +96,7 @@ class Sandbox:
         return [Result(**json.loads(line)) for line in lines]
 
     def outcomes(self, source: str, name: str, cases: Sequence[Case]) -> list[dict[str, Any]]:
-        """What a program gives on each test, see `worker.outcome`; those that it did not come to are missing."""
+        """What a program gives on each test, see `outcomes.outcome`; those that it did not come to are missing."""
         return self.run([{"source": source, "name": name}], cases)[0].rows
 
     def failures(

@@ -15,8 +15,8 @@ from superflow.agents.saga.boundaries import boundary_cases, constants_of, reads
 from superflow.agents.saga.bugs import BUGS, bugs
 from superflow.agents.saga.cases import Case, thrown_cases
 from superflow.agents.saga.operators import HELD_OUT, OPERATORS, mutants
+from superflow.agents.saga.outcomes import load_program, outcome, same
 from superflow.agents.saga.problem import problems
-from superflow.agents.saga.worker import load_program, outcome, same
 
 from .answers_again import again
 

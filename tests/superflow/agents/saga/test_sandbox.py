@@ -7,8 +7,8 @@ import os
 import pytest
 
 from superflow.agents.saga.cases import Case
+from superflow.agents.saga.outcomes import same
 from superflow.agents.saga.sandbox import Limits, Sandbox
-from superflow.agents.saga.worker import same
 from superflow.agents.scene import SceneObject, SceneRecord
 from superflow.errors import InputError
 
