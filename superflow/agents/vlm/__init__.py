@@ -8,7 +8,7 @@ The way of a scan, one file each:
     model.py        tokens take their places among the words; a Hugging Face model
     tokenizer.py    special tokens, chat form, a small tokenizer
     processor.py    messages with scans -> tensors, as many placeholders as tokens, in every row
-    language.py     language models by name; a small one from scratch
+    language.py     language models by name; a small one from scratch; language_model.py: what they all are
     pretrained.py   that of an InternVL 3.5 checkpoint, and SmolLM2
     build.py        all of them put together; config.py: what a model is made of, as it is saved
     vir.py          fewer tokens for tiles that tell little: second projector, router; vir_training.py: how both learn

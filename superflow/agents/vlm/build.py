@@ -15,7 +15,7 @@ from ...errors import MissingFileError
 from ...hub.backbone import Backbone
 from .bev import BevGrid
 from .config import LidarTowerConfig, LidarVLMConfig
-from .language import LanguageModel
+from .language_model import LanguageModel
 from .model import LidarVLM
 from .processor import LidarProcessor
 from .tokenizer import LIDAR, add_lidar_tokens, chat_template

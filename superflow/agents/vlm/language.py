@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any
 
-from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen3Config
+from transformers import AutoModelForCausalLM, Qwen3Config
 
 from ...errors import InputError
+from .language_model import LanguageModel
+from .pretrained import SMOLLM2, internvl, smollm2
 from .tokenizer import small_tokenizer
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class LanguageModel:
-    """A causal language model and its tokenizer."""
-
-    model: PreTrainedModel
-    tokenizer: Any
 
 
 def tiny(texts: Iterable[str], *, width: int = 64, layers: int = 2, vocabulary: int = 512) -> LanguageModel:
@@ -53,8 +45,6 @@ def load_language_model(name: str, texts: Iterable[str] = ()) -> LanguageModel:
     Raises:
         InputError: there is none of that name.
     """
-    from .pretrained import SMOLLM2, internvl, smollm2
-
     if name == "tiny":
         return tiny(texts)
     family, _, layers = name.partition(":")

@@ -13,7 +13,7 @@ import torch
 from ..query_answer import MIN_POINTS
 from ..scene import SceneObject, SceneRecord
 from ..scene_text import kind_text, where_text
-from .language import LanguageModel
+from .language_model import LanguageModel
 
 HEAD = "A LiDAR on a vehicle sees these objects, the nearest first: kind, state, distance, direction."
 

