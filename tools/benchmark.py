@@ -182,7 +182,8 @@ def _saga(path: Path, args: argparse.Namespace) -> int:
 
 def _places(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.places import Unit, places_rows, prepare_places, with_budgets, with_places
-    from superflow.benchmark.places_plan import FIXED_SOURCES, load_places_plan
+    from superflow.benchmark.places_file import load_places_plan
+    from superflow.benchmark.places_plan import FIXED_SOURCES
 
     plan = load_places_plan(path)
     plan = with_places(plan, _roots(args))

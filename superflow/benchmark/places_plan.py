@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from ..datasets.corruptions.corrupted_index import CLEAN
-from ..datasets.corruptions.models import Variant
-from ..datasets.formats.yaml_files import read_yaml
 from ..downstream.budgets import Budget
-from ..errors import InputError
 from .plan import KINDS
-from .plan_file import entries, read_entry, refer, refuse_unknown
+from .plan_file import entries
 from .preparation import DEFAULT_TEACHER
 
 NO_SOURCE = "nothing"  # the source of a backbone that was not trained
@@ -188,121 +184,3 @@ class PlacesPlan:
             for budget in sorted(measure.budgets, key=lambda name: name in measure.recipe_of)
             if self.only_budgets is None or len(measure.budgets) == 1 or budget in self.only_budgets
         ]
-
-
-_PARTS = ("logs", "sources", "arms", "evaluations", "measures")
-
-
-def load_places_plan(path: Path) -> PlacesPlan:
-    """The plan in a YAML file.
-
-    An entry that is the name of another plan beside it stands for that plan's entry of the same name, and its log;
-    an arm comes without sources that are there alone.
-
-    Raises:
-        InputError: an unknown key, or a name that stands for nothing.
-    """
-    content = _with_entries_of_others(read_yaml(path), path)
-    plan = read_entry(PlacesPlan, content, f"{path}", only_budgets=None)
-    check_plan(plan, path)
-    return plan
-
-
-def _with_entries_of_others(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
-    parts = {part: content.get(part) for part in _PARTS}
-    full: dict[str, Any] = {part: dict(own) for part, own in parts.items() if isinstance(own, dict)}
-    for part, named in list(full.items()):
-        for name, entry in list(named.items()):
-            if not isinstance(entry, str):
-                continue
-            other = read_yaml(path.parent / entry)
-            found = (other.get(part) or {}).get(name)
-            if not isinstance(found, dict):
-                raise InputError(
-                    f"{path}: {part}: {name!r} is to be that of {entry}, which has none of its own"
-                )
-            named[name] = found if part != "arms" else _on_sources(found, content.get("sources") or {})
-            log = (other.get("logs") or {}).get(found.get("log"))
-            if log is not None:
-                full.setdefault("logs", {}).setdefault(found["log"], log)
-    return {**content, **full}
-
-
-def _on_sources(arm: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
-    """An arm of another plan, without sources that are there alone."""
-    own = dict(arm)
-    if own.get("sources") is not None:
-        own["sources"] = [name for name in own["sources"] if name in sources]
-    if "by_source" in own:
-        own["by_source"] = {name: options for name, options in own["by_source"].items() if name in sources}
-    return own
-
-
-def check_plan(plan: PlacesPlan, path: Path) -> None:
-    """Refuse a plan whose names stand for nothing.
-
-    Raises:
-        InputError: the first that does, with the file ``path`` of the plan.
-    """
-    from .measures import MEASURES
-    from .recipe_search import SEARCHES
-
-    for log in plan.logs.values():
-        if log.drive is not None and log.root is not None:
-            raise InputError(f"{path}: logs: {log.name!r} has both a root and a drive; leave one out")
-    for source in plan.sources.values():
-        where = f"{path}: sources: {source.name!r}"
-        if bool(source.log) == bool(source.mix):
-            raise InputError(f"{where} needs either a log or a mix of other sources")
-        refer(source.mix, plan.sources, where)
-        if twice := [part for part in source.mix if plan.sources[part].mix]:
-            raise InputError(f"{where} mixes {twice[0]!r}, which is a mix; name its parts")
-        refer([source.log] if source.log else [], plan.logs, where)
-    for arm in plan.arms.values():
-        _check_arm(arm, plan, f"{path}: arms: {arm.name!r}")
-    for evaluation in plan.evaluations.values():
-        refer([evaluation.log], plan.logs, f"{path}: evaluations: {evaluation.name!r}")
-        if evaluation.variant != CLEAN:
-            Variant.parse(evaluation.variant)
-    for measure in plan.measures.values():
-        where = f"{path}: measures: {measure.name!r}"
-        refer([measure.name], MEASURES, where)
-        refer([measure.search], SEARCHES, f"{where}: search")
-        refer(measure.arms or (), plan.arms, where)
-        refer(measure.evaluations or (), plan.evaluations, where)
-        refer([*measure.recipe_of, *measure.recipe_of.values()], measure.budgets, where)
-        for budget, other in measure.recipe_of.items():
-            if other in measure.recipe_of:
-                raise InputError(
-                    f"{where}: {budget!r} takes the recipe of {other!r}, which has none of its own"
-                )
-
-
-def _check_arm(arm: PlacesArm, plan: PlacesPlan, where: str) -> None:
-    refuse_unknown(arm.features, ("teacher", "components"), f"{where}: features")
-    if arm.kind not in PLACES_KINDS:
-        raise InputError(f"{where}: kind {arm.kind!r} is unknown; use {' or '.join(PLACES_KINDS)}")
-    has_config, has_weights = bool(arm.config), bool(arm.weights)
-    fits = {"given": has_weights > has_config, "random": has_weights != has_config}
-    if not fits.get(arm.kind, has_config > has_weights):
-        needs = "weights" if arm.kind == "given" else "config"
-        raise InputError(
-            f"{where} lacks {needs!r} or has one too many; a given backbone has weights "
-            "alone, a random one weights or a config, all others a config alone"
-        )
-    refer([*(arm.sources or ()), *arm.by_source], plan.sources, where)
-    if arm.start is not None:
-        refer([arm.start], plan.arms, f"{where}: start")
-        if arm.kind in FIXED_KINDS:
-            raise InputError(f"{where}: an arm that trains nothing cannot start from another's backbone")
-        if arm.name in _starts(arm, plan):
-            raise InputError(f"{where}: starts from itself, by {', '.join(_starts(arm, plan))}")
-
-
-def _starts(arm: PlacesArm, plan: PlacesPlan) -> list[str]:
-    """Names of the arms that ``arm`` starts from, one before the other, each once."""
-    names: list[str] = []
-    while arm.start is not None and arm.start in plan.arms and arm.start not in names:
-        names.append(arm.start)
-        arm = plan.arms[arm.start]
-    return names

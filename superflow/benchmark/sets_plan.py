@@ -9,7 +9,8 @@ from typing import Any
 
 from ..errors import InputError
 from .measures import MEASURES
-from .places_plan import Evaluation, Log, MeasurePlan, PlacesArm, PlacesPlan, check_plan
+from .places_file import check_plan
+from .places_plan import Evaluation, Log, MeasurePlan, PlacesArm, PlacesPlan
 from .plan_file import entries, read_entry, read_plan
 
 

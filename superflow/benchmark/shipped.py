@@ -61,8 +61,8 @@ def make_shipped(out: Path, evidence: Path, path: Path, *, jobs: int = 1) -> Non
     from ..hub.backbone import card_of, save_backbone
     from ..hub.encoder_file import build_encoder, read_encoder_file
     from .backbones import backbone_path, make_backbone
+    from .places_file import load_places_plan
     from .places_logs import prepare_log, prepare_sources
-    from .places_plan import load_places_plan
     from .plan_file import find_plan
 
     with reading(evidence), open(evidence, newline="", encoding="utf-8") as file:

@@ -11,8 +11,9 @@ from small_batch import Fixed, make_clip
 
 from superflow.benchmark import places_logs
 from superflow.benchmark.backbones import config_hash, training_config
+from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import Features, features_folder, prepare_sources
-from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
+from superflow.benchmark.places_plan import NO_SOURCE
 from superflow.benchmark.plan_file import find_plan
 from superflow.clips.batch import collate
 from superflow.engine.builders import as_plain

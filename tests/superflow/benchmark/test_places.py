@@ -13,8 +13,9 @@ import yaml
 from superflow.benchmark import places, units
 from superflow.benchmark.backbones import backbone_path, training_config
 from superflow.benchmark.measures import MEASURES, Task
+from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import prepare_log
-from superflow.benchmark.places_plan import GIVEN, NO_SOURCE, Log, load_places_plan
+from superflow.benchmark.places_plan import GIVEN, NO_SOURCE, Log
 from superflow.benchmark.plan import load_plan
 from superflow.benchmark.plan_file import find_plan
 from superflow.benchmark.recipe_search import SEARCHES

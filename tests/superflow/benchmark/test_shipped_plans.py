@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from superflow.benchmark.backbones import config_hash, training_config
+from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import prepared_folder
-from superflow.benchmark.places_plan import NO_SOURCE, load_places_plan
+from superflow.benchmark.places_plan import NO_SOURCE
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.recipe_search import grid_recipes
 from superflow.benchmark.results import hash_of_config
