@@ -10,8 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .sources import Source
-
 
 class Images(NamedTuple):
     """The columns of a batch's table of images, see `Batch`."""
@@ -28,6 +26,14 @@ class Pairs(NamedTuple):
     image: Tensor
     pixel: Tensor
     region: Tensor
+
+
+class Source(NamedTuple):
+    """A scan by its token and its file, and how long before the time of its cloud it was taken [s]."""
+
+    token: str
+    file: str
+    age_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,24 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
 
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from ..errors import InputError, OutOfReachError
-
-if TYPE_CHECKING:
-    from .batch import Batch
-
-
-class Source(NamedTuple):
-    """A scan by its token and its file, and how long before the time of its cloud it was taken [s]."""
-
-    token: str
-    file: str
-    age_s: float = 0.0
+from .batch import Batch, Source
 
 
 def source_of(index: Any, row: int, *, seen_at: int | None = None) -> Source:
