@@ -36,8 +36,11 @@ FLOORS = (
 Arrows = dict[str, set[str]]
 
 
-def arrows(checkout: Path) -> Arrows:
-    """Room -> the rooms that it imports from."""
+def imports(checkout: Path) -> Arrows:
+    """Module -> the modules that it imports, wherever in the file, for types alone too; without the package itself.
+
+    The package is the door: it lends what is below it on demand, and all below it may read its version.
+    """
     with tempfile.TemporaryDirectory() as folder:
         house = Path(folder) / "superflow"
         shutil.copytree(checkout / "superflow", house, ignore=shutil.ignore_patterns("__pycache__"))
@@ -53,11 +56,16 @@ def arrows(checkout: Path) -> Arrows:
             sys.path.remove(folder)
             if imported is not None:
                 sys.modules["superflow"] = imported
-    found: Arrows = {room(module): set() for module in graph.modules if room(module)}
-    for module in graph.modules:
-        for other in graph.find_modules_directly_imported_by(module):
-            if room(module) and room(other) and room(module) != room(other):
-                found[room(module)].add(room(other))
+    door = {"superflow"}
+    return {name: graph.find_modules_directly_imported_by(name) - door for name in graph.modules - door}
+
+
+def arrows(modules: Arrows) -> Arrows:
+    """Room -> the rooms that it imports from."""
+    found: Arrows = {room(module): set() for module in modules if room(module)}
+    for module, others in modules.items():
+        if room(module):
+            found[room(module)].update({room(other) for other in others} - {"", room(module)})
     return found
 
 
@@ -100,7 +108,7 @@ def arrows_back(drawing: Arrows) -> list[str]:
 
 
 def circles(drawing: Arrows) -> list[str]:
-    """Pairs of rooms that reach each other."""
+    """Pairs of rooms, or of modules, that reach each other."""
     below = {start: _below(drawing, start) for start in drawing}
     return sorted(
         f"{a} <-> {b}" for a in drawing for b in drawing if a < b and b in below[a] and a in below[b]
@@ -109,12 +117,14 @@ def circles(drawing: Arrows) -> list[str]:
 
 def main() -> None:
     checkout = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parent.parent
-    house = arrows(checkout)
+    modules = imports(checkout)
+    house = arrows(modules)
     inside = {a: goals - set(BESIDE) for a, goals in house.items() if a not in BESIDE}
     for name, drawing in (("superflow/", inside), ("the whole house", house)):
         count = sum(map(len, drawing.values()))
         print(f"{name}: {len(drawing)} rooms, {count} arrows, {floors(drawing)} floors, ", end="")
         print(f"in circles: {', '.join(circles(drawing)) or 'none'}")
+    print("modules in circles:", ", ".join(circles(modules)) or "none")
     print("arrows back up:", ", ".join(arrows_back(house)) or "none")
     for start in sorted(house):
         print(f"  {start}: {', '.join(sorted(house[start])) or '-'}")

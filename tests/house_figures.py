@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from architecture import BESIDE, arrows, arrows_back, circles, floors
+from architecture import BESIDE, arrows, arrows_back, circles, floors, imports
 
 HERE = Path(__file__).resolve().parent.parent
 _NOTHING = {
@@ -91,7 +91,8 @@ def figures(checkout: Path) -> dict[str, str]:
         text = path.read_text(encoding="utf-8")
         sizes[room] = sizes.get(room, Size(0, 0)) + size(text)
         lengths += function_lengths(text)
-    house = arrows(checkout)
+    modules = imports(checkout)
+    house = arrows(modules)
     inside = {a: goals - set(BESIDE) for a, goals in house.items() if a not in BESIDE}
     apart = ("street", "agents")
     found = {"lines (of code): all rooms": str(sum(sizes.values(), Size(0, 0)))}
@@ -105,7 +106,7 @@ def figures(checkout: Path) -> dict[str, str]:
     for name, drawing in (("superflow/", inside), ("the whole house", house)):
         count = sum(map(len, drawing.values()))
         found[f"{name}: rooms, arrows, floors"] = f"{len(drawing)}, {count}, {floors(drawing)}"
-    found["pairs of rooms in a circle"] = str(len(circles(house)))
+    found["pairs of rooms, of modules in a circle"] = f"{len(circles(house))}, {len(circles(modules))}"
     found["arrows back up, by today's order"] = str(len(arrows_back(house)))
     return found
 

@@ -6,12 +6,17 @@ import ast
 from pathlib import Path
 
 import pytest
-from architecture import FLOORS, arrows, arrows_back, circles, floors
+from architecture import BESIDE, FLOORS, arrows, arrows_back, circles, floors, imports
 
 
 @pytest.fixture(scope="module")
-def house(repository: Path) -> dict[str, set[str]]:
-    return arrows(repository)
+def modules(repository: Path) -> dict[str, set[str]]:
+    return imports(repository)
+
+
+@pytest.fixture(scope="module")
+def house(modules: dict[str, set[str]]) -> dict[str, set[str]]:
+    return arrows(modules)
 
 
 def test_no_arrow_runs_back_up(house):
@@ -26,6 +31,29 @@ def test_every_room_has_a_floor_and_every_floor_its_rooms(house):
 
 def test_no_circle(house):
     assert circles(house) == []
+
+
+def test_no_circle_of_modules(modules):
+    assert {"superflow.clips.batch", "superflow.datasets.card", "superflow.tools.main"} <= set(modules)
+    assert circles(modules) == []
+
+
+def test_circles_of_modules_are_seen_wherever_the_import_stands(tmp_path):
+    for name in ("superflow", *BESIDE):
+        (tmp_path / name).mkdir()
+    (tmp_path / "superflow" / "__init__.py").touch()
+    (tmp_path / "superflow" / "card.py").write_text(
+        "from .errors import InputError\n\ndef read():\n    from . import frame\n"
+    )
+    (tmp_path / "superflow" / "frame.py").write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .datasets.store import Store\n"
+    )
+    (tmp_path / "superflow" / "errors.py").write_text("InputError = ValueError\n")
+    (tmp_path / "datasets" / "store.py").write_text("from ..card import read\n")
+    drawn = imports(tmp_path)
+    card, frame, store = (f"superflow.{name}" for name in ("card", "frame", "datasets.store"))
+    assert circles(drawn) == [f"{card} <-> {store}", f"{card} <-> {frame}", f"{store} <-> {frame}"]
+    assert arrows(drawn)["card"] == {"errors", "frame"}
 
 
 def test_what_the_figures_mean():
