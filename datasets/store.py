@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, first_line
 from ..files.access import read_json, reading
 from ..files.writes import write_atomically
 
@@ -119,7 +119,7 @@ def read_columns(folder: Path, name: str, digest: str) -> Columns:
         if any(column.null_count or column.offset for column in batch.columns):
             raise pyarrow.ArrowInvalid("values are missing")
     except pyarrow.ArrowException as error:
-        raise InputError(f"{path}: is damaged ({str(error).splitlines()[0]}); {again}") from error
+        raise InputError(f"{path}: is damaged ({first_line(error)}); {again}") from error
     if (batch.schema.metadata or {}).get(b"superflow_index") != digest.encode():
         raise InputError(f"{path}: belongs to another index than index.json beside it; {again}")
     return {field.name: _to_numpy(field, column) for field, column in zip(batch.schema, batch.columns)}

@@ -37,6 +37,11 @@ def suggest(name: str, known: Iterable[str], *, words: str = "the nearest known 
     return "" if near is None else f"; {words} {near!r}"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says; its name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional dependency.
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError
+from ...errors import InputError, first_line
 from .arrow_sizes import unpacked
 from .read import check_rows, check_unpacked, of_the_log
 
@@ -128,8 +128,9 @@ def _reading(path: Path, form: str) -> Iterator[None]:
             raise
         # damaged lengths overflow, or ask for more memory than there is, before pyarrow looks at them
         except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
-            said = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(f"{path}: is no whole {form} file ({said}); copy it again") from error
+            raise InputError(
+                f"{path}: is no whole {form} file ({first_line(error)}); copy it again"
+            ) from error
 
 
 def _check_columns(path: Path, schema: Any, kinds: Kinds) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import InputError, first_line
 from .bags import Bag
 from .open_files import open_files
 from .read import check_rows, choose
@@ -141,4 +141,4 @@ def _as_png(place: str, message: Any) -> bytes:
         pixels = cv2.cvtColor(pixels, getattr(cv2, conversion)) if conversion else pixels
         return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
     except cv2.error as error:  # an odd width of pixels that share their colour
-        raise InputError(f"{place}: cannot be written as PNG ({str(error).splitlines()[0][:100]})") from error
+        raise InputError(f"{place}: cannot be written as PNG ({first_line(error)[:100]})") from error

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError, require
+from ...errors import InputError, first_line, require
 from ...files.access import reading
 from .bag_stores import METADATA, TF, open_store
 
@@ -122,7 +122,6 @@ def reading_bag(path: Path) -> Iterator[None]:
             raise error
     # damaged bytes reach every line of these libraries: assertions, indices, sizes, text, compression
     except Exception as error:
-        said = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{path}: is damaged or no bag ({said[:150]}); copy it again, or reindex it"
+            f"{path}: is damaged or no bag ({first_line(error)[:150]}); copy it again, or reindex it"
         ) from error

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError, require
+from ...errors import InputError, first_line, require
 from .read import check_rows, check_unpacked, choose, no_parts, read_bytes
 
 _SCALED = ("x", "y", "z")  # offset + scale * the whole numbers of the file
@@ -47,8 +47,9 @@ def _read(path: Path, data: bytes) -> Any:
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
-        words = str(error).splitlines() or [type(error).__name__]
-        raise InputError(f"{path}: its points cannot be read ({words[0][:150]}); copy it again") from error
+        raise InputError(
+            f"{path}: its points cannot be read ({first_line(error)[:150]}); copy it again"
+        ) from error
 
 
 def _check(path: Path, data: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import InputError, first_line
 from .read import DAMAGED_HEAD, check_rows, check_unpacked, choose, of_the_log, zip_member
 
 
@@ -47,9 +47,8 @@ def read_npz(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray
         ) as error:
             if isinstance(error, InputError):
                 raise
-            words = str(error).splitlines() or [type(error).__name__]
             raise InputError(
-                f"{path}: is no NumPy archive of plain numbers ({words[0][:150]}); copy it again"
+                f"{path}: is no NumPy archive of plain numbers ({first_line(error)[:150]}); copy it again"
             ) from error
     if len(names) == 1:
         table = table.reshape(-1, 1)

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError, require
+from ...errors import InputError, first_line, require
 from .read import check_rows, choose, no_parts, read_bytes
 
 _KINDS = {"F": (4, 8), "I": (1, 2, 4, 8), "U": (1, 2, 4, 8)}  # type -> sizes
@@ -210,8 +210,9 @@ def _rows(path: Path, header: PcdHeader, body: bytes) -> NDArray[Any]:
     try:
         rows = np.atleast_1d(pypcd4.PointCloud.from_fileobj(BytesIO(plain.encode() + body)).pc_data)
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:  # TypeError: LZF gave nothing
-        words = str(error).splitlines() or [type(error).__name__]
-        raise InputError(f"{path}: its points cannot be read ({words[0][:150]}); copy it again") from error
+        raise InputError(
+            f"{path}: its points cannot be read ({first_line(error)[:150]}); copy it again"
+        ) from error
     if len(rows) < header.rows:
         raise InputError(f"{path}: holds {len(rows)} of {header.rows} points; it is cut off, copy it again")
     return rows[: header.rows]

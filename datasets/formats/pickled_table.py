@@ -22,7 +22,7 @@ from typing import Any, ClassVar, Literal, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError
+from ...errors import InputError, first_line
 from .read import no_parts, of_the_log
 
 _LARGEST = 1 << 29  # bytes unpacked: more is no scan, but a bomb
@@ -151,10 +151,9 @@ def read_table(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
         *(EOFError, ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError),
         *(MemoryError, ImportError, AssertionError, struct.error),
     ) as error:
-        words = (str(error) or type(error).__name__).splitlines()[0][:150]
         raise InputError(
-            f"{path}: is no pickled table of numbers ({words}), and nothing else is taken from a pickle, which could "
-            "run code; copy it again"
+            f"{path}: is no pickled table of numbers ({first_line(error)[:150]}), and nothing else is "
+            "taken from a pickle, which could run code; copy it again"
         ) from error
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import InputError, MissingFileError
+from ...errors import InputError, MissingFileError, first_line
 from .arrow import read_argoverse2, read_feather, read_parquet
 from .bag_messages import read_ros, read_ros_image
 from .las import read_las
@@ -103,8 +103,9 @@ def _open_npy(path: Path) -> _Array:
         try:
             return np.load(path, mmap_mode="r", allow_pickle=False)
         except DAMAGED_HEAD as error:
-            said = (str(error) or type(error).__name__).splitlines()[0][:150]
-            raise InputError(f"{path}: is no NumPy file of plain numbers ({said}); copy it again") from error
+            raise InputError(
+                f"{path}: is no NumPy file of plain numbers ({first_line(error)[:150]}); copy it again"
+            ) from error
 
 
 # format -> the named columns of (path, key, names); files without names have theirs in the order of the card

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from ...errors import InputError
+from ...errors import InputError, first_line
 from ...files.access import read_text
 
 MOST_VALUES = 1_000_000  # a split of every scan of a dataset is some 30,000
@@ -77,4 +77,4 @@ def _what(error: Exception) -> str:
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if mark is not None and problem:
         return f"line {mark.line + 1}: {problem.splitlines()[0]}"
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return first_line(error)

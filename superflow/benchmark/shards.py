@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_compl
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from ..errors import InputError, require
+from ..errors import InputError, first_line, require
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -71,9 +71,9 @@ def _on_ray(
     try:
         ray.init(address=address, runtime_env={"env_vars": ONE_THREAD}, log_to_driver=False, **cores)
     except Exception as error:  # of a node that does not start in time Ray raises a bare one
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"--ray {address}: no cluster answers there ({reason}); start one with `ray start --head`, or give local"
+            f"--ray {address}: no cluster answers there ({first_line(error)}); start one with "
+            "`ray start --head`, or give local"
         ) from error
     try:
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, MissingFileError
+from ..errors import InputError, MissingFileError, first_line
 from ..files.access import check_readable, read_text
-from ..files.writes import write_atomically
+from ..files.writes import write_atomically, write_text
 
 POINTER = "last_checkpoint"  # text file that names the newest checkpoint of its folder
 _NUMBERED = re.compile(r"iter_(\d+)\.pth")
@@ -92,9 +92,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             "give one that `superflow train` wrote"
         ) from error
     except Exception as error:  # torch reads foreign bytes as a pickle and then raises whatever they lead to
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise InputError(
-            f"{path}: is no readable checkpoint ({reason}); delete it and use an earlier one"
+            f"{path}: is no readable checkpoint ({first_line(error)}); delete it and use an earlier one"
         ) from error
     if not isinstance(checkpoint, dict) or not {"meta", "state_dict"} <= checkpoint.keys():
         raise InputError(f"{path}: is no checkpoint of superflow, it lacks 'meta' or 'state_dict'")
@@ -103,8 +102,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
 
 def point_to(path: Path) -> None:
     """Make ``path`` the newest checkpoint of its folder. The name alone is stored: folders may be moved."""
-    with write_atomically(path.parent / POINTER, "w") as file:
-        file.write(path.name)
+    write_text(path.parent / POINTER, path.name)
 
 
 def find_last(work_dir: str | Path) -> Path | None:

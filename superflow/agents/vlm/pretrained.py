@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from ...errors import InputError, MissingFileError, require
+from ...errors import InputError, MissingFileError, first_line, require
 from ...hub.shelf import registry_folder
 from .language_model import LanguageModel
 
@@ -43,7 +43,7 @@ def internvl(name_or_folder: str | Path, *, dtype: torch.dtype | str = torch.flo
         config = AutoConfig.from_pretrained(name)
     except (OSError, ValueError) as error:
         raise MissingFileError(
-            f"{name} is no folder of a checkpoint, and none of that name can be had ({_first_line(error)}); "
+            f"{name} is no folder of a checkpoint, and none of that name can be had ({first_line(error)}); "
             "give the folder of an InternVL3.5 checkpoint whose name ends in -HF"
         ) from error
     if config.model_type != "internvl":
@@ -143,7 +143,3 @@ def _move(whole: Path, folder: Path) -> None:
         if not folder.is_dir():
             raise
         shutil.rmtree(whole)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0]
