@@ -21,7 +21,7 @@ from torch import Tensor
 from .. import __version__
 from ..datasets.frame import Camera
 from ..errors import InputError
-from ..files.writes import building, write_atomically
+from ..files.writes import building, write_json
 from ..progress import LogLines, Progress
 from .cache import RECORD, REDUCTION, SCHEMA, FeatureCache, hash_of_file, read_record
 from .crops import resize_image
@@ -153,8 +153,7 @@ def _start(
         "kept_variance": round(reduction.kept_variance, 6),
         "version": __version__,
     }
-    with write_atomically(folder / RECORD, "w") as file:
-        json.dump(record, file, indent=1)
+    write_json(folder / RECORD, record)
     cache = FeatureCache(folder, record)
     cache.check_files()  # shards of a cache that has lost its record
     return cache

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files.access import reading
-from ..files.writes import write_atomically
+from ..files.writes import write_bytes
 
 AGAIN = (
     "delete its folder and prepare it again"  # what to do about a part of a cache that is missing or damaged
@@ -45,8 +45,7 @@ class Reduction:
     def save(self, path: Path) -> None:
         """Write a safetensors file."""
         tensors = {"mean": self.mean, "basis": self.basis, "kept_variance": torch.tensor(self.kept_variance)}
-        with write_atomically(path) as file:
-            file.write(save({name: value.contiguous() for name, value in tensors.items()}))
+        write_bytes(path, save({name: value.contiguous() for name, value in tensors.items()}))
 
     @classmethod
     def load(cls, path: Path) -> Reduction:

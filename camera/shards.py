@@ -23,7 +23,7 @@ from safetensors.numpy import save
 
 from ..errors import InputError
 from ..files.access import check_readable, reading
-from ..files.writes import write_atomically
+from ..files.writes import write_bytes
 from .identity import ImageIdentity
 from .reduction import AGAIN
 
@@ -149,8 +149,9 @@ class ShardWriter:
         before = shard_paths(self._folder)
         number = int(before[-1].stem) + 1 if before else 0
         features = np.ascontiguousarray(np.concatenate(self._features))  # what is saved is memory, not order
-        with write_atomically(self._folder / SHARDS / f"{number:06d}.safetensors") as file:
-            file.write(save({_FEATURES: features}, metadata=about))
+        write_bytes(
+            self._folder / SHARDS / f"{number:06d}.safetensors", save({_FEATURES: features}, metadata=about)
+        )
         self._begin()
 
     def __enter__(self) -> ShardWriter:

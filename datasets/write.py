@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,8 +26,6 @@ from .records import ScanRow
 from .split_lists import join_splits
 from .stated import read_stated
 from .store import Columns, write_tables
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass

@@ -38,7 +38,6 @@ and OUT/datasets.png, the scans of each budget are listed in OUT/lists.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import os
 import sys
@@ -49,7 +48,7 @@ from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
 from superflow.files.access import check_place
-from superflow.files.writes import write_atomically
+from superflow.files.writes import write_json, write_text
 from superflow.tools.command import add_leakage_argument, run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
@@ -174,8 +173,7 @@ def _saga(path: Path, args: argparse.Namespace) -> int:
     check_place(args.out)
     for name in run_saga(args.out, args.seeds or [0], arms):
         log.info("%s is done", name)
-    with write_atomically(args.out / "saga.md", "w") as file:
-        file.write(table(args.out))
+    write_text(args.out / "saga.md", table(args.out))
     print(table(args.out))
     return 0
 
@@ -314,10 +312,8 @@ def _one_log(path: Path, args: argparse.Namespace) -> int:
         records = [*([control] if control else []), *read_results(args.out)]
         rows = table(plan, records)
         text = "\n".join([markdown(rows), *leakage_lines(records)])
-        with write_atomically(args.out / "table.json", "w") as file:
-            json.dump(rows, file, indent=1)
-        with write_atomically(args.out / "table.md", "w") as file:
-            file.write(text + "\n")
+        write_json(args.out / "table.json", rows)
+        write_text(args.out / "table.md", text + "\n")
         print(text)
         draw_chart(rows, args.out / "table.png", leave_out=[LOOKUP])
     return 0

@@ -25,7 +25,6 @@ a fresh process each.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from pathlib import Path
@@ -38,7 +37,7 @@ from superflow.benchmark.speed.growth import draw_growth
 from superflow.benchmark.speed.options import SIZES, Options, Table
 from superflow.benchmark.speed.report import MEASURES, machine, markdown, measure, record
 from superflow.files.access import check_place
-from superflow.files.writes import write_atomically
+from superflow.files.writes import write_json, write_text
 from superflow.lidar.minkunet import MINKUNET
 from superflow.tools.command import run_command
 
@@ -136,11 +135,9 @@ def _measure(args: argparse.Namespace) -> int:
         tables.append((name, table))
         print(table.markdown(), flush=True)
     if args.json:
-        with write_atomically(args.json, "w") as file:
-            json.dump(record(made_on, options, tables), file, indent=1)
+        write_json(args.json, record(made_on, options, tables))
     if args.markdown:
-        with write_atomically(args.markdown, "w") as file:
-            file.write(markdown(made_on, tables))
+        write_text(args.markdown, markdown(made_on, tables))
     for name, table in tables:
         if name == "growth" and args.plot:
             draw_growth(table.record, args.plot)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from superflow.errors import InputError
-from superflow.files.writes import write_atomically
+from superflow.files.writes import write_text
 
 
 def add_own_arguments(log: argparse.ArgumentParser, name: str) -> None:
@@ -71,7 +71,6 @@ def guess(root: Path, layout: Path | None) -> int:
     if os.path.lexists(path):
         raise InputError(f"{path}: is there already, and is left alone; move it away to draft it anew")
     text = draft_layout(root)
-    with write_atomically(path, "w") as file:
-        file.write(text)
+    write_text(path, text)
     print(f"{text}\n{path}: complete this draft, then run again without --guess")
     return 0

@@ -22,7 +22,6 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import logging
 import sys
 from pathlib import Path
@@ -32,7 +31,7 @@ import yaml
 
 from superflow.datasets.prepare import DATASETS
 from superflow.errors import InputError
-from superflow.files.writes import write_atomically
+from superflow.files.writes import write_json
 from superflow.tools.command import run_command, usable_cores
 from superflow.tools.log_arguments import add_log_arguments, log_options
 from superflow.tools.own_log_arguments import add_own_arguments, guess, own_options
@@ -264,8 +263,7 @@ def _check(index: LogIndex, folder: Path, sample: int | None, workers: int, *, m
         report.pictures = [str(path) for path in pictures]
     except InputError as error:
         report.notes.append(f"no pictures: {error}")
-    with write_atomically(folder / "report.json", "w") as file:
-        json.dump(report.to_dict(), file, indent=1)
+    write_json(folder / "report.json", report.to_dict())
     show_report(report)
     print(f"{folder / 'report.json'}: {verdict(report)}")
     for picture in report.pictures:

@@ -11,7 +11,6 @@ the challenge's tags.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -48,7 +47,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _score(args: argparse.Namespace) -> int:
     from superflow.agents.benchmarks.scores import table
-    from superflow.files.writes import write_atomically
+    from superflow.files.writes import write_json
 
     rows, notes = FORMS[args.form](args.questions, args.answers)
     if not rows:
@@ -58,8 +57,7 @@ def _score(args: argparse.Namespace) -> int:
     print(table(rows))
     print(notes, file=sys.stderr)
     if args.json is not None:
-        with write_atomically(args.json, "w") as file:
-            json.dump({"scores": [asdict(row) for row in rows], "notes": notes}, file, indent=1)
+        write_json(args.json, {"scores": [asdict(row) for row in rows], "notes": notes})
     return 0
 
 

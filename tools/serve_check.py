@@ -13,7 +13,6 @@ fast it is.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -26,7 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError, require
-from superflow.files.writes import write_atomically
+from superflow.files.writes import write_json
 from superflow.tools.command import run_command
 from superflow.tools.progress_bar import progress_bar
 from superflow.tools.serve import add_model_arguments, model_of
@@ -119,8 +118,7 @@ def _check(args: argparse.Namespace) -> int:
             "bfloat16": flips and asdict(flips),
             "faults": wrong,
         }
-        with write_atomically(args.json, "w") as file:
-            json.dump(figures, file, indent=1)
+        write_json(args.json, figures)
     return 1 if wrong else 0
 
 

@@ -16,14 +16,13 @@ superflow test CONFIG work_dirs/NAME --predictions DIR --prediction-frames test 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError, MissingFileError
-from superflow.files.writes import write_atomically
+from superflow.files.writes import write_json
 from superflow.tools.train import add_common, read_config, run
 
 if TYPE_CHECKING:
@@ -276,8 +275,7 @@ def _vote_run(args: argparse.Namespace, runner: Any, trained: Any) -> VoteRun:
 def _vote(args: argparse.Namespace, runner: Any, votes: VoteRun) -> None:
     if args.vote:
         report = votes.report(runner.plain_model) | _of_model(runner)
-        with write_atomically(runner.work_path / "test_votes.json", "w") as file:
-            json.dump(report, file, indent=1)
+        write_json(runner.work_path / "test_votes.json", report)
         for line in vote_table(report):
             print(line)
     if args.pseudo_labels:

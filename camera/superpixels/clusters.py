@@ -23,7 +23,7 @@ from scipy.sparse import coo_array
 
 from ...datasets.frame import Camera
 from ...errors import InputError
-from ...files.writes import write_atomically
+from ...files.writes import write_bytes
 from ..cache import FeatureCache
 from ..crops import resize_ids, resize_image
 from ..images import camera_image
@@ -202,8 +202,7 @@ class Clusters(Provider):
         tensors = {"centres": torch.from_numpy(_fitted(self._centres))}
         if (r := self._reduction) is not None:
             tensors |= {"mean": r.mean, "basis": r.basis, "kept_variance": torch.tensor(r.kept_variance)}
-        with write_atomically(file) as out:
-            out.write(save(tensors, metadata={"options": json.dumps(self._options)}))
+        write_bytes(file, save(tensors, metadata={"options": json.dumps(self._options)}))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_teacher": None}

@@ -24,7 +24,7 @@ from ... import __version__
 from ...datasets.frame import Camera
 from ...errors import InputError
 from ...files.access import file_in, read_json
-from ...files.writes import building, write_atomically
+from ...files.writes import building, write_bytes, write_json
 from ...progress import LogLines, Progress
 from ..identity import identified_image
 from ..reduction import AGAIN
@@ -89,8 +89,7 @@ def write_superpixels(
         record |= {"made_by": maker.made_by(), "version": __version__}
         _check_same(folder, before, {"made_by": record["made_by"]})
         if before is None:
-            with write_atomically(folder / RECORD, "w") as file:
-                json.dump(record, file, indent=1)
+            write_json(folder / RECORD, record)
         todo = [] if finished else _to_make(maker, cameras, folder)
         _say_replaced(todo, folder)
         progress, what = progress or LogLines(log), f"superpixels {provider}"
@@ -218,8 +217,7 @@ def _write_one(maker: Provider, folder: Path, camera: Camera) -> None:
     source = maker.source_sha256(camera.token)  # before it is read, as with the image
     image, identity = identified_image(camera)
     ids = maker.compact(image, camera.token)
-    with write_atomically(map_path(folder, camera.token)) as file:
-        file.write(encode_map(ids, MapNote(image.shape[:2], identity, source)))
+    write_bytes(map_path(folder, camera.token), encode_map(ids, MapNote(image.shape[:2], identity, source)))
 
 
 def _check_tokens(cameras: Sequence[Camera], folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...files.access import file_in
-from ...files.writes import write_atomically
+from ...files.writes import write_bytes
 from ..card import DatasetCard
 from ..frame import IGNORE_LABEL, Frame
 from ..index import LogIndex
@@ -48,8 +48,7 @@ def write_overlays(
         path = file_in(folder, f"{frame.scene}_{frame.token}_{camera.channel}.png")
         encoded, data = cv2.imencode(".png", picture[..., ::-1])
         assert encoded
-        with write_atomically(path) as file:
-            file.write(data.tobytes())
+        write_bytes(path, data.tobytes())
         paths.append(path)
     return paths
 

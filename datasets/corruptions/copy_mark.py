@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError
 from ...files.access import read_json
-from ...files.writes import write_atomically
+from ...files.writes import write_json
 
 CLEAN = "clean"  # the variant of logs that no model has corrupted
 MARK = "corruption.json"
@@ -31,8 +30,7 @@ def mark(folder: Path, facts: dict[str, Any]) -> None:
                     "or remove it"
                 )
         return
-    with write_atomically(path, "w") as file:
-        json.dump(facts, file, indent=1)
+    write_json(path, facts)
 
 
 def variant_of(root: Path) -> str | None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ... import __version__
 from ...errors import InputError
 from ...files.access import check_place, file_in
-from ...files.writes import building, write_atomically
+from ...files.writes import building, write_bytes
 from ...progress import Progress, silent, track
 from ..index import LogIndex
 from ..predictions.files import NUMBERS
@@ -127,10 +127,8 @@ def _write_scan(
             numbers = np.where(found.noise == kind, np.uint32(number), numbers)
         shift = index.card.labels.get("shift", 0)
         data = (numbers << shift).astype(NUMBERS[index.card.labels["format"]]).tobytes()
-        with write_atomically(_inside(folder, index, label_path), sync=False) as out:
-            out.write(data)
-    with write_atomically(target) as out:
-        out.write(_rows(index, row, found, variant).tobytes())
+        write_bytes(_inside(folder, index, label_path), data, sync=False)
+    write_bytes(target, _rows(index, row, found, variant).tobytes())
 
 
 def _rows(index: LogIndex, row: int, found: Corrupted, variant: Variant) -> NDArray[np.float32]:

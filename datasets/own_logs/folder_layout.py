@@ -34,7 +34,6 @@ FORMATS = {  # ending of point files -> format
     **{".feather": "feather", ".parquet": "parquet"},
 }
 POSE_FORMS = ("tum", "kitti")
-_TEXT = Key(str, "text")
 _OWN = {
     "cameras": Key((dict, str), "cameras by name, or a YAML file below the log's root that holds them"),
     "times": Key(dict, "times of the scans, as in {name: 1.0e-9} or {file: times.txt}"),

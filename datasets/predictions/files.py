@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import file_in
-from ...files.writes import write_atomically
+from ...files.writes import write_bytes
 from ..card import DatasetCard
 from ..formats.pcd import with_column
 from ..frame import IGNORE_LABEL
@@ -68,8 +68,7 @@ def write_prediction(index: LogIndex, row: int, numbers: NDArray[np.uint32], fol
         target = _below(folder, inside.parent / f"{stem(inside.name)}.label")
     if target.absolute() == source.absolute():
         raise InputError(f"{target}: is the scan itself; choose another folder for the predictions")
-    with write_atomically(target) as file:
-        file.write(data)
+    write_bytes(target, data)
     return target
 
 

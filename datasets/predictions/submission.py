@@ -10,7 +10,6 @@ classes, where they are others than those of the label files; ``none`` for point
 
 from __future__ import annotations
 
-import json
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import file_in
-from ...files.writes import write_atomically
+from ...files.writes import write_atomically, write_bytes, write_json
 from ..card import CARDS
 from ..formats.yaml_files import read_yaml
 from ..frame import IGNORE_LABEL
@@ -103,8 +102,7 @@ class TreeSubmission:
         path = self._place(self.server["path"], words, folder)
         if path.absolute() == points.absolute():
             raise InputError(f"{path}: is the scan itself; choose another folder for the predictions")
-        with write_atomically(path) as file:
-            file.write(numbers.astype(NUMBERS[self.server["format"]]).tobytes())
+        write_bytes(path, numbers.astype(NUMBERS[self.server["format"]]).tobytes())
         return [path]
 
     def finish(self, folder: Path) -> list[Path]:
@@ -112,8 +110,7 @@ class TreeSubmission:
         paths = []
         for place, content in self.server.get("records", {}).items():
             paths.append(self._place(place, {"split": self.split}, folder))
-            with write_atomically(paths[-1], "w") as file:
-                json.dump(content, file, indent=1)
+            write_json(paths[-1], content)
         return paths
 
     @staticmethod

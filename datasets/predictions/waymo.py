@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import file_in, is_text
-from ...files.writes import write_atomically
+from ...files.writes import write_bytes
 from ..formats.protobuf_message import bytes_field, integer_field, integers_field
 from ..formats.waymo_files import waymo_images_of_rows
 from ..formats.waymo_points import CLASS, LABEL_CHANNELS, TOP
@@ -79,8 +79,7 @@ class WaymoSubmission:
     def _flush(self, folder: Path) -> list[Path]:
         path = file_in(folder, self.server["path"].format(part=self._parts))
         frames = b"".join(bytes_field(_FRAMES, frame) for frame in self._frames)
-        with write_atomically(path) as file:
-            file.write(self._head + bytes_field(_RESULTS, frames))
+        write_bytes(path, self._head + bytes_field(_RESULTS, frames))
         self._frames.clear()
         self._parts += 1
         return [path]

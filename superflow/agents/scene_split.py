@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files.access import read_json
-from ..files.writes import write_atomically
+from ..files.writes import write_json
 from ..protocol import token_hash
 from .scene import SceneRecord
 
@@ -49,8 +48,7 @@ def split_scenes(records: Iterable[SceneRecord], shares: Mapping[str, float], *,
 def write_split(split: Split, path: str | Path) -> None:
     """Write the lists as JSON, each with the hash of its tokens."""
     parts = {name: {"tokens": list(tokens), "hash": token_hash(tokens)} for name, tokens in split.items()}
-    with write_atomically(path, "w") as file:
-        json.dump(parts, file, indent=1)
+    write_json(path, parts)
 
 
 def read_split(path: str | Path) -> Split:

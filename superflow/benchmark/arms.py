@@ -15,7 +15,7 @@ from typing import Any
 from ..engine.launch import refuse_several
 from ..errors import InputError
 from ..files.access import read_json
-from ..files.writes import write_atomically
+from ..files.writes import write_json
 from ..progress import Stopwatch
 from ..protocol import commit, device_name, peak_memory
 from .plan import Arm, Plan
@@ -70,8 +70,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
         **_measure(plan, index, labelled, source, arm, seed, training, watch),
     }
     record |= {"seconds": watch.wall, "cpu_seconds": watch.cpu, **_provenance()}
-    with write_atomically(result, "w") as file:
-        json.dump(record, file, indent=1)
+    write_json(result, record)
     return record
 
 
@@ -259,6 +258,5 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
     scores = lookup_scores(index, train, evaluate, size_m=plan.new_places_m)
     renamed = {name.replace("label look-up", "linear"): value for name, value in scores.items()}
     record = {"arm": LOOKUP, "seed": 0, "probe": {"scores": renamed}, **_provenance()}
-    with write_atomically(file, "w") as handle:
-        json.dump(record, handle, indent=1)
+    write_json(file, record)
     return record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,7 +15,7 @@ from ..downstream.robustness import robustness
 from ..engine.loader import build_dataset
 from ..engine.runner import build_runner
 from ..errors import InputError
-from ..files.writes import write_atomically
+from ..files.writes import write_json
 from ..method.distributed import rank
 
 log = logging.getLogger(__name__)
@@ -65,8 +64,7 @@ def test_corrupted(config: Any, variants: Sequence[Variant], clean: Mapping[str,
         **_relative(float(clean["miou"]), scores, index.card.name),
     }
     if rank() == 0:
-        with write_atomically(Path(config.work_dir) / "test_corruptions.json", "w") as file:
-            json.dump(report, file, indent=1)
+        write_json(Path(config.work_dir) / "test_corruptions.json", report)
     return report
 
 

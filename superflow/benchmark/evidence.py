@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MissingFileError
-from ..files.writes import write_atomically
+from ..files.writes import write_text
 from .budget_picture import draw_budgets
 from .markdown import table_lines
 from .places_plan import NO_SOURCE
@@ -73,8 +73,7 @@ def write_page(folder: Path) -> Path:
     for path in files:
         lines += section(path, RowFile(path).read(), folder)
     page = folder.with_suffix(".md")
-    with write_atomically(page, "w") as file:
-        file.write("\n".join(lines).rstrip() + "\n")
+    write_text(page, "\n".join(lines).rstrip() + "\n")
     return page
 
 

@@ -7,7 +7,6 @@ OUT/models/ARM-SEED.halfway.pt   of one that is being trained: a stopped trainin
 from __future__ import annotations
 
 import copy
-import json
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +27,7 @@ from ..agents.vlm.model import LidarVLM
 from ..agents.vlm.processor import LidarProcessor
 from ..agents.vlm.sft import Example, Recipe, answers, train
 from ..files.access import read_json
-from ..files.writes import write_atomically
+from ..files.writes import write_json
 from ..progress import LogLines, cpu_seconds
 from .questions_data import Part, Scans, find_backbone, part_of, planes_of_part, predicted_part
 from .questions_plan import ROUTERS, SHARES, QuestionArm, QuestionsPlan
@@ -240,8 +239,7 @@ def model_on_planes(
             spent = cpu_seconds() - before + study.halfway.spent
             model.save_pretrained(folder)
             processor.save_pretrained(folder)
-            with write_atomically(folder / TRAINED, "w") as file:
-                json.dump({"cpu_seconds": spent}, file)
+            write_json(folder / TRAINED, {"cpu_seconds": spent}, indent=None)
             study.halfway.remove()
     spent = float(read_json(folder / TRAINED, f"delete {folder}")["cpu_seconds"])
     return *load_vlm(folder), spent

@@ -24,7 +24,7 @@ from ..agents.scene import SceneRecord
 from ..datasets.index import LogIndex
 from ..errors import InputError
 from ..files.access import make_folder, read_text
-from ..files.writes import write_atomically
+from ..files.writes import write_atomically, write_bytes
 from ..hub.backbone import Backbone
 from .places_logs import prepare_log, prepared_folder
 from .questions_plan import PARTS, RANDOM, QuestionsPlan
@@ -252,8 +252,7 @@ def planes_of_part(plan: QuestionsPlan, part: Part, backbone: Backbone, digest: 
         if not path.is_file():
             rows = np.array(list(part.row_of.values()))
             planes = scans_of(part.index, rows, backbone, grid)
-            with write_atomically(path) as file:
-                file.write(save({token: each.contiguous() for token, each in planes.items()}))
+            write_bytes(path, save({token: each.contiguous() for token, each in planes.items()}))
     with safe_open(path, framework="pt") as file:
         return {token: file.get_tensor(token) for token in file.keys()}  # noqa: SIM118
 

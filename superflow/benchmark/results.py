@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files.access import read_json
-from ..files.writes import write_atomically
+from ..files.writes import write_json
 
 AGAIN = "delete its folder to have it measured again"  # what to do about a damaged result
 _OF_THIS_CALL = ("work_dir", "data_root", "resume", "load_from", "allow_leakage")
@@ -43,8 +43,7 @@ def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None
     """
     beside = result.with_suffix(".made_of.json")
     if not beside.is_file():
-        with write_atomically(beside, "w") as file:
-            json.dump(made_of, file, indent=1)
+        write_json(beside, made_of)
         return
     before = read_json(beside, AGAIN)
     for name in (*made_of, *before):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..files.writes import write_atomically
+from ..files.writes import write_text
 from .chart import draw_radar
 from .evidence import Backbone, Table, commands, leakage_lines, tables
 from .markdown import table_lines
@@ -44,8 +44,7 @@ def write_tables(
     if draw_radar(radar_values(found, protocols, sets), out / "datasets.png"):
         page += ["![mIoU of each protocol, an axis for each set](datasets.png)", ""]
     page += commands(own)
-    with write_atomically(out / "datasets.md", "w") as file:
-        file.write("\n".join(page).rstrip() + "\n")
+    write_text(out / "datasets.md", "\n".join(page).rstrip() + "\n")
     return "\n".join([*lines, *leakage_lines(own)]).rstrip()
 
 

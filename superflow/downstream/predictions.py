@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from ..datasets.index import LogIndex
 from ..datasets.predictions.files import raw_ids, write_prediction
 from ..datasets.predictions.submission import pack, submission_of
 from ..files.access import check_place
-from ..files.writes import write_atomically
+from ..files.writes import write_json
 from .features import read_scan
 from .metrics import NO_PREDICTION, class_predictions
 from .vote_log import Predictor
@@ -85,6 +84,5 @@ def write_predictions(
         "variant": index.variant,
         "index_hash": index.hash,
     }
-    with write_atomically(folder / "predictions.json", "w") as file:
-        json.dump(said, file, indent=1)
+    write_json(folder / "predictions.json", said)
     return said

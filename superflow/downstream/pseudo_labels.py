@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -19,7 +18,7 @@ from ..datasets.cloud import file_values
 from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from ..files.access import check_place
-from ..files.writes import write_atomically
+from ..files.writes import write_atomically, write_json
 from ..progress import LogLines, track
 from ..protocol import token_hash
 from .features import Scan, read_scan
@@ -101,8 +100,7 @@ def write_pseudo_labels(
         "nearest_labelled_scan": naive.record(),
         **(record or {}),
     }
-    with write_atomically(folder / "pseudo_labels.json", "w") as file:
-        json.dump(result, file, indent=2)
+    write_json(folder / "pseudo_labels.json", result, indent=2)
     return result
 
 

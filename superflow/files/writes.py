@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -49,6 +50,23 @@ def write_atomically(path: str | Path, mode: str = "wb", *, sync: bool = True) -
                 os.replace(part, path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, data: bytes, *, sync: bool = True) -> None:
+    """Write a whole file; ``sync`` and errors as of ``write_atomically``."""
+    with write_atomically(path, sync=sync) as file:
+        file.write(data)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """The same of a UTF-8 text."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: Any, *, indent: int | None = 1, allow_nan: bool = True) -> None:
+    """The same of a value of JSON types."""
+    with write_atomically(path, "w") as file:
+        json.dump(value, file, indent=indent, allow_nan=allow_nan)
 
 
 def _open_part(path: Path, mode: str) -> tuple[IO[Any], Path]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from .. import __version__
 from ..datasets.card import RAW_FULL
 from ..errors import InputError
-from ..files.writes import write_atomically
+from ..files.writes import write_bytes, write_text
 from ..lidar.encoder import LidarEncoder
 from ..lidar.evaluation import evaluating
 from ..lidar.limits import Limits
@@ -222,10 +222,8 @@ def save_backbone(
         format=FORMAT,
     )
     text = json.dumps(asdict(card), sort_keys=True)
-    with write_atomically(path) as file:
-        file.write(save(weights, metadata={CARD_KEY: text}))
-    with write_atomically(path.with_suffix(".json"), "w") as file:
-        file.write(json.dumps(asdict(card), indent=2) + "\n")
+    write_bytes(path, save(weights, metadata={CARD_KEY: text}))
+    write_text(path.with_suffix(".json"), json.dumps(asdict(card), indent=2) + "\n")
     return card
 
 

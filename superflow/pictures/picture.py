@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..files.writes import write_atomically
+from ..files.writes import write_bytes
 from .coloring import map_colors, readable
 
 if TYPE_CHECKING:
@@ -187,8 +187,7 @@ def write_png(path: str | Path, image: Image) -> None:
         InputError: the folder cannot be written.
     """
     encoded = cv2.imencode(".png", cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2BGR))[1]
-    with write_atomically(path) as file:
-        file.write(encoded.tobytes())
+    write_bytes(path, encoded.tobytes())
 
 
 def _canvas(height_px: int, width_px: int, key: Key | None) -> tuple[Figure, Axes]:

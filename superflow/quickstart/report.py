@@ -14,7 +14,7 @@ import numpy as np
 from ..benchmark.plan import Plan
 from ..benchmark.table import table
 from ..errors import InputError
-from ..files.writes import write_atomically
+from ..files.writes import write_text
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +122,7 @@ def write_report(result: QuickstartResult, path: str | Path, *, pictures: str | 
         where = html.escape(f"{pictures.name}/{file.name}")
         caption = html.escape(PICTURES[name].format(classes=classes))
         parts.append(f"<figure><img src='{where}' alt='{name}'><figcaption>{caption}</figcaption></figure>")
-    with write_atomically(path, "w") as page:
-        page.write("\n".join(parts) + "\n")
+    write_text(path, "\n".join(parts) + "\n")
 
 
 def _measured_words(result: QuickstartResult) -> str:

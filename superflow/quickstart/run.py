@@ -5,7 +5,6 @@ Every stage leaves a file that says it is done, so a run that was stopped goes o
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from ..benchmark.plan import Plan, load_plan
 from ..benchmark.preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
 from ..benchmark.table import read_results
 from ..files.access import check_place, make_folder, read_json
-from ..files.writes import write_atomically
+from ..files.writes import write_json
 from ..progress import LogLines
 from .frames import plan_for
 from .report import QuickstartResult, write_report
@@ -67,8 +66,7 @@ class Stages:
         taken = time.monotonic() - begun
         # a repeated call that finds all done must not hide what the work took
         self.seconds[name] = round(max(taken, self.seconds.get(name, 0.0)), 1)
-        with write_atomically(self._file, "w") as file:
-            json.dump(self.seconds, file, indent=1)
+        write_json(self._file, self.seconds)
         return result
 
 

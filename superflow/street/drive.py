@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import logging
 import multiprocessing
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..files.access import check_place, read_json
-from ..files.writes import write_atomically
+from ..files.writes import write_bytes, write_json
 from ..progress import Progress, silent
 from .compiled import cache_folder
 from .recorder import Recorder
@@ -25,7 +25,8 @@ from .scene import make_scene, scene_rng
 from .schema import TABLES, VERSION, SceneTables, fixed_tables, nearest_key
 from .variation import check_groups
 
-logger = logging.getLogger(__name__)
+# a file whole or not at all; the shard vouches for it, so it need not reach the disk at once
+_write = partial(write_bytes, sync=False)
 FORMAT = 3  # raised whenever the same settings give other bytes
 LIDAR_RATES = (2, 4, 10, 20)
 
@@ -156,8 +157,7 @@ def _claim(root: Path, shards: Path, settings: DriveSettings) -> None:
         return
     if root.exists() and any(root.iterdir()):
         raise InputError(f"{root}: is not empty and no synthetic drive; choose another folder")
-    with write_atomically(mark, "w") as file:
-        json.dump(_identity(settings), file)
+    write_json(mark, _identity(settings), indent=None)
 
 
 def _record_scenes(root: Path, numbers: list[int], settings: DriveSettings, workers: int) -> Iterator[int]:
@@ -250,8 +250,7 @@ def record_scene(root: Path, number: int, settings: DriveSettings) -> Iterator[f
                 )
                 _write(root / data["filename"], recorder.sweep(between).points.tobytes())
         yield float(t)
-    with write_atomically(_shard_path(root / ".shards", number), "w") as file:
-        json.dump(tables.finish(), file)
+    write_json(_shard_path(root / ".shards", number), tables.finish(), indent=None)
 
 
 def _record_key(root, recorder, rig, tables, sample, t, settings) -> None:
@@ -273,12 +272,6 @@ def _record_key(root, recorder, rig, tables, sample, t, settings) -> None:
         _write(root / row["filename"], cv2.imencode(".jpg", image[..., ::-1], quality)[1].tobytes())
 
 
-def _write(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all; the shard vouches for it, so it need not reach the disk at once."""
-    with write_atomically(path, sync=False) as file:
-        file.write(data)
-
-
 def _read_shard(path: Path) -> dict[str, list[dict[str, Any]]]:
     return read_json(path, "delete it to have the scene made again")
 
@@ -295,11 +288,9 @@ def _join(root: Path, shards: Iterable[dict[str, list]], settings: DriveSettings
         channels |= dict.fromkeys(every, "camera")
     rows.update(fixed_tables(settings.seed, channels, [row["token"] for row in rows["log"]]))
     for table in TABLES:
-        with write_atomically(root / VERSION / f"{table}.json", "w") as file:
-            json.dump(rows[table], file)
+        write_json(root / VERSION / f"{table}.json", rows[table], indent=None)
     mask = cv2.imencode(".png", np.zeros((64, 64), dtype=np.uint8))[1].tobytes()
-    with write_atomically(root / rows["map"][0]["filename"]) as file:
-        file.write(mask)
+    write_bytes(root / rows["map"][0]["filename"], mask)
     names = [row["name"] for row in rows["scene"]]
     summary = {
         "name": "synthetic",
@@ -311,5 +302,4 @@ def _join(root: Path, shards: Iterable[dict[str, list]], settings: DriveSettings
         "settings": _identity(settings),
         "splits": {"train": names[:-val_scenes], "val": names[-val_scenes:]},
     }
-    with write_atomically(root / "dataset.json", "w") as file:
-        json.dump(summary, file, indent=1)
+    write_json(root / "dataset.json", summary)

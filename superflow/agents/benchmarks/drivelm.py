@@ -7,14 +7,13 @@ the evaluation of its repository.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...files.writes import write_atomically
+from ...files.writes import write_json
 from .entries import Entry
 from .frames import rows_of
 
@@ -127,8 +126,7 @@ def write_frames(frames: Sequence[KeyFrame], path: str | Path) -> None:
         about = {} if frame.description is None else {"scene_description": frame.description}
         scene = scenes.setdefault(frame.scene, {**about, "key_frames": {}})
         scene["key_frames"][frame.token] = _frame_values(frame)
-    with write_atomically(path, "w") as file:
-        json.dump(scenes, file, allow_nan=False, indent=1)
+    write_json(path, scenes, allow_nan=False)
 
 
 def read_answers(path: str | Path, frames: Sequence[KeyFrame]) -> dict[str, str]:
@@ -162,8 +160,7 @@ def write_answers(frames: Sequence[KeyFrame], answers: Mapping[str, str], path: 
         for frame in frames
         for name, question in frame.named()
     ]
-    with write_atomically(path, "w") as file:
-        json.dump(rows, file, indent=1)
+    write_json(path, rows)
 
 
 def paired(frames: Sequence[KeyFrame], index: LogIndex) -> list[tuple[KeyFrame, int]]:

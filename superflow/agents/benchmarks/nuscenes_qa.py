@@ -7,7 +7,6 @@ answers by their position in the file, so the order is kept, and answers that na
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import suggest
-from ...files.writes import write_atomically
+from ...files.writes import write_json
 from ..bootcamps.replies import Number, Unreadable
 from ..query_text import NOUNS, plural_of
 from .entries import Entry
@@ -71,8 +70,7 @@ def read_questions(path: str | Path) -> list[Question]:
 def write_questions(questions: Sequence[Question], path: str | Path, info: Any = None) -> None:
     """Write a file of this form; ``info`` are JSON types."""
     rows = [{k: v for k, v in asdict(question).items() if v is not None} for question in questions]
-    with write_atomically(path, "w") as file:
-        json.dump({"info": info, "questions": rows}, file, allow_nan=False, indent=1)
+    write_json(path, {"info": info, "questions": rows}, allow_nan=False)
 
 
 def read_answers(path: str | Path, questions: Sequence[Question]) -> list[str]:

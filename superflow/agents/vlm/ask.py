@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ...errors import InputError
 from ...files.access import make_folder, read_json
-from ...files.writes import write_atomically
+from ...files.writes import write_json
 from ...hub.backbone import Backbone
 from ...progress import Progress, silent
 from ..bootcamps.bootcamp import Bootcamp, Identity
@@ -205,8 +204,7 @@ def train_on(
     }
     model.save_pretrained(make_folder(folder))
     processor.save_pretrained(folder)
-    with write_atomically(folder / REPORT, "w") as file:
-        json.dump(report, file, indent=1)
+    write_json(folder / REPORT, report)
     return report
 
 

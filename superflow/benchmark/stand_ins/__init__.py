@@ -9,7 +9,6 @@ are the street's: figures on stand-ins tell whether something runs, not how good
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 from ...datasets.card import DatasetCard, load_card
 from ...errors import InputError
 from ...files.access import check_place, read_json
-from ...files.writes import write_atomically
+from ...files.writes import write_json
 from ...street.lidar import Lidar
 from .files import Form, write_kitti_form, write_rellis, write_synth4d
 from .recording import Eye, Street
@@ -205,8 +204,7 @@ def _write(task: StandInTask) -> None:
         "source": "superflow benchmark datasets --stand-ins",
         "settings": task.settings,
     }
-    with write_atomically(task.root / MARK, "w") as file:
-        json.dump(said, file, indent=1)
+    write_json(task.root / MARK, said)
 
 
 def _write_drive(task: StandInTask, seed: int) -> dict[str, Any]:

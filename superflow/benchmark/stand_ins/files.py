@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -11,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...datasets.card import DatasetCard
-from ...files.access import make_folder
-from ...files.writes import write_atomically
+from ...files.writes import write_atomically, write_bytes
 from ...geometry import invert, to_quaternion, transform_points
 from .recording import Street, Taken
 from .words import raw_ids
 
+# the mark of the whole set vouches for a file, so it need not reach the disk at once
+_write = partial(write_bytes, sync=False)
 _NUMBERS = {"u1": np.uint8, "u4": np.uint32, "i4": np.int32, "npy": np.int32}  # of label files
 _SCRIBBLED = 0.08  # share of the points that a scribble reaches
 _WEATHER = ("snow", "rain", "dense_fog", "light_fog")
@@ -52,18 +54,18 @@ def write_kitti_form(form: Form, streets: Sequence[Street], root: Path, card: Da
             numbers = ids[scan.finer]
             if sparse:
                 numbers = np.where(rng.random(len(numbers)) < _SCRIBBLED, numbers, 0)
-            write_bytes(folder / form.points / f"{stem}.bin", point_rows(card, scan).tobytes())
-            write_bytes(folder / labels / f"{stem}.label", label_bytes(card, numbers))
+            _write(folder / form.points / f"{stem}.bin", point_rows(card, scan).tobytes())
+            _write(folder / labels / f"{stem}.label", label_bytes(card, numbers))
             for channel, image in scan.images.items():
-                write_image(folder / channel / f"{stem}.png", image)
+                _write_image(folder / channel / f"{stem}.png", image)
             poses.append(scan.lidar_to_world)
             times.append(f"{(scan.time_us - street.start_us) * 1e-6:.6f}")
         if form.motion:
-            write_text(folder / "times.txt", times)
+            _write_lines(folder / "times.txt", times)
             _write_motion(folder, street, poses)
         if form.weather:
             lines = [f"{number:06d},{_WEATHER[number % len(_WEATHER)]}" for number in range(street.scans)]
-            write_text(folder / f"{street.name}.txt", lines)
+            _write_lines(folder / f"{street.name}.txt", lines)
 
 
 def _write_motion(folder: Path, street: Street, poses: Sequence[NDArray[np.float64]]) -> None:
@@ -74,10 +76,10 @@ def _write_motion(folder: Path, street: Street, poses: Sequence[NDArray[np.float
     for number, eye in enumerate(eyes, start=2):  # P2 and P3 are the colour cameras
         beside = invert(eye.camera_to_lidar) @ invert(to_camera)
         lines.append(f"P{number}: {_numbers(eye.intrinsics @ beside[:3])}")
-    write_text(folder / "calib.txt", [*lines, f"Tr: {_numbers(to_camera[:3])}"])
+    _write_lines(folder / "calib.txt", [*lines, f"Tr: {_numbers(to_camera[:3])}"])
     start = invert(poses[0])
     in_camera = [to_camera @ start @ pose @ invert(to_camera) for pose in poses]
-    write_text(folder / "poses.txt", [_numbers(pose[:3]) for pose in in_camera])
+    _write_lines(folder / "poses.txt", [_numbers(pose[:3]) for pose in in_camera])
 
 
 def write_rellis(streets: Sequence[Street], root: Path, card: DatasetCard) -> None:
@@ -96,33 +98,33 @@ def write_rellis(streets: Sequence[Street], root: Path, card: DatasetCard) -> No
             place = np.sort(rng.permutation(rays)[: len(scan.xyz)])
             rows, numbers = np.zeros((rays, len(card.columns)), "<f4"), np.zeros(rays, np.uint32)
             rows[place], numbers[place] = point_rows(card, scan), ids[scan.finer]
-            write_bytes(folder / POINTS / f"{stem}.bin", rows.tobytes())
-            write_bytes(folder / LABELS / f"{stem}.label", label_bytes(card, numbers))
+            _write(folder / POINTS / f"{stem}.bin", rows.tobytes())
+            _write(folder / LABELS / f"{stem}.label", label_bytes(card, numbers))
             seconds, rest = divmod(scan.time_us, 1_000_000)
-            write_image(
+            _write_image(
                 folder / CAMERA / f"frame{stem}-{seconds}_{rest // 1000:03d}.jpg", scan.images[CAMERA]
             )
             poses.append(_numbers((scan.lidar_to_world @ card.file_to_lidar)[:3]))
             times.append(f"{scan.time_us * 1e-6:.6f}")
             part = "train" if street is not streets[-1] else "val"
             listed[part].append(f"{street.name}/{POINTS}/{stem}.bin {street.name}/{LABELS}/{stem}.label")
-        write_text(folder / "poses.txt", poses)
-        write_text(folder / "times.txt", times)
+        _write_lines(folder / "poses.txt", poses)
+        _write_lines(folder / "times.txt", times)
         grown = IMAGE_SIZE[1] / eye.size[1]  # camera_info.txt is of the published size
         k = eye.intrinsics
         center = [(value + 0.5) * grown - 0.5 for value in k[:2, 2]]
-        write_text(
+        _write_lines(
             folder / "camera_info.txt", [_numbers(np.array([k[0, 0] * grown, k[1, 1] * grown, *center]))]
         )
         pose = invert(card.file_to_lidar) @ eye.camera_to_lidar
         q, t = to_quaternion(pose), pose[:3, 3]
         text = [f"    {name}: {float(value)!r}" for name, value in zip("wxyz", q)]
         shift = [f"    {name}: {float(value)!r}" for name, value in zip("xyz", t)]
-        write_text(
+        _write_lines(
             folder / "transforms.yaml", ["os1_cloud_node-pylon_camera_node:", "  q:", *text, "  t:", *shift]
         )
     for part, lines in listed.items():
-        write_text(root / f"pt_{part}.lst", lines)
+        _write_lines(root / f"pt_{part}.lst", lines)
 
 
 def write_synth4d(streets: Sequence[Street], root: Path, card: DatasetCard) -> None:
@@ -138,7 +140,7 @@ def write_synth4d(streets: Sequence[Street], root: Path, card: DatasetCard) -> N
             )
             listed["training_split" if street is not streets[-1] else "validation_split"].append(path)
     for name, lines in listed.items():
-        write_text(root / f"{name}.txt", lines)
+        _write_lines(root / f"{name}.txt", lines)
 
 
 def point_rows(card: DatasetCard, scan: Taken) -> NDArray[np.float32]:
@@ -158,23 +160,16 @@ def _numbers(values: NDArray[np.float64]) -> str:
     return " ".join(f"{value:.9g}" for value in values.ravel().tolist())
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole; the mark of the whole set vouches for it, so it need not reach the disk at once."""
-    with write_atomically(path, sync=False) as file:
-        file.write(data)
+def _write_lines(path: Path, lines: Iterable[str]) -> None:
+    """A file of lines of text, whole or not at all."""
+    _write(path, "".join(f"{line}\n" for line in lines).encode())
 
 
-def write_text(path: Path, lines: Iterable[str]) -> None:
-    """The same of lines of text."""
-    write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
-
-
-def write_image(path: Path, image: NDArray[np.uint8]) -> None:
+def _write_image(path: Path, image: NDArray[np.uint8]) -> None:
     """The same of an RGB image, in the format of the file's ending."""
-    write_bytes(path, cv2.imencode(path.suffix, image[..., ::-1])[1].tobytes())
+    _write(path, cv2.imencode(path.suffix, image[..., ::-1])[1].tobytes())
 
 
 def _write_array(path: Path, values: NDArray[np.generic]) -> None:
-    make_folder(path.parent)
     with write_atomically(path, sync=False) as file:
         np.save(file, values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from superflow.errors import InputError, MissingFileError
-from superflow.files.writes import building, remove_leftovers, write_atomically
+from superflow.files.writes import building, remove_leftovers, write_atomically, write_json, write_text
 
 FILES, LENGTH = 200, 50_000
 
@@ -60,6 +61,18 @@ def test_text_is_utf_8_whatever_the_locale_says(tmp_path):
     environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, check=True)
     assert (tmp_path / "a.txt").read_bytes() == "Zürich 東京".encode()
+
+
+def test_text_and_json_are_whole_files(tmp_path):
+    write_text(tmp_path / "a" / "b.txt", "Zürich\n")
+    assert (tmp_path / "a" / "b.txt").read_bytes() == "Zürich\n".encode()
+    value = {"places": [1, 2.5, None], "of": "Zürich"}
+    for indent in (1, None):
+        write_json(tmp_path / "b.json", value, indent=indent)
+        assert (tmp_path / "b.json").read_text() == json.dumps(value, indent=indent)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "b.json", float("nan"), allow_nan=False)
+    assert json.loads((tmp_path / "b.json").read_text()) == value
 
 
 @pytest.mark.parametrize("length", [1, 200, 255])
