@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import random
-
 import log_fuzz
 import pytest
 from bag_writer import KINDS, write_bag
-from file_faults import TEXTS, break_one
-from test_fuzz_sets import Whole, opened
+from file_faults import TEXTS
+from wrong_drives import refusals
 
 from superflow.datasets.prepare import prepare
 
@@ -23,31 +21,21 @@ def test_there_are_enough_of_them():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_wrong_bags_are_taken_or_refused(kind, tmp_path):
-    root, out = tmp_path / "work/root", tmp_path / "work/out"
+    root = tmp_path / "work/root"
     root.mkdir(parents=True)
     write_bag(root / "drive", kind, count=2)
-    (tmp_path / "secret.bin").write_bytes(b"\0" * 80)
-    (tmp_path / "work/secret.bin").write_bytes(b"\0" * 80)
-    opened.clear()
-    assert log_fuzz.attempt(lambda: prepare("ros", root, out), out, tmp_path) is None, "it is well"
-    whole = Whole(root)
-    texts = [path for path in whole.files if path.suffix in TEXTS]
-    bags = [path for path in whole.files if path not in texts]
-    told: set[str] = set()
-    for seed in range(TRIES):
-        rng = random.Random(f"{kind} {seed}")
-        path = rng.choice(texts if texts and seed % 5 == 0 else bags)
-        did = break_one(rng, path)
-        try:
-            said = log_fuzz.attempt(
-                lambda: prepare("ros", root, out), out, tmp_path, deep=seed % 8 == 0, told=told
-            )
-        except BaseException as error:
-            error.add_note(f"seed {seed}: {did} of {path}")
-            raise
-        told |= {said} - {None}
-        whole.restore()
-    assert opened == []
+    files = [path for path in sorted(root.rglob("*")) if path.is_file()]
+    texts = [path for path in files if path.suffix in TEXTS]
+    bags = [path for path in files if path not in texts]
+    told = refusals(
+        lambda: prepare("ros", root, tmp_path / "work/out"),
+        root,
+        tmp_path,
+        tries=TRIES,
+        choose=lambda rng, seed: rng.choice(texts if texts and seed % 5 == 0 else bags),
+        name=kind,
+        deep=8,
+    )
     assert [said for said in told if str(root) not in said] == [], "the file is named"
     assert len(told) >= 8, "the changes are of many kinds"
 
