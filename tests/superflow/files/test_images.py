@@ -138,3 +138,20 @@ def test_no_size_is_read_of_a_damaged_header():
     data = encoded(textured(90, 160), ".jpg")
     assert [image_file.jpeg_size(data[:length]) for length in (0, 2, 3, 10, 20)] == [None] * 5
     assert image_file.jpeg_size(data[:2] + b"\xff\xe0\0\0" * 5) is None
+
+
+@pytest.mark.parametrize(
+    "hidden", [b"\xff\xff\xe0\0\x10", b"\xff\xd0\0\x0e", b"\xff\xe0\0\x01\0", b"\xff\xe0\0\0\0"]
+)
+def test_a_size_behind_what_libjpeg_passes_over_is_not_believed(hidden):
+    """A mark that is not what it seems would lead to a small size, and libjpeg to the large one that is decoded."""
+    small = b"\xff\xc0\0\x0b\x08\0\x08\0\x08\1\1\x11\0"
+    for lead in range(20):
+        assert image_file.jpeg_size(b"\xff\xd8" + hidden + bytes(lead) + small) is None
+
+
+def test_a_jpeg_that_claims_too_many_pixels_is_refused_before_it_is_decoded():
+    data = encoded(textured(90, 160), ".jpg")
+    assert data.count(b"\0\x5a\0\xa0") == 1
+    with pytest.raises(InputError, match=r"a\.jpg: claims more pixels than any camera has \(65535 x 65535\)"):
+        decode_image(data.replace(b"\0\x5a\0\xa0", b"\xff" * 4), "a.jpg")
