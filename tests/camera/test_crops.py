@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -185,6 +187,16 @@ def test_flip_twice_is_the_same_and_shares_no_memory():
     for changed in (flipped, same_size, crop_view(view, (0, 0, *view.size))):
         assert not np.shares_memory(changed.image, view.image)
         assert not np.shares_memory(changed.superpixels, view.superpixels)
+
+
+@pytest.mark.parametrize("size", [(32, 48), (64, 96)])
+def test_an_image_is_mirrored_alike_in_planes_and_in_pixels(size):
+    view = resize_view(make_view()[0], size)
+    planes = np.ascontiguousarray(view.image.transpose(2, 0, 1)).transpose(1, 2, 0)
+    for image in (planes, np.ascontiguousarray(view.image)):
+        mirrored = flip_view(replace(view, image=image)).image
+        np.testing.assert_array_equal(mirrored, view.image[:, ::-1])
+        assert mirrored.strides == image.strides
 
 
 def test_parts_that_do_not_belong_together_are_named():
