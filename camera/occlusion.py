@@ -39,8 +39,9 @@ class DepthMap:
 
     def hides(self, projection: Projection) -> NDArray[np.bool_]:
         """(P,) true where the surface lies clearly before the point; of this camera's points, of any scan."""
-        columns, rows = ((projection.pixels + np.float32(0.5)) / self.cell_px).astype(np.int64).T
-        return projection.depth > self.depth[rows, columns] * (1 + _SLACK_RATIO) + _SLACK_M
+        hidden = np.empty(len(projection), np.bool_)
+        _look_up(projection.pixels, projection.depth, self.depth, self.cell_px, hidden)
+        return hidden
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +156,17 @@ def _surface(points: NDArray) -> ScanSurface:
     sides[:, 0], sides[:, 1] = returns[:, 1], returns[:, 0]
     sides *= np.array([-0.5, 0.5, 0.0]) * scan.column_gap
     return ScanSurface(returns, ends, sides, scan.column_gap)
+
+
+@compiled()
+def _look_up(pixels, point_depth, depth, cell_px, hidden):
+    """Write which points lie clearly behind what a depth map has in their cells."""
+    rows, columns = depth.shape
+    half, ratio, slack = np.float32(0.5), np.float32(1 + _SLACK_RATIO), np.float32(_SLACK_M)
+    for n in range(len(pixels)):
+        column = min(int((pixels[n, 0] + half) / cell_px[0]), columns - 1)
+        row = min(int((pixels[n, 1] + half) / cell_px[1]), rows - 1)
+        hidden[n] = point_depth[n] > depth[row, column] * ratio + slack
 
 
 @compiled()

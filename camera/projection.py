@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..compiled import compiled
-from ..datasets.records import Lens
+from ..datasets.records import PINHOLE, Lens
 from .lens import bend
 
 MIN_DEPTH_M = 1.0  # what lies nearer to a camera is the vehicle itself
@@ -31,7 +31,8 @@ class Projection:
 
     def select(self, kept: NDArray[np.bool_]) -> Projection:
         """The points where ``kept`` (P,) is true."""
-        return Projection(self.rows[kept], self.pixels[kept], self.depth[kept])
+        places = np.flatnonzero(kept)  # masks are counted anew by each array that they choose of
+        return Projection(self.rows[places], np.take(self.pixels, places, axis=0), self.depth[places])
 
 
 def project(
@@ -53,33 +54,61 @@ def project(
         Points with depth > ``min_depth`` and 0 < u < width - 1, 0 < v < height - 1, all strict, so that the
         four pixels around each position exist. A point may be in several cameras' projections.
     """
-    height, width = lens.size
     to_camera = np.asarray(lidar_to_camera, dtype=np.float64)
-    rows, in_camera = _in_front(np.asarray(points)[:, :3], to_camera, float(min_depth))
-    x, y, z = (bend(in_camera, lens) @ np.asarray(lens.intrinsics, dtype=np.float64).T).T
-    u, v = x / z, y / z
-    inside = np.flatnonzero((u > 0) & (v > 0) & (u < width - 1) & (v < height - 1))
-    pixels = np.empty((len(inside), 2), dtype=np.float32)
-    pixels[:, 0], pixels[:, 1] = u[inside], v[inside]
-    return Projection(rows[inside], pixels, in_camera[inside, 2].astype(np.float32))
+    intrinsics = np.array(lens.intrinsics, dtype=np.float64)
+    xyz = np.asarray(points)[:, :3]
+    rows, in_camera = _in_front(
+        xyz, to_camera, float(min_depth), intrinsics, *lens.size, lens.model != PINHOLE
+    )
+    # of the few that are left, by the matrix product: a compiled one would round otherwise
+    on_image = bend(in_camera, lens) @ intrinsics.T
+    return Projection(*_inside(on_image, rows, in_camera, *lens.size))
 
 
 @compiled(error_model="numpy")
-def _in_front(points, to_camera, min_depth):
-    """Rows of the points deeper than ``min_depth`` and finite, and their (P, 3) float64 places in the camera frame."""
+def _in_front(points, to_camera, min_depth, intrinsics, height, width, anywhere):
+    """The points deeper than ``min_depth`` and finite that may lie on the image.
+
+    Args:
+        anywhere: also those that a pinhole camera would not have on its image, or within a pixel of it.
+
+    Returns:
+        (P,) their rows, and (P, 3) float64 their places in the camera frame.
+    """
     rows = np.empty(len(points), np.int64)
     in_camera = np.empty((len(points), 3))
-    m, count = to_camera, 0
-    for n in range(len(points)):  # one pass: most points lie behind the camera
+    m, k, count = to_camera, intrinsics, 0
+    for n in range(len(points)):  # one pass: most points lie behind the camera, or beside the image
         x, y, z = np.float64(points[n, 0]), np.float64(points[n, 1]), np.float64(points[n, 2])
         depth = m[2, 0] * x + m[2, 1] * y + m[2, 2] * z + m[2, 3]
-        if depth > min_depth and np.isfinite(x) and np.isfinite(y) and np.isfinite(z):
-            rows[count] = n
-            in_camera[count, 0] = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
-            in_camera[count, 1] = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
-            in_camera[count, 2] = depth
-            count += 1
+        if not (depth > min_depth and np.isfinite(x) and np.isfinite(y) and np.isfinite(z)):
+            continue
+        right = m[0, 0] * x + m[0, 1] * y + m[0, 2] * z + m[0, 3]
+        down = m[1, 0] * x + m[1, 1] * y + m[1, 2] * z + m[1, 3]
+        if not anywhere:
+            w = k[2, 0] * right + k[2, 1] * down + k[2, 2] * depth
+            u = (k[0, 0] * right + k[0, 1] * down + k[0, 2] * depth) / w
+            v = (k[1, 0] * right + k[1, 1] * down + k[1, 2] * depth) / w
+            if not (-1 < u < width and -1 < v < height):
+                continue
+        rows[count] = n
+        in_camera[count, 0], in_camera[count, 1], in_camera[count, 2] = right, down, depth
+        count += 1
     return rows[:count], in_camera[:count]
+
+
+@compiled(error_model="numpy")
+def _inside(on_image, rows, in_camera, height, width):
+    """Rows, pixels and depth of the points on the image; ``on_image`` (P, 3) are u and v times w, and w."""
+    kept, count = np.empty(len(rows), np.int64), 0
+    pixels, depth = np.empty((len(rows), 2), np.float32), np.empty(len(rows), np.float32)
+    for n in range(len(rows)):
+        u, v = on_image[n, 0] / on_image[n, 2], on_image[n, 1] / on_image[n, 2]
+        if 0 < u < width - 1 and 0 < v < height - 1:
+            kept[count], depth[count] = rows[n], in_camera[n, 2]
+            pixels[count, 0], pixels[count, 1] = u, v
+            count += 1
+    return kept[:count], pixels[:count], depth[:count]
 
 
 def nearest_pixels(pixels: NDArray, size: tuple[int, int]) -> NDArray[np.int64]:

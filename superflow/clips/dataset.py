@@ -213,8 +213,7 @@ class PretrainDataset:
         for cloud in clouds:
             if not cloud.dense:
                 for place, camera in enumerate(cloud.cameras(channels)):
-                    pixels = cloud.pairs.pixel[cloud.pairs.camera == place]
-                    views.append(self.views.view(camera, cloud.offset, place, pixels, generator))
+                    views.append(self.views.view(camera, cloud.offset, place, cloud.pairs, generator))
         return views
 
     def _pairs(self, cloud: ClipCloud, views: list[TeacherView]) -> dict[str, NDArray]:
@@ -224,18 +223,15 @@ class PretrainDataset:
             if view.offset != cloud.offset:
                 continue
             mine, pixel = view.pairs(cloud.pairs, self.views.size)
-            region = (
-                world_cells(cloud.frame, cloud.points[cloud.pairs.point[mine]], self.cell_m)
-                if view.ids is None
-                else ids_under(view.ids, pixel)
-            )
-            if self.one_depth_per_superpixel and view.ids is not None:
-                near = nearest_of_region(region, cloud.pairs.depth[mine])
-                mine, pixel, region = mine[near], pixel[near], region[near]
+            if view.ids is not None:
+                region = ids_under(view.ids, pixel)
+                if self.one_depth_per_superpixel:
+                    near = nearest_of_region(region, cloud.pairs.depth[mine])
+                    mine, pixel, region = mine[near], pixel[near], region[near]
+                parts["region"].append(region)
             parts["point"].append(cloud.pairs.point[mine])
             parts["image"].append(np.full(len(mine), row, dtype=np.int32))
             parts["pixel"].append(pixel)
-            parts["region"].append(region)
         if not parts["point"]:  # none of the clip's cameras has an image at this time
             return {
                 "point": np.zeros(0, np.int64),
@@ -243,7 +239,11 @@ class PretrainDataset:
                 "pixel": np.zeros((0, 2), np.float32),
                 "region": np.zeros(0, np.int64),
             }
-        return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+        pairs = {name: np.concatenate(arrays) for name, arrays in parts.items() if arrays}
+        if self.region == "world_cell":  # of all views at once
+            seen = np.take(cloud.points, pairs["point"], axis=0)
+            pairs["region"] = world_cells(cloud.frame, seen, self.cell_m)
+        return pairs
 
     def _space(self, frame: Frame, view: TeacherView) -> int:
         """What the region ids of a view are counted in, see `Batch.image_space`."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..camera.occlusion import ScanSurface
 from ..camera.projection import nearest_pixels, project
+from ..compiled import compiled
 from ..datasets.frame import Camera, Frame
 from ..geometry import transform_points, voxel_keys
 
@@ -38,13 +39,24 @@ class FramePairs:
         """
         new_point = np.full(int(max(points.max(initial=-1), self.point.max(initial=-1))) + 1, -1)
         new_point[points] = np.arange(len(points))
-        new_camera = np.full(int(self.camera.max(initial=-1)) + 1 + len(cameras), -1)
-        new_camera[[c for c in cameras if c < len(new_camera)]] = [
-            place for place, c in enumerate(cameras) if c < len(new_camera)
-        ]
-        point, camera = new_point[self.point], new_camera[self.camera]
-        kept = (point >= 0) & (camera >= 0)
-        return FramePairs(point[kept], camera[kept], self.pixel[kept], self.depth[kept])
+        new_camera = np.full(max(int(self.camera.max(initial=-1)), *cameras, -1) + 1, -1)
+        new_camera[list(cameras)] = np.arange(len(cameras))
+        kept, point, camera = _chosen(self.point, self.camera, new_point, new_camera)
+        if len(kept) == len(self.point):  # of a whole cloud
+            return FramePairs(point, camera, self.pixel, self.depth)
+        return FramePairs(point, camera, np.take(self.pixel, kept, axis=0), self.depth[kept])
+
+
+@compiled()
+def _chosen(point, camera, new_point, new_camera):
+    """Rows of the pairs of which neither new number is -1, and both numbers."""
+    kept, count = np.empty(len(point), np.int64), 0
+    points, cameras = np.empty(len(point), np.int64), np.empty(len(point), np.int64)
+    for n in range(len(point)):
+        points[count], cameras[count] = new_point[point[n]], new_camera[camera[n]]
+        kept[count] = n
+        count += points[count] >= 0 and cameras[count] >= 0
+    return kept[:count], points[:count], cameras[:count]
 
 
 def pair(
@@ -114,10 +126,8 @@ def nearest_of_region(
 
 def resized_pixels(size: tuple[int, int], view_size: tuple[int, int]) -> NDArray[np.float64]:
     """(3, 3) that takes pixels of an image of ``size`` to those of its copy at ``view_size`` (both height, width)."""
-    scale = np.array([view_size[1] / size[1], view_size[0] / size[0]])
-    to_view = np.diag([*scale, 1.0])
-    to_view[:2, 2] = (scale - 1) / 2
-    return to_view
+    across, down = view_size[1] / size[1], view_size[0] / size[0]
+    return np.array([[across, 0, (across - 1) / 2], [0, down, (down - 1) / 2], [0, 0, 1]])
 
 
 def ids_under(ids: NDArray, pixels: NDArray) -> NDArray[np.int64]:

@@ -16,6 +16,7 @@ from ..camera.cache import FeatureCache
 from ..camera.crops import ImageView, flip_view, random_crop_view, resize_ids, resize_image
 from ..camera.images import camera_image
 from ..camera.superpixels import read_superpixels
+from ..compiled import compiled
 from ..datasets.frame import Camera
 from .pairing import FramePairs, resized_pixels
 
@@ -37,11 +38,21 @@ class TeacherView:
         self, pairs: FramePairs, size: tuple[int, int]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Rows of this camera's pairs that lie in the view, and their (M, 2) pixels; ``size`` is height, width."""
-        mine = np.flatnonzero(pairs.camera == self.place)
-        pixel = (pairs.pixel[mine] @ self.to_view[:2, :2].T + self.to_view[:2, 2]).astype(np.float32)
-        u, v = pixel.T  # column by column: `all` over rows of two takes several times as long
-        kept = np.flatnonzero((u >= -0.5) & (v >= -0.5) & (u < size[1] - 0.5) & (v < size[0] - 0.5))
-        return mine[kept], np.take(pixel, kept, axis=0)
+        return _in_view(pairs.camera, self.place, pairs.pixel, self.to_view, *size)
+
+
+@compiled()
+def _in_view(camera, place, pixel, to_view, height, width):
+    """Rows and new pixels of one camera's pairs that lie in a view."""
+    rows, pixels, count = np.empty(len(camera), np.int64), np.empty((len(camera), 2), np.float32), 0
+    m = to_view
+    for n in range(len(camera)):
+        if camera[n] == place:
+            u = np.float32(m[0, 0] * pixel[n, 0] + m[0, 1] * pixel[n, 1] + m[0, 2])
+            v = np.float32(m[1, 0] * pixel[n, 0] + m[1, 1] * pixel[n, 1] + m[1, 2])
+            rows[count], pixels[count, 0], pixels[count, 1] = n, u, v
+            count += -0.5 <= u < width - 0.5 and -0.5 <= v < height - 0.5
+    return rows[:count], pixels[:count]
 
 
 class TeacherViews:
@@ -87,13 +98,13 @@ class TeacherViews:
         self._superpixels = superpixels
 
     def view(
-        self, camera: Camera, offset: int, place: int, pixels: NDArray, generator: np.random.Generator
+        self, camera: Camera, offset: int, place: int, pairs: FramePairs, generator: np.random.Generator
     ) -> TeacherView:
         """The view of one image.
 
         Args:
             offset, place: time and camera that it will be known by.
-            pixels: (P, 2) of the image's points, which a random crop has to hold.
+            pairs: of the image's time; a random crop has to hold those with this camera.
             generator: draws the crop and the flip.
         """
         ids = None
@@ -111,6 +122,7 @@ class TeacherViews:
             ids = None if ids is None else resize_ids(ids, self.size)
             view = ImageView(resized, ids, resized_pixels(camera.size, self.size), *_NO_PIXELS)
         else:
+            pixels = pairs.pixel[pairs.camera == place]
             view = ImageView(stored, ids, np.eye(3), pixels, np.ones(len(pixels), dtype=bool))
             view = random_crop_view(view, self.size, generator, antialias=self._antialias, **self._crop)
         if generator.random() < self._flip:

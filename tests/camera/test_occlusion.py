@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from superflow.camera.beams import scan_columns
-from superflow.camera.occlusion import _draw_half, scan_surface
+from superflow.camera.occlusion import DepthMap, _draw_half, scan_surface
 from superflow.camera.projection import Projection, project
 from superflow.datasets.records import Lens
 
@@ -158,6 +158,19 @@ def test_matches_loops_over_returns_and_cells(seed):
     assert 0.1 < got.mean() < 0.9
     shuffled = scan_surface(generator.permutation(scan))
     np.testing.assert_array_equal(got, shuffled.hides(seen, LIDAR_TO_CAMERA, LENS))
+
+
+def test_the_map_is_looked_up_as_by_whole_columns():
+    generator = np.random.default_rng(1)
+    depth = generator.uniform(2, 30, (37, 41)).astype(np.float32)
+    depth[generator.random(depth.shape) < 0.2] = np.inf
+    cell_px = np.array([4.9, 3.3])
+    pixels = generator.uniform(1e-3, (199, 119), (5000, 2)).astype(np.float32)
+    seen = Projection(np.arange(5000), pixels, generator.uniform(1, 40, 5000).astype(np.float32))
+    columns, rows = ((pixels + np.float32(0.5)) / cell_px).astype(np.int64).T
+    hidden = seen.depth > depth[rows, columns] * 1.1 + 0.2
+    np.testing.assert_array_equal(DepthMap(depth, cell_px).hides(seen), hidden, strict=True)
+    assert 0.2 < hidden.mean() < 0.8
 
 
 BOARD = (8.0, -2.0, 2.0, -1.8, 0.2)

@@ -78,7 +78,7 @@ def test_the_bits_are_those_of_columns_that_are_multiplied_and_added():
     x, y, z = points[:, :3].astype(np.float64).T
     at = np.stack([row[0] * x + row[1] * y + row[2] * z + row[3] for row in m[:3]], axis=1)
     rows = np.flatnonzero(at[:, 2] > 1.0)
-    got = _in_front(points[:, :3], m, 1.0)
+    got = _in_front(points[:, :3], m, 1.0, INTRINSICS, *SIZE, True)
     assert len(rows) > 1000
     np.testing.assert_array_equal(got[0], rows, strict=True)
     np.testing.assert_array_equal(got[1], at[rows], strict=True)

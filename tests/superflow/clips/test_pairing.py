@@ -92,6 +92,24 @@ def test_a_choice_of_points_and_cameras_is_counted_anew():
     assert len(nothing.point) == 0
 
 
+def test_the_compiled_choice_is_that_of_whole_columns():
+    rng = np.random.default_rng(0)
+    drawn = rng.integers(0, 500, 3000), rng.integers(0, 6, 3000)
+    pairs = FramePairs(*drawn, rng.random((3000, 2), np.float32), rng.random(3000, np.float32))
+    for points, cameras in (
+        (np.sort(rng.choice(500, 200, replace=False)), [4, 0, 7]),
+        (np.arange(500), [5, 4, 3, 2, 1, 0]),
+    ):
+        new_point, new_camera = np.full(500, -1), np.full(8, -1)
+        new_point[points], new_camera[cameras] = np.arange(len(points)), np.arange(len(cameras))
+        kept = (new_point[pairs.point] >= 0) & (new_camera[pairs.camera] >= 0)
+        expected = new_point[pairs.point[kept]], new_camera[pairs.camera[kept]]
+        chosen = pairs.of(points, cameras)
+        np.testing.assert_array_equal([chosen.point, chosen.camera], expected)
+        np.testing.assert_array_equal(chosen.pixel, pairs.pixel[kept], strict=True)
+        np.testing.assert_array_equal(chosen.depth, pairs.depth[kept], strict=True)
+
+
 def test_the_pairs_of_two_clouds_become_those_of_one():
     near, far = (
         np.array([[10.0, 0, 0, 0], [12, 1, 0, 0]]),
@@ -166,3 +184,14 @@ def test_pairs_of_a_view_are_those_whose_pixel_lies_in_it():
     assert mine[:2].tolist() == [0, 2]
     assert pixel.dtype == np.float32
     assert np.array_equal(pixel, pixels[plain])
+
+
+def test_pixels_of_a_view_have_the_bits_of_a_matrix_product():
+    rng = np.random.default_rng(2)
+    pixels = rng.uniform(0, (1599, 899), (5000, 2)).astype(np.float32)
+    pairs = FramePairs(np.arange(5000), np.zeros(5000, np.int64), pixels, np.ones(5000, np.float32))
+    to_view = np.diag([-1.0, 1.0, 1.0]) @ resized_pixels((900, 1600), (224, 448))  # mirrored
+    to_view[0, 2] += 447
+    moved = (pixels @ to_view[:2, :2].T + to_view[:2, 2]).astype(np.float32)
+    view = TeacherView(0, 0, "one", torch.zeros(3, 224, 448), None, to_view)
+    np.testing.assert_array_equal(view.pairs(pairs, (224, 448))[1], moved, strict=True)

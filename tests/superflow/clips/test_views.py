@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from superflow.camera.crops import resize_image
+from superflow.clips.pairing import FramePairs
 from superflow.clips.views import TeacherView, TeacherViews
 from superflow.datasets.sets.nuscenes import write_index
 
@@ -18,7 +19,7 @@ def test_a_view_of_half_an_image_is_that_of_the_whole(pandaset_root, tmp_path):
 
     def seen(size: tuple[int, int], **options: Any) -> TeacherView:
         views = TeacherViews(size, flip=0.0, **options)
-        return views.view(camera, 0, 0, np.zeros((0, 2), np.float32), np.random.default_rng(0))
+        return views.view(camera, 0, 0, FramePairs.none(), np.random.default_rng(0))
 
     for size in ((64, 112), (224, 448)):
         whole, half = seen(size, half=False), seen(size)
