@@ -48,7 +48,8 @@ def scan_columns(points: NDArray) -> Columns:
     there = np.isfinite(range_m) & (flat > 0)
     if not there.all():
         xyz, flat, range_m = xyz[there], flat[there], range_m[there]
-    azimuth, elevation = np.arctan2(xyz[:, 1], xyz[:, 0]), np.arctan2(xyz[:, 2], flat)
+    x, y, z = np.ascontiguousarray(xyz.T)  # with strides, angles take twice as long
+    azimuth, elevation = np.arctan2(y, x), np.arctan2(z, flat)
     gap = _column_gap(azimuth, elevation)
     column = ((azimuth + np.pi) / gap).astype(np.int64)
     order = _from_below(column, elevation)
@@ -143,4 +144,27 @@ def _beam_gaps(column: NDArray[np.int64], elevation: NDArray[np.float64]) -> NDA
     if not enough.any():  # a single beam, or too few returns to tell
         return np.full(len(elevation), np.radians(_COLUMN_DEG[1]))
     usual = np.minimum(median[enough], _BEAMS_DEG)
-    return np.radians(np.interp(np.degrees(elevation), degrees[enough] + 0.5, usual))
+    gaps = np.empty(len(elevation))
+    _interpolate(elevation, degrees[enough] + 0.5, usual, gaps)
+    return gaps
+
+
+@compiled(error_model="numpy")
+def _interpolate(elevation, knots, values, found):
+    """Write what ``values`` are between ``knots``, halves of whole degrees, at each elevation; all in radians."""
+    first, last = math.floor(knots[0]), len(knots) - 1
+    below = np.zeros(math.floor(knots[last]) - first + 1, np.int64)  # the knot at or below each degree
+    for k in range(last):
+        below[math.floor(knots[k]) - first : math.floor(knots[k + 1]) - first] = k
+    slopes = np.diff(values) / np.diff(knots)
+    for n in range(len(elevation)):
+        degree = elevation[n] * (180 / math.pi)
+        if degree <= knots[0]:
+            gap = values[0]
+        elif degree >= knots[last]:
+            gap = values[last]
+        else:
+            k = below[math.floor(degree - 0.5) - first]
+            k -= knots[k] > degree  # where the half that was taken away rounded
+            gap = slopes[k] * (degree - knots[k]) + values[k]
+        found[n] = gap * (math.pi / 180)

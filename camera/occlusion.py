@@ -151,10 +151,9 @@ def _surface(points: NDArray) -> ScanSurface:
     scan = scan_columns(points)
     ends = np.empty((len(scan.points), 2, 3), dtype=np.float32)
     _find_ends(scan.points, scan.elevation, scan.range_m, scan.column, scan.beam_gap, ends)
-    returns = scan.points.astype(np.float32)
-    sides = np.zeros((len(returns), 3))
-    sides[:, 0], sides[:, 1] = returns[:, 1], returns[:, 0]
-    sides *= np.array([-0.5, 0.5, 0.0]) * scan.column_gap
+    returns, sides = scan.points.astype(np.float32), np.zeros((len(ends), 3))
+    np.multiply(returns[:, 1], -0.5 * scan.column_gap, out=sides[:, 0])
+    np.multiply(returns[:, 0], 0.5 * scan.column_gap, out=sides[:, 1])
     return ScanSurface(returns, ends, sides, scan.column_gap)
 
 

@@ -52,7 +52,8 @@ class Cloud:
     def table(self) -> NDArray[np.float32]:
         """(N, 4+) float32 copy: x, y, z, intensity (NaN where there is none), then the further columns."""
         table = np.empty((len(self), 4 + len(self.extra)), np.float32)
-        table[:, :3] = self.xyz
+        for place in range(3):  # of three columns at once, each row is copied by itself
+            table[:, place] = self.xyz[:, place]
         table[:, 3] = np.nan if self.intensity is None else self.intensity
         for place, values in enumerate(self.extra.values(), start=4):
             table[:, place] = values
@@ -69,14 +70,13 @@ class Cloud:
 
     def at(self, rows: NDArray[np.integer] | NDArray[np.bool_]) -> Cloud:
         """The points of these rows, or where a mask is true; they keep their rows of the file."""
-        file_row = np.arange(len(self)) if self.file_row is None else self.file_row
         if rows.dtype == np.bool_:
             rows = np.flatnonzero(rows)
         return Cloud(
             np.take(self.xyz, rows, axis=0),  # by index, rows of three cost several times as much
             None if self.intensity is None else self.intensity[rows],
             {name: values[rows] for name, values in self.extra.items()},
-            file_row[rows],
+            rows.astype(np.int64) if self.file_row is None else self.file_row[rows],
             self.rows_of_file,
         )
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import invert, transform_points
+from ..geometry import invert
+from .cloud import Cloud
 from .frame import Clip, Frame
 from .moving import seen_through
+
+_AGE = "seconds to the centre"  # no column of a file
 
 
 def merge_sweeps(
@@ -33,15 +38,15 @@ def merge_sweeps(
         InputError: a scan has no time, or no pose.
     """
     center = clip.center
-    parts = [_with_age(center.points, 0.0)]
+    parts = [_with_age(center.cloud, 0.0)]
     for sweep in clip.sweeps:
         age_s = _age_s(center, sweep)
         if max_age_s is not None and abs(age_s) > max_age_s:
             continue
-        points = transform_points(sweep_to_center(center, sweep), sweep.points)
+        cloud = sweep.cloud.moved(sweep_to_center(center, sweep))
         if drop_moving:
-            points = points[~_seen_through(points, center)]
-        parts.append(_with_age(points, age_s))
+            cloud = cloud.at(~_seen_through(cloud.xyz, center))
+        parts.append(_with_age(cloud, age_s))
     return np.concatenate(parts)
 
 
@@ -71,5 +76,6 @@ def _age_s(center: Frame, sweep: Frame) -> float:
     return (center.time_us - sweep.time_us) * 1e-6
 
 
-def _with_age(points: NDArray[np.float32], age_s: float) -> NDArray[np.float32]:
-    return np.column_stack([points, np.full(len(points), age_s, dtype=np.float32)])
+def _with_age(cloud: Cloud, age_s: float) -> NDArray[np.float32]:
+    age = np.full(len(cloud), age_s, dtype=np.float32)
+    return replace(cloud, extra={**cloud.extra, _AGE: age}).table

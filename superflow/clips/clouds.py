@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 
 from ..camera.occlusion import ScanSurface, scan_surface
-from ..datasets.cloud import Cloud
 from ..datasets.frame import IGNORE_LABEL, Camera, Clip, Frame
 from ..datasets.index import LogIndex
 from ..datasets.merge import merge_sweeps
 from ..lidar.limits import Count, Limits, draw_count
 from ..lidar.viewpoint import check_viewpoint, thin_as_from_elsewhere
 from .pairing import FramePairs, concatenate, join, pair
+from .within import rows_within
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ class _Scan:
 
     frame: Frame
     surface: ScanSurface | None  # None where nothing is hidden
+    table: NDArray[np.float32]  # (N, 4+) of the points
     labels: NDArray[np.uint8]  # (N,) as in `ClipCloud`
     _pairs: dict[int, FramePairs] = field(default_factory=dict)  # of the points, by place of the camera
 
@@ -140,25 +141,20 @@ class ClipClouds:
             return self._kept[row]
         frame = self.index.frame(row, images=False, labels=self.labels, raw_intensity=self.raw_intensity)
         # with the whole cloud: a point left out still hides what is behind it
-        points = frame.points
-        surface = scan_surface(points, frame.by_lidar) if self.occlusion and seen else None
-        kept = self._in_limits(points)
-        labels = _no_labels(len(points)) if frame.labels is None else frame.labels
-        scan = _Scan(
-            replace(frame, cloud=frame.cloud.at(kept), labels=None),
-            surface,
-            labels[kept],
-        )
+        cloud = frame.cloud
+        surface = scan_surface(cloud.xyz, frame.by_lidar) if self.occlusion and seen else None
+        kept = self._in_limits(cloud.xyz)
+        labels = _no_labels(len(cloud)) if frame.labels is None else frame.labels
+        cloud = cloud if len(kept) == len(cloud) else cloud.at(kept)
+        scan = _Scan(replace(frame, cloud=cloud, labels=None), surface, cloud.table, labels[kept])
         self._kept[row] = scan
         if len(self._kept) > self.keep_frames:
             self._kept.popitem(last=False)
         return scan
 
-    def _in_limits(self, points: NDArray[np.float32]) -> NDArray[np.int64]:
+    def _in_limits(self, xyz: NDArray[np.float32]) -> NDArray[np.int64]:
         """Rows of the points that the student sees."""
-        if self.limits is None:
-            return np.arange(len(points))
-        return np.flatnonzero(self.limits.mask(torch.from_numpy(points)).numpy())
+        return np.arange(len(xyz)) if self.limits is None else rows_within(self.limits, xyz)
 
     def _sparse(
         self, scan: _Scan, offset: int, channels: Sequence[str], generator: np.random.Generator
@@ -172,7 +168,7 @@ class ClipClouds:
         places = _places(frame, channels)
         pairs = scan.pairs(places).of(chosen, places)
         age = np.zeros(len(chosen), dtype=np.float32)
-        points, labels = _rows_of(frame.cloud, chosen), scan.labels[chosen]
+        points, labels = _rows_of(scan.table, chosen), scan.labels[chosen]
         return ClipCloud(points, pairs, frame, offset, dense=False, age=age, spot=spot, labels=labels)
 
     def _seen_from_elsewhere(
@@ -195,9 +191,11 @@ class ClipClouds:
         sweeps = []
         for other in self.index.sweeps(row, self.sweeps, after=self.sweeps_after):
             sweep = self.index.frame(other, cameras=(), labels=False, raw_intensity=self.raw_intensity)
-            inside = self._in_limits(sweep.points)
+            inside = self._in_limits(sweep.cloud.xyz)
             inside = inside[_subset(len(inside), self.sweep_points, generator)]
-            sweeps.append(replace(sweep, cloud=sweep.cloud.at(inside)))
+            if len(inside) < len(sweep.cloud):
+                sweep = replace(sweep, cloud=sweep.cloud.at(inside))
+            sweeps.append(sweep)
         whole = replace(frame, cloud=frame.cloud.at(np.arange(0)))  # its own points need no merging
         if self.merging["drop_moving"]:  # points left out or thinned away still close a view
             whole = self.index.frame(row, cameras=(), labels=False, raw_intensity=self.raw_intensity)
@@ -209,7 +207,7 @@ class ClipClouds:
             pair(frame, around, cameras, surface=scan.surface),
             first=len(kept),
         )
-        points = np.concatenate([_rows_of(frame.cloud, kept), around[:, :-1]])
+        points = np.concatenate([_rows_of(scan.table, kept), around[:, :-1]])
         age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])
         spot = np.zeros(2, dtype=np.float32)
         labels = np.concatenate([scan.labels[kept], _no_labels(len(around))])
@@ -220,9 +218,9 @@ def _no_labels(count: int) -> NDArray[np.uint8]:
     return np.full(count, IGNORE_LABEL, dtype=np.uint8)
 
 
-def _rows_of(cloud: Cloud, rows: NDArray[np.int64]) -> NDArray[np.float32]:
-    """The table of these rows, which are ascending; where they are all, nothing is chosen."""
-    return cloud.table if len(rows) == len(cloud) else cloud.at(rows).table
+def _rows_of(table: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+    """These rows, which are ascending; where they are all, nothing is chosen."""
+    return table if len(rows) == len(table) else np.take(table, rows, axis=0)
 
 
 def _subset(count: int, limit: Count, generator: np.random.Generator) -> NDArray[np.int64]:

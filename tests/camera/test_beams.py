@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from superflow.camera.beams import _distances, _from_below, _in_sectors, scan_columns
+from superflow.camera.beams import _distances, _from_below, _in_sectors, _interpolate, scan_columns
 
 EVEN = np.linspace(-30.67, 10.67, 32)  # as the HDL-32E
 UNEVEN = np.r_[np.arange(-25, -7, 3.0), np.arange(-6, 2, 0.25), np.arange(3, 15, 3.0)]
@@ -87,3 +87,15 @@ def test_compiled_passes_have_the_bits_of_plain_ones():
     rows, *found = _in_sectors(azimuth, step, float(width))
     np.testing.assert_array_equal(rows, np.flatnonzero(into < width))
     np.testing.assert_array_equal(found, [sector[rows], into[rows]])
+
+
+@pytest.mark.parametrize("degrees", [[-31, -30, -12, -3, -2, -1, 0, 4, 9], [-1, 0], [5]])
+def test_gaps_between_degrees_have_the_bits_of_numpys(degrees):
+    generator = np.random.default_rng(0)
+    knots, values = np.array(degrees) + 0.5, generator.uniform(0.1, 3, len(degrees))
+    near = np.radians(np.arange(-90, 91) / 2)  # at the knots and halfway, and the next numbers to them
+    borders = [near, np.nextafter(near, -4), np.nextafter(near, 4)]
+    elevation = np.concatenate([generator.uniform(-np.pi / 2, np.pi / 2, 20_000), *borders])
+    found = np.empty(len(elevation))
+    _interpolate(elevation, knots, values, found)
+    np.testing.assert_array_equal(found, np.radians(np.interp(np.degrees(elevation), knots, values)))

@@ -201,3 +201,21 @@ def test_a_real_scan_of_which_two_rows_in_five_are_no_return(shared_data, tmp_pa
     np.testing.assert_array_equal(frame.labels, KITTI.label_map[raw[kept]])
     back = file_values(frame.labels, frame.cloud.file_row, frame.cloud.file_rows, absent=255)
     assert len(back) == 131_072
+
+
+@pytest.mark.parametrize("axes", ["forward-left-up", "right-forward-up", "tilted"])
+def test_axes_are_turned_as_by_a_matrix(axes):
+    rng = np.random.default_rng(0)
+    rows = rng.choice(np.array([-0.0, 0.0, 1.5, -2.25, 7.0], np.float32), (400, 4))
+    turned = replace(card(), columns=COLUMNS[:4])
+    if axes == "tilted":
+        cos, sin = np.cos(0.3), np.sin(0.3)
+        turned = replace(turned, axes=[[cos, -sin, 0, 0.5], [sin, cos, 0, 0], [0, 0, 1, 2.0], [0, 0, 0, 1]])
+    else:
+        turned = replace(turned, axes=axes)
+    found = to_cloud(turned, FilePoints(dict(zip(COLUMNS, rows.T)), None, 400), None).xyz
+    a_to_b = turned.file_to_lidar.astype(np.float32)
+    plain = rows[:, :3] @ a_to_b[:3, :3].T + a_to_b[:3, 3]
+    np.testing.assert_array_equal(found, plain, strict=True)
+    assert (np.signbit(found) == np.signbit(plain + np.float32(0))).all()  # -0.0 would be another direction
+    assert found.flags.c_contiguous

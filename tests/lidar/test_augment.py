@@ -153,3 +153,10 @@ def test_columns_are_moved_as_rows_are():
     torch.testing.assert_close(moved[:, :3], rows.float(), rtol=1e-7, atol=0)
     assert torch.equal(moved[:, 3:], points[:, 3:])
     assert torch.equal(transform(points, torch.eye(4)), points)
+
+
+def test_points_have_the_bits_of_a_product_of_their_columns():
+    cloud, (_, a_to_b) = points(5003), augment(points(), generator(3), height_m=(1.0, 2.0))
+    moved = cloud.clone()
+    moved[:, :3] = (a_to_b[:3, :3] @ cloud[:, :3].T.double().contiguous() + a_to_b[:3, 3:]).T
+    assert transform(cloud, a_to_b).equal(moved)
