@@ -81,11 +81,8 @@ def build_feature_cache(
     if (fitting := teacher.fit_size(size)) != tuple(size):
         log.info("%s sees images at %d x %d instead of %d x %d", teacher.name, *fitting, *size)
         size = fitting
-    key = {
-        "teacher": teacher.record(),
-        "size": list(size),
-        "components": components if given is None else given.record["key"]["components"],
-    }
+    kept = components if given is None else given.record["key"]["components"]
+    key = {"teacher": teacher.record(), "size": list(size), "components": kept}
     key = json.loads(json.dumps(key))  # as it will be read back
     begun = _begun(folder, key, fit, given)
     todo = list(cameras) if begun is None else _to_make(begun, cameras)
@@ -101,6 +98,10 @@ def build_feature_cache(
         todo = _to_make(begun, todo)  # another builder may have made some
         _say_replaced(begun, todo)
         _fill(begun, todo, teacher, ready=len(cameras) - len(todo), batch=batch, progress=progress)
+    return _finished(folder, cameras)
+
+
+def _finished(folder: Path, cameras: Sequence[Camera]) -> FeatureCache:
     cache = FeatureCache.open(folder)
     if lost := cache.lacking(camera.token for camera in cameras):  # on a disk without locks
         raise InputError(

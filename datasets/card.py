@@ -204,23 +204,9 @@ def parse_card(path: Path, values: dict[str, Any], label_set: str = "") -> Datas
     """
     check_keys(path, values, CARD, needs=CARD_NEEDS)
     points = read_points(path, values["points"])
-    columns = points["columns"]
     rule, intensity_max = read_intensity(path, values["intensity"])
-    if ("intensity" in columns) == (rule == "none"):
-        advice = (
-            "say which value becomes 1, as in intensity: {raw_max: 255}, or give that column another name"
-            if rule == "none"
-            else "name the column intensity, or write intensity: {rule: none} for files without"
-        )
-        raise InputError(
-            f"{path}: points has columns {', '.join(columns)} but the rule of intensity is {rule}; {advice}"
-        )
-    splits = values.get("splits") or {}
-    if isinstance(splits, str):  # a list that comes with the package
-        path_of_splits = file_in(_HERE / "splits", splits)
-        splits, split_files = check_splits(_packaged(path_of_splits), path_of_splits)
-    else:
-        splits, split_files = check_splits(splits, path)
+    _check_rule(path, points["columns"], rule)
+    splits, split_files = _splits(path, values.get("splits") or {})
     sets = values.get("label_sets") or {}
     if label_set and label_set not in sets:
         raise InputError(f"{path}: has no label set {label_set!r}; {nearest_name(label_set, sets)}")
@@ -251,6 +237,27 @@ def parse_card(path: Path, values: dict[str, Any], label_set: str = "") -> Datas
         fractions=read_fractions(path, values.get("fractions")),
         recognise=values.get("recognise") or "",
     )
+
+
+def _check_rule(path: Path, columns: tuple[str, ...], rule: str) -> None:
+    """There is a rule of intensity where the files have one, and else none."""
+    if ("intensity" in columns) != (rule == "none"):
+        return
+    advice = (
+        "say which value becomes 1, as in intensity: {raw_max: 255}, or give that column another name"
+        if rule == "none"
+        else "name the column intensity, or write intensity: {rule: none} for files without"
+    )
+    raise InputError(
+        f"{path}: points has columns {', '.join(columns)} but the rule of intensity is {rule}; {advice}"
+    )
+
+
+def _splits(path: Path, said: Any) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
+    if isinstance(said, str):  # a list that comes with the package
+        path = file_in(_HERE / "splits", said)
+        said = _packaged(path)
+    return check_splits(said, path)
 
 
 def _labels(

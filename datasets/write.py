@@ -87,13 +87,9 @@ def write_rows(
     check_place(out)
     listed = _as_marked(root, listed)
     names = Names(listed.scenes, listed.channels, listed.categories)
-    rows = Rows()
     is_part = scenes is not None or limit is not None
-    for scan in some_scans(listed.scans, scenes=scenes, limit=limit, splits=listed.card.splits):
-        rows.add(scan, names)
-    if not len(rows.scene):
-        raise InputError(f"{root}: holds no scan of {listed.dataset}; check the log's root")
-    tables = rows.columns(names)
+    scans = some_scans(listed.scans, scenes=scenes, limit=limit, splits=listed.card.splits)
+    tables = _tables(root, listed, names, scans)
     frames, cameras = tables["frames"], tables["cameras"]
     frames["splits"], row_splits = join_splits(
         root, listed.card.split_files, frames, listed.warnings, is_part=is_part
@@ -107,22 +103,24 @@ def write_rows(
         held = _keep(np.isin(np.arange(len(held)), frames["scene"]), held, tables)
     whole = whole_scenes(root, tables, len(held))
     if complete_scenes:
-        held = _keep(whole, held, tables)
-        if not held:
-            raise InputError(
-                f"{root}: no scene has all the files that its tables name; complete the download, or leave out the "
-                f"sweeps with {KEY_FRAMES_ONLY} if only those are missing"
-            )
+        held = _keep_whole(root, whole, held, tables)
     if rescale_intrinsics or (cameras["width"] <= 0).any() or (cameras["height"] <= 0).any():
         _sizes_from_images(cameras, root, listed.card.image_format, progress)
     header = _header(root, listed, names, held, row_splits, tables)
     if sweep_compensation and listed.card.time and not listed.card.compensated and _moves(frames):
         header["sweep_compensation"] = True  # of indices without, the hash stays what it was
-    place = {
-        "root": str(root.absolute()),
-        "root_from_index": os.path.relpath(root.absolute(), out.absolute()),
-    }
-    write_tables(out, header, place, tables)
+    place = os.path.relpath(root.absolute(), out.absolute())
+    write_tables(out, header, {"root": str(root.absolute()), "root_from_index": place}, tables)
+
+
+def _tables(root: Path, listed: ListedLog, names: Names, scans: Iterable[ScanRow]) -> dict[str, Columns]:
+    """The columns of all scans; names that occur in them get their codes."""
+    rows = Rows()
+    for scan in scans:
+        rows.add(scan, names)
+    if not len(rows.scene):
+        raise InputError(f"{root}: holds no scan of {listed.dataset}; check the log's root")
+    return rows.columns(names)
 
 
 def _header(
@@ -188,6 +186,19 @@ def _keep(keep: NDArray[np.bool_], scenes: list[str], tables: dict[str, Columns]
     """Leave only some scenes in the columns; their names."""
     keep_scenes(keep, tables)
     return [scene for scene, kept in zip(scenes, keep) if kept]
+
+
+def _keep_whole(
+    root: Path, whole: NDArray[np.bool_], scenes: list[str], tables: dict[str, Columns]
+) -> list[str]:
+    """Leave only the scenes that are whole, of which there is one at least."""
+    held = _keep(whole, scenes, tables)
+    if not held:
+        raise InputError(
+            f"{root}: no scene has all the files that its tables name; complete the download, or leave out the "
+            f"sweeps with {KEY_FRAMES_ONLY} if only those are missing"
+        )
+    return held
 
 
 def _check(root: Path, listed: ListedLog, frames: Columns, cameras: Columns, names: Names) -> None:

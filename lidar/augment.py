@@ -51,11 +51,6 @@ def augment(
         raise InputError(
             f"drop_intensity {drop_intensity} and drop_point_intensity {drop_point_intensity} must be probabilities"
         )
-    if not 0 <= flip <= 1 or not 0 < scale[0] <= scale[1] or rotation_rad[0] > rotation_rad[1]:
-        raise InputError(
-            f"flip {flip}, scale {scale} and rotation_rad {rotation_rad} do not fit: "
-            "give a probability, a positive range and a range"
-        )
     if (
         jitter_m < 0
         or height_m[0] > height_m[1]
@@ -65,16 +60,7 @@ def augment(
             f"height_m {height_m}, jitter_m {jitter_m}, intensity_gain {intensity_gain} and intensity_power "
             f"{intensity_power} do not fit: give a range, a deviation and two positive ranges"
         )
-    draws = torch.rand(4, generator=generator, dtype=torch.float64)
-    angle = rotation_rad[0] + (rotation_rad[1] - rotation_rad[0]) * float(draws[0])
-    factor = scale[0] + (scale[1] - scale[0]) * float(draws[1])
-    sign_x, sign_y = (-1.0 if float(draw) < flip else 1.0 for draw in draws[2:4])
-    cos, sin = math.cos(angle), math.sin(angle)
-    a_to_b = torch.eye(4, dtype=torch.float64)
-    a_to_b[:3, :3] = factor * torch.tensor(
-        [[cos * sign_x, -sin * sign_y, 0.0], [sin * sign_x, cos * sign_y, 0.0], [0.0, 0.0, 1.0]],
-        dtype=torch.float64,
-    )
+    a_to_b = _turn(generator, rotation_rad, flip, scale)
     if tuple(height_m) != (0.0, 0.0):
         a_to_b[2, 3] = _between(height_m, generator)
     moved = transform(points, a_to_b)
@@ -88,6 +74,28 @@ def augment(
         single = torch.rand(len(points), generator=generator) < drop_point_intensity
         moved[:, 3] = moved[:, 3].masked_fill((whole | single).to(points.device), torch.nan)
     return moved, a_to_b
+
+
+def _turn(
+    generator: torch.Generator, rotation_rad: tuple[float, float], flip: float, scale: tuple[float, float]
+) -> Tensor:
+    """(4, 4) float64 of a turn, two flips and a factor, of four numbers that are drawn."""
+    if not 0 <= flip <= 1 or not 0 < scale[0] <= scale[1] or rotation_rad[0] > rotation_rad[1]:
+        raise InputError(
+            f"flip {flip}, scale {scale} and rotation_rad {rotation_rad} do not fit: "
+            "give a probability, a positive range and a range"
+        )
+    draws = torch.rand(4, generator=generator, dtype=torch.float64)
+    angle = rotation_rad[0] + (rotation_rad[1] - rotation_rad[0]) * float(draws[0])
+    factor = scale[0] + (scale[1] - scale[0]) * float(draws[1])
+    sign_x, sign_y = (-1.0 if float(draw) < flip else 1.0 for draw in draws[2:4])
+    cos, sin = math.cos(angle), math.sin(angle)
+    a_to_b = torch.eye(4, dtype=torch.float64)
+    a_to_b[:3, :3] = factor * torch.tensor(
+        [[cos * sign_x, -sin * sign_y, 0.0], [sin * sign_x, cos * sign_y, 0.0], [0.0, 0.0, 1.0]],
+        dtype=torch.float64,
+    )
+    return a_to_b
 
 
 def turned_and_mirrored(turns: int) -> list[Tensor]:

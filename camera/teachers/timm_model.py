@@ -73,21 +73,17 @@ def build(
     """
     if output not in OUTPUTS:
         raise ValueError(f"output must be one of {OUTPUTS}, not {output!r}")
-    if not timm.is_model(name):
-        near = get_close_matches(name, timm.list_models(), n=3)
-        meant = (
-            f"did you mean {', '.join(near)}?" if near else "timm.list_models() names those that there are"
-        )
-        raise InputError(f"teacher {name!r} is unknown to superflow and timm; {meant}")
+    _check_known(name)
     file = Path(path) if path is not None else cached_file(name)
     weights = read_weights(file) if file is not None else None
     plain: Any = timm.create_model(name, pretrained=False)
     settings: dict[str, Any] = plain.pretrained_cfg
+    network: nn.Module
+    options: dict[str, Any]
     if hasattr(plain, "patch_embed") and hasattr(plain, "num_prefix_tokens"):
         model = _with_weights(name, weights, file, {"dynamic_img_size": True})
         shape = _token_shape(name, model)
-        network: nn.Module = TokenMap(model, output)
-        options: dict[str, Any] = {"output": output}
+        network, options = TokenMap(model, output), {"output": output}
     else:
         indices = _indices(name) if out_indices is None else tuple(out_indices)
         model = _with_weights(name, weights, file, {"features_only": True, "out_indices": indices})
@@ -95,15 +91,6 @@ def build(
         network = JoinedMaps(model, channels_last=str(getattr(model, "output_fmt", "")).endswith("NHWC"))
         options = {"out_indices": list(indices)}
     file = file or cached_file(name)  # after a download it is there
-    origin: dict[str, Any]
-    if path is not None:
-        origin = {"weights": Path(path).name, "licence": "", "trained_on": ""}
-    else:
-        origin = {
-            "weights": settings.get("hf_hub_id") or settings.get("url"),
-            "licence": settings.get("license") or "",
-            "trained_on": settings.get("tag") or "",
-        }
     return Teacher(
         network,
         name=name,
@@ -111,13 +98,32 @@ def build(
         mean=settings["mean"],
         std=settings["std"],
         source={
-            **origin,
+            **_origin(path, settings),
             "sha256": file_sha256(file) if file is not None else tensors_sha256(model.state_dict()),
             "package": "timm",
             "version": timm.__version__,
             **options,
         },
     )
+
+
+def _check_known(name: str) -> None:
+    if timm.is_model(name):
+        return
+    near = get_close_matches(name, timm.list_models(), n=3)
+    meant = f"did you mean {', '.join(near)}?" if near else "timm.list_models() names those that there are"
+    raise InputError(f"teacher {name!r} is unknown to superflow and timm; {meant}")
+
+
+def _origin(path: str | Path | None, settings: dict[str, Any]) -> dict[str, Any]:
+    """Whose weights these are, as far as their file or timm tells."""
+    if path is not None:
+        return {"weights": Path(path).name, "licence": "", "trained_on": ""}
+    return {
+        "weights": settings.get("hf_hub_id") or settings.get("url"),
+        "licence": settings.get("license") or "",
+        "trained_on": settings.get("tag") or "",
+    }
 
 
 def _token_shape(name: str, model: Any) -> dict[str, Any]:

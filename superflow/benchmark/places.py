@@ -20,7 +20,7 @@ from ..errors import InputError
 from ..progress import cpu_seconds
 from ..protocol import commit, device_name
 from .backbones import config_hash, make_backbone, read_card, training_config
-from .measures import MEASURES, Task
+from .measures import MEASURES, Figure, Task
 from .places_logs import prepare_log, prepare_sources, prepared_folder
 from .places_plan import GIVEN, NO_SOURCE, Log, PlacesPlan, logs_at
 from .results import slug
@@ -208,18 +208,10 @@ def run_unit(unit: Unit) -> list[str]:
 
 
 def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: str) -> None:
-    index, rows = evaluation_rows(unit.plan, evaluation, unit.out)
-    chosen = unit.plan.measures[measure]
-    task = Task(
-        backbone,
-        index,
-        unit.plan.evaluations[evaluation],
-        chosen,
-        budget,
-        unit.seed,
-        **rows,
-        allow_leakage=unit.plan.allow_leakage,
-    )
+    plan = unit.plan
+    index, rows = evaluation_rows(plan, evaluation, unit.out)
+    judged, chosen = plan.evaluations[evaluation], plan.measures[measure]
+    task = Task(backbone, index, judged, chosen, budget, unit.seed, **rows, allow_leakage=plan.allow_leakage)
     leakage = "; ".join(task.leakage())  # refuses before the work, also what was measured when it was allowed
     figures = places_rows(unit.out)
     where = {"source": unit.source, "arm": unit.arm, "seed": unit.seed, "evaluation log": evaluation}
@@ -242,25 +234,24 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     known = {row["recipe"]: float(row["mIoU"]) for row in trials.find(**searched)}
     notes = _Notes(trials, {**common, **searched})
     found = MEASURES[measure].run(replace(task, trials=known, note_trial=notes))
-    seconds = notes.seconds()
-    tokens = write_list(task, unit.out)
-    figures.add(
-        {
-            **common,
-            "token list": tokens,
-            "variant": figure.variant or index.variant,
-            "evaluation log": evaluation + figure.log_suffix,
-            "measure": figure.measure,
-            "labelled points": figure.labelled,
-            "recipe": figure.recipe,
-            "CPU seconds of the measure": seconds,
-            **_scores(figure.scores, figure.best),
-        }
-        for figure in found
-    )
+    common |= {"CPU seconds of the measure": notes.seconds(), "token list": write_list(task, unit.out)}
+    figures.add(_row(common, figure) for figure in found)
     log.info(
         "%s, %s on %s, %s: %.1f", unit.name(), measure, evaluation, budget, found[0].scores["miou"] or 0.0
     )
+
+
+def _row(common: Mapping[str, Any], figure: Figure) -> dict[str, Any]:
+    """The row of a figure; ``common``: what all figures of its task share."""
+    return {
+        **common,
+        "variant": figure.variant or common["variant"],
+        "evaluation log": common["evaluation log"] + figure.log_suffix,
+        "measure": figure.measure,
+        "labelled points": figure.labelled,
+        "recipe": figure.recipe,
+        **_scores(figure.scores, figure.best),
+    }
 
 
 class _Notes:

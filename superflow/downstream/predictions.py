@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..clips.sources import named
 from ..datasets.cloud import file_values
@@ -60,12 +61,8 @@ def write_predictions(
     files: list[Path] = []
     missing = 0
     for row in rows:
-        scan = read_scan(index, row, labels=False)
-        with named(scan.points, scan.source):
-            found = class_predictions(predict(scan)).numpy()
-        train_ids = np.where(found == NO_PREDICTION, IGNORE_LABEL, found)
-        of_rows = file_values(train_ids, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
-        missing += int((found == NO_PREDICTION).sum())
+        of_rows, without = _of_rows(index, row, predict)
+        missing += without
         if form is None:
             files.append(write_prediction(index, row, numbers[of_rows], folder))
         else:
@@ -86,3 +83,13 @@ def write_predictions(
     }
     write_json(folder / "predictions.json", said)
     return said
+
+
+def _of_rows(index: LogIndex, row: int, predict: Predictor) -> tuple[NDArray[np.integer], int]:
+    """Train ids of the rows of a scan's file, and how many of its points have no prediction."""
+    scan = read_scan(index, row, labels=False)
+    with named(scan.points, scan.source):
+        found = class_predictions(predict(scan)).numpy()
+    train_ids = np.where(found == NO_PREDICTION, IGNORE_LABEL, found)
+    of_rows = file_values(train_ids, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
+    return of_rows, int((found == NO_PREDICTION).sum())

@@ -133,27 +133,10 @@ def probe(
     watch = Stopwatch()
     source = _recalibrated(source, index, train_rows, options)
     watch.lap("recalibrate")
-    draw = functools.partial(
-        sample_features,
-        source,
-        index,
-        train_rows,
-        max_points=options.max_points,
-        balance=options.balance,
-        limits=options.limits,
-        seed=options.seed,
-    )
-    sample = draw()
-    augmented = sample if options.augmentation is None else draw(augmentation=options.augmentation)
+    samples = _samples(source, index, train_rows, options)
     watch.lap("extract")
     classes = tuple(index.card.classes)
-    held_out = sample.of_rows(held_out_rows)
-    head, tried = _fit(augmented, fit_rows, held_out, classes, options)
-    heads: dict[str, Head] = {"linear": head}
-    if options.augmentation is not None:
-        heads[NOT_AUGMENTED] = _fit(sample, fit_rows, held_out, classes, options)[0]
-    if options.knn:
-        heads["knn"] = _fit_knn(sample, classes, options)
+    head, tried, heads = _heads(*samples, fit_rows, held_out_rows, classes, options)
     watch.lap("fit")
     if seen is None and options.place_size_m is not None:
         seen = seen_voxels(index, train_rows, options.place_size_m)
@@ -184,6 +167,43 @@ def _parts(
     for rows, purpose in ((fit_rows, "training"), (held_out, "held-out"), (eval_rows, "evaluation")):
         require_labelled_points(index, rows, purpose)
     return fit_rows, held_out
+
+
+def _samples(
+    source: FeatureSource, index: Any, train_rows: list[int], options: ProbeOptions
+) -> tuple[FeatureSample, FeatureSample]:
+    """Training points of scans as they are, and of augmented ones, which are the same where nothing is."""
+    draw = functools.partial(
+        sample_features,
+        source,
+        index,
+        train_rows,
+        max_points=options.max_points,
+        balance=options.balance,
+        limits=options.limits,
+        seed=options.seed,
+    )
+    sample = draw()
+    return sample, sample if options.augmentation is None else draw(augmentation=options.augmentation)
+
+
+def _heads(
+    sample: FeatureSample,
+    augmented: FeatureSample,
+    fit_rows: Sequence[int],
+    held_out_rows: Sequence[int],
+    classes: Sequence[str],
+    options: ProbeOptions,
+) -> tuple[LinearProbe, list[dict[str, Any]], dict[str, Head]]:
+    """The linear probe, the options that were tried for it, and all heads by name."""
+    held_out = sample.of_rows(held_out_rows)
+    head, tried = _fit(augmented, fit_rows, held_out, classes, options)
+    heads: dict[str, Head] = {"linear": head}
+    if options.augmentation is not None:
+        heads[NOT_AUGMENTED] = _fit(sample, fit_rows, held_out, classes, options)[0]
+    if options.knn:
+        heads["knn"] = _fit_knn(sample, classes, options)
+    return head, tried, heads
 
 
 def split_held_out(

@@ -62,7 +62,7 @@ def write_pseudo_labels(
     """
     folder, rows = Path(folder), [int(row) for row in rows]
     check_place(folder)
-    evaluated, labelled = {int(row) for row in evaluation_rows}, {int(row) for row in labelled_rows}
+    labelled = {int(row) for row in labelled_rows}
     quality, naive = _Quality(), _Quality()
     found = pseudo_labels(
         index,
@@ -88,6 +88,18 @@ def write_pseudo_labels(
         "options": asdict(options),
         "threshold": threshold,
         "label_weight": label_weight,
+        **_data(index, rows, labelled, {int(row) for row in evaluation_rows}),
+        "quality": quality.record(),
+        "nearest_labelled_scan": naive.record(),
+        **(record or {}),
+    }
+    write_json(folder / "pseudo_labels.json", result, indent=2)
+    return result
+
+
+def _data(index: Any, rows: list[int], labelled: set[int], evaluated: set[int]) -> dict[str, Any]:
+    """Which frames of which log."""
+    return {
         "classes": len(index.card.classes),
         "variant": index.variant,
         "index_hash": index.hash,
@@ -96,12 +108,7 @@ def write_pseudo_labels(
         "labelled_frames": len(labelled),
         "labelled_hash": token_hash(index.tokens(sorted(labelled))),
         "evaluation_hash": token_hash(index.tokens(sorted(evaluated))),
-        "quality": quality.record(),
-        "nearest_labelled_scan": naive.record(),
-        **(record or {}),
     }
-    write_json(folder / "pseudo_labels.json", result, indent=2)
-    return result
 
 
 def pseudo_labels(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,6 +49,9 @@ NEEDS_OF_LABELS = {
     "`superflow prepare DATASET --check`, and at the limits of the training set"
 }
 NORMALIZATIONS = ("before", "after", "both")
+
+
+_POOLING = ("weighting", "range_power", "min_points")  # options of a region that are those of its pooling
 
 
 class Pretrainer(nn.Module):
@@ -99,48 +102,47 @@ class Pretrainer(nn.Module):
         self._described = {
             "kind": "pretrainer",
             "objectives": [dict(entry) for entry in objectives],
-            "channels": channels,
-            "region": dict(region or {}),
-            "batch_norm": dict(batch_norm or {}),
-            "pixels": pixels,
-            "normalize": normalize,
+            **{"channels": channels, "region": dict(region or {}), "batch_norm": dict(batch_norm or {})},
+            **{"pixels": pixels, "normalize": normalize},
             **({} if pretrained is None else {"pretrained": dict(pretrained)}),
         }
         self.batch_norm = check_rules(batch_norm or {})
         self.pixels, self.normalize = PIXELS[pixels], normalize
-        region = dict(region or {})
-        pooling = ("weighting", "range_power", "min_points")
-        self.pooling = {name: region.pop(name) for name in pooling if name in region}
-        self.region = region
+        self.pooling = {name: value for name, value in (region or {}).items() if name in _POOLING}
+        self.region = {name: value for name, value in (region or {}).items() if name not in _POOLING}
         source, self._teacher_record = _teacher_of(teacher, features)
         width = source if channels is None else channels
         sizes = Sizes(student.out_channels, source, width, num_classes or 0, _scales(teacher, features))
+        self._make_objectives(objectives, sizes, own_head=channels is not None)
+        if LabelledPoints in self.reads:
+            self._described["classes"] = num_classes
+
+    def _make_objectives(
+        self, objectives: Sequence[Mapping[str, Any]], sizes: Sizes, *, own_head: bool
+    ) -> None:
+        """The objectives, and what they need: heads, a teacher, classes."""
         built = build_objectives(objectives, sizes=sizes)
-        self.reads = {kind for objective in built.values() for kind in objective.reads}
-        if Members in self.reads:
-            self.reads.add(Superpoints)
+        self.reads = _reads(built.values())
         self.sees_images = self.reads != {LabelledPoints}
-        _check_teacher(teacher, source, is_needed=self.sees_images)
+        _check_teacher(self.teacher, sizes.teacher, is_needed=self.sees_images)
         self.needs = NEEDS if self.sees_images else NEEDS_OF_LABELS
         if not self.sees_images:
             self._teacher_record = dict
-        if LabelledPoints in self.reads:
-            self._described["classes"] = num_classes
-        self._make_heads(student.out_channels, source, channels)
+        self._make_heads(sizes, own_head=own_head)
         self.objectives: Any = nn.ModuleDict(built)  # by name; of type Objective, which ModuleDict cannot say
         self.parts = tuple(built)
 
-    def _make_heads(self, student: int, teacher: int, channels: int | None) -> None:
+    def _make_heads(self, sizes: Sizes, *, own_head: bool) -> None:
         """Weights only for what the objectives read: every trainable parameter gets a gradient.
 
         The head of the images is drawn in any case, so that the others begin with the same weights without it.
         """
-        image_head = nn.Identity() if channels is None or not teacher else nn.Linear(teacher, channels)
+        own_head = own_head and sizes.teacher > 0
+        image_head = nn.Linear(sizes.teacher, sizes.shared) if own_head else nn.Identity()
         embeds, regresses = self.reads & {Superpoints, EmbeddedPairs}, TargetPairs in self.reads
-        width = teacher if channels is None else channels
-        self.point_head = nn.Linear(student, width) if embeds else nn.Identity()
+        self.point_head = nn.Linear(sizes.student, sizes.shared) if embeds else nn.Identity()
         self.image_head = image_head if self.reads & {Superpixels, EmbeddedPairs} else nn.Identity()
-        self.regression_head = nn.Linear(student, teacher) if regresses else nn.Identity()
+        self.regression_head = nn.Linear(sizes.student, sizes.teacher) if regresses else nn.Identity()
 
     def loss(self, batch: Batch) -> dict[str, Any]:
         """Weighted sum of the objectives under ``loss``, each one and its health, and how much they learned from.
@@ -259,6 +261,12 @@ class Pretrainer(nn.Module):
         """Plain data that rebuilds the student, names the teacher and says what was trained; in every checkpoint."""
         teacher = self._teacher_record() or None
         return {**self._described, "encoder": self.student.config(), "teacher": teacher}
+
+
+def _reads(objectives: Iterable[Objective]) -> set[type]:
+    """What these objectives read; what that is made of, too."""
+    read = {kind for objective in objectives for kind in objective.reads}
+    return read | {Superpoints} if Members in read else read
 
 
 def build_objectives(entries: Sequence[Mapping[str, Any]], *, sizes: Sizes) -> dict[str, Objective]:

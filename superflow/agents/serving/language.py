@@ -121,27 +121,7 @@ def language_app(server: LanguageServer, *, key: str | None = None, any_host: bo
 
     @app.post("/v1/chat/completions")
     async def completions(request: Request) -> Response:
-        trace = Trace(uuid.uuid4().hex)
-        with ExitStack() as inside:
-            inside.enter_context(server.gate.enter())
-            inside.callback(_keep, server, figures, trace)
-            chat = await server.read(request, trace)
-            ids, scans = await server.prepare(chat, trace)
-            head = {"id": f"chatcmpl-{trace.request}", "created": int(time.time()), "model": server.name}
-            if chat.stream:
-                pieces = _stream(server, chat, ids, scans, trace, head)
-                return _Stream(pieces, inside.pop_all(), headers=_no_cache(trace))
-            said = await asyncio.wrap_future(
-                server.say(chat, ids, scans, trace, lambda piece: None, threading.Event())
-            )
-            choice = {
-                "index": 0,
-                "message": {"role": "assistant", "content": said.text},
-                "finish_reason": said.finish,
-                "logprobs": None,
-            }
-            body = {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(said, scans)}
-            return JSONResponse({**body, **_told(trace, scans)}, headers=_no_cache(trace))
+        return await _completed(server, figures, request)
 
     @app.get("/v1/models")
     def models() -> dict[str, Any]:
@@ -161,27 +141,55 @@ def language_app(server: LanguageServer, *, key: str | None = None, any_host: bo
 
     @app.get("/health")
     def health() -> JSONResponse:
-        own = {
-            "model": server.voice.hash,
-            "pid": os.getpid(),
-            "inside": server.gate.inside,
-            "places": server.gate.places,
-        }
-        try:
-            eyes = server.link.get("/health")
-            fits = eyes["model"] == server.voice.hash
-            status = (
-                "ok" if fits else "the perception server runs another model; start both with the same folder"
-            )
-        except Refusal as error:
-            eyes, fits, status = None, False, str(error)
-        return JSONResponse({"status": status, **own, "perception": eyes}, 200 if fits else 503)
+        return _health(server)
 
     @app.get("/")
     def page() -> HTMLResponse:
         return HTMLResponse(files(__package__).joinpath("page.html").read_text("utf-8"))
 
     return app
+
+
+async def _completed(server: LanguageServer, figures: Figures, request: Request) -> Response:
+    """The answer to a chat, whole or as it is written."""
+    trace = Trace(uuid.uuid4().hex)
+    with ExitStack() as inside:
+        inside.enter_context(server.gate.enter())
+        inside.callback(_keep, server, figures, trace)
+        chat = await server.read(request, trace)
+        ids, scans = await server.prepare(chat, trace)
+        head = {"id": f"chatcmpl-{trace.request}", "created": int(time.time()), "model": server.name}
+        if chat.stream:
+            pieces = _stream(server, chat, ids, scans, trace, head)
+            return _Stream(pieces, inside.pop_all(), headers=_no_cache(trace))
+        said = await asyncio.wrap_future(
+            server.say(chat, ids, scans, trace, lambda piece: None, threading.Event())
+        )
+        choice = {
+            "index": 0,
+            "message": {"role": "assistant", "content": said.text},
+            "finish_reason": said.finish,
+            "logprobs": None,
+        }
+        body = {**head, "object": "chat.completion", "choices": [choice], "usage": _usage(said, scans)}
+        return JSONResponse({**body, **_told(trace, scans)}, headers=_no_cache(trace))
+
+
+def _health(server: LanguageServer) -> JSONResponse:
+    """How the server is, and the one that looks for it."""
+    own = {
+        "model": server.voice.hash,
+        "pid": os.getpid(),
+        "inside": server.gate.inside,
+        "places": server.gate.places,
+    }
+    try:
+        eyes = server.link.get("/health")
+        fits = eyes["model"] == server.voice.hash
+        status = "ok" if fits else "the perception server runs another model; start both with the same folder"
+    except Refusal as error:
+        eyes, fits, status = None, False, str(error)
+    return JSONResponse({"status": status, **own, "perception": eyes}, 200 if fits else 503)
 
 
 class _Stream(StreamingResponse):

@@ -49,15 +49,6 @@ def perception_app(
         1, "eyes"
     )  # torch has its own threads; two scans at once would only share them
 
-    def look(kind: str, data: bytes, frame: Any, dtype: torch.dtype, trace: Trace) -> Features:
-        with trace.stage("read"):
-            if kind == NPY:
-                points, to_ego = points_of(data), frame_of(frame)
-            else:
-                points, to_ego = _served(scenes).points(_scene_in(data))
-        with trace.stage("look"):
-            return eyes.look(points, to_ego, dtype=dtype)
-
     @app.post("/v1/perception")
     async def perception(request: Request) -> Response:
         trace = Trace(request.headers.get("x-request-id", ""))
@@ -69,13 +60,10 @@ def perception_app(
             kind = NPY if request.headers["content-type"].startswith(NPY) else "application/json"
             frame = _json(request.headers.get(FRAME, "null"))
             with trace.stage("perception"):
-                features = await asyncio.wrap_future(worker.submit(look, kind, data, frame, dtype, trace))
+                work = worker.submit(_look, eyes, scenes, kind, data, frame, dtype, trace)
+                features = await asyncio.wrap_future(work)
         figures.traced(trace)
-        values, label = features.to_bytes()
-        headers = {HEADER: json.dumps(label), TRACE: json.dumps(trace.stages)}
-        if features.kept:
-            headers[TILES] = json.dumps(list(map(int, features.kept)))
-        return Response(values, media_type="application/octet-stream", headers=headers)
+        return _response(features, trace)
 
     @app.get("/v1/scenes")
     def scans() -> dict[str, Any]:
@@ -97,6 +85,27 @@ def perception_app(
         }
 
     return app
+
+
+def _look(
+    eyes: Eyes, scenes: Scenes | None, kind: str, data: bytes, frame: Any, dtype: torch.dtype, trace: Trace
+) -> Features:
+    """Features of the points in a request of this kind, or of the scan that it names."""
+    with trace.stage("read"):
+        if kind == NPY:
+            points, to_ego = points_of(data), frame_of(frame)
+        else:
+            points, to_ego = _served(scenes).points(_scene_in(data))
+    with trace.stage("look"):
+        return eyes.look(points, to_ego, dtype=dtype)
+
+
+def _response(features: Features, trace: Trace) -> Response:
+    values, label = features.to_bytes()
+    headers = {HEADER: json.dumps(label), TRACE: json.dumps(trace.stages)}
+    if features.kept:
+        headers[TILES] = json.dumps(list(map(int, features.kept)))
+    return Response(values, media_type="application/octet-stream", headers=headers)
 
 
 def _served(scenes: Scenes | None) -> Scenes:

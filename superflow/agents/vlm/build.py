@@ -44,32 +44,19 @@ def build(
     tokenizer = language.tokenizer
     add_lidar_tokens(tokenizer)
     _make_room(language.model, len(tokenizer))
-    tower = LidarTowerConfig(
-        channels=backbone.out_channels if backbone is not None else channels or 48,
-        grid=grid.config(),
-        card=None if backbone is None else {**asdict(backbone.card), "encoder": backbone.encoder.config()},
-        backbone=learns,
-    )
     table, head = language.model.get_input_embeddings(), language.model.get_output_embeddings()
     tied = head.weight is table.weight
     text = copy.deepcopy(language.model.config)
     text.tie_word_embeddings = tied  # some checkpoints say that they are, and bring a head of their own
     config = LidarVLMConfig(
-        tower_config=tower,
+        tower_config=_tower(backbone, channels, grid, learns),
         text_config=text,
         lidar_token_id=tokenizer.convert_tokens_to_ids(LIDAR),
         tie_word_embeddings=tied,
         **options,
     )
     model = LidarVLM(config)
-    nn.Module.to(model, language.model.dtype)
-    model.model.lidar_tower.float()
-    model.model.language_model.load_state_dict(language.model.base_model.state_dict())
-    if not tied:
-        model.lm_head.load_state_dict(head.state_dict())
-    if backbone is not None:
-        assert model.model.lidar_tower.backbone is not None
-        model.model.lidar_tower.backbone.encoder.load_state_dict(backbone.encoder.state_dict())
+    _take_over(model, language, backbone, head=None if tied else head)
     end = tokenizer.eos_token_id
     pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
     model.generation_config = GenerationConfig(eos_token_id=end, pad_token_id=pad, do_sample=False)
@@ -81,6 +68,29 @@ def build(
         camera_tokens=config.camera_tokens,
     )
     return model.eval(), processor
+
+
+def _tower(backbone: Backbone | None, channels: int | None, grid: BevGrid, learns: str) -> LidarTowerConfig:
+    return LidarTowerConfig(
+        channels=backbone.out_channels if backbone is not None else channels or 48,
+        grid=grid.config(),
+        card=None if backbone is None else {**asdict(backbone.card), "encoder": backbone.encoder.config()},
+        backbone=learns,
+    )
+
+
+def _take_over(
+    model: LidarVLM, language: LanguageModel, backbone: Backbone | None, *, head: nn.Module | None
+) -> None:
+    """Put the weights of a language model, its own ``head`` if it has one, and of a backbone into the model."""
+    nn.Module.to(model, language.model.dtype)
+    model.model.lidar_tower.float()
+    model.model.language_model.load_state_dict(language.model.base_model.state_dict())
+    if head is not None:
+        model.lm_head.load_state_dict(head.state_dict())
+    if backbone is not None:
+        assert model.model.lidar_tower.backbone is not None
+        model.model.lidar_tower.backbone.encoder.load_state_dict(backbone.encoder.state_dict())
 
 
 def load_vlm(folder: str | Path) -> tuple[LidarVLM, LidarProcessor]:
