@@ -18,12 +18,13 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from superflow.benchmark.markdown import table_lines
 from superflow.errors import InputError, require
 from superflow.files.writes import write_json
 from superflow.tools.command import run_command
@@ -33,7 +34,7 @@ from superflow.tools.serve import add_model_arguments, model_of
 if TYPE_CHECKING:
     from superflow.agents.serving.flips import Flips
     from superflow.agents.serving.load import Level
-    from superflow.agents.serving.visitor import End, Visitor
+    from superflow.agents.serving.visitor import End, Question, Visitor
 
 KILLERS = 4  # clients that ask while servers are killed
 PAIRS = 24  # questions that are asked again and again
@@ -79,7 +80,7 @@ def _check(args: argparse.Namespace) -> int:
     require("fastapi", "agents")
     require("transformers", "agents").utils.logging.disable_progress_bar()
     from superflow.agents.serving.flips import one_process
-    from superflow.agents.serving.load import broken_while, faults, kills, kinds, level
+    from superflow.agents.serving.load import kinds, level
 
     model, index = model_of(args)
     index = index or args.run / "prepared"  # that it is not there is said when it is opened
@@ -94,14 +95,7 @@ def _check(args: argparse.Namespace) -> int:
             wrong += levels[-1].faults
         print(_levels(levels, args), flush=True)
         if args.kills:
-            parts = kills(
-                visitor, questions, clients=KILLERS, count=args.kills, within_s=args.patience,
-                told=lambda sentence: print(sentence, file=sys.stderr, flush=True),
-            )  # fmt: skip
-            wrong += faults([end for _, ends in parts for end in ends])
-            if broken := broken_while(parts, "perception"):
-                wrong.append(f"{broken} connections of the language server broke off as the other was killed")
-            print(_kills(parts, args.kills), flush=True)
+            parts = _killed(visitor, questions, args, wrong)
         health = visitor.get("/health")
         if held := health["inside"] + health["perception"]["inside"]:
             wrong.append(f"{held} requests are still inside after all has ended")
@@ -111,15 +105,28 @@ def _check(args: argparse.Namespace) -> int:
         print(_flips(flips))
     print(f"\n{len(wrong)} faults" + "".join(f"\n  {fault}" for fault in wrong[:20]))
     if args.json:
-        figures = {
-            "command": " ".join(["superflow", "serve-check", *sys.argv[1:]]),
-            "levels": [asdict(each) for each in levels],
-            "kills": [{"killed": of, **kinds(ends)} for of, ends in parts],
-            "bfloat16": flips and asdict(flips),
-            "faults": wrong,
-        }
-        write_json(args.json, figures)
+        command = " ".join(["superflow", "serve-check", *sys.argv[1:]])
+        killed = [{"killed": of, **kinds(ends)} for of, ends in parts]
+        figures = {"command": command, "levels": [asdict(each) for each in levels], "kills": killed}
+        write_json(args.json, {**figures, "bfloat16": flips and asdict(flips), "faults": wrong})
     return 1 if wrong else 0
+
+
+def _killed(
+    visitor: Visitor, questions: Sequence[Question], args: argparse.Namespace, wrong: list[str]
+) -> list[tuple[str, list[End]]]:
+    """How requests ended while the servers were killed, see `load.kills`; what must not be goes to ``wrong``."""
+    from superflow.agents.serving.load import broken_while, faults, kills
+
+    parts = kills(
+        visitor, questions, clients=KILLERS, count=args.kills, within_s=args.patience,
+        told=lambda sentence: print(sentence, file=sys.stderr, flush=True),
+    )  # fmt: skip
+    wrong += faults([end for _, ends in parts for end in ends])
+    if broken := broken_while(parts, "perception"):
+        wrong.append(f"{broken} connections of the language server broke off as the other was killed")
+    print(_kills(parts, args.kills), flush=True)
+    return parts
 
 
 @contextmanager
@@ -160,18 +167,17 @@ def _served(args: argparse.Namespace, model: Path, index: Path) -> Iterator[Visi
 
 
 def _levels(levels: list[Level], args: argparse.Namespace) -> str:
+    heads = ("clients", "answered", "most inside", "p50 [s]", "p95 [s]", "429", "other", "overlap [%]")
     rows = [
-        f"| {each.clients} | {each.answered} | {each.held} | {each.p50_s:.2f} | {each.p95_s:.2f} | {each.busy} "
-        f"| {each.other} | {100 * each.overlap:.0f} |"
+        (f"{each.clients}", f"{each.answered}", f"{each.held}", f"{each.p50_s:.2f}", f"{each.p95_s:.2f}",
+         f"{each.busy}", f"{each.other}", f"{100 * each.overlap:.0f}")
         for each in levels
-    ]
+    ]  # fmt: skip
     return "\n".join(
         [
             f"{args.places} places, features in {args.features}, {os.cpu_count()} cores for all of it:",
             "",
-            "| clients | answered | most inside | p50 [s] | p95 [s] | 429 | other | overlap [%] |",
-            "|---|---|---|---|---|---|---|---|",
-            *rows,
+            *table_lines(heads, rows),
             "",
             "overlap: of the time in which the language model spoke, in which another's scan was looked at",
             "",
@@ -187,17 +193,9 @@ def _kills(parts: list[tuple[str, list[End]]], count: int) -> str:
         own = [ends for killed, ends in parts if killed == of]
         ends = sum((Counter(kinds(each)) for each in own), Counter[str]())
         said = ", ".join(f"{number} {kind}" for kind, number in sorted(ends.items(), reverse=True))
-        rows.append(f"| {of} | {len(own)} | {said} |")
-    return "\n".join(
-        [
-            f"{count} kills (SIGKILL) while {KILLERS} clients ask:",
-            "",
-            "| killed | times | how the requests ended |",
-            "|---|---|---|",
-            *rows,
-            "",
-        ]
-    )
+        rows.append((of, f"{len(own)}", said))
+    lines = table_lines(("killed", "times", "how the requests ended"), rows)
+    return "\n".join([f"{count} kills (SIGKILL) while {KILLERS} clients ask:", "", *lines, ""])
 
 
 def _flips(flips: Flips) -> str:

@@ -70,18 +70,12 @@ def write_superpixels(
         )
     _check_tokens(cameras, folder)
     maker = make_provider(provider, **options)
-    record = {
-        "schema": SCHEMA,
-        "provider": provider,
-        "options": maker.options(),
-        "shared_ids": maker.shared_ids,
-        "ignore": IGNORE,
-    }
+    record = {"schema": SCHEMA, "provider": provider, "options": maker.options()}
+    record |= {"shared_ids": maker.shared_ids, "ignore": IGNORE}
     begun = _record_of(folder)
     _check_same(folder, begun, record, maker.places())
-    finished = begun is not None and not _to_make(
-        maker, cameras, folder
-    )  # also where this user may not write
+    # also where this user may not write
+    finished = begun is not None and not _to_make(maker, cameras, folder)
     with nullcontext() if finished else building(folder):
         before = _record_of(folder)
         _check_same(folder, before, record, maker.places())

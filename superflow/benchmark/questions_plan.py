@@ -167,17 +167,7 @@ def _check(plan: QuestionsPlan, path: Path) -> None:
         if of is not None and of.startswith(RANDOM):
             refer([of.removeprefix(RANDOM)], plan.backbones, f"{path}: backbones: {name!r}")
     for arm in plan.arms.values():
-        where = f"{path}: arms: {arm.name!r}"
-        if arm.kind not in KINDS:
-            raise InputError(f"{where}: kind {arm.kind!r} is unknown; use {', '.join(KINDS)}")
-        if KINDS[arm.kind]:
-            refer([arm.backbone], plan.backbones, f"{where}: backbone")
-        if not 0 <= arm.frozen_first < 1:
-            raise InputError(f"{where}: frozen_first is {arm.frozen_first}; give a share from 0 to below 1")
-        if arm.kind in ("shuffled", "open"):
-            refer([arm.of], plan.arms, f"{where}: of")
-            if plan.arms[arm.of].kind != "planes":
-                raise InputError(f"{where}: of: {arm.of!r} must be an arm of kind planes")
+        _check_arm(arm, plan, f"{path}: arms: {arm.name!r}")
     rows = dict.fromkeys(row for arm in plan.arms.values() for row in arm.row_names(plan.routing))
     for pair in plan.differences:
         if len(pair) != 2:
@@ -189,3 +179,16 @@ def _check(plan: QuestionsPlan, path: Path) -> None:
         raise InputError(
             f"{path}: routing lacks {lacking[0]}; an arm of kind routed needs {', '.join(needed)}"
         )
+
+
+def _check_arm(arm: QuestionArm, plan: QuestionsPlan, where: str) -> None:
+    if arm.kind not in KINDS:
+        raise InputError(f"{where}: kind {arm.kind!r} is unknown; use {', '.join(KINDS)}")
+    if KINDS[arm.kind]:
+        refer([arm.backbone], plan.backbones, f"{where}: backbone")
+    if not 0 <= arm.frozen_first < 1:
+        raise InputError(f"{where}: frozen_first is {arm.frozen_first}; give a share from 0 to below 1")
+    if arm.kind in ("shuffled", "open"):
+        refer([arm.of], plan.arms, f"{where}: of")
+        if plan.arms[arm.of].kind != "planes":
+            raise InputError(f"{where}: of: {arm.of!r} must be an arm of kind planes")

@@ -176,14 +176,7 @@ def train_on(
         raise InputError(
             f"{index.folder} has no scans for training or none held out; prepare a log that has both"
         )
-    scenes = {part: [scene_of(index, int(row), points=False) for row in rows[part]] for part in rows}
-    views = {
-        view.token: view for s in scenes["train"] for side in range(SIDES) for view in [seen_from(s, side)]
-    }
-    cases = {
-        "train": cases_of([*views.values()], training.questions, training.seed),
-        "val": cases_of(scenes["val"], training.examined, training.seed + 1),
-    }
+    views, cases = _asked(index, rows, training)
     examples = {part: [example_of(case) for case in cases[part]] for part in cases}
     texts = {text for e in examples["train"] for text in (e.question, e.answer)}
     torch.manual_seed(training.seed)
@@ -206,6 +199,20 @@ def train_on(
     processor.save_pretrained(folder)
     write_json(folder / REPORT, report)
     return report
+
+
+def _asked(
+    index: LogIndex, rows: Mapping[str, NDArray[np.integer]], training: Training
+) -> tuple[dict[str, SceneRecord], dict[str, list[Identity]]]:
+    """Views of the training scans by name, from all their sides; and the questions of both parts."""
+    scenes = {part: [scene_of(index, int(row), points=False) for row in rows[part]] for part in rows}
+    views = {
+        view.token: view for s in scenes["train"] for side in range(SIDES) for view in [seen_from(s, side)]
+    }
+    return views, {
+        "train": cases_of([*views.values()], training.questions, training.seed),
+        "val": cases_of(scenes["val"], training.examined, training.seed + 1),
+    }
 
 
 def _learn(

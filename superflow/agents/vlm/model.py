@@ -124,15 +124,19 @@ class LidarVLMModel(LidarVLMPreTrainedModel):
             raise InputError(
                 "this model has no short tokens; build it with short_merge=..., or leave tiles_kept out"
             )
+        return self._routed_features(pixel_values, self.short_connector, tiles_kept, seen)
+
+    def _routed_features(
+        self, planes: Tensor, short_connector: nn.Module, tiles_kept: Tensor, seen: Tensor | None
+    ) -> Tensor:
+        """(N, D) tokens of all scans one after another, after those of each ``seen`` (S, T, D) in its images."""
         grid = self.config.tower_config.bev
-        if tiles_kept.shape != (len(pixel_values), grid.tiles):
+        if tiles_kept.shape != (len(planes), grid.tiles):
             raise InputError(
-                f"tiles_kept is {tuple(tiles_kept.shape)}; give ({len(pixel_values)}, {grid.tiles}), "
+                f"tiles_kept is {tuple(tiles_kept.shape)}; give ({len(planes)}, {grid.tiles}), "
                 "as the processor does"
             )
-        tokens = join_tokens(
-            self.connector(pixel_values), self.short_connector(pixel_values), tiles_kept.bool()
-        )
+        tokens = join_tokens(self.connector(planes), short_connector(planes), tiles_kept.bool())
         if seen is None:
             return tokens
         own = (self.token_counts(tiles_kept) - self.config.camera_tokens).tolist()

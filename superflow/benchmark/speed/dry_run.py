@@ -78,8 +78,22 @@ def _train(runner: EngineRunner, free: int) -> Iterator[str]:
         loop.iter,
         max(loop.iter + 1, min(loop.iter + 1 + TIMED, loop.max_iters)),
     )
+    waits, steps = list[float](), list[float]()
+    yield from _steps(runner, waits, steps)
+    groups = runner.optim_wrapper.optimizer.param_groups
+    yield "learning rates: " + ", ".join(
+        f"{group['lr']:.3g} ({len(group['params'])} tensors)" for group in groups
+    )
+    yield from (f"the run: {sentence}" for sentence in training_plan(runner).sentences())
+    # the first step also warms up, and its batch waited for the loader to start
+    first = 1 if len(steps) > 1 else 0
+    yield from run_cost(runner, waits[first:], steps[first:]).sentences(free)
+
+
+def _steps(runner: EngineRunner, waits: list[float], steps: list[float]) -> Iterator[str]:
+    """As many steps as the sampler gives; the seconds of each, and those of waiting for it, go into the lists."""
+    loop = runner.train_loop
     runner.model.train()
-    waits, steps = [], []
     began = time.perf_counter()
     for number, batch in enumerate(loop.dataloader):
         wait = time.perf_counter() - began
@@ -104,14 +118,6 @@ def _train(runner: EngineRunner, free: int) -> Iterator[str]:
         if not numbers[name]
     )
     yield from (f"output {name}: {_shape(value)}" for name, value in outputs.items() if name.startswith("_"))
-    groups = runner.optim_wrapper.optimizer.param_groups
-    yield "learning rates: " + ", ".join(
-        f"{group['lr']:.3g} ({len(group['params'])} tensors)" for group in groups
-    )
-    yield from (f"the run: {sentence}" for sentence in training_plan(runner).sentences())
-    # the first step also warms up, and its batch waited for the loader to start
-    first = 1 if len(steps) > 1 else 0
-    yield from run_cost(runner, waits[first:], steps[first:]).sentences(free)
 
 
 @torch.no_grad()

@@ -111,20 +111,21 @@ def write_rellis(streets: Sequence[Street], root: Path, card: DatasetCard) -> No
         _write_lines(folder / "poses.txt", poses)
         _write_lines(folder / "times.txt", times)
         grown = IMAGE_SIZE[1] / eye.size[1]  # camera_info.txt is of the published size
-        k = eye.intrinsics
-        center = [(value + 0.5) * grown - 0.5 for value in k[:2, 2]]
-        _write_lines(
-            folder / "camera_info.txt", [_numbers(np.array([k[0, 0] * grown, k[1, 1] * grown, *center]))]
-        )
-        pose = invert(card.file_to_lidar) @ eye.camera_to_lidar
-        q, t = to_quaternion(pose), pose[:3, 3]
-        text = [f"    {name}: {float(value)!r}" for name, value in zip("wxyz", q)]
-        shift = [f"    {name}: {float(value)!r}" for name, value in zip("xyz", t)]
-        _write_lines(
-            folder / "transforms.yaml", ["os1_cloud_node-pylon_camera_node:", "  q:", *text, "  t:", *shift]
-        )
+        _write_camera(folder, eye.intrinsics, invert(card.file_to_lidar) @ eye.camera_to_lidar, grown)
     for part, lines in listed.items():
         _write_lines(root / f"pt_{part}.lst", lines)
+
+
+def _write_camera(folder: Path, k: NDArray[np.float64], pose: NDArray[np.float64], grown: float) -> None:
+    """camera_info.txt of images that are so many times as large, and transforms.yaml."""
+    center = [(value + 0.5) * grown - 0.5 for value in k[:2, 2]]
+    lens = np.array([k[0, 0] * grown, k[1, 1] * grown, *center])
+    _write_lines(folder / "camera_info.txt", [_numbers(lens)])
+    text = [f"    {name}: {float(value)!r}" for name, value in zip("wxyz", to_quaternion(pose))]
+    shift = [f"    {name}: {float(value)!r}" for name, value in zip("xyz", pose[:3, 3])]
+    _write_lines(
+        folder / "transforms.yaml", ["os1_cloud_node-pylon_camera_node:", "  q:", *text, "  t:", *shift]
+    )
 
 
 def write_synth4d(streets: Sequence[Street], root: Path, card: DatasetCard) -> None:

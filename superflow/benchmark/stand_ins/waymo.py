@@ -51,30 +51,15 @@ def _components(street: Street, scans: Sequence[Taken], card: DatasetCard) -> di
     lasers = [(scan.time_us, laser) for scan in scans for laser in range(1, len(LIDARS) + 1)]
     ranges = [image if laser == TOP else empty for image in images for laser in range(1, len(LIDARS) + 1)]
     labelled = [number for number in range(len(scans)) if number % 2 == 0]
-    classes = []
-    for number in labelled:
-        image = np.zeros((*shape, 2), np.int32)
-        rows, columns, points = seen[number]
-        image[rows, columns, 1] = ids[scans[number].finer[points]]
-        classes.append(image)
+    classes = [_class_image(scans[number], seen[number], shape, ids) for number in labelled]
     vehicle = [scan.lidar_to_world @ invert(MOUNT) for scan in scans]
     moving = [np.tile(_roll_pitch_yaw(pose), (*shape, 1)) for pose in vehicle]
     times = [scan.time_us for scan in scans]
-    part = "[LiDARCalibrationComponent]."
     found = {
         "lidar": _keys(street, lasers, "laser")
         | _images("LiDARComponent", 1, ranges, pa.float32())
         | _images("LiDARComponent", 2, [None] * len(ranges), pa.float32()),
-        "lidar_calibration": {
-            "key.segment_context_name": [street.name] * len(LIDARS),
-            "key.laser_name": pa.array(range(1, len(LIDARS) + 1), pa.int8()),
-            f"{part}extrinsic.transform": _matrices([MOUNT] * len(LIDARS)),
-            f"{part}beam_inclination.min": [_SHORT_RAD[0]] * len(LIDARS),
-            f"{part}beam_inclination.max": [_SHORT_RAD[1]] * len(LIDARS),
-            f"{part}beam_inclination.values": pa.array(
-                [street.lidar.elevations.tolist(), *[None] * (len(LIDARS) - 1)], pa.list_(pa.float64())
-            ),
-        },
+        "lidar_calibration": _calibration(street),
         "lidar_pose": _keys(street, [(time, TOP) for time in times], "laser")
         | _images("LiDARPoseComponent", 1, moving, pa.float32()),
         "vehicle_pose": _keys(street, [(time, 0) for time in times], "")
@@ -84,6 +69,30 @@ def _components(street: Street, scans: Sequence[Taken], card: DatasetCard) -> di
         | _images("LiDARSegmentationLabelComponent", 2, [None] * len(classes), pa.int32()),
     }
     return found | _cameras(street, scans, vehicle)
+
+
+def _calibration(street: Street) -> Columns:
+    part = "[LiDARCalibrationComponent]."
+    return {
+        "key.segment_context_name": [street.name] * len(LIDARS),
+        "key.laser_name": pa.array(range(1, len(LIDARS) + 1), pa.int8()),
+        f"{part}extrinsic.transform": _matrices([MOUNT] * len(LIDARS)),
+        f"{part}beam_inclination.min": [_SHORT_RAD[0]] * len(LIDARS),
+        f"{part}beam_inclination.max": [_SHORT_RAD[1]] * len(LIDARS),
+        f"{part}beam_inclination.values": pa.array(
+            [street.lidar.elevations.tolist(), *[None] * (len(LIDARS) - 1)], pa.list_(pa.float64())
+        ),
+    }
+
+
+def _class_image(
+    scan: Taken, seen: Sequence[NDArray[Any]], shape: tuple[int, int], ids: NDArray[Any]
+) -> NDArray[np.int32]:
+    """(H, W, 2) instance, class."""
+    image = np.zeros((*shape, 2), np.int32)
+    rows, columns, points = seen
+    image[rows, columns, 1] = ids[scan.finer[points]]
+    return image
 
 
 def _pixels(scan: Taken, shape: tuple[int, int]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
