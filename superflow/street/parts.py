@@ -16,6 +16,11 @@ from .textures import PLAIN
 Color = Sequence[float]
 
 
+def pick(rng: np.random.Generator, colors: Sequence[Color]) -> Color:
+    """One of some colours."""
+    return colors[int(rng.integers(len(colors)))]
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One primitive. ``axes`` (3, 3): columns are the half axes [m] of the unit shape; ``center`` (3,) [m]."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .parts import Model, new_model
+from .parts import Model, new_model, pick
 from .textures import BANDS, CLOTH, PLAIN
 
 SKIN = ((0.60, 0.38, 0.27), (0.45, 0.26, 0.16), (0.22, 0.12, 0.07), (0.11, 0.06, 0.04))
@@ -18,10 +18,6 @@ VEST = ((0.85, 0.28, 0.01), (0.55, 0.75, 0.02))
 ADULT, CHILD, WORKER, POLICE = 2, 3, 4, 6
 
 
-def _pick(rng: np.random.Generator, colors):
-    return colors[int(rng.integers(len(colors)))]
-
-
 def make_pedestrian(rng: np.random.Generator, kind: int | None = None, walking: bool = True) -> Model:
     """An adult, a child, a construction worker or a police officer (raw class ``kind``)."""
     if kind is None:
@@ -29,12 +25,12 @@ def make_pedestrian(rng: np.random.Generator, kind: int | None = None, walking: 
     model = new_model(kind, rng)
     height = rng.uniform(1.0, 1.4) if kind == CHILD else rng.uniform(1.55, 1.95)
     stout = rng.uniform(0.9, 1.2) * height / 1.75
-    shirt, trousers = _pick(rng, SHIRTS), _pick(rng, TROUSERS)
+    shirt, trousers = pick(rng, SHIRTS), pick(rng, TROUSERS)
     if kind == WORKER:
-        shirt = _pick(rng, VEST)
+        shirt = pick(rng, VEST)
     elif kind == POLICE:
         shirt = trousers = (0.02, 0.03, 0.09)
-    skin = _pick(rng, SKIN)
+    skin = pick(rng, SKIN)
     hip, shoulder = 0.5 * height, 0.82 * height
     stride = rng.uniform(0.16, 0.3) * height if walking else 0.02
     for side in (-1, 1):
@@ -52,7 +48,7 @@ def make_pedestrian(rng: np.random.Generator, kind: int | None = None, walking: 
     model.taper((0, 0, 0.5 * (hip + shoulder)), chest, (-0.1, -0.2), material, shirt, second, shine=shine)
     _head(model, rng, (0.02, 0.0, 0.93 * height), height, skin, kind)
     if kind == ADULT and rng.random() < 0.35:  # bag
-        model.ball((-0.2 * stout, 0, 0.7 * height), (0.12, 0.16, 0.2), CLOTH, _pick(rng, SHIRTS))
+        model.ball((-0.2 * stout, 0, 0.7 * height), (0.12, 0.16, 0.2), CLOTH, pick(rng, SHIRTS))
     elif kind == ADULT and rng.random() < 0.25:  # skirt or coat
         model.post((0, 0, 0.4 * height), (0.24 * stout, 0.24 * stout, 0.14 * height), 0.6, CLOTH, shirt)
     return model
@@ -63,7 +59,7 @@ def _head(model: Model, rng: np.random.Generator, center, height: float, skin, k
     size = 0.5 * (0.12 + 0.06 * height / 1.75)
     model.rod((x, y, z - 0.11 * height), center, 0.05, PLAIN, skin)
     model.ball(center, (size * 1.1, size * 0.95, 0.073 * height), PLAIN, skin)
-    cap = _pick(rng, HAIR)
+    cap = pick(rng, HAIR)
     if kind == WORKER:
         cap = (0.75, 0.6, 0.02)
     elif kind == POLICE:
@@ -73,7 +69,7 @@ def _head(model: Model, rng: np.random.Generator, center, height: float, skin, k
 
 def add_rider(model: Model, rng: np.random.Generator, *, seat, hands, feet, helmet: bool) -> None:
     """Add a person who sits at ``seat`` with hands on the bar and feet down, each (x, z) [m]."""
-    shirt, trousers, skin = _pick(rng, SHIRTS), _pick(rng, TROUSERS), _pick(rng, SKIN)
+    shirt, trousers, skin = pick(rng, SHIRTS), pick(rng, TROUSERS), pick(rng, SKIN)
     shoulder = (0.45 * seat[0] + 0.55 * hands[0] - 0.12, seat[1] + 0.5)
     for side in (-1, 1):
         knee = (
@@ -90,4 +86,4 @@ def add_rider(model: Model, rng: np.random.Generator, *, seat, hands, feet, helm
     head = (shoulder[0] + 0.08, 0.0, shoulder[1] + 0.24)
     _head(model, rng, head, 1.75, skin)
     if helmet:
-        model.ball((head[0], 0, head[2] + 0.03), (0.15, 0.13, 0.13), PLAIN, _pick(rng, SHIRTS))
+        model.ball((head[0], 0, head[2] + 0.03), (0.15, 0.13, 0.13), PLAIN, pick(rng, SHIRTS))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import classes
-from .parts import Model, new_model
+from .parts import Model, new_model, pick
 from .textures import (
     BANDS,
     BARK,
@@ -32,14 +32,10 @@ LEAVES = ((0.05, 0.14, 0.02), (0.08, 0.20, 0.03), (0.04, 0.11, 0.03), (0.15, 0.2
 STEEL = (0.22, 0.23, 0.24)
 
 
-def _pick(rng: np.random.Generator, colors):
-    return colors[int(rng.integers(len(colors)))]
-
-
 def make_building(rng: np.random.Generator, length: float, depth: float, height: float) -> Model:
     """A house: x along the street, the front at y = -depth / 2 or depth / 2; flat or gabled roof."""
     model = new_model(classes.MANMADE, rng, classes.BUILDING)
-    wall, trim = _pick(rng, WALLS), tuple(np.asarray(_pick(rng, WALLS)) * 0.6)
+    wall, trim = pick(rng, WALLS), tuple(np.asarray(pick(rng, WALLS)) * 0.6)
     base = FOUNDATION
     half = (length / 2, depth / 2, (height + base) / 2)
     model.box((0, 0, (height - base) / 2), half, FACADE, wall, trim)
@@ -80,7 +76,7 @@ def make_building(rng: np.random.Generator, length: float, depth: float, height:
 def make_tree(rng: np.random.Generator, height: float) -> Model:
     """A broad-leaved tree or a conifer of the given height [m]; trunk and branches have a class of their own."""
     model = new_model(classes.VEGETATION, rng, classes.TRUNK)
-    first, second = _pick(rng, LEAVES), _pick(rng, LEAVES)
+    first, second = pick(rng, LEAVES), pick(rng, LEAVES)
     bark = (0.12, 0.08, 0.05) if rng.random() < 0.8 else (0.4, 0.38, 0.34)
     radius = 0.03 * height + 0.04
     if rng.random() < 0.25:
@@ -111,7 +107,7 @@ def make_tree(rng: np.random.Generator, height: float) -> Model:
 def make_bush(rng: np.random.Generator, height: float) -> Model:
     """A bush or a clump of tall grass."""
     model = new_model(classes.VEGETATION, rng)
-    first, second = _pick(rng, LEAVES), _pick(rng, LEAVES)
+    first, second = pick(rng, LEAVES), pick(rng, LEAVES)
     if rng.random() < 0.15:  # flowers
         second = ((0.5, 0.05, 0.1), (0.5, 0.4, 0.05), (0.4, 0.1, 0.4))[int(rng.integers(3))]
     for _ in range(int(rng.integers(2, 5))):
@@ -125,7 +121,7 @@ def make_grass(rng: np.random.Generator) -> Model:
     """A patch of grass or weeds: low it is terrain, as in nuScenes, from knee height on vegetation."""
     height = float(np.exp(rng.uniform(np.log(0.08), np.log(0.9))))
     model = new_model(classes.VEGETATION if height > 0.35 else classes.TERRAIN, rng)
-    first, second = _pick(rng, LEAVES), _pick(rng, (*LEAVES, (0.30, 0.25, 0.10)))
+    first, second = pick(rng, LEAVES), pick(rng, (*LEAVES, (0.30, 0.25, 0.10)))
     half = np.append(rng.uniform(0.4, 2.2, 2), height)
     model.leaves(
         (0, 0, 0), half, LEAF, first, second, density=rng.uniform(0.1, 0.4), cell=0.07 + 0.1 * height
@@ -146,12 +142,12 @@ def make_row(rng: np.random.Generator, kind: str, length: float, height: float) 
     center = (0, 0, (height - base) / 2)
     if kind == "hedge":
         model.leaves(
-            center, half, LEAF, _pick(rng, LEAVES), _pick(rng, LEAVES), density=0.5, cell=0.11, box=True
+            center, half, LEAF, pick(rng, LEAVES), pick(rng, LEAVES), density=0.5, cell=0.11, box=True
         )
     elif kind == "wall":
         half[1] = rng.uniform(0.1, 0.2)
         material = BRICKS if rng.random() < 0.6 else CONCRETE
-        model.box(center, half, material, _pick(rng, WALLS))
+        model.box(center, half, material, pick(rng, WALLS))
         model.box((0, 0, height), (half[0], half[1] + 0.05, 0.05), CONCRETE, (0.4, 0.4, 0.38))
     else:
         color = ((0.45, 0.45, 0.42), (0.2, 0.12, 0.06), (0.05, 0.08, 0.06))[int(rng.integers(3))]
@@ -250,13 +246,13 @@ def make_furniture(rng: np.random.Generator) -> Model:
         half = rng.uniform((0.5, 0.35, 0.25), (1.3, 0.6, 0.45))
         model.box((0, 0, half[2] - 0.05), half, CONCRETE, (0.42, 0.4, 0.36))
     elif kind == 4:
-        color = _pick(rng, WALLS)
+        color = pick(rng, WALLS)
         model.box((0, 0, 1.2), (1.3, 1.0, 1.3), PLAIN, color)
         model.box((0, 0, 1.5), (1.0, 1.03, 0.45), SIGN, (0.5, 0.5, 0.5), color)
         model.box((0, 0, 2.55), (1.5, 1.3, 0.08), DIAGONAL, (0.5, 0.05, 0.04), (0.6, 0.6, 0.6))
     elif kind == 5:
         model.box((0, 0.6, 1.2), (1.7, 0.04, 1.1), GLASS, (0.1, 0.13, 0.14))
-        model.box((-1.7, 0.2, 1.2), (0.04, 0.6, 1.1), SIGN, (0.6, 0.6, 0.6), _pick(rng, WALLS))
+        model.box((-1.7, 0.2, 1.2), (0.04, 0.6, 1.1), SIGN, (0.6, 0.6, 0.6), pick(rng, WALLS))
         model.box((0, 0.1, 2.4), (1.9, 0.8, 0.07), PLAIN, STEEL)
         model.box((0, 0.35, 0.45), (1.2, 0.18, 0.04), PLAIN, STEEL)
     else:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from . import classes
-from .parts import Model, new_model, turn_y
+from .parts import Model, new_model, pick, turn_y
 from .people import add_rider
 from .textures import BUS, CARGO, CLOTH, DIAGONAL, GLASS, LAMP, PAINT, PLAIN, TRACK, TYRE
 
@@ -28,10 +28,6 @@ BUS_COLORS = (
 MACHINE_COLORS = ((0.75, 0.42, 0.01), (0.80, 0.50, 0.02), (0.75, 0.25, 0.02))
 
 
-def _pick(rng: np.random.Generator, colors):
-    return colors[int(rng.integers(len(colors)))]
-
-
 def _lamps(model: Model, length: float, width: float, z: float, size: float = 0.09) -> None:
     for side in (-1, 1):
         y = side * (0.5 * width - 2.2 * size)
@@ -48,7 +44,7 @@ def make_car(rng: np.random.Generator) -> Model:
     length = rng.uniform(*((4.3, 4.9), (3.7, 4.2), (4.4, 4.9), (4.8, 5.6))[shape])
     width = rng.uniform(1.72, 1.92)
     height = rng.uniform(*((1.38, 1.48), (1.42, 1.55), (1.62, 1.8), (1.9, 2.3))[shape])
-    color = _pick(rng, CAR_COLORS)
+    color = pick(rng, CAR_COLORS)
     belt = 0.58 * height if shape != 3 else 0.5 * height
     floor = 0.24
     half_z = 0.5 * (belt - floor)
@@ -86,7 +82,7 @@ def make_truck(rng: np.random.Generator) -> Model:
     """A pickup, a box truck, a flatbed or a tanker."""
     model = new_model(23, rng)
     shape = rng.choice(4, p=(0.3, 0.4, 0.15, 0.15))
-    color = _pick(rng, CAR_COLORS)
+    color = pick(rng, CAR_COLORS)
     if shape == 0:
         _pickup(model, rng, color)
         return model
@@ -107,8 +103,8 @@ def make_truck(rng: np.random.Generator) -> Model:
     middle = -length / 2 + bed
     if shape == 1:
         height = rng.uniform(1.7, 2.6)
-        light = np.asarray(_pick(rng, CAR_COLORS)) * 0.4 + 0.45
-        logo = _pick(rng, CAR_COLORS)
+        light = np.asarray(pick(rng, CAR_COLORS)) * 0.4 + 0.45
+        logo = pick(rng, CAR_COLORS)
         model.box((middle, 0, 0.95 + height / 2), (bed, width / 2, height / 2), CARGO, tuple(light), logo)
     elif shape == 2:
         model.box((middle, 0, 1.0), (bed, width / 2, 0.1), PLAIN, (0.2, 0.13, 0.07))
@@ -154,8 +150,8 @@ def make_bus(rng: np.random.Generator) -> Model:
     bendy = rng.random() < 0.25
     model = new_model(15 if bendy else 16, rng)
     width, height = rng.uniform(2.4, 2.55), rng.uniform(2.7, 3.2)
-    color = _pick(rng, BUS_COLORS)
-    stripe = _pick(rng, CAR_COLORS)
+    color = pick(rng, BUS_COLORS)
+    stripe = pick(rng, CAR_COLORS)
     bodies = (((2.4, 4.3), (-5.3, 2.7)) if bendy else ((0.0, rng.uniform(4.2, 5.8)),))  # fmt: skip
     for middle, half in bodies:
         model.box((middle, 0, 0.3 + height / 2), (half, width / 2, height / 2 - 0.02), BUS, color, stripe)
@@ -184,12 +180,12 @@ def make_trailer(rng: np.random.Generator) -> Model:
     length = rng.uniform(*((8.0, 11.0), (3.0, 5.0), (3.0, 5.5))[shape])
     width = rng.uniform(*((2.4, 2.55), (1.9, 2.2), (1.8, 2.2))[shape])
     deck = (1.1, 0.6, 0.6)[shape]
-    color = tuple(np.asarray(_pick(rng, CAR_COLORS)) * 0.5 + 0.3)
+    color = tuple(np.asarray(pick(rng, CAR_COLORS)) * 0.5 + 0.3)
     model.box((0, 0, deck), (length / 2, 0.45 * width, 0.1), PLAIN, DARK)
     if shape < 2:
         height = rng.uniform(*((2.3, 2.8), (1.3, 2.0))[shape])
         half = (length / 2, width / 2, height / 2)
-        model.box((0, 0, deck + 0.1 + height / 2), half, CARGO, color, _pick(rng, CAR_COLORS))
+        model.box((0, 0, deck + 0.1 + height / 2), half, CARGO, color, pick(rng, CAR_COLORS))
     else:
         for side in (-1, 1):
             model.box((0, side * width / 2, deck + 0.25), (length / 2, 0.03, 0.17), DIAGONAL, color, DARK)
@@ -215,7 +211,7 @@ def make_trailer(rng: np.random.Generator) -> Model:
 def make_construction(rng: np.random.Generator) -> Model:
     """An excavator or a wheel loader."""
     model = new_model(18, rng)
-    color = _pick(rng, MACHINE_COLORS)
+    color = pick(rng, MACHINE_COLORS)
     if rng.random() < 0.55:
         scale = rng.uniform(0.75, 1.15)
         for side in (-1, 1):
@@ -253,7 +249,7 @@ def make_construction(rng: np.random.Generator) -> Model:
 def make_motorcycle(rng: np.random.Generator, rider: bool = False) -> Model:
     """A motorcycle or a scooter; a rider belongs to it, as in nuScenes."""
     model = new_model(21, rng)
-    color = _pick(rng, CAR_COLORS[4:])
+    color = pick(rng, CAR_COLORS[4:])
     scale = rng.uniform(0.92, 1.08)
     radius = 0.32 * scale
     for x in (-0.68 * scale, 0.70 * scale):
@@ -289,7 +285,7 @@ def make_motorcycle(rng: np.random.Generator, rider: bool = False) -> Model:
 def make_bicycle(rng: np.random.Generator, rider: bool = False) -> Model:
     """A bicycle; a rider belongs to it, as in nuScenes."""
     model = new_model(14, rng)
-    color = _pick(rng, CAR_COLORS[4:])
+    color = pick(rng, CAR_COLORS[4:])
     radius = rng.uniform(0.32, 0.36)
     back, front = np.array([-0.52, 0.0, radius]), np.array([0.55, 0.0, radius])
     for hub in (back, front):

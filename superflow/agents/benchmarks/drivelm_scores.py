@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 
 from ...errors import InputError
 from .drivelm import TAGS, DriveQuestion, KeyFrame, tags_in
-from .scores import Scores
+from .scores import Scores, percent
 from .sentences import Pair, bleu, cider, rouge_l
 
 NEAR = 16.0  # |x| + |y| [pixels] up to which coordinates are the same
@@ -138,17 +138,17 @@ def _row(
     name: str, rows: list[Answered], exact: Callable[[Answered], float], read: Callable[[Answered], float]
 ) -> Scores:
     found = {
-        "exact": _mean([exact(row) for row in rows]),
-        "read": _mean([read(row) for row in rows]),
-        "gated": _mean([exact(row) for row in rows if row.asked]),
+        "exact": percent([exact(row) for row in rows]),
+        "read": percent([read(row) for row in rows]),
+        "gated": percent([exact(row) for row in rows if row.asked]),
     }
-    return Scores(name, len(rows), {**found, "asked": _mean([float(row.asked) for row in rows])})
+    return Scores(name, len(rows), {**found, "asked": percent([float(row.asked) for row in rows])})
 
 
 def _language(rows: list[Answered]) -> list[Scores]:
     every, gated = ([(r.answer, r.gold) for r in some] for some in (rows, [r for r in rows if r.asked]))
     exact, asked = _sentence_figures(every), _sentence_figures(gated)
-    share = _mean([float(row.asked) for row in rows])
+    share = percent([float(row.asked) for row in rows])
     return [
         Scores(name, len(rows), {"exact": exact.get(name), "gated": asked.get(name), "asked": share})
         for name in (*SENTENCE_FIGURES, "language")
@@ -207,7 +207,3 @@ def _matched(answer: str, gold: str) -> list[Point]:
             left.remove(nearest)
             found.append(nearest)
     return found
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return 100.0 * sum(values) / len(values) if values else None

@@ -33,6 +33,6 @@ def table(rows: Sequence[Scores]) -> str:
     )
 
 
-def percent(hits: Sequence[bool]) -> float | None:
-    """Share of hits in per cent; None of none."""
+def percent(hits: Sequence[float]) -> float | None:
+    """The mean of hits, or of shares of one, in per cent; None of none."""
     return 100.0 * sum(hits) / len(hits) if hits else None

@@ -97,8 +97,8 @@ class Reply(ABC):
 
 
 @dataclass(frozen=True)
-class Choice(Reply):
-    """One of some words. by: key of ``asked`` that lists those of a question, instead of ``words``."""
+class _OfWords(Reply):
+    """Of some words. by: key of ``asked`` that lists those of a question, instead of ``words``."""
 
     words: tuple[str, ...] = ()
     by: str = ""
@@ -106,6 +106,11 @@ class Choice(Reply):
     def known(self, asked: Asked) -> tuple[str, ...]:
         """The words that can be answered with."""
         return tuple(asked[self.by]) if self.by else self.words
+
+
+@dataclass(frozen=True)
+class Choice(_OfWords):
+    """One of some words."""
 
     def instruction(self, asked: Asked) -> str:
         *most, last = self.known(asked)
@@ -225,15 +230,8 @@ class Measure(Reply):
 
 
 @dataclass(frozen=True)
-class Listing(Reply):
-    """Words in an order, with commas between them. by: key of ``asked`` that lists those of a question."""
-
-    words: tuple[str, ...] = ()
-    by: str = ""
-
-    def known(self, asked: Asked) -> tuple[str, ...]:
-        """The words that can be answered with."""
-        return tuple(asked[self.by]) if self.by else self.words
+class Listing(_OfWords):
+    """Words in an order, with commas between them."""
 
     def instruction(self, asked: Asked) -> str:
         return "the names in order, with commas between them"
