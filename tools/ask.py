@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError, require
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 from superflow.tools.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="superflow ask", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("ask", __doc__)
     parser.add_argument("question", help='as in "how many cars are ahead?"')
     parser.add_argument(
         "--run",

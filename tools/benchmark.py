@@ -49,7 +49,7 @@ from typing import TYPE_CHECKING
 from superflow.errors import InputError
 from superflow.files.access import check_place
 from superflow.files.writes import write_json, write_text
-from superflow.tools.command import add_leakage_argument, run_command
+from superflow.tools.command import add_leakage_argument, command_parser, run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 if TYPE_CHECKING:
@@ -77,9 +77,7 @@ _WORDS = {
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="superflow benchmark", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("benchmark", __doc__)
     parser.add_argument(
         "plan",
         type=Path,

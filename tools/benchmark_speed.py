@@ -39,16 +39,12 @@ from superflow.benchmark.speed.report import MEASURES, machine, markdown, measur
 from superflow.files.access import check_place
 from superflow.files.writes import write_json, write_text
 from superflow.lidar.minkunet import MINKUNET
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="superflow benchmark-speed",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("benchmark-speed", __doc__)
     known = ", ".join(MEASURES)
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of {known} (default: all)")
     parser.add_argument(

@@ -33,6 +33,12 @@ def run_command(program: str, work: Callable[[], int]) -> int:
     return 2
 
 
+def command_parser(name: str, page: str | None) -> argparse.ArgumentParser:
+    """The parser of ``superflow NAME``, whose help begins with the page of its module as it stands."""
+    form = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(prog=f"superflow {name}", description=page, formatter_class=form)
+
+
 def add_leakage_argument(parser: argparse.ArgumentParser) -> None:
     """The switch of every command that measures weights, see `superflow.hub.leakage`."""
     parser.add_argument(

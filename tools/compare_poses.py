@@ -11,16 +11,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="superflow compare-poses",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("compare-poses", __doc__)
     parser.add_argument("known", type=Path, help="index with the log's own poses")
     parser.add_argument("estimated", type=Path, help="index of the same log with estimated ones")
     return parser.parse_args(argv)

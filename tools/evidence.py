@@ -14,14 +14,12 @@ import argparse
 import sys
 from pathlib import Path
 
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="superflow evidence", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("evidence", __doc__)
     parser.add_argument("folder", type=Path, help="folder of tables, such as docs/evidence")
     return parser.parse_args(argv)
 

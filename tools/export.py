@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError
 from superflow.files.access import check_place
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 
 if TYPE_CHECKING:
     from superflow.hub.backbone import BackboneCard
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="superflow export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("export", __doc__)
     parser.add_argument("checkpoint", type=Path, help="folder of a run, or a .pth of it")
     parser.add_argument(
         "--out", type=Path, help="file to write (.safetensors); default: beside the checkpoint"

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 
 if TYPE_CHECKING:
     from superflow.agents.find import Match
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="superflow find", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("find", __doc__)
     parser.add_argument("query", help='what to find, as in "a pedestrian within 15 m of a parked truck"')
     parser.add_argument("--index", type=Path, required=True, help="folder that `superflow prepare` wrote")
     parser.add_argument("--frames", nargs="+", help="splits, scenes or scene[a:b] (default: every key frame)")

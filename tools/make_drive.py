@@ -15,15 +15,13 @@ import time
 from pathlib import Path
 
 from superflow.street.variation import GROUPS
-from superflow.tools.command import run_command, usable_cores
+from superflow.tools.command import command_parser, run_command, usable_cores
 from superflow.tools.progress_bar import progress_bar
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Command line of ``superflow make-drive``."""
-    parser = argparse.ArgumentParser(
-        prog="superflow make-drive", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("make-drive", __doc__)
     parser.add_argument(
         "--out", type=Path, required=True, metavar="ROOT", help="new folder, or one to go on with"
     )

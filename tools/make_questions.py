@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 
 if TYPE_CHECKING:
     from superflow.agents.bootcamps.bootcamp import Identity
@@ -27,11 +27,7 @@ if TYPE_CHECKING:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="superflow make-questions",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("make-questions", __doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--index", type=Path, help="folder that `superflow prepare` wrote")
     source.add_argument("--made", type=int, metavar="N", help="ask about N scenes of thrown objects instead")

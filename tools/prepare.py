@@ -32,7 +32,7 @@ import yaml
 from superflow.datasets.prepare import DATASETS
 from superflow.errors import InputError
 from superflow.files.writes import write_json
-from superflow.tools.command import run_command, usable_cores
+from superflow.tools.command import command_parser, run_command, usable_cores
 from superflow.tools.log_arguments import add_log_arguments, log_options
 from superflow.tools.own_log_arguments import add_own_arguments, guess, own_options
 from superflow.tools.progress_bar import progress_bar
@@ -50,9 +50,7 @@ FRAMES: dict[str, Any] = {"nargs": "+", "metavar": "TERM", "help": "only these s
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line; ``kind`` says which of the jobs."""
-    parser = argparse.ArgumentParser(
-        prog="superflow prepare", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("prepare", __doc__)
     parser.add_argument(
         "--list", action="store_true", help="the datasets: disk space, cameras, labels, licence, where to ask"
     )

@@ -15,7 +15,7 @@ import shlex
 import sys
 from pathlib import Path
 
-from superflow.tools.command import add_leakage_argument, run_command, usable_cores
+from superflow.tools.command import add_leakage_argument, command_parser, run_command, usable_cores
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 OUT = Path("work_dirs/quickstart")
@@ -23,9 +23,7 @@ OUT = Path("work_dirs/quickstart")
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="superflow quickstart", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("quickstart", __doc__)
     parser.add_argument("--data", type=Path, metavar="ROOT", help="folder with samples/, sweeps/ and v1.0-*/")
     add_log_arguments(parser)
     parser.add_argument("--out", type=Path, help="default: work_dirs/quickstart, or work_dirs/quickstart-LOG")

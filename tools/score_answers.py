@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 
 if TYPE_CHECKING:
     from superflow.agents.benchmarks.scores import Scores
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="superflow score-answers",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("score-answers", __doc__)
     parser.add_argument("--form", choices=FORMS, required=True, help="of the files")
     parser.add_argument(
         "--questions", type=Path, required=True, help="file of questions with their gold answers"

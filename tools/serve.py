@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from superflow.errors import InputError, MissingFileError, require
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 
 LOCAL = "127.0.0.1"
 PARTS = ("both", "perception", "language")
@@ -27,9 +27,7 @@ PARTS = ("both", "perception", "language")
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="superflow serve", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("serve", __doc__)
     parser.add_argument(
         "part", nargs="?", choices=PARTS, default="both", help="which server (default: %(default)s)"
     )

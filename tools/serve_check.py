@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from superflow.benchmark.markdown import table_lines
 from superflow.errors import InputError, require
 from superflow.files.writes import write_json
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 from superflow.tools.progress_bar import progress_bar
 from superflow.tools.serve import add_model_arguments, model_of
 
@@ -42,11 +42,7 @@ PAIRS = 24  # questions that are asked again and again
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="superflow serve-check",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = command_parser("serve-check", __doc__)
     add_model_arguments(parser)
     parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16], help="default: 1 4 16")
     parser.add_argument(

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError, MissingFileError
 from superflow.files.writes import write_json
+from superflow.tools.command import command_parser
 from superflow.tools.train import add_common, read_config, run
 
 if TYPE_CHECKING:
@@ -31,9 +32,7 @@ if TYPE_CHECKING:
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="superflow test", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("test", __doc__)
     parser.add_argument("config", help="the config that the model was trained with")
     parser.add_argument("checkpoint", type=Path, help=".pth file, or the folder of a run")
     parser.add_argument(

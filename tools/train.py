@@ -16,13 +16,11 @@ import sys
 from typing import Any
 
 from superflow.errors import InputError
-from superflow.tools.command import add_leakage_argument, run_command
+from superflow.tools.command import add_leakage_argument, command_parser, run_command
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="superflow train", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("train", __doc__)
     parser.add_argument("config", help="a config file, or the name of one that comes with superflow")
     parser.add_argument(
         "--resume",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
-from superflow.tools.command import run_command
+from superflow.tools.command import command_parser, run_command
 
 if TYPE_CHECKING:
     from superflow.datasets.index import LogIndex
@@ -27,9 +27,7 @@ WHAT = ("classes", "features", "similarity", "depth", "superpixels")
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="superflow visualize", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_parser("visualize", __doc__)
     parser.add_argument("--index", type=Path, required=True, help="folder that `superflow prepare` wrote")
     parser.add_argument("--frame", default="0", help="token of the key frame, or its number (default: 0)")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="folder for the PNG files")
