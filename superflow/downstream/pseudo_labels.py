@@ -18,7 +18,7 @@ from ..datasets.cloud import file_values
 from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
 from ..files.access import check_place
-from ..files.writes import write_atomically, write_json
+from ..files.writes import write_bytes, write_json
 from ..progress import LogLines, track
 from ..protocol import token_hash
 from .features import Scan, read_scan
@@ -64,20 +64,11 @@ def write_pseudo_labels(
     check_place(folder)
     labelled = {int(row) for row in labelled_rows}
     quality, naive = _Quality(), _Quality()
-    found = pseudo_labels(
-        index,
-        rows,
-        predict,
-        options,
-        evaluation_rows=evaluation_rows,
-        labelled_rows=labelled_rows,
-        label_weight=label_weight,
-        threshold=threshold,
-    )
-    for row, scan, labels in found:
-        with write_atomically(pseudo_label_path(folder, index.tokens([row])[0])) as file:
-            of_rows = file_values(labels, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
-            file.write(of_rows.tobytes())
+    frames: dict[str, Any] = {"evaluation_rows": evaluation_rows, "labelled_rows": labelled_rows}
+    weights = {"threshold": threshold, "label_weight": label_weight}
+    for row, scan, labels in pseudo_labels(index, rows, predict, options, **frames, **weights):
+        of_rows = file_values(labels, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
+        write_bytes(pseudo_label_path(folder, index.tokens([row])[0]), of_rows.tobytes())
         truth = scan.labels.numpy()
         quality.add(labels, truth)
         nearest = _nearest(index, row, labelled)
@@ -86,8 +77,7 @@ def write_pseudo_labels(
             naive.add(table.predict(scan.world), truth)
     result = {
         "options": asdict(options),
-        "threshold": threshold,
-        "label_weight": label_weight,
+        **weights,
         **_data(index, rows, labelled, {int(row) for row in evaluation_rows}),
         "quality": quality.record(),
         "nearest_labelled_scan": naive.record(),

@@ -167,12 +167,7 @@ def make_street(rng: np.random.Generator, travel: float, place: Place = PLAIN_PL
     if rng.random() < place.junction:
         junction = MARGIN + rng.uniform(-15, travel + 25)
         side_distance = _side_road(course, junction, rng.uniform(-0.25, 0.25), x, y)
-        branch = np.abs(side_distance) - side_half
-        if rng.random() < 0.5:
-            branch = np.maximum(branch, -across * rng.choice((-1, 1)))
-        branch = np.where(np.abs(along - junction) < 60, branch, 50.0)
-        road = _smooth_union(road, branch, 9.0)
-        side_distance = np.where(branch < 12, side_distance, NO_SIDE_ROAD)
+        road, side_distance = _joined(rng, road, side_distance, side_half, along - junction, across)
     other = np.full(shape, 50.0)
     road, other = _paved_places(
         rng, length, along, across, half, lane * lanes, junction, side_half, road, other, place.paved
@@ -183,18 +178,7 @@ def make_street(rng: np.random.Generator, travel: float, place: Place = PLAIN_PL
     verge = walk[0] * (_smooth_field(rng, shape, 30.0) > -0.3)
     pavement = np.maximum(verge - road, road - verge - width)
 
-    height = rng.uniform(-place.slope, place.slope) * (x - x.mean())
-    height += rng.uniform(-place.slope, place.slope) * (y - y.mean())
-    height += rng.uniform(0.15, 0.5) * _smooth_field(rng, shape, 35.0)
-    apart = (
-        np.clip((road - 1.0) / 4.0, 0.0, 1.0) * np.clip(pavement / 2.0, 0.0, 1.0) * np.clip(other / 2.0, 0, 1)
-    )
-    mound = 0.1 + 0.45 * _smooth_field(rng, shape, 7.0)
-    mound += 0.6 * _smooth_field(rng, shape, 17.0)
-    height += place.rough * apart * rng.uniform(0.5, 1.3) * mound
-    if place.bumps > 0.0:  # small ones, on the road a fifth of them
-        height += place.bumps * (0.2 + 0.8 * apart) * _smooth_field(rng, shape, 1.6)
-
+    height = _draw_height(rng, place, x, y, road, pavement, other)
     ground = np.zeros((*shape, LAYERS), dtype=np.float32)
     layers = {HEIGHT: height, ROAD: road, WALK: pavement, OTHER: other, ALONG: along, ACROSS: across}
     for number, values in {**layers, SIDE: side_distance}.items():
@@ -208,6 +192,35 @@ def _side_road(course, junction: float, skew: float, x, y):
     px, py, heading = course[int(np.clip(junction / STEP, 0, len(course) - 1))]
     cos, sin = np.cos(heading + skew), np.sin(heading + skew)
     return (x - px) * cos + (y - py) * sin
+
+
+def _joined(rng, road, side_distance, side_half, along, across):
+    """The road with a side road, which may end at it; and the distance to the axis of that, where it is.
+
+    ``along`` is counted from the junction.
+    """
+    branch = np.abs(side_distance) - side_half
+    if rng.random() < 0.5:
+        branch = np.maximum(branch, -across * rng.choice((-1, 1)))
+    branch = np.where(np.abs(along) < 60, branch, 50.0)
+    return _smooth_union(road, branch, 9.0), np.where(branch < 12, side_distance, NO_SIDE_ROAD)
+
+
+def _draw_height(rng, place: Place, x, y, road, pavement, other):
+    """Height of the ground without curbs: slopes, hills, and beside what is paved mounds."""
+    shape = x.shape
+    height = rng.uniform(-place.slope, place.slope) * (x - x.mean())
+    height += rng.uniform(-place.slope, place.slope) * (y - y.mean())
+    height += rng.uniform(0.15, 0.5) * _smooth_field(rng, shape, 35.0)
+    apart = (
+        np.clip((road - 1.0) / 4.0, 0.0, 1.0) * np.clip(pavement / 2.0, 0.0, 1.0) * np.clip(other / 2.0, 0, 1)
+    )
+    mound = 0.1 + 0.45 * _smooth_field(rng, shape, 7.0)
+    mound += 0.6 * _smooth_field(rng, shape, 17.0)
+    height += place.rough * apart * rng.uniform(0.5, 1.3) * mound
+    if place.bumps > 0.0:  # small ones, on the road a fifth of them
+        height += place.bumps * (0.2 + 0.8 * apart) * _smooth_field(rng, shape, 1.6)
+    return height
 
 
 def _paved_places(rng, length, along, across, half, lanes_half, junction, side_half, road, other, share):

@@ -83,21 +83,7 @@ def make_stage(scene: Scene) -> Stage:
     for row in fixed:
         owner += [(row, part) for part in scene.placed[row].model.parts]
     mover_of = {row: m for m, row in enumerate(movers)}
-    count = len(owner)
-    matrix, half, box = np.empty((count, 12)), np.empty((count, 3)), np.empty((count, 4, 3))
-    to_object = {row: invert(pose) for row in fixed if (pose := scene.placed[row].pose) is not None}
-    for p, (row, part) in enumerate(owner):
-        unit = np.eye(4)
-        unit[:3, :3] = np.linalg.inv(part.axes)
-        unit[:3, 3] = -unit[:3, :3] @ part.center
-        thing = scene.placed[row]
-        if thing.pose is not None:
-            unit = unit @ to_object[row]
-        matrix[p], half[p] = unit[:3].ravel(), np.linalg.norm(part.axes, axis=0)
-        box[p, 0], box[p, 1:] = part.center, (part.axes * wider(part.kind, part.numbers)).T
-        if thing.pose is not None:
-            box[p] = box[p] @ thing.pose[:3, :3].T
-            box[p, 0] += thing.pose[:3, 3]
+    matrix, half, box = _shaped(scene, owner)
     parts = [part for _, part in owner]
     things = [scene.placed[row] for row, _ in owner]
     cells = across_the_sun(scene.light.sun, box, first[-1])
@@ -127,6 +113,27 @@ def make_stage(scene: Scene) -> Stage:
     center = np.array([(low + high) / 2 for low, high in bounds])
     radius = np.array([np.linalg.norm(high - low) / 2 for low, high in bounds])
     return Stage(scene, world, movers, np.array(first, dtype=np.int32), radius, center)
+
+
+def _shaped(scene: Scene, owner: list[tuple[int, Part]]) -> tuple[NDArray, NDArray, NDArray]:
+    """(P, 12) from the world to the unit shape, (P, 3) half axes, (P, 4, 3) box of each part of a thing of this row."""
+    count = len(owner)
+    matrix, half, box = np.empty((count, 12)), np.empty((count, 3)), np.empty((count, 4, 3))
+    rows = {row for row, _ in owner}
+    to_object = {row: invert(pose) for row in rows if (pose := scene.placed[row].pose) is not None}
+    for p, (row, part) in enumerate(owner):
+        unit = np.eye(4)
+        unit[:3, :3] = np.linalg.inv(part.axes)
+        unit[:3, 3] = -unit[:3, :3] @ part.center
+        thing = scene.placed[row]
+        if thing.pose is not None:
+            unit = unit @ to_object[row]
+        matrix[p], half[p] = unit[:3].ravel(), np.linalg.norm(part.axes, axis=0)
+        box[p, 0], box[p, 1:] = part.center, (part.axes * wider(part.kind, part.numbers)).T
+        if thing.pose is not None:
+            box[p] = box[p] @ thing.pose[:3, :3].T
+            box[p, 0] += thing.pose[:3, 3]
+    return matrix, half, box
 
 
 def _grid(scene: Scene, owners: list[tuple[Placed, Part]], moving: int) -> dict[str, NDArray]:
