@@ -65,7 +65,7 @@ def write_pseudo_labels(
     labelled = {int(row) for row in labelled_rows}
     quality, naive = _Quality(), _Quality()
     frames: dict[str, Any] = {"evaluation_rows": evaluation_rows, "labelled_rows": labelled_rows}
-    weights = {"threshold": threshold, "label_weight": label_weight}
+    weights: dict[str, Any] = {"threshold": threshold, "label_weight": label_weight}
     for row, scan, labels in pseudo_labels(index, rows, predict, options, **frames, **weights):
         of_rows = file_values(labels, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
         write_bytes(pseudo_label_path(folder, index.tokens([row])[0]), of_rows.tobytes())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from .textures import PLAIN
 Color = Sequence[float]
 
 
-def pick(rng: np.random.Generator, colors: Sequence[Color]) -> Color:
+def pick(rng: np.random.Generator, colors: Sequence[Any]) -> Any:
     """One of some colours."""
     return colors[int(rng.integers(len(colors)))]
 
