@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sized
 from typing import TypeVar
 
 # what is being done, how far it is, out of how much; told first where it begins
@@ -50,12 +50,21 @@ class LogLines:
         self._log.info("%s: %d/%d, %s", what, done, total, tail)
 
 
-def track(items: Sequence[Item], what: str, progress: Progress) -> Iterator[Item]:
-    """``items`` one by one, telling ``progress`` how far a loop over them is."""
-    progress(what, 0, len(items))
-    for done, item in enumerate(items, start=1):
+def track(
+    items: Iterable[Item], what: str, progress: Progress, *, total: int | None = None, ready: int = 0
+) -> Iterator[Item]:
+    """``items`` one by one, telling ``progress`` how far a loop over them is.
+
+    Args:
+        total: how many there are, with those that are ``ready`` before; None where ``items`` know.
+    """
+    if total is None:
+        assert isinstance(items, Sized)
+        total = ready + len(items)
+    progress(what, ready, total)
+    for done, item in enumerate(items, start=ready + 1):
         yield item
-        progress(what, done, len(items))
+        progress(what, done, total)
 
 
 class Stopwatch:

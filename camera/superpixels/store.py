@@ -25,7 +25,7 @@ from ...datasets.frame import Camera
 from ...errors import InputError
 from ...files.access import file_in, read_json
 from ...files.writes import building, write_bytes, write_json
-from ...progress import LogLines, Progress
+from ...progress import LogLines, Progress, track
 from ..identity import identified_image
 from ..reduction import AGAIN
 from .ids import IGNORE
@@ -86,11 +86,11 @@ def write_superpixels(
             write_json(folder / RECORD, record)
         todo = [] if finished else _to_make(maker, cameras, folder)
         _say_replaced(todo, folder)
-        progress, what = progress or LogLines(log), f"superpixels {provider}"
-        ready = len(cameras) - len(todo)
-        progress(what, ready, len(cameras))
-        for made, _ in enumerate(_run(maker, folder, todo, workers), start=1):
-            progress(what, ready + made, len(cameras))
+        made, total = _run(maker, folder, todo, workers), len(cameras)
+        for _ in track(
+            made, f"superpixels {provider}", progress or LogLines(log), total=total, ready=total - len(todo)
+        ):
+            pass
     return before or record
 
 

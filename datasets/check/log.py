@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...progress import Progress, silent
+from ...progress import Progress, silent, track
 from ..formats.readers import UNKNOWN_ID
 from ..index import LogIndex
 from ..store import TABLES, is_intact, prepare_command, read_columns
@@ -58,12 +58,10 @@ def check_log(
     judge_poses(index, report)
     found = _Found()
     stage = "reading every scan and image" if sample is None else "reading a sample of the scans and images"
-    progress(stage, 0, len(rows))
-    for done, scan in enumerate(_read_all(index, rows, workers, project), start=1):
+    for scan in track(_read_all(index, rows, workers, project), stage, progress, total=len(rows)):
         report.add(scan.problems)
         report.counts["points"] += scan.points
         found.add(index, scan)
-        progress(stage, done, len(rows))
     _judge_content(index, report, found)
     return report
 

@@ -64,3 +64,12 @@ def test_a_bar_shows_each_job_on_standard_error(capsys, counts, share):
     lines = {line.split()[0]: line for line in drawn.splitlines() if line.strip()}
     assert share in lines["reading"]
     assert share in lines["writing"]
+
+
+def test_a_loop_over_what_has_no_length_is_told_its_total_and_what_was_ready():
+    told = []
+    items = track(iter("bc"), "letters", lambda *said: told.append(said), total=3, ready=1)
+    assert next(items) == "b"
+    assert told == [("letters", 1, 3)]
+    assert list(items) == ["c"]
+    assert told == [("letters", 1, 3), ("letters", 2, 3), ("letters", 3, 3)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ...progress import Progress, silent
+from ...progress import Progress, silent, track
 from ..query_text import DIRECTION_WORDS, plural_of
 from ..words import CATEGORIES
 from .halves import Eyes, Voice
@@ -79,12 +79,10 @@ class OneProcess:
         """How often bfloat16 changes what is said."""
         asked = self.drawn(count, seed)
         answers = first = 0
-        progress("bfloat16 against float32", 0, len(asked))
-        for done, (token, text) in enumerate(asked, start=1):
+        for token, text in track(asked, "bfloat16 against float32", progress):
             if len({self.answer(token, text, dtype) for dtype in DTYPES}) > 1:
                 answers += 1
                 first += len({self.answer(token, text, dtype, 1) for dtype in DTYPES}) > 1
-            progress("bfloat16 against float32", done, len(asked))
         return Flips(len(asked), answers, first)
 
 

@@ -8,6 +8,7 @@ needed, so a step costs a fraction of one on questions, and every square of ever
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ...progress import Progress, silent
+from ...progress import Progress, silent, track
 from ..scene import SceneRecord
 from ..words import CATEGORIES
 from .bev import BevGrid, token_sums
@@ -83,13 +84,12 @@ def align(
         head.bias.copy_(means.clamp(min=1e-3).log())
     parameters = [*connector.parameters(), *head.parameters()]
     step_on, names, losses = Stepper(parameters, recipe), list(planes), []
-    progress("aligning tokens", 0, recipe.steps)
-    for step, rows in zip(range(recipe.steps), batches(len(names), recipe.batch, generator)):
+    drawn = islice(batches(len(names), recipe.batch, generator), recipe.steps)
+    for rows in track(drawn, "aligning tokens", progress, total=recipe.steps):
         rates = head(connector(torch.stack([planes[names[i]] for i in rows])))
         loss = F.poisson_nll_loss(rates, torch.stack([counts[names[i]] for i in rows]), log_input=True)
         step_on(loss)
         losses.append(float(loss.detach()))
-        progress("aligning tokens", step + 1, recipe.steps)
     _bring_to_size_of_words(model, connector, torch.stack([planes[name] for name in names[:MEASURED]]))
     return losses
 

@@ -17,7 +17,7 @@ from ...errors import InputError
 from ...files.access import make_folder, read_json
 from ...files.writes import write_json
 from ...hub.backbone import Backbone
-from ...progress import Progress, silent
+from ...progress import Progress, silent, track
 from ..bootcamps.bootcamp import Bootcamp, Identity
 from ..bootcamps.registry import families
 from ..query_answer import Scenery
@@ -70,11 +70,9 @@ def scans_of(
 ) -> dict[str, Tensor]:
     """Token -> planes of each scan, which a frozen backbone needs to make only once."""
     found = {}
-    progress("looking at scans", 0, len(rows))
-    for done, row in enumerate(rows.tolist()):
+    for row in track(rows.tolist(), "looking at scans", progress):
         frame = index.frame(row, cameras=(), labels=False, images=False)
         found[frame.token] = planes_of(backbone, frame.points[:, :4], grid, lidar_to_ego=frame.lidar_to_ego)
-        progress("looking at scans", done + 1, len(rows))
     return found
 
 

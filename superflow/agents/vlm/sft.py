@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ...progress import Progress, silent
+from ...progress import Progress, silent, track
 from .halfway import Halfway
 from .pointing import Pointer
 from .processor import LidarProcessor
@@ -143,9 +143,8 @@ def train(
     step_on = Stepper(parameters, recipe)
     losses = halfway.resume(parameters, step_on.states) if halfway else []
     model.train()
-    progress("training on questions", len(losses), recipe.steps)
     order = islice(batches(len(examples), recipe.batch, generator), len(losses), recipe.steps)
-    for rows in order:
+    for rows in track(order, "training on questions", progress, total=recipe.steps, ready=len(losses)):
         batch = collate(processor, [examples[i] for i in rows], [encoded[i] for i in rows])
         batch = {name: value.to(parameters[0].device) for name, value in batch.items()}
         targets = None if pointing is None else torch.stack([pointing[i] for i in rows])
@@ -154,7 +153,6 @@ def train(
         losses.append(float(loss.detach()))
         if halfway:
             halfway.keep(parameters, step_on.states, losses)
-        progress("training on questions", len(losses), recipe.steps)
     model.eval()
     return losses
 

@@ -10,6 +10,7 @@ import copy
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ...errors import InputError
-from ...progress import Progress, silent
+from ...progress import Progress, silent, track
 from .processor import LidarProcessor
 from .sft import IGNORED, Example, Recipe, Stepper, batches, collate, encode
 
@@ -140,7 +141,8 @@ def make_consistent(
     parameters = [p for name, p in model.named_parameters() if p.requires_grad and ".router." not in name]
     step_on, prompts, losses = Stepper(parameters, recipe), Prompts(processor, examples), []
     model.train()
-    for step, rows in zip(range(recipe.steps), batches(len(examples), recipe.batch, generator)):
+    drawn = islice(batches(len(examples), recipe.batch, generator), recipe.steps)
+    for rows in track(drawn, "making answers consistent", progress, total=recipe.steps):
         short = bool(torch.rand((), generator=generator) < 0.5)
         kept = torch.ones(len(rows), tiles, dtype=torch.bool)
         full_batch, full_labels = prompts.batch(rows, kept)
@@ -151,7 +153,6 @@ def make_consistent(
         loss = answer_divergence(wanted, full_labels, found, labels).mean()
         step_on(loss)
         losses.append(float(loss.detach()))
-        progress("making answers consistent", step + 1, recipe.steps)
     model.eval()
     return losses
 
@@ -218,7 +219,8 @@ def train_router(
         [],
     )
     model.eval()
-    for step, rows in zip(range(recipe.steps), batches(len(examples), recipe.batch, generator)):
+    drawn = islice(batches(len(examples), recipe.batch, generator), recipe.steps)
+    for rows in track(drawn, "training the router", progress, total=recipe.steps):
         tile = torch.randint(tiles, (len(rows),), generator=generator)
         labels = border.labels(loss_ratios(model, reference, prompts, rows, tile, epsilon=recipe.epsilon))
         planes = prompts.batch(rows, torch.ones(len(rows), tiles, dtype=torch.bool))[0]["pixel_values"]
@@ -228,5 +230,4 @@ def train_router(
         loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
-        progress("training the router", step + 1, recipe.steps)
     return losses
