@@ -312,6 +312,40 @@ def test_rows_that_are_decoded_at_once_are_those_of_json(tmp_path, monkeypatch, 
         list(read_rows(path))
 
 
+SPELLINGS = [
+    "NaN",
+    "-Infinity",
+    "1e999",
+    '"\\ud800"',
+    "100000000000000000000",
+    "-0.0",
+    "1E5",
+    '"\\u00e9\\/"',
+    "5e-324",
+]
+SPELLINGS += [
+    "0.1234567890123456789",
+    "-9223372036854775809",
+    "18446744073709551616",
+    "[[[[]]]]",
+    '{"a": 1, "a": 2}',
+]
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_values_are_those_of_json_however_they_are_spelt(tmp_path, spelling):
+    """Rows are decoded by another library where it takes them, else by json."""
+    path = tmp_path / "rows.json"
+    text = "[" + ",\n".join(f'{{"n": {i}, "value": {spelling}}}' for i in range(3)) + "]"
+    path.write_text(text)
+    assert repr(list(read_rows(path))) == repr(json.loads(text))
+
+
+def test_rows_that_json_decodes_one_by_one_give_the_same_index(small_log, small_index, tmp_path, monkeypatch):
+    monkeypatch.setattr(tables, "_several", lambda buffer, place: [])
+    assert write_index(small_log.write(), tmp_path / "index").hash == small_index.hash
+
+
 def test_a_chain_cut_in_two_is_a_warning(small_log, tmp_path):
     """Time still orders the scans; the sentence goes into the index and the check."""
     scan(small_log, 5)["next"] = scan(small_log, 6)["prev"] = ""

@@ -186,7 +186,8 @@ def _cameras_of_samples(log: Log) -> dict[str, list[int]]:
     """Sample token -> rows of its images in ``log.cameras``."""
     found: dict[str, list[int]] = {}
     seen: set[tuple[str, str]] = set()
-    for i, pair in enumerate(zip(log.cameras.sample, log.cameras.channel)):
+    channels = [log.calibration[token][0] for token in log.cameras.calibration]
+    for i, pair in enumerate(zip(log.cameras.sample, channels)):
         if pair in seen:
             raise InputError(
                 f"{log.folder / 'sample_data.json'}: the sample {pair[0]} has two key frames of {pair[1]}; "
@@ -199,9 +200,9 @@ def _cameras_of_samples(log: Log) -> dict[str, list[int]]:
 
 def _camera(log: Log, i: int, poses: Sequence[Transform]) -> CameraRow:
     scans = log.cameras
-    _, to_ego, intrinsics = log.calibration[scans.calibration[i]]
+    channel, to_ego, intrinsics = log.calibration[scans.calibration[i]]
     return CameraRow(
-        channel=scans.channel[i],
+        channel=channel,
         token=scans.token[i],
         image=Place(scans.path[i]),
         intrinsics=intrinsics.reshape(3, 3),

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from array import array
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from ....progress import Progress
 from ...formats.kinds import shorten
 from ...names import check_file_names, check_picture_names, check_scene_name, with_slashes
 from .chains import check_samples, check_scans
-from .schema import REQUIRED, label_tables, read_schema_table, table_path
+from .schema import REQUIRED, label_tables, read_schema_batches, read_schema_table, table_path
 from .typed_tables import Only, Row, dangling
 
 logger = logging.getLogger(__name__)
@@ -31,13 +32,24 @@ Calibration = tuple[
 ]  # channel, sensor_to_ego, intrinsics (9,), (0,) of the LiDAR
 
 
+_COLUMNS = {
+    "token": "token",
+    "sample": "sample_token",
+    "calibration": "calibrated_sensor_token",
+    "pose": "ego_pose_token",
+    "path": "filename",
+    "time_us": "timestamp",
+    "is_key": "is_key_frame",
+}
+_SENSOR = itemgetter("calibrated_sensor_token")
+
+
 @dataclass
 class Scans:
-    """The kept rows of sample_data, one list a field, and their poses (R, 7): quaternion w x y z, translation."""
+    """Rows of sample_data, one list a field."""
 
     token: list[str] = field(default_factory=list)
     sample: list[str] = field(default_factory=list)
-    channel: list[str] = field(default_factory=list)
     calibration: list[str] = field(default_factory=list)
     pose: list[str] = field(default_factory=list)
     path: list[str] = field(default_factory=list)
@@ -47,6 +59,11 @@ class Scans:
     is_key: array = field(default_factory=lambda: array("b"))
     height: array = field(default_factory=lambda: array("i"))
     width: array = field(default_factory=lambda: array("i"))
+
+    def add(self, rows: list[Row], more: Sequence[str]) -> None:
+        """Append rows; of the fields that only some sensors need, ``more``."""
+        for name, key in (*_COLUMNS.items(), *zip(more, more)):
+            getattr(self, name).extend(map(itemgetter(key), rows))
 
 
 @dataclass
@@ -101,7 +118,7 @@ def read_log(root: Path, version: str, progress: Progress, label_set: str = "") 
     warnings += with_slashes(root, table_path(folder, tables[1]), label_paths)
     for warning in warnings:
         logger.warning("%s", warning)
-    poses, values = _read_poses(folder, lidar.pose + cameras.pose, progress)
+    poses, values = _read_poses(folder, {*lidar.pose, *cameras.pose}, progress)
     logs = list(read_schema_table(folder, "log"))
     drives = {row["token"]: row["logfile"] for row in logs}
     return Log(
@@ -190,33 +207,22 @@ def _read_sample_data(
     """All LIDAR_TOP rows and the cameras' key rows; radars and camera sweeps are passed over while reading."""
     path = table_path(folder, "sample_data")
     lidar, cameras = Scans(), Scans()
+    known = calibration.keys() | others
+    lidars = {token for token, (channel, _, _) in calibration.items() if channel == LIDAR}
+    seeing = calibration.keys() - lidars
 
-    def keep(row: Row) -> bool:
-        known = calibration.get(row["calibrated_sensor_token"])
-        if known is None and row["calibrated_sensor_token"] not in others:
-            raise dangling(path, row, "calibrated_sensor_token", "calibrated_sensor.json")
-        return known is not None and (known[0] == LIDAR or row["is_key_frame"])
+    def keep(rows: list[Row]) -> list[Row]:
+        _check_names(path, rows, "calibrated_sensor_token", known, "calibrated_sensor.json")
+        used = map(_SENSOR, rows)
+        return [
+            r for r, token in zip(rows, used) if token in lidars or (r["is_key_frame"] and token in seeing)
+        ]
 
     only = Only(keep, ("calibrated_sensor_token", "is_key_frame"))
-    for row in read_schema_table(folder, "sample_data", progress, only):
-        channel = calibration[row["calibrated_sensor_token"]][0]
-        if row["sample_token"] not in scene_of_sample:
-            raise dangling(path, row, "sample_token", "sample.json")
-        scans = lidar if channel == LIDAR else cameras
-        scans.token.append(row["token"])
-        scans.sample.append(row["sample_token"])
-        scans.channel.append(channel)
-        scans.calibration.append(row["calibrated_sensor_token"])
-        scans.pose.append(row["ego_pose_token"])
-        scans.path.append(row["filename"])
-        scans.time_us.append(row["timestamp"])
-        scans.is_key.append(row["is_key_frame"])
-        if scans is lidar:
-            scans.prev.append(row["prev"])
-            scans.next.append(row["next"])
-        else:
-            scans.height.append(row["height"])
-            scans.width.append(row["width"])
+    for rows in read_schema_batches(folder, "sample_data", progress, only):
+        _check_names(path, rows, "sample_token", scene_of_sample.keys(), "sample.json")
+        lidar.add([row for row in rows if _SENSOR(row) in lidars], ("prev", "next"))
+        cameras.add([row for row in rows if _SENSOR(row) not in lidars], ("height", "width"))
     # superpixels, pseudo labels and pictures are files named by the token of their image or scan
     check_file_names(lidar.token, "token", path)
     check_file_names(cameras.token, "token", path)
@@ -246,22 +252,28 @@ def _read_label_paths(folder: Path, table: str, lidar: Scans) -> tuple[dict[str,
     ]
 
 
+def _check_names(path: Path, rows: list[Row], key: str, there: Set[str], table: str) -> None:
+    """Every row names by ``key`` one that is ``there``, in ``table``."""
+    if not there >= set(map(itemgetter(key), rows)):
+        raise dangling(path, next(row for row in rows if row[key] not in there), key, table)
+
+
 def _read_poses(
-    folder: Path, wanted: Sequence[str], progress: Progress
+    folder: Path, names: Set[str], progress: Progress
 ) -> tuple[dict[str, int], NDArray[np.float64]]:
-    """Row of each wanted ego_pose token, and the poses (P, 7)."""
-    names = set(wanted)
-    rows: dict[str, int] = {}
-    values = array("d")
-    only = Only(lambda row: row["token"] in names)
-    for row in read_schema_table(folder, "ego_pose", progress, only):
-        rows[row["token"]] = len(rows)
-        values.extend(row["rotation"])
-        values.extend(row["translation"])
-    missing = names - rows.keys()
+    """Row of each of these ego_pose tokens, and the poses (P, 7)."""
+    tokens, values = list[str](), array("d")
+    only = Only(lambda rows: [row for row in rows if row["token"] in names])
+    for rows in read_schema_batches(folder, "ego_pose", progress, only):
+        tokens += map(itemgetter("token"), rows)
+        for row in rows:
+            values.extend(row["rotation"])
+            values.extend(row["translation"])
+    missing = names - set(tokens)
     if missing:
         raise InputError(
             f"{table_path(folder, 'ego_pose')}: {len(missing)} poses that sample_data.json names are not in it "
             f"(first: {shorten(min(missing))}); both tables must come from one version of the log"
         )
-    return rows, np.frombuffer(values, dtype=np.float64).reshape(-1, 7).copy()
+    rows_of = {token: row for row, token in enumerate(tokens)}
+    return rows_of, np.frombuffer(values, dtype=np.float64).reshape(-1, 7).copy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from ....errors import MissingFileError
@@ -96,9 +97,9 @@ def label_tables(folder: Path, label_set: str) -> tuple[str, str]:
 
 
 def read_schema_table(
-    folder: Path, name: str, progress: Progress = silent, only: Only | None = None, *, like: str = ""
+    folder: Path, name: str, progress: Progress = silent, *, like: str = ""
 ) -> Iterator[Row]:
-    """The rows of the table ``name``, all or some; none where it is no required table and not there.
+    """The rows of the table ``name``; none where it is no required table and not there.
 
     Args:
         like: the table whose fields it has, if it is none of ``TABLES``.
@@ -106,6 +107,13 @@ def read_schema_table(
     Raises:
         InputError: see ``typed_tables.read_table``.
     """
+    return chain.from_iterable(read_schema_batches(folder, name, progress, like=like))
+
+
+def read_schema_batches(
+    folder: Path, name: str, progress: Progress = silent, only: Only | None = None, *, like: str = ""
+) -> Iterator[list[Row]]:
+    """As ``read_schema_table``, some rows at a time, and only those that are wanted."""
     path = table_path(folder, name)
     if name in REQUIRED or path.is_file():
         yield from read_table(path, TABLES[like or name], progress, only)

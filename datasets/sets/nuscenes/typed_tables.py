@@ -6,7 +6,6 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -17,29 +16,29 @@ from numpy.typing import NDArray
 from ....errors import InputError
 from ....progress import Progress, silent
 from ...formats.kinds import Kind, shorten
-from .tables import read_rows
+from .tables import read_batches, read_rows
 
 Fields = Mapping[str, Kind]
 Row = dict[str, Any]
+_BATCH = 128  # rows looked at together: many more leave the processor's cache and wake the garbage collector
 MEND = "the table is damaged or was edited, download or export it again"
-_BATCH = 128  # rows looked at together: more leave the processor's cache and wake the garbage collector
 
 
 @dataclass(frozen=True)
 class Only:
-    """Which rows of a table are wanted: ``keep(row)`` decides, when only keys and ``fields`` have been looked at.
+    """Which rows of a table are wanted: ``keep(rows)`` are these, when only keys and ``fields`` have been looked at.
 
     Every row of the table needs a key, since rows are no longer numbered afterwards.
     """
 
-    keep: Callable[[Row], bool]
+    keep: Callable[[list[Row]], list[Row]]
     fields: Sequence[str] = ()
 
 
 def read_table(
     path: Path, fields: Fields, progress: Progress = silent, only: Only | None = None
-) -> Iterator[Row]:
-    """The rows of a JSON table in order; in each, every declared field is there and of its kind.
+) -> Iterator[list[Row]]:
+    """The rows of a JSON table in order, some at a time; in each, every declared field is there and of its kind.
 
     Whether a key occurs twice is known, and said, after the last row.
 
@@ -53,54 +52,57 @@ def read_table(
     """
     hashes = {name: array("q") for name, kind in fields.items() if kind.is_key}
     first = [name for name in fields if only is None or name in hashes or name in only.fields]
-    rows = _in_batches(path, fields, first, read_rows(path, progress), hashes)
-    if only is not None:
-        others = [name for name in fields if name not in first]
-        rows = _in_batches(path, fields, others, filter(only.keep, rows), {})
-    yield from rows
+    others = [name for name in fields if name not in first]
+    start = 0
+    for rows in _gathered(read_batches(path, progress)):
+        batch = _Batch(path, fields, rows, start)
+        batch.read(first)
+        for name, found in hashes.items():
+            found.extend(map(hash, filter(None, map(itemgetter(name), rows))))
+        start += len(rows)
+        kept = batch if only is None else _Batch(path, fields, only.keep(rows))
+        if kept.rows:
+            kept.read(others)
+            yield kept.rows
     for name, found in hashes.items():
         _check_unique(path, name, np.frombuffer(found, dtype=np.int64))
 
 
-def _in_batches(
-    path: Path, fields: Fields, names: Sequence[str], rows: Iterator[Row], hashes: Mapping[str, array]
-) -> Iterator[Row]:
-    """``rows``, the fields ``names`` of each brought to the form of its kind; the keys' hashes go into ``hashes``."""
-    start = 0
-    while batch := _Batch(path, fields, list(islice(rows, _BATCH)), start):
-        for name in names:
-            batch.read(name)
-        for name, found in hashes.items():
-            found.extend(map(hash, filter(None, map(itemgetter(name), batch.rows))))
-        yield from batch.rows
-        start += len(batch.rows)
+def _gathered(batches: Iterator[list[Row]]) -> Iterator[list[Row]]:
+    """The rows of ``batches``, at least ``_BATCH`` of them together."""
+    rows: list[Row] = []
+    for batch in batches:
+        rows += batch
+        if len(rows) >= _BATCH:
+            yield rows
+            rows = []
+    if rows:
+        yield rows
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Some rows of a table that follow each other; ``start`` is the number of the first."""
+    """Some rows of a table; ``start`` is the number of the first, where they follow each other."""
 
     path: Path
     fields: Fields
     rows: list[Row]
-    start: int
+    start: int = 0
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def read(self, name: str) -> None:
-        """Bring the field ``name`` of all rows to the form of its kind.
+    def read(self, names: Sequence[str]) -> None:
+        """Bring the fields ``names`` of all rows to the form of their kinds.
 
         Raises:
-            InputError: it is missing or of another kind.
+            InputError: one is missing or of another kind.
         """
-        try:
-            if self.fields[name].is_plain(list(map(itemgetter(name), self.rows))):
-                return
-        except KeyError:  # left out, which may be right
-            pass
-        for row in self.rows:
-            row[name] = self._value(row, name)
+        for name in names:
+            try:
+                if self.fields[name].is_plain(list(map(itemgetter(name), self.rows))):
+                    continue
+            except KeyError:  # left out, which may be right
+                pass
+            for row in self.rows:
+                row[name] = self._value(row, name)
 
     def _value(self, row: Row, name: str) -> Any:
         kind = self.fields[name]
