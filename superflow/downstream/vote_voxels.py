@@ -161,3 +161,27 @@ def add_votes(target, probabilities, share, total, weight, votes):
             votes[voxel] += share[n] > 0
             for c in range(probabilities.shape[1]):
                 total[voxel, c] += probabilities[n, c] * share[n]
+
+
+@compiled()
+def add_means(own, share, means, voxel_of, heeded, mixed):
+    """Write each row of ``own`` (N, C) times ``share`` plus that of its voxel in ``means`` (V, C).
+
+    Rows that are not ``heeded`` (N,) are written as they are.
+    """
+    for n in range(len(own)):
+        voxel = voxel_of[n]
+        if heeded[n]:
+            for c in range(own.shape[1]):
+                mixed[n, c] = means[voxel, c] + own[n, c] * share
+        else:
+            mixed[n] = own[n]
+
+
+@compiled(error_model="numpy")
+def divide_rows(rows, sums, chosen):
+    """Divide the ``chosen`` of ``rows`` (N, C) by their ``sums`` (N,), in place."""
+    for n in range(len(rows)):
+        if chosen[n]:
+            for c in range(rows.shape[1]):
+                rows[n, c] /= sums[n]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..clips.sources import Source, named
 from ..geometry import invert
-from .vote_voxels import VoxelTable, add_votes
+from .vote_voxels import VoxelTable, add_means, add_votes, divide_rows
 
 Confidence = Literal["one", "max", "entropy"]
 
@@ -184,16 +184,7 @@ def vote(
             share = share * label_weight
         target = ballot.fall_into(voxels, own.lidar_to_world)
         add_votes(target, _array(ballot.probabilities), _array(share), total, weight, votes)
-    device = own.probabilities.device
-    return _mix(
-        own.probabilities,
-        torch.from_numpy(total).to(device),
-        torch.from_numpy(weight).to(device),
-        torch.from_numpy(votes).to(device),
-        torch.from_numpy(voxels.voxel_of).to(device),
-        options,
-        still,
-    )
+    return _mix(own.probabilities, total, weight, votes, voxels.voxel_of, options, still)
 
 
 def confidence_weights(probabilities: Tensor, rule: Confidence) -> Tensor:
@@ -218,30 +209,38 @@ def _array(values: Tensor) -> NDArray[np.float32]:
 
 def _mix(
     own: Tensor,
-    total: Tensor,
-    weight: Tensor,
-    votes: Tensor,
-    voxel_of: Tensor,
+    total: NDArray[np.float32],
+    weight: NDArray[np.float32],
+    votes: NDArray[np.int64],
+    voxel_of: NDArray[np.int32],
     options: VotingOptions,
     still: Tensor | None,
 ) -> Voted:
-    """Own rows (N, C) mixed with the weighted mean of their voxel.
+    """Own rows (N, C) mixed with the weighted mean of their voxel, which takes the place of its ``total`` (V, C).
 
     The mean, not the sum: else ``alpha`` would mean something else in every voxel.
     """
-    mean = total / weight.clamp(min=torch.finfo(weight.dtype).tiny)[:, None]
+    mean = np.divide(total, np.maximum(weight, np.finfo(np.float32).tiny)[:, None], out=total)
     heeded = ((votes >= options.min_votes) & (weight > 0))[voxel_of]
     if options.thing_classes and len(own):
-        things = torch.zeros(own.shape[1], dtype=torch.bool, device=own.device)
+        things = np.zeros(own.shape[1], dtype=np.bool_)
         things[list(options.thing_classes)] = True
-        agreed = things[own.argmax(dim=1)] == things[mean.argmax(dim=1)][voxel_of]
-        agreed |= (own == 0).all(dim=1)  # a point without a prediction has no class that could disagree
-        heeded &= agreed if still is None else agreed | still.to(agreed.device)
-    # in place, and what is the same for all points of a voxel once a voxel: rows of all points are large
-    mixed = (mean * (1 - options.alpha)).index_select(0, voxel_of)
-    mixed += own * options.alpha
-    mixed /= mixed.sum(dim=1, keepdim=True).clamp(min=torch.finfo(mixed.dtype).tiny)
-    return Voted(torch.where(heeded[:, None], mixed, own, out=mixed), votes[voxel_of], heeded)
+        of_voxel = torch.from_numpy(mean).argmax(dim=1).numpy()
+        agreed = things[own.argmax(dim=1).numpy(force=True)] == things[of_voxel][voxel_of]
+        # a point without a prediction has no class that could disagree
+        agreed |= (own == 0).all(dim=1).numpy(force=True)
+        heeded &= agreed if still is None else agreed | still.numpy(force=True)
+    # what is the same for all points of a voxel once a voxel: rows of all points are large
+    mean *= np.float32(1 - options.alpha)
+    mixed = np.empty(own.shape, dtype=np.float32)
+    add_means(_array(own), np.float32(options.alpha), mean, voxel_of, heeded, mixed)
+    rows = torch.from_numpy(mixed)
+    sums = rows.sum(dim=1).clamp_(min=float(np.finfo(np.float32).tiny)).numpy()
+    divide_rows(mixed, sums, heeded)
+    device = own.device
+    return Voted(
+        rows.to(device), torch.from_numpy(votes[voxel_of]).to(device), torch.from_numpy(heeded).to(device)
+    )
 
 
 def _check_still(still: Tensor | None, count: int, options: VotingOptions) -> None:
