@@ -67,7 +67,6 @@ def _works(site: Site) -> None:
         edge = street.lane * street.lanes
         middle = side * ((edge + street.half) / 2 if on_road else street.half + rng.uniform(3.0, 7.0))
         length = rng.uniform(8, 20)
-        where = "road" if on_road else "any"
         front = side * (edge + 0.35) if on_road else middle - side * 2.4
         kind = int(rng.integers(4))
         for x in np.arange(-length / 2, length / 2, 2.6):
@@ -84,23 +83,23 @@ def _works(site: Site) -> None:
                     front + side * 0.9 * step,
                     where="any",
                 )
-        if not on_road or rng.random() < 0.5:
-            machine = vehicles.VEHICLES["construction"](rng)
-            site.put(
-                machine, along, middle + side * 0.8, rng.uniform(0, 2 * np.pi) * (not on_road), where="any"
-            )
-        if rng.random() < 0.5:
-            name = "truck" if rng.random() < 0.6 else "trailer"
-            site.put(vehicles.VEHICLES[name](rng), along + rng.uniform(-6, 6), middle, where=where)
-        for _ in range(int(rng.integers(1, 4))):
-            worker = people.make_pedestrian(rng, people.WORKER, walking=rng.random() < 0.5)
-            site.put(
-                worker,
-                along + rng.uniform(-5, 5),
-                middle + rng.uniform(-1, 1),
-                rng.uniform(0, 6.28),
-                where="any",
-            )
+        _at_work(site, along, middle, side, on_road)
+
+
+def _at_work(site: Site, along: float, middle: float, side: int, on_road: bool) -> None:
+    """A machine, a lorry and workers behind the barriers."""
+    rng, where = site.rng, "road" if on_road else "any"
+    if not on_road or rng.random() < 0.5:
+        machine = vehicles.VEHICLES["construction"](rng)
+        turn = rng.uniform(0, 2 * np.pi) * (not on_road)
+        site.put(machine, along, middle + side * 0.8, turn, where="any")
+    if rng.random() < 0.5:
+        name = "truck" if rng.random() < 0.6 else "trailer"
+        site.put(vehicles.VEHICLES[name](rng), along + rng.uniform(-6, 6), middle, where=where)
+    for _ in range(int(rng.integers(1, 4))):
+        worker = people.make_pedestrian(rng, people.WORKER, walking=rng.random() < 0.5)
+        x, y = along + rng.uniform(-5, 5), middle + rng.uniform(-1, 1)
+        site.put(worker, x, y, rng.uniform(0, 6.28), where="any")
 
 
 def _parked(site: Site) -> None:

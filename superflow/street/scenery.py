@@ -283,47 +283,37 @@ def make_barrier(rng: np.random.Generator, kind: int | None = None) -> Model:
     kind = int(rng.integers(4)) if kind is None else kind
     length, height = rng.uniform(1.6, 2.4), rng.uniform(0.8, 1.15)
     if kind == 0:
-        model.taper(
-            (0, 0, height / 2), (length / 2, 0.3, height / 2), (0.0, 0.55), CONCRETE, (0.45, 0.44, 0.41)
-        )
-        model.box(
-            (0, 0, height - 0.12),
-            (length / 2 - 0.1, 0.2, 0.06),
-            DIAGONAL,
-            (0.6, 0.45, 0.02),
-            (0.03, 0.03, 0.03),
-        )
+        half = (length / 2, 0.3, height / 2)
+        model.taper((0, 0, height / 2), half, (0.0, 0.55), CONCRETE, (0.45, 0.44, 0.41))
+        stripes = ((0.6, 0.45, 0.02), (0.03, 0.03, 0.03))
+        model.box((0, 0, height - 0.12), (length / 2 - 0.1, 0.2, 0.06), DIAGONAL, *stripes)
     elif kind == 1:
         colors = ((0.80, 0.14, 0.01), (0.75, 0.75, 0.72))
-        color = colors[int(rng.integers(2))]
-        model.taper((0, 0, 0.2), (length / 2, 0.28, 0.2), (0.0, 0.4), PLAIN, color)
-        model.taper(
-            (0, 0, 0.4 + (height - 0.4) / 2),
-            (length / 2, 0.16, (height - 0.4) / 2),
-            (0.0, 0.3),
-            DIAGONAL,
-            *colors,
-        )
+        model.taper((0, 0, 0.2), (length / 2, 0.28, 0.2), (0.0, 0.4), PLAIN, pick(rng, colors))
+        upper = (height - 0.4) / 2
+        model.taper((0, 0, 0.4 + upper), (length / 2, 0.16, upper), (0.0, 0.3), DIAGONAL, *colors)
     elif kind == 2:
-        for z in (0.5 * height, height - 0.1):
-            model.box(
-                (0, 0, z), (length / 2, 0.03, 0.12), DIAGONAL, (0.7, 0.05, 0.02), (0.8, 0.8, 0.78), shine=2.0
-            )
-        for x in (-0.4 * length, 0.4 * length):
-            for side in (-1, 1):
-                model.rod((x, side * 0.3, 0.02), (x, 0, height), 0.04, PLAIN, (0.5, 0.5, 0.48))
+        _boards(model, length, height)
     else:
-        model.box(
-            (0, 0, 0.55 * height),
-            (length / 2, 0.025, 0.42 * height),
-            FENCE,
-            (0.5, 0.5, 0.5),
-            (0.7, 0.2, 0.02),
-        )
-        for x in (-0.48 * length, 0.48 * length):
-            model.rod((x, 0, 0.02), (x, 0, height), 0.035, PLAIN, (0.5, 0.5, 0.5))
-            model.box((x, 0, 0.04), (0.05, 0.3, 0.03), PLAIN, (0.3, 0.3, 0.3))
+        _crowd_fence(model, length, height)
     return model
+
+
+def _boards(model: Model, length: float, height: float) -> None:
+    stripes = ((0.7, 0.05, 0.02), (0.8, 0.8, 0.78))
+    for z in (0.5 * height, height - 0.1):
+        model.box((0, 0, z), (length / 2, 0.03, 0.12), DIAGONAL, *stripes, shine=2.0)
+    for x in (-0.4 * length, 0.4 * length):
+        for side in (-1, 1):
+            model.rod((x, side * 0.3, 0.02), (x, 0, height), 0.04, PLAIN, (0.5, 0.5, 0.48))
+
+
+def _crowd_fence(model: Model, length: float, height: float) -> None:
+    half = (length / 2, 0.025, 0.42 * height)
+    model.box((0, 0, 0.55 * height), half, FENCE, (0.5, 0.5, 0.5), (0.7, 0.2, 0.02))
+    for x in (-0.48 * length, 0.48 * length):
+        model.rod((x, 0, 0.02), (x, 0, height), 0.035, PLAIN, (0.5, 0.5, 0.5))
+        model.box((x, 0, 0.04), (0.05, 0.3, 0.03), PLAIN, (0.3, 0.3, 0.3))
 
 
 def make_litter(rng: np.random.Generator) -> Model:

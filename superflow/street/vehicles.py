@@ -78,6 +78,14 @@ def make_car(rng: np.random.Generator) -> Model:
     return model
 
 
+def _cab(model: Model, front: float, cab: float, width: float, height: float, color) -> None:
+    """Of a lorry, ``cab`` half as long [m], its middle at x = ``front``."""
+    model.taper((front, 0, 0.45 + height / 2), (cab, width / 2, height / 2), (0.1, 0.06), PAINT, color)
+    model.box((front + 0.93 * cab, 0, 0.65 * height + 0.45), (0.06 * cab, 0.44 * width, 0.4), GLASS, PANE)
+    model.box((front + 0.3 * cab, 0, 0.66 * height + 0.45), (0.35 * cab, 0.497 * width, 0.33), GLASS, PANE)
+    model.box((front + cab - 0.02, 0, 0.95), (0.04, 0.36 * width, 0.28), PLAIN, DARK)  # grille
+
+
 def make_truck(rng: np.random.Generator) -> Model:
     """A pickup, a box truck, a flatbed or a tanker."""
     model = new_model(23, rng)
@@ -91,14 +99,7 @@ def make_truck(rng: np.random.Generator) -> Model:
     cab = 0.5 * rng.uniform(1.7, 2.3)
     front = length / 2 - cab
     model.box((0, 0, 0.75), (length / 2 - 0.1, 0.36 * width, 0.13), PLAIN, DARK)
-    model.taper(
-        (front, 0, 0.45 + cab_height / 2), (cab, width / 2, cab_height / 2), (0.1, 0.06), PAINT, color
-    )
-    model.box((front + 0.93 * cab, 0, 0.65 * cab_height + 0.45), (0.06 * cab, 0.44 * width, 0.4), GLASS, PANE)
-    model.box(
-        (front + 0.3 * cab, 0, 0.66 * cab_height + 0.45), (0.35 * cab, 0.497 * width, 0.33), GLASS, PANE
-    )
-    model.box((front + cab - 0.02, 0, 0.95), (0.04, 0.36 * width, 0.28), PLAIN, DARK)  # grille
+    _cab(model, front, cab, width, cab_height, color)
     bed = 0.5 * (length - 2 * cab - 0.2)
     middle = -length / 2 + bed
     if shape == 1:

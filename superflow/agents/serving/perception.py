@@ -45,16 +45,12 @@ def perception_app(
     """
     gate = Gate(places)
     app, figures = make_app(gate, key=key, any_host=any_host)
-    worker = ThreadPoolExecutor(
-        1, "eyes"
-    )  # torch has its own threads; two scans at once would only share them
+    worker = ThreadPoolExecutor(1, "eyes")  # torch has its own threads; two scans at once would share them
 
     @app.post("/v1/perception")
     async def perception(request: Request) -> Response:
         trace = Trace(request.headers.get("x-request-id", ""))
-        dtype = DTYPES.get(request.query_params.get("dtype", "bfloat16"))
-        if dtype is None:
-            raise Refusal(400, "bad_dtype", f"dtype is one of {', '.join(DTYPES)}")
+        dtype = _dtype(request)
         with gate.enter():
             data = await body_of(request, MOST_BYTES, (NPY, "application/json"))
             kind = NPY if request.headers["content-type"].startswith(NPY) else "application/json"
@@ -76,13 +72,8 @@ def perception_app(
 
     @app.get("/health")
     def health() -> dict[str, Any]:
-        return {
-            "status": "ok",
-            "model": eyes.hash,
-            "pid": os.getpid(),
-            "inside": gate.inside,
-            "places": places,
-        }
+        own = {"model": eyes.hash, "pid": os.getpid(), "inside": gate.inside, "places": places}
+        return {"status": "ok", **own}
 
     return app
 
@@ -98,6 +89,13 @@ def _look(
             points, to_ego = _served(scenes).points(_scene_in(data))
     with trace.stage("look"):
         return eyes.look(points, to_ego, dtype=dtype)
+
+
+def _dtype(request: Request) -> torch.dtype:
+    dtype = DTYPES.get(request.query_params.get("dtype", "bfloat16"))
+    if dtype is None:
+        raise Refusal(400, "bad_dtype", f"dtype is one of {', '.join(DTYPES)}")
+    return dtype
 
 
 def _response(features: Features, trace: Trace) -> Response:
