@@ -140,5 +140,6 @@ def transform(points: Tensor, a_to_b: Tensor) -> Tensor:
     moved = points.clone()
     # columns: a product with rows of three takes longer; converted while they are copied, a quarter of the time
     columns = points.new_empty((3, len(points)), dtype=torch.float64).copy_(points[:, :3].T)
-    moved[:, :3] = (a_to_b[:3, :3] @ columns).add_(a_to_b[:3, 3:]).T
+    for place, column in enumerate((a_to_b[:3, :3] @ columns).add_(a_to_b[:3, 3:])):
+        moved[:, place] = column
     return moved

@@ -278,7 +278,8 @@ class PretrainDataset:
             parts.append(pairs)
             first += len(cloud.points)
         joined = {name: torch.from_numpy(np.concatenate([part[name] for part in parts])) for name in parts[0]}
-        lengths = torch.tensor([len(cloud.points) for cloud in clouds])
+        lengths = [len(cloud.points) for cloud in clouds]
+        cloud_rows = torch.arange(len(clouds), dtype=row_type(len(clouds))).numpy()
         maps = [view.ids for view in views if view.ids is not None]
         seen: dict[str, Tensor | None] = {}
         if self.images:
@@ -296,7 +297,7 @@ class PretrainDataset:
             }
         return Batch(
             points=torch.cat(points),
-            cloud=torch.repeat_interleave(torch.arange(len(clouds), dtype=row_type(len(clouds))), lengths),
+            cloud=torch.from_numpy(np.repeat(cloud_rows, lengths)),
             cloud_clip=torch.zeros(len(clouds), dtype=torch.int64),
             cloud_offset=torch.tensor([cloud.offset for cloud in clouds]),
             cloud_dense=torch.tensor([cloud.dense for cloud in clouds]),

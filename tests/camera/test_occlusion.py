@@ -121,6 +121,7 @@ def test_the_map_holds_the_nearest_of_all_that_covers_a_cell_bit_for_bit():
     generator = np.random.default_rng(5)
     depth = np.full((12, 20), np.inf, np.float32)
     nearest = np.full(depth.shape, np.inf)
+    many = set()
     for _ in range(200):
         u0, u1 = generator.uniform(-3, 23, 2)
         v0, v1 = generator.uniform(-3, 15, 2)
@@ -134,6 +135,7 @@ def test_the_map_holds_the_nearest_of_all_that_covers_a_cell_bit_for_bit():
             share = (i + 0.5) / along
             near = near0 + share * (near1 - near0)
             across = math.ceil(2 * max(abs(side_u * near), abs(side_v * near)))
+            many.add(across)
             for j in range(across):
                 shift = (2 * j + 1) / across - 1
                 u = u0 + share * (u1 - u0) + shift * (side_u * near)
@@ -141,6 +143,7 @@ def test_the_map_holds_the_nearest_of_all_that_covers_a_cell_bit_for_bit():
                 if 0 <= u < 20 and 0 <= v < 12 and 1 / near < nearest[int(v), int(u)]:
                     nearest[int(v), int(u)] = 1 / near
     np.testing.assert_array_equal(depth, nearest.astype(np.float32))
+    assert many >= {1, 2, 3, 4, 5}
     assert 100 < np.isfinite(depth).sum() <= 240
 
 
