@@ -4,6 +4,7 @@ The kinds of plans, each with its files:
 
     plan.py             for one log: ways of pretraining by the same probe; arms.py runs them, table.py, chart.py draw
     places_plan.py      of places: backbones made once (backbones.py), then measured on every log (measures.py)
+    places_file.py      its file: what it takes from other plans, and whether its names stand for something
     sets_plan.py        for prepared sets: backbones that are there already; stand_ins/ makes such sets
     questions_plan.py   of questions: ways of answering about scenes that nobody trained on
     saga.py             no plan: ways of making tests that find wrong programs
