@@ -15,21 +15,6 @@ from .read import of_the_log
 from .readers import IMAGE_FILE, IMAGE_READERS
 
 
-def read_image(
-    path: str | Path, size: tuple[int, int] | None = None, *, format: str = IMAGE_FILE, key: str = ""
-) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB, pixels as stored (a rotation noted in EXIF is not applied: intrinsics know the stored ones).
-
-    Args:
-        size: (H, W) that the intrinsics belong to; None accepts any.
-        format, key: of ``formats.readers.IMAGE_READERS``, and which part of the file.
-
-    Raises:
-        InputError: the file or that part of it is missing, cut off, no image, or of another size.
-    """
-    return decode(stored_image(path, format=format, key=key), named(path, key), size)
-
-
 def stored_image(path: str | Path, *, format: str = IMAGE_FILE, key: str = "") -> bytes:
     """The bytes of an image, as they are stored: a whole JPEG or PNG.
 
@@ -57,11 +42,15 @@ def decode(
     *,
     at_least: tuple[int, int] | None = None,
 ) -> NDArray[np.uint8]:
-    """(H, W, 3) uint8 RGB of ``data``, which lie at ``place``; otherwise as ``read_image``.
+    """(H, W, 3) uint8 RGB of ``data``, which lie at ``place``, as `files.images.decode_image` gives them.
 
     Args:
+        size: (H, W) that the intrinsics belong to; None accepts any.
         at_least: height, width that are enough: a JPEG whose halves are whole numbers not below them is decoded at half
             its size, as `files.images.decode_image` does. None always gives the whole image.
+
+    Raises:
+        InputError: they are cut off, no image, or of another size.
     """
     if size is not None and at_least is not None and _halves(size, at_least) and jpeg_size(data) == size:
         return decode_image(data, place, half=True)

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from image_files import read_image
 from torch import Tensor, nn
 
 from superflow.camera.cache import FeatureCache
@@ -19,7 +20,6 @@ from superflow.camera.cache_build import build_feature_cache
 from superflow.camera.crops import resize_image
 from superflow.camera.reduction import Reduction, ReductionFit
 from superflow.camera.teacher import Teacher
-from superflow.datasets.formats.images import read_image
 from superflow.errors import InputError, MissingFileError
 from superflow.files import writes
 

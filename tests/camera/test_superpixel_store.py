@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from image_files import read_image
 
 from superflow.camera.identity import ImageIdentity
 from superflow.camera.superpixels import (
@@ -20,7 +21,6 @@ from superflow.camera.superpixels import (
     write_superpixels,
 )
 from superflow.camera.superpixels.map_file import MapNote, encode_map, read_map, read_note
-from superflow.datasets.formats.images import read_image
 from superflow.datasets.frame import Camera
 from superflow.errors import InputError, MissingFileError
 

@@ -12,9 +12,9 @@ import cv2
 import laspy
 import numpy as np
 import pytest
+from image_files import read_image
 from peak_memory import PeakMemory
 
-from superflow.datasets.formats.images import read_image
 from superflow.datasets.formats.pcd import _LZF
 from superflow.datasets.formats.read import MOST_TIMES
 from superflow.datasets.formats.readers import read_points

@@ -9,10 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from image_files import read_image
 
 from superflow.camera.images import camera_image
 from superflow.datasets.card import DatasetCard, load_card
-from superflow.datasets.formats.images import image_size, read_image
+from superflow.datasets.formats.images import image_size
 from superflow.datasets.formats.open_files import open_files
 from superflow.datasets.index import LogIndex
 from superflow.datasets.records import CameraRow, Place, ScanRow

@@ -5,9 +5,10 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from image_files import read_image
 
 from superflow.datasets.formats import read
-from superflow.datasets.formats.images import image_size, read_image
+from superflow.datasets.formats.images import image_size
 from superflow.datasets.formats.open_files import OpenFiles
 from superflow.datasets.formats.readers import look_up, read_labels, read_points
 from superflow.errors import InputError, MissingFileError

@@ -7,9 +7,9 @@ import logging
 import cv2
 import numpy as np
 import pytest
+from image_files import read_image as read_log_image
 
 from superflow.camera.images import camera_image
-from superflow.datasets.formats.images import read_image as read_log_image
 from superflow.datasets.frame import Camera
 from superflow.errors import InputError
 from superflow.files import images as image_file
