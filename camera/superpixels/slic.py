@@ -102,33 +102,56 @@ def _shrunk(image: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
 
 
 @compiled()
+def _spread(
+    centres: NDArray[np.float32], r: int, rows: int, starts: list[int], around: NDArray[np.float32]
+) -> None:
+    """Write (9, 5, W): L, a, b, y and squared distance in x of each of the nine centres around a pixel of cells ``r``.
+
+    So that a pass over a whole row needs no look at cells. A centre that is not there is infinitely far away.
+    """
+    columns = len(starts) - 1
+    for n in range(9):
+        nr = r + n // 3 - 1
+        for c in range(columns):
+            nc = c + n % 3 - 1
+            there = 0 <= nr < rows and 0 <= nc < columns
+            k = nr * columns + nc if there else 0
+            part = around[n, :, starts[c] : starts[c + 1]]
+            for i in range(4):
+                part[i] = centres[k, i] if there else np.inf
+            for i in range(part.shape[1]):
+                dx = np.float32(starts[c] + i) - centres[k, 4]
+                part[4, i] = dx * dx
+
+
+@compiled()
 def _keep_nearer(
-    label: np.int32,
+    step: np.int32,
     centre: NDArray[np.float32],
     y: int,
     lightness: NDArray[np.float32],
     green_red: NDArray[np.float32],
     blue_yellow: NDArray[np.float32],
-    across: NDArray[np.float32],
     position_weight: np.float32,
     nearest: NDArray[np.float32],
-    labels: NDArray[np.int32],
+    steps: NDArray[np.int32],
 ) -> None:
-    """Give ``label`` to those of a run of pixels in row ``y`` that its centre is nearer to than those before it."""
-    light, green, blue, middle = (
-        centre[0],
-        centre[1],
-        centre[2],
-        centre[4],
-    )  # read once: no store can change them
-    dy = np.float32(y) - centre[3]
-    for i in range(len(across)):
-        dl, da, db = lightness[i] - light, green_red[i] - green, blue_yellow[i] - blue
-        dx = across[i] - middle
-        distance = dl * dl + da * da + db * db + position_weight * (dy * dy + dx * dx)
-        closer = distance < nearest[i]
-        nearest[i] = distance if closer else nearest[i]
-        labels[i] = label if closer else labels[i]
+    """Give ``step`` to those pixels of row ``y`` whose ``centre`` (5, W) is nearer than those before it.
+
+    Args:
+        lightness, green_red, blue_yellow: (W,) of the row.
+        nearest: (W,) squared distance to the nearest centre so far.
+        steps: (W,) to its label from that of the pixel's own cell.
+    """
+    light, green, blue, down, square = centre[0], centre[1], centre[2], centre[3], centre[4]
+    row = np.float32(y)
+    for x in range(len(nearest)):
+        dl, da, db = lightness[x] - light[x], green_red[x] - green[x], blue_yellow[x] - blue[x]
+        dy = row - down[x]
+        distance = dl * dl + da * da + db * db + position_weight * (dy * dy + square[x])
+        closer = distance < nearest[x]
+        nearest[x] = distance if closer else nearest[x]
+        steps[x] = step if closer else steps[x]
 
 
 @compiled()
@@ -167,9 +190,8 @@ def _assign(
 ) -> NDArray[np.int32]:
     """Rounds of nearest centre and mean; centre (r, c) starts in the middle of cell (r, c) of a regular grid.
 
-    A pixel compares the centres of its own grid cell and the eight around it, wherever they have moved to. All pixels
-    of a cell share these nine, so that a centre is compared with a whole row of the cell at once; ``lab`` is
-    (3, H, W) for the same reason.
+    A pixel compares the centres of its own grid cell and the eight around it, wherever they have moved to: one of the
+    nine after the other, for a whole row of pixels at once. ``lab`` is (3, H, W) for the same reason.
     """
     height, width = lab.shape[1:]
     centres = np.empty((rows * columns, 5), np.float32)  # L, a, b, y, x
@@ -182,32 +204,29 @@ def _assign(
             centres[r * columns + c, 4] = x
     # the first pixel whose x * columns // width is c, for each column of cells
     starts = [-(-c * width // columns) for c in range(columns + 1)]
-    across = np.arange(width).astype(np.float32)
+    cell = np.empty(width, np.int32)
+    for c in range(columns):
+        cell[starts[c] : starts[c + 1]] = c
     labels = np.zeros((height, width), np.int32)
-    nearest = np.empty(width, np.float32)
+    nearest, steps = np.empty(width, np.float32), np.empty(width, np.int32)
+    around = np.empty((9, 5, width), np.float32)
     sums = np.empty((rows * columns, 6), np.float64)
     for _ in range(iterations):
         sums[:] = 0
+        spread = -1
         for y in range(height):
             r = y * rows // height
+            if r != spread:
+                _spread(centres, r, rows, starts, around)
+                spread = r
             nearest[:] = np.inf
-            for c in range(columns):
-                part = slice(starts[c], starts[c + 1])
-                for nr in range(max(r - 1, 0), min(r + 2, rows)):
-                    for nc in range(max(c - 1, 0), min(c + 2, columns)):
-                        k = nr * columns + nc
-                        _keep_nearer(
-                            np.int32(k),
-                            centres[k],
-                            y,
-                            lab[0, y, part],
-                            lab[1, y, part],
-                            lab[2, y, part],
-                            across[part],
-                            position_weight,
-                            nearest[part],
-                            labels[y, part],
-                        )
+            for n in range(9):
+                step = np.int32((n // 3 - 1) * columns + n % 3 - 1)
+                _keep_nearer(
+                    step, around[n], y, lab[0, y], lab[1, y], lab[2, y], position_weight, nearest, steps
+                )
+            for x in range(width):
+                labels[y, x] = r * columns + cell[x] + steps[x]
             _add_row(labels[y], lab[0, y], lab[1, y], lab[2, y], y, sums)
         for k in range(rows * columns):
             if sums[k, 5] > 0:
