@@ -6,11 +6,13 @@ import logging
 import math
 import random
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from mmengine.runner import BaseLoop
+from torch import Tensor
 
 from ..clips.sampler import step_seed
 from ..errors import InputError
@@ -25,13 +27,23 @@ log = logging.getLogger(__name__)
 def seed_step(seed: int, iteration: int, rank: int) -> None:
     """Seed torch (all devices), NumPy and Python for one iteration.
 
-    With every iteration seeded by its number, no random state needs to be stored to resume exactly, and what
-    happens between iterations (evaluation, logging) cannot shift what follows.
+    So no random state needs to be stored to resume exactly, and what happens between iterations (evaluation, logging)
+    cannot shift what follows.
     """
     value = step_seed(seed, iteration, rank)
     torch.manual_seed(value)
     np.random.seed(value % 2**32)
     random.seed(value)
+
+
+def scalars(outputs: Mapping[str, Any]) -> dict[str, float]:
+    """The outputs of a step that are for the log (names without ``_``) as numbers, fetched from the device together."""
+    shown = {name: value for name, value in outputs.items() if not name.startswith("_")}
+    tensors = {name: value for name, value in shown.items() if isinstance(value, Tensor)}
+    if tensors:
+        fetched = torch.stack([value.detach().double().reshape(()) for value in tensors.values()])
+        shown.update(zip(tensors, fetched.tolist()))
+    return {name: float(value) for name, value in shown.items()}
 
 
 # not mmengine's loop by iteration: that saves before it evaluates, draws all batches anew to resume, and seeds no step
@@ -46,7 +58,14 @@ class TrainLoop(BaseLoop):
         val_interval: iterations between evaluations; or ``val_interval_epochs``, passes over the data. The last
             iteration is always evaluated. Neither: only the last.
         val_begin: no evaluation before this iteration.
+
+    Attributes:
+        iter: iterations done; during hooks of an iteration, those before it.
+        numbers: `scalars` of the last step. started, waited: when it began, and seconds it waited for its batch.
     """
+
+    max_epochs, epoch = 1, 0  # the run is one epoch to mmengine's hooks
+    stop_training = False  # mmengine's EarlyStoppingHook sets it
 
     def __init__(
         self,
@@ -61,31 +80,24 @@ class TrainLoop(BaseLoop):
     ) -> None:
         super().__init__(runner, build_loader(dataloader, seed=runner.seed, purpose="training"))
         self.sampler = self.dataloader.batch_sampler
-        if (max_iters is None) == (max_epochs is None):
-            raise InputError("train_cfg: give either max_iters or max_epochs, and set the other to None")
-        if val_interval is not None and val_interval_epochs is not None:
-            raise InputError(
-                "train_cfg: give either val_interval or val_interval_epochs, and set the other to None"
-            )
-        if max_epochs is not None:
-            max_iters = self._iterations(max_epochs)
-        if max_iters is None or max_iters < 1:
-            raise InputError(f"train_cfg.max_iters is {max_iters}; give a positive number")
-        self.max_iters = max_iters
-        self.iter = 0  # iterations done; during hooks of an iteration, those before it
-        if val_interval_epochs is not None:
-            val_interval = self._iterations(val_interval_epochs)
-        self.val_interval, self.val_begin = val_interval or max_iters, val_begin
-        self.started, self.waited = 0.0, 0.0  # when this iteration began, seconds it waited for its batch
-        self.stop_training = False  # mmengine's EarlyStoppingHook sets it
+        length = self._iterations("max_iters or max_epochs", max_iters, max_epochs)
+        if length is None or length < 1:
+            raise InputError(f"train_cfg.max_iters is {length}; give a positive number")
+        between = self._iterations("val_interval or val_interval_epochs", val_interval, val_interval_epochs)
+        self.iter, self.max_iters = 0, length
+        self.val_interval, self.val_begin = between or length, val_begin
+        self.started, self.waited = 0.0, 0.0
+        self.numbers: dict[str, float] = {}
 
-    def _iterations(self, epochs: float) -> int:
-        """Iterations of all processes for so many passes over the data, rounded up."""
+    def _iterations(self, names: str, iterations: int | None, epochs: float | None) -> int | None:
+        """The given one of two; passes over the data as iterations of all processes, rounded up."""
+        if epochs is None:
+            return iterations
+        if iterations is not None:
+            raise InputError(f"train_cfg: give either {names}, and set the other to None")
         if not epochs > 0:
             raise InputError(f"train_cfg: {epochs!r} epochs are no length; give a positive number")
         return math.ceil(epochs * self.sampler.items / (self.sampler.batch_size * self.sampler.world_size))
-
-    max_epochs, epoch = 1, 0  # the run is one epoch to mmengine's hooks
 
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last one."""
@@ -115,6 +127,7 @@ class TrainLoop(BaseLoop):
         seed_step(runner.seed, self.iter, runner.rank)
         runner.call_hook("before_train_iter", batch_idx=self.iter, data_batch=batch)
         outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
+        self.numbers = scalars(outputs)
         runner.call_hook("after_train_iter", batch_idx=self.iter, data_batch=batch, outputs=outputs)
         self.iter += 1
 

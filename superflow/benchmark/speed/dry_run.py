@@ -12,9 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...engine.hooks.first_batches import needs_of
-from ...engine.hooks.runtime import scalars
-from ...engine.loops import seed_step
+from ...engine.loops import scalars, seed_step
 from ...engine.runner import EngineRunner, build_runner
 from ...engine.training_plan import training_plan
 from ...progress import duration
@@ -114,7 +112,7 @@ def _steps(runner: EngineRunner, waits: list[float], steps: list[float]) -> Iter
         began = time.perf_counter()
     yield from (
         f"caution: {name} is 0 in this batch: {meaning}"
-        for name, meaning in needs_of(runner.plain_model).items()
+        for name, meaning in getattr(runner.plain_model, "needs", {}).items()
         if not numbers[name]
     )
     yield from (f"output {name}: {_shape(value)}" for name, value in outputs.items() if name.startswith("_"))

@@ -2,12 +2,14 @@
 
 from typing import Any
 
-from .average import EMAHook
-from .checkpoint import CheckpointHook
-from .first_batches import FirstBatchesHook
-from .health import DivergedError, HealthHook
-from .result import ResultHook
-from .runtime import LoggerHook, RuntimeInfoHook
+from .average import EMAHook as EMAHook
+from .checkpoint import CheckpointHook as CheckpointHook
+from .first_batches import FirstBatchesHook as FirstBatchesHook
+from .health import DivergedError as DivergedError
+from .health import HealthHook as HealthHook
+from .result import ResultHook as ResultHook
+from .runtime import LoggerHook as LoggerHook
+from .runtime import RuntimeInfoHook as RuntimeInfoHook
 
 # what every run has; a config's default_hooks change or (with None) remove them
 DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
@@ -20,15 +22,3 @@ DEFAULT_HOOKS: dict[str, dict[str, Any]] = {
     "checkpoint": {"type": "CheckpointHook"},
     "result": {"type": "ResultHook"},
 }
-
-__all__ = [
-    "DEFAULT_HOOKS",
-    "CheckpointHook",
-    "DivergedError",
-    "EMAHook",
-    "FirstBatchesHook",
-    "HealthHook",
-    "LoggerHook",
-    "ResultHook",
-    "RuntimeInfoHook",
-]

@@ -31,8 +31,10 @@ class EMAHook(Hook):
             raise ValueError(f"momentum is {momentum}; it must be between 0 and 1")
         self.momentum, self.begin_iter = momentum, begin_iter
         self.average: dict[str, Tensor] = {}
-        self._averages: list[Tensor] = []
-        self._weights: list[Tensor] = []  # of which those are the averages
+        self._averaged: tuple[list[Tensor], list[Tensor]] = (
+            [],
+            [],
+        )  # averages, and the weights that they are of
         self._copied: list[tuple[Tensor, Tensor]] = []  # copy and value of all else
 
     def before_train(self, runner: Any) -> None:
@@ -41,48 +43,35 @@ class EMAHook(Hook):
         self.average = self.average or {name: value.clone() for name, value in live.items()}
         parameters = {name for name, _ in runner.plain_model.named_parameters()}
         averaged = [name for name, value in live.items() if name in parameters and value.is_floating_point()]
-        self._averages, self._weights = [self.average[name] for name in averaged], [live[n] for n in averaged]
+        self._averaged = [self.average[name] for name in averaged], [live[name] for name in averaged]
         self._copied = [(self.average[name], live[name]) for name in live if name not in averaged]
 
     @torch.no_grad()
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_train_iter(self, runner: Any, **step: Any) -> None:
         """Move the average, only when the weights moved."""
-        if not runner.optim_wrapper.should_update():
-            return
-        begun = runner.iter + 1 >= self.begin_iter
-        if self._averages:
-            torch._foreach_lerp_(self._averages, self._weights, self.momentum if begun else 1.0)
-        for copy, value in self._copied:
-            copy.copy_(value)
-
-    def before_val_epoch(self, runner: Any) -> None:
-        """Evaluate the average."""
-        self.swap(runner)
-
-    def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
-        """Train on with the trained weights."""
-        self.swap(runner)
+        if runner.optim_wrapper.should_update():
+            begun = runner.iter + 1 >= self.begin_iter
+            if self._averaged[0]:
+                torch._foreach_lerp_(*self._averaged, self.momentum if begun else 1.0)
+            for copy, value in self._copied:
+                copy.copy_(value)
 
     @torch.no_grad()
-    def swap(self, runner: Any) -> None:
-        """Exchange the average and the model's weights."""
+    def before_val_epoch(self, runner: Any, **metrics: Any) -> None:
+        """Evaluate the average: exchange it and the model's weights."""
         for name, value in runner.engine_model.saved_state().items() if self.average else ():
             kept = value.clone()
             value.copy_(self.average[name])
             self.average[name].copy_(kept)
 
+    after_val_epoch = before_val_epoch  # and train on with the trained weights
+
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """The average becomes ``state_dict``, the trained weights ``training_state_dict``."""
-        checkpoint["training_state_dict"] = checkpoint["state_dict"]
-        checkpoint["state_dict"] = self.average
+        checkpoint.update(training_state_dict=checkpoint["state_dict"], state_dict=self.average)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on with the average of a checkpoint that has one."""
         if runner.is_resuming and "training_state_dict" in checkpoint:
-            live = runner.engine_model.saved_state()
-            self.average = {
-                name: value.to(live[name].device, copy=True)
-                for name, value in checkpoint["state_dict"].items()
-            }
+            live, average = runner.engine_model.saved_state(), checkpoint["state_dict"]
+            self.average = {name: value.to(live[name].device, copy=True) for name, value in average.items()}

@@ -61,30 +61,34 @@ class CheckpointHook(Hook):
         """Clear what a killed writer left behind."""
         remove_leftovers(runner.work_dir)
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_train_iter(self, runner: Any, **step: Any) -> None:
         """A finite loss shows that the newest checkpoint is sound: those that it replaces go."""
-        if self._unproven and math.isfinite(outputs["loss"]):
-            self._delete_replaced(runner)
+        if self._unproven and math.isfinite(runner.train_loop.numbers["loss"]):
+            self.after_train(runner)
 
+    @master_only
     def after_train(self, runner: Any) -> None:
-        """No loss comes after the last checkpoint."""
-        self._delete_replaced(runner)
+        """No loss comes after the last checkpoint: those that it replaces go."""
+        self._unproven = False
+        newest = find_last(runner.work_dir)
+        for old in list_checkpoints(runner.work_dir)[: -self.max_keep_ckpts]:
+            if old != newest:
+                old.unlink(missing_ok=True)
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
+    def after_val_epoch(self, runner: Any, metrics: dict[str, Any]) -> None:
         """Remember the value, and keep the weights if they are the best so far."""
         if self.save_best is None:
             return
-        value = (metrics or {}).get(self.save_best)
-        if value is None:
-            known = ", ".join(name for name, item in (metrics or {}).items() if isinstance(item, float))
+        if (value := metrics.get(self.save_best)) is None:
+            known = ", ".join(name for name, item in metrics.items() if isinstance(item, float))
             raise InputError(
                 f"default_hooks.checkpoint.save_best: the evaluation gave no {self.save_best!r}; choose one of what it "
                 f"gave ({known})"
             )
         self.last = {"name": self.save_best, "value": float(value), "iteration": runner.iter}
-        if not math.isnan(value) and runner.has_learned and self._better(value):
+        sign = 1 if self.rule == "greater" else -1
+        is_better = not self.best or sign * value > sign * self.best["value"]
+        if not math.isnan(value) and runner.has_learned and is_better:
             self.best = dict(self.last)
             path = self._write(runner, f"best_{self.save_best.replace('/', '_')}.pth")
             runner.logger.info(f"best {self.save_best} so far: {value:.4g}, saved {path.name}")
@@ -108,18 +112,13 @@ class CheckpointHook(Hook):
         checkpoint["meta"].update(best=self.best, last=self.last)
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
-        """Go on from the values so far."""
+        """Go on from the values so far; a best one of another evaluation is none."""
         if runner.is_resuming:
             self.best, self.last = checkpoint["meta"].get("best", {}), checkpoint["meta"].get("last", {})
-            changes = [change for change in runner.changes if change.is_of_evaluation]
+            changes = [str(change) for change in runner.changes if change.is_of_evaluation]
             if self.best and changes:
-                runner.logger.warning(f"the best checkpoint is chosen anew: {'; '.join(map(str, changes))}")
+                runner.logger.warning(f"the best checkpoint is chosen anew: {'; '.join(changes)}")
                 self.best = {}
-
-    def _better(self, value: float) -> bool:
-        if not self.best:
-            return True
-        return value > self.best["value"] if self.rule == "greater" else value < self.best["value"]
 
     def _write(self, runner: Any, name: str) -> Path:
         """Write what is finite; every process looks, so that all of them stop, and the first one writes."""
@@ -128,11 +127,3 @@ class CheckpointHook(Hook):
         if runner.rank == 0:
             write_checkpoint(path, checkpoint)
         return path
-
-    @master_only
-    def _delete_replaced(self, runner: Any) -> None:
-        self._unproven = False
-        newest = find_last(runner.work_dir)
-        for old in list_checkpoints(runner.work_dir)[: -self.max_keep_ckpts]:
-            if old != newest:
-                old.unlink(missing_ok=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ class FirstBatchesHook(Hook):
         batches: how many of them, or all of a run that is shorter. A single batch without pairs or labels is no fault.
     """
 
-    priority = "NORMAL"  # after RuntimeInfoHook has read the step and HealthHook has refused nan
+    priority = "NORMAL"  # after HealthHook has refused nan
 
     def __init__(self, batches: int = 20) -> None:
         if batches < 1:
@@ -37,22 +36,18 @@ class FirstBatchesHook(Hook):
         self._lacked: dict[str, int] = {}  # need -> batches that had nothing of it
         self._silent: list[str] | None = None  # partial losses that were 0; None before the first batch
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_train_iter(self, runner: Any, **step: Any) -> None:
         """Look at one step; every rank comes to the same end, since all look at the sums over all ranks."""
-        needs, parts = needs_of(runner.plain_model), getattr(runner.plain_model, "parts", ())
+        needs = getattr(runner.plain_model, "needs", {})
         if self._silent is None:
-            self._silent = list(parts)
+            self._silent = list(getattr(runner.plain_model, "parts", ()))
         if self.has_learned and (not self._silent or self._seen >= self.batches):
             return
         self._seen += 1
         names = [*needs, *self._silent]
-        current = {name: runner.message_hub.get_scalar(f"train/{name}").current() for name in names}
-        there = world_sum(torch.tensor([float(current[name] != 0) for name in names])).tolist()
-        has = {name: count > 0 for name, count in zip(names, there)}
-        for name in needs:
-            self._lacked[name] = self._lacked.get(name, 0) + (not has[name])
+        own = torch.tensor([float(runner.train_loop.numbers[name] != 0) for name in names])
+        has = {name: count > 0 for name, count in zip(names, world_sum(own).tolist())}
+        self._lacked = {name: self._lacked.get(name, 0) + (not has[name]) for name in needs}
         self.has_learned |= all(has[name] for name in needs)
         self._silent = [name for name in self._silent if not has[name]]
         if self._seen >= self.batches or runner.iter + 1 >= runner.max_iters:
@@ -65,29 +60,23 @@ class FirstBatchesHook(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """What was seen belongs to the checkpoint."""
-        checkpoint["meta"]["first_batches"] = {
-            "seen": self._seen,
-            "has_learned": self.has_learned,
-            "silent": self._silent,
-        }
+        seen = {"seen": self._seen, "has_learned": self.has_learned, "silent": self._silent}
+        checkpoint["meta"]["first_batches"] = seen
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on from what was seen."""
-        before = checkpoint["meta"].get("first_batches")
-        if runner.is_resuming and before:
-            self._seen, self.has_learned = before["seen"], before["has_learned"]
-            self._silent = before["silent"]
+        seen = checkpoint["meta"].get("first_batches")
+        if runner.is_resuming and seen:
+            self._seen, self.has_learned, self._silent = seen["seen"], seen["has_learned"], seen["silent"]
 
     def _judge(self, runner: Any) -> None:
         """Raise if no batch taught anything, else name the partial losses that never were anything but 0."""
         if not self.has_learned:
-            needs = needs_of(runner.plain_model)
-            name = max(
-                needs, key=lambda need: self._lacked[need]
-            )  # the first of those that lacked most often
+            name = max(self._lacked, key=lambda need: self._lacked[need])  # the first that lacked oftenest
             raise InputError(
-                f"nothing to learn from: the first {self._seen} batches have {name} 0: {needs[name]}; where single "
-                "batches may be like that, raise default_hooks.first_batches.batches"
+                f"nothing to learn from: the first {self._seen} batches have {name} 0: "
+                f"{runner.plain_model.needs[name]}; where single batches may be like that, raise "
+                "default_hooks.first_batches.batches"
             )
         if self._silent:
             runner.logger.warning(
@@ -96,8 +85,3 @@ class FirstBatchesHook(Hook):
                 "point has a label; look at the offsets, at the time between the log's key frames and at its sweeps, "
                 "at its labels, or leave it out"
             )
-
-
-def needs_of(model: Any) -> Mapping[str, str]:
-    """Name of an output -> what it means when that is 0, of a model that says what its steps need."""
-    return getattr(model, "needs", {})

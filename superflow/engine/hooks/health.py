@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,21 +35,18 @@ class HealthHook(Hook):
         rank_rows: feature rows used for it.
     """
 
-    priority = "ABOVE_NORMAL"  # after RuntimeInfoHook has read the step, before the log is written
+    priority = "ABOVE_NORMAL"  # before the log is written
 
     def __init__(self, interval: int = 50, rank_rows: int = 2048) -> None:
         self.interval, self.rank_rows = interval, rank_rows
 
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Any = None
-    ) -> None:
+    def after_train_iter(self, runner: Any, *, data_batch: Any, outputs: Any, **step: Any) -> None:
         """Look at one step."""
         hub, loop = runner.message_hub, runner.train_loop
-        shown = [name for name in outputs if not name.startswith("_")]
-        values = {name: hub.get_scalar(f"train/{name}").current() for name in shown}
-        if not math.isfinite(values["loss"]) or not self._gradient_is_finite(runner):
-            what = f"loss {values['loss']} or its gradient is not finite"
-            raise diverged(runner, what, batch=data_batch, values=values)
+        if not math.isfinite(loop.numbers["loss"]) or not self._gradient_is_finite(runner):
+            what = f"loss {loop.numbers['loss']} or its gradient is not finite"
+            weights = _broken(runner, {"state_dict": runner.engine_model.saved_state()})
+            raise _diverged(runner, what, weights, batch=data_batch)
         hub.update_scalar("train/data_share", loop.waited / max(time.perf_counter() - loop.started, 1e-9))
         features = outputs.get("_features", ())
         if len(features) > 1 and runner.iter % self.interval == 0:
@@ -74,67 +70,52 @@ def stop_if_broken(runner: Any, checkpoint: Mapping[str, Any]) -> None:
     Raises:
         DivergedError: a part of it is not finite.
     """
-    broken = not_finite(checkpoint, [name for name, _ in runner.plain_model.named_parameters()])
-    if broken:
+    if broken := _broken(runner, checkpoint):
         more = f" (and {len(broken) - 1} more)" if len(broken) > 1 else ""
-        raise diverged(runner, f"{broken[0]}{more} is not finite", weights=broken)
+        raise _diverged(runner, f"{broken[0]}{more} is not finite", broken)
 
 
-def diverged(
-    runner: Any,
-    what: str,
-    *,
-    batch: Any = None,
-    values: dict[str, float] | None = None,
-    weights: Sequence[str] = (),
-) -> DivergedError:
+def _broken(runner: Any, checkpoint: Mapping[str, Any]) -> list[str]:
+    return not_finite(checkpoint, [name for name, _ in runner.plain_model.named_parameters()])
+
+
+def _diverged(runner: Any, what: str, weights: list[str], *, batch: Any = None) -> DivergedError:
     """The error that ends a run, after its report is written and the newest sound checkpoint is the one to resume.
 
     Sound are those before this iteration: their weights are finite, and so was the loss that came of them.
 
     Args:
         what: is not finite, for the message.
-        batch, values: of the broken step, where they are known.
-        weights: names of what is not finite; without them the model is looked through.
+        weights: names of what is not finite in the model. batch: of the broken step, where it is known.
     """
-    history = {name: buffer.data[0][-20:].tolist() for name, buffer in runner.message_hub.log_scalars.items()}
-    state = runner.engine_model.saved_state()
+    entries = fields(batch) if is_dataclass(batch) else ()
     report = {
         "iteration": runner.iter,
         "rank": runner.rank,
-        "values": values or {},
-        "last_20": history,
+        "values": runner.train_loop.numbers,
+        "last_20": {
+            name: past.data[0][-20:].tolist() for name, past in runner.message_hub.log_scalars.items()
+        },
         "learning_rates": [group["lr"] for group in runner.optim_wrapper.optimizer.param_groups],
-        "weights_not_finite": list(weights) or [name for name, value in state.items() if not _finite(value)],
-        "batch_not_finite": _broken_fields(batch),
+        "weights_not_finite": weights,
+        "batch_not_finite": [entry.name for entry in entries if not _finite(getattr(batch, entry.name))],
         "tokens": list(getattr(batch, "tokens", ())),
     }
     path = runner.work_path / f"health_report{f'_{runner.rank}' if runner.rank else ''}.json"
     with write_atomically(path, "w") as file:
         json.dump(report, file, indent=1)
-    sound = _newest_sound(runner)
+    sound = [place for place in list_checkpoints(runner.work_dir) if saved_iteration(place) < runner.iter]
     remedy = "lower the learning rate or set optim_wrapper.clip_grad, and start "
-    if sound is None:
-        remedy = f"No checkpoint is from before it: {remedy}anew"
+    if sound:
+        remedy = f"{sound[-1].name} is whole, and its loss was finite: {remedy}with --resume"
+        if runner.rank == 0:
+            point_to(sound[-1])
     else:
-        remedy = f"{sound.name} is whole, and its loss was finite: {remedy}with --resume"
+        remedy = f"No checkpoint is from before it: {remedy}anew"
     return DivergedError(
         f"iteration {runner.iter}: {what}; {path} says what the batch and the weights looked like. {remedy}"
     )
 
 
-def _newest_sound(runner: Any) -> Path | None:
-    sound = [path for path in list_checkpoints(runner.work_dir) if saved_iteration(path) < runner.iter]
-    if sound and runner.rank == 0:
-        point_to(sound[-1])
-    return sound[-1] if sound else None
-
-
 def _finite(value: Any) -> bool:
     return not isinstance(value, Tensor) or bool(torch.isfinite(value).all())
-
-
-def _broken_fields(batch: Any) -> list[str]:
-    if not is_dataclass(batch):
-        return []
-    return [f.name for f in fields(batch) if not _finite(getattr(batch, f.name))]

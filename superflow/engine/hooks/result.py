@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 from mmengine.dist import master_only
@@ -34,7 +33,7 @@ class ResultHook(Hook):
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """A run that is resumed after its end still knows its figures."""
-        checkpoint["meta"].update(metrics=_json(self.metrics), train=last_values(runner) or self.train)
+        checkpoint["meta"].update(metrics=_json(self.metrics), train=self._last_values(runner))
 
     def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on from the figures so far."""
@@ -42,33 +41,34 @@ class ResultHook(Hook):
             meta = checkpoint["meta"]
             self.metrics, self.train = meta.get("metrics", {}), meta.get("train", {})
 
-    def after_val_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
+    def after_val_epoch(self, runner: Any, metrics: dict[str, Any]) -> None:
         """Write what is known so far."""
-        self.metrics = dict(metrics or {})
-        self._write(runner, "result.json")
+        self.metrics = dict(metrics)
+        self._write_training(runner)
 
     def after_train(self, runner: Any) -> None:
         """Write the final state."""
-        self._write(runner, "result.json", finished=runner.iter >= runner.max_iters)
+        self._write_training(runner, finished=runner.iter >= runner.max_iters)
 
-    def after_test_epoch(self, runner: Any, metrics: dict[str, Any] | None = None) -> None:
+    def after_test_epoch(self, runner: Any, metrics: dict[str, Any]) -> None:
         """Write the figures of a test."""
-        self.metrics = dict(metrics or {})
-        self._write(runner, "test_result.json", checkpoint=str(runner.loaded_from or ""))
+        self.metrics = dict(metrics)
+        of_training: dict[str, Any] = {"last": {}, "best": {}, "train": {}, "plan": {}}
+        tested = {"checkpoint": str(runner.loaded_from or ""), "iteration": runner.loaded_iteration}
+        self._write(runner, "test_result.json", {**tested, **of_training})
+
+    def _write_training(self, runner: Any, **further: Any) -> None:
+        keeper = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
+        further |= {"last": keeper.last, "best": keeper.best} if keeper else {"last": {}, "best": {}}
+        further |= {"train": self._last_values(runner), "plan": training_plan(runner).record()}
+        self._write(runner, "result.json", {**further, "iteration": runner.iter})
 
     @master_only
-    def _write(self, runner: Any, name: str, **extra: Any) -> None:
-        keeper = next((hook for hook in runner.hooks if isinstance(hook, CheckpointHook)), None)
-        trains = name == "result.json"
+    def _write(self, runner: Any, name: str, further: dict[str, Any]) -> None:
         self._write_frames(runner)
         result = {
-            **extra,
-            "iteration": runner.iter if trains else runner.loaded_iteration,
-            "last": keeper.last if keeper and trains else {},
-            "best": keeper.best if keeper and trains else {},
+            **further,
             "metrics": self.metrics,
-            "train": (last_values(runner) or self.train) if trains else {},
-            "plan": training_plan(runner).record() if trains else {},
             "seed": runner.seed,
             "commit": commit(),
             "config": str(runner.cfg.filename or ""),
@@ -80,28 +80,25 @@ class ResultHook(Hook):
             "seconds": round(runner.seconds, 1),
             **peak_memory(),
         }
-        with write_atomically(Path(runner.work_dir) / name, "w") as file:
+        with write_atomically(runner.work_path / name, "w") as file:
             json.dump(_json(result), file, indent=1)
 
     def _write_frames(self, runner: Any) -> None:
         """STAGE_frames.txt, once a run: the labelled frames of each stage, whose hash the record of its data has."""
         for stage, dataset in runner.datasets().items():
-            if stage in self._listed or not hasattr(dataset, "frame_tokens"):
-                continue
-            self._listed.add(stage)
-            record = dataset.record()
-            note = f"{record['frames']} frames of {record['dataset']}, tokens_hash {record['tokens_hash']}"
-            write_tokens(Path(runner.work_dir) / f"{stage}_frames.txt", dataset.frame_tokens, note=note)
+            if stage not in self._listed and hasattr(dataset, "frame_tokens"):
+                self._listed.add(stage)
+                record = dataset.record()
+                note = (
+                    f"{record['frames']} frames of {record['dataset']}, tokens_hash {record['tokens_hash']}"
+                )
+                write_tokens(runner.work_path / f"{stage}_frames.txt", dataset.frame_tokens, note=note)
 
-
-def last_values(runner: Any) -> dict[str, float]:
-    """Mean of each training figure over the last 10 iterations."""
-    scalars = runner.message_hub.log_scalars
-    return {
-        name.removeprefix("train/"): float(buffer.mean(10))
-        for name, buffer in scalars.items()
-        if name.startswith("train/")
-    }
+    def _last_values(self, runner: Any) -> dict[str, float]:
+        """Mean of each training figure over the last 10 iterations; without any, as a checkpoint had them."""
+        figures = runner.message_hub.log_scalars.items()
+        found = {name[6:]: float(past.mean(10)) for name, past in figures if name.startswith("train/")}
+        return found or self.train
 
 
 def _json(value: Any) -> Any:

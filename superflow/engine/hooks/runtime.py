@@ -7,10 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from mmengine.hooks import LoggerHook as MMEngineLoggerHook
 from mmengine.hooks import RuntimeInfoHook as MMEngineRuntimeInfoHook
-from torch import Tensor
 
 from ...protocol import cuda_peak
 from ..registry import HOOKS
@@ -20,16 +18,11 @@ _KEPT = 1000  # values of each figure: mmengine copies all of them with every ne
 
 @HOOKS.register_module()
 class RuntimeInfoHook(MMEngineRuntimeInfoHook):
-    """mmengine's hook with one device synchronisation an iteration instead of one for every logged number.
+    """mmengine's hook, with the numbers that the loop has fetched from the device, and only scalars of evaluations."""
 
-    Outputs whose names start with ``_`` are for hooks only.
-    """
-
-    def after_train_iter(
-        self, runner: Any, batch_idx: int, data_batch: Any = None, outputs: Mapping[str, Any] | None = None
-    ) -> None:
-        """Hand the scalars of a step to the log."""
-        for name, value in scalars(outputs or {}).items():
+    def after_train_iter(self, runner: Any, **step: Any) -> None:
+        """Hand the numbers of a step to the log."""
+        for name, value in runner.train_loop.numbers.items():
             runner.message_hub.update_scalar(f"train/{name}", value)
         for history in runner.message_hub.log_scalars.values():
             history.max_length = _KEPT
@@ -71,14 +64,3 @@ class LoggerHook(MMEngineLoggerHook):
 
 def _scalar_metrics(metrics: Mapping[str, Any] | None) -> dict[str, float]:
     return {name: value for name, value in (metrics or {}).items() if isinstance(value, int | float)}
-
-
-def scalars(outputs: Mapping[str, Any]) -> dict[str, float]:
-    """The logged outputs of a step as numbers, fetched from the device together."""
-    shown = {name: value for name, value in outputs.items() if not name.startswith("_")}
-    tensors = {name: value for name, value in shown.items() if isinstance(value, Tensor)}
-    if not tensors:
-        return {name: float(value) for name, value in shown.items()}
-    fetched = torch.stack([value.detach().double().reshape(()) for value in tensors.values()]).tolist()
-    numbers = dict(zip(tensors, fetched))
-    return {name: numbers.get(name, value) for name, value in shown.items()}
