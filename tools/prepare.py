@@ -354,7 +354,7 @@ def _options(pairs: list[str], provider: str) -> dict[str, Any]:
     if not pairs:
         return {}
     from superflow.camera.superpixels.provider import provider_class
-    from superflow.engine.option_values import allowed_types, read_value, takes_text
+    from superflow.option_values import allowed_types, read_value, takes_text
 
     taken = inspect.signature(provider_class(provider)).parameters
     options: dict[str, Any] = {}

@@ -76,7 +76,7 @@ def run(program: str, args: argparse.Namespace, work: Any) -> int:
         return 130
     finally:
         if "torch" in sys.modules:  # without it there are no processes to part from
-            from superflow.engine.launch import stop_distributed
+            from superflow.method.launch import stop_distributed
 
             stop_distributed()
 

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..engine.launch import refuse_several
 from ..errors import InputError
 from ..files.access import read_json
 from ..files.writes import write_json
+from ..method.launch import refuse_several
 from ..progress import Stopwatch
 from ..protocol import commit, device_name, peak_memory
 from .plan import Arm, Plan

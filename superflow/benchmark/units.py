@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
-from ..engine.launch import refuse_several
 from ..errors import InputError
+from ..method.launch import refuse_several
 from .shards import Item, Result, begin_process, run_shards
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from ..clips.batch import Batch
 from ..datasets.frame import IGNORE_LABEL
-from ..hub.encoder_file import fill_encoder
+from ..errors import InputError
+from ..hub.encoder_file import fill_encoder, read_encoder_file
 from ..lidar.augment import transform, turned_and_mirrored
 from ..lidar.encoder import LidarEncoder
 from ..lidar.evaluation import evaluating
@@ -29,8 +30,8 @@ class Segmentor(nn.Module):
     """Class scores for every point of a batch.
 
     Args:
-        encoder: the backbone, or the config of one.
-        num_classes: C.
+        encoder: the backbone, or the config of one; None takes the one that the ``pretrained`` file describes.
+        num_classes: C; None in a config means those of its data.
         pretrained: file to take the encoder's weights from: a checkpoint of pretraining, or an exported backbone. Or
             what `record` said of it, when all weights are about to come from a checkpoint of this model.
         freeze: False trains everything. True is the linear probe: weights and batch-norm statistics of the
@@ -50,8 +51,8 @@ class Segmentor(nn.Module):
 
     def __init__(
         self,
-        encoder: LidarEncoder | dict[str, Any],
-        num_classes: int,
+        encoder: LidarEncoder | dict[str, Any] | None = None,
+        num_classes: int | None = None,
         *,
         pretrained: str | Path | Mapping[str, Any] | None = None,
         freeze: bool | Literal["weights"] = False,
@@ -64,6 +65,10 @@ class Segmentor(nn.Module):
         test_time_augmentation: int = 0,
     ) -> None:
         super().__init__()
+        if num_classes is None:
+            raise InputError(
+                "model.num_classes: no dataset of the config names its classes; give their number"
+            )
         if loss_on not in ("points", "voxels") or voxel_label not in ("majority", "first"):
             raise ValueError(
                 f'loss_on={loss_on!r} must be "points" or "voxels", voxel_label={voxel_label!r} "majority" or "first"'
@@ -72,6 +77,10 @@ class Segmentor(nn.Module):
             raise ValueError(f'freeze={freeze!r} must be False, True or "weights"')
         if class_weights is not None and len(class_weights) != num_classes:
             raise ValueError(f"{len(class_weights)} class weights for {num_classes} classes")
+        if encoder is None:
+            if not isinstance(pretrained, str | Path):
+                raise ValueError("there is neither an encoder nor a pretrained file that describes one")
+            encoder = read_encoder_file(pretrained).config
         self.encoder = LidarEncoder(**encoder) if isinstance(encoder, dict) else encoder
         if isinstance(pretrained, str | Path):
             pretrained = fill_encoder(self.encoder, pretrained)

@@ -1,8 +1,7 @@
-"""What configs can name: the models and datasets of the other rooms, and which of their arguments are dicts in turn."""
+"""What configs can name of the other rooms, which know nothing of mmengine, and which arguments are dicts in turn."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -15,8 +14,6 @@ from ..clips.times import ClipTimes
 from ..clips.views import TeacherViews
 from ..downstream.segment_data import SegmentDataset
 from ..downstream.segmentor import Segmentor
-from ..errors import InputError
-from ..hub.encoder_file import fill_encoder, read_encoder_file
 from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
@@ -25,51 +22,15 @@ from ..method.objectives import OBJECTIVES
 from ..method.pretrainer import Pretrainer
 from .registry import DATASETS, MODELS
 
+for model in (Pretrainer, Segmentor):
+    MODELS.register_module(module=model)
+for dataset in (PretrainDataset, MixtureDataset, SegmentDataset):
+    DATASETS.register_module(module=dataset)
 
-def make_pretrainer(
-    *,
-    student: Mapping[str, Any],
-    teacher: Mapping[str, Any] | None = None,
-    pretrained: str | Mapping[str, Any] | None = None,
-    **options: Any,
-) -> Pretrainer:
-    """A `Pretrainer` from the arguments of its encoder and its teacher.
-
-    ``pretrained``: backbone whose weights the student begins with, a file, the folder of a run, or a name as
-    ``street-tiny``; or what `Pretrainer.record` said of it, when all weights are about to come from a checkpoint.
-    ``features``: the runner puts those of its data here, see `method.from_data`.
-    """
-    encoder = LidarEncoder(**student)
-    begun = fill_encoder(encoder, pretrained) if isinstance(pretrained, str) else pretrained
-    return Pretrainer(
-        encoder, None if teacher is None else make_teacher(**teacher), pretrained=begun, **options
-    )
-
-
-def make_segmentor(
-    *,
-    num_classes: int | None = None,
-    encoder: Any = None,
-    pretrained: str | Mapping[str, Any] | None = None,
-    **options: Any,
-) -> Segmentor:
-    """A `Segmentor`; without ``encoder``, the one that the ``pretrained`` file describes.
-
-    ``num_classes``: None in a config means those of its data, which the runner puts here.
-    """
-    if num_classes is None:
-        raise InputError("model.num_classes: no dataset of the config names its classes; give their number")
-    if encoder is None and isinstance(pretrained, str):
-        encoder = read_encoder_file(pretrained).config
-    return Segmentor(encoder, num_classes, pretrained=pretrained, **options)
-
-
-# builder -> the class that its further arguments go to
-PASSES_ON: dict[Callable[..., Any], type] = {make_pretrainer: Pretrainer, make_segmentor: Segmentor}
 # callable -> its arguments that are dicts of another callable's arguments, or with a type out of a table
 PARTS: dict[Callable[..., Any], dict[str, Callable[..., Any] | Mapping[str, Any]]] = {
-    make_pretrainer: {"student": LidarEncoder, "teacher": make_teacher, "objectives": OBJECTIVES},
-    make_segmentor: {"encoder": LidarEncoder, "limits": Limits},
+    Pretrainer: {"student": LidarEncoder, "teacher": make_teacher, "objectives": OBJECTIVES},
+    Segmentor: {"encoder": LidarEncoder, "limits": Limits},
     PretrainDataset: {
         **{"times": ClipTimes, "clouds": ClipClouds, "views": TeacherViews},
         **{"augmentation": augment, "limits": Limits},
@@ -126,29 +87,3 @@ def with_folder(value: Any, old: str, new: str) -> Any:
         return new + path[len(old) :].rstrip("/") if f"{path}/".startswith(f"{old}/") else path
 
     return as_plain(value, moved)
-
-
-def arguments(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
-    """Named parameters of a callable, with those that it passes on to its bases; None where any name goes."""
-    if inspect.isclass(target):
-        chain = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)] or [target]
-    else:
-        chain = [target, PASSES_ON[target]] if target in PASSES_ON else [target]
-    found: dict[str, inspect.Parameter] = {}
-    for function in chain:
-        parameters = inspect.signature(function).parameters.values()
-        for parameter in parameters:
-            if parameter.name != "self" and parameter.kind not in (
-                parameter.VAR_KEYWORD,
-                parameter.VAR_POSITIONAL,
-            ):
-                found.setdefault(parameter.name, parameter)
-        if not any(parameter.kind == parameter.VAR_KEYWORD for parameter in parameters):
-            return found
-    return None
-
-
-MODELS.register_module(name="Pretrainer", module=make_pretrainer)
-MODELS.register_module(name="Segmentor", module=make_segmentor)
-for dataset in (PretrainDataset, MixtureDataset, SegmentDataset):
-    DATASETS.register_module(module=dataset)

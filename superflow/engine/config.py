@@ -16,15 +16,15 @@ from mmengine.config import Config, ConfigDict
 from ..errors import InputError, MissingFileError, suggest
 from ..files.access import read_text
 from ..hub.checkpoint import find_last
+from ..method.launch import launcher_of
+from ..option_values import allowed_types, read_terms, read_value
 from .builders import as_plain, with_folder
 from .keys import Place, check_config, check_option, top_places
-from .launch import launcher_options
 from .optim import AMP_ON_CPU
-from .option_values import allowed_types, read_terms, read_value
 from .registry import SCOPE
 
 # of each pair a config has one: a length or an interval in iterations or in epochs
-_ALTERNATIVES = (("max_iters", "max_epochs"), ("val_interval", "val_interval_epochs"))
+_PAIRS = (("max_iters", "max_epochs"), ("val_interval", "val_interval_epochs"))
 _TERMS = "frames"  # key of frames of a log, also for datasets that do not say what they take
 
 
@@ -71,30 +71,29 @@ def load_config(
     if data_root is not None and not roots:
         raise InputError(f"{path}: has no data_root that --data-root could replace; set its paths one by one")
     # paths in base files were made with the base's data_root, whatever this file or the caller says
-    for old in roots:
-        _move_data(config, old, str(data_root or config.data_root))
+    new = str(data_root or config.get("data_root"))
+    for old in (root for root in roots if root.rstrip("/") != new.rstrip("/")):
+        for key in config.keys() - {"work_dir"}:
+            config[key] = with_folder(config[key], old, new)
     check_config(config._cfg_dict)
-    config.setdefault("default_scope", SCOPE)
-    config.setdefault("work_dir", f"work_dirs/{path.stem}")
-    config.setdefault("randomness", ConfigDict(seed=0))
-    _complete_evaluation(config)
-    if work_dir is not None:
-        config.work_dir = str(work_dir)
-    if seed is not None:
-        config.randomness.seed = seed
-    if launcher is not None:
-        config.launcher = launcher
-    elif "launcher" not in options and config.get("launcher", "none") == "none":
-        config.merge_from_dict(launcher_options(os.environ))
+    _complete(config, work_dir=f"work_dirs/{path.stem}")
+    if launcher is None and "launcher" not in options and config.get("launcher", "none") == "none":
+        launcher = launcher_of(os.environ)
+    given = {"work_dir": work_dir, "load_from": load_from, "launcher": launcher, "randomness.seed": seed}
+    given |= {"allow_leakage": allow_leakage or None}
+    config.merge_from_dict(
+        {
+            key: str(value) if isinstance(value, Path) else value
+            for key, value in given.items()
+            if value is not None
+        }
+    )
+    _refuse_empty(work_dir=config.work_dir, load_from=config.get("load_from"))
     if amp:
         _use_amp(config)
-    if allow_leakage:
-        config.allow_leakage = True
-    if load_from is not None:
-        config.load_from = str(load_from)
-    _refuse_empty(work_dir=config.work_dir, load_from=config.get("load_from"))
-    if resume:
-        _resume(config, resume)
+    newest = find_last(config.work_dir) if resume is True or resume == "auto" else resume
+    if newest:  # else a new run, with the weights of load_from if there are any
+        config.resume, config.load_from = True, str(newest)
     return config
 
 
@@ -157,13 +156,10 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def _check_variables(path: Path) -> list[str]:
-    """A top-level name must be a key, or be used in its file: anything else is a misspelt key.
-
-    Returns:
-        Every ``data_root`` of the file and its bases.
+    """Every ``data_root`` of a file and its bases.
 
     Raises:
-        InputError: a name is neither.
+        InputError: a top-level name is no key and is not used in its file, so that it must be a misspelt key.
     """
     try:
         tree = ast.parse(read_text(path))
@@ -171,33 +167,26 @@ def _check_variables(path: Path) -> list[str]:
         raise InputError(
             f"{path}:{error.lineno}: is no valid Python ({error.msg}); correct the line"
         ) from error
-    used = {
-        node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
-    }
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
     keys = {*top_places(), "_base_"}
+    known = {*keys, *(node.id for node in names if isinstance(node.ctx, ast.Load))}
     roots: list[str] = []
-    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
-    for node, target in ((line, target) for line in assigned for target in line.targets):
-        if not isinstance(target, ast.Name):
-            continue
-        if target.id not in keys | used:
-            near = suggest(target.id, keys, words="the nearest known key is")
-            raise InputError(f"{path}:{node.lineno}: nothing reads {target.id!r}{near}")
-        if target.id == "data_root" and isinstance(node.value, ast.Constant):
+    assigned = [
+        (node, target) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
+    ]
+    for node, target in assigned:
+        name = target.id if isinstance(target, ast.Name) else None
+        if name is not None and name not in known:
+            near = suggest(name, keys, words="the nearest known key is")
+            raise InputError(f"{path}:{node.lineno}: nothing reads {name!r}{near}")
+        if name == "data_root" and isinstance(node.value, ast.Constant):
             roots.append(str(node.value.value))
-        if target.id == "_base_":
+        if name == "_base_":
             bases = ast.literal_eval(node.value)
             for base in [bases] if isinstance(bases, str) else bases:
                 if (path.parent / base).is_file():  # mmengine says it of a missing one
                     roots += _check_variables(path.parent / base)
     return list(dict.fromkeys(roots))
-
-
-def _refuse_empty(**paths: Any) -> None:
-    """A path without a letter is most often a variable of a shell that is not set."""
-    for name, path in paths.items():
-        if path is not None and not str(path).strip():
-            raise InputError(f"{name}: is empty; give a path, or leave it out")
 
 
 def _read(path: Path) -> Config:
@@ -210,38 +199,26 @@ def _read(path: Path) -> Config:
 
 
 def _merge(config: Config, options: Mapping[str, Any]) -> None:
-    """Lay options over the config; one for one of two `_ALTERNATIVES` takes the place of the other."""
+    """Lay options over the config; one for one of a pair takes the place of the other."""
     for key in options:
         check_option(config._cfg_dict, key)
-        _make_room(config, key)
-    for pair in _ALTERNATIVES:
-        for one, other in (pair, pair[::-1]):
-            if options.get(f"train_cfg.{one}") is not None and f"train_cfg.{other}" not in options:
-                config.train_cfg.pop(other, None)
+        node: Any = config
+        for step in key.split(".")[:-1]:
+            if not isinstance(node, list | tuple) and node.get(step) is None:
+                node.pop(step, None)  # merging lays dicts over dicts, not over None
+                break
+            node = node[int(step)] if isinstance(node, list | tuple) else node[step]
+    for one, other in (*_PAIRS, *(pair[::-1] for pair in _PAIRS)):
+        if options.get(f"train_cfg.{one}") is not None and f"train_cfg.{other}" not in options:
+            config.train_cfg.pop(other, None)
     config.merge_from_dict(options)
 
 
-def _make_room(config: Config, key: str) -> None:
-    """Take the None away that stands where the first parts of ``key`` lead: merging lays dicts over dicts only."""
-    node: Any = config
-    for step in key.split(".")[:-1]:
-        if isinstance(node, list | tuple):
-            node = node[int(step)]
-        elif node.get(step) is None:
-            node.pop(step, None)
-            return
-        else:
-            node = node[step]
-
-
-def _move_data(config: Config, old: str, new: str) -> None:
-    """Every path of ``config`` below ``old`` is below ``new``."""
-    for key in config.keys() - {"work_dir"} if old.rstrip("/") != new.rstrip("/") else ():
-        config[key] = with_folder(config[key], old, new)
-
-
-def _complete_evaluation(config: Config) -> None:
-    """An evaluation set alone is enough: its loop and its metric follow from what is trained."""
+def _complete(config: Config, *, work_dir: str) -> None:
+    """Defaults. An evaluation set alone is enough: its loop and its metric follow from what is trained."""
+    config.setdefault("default_scope", SCOPE)
+    config.setdefault("work_dir", work_dir)
+    config.setdefault("randomness", ConfigDict(seed=0))
     pretrains = (config.get("model") or {}).get("type") == "Pretrainer"
     for stage in ("val", "test"):
         if config.get(f"{stage}_dataloader") is not None:
@@ -258,8 +235,8 @@ def _use_amp(config: Config) -> None:
     config.optim_wrapper.type = "AmpOptimWrapper"
 
 
-def _resume(config: Config, resume: bool | str | Path) -> None:
-    newest = find_last(config.work_dir) if resume is True or resume == "auto" else Path(str(resume))
-    if newest is None:
-        return  # nothing to continue: a new run, with the weights of load_from if there are any
-    config.resume, config.load_from = True, str(newest)
+def _refuse_empty(**paths: Any) -> None:
+    """A path without a letter is most often a variable of a shell that is not set."""
+    for name, path in paths.items():
+        if path is not None and not str(path).strip():
+            raise InputError(f"{name}: is empty; give a path, or leave it out")

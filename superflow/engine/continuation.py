@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import InputError
+from ..option_values import allowed_types
 from .builders import MOVED, with_folder
 from .keys import Place, top_places
-from .option_values import allowed_types
 
 FREE = "free"  # training does not see it
 BY_DATA = "by data"  # free where the data's records are equal, else refused
@@ -57,8 +57,6 @@ _PARTS = {
     **dict.fromkeys(("model", "record"), "model and objectives"),
     **dict.fromkeys(("train_dataloader", "data"), "data"),
 }
-_ASSIGNED = re.compile(r"^(\w+) = ", re.MULTILINE)
-_HERE = "<data_root>"
 
 
 class Change(NamedTuple):
@@ -91,7 +89,7 @@ def check_changes(changes: Iterable[Change], source: str) -> str:
     Raises:
         InputError: a change that makes it another run.
     """
-    refused = [change for change in changes if change.effect == REFUSED]
+    refused, told = ([change for change in changes if change.effect == effect] for effect in (REFUSED, TOLD))
     if refused:
         parts = dict.fromkeys(_PARTS.get(change.key.partition(".")[0], "settings") for change in refused)
         more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
@@ -100,7 +98,6 @@ def check_changes(changes: Iterable[Change], source: str) -> str:
             f"({'; '.join(map(str, refused[:3]))}{more}); resume with the config it was trained with "
             "(config.py beside it), or take its weights by load_from into another work_dir"
         )
-    told = [change for change in changes if change.effect == TOLD]
     if not told:
         return ""
     return (
@@ -112,13 +109,12 @@ def check_changes(changes: Iterable[Change], source: str) -> str:
 def effect_of(key: str) -> str:
     """What comes of a difference at ``key``, by ``CHANGES``."""
     steps = key.split(".")
-    fitting = [
-        pattern
-        for pattern in CHANGES
-        if len(names := pattern.split(".")) <= len(steps)
-        and all(name in ("*", step) for name, step in zip(names, steps))
-    ]
-    return CHANGES[max(fitting, key=lambda pattern: pattern.count("."))] if fitting else REFUSED
+    fitting = {
+        len(names): effect
+        for names, effect in ((pattern.split("."), effect) for pattern, effect in CHANGES.items())
+        if len(names) <= len(steps) and all(name in ("*", step) for name, step in zip(names, steps))
+    }
+    return fitting[max(fitting)] if fitting else REFUSED
 
 
 def find_changes(
@@ -131,20 +127,21 @@ def find_changes(
         record: of this run, as checkpoints hold it under ``superflow``: of the model, and under ``data`` of the data.
         processes: of this run.
     """
-    meta = checkpoint["meta"]
-    before, now = (_with_hooks(_in_parts(read_settings(text))) for text in (meta["config"], config))
-    found = list(_differences(before, now, Place(lambda node, where: top_places()), ""))
-    was = dict(checkpoint.get("superflow", {}))
-    data = list(_common_differences(was.pop("data", {}), record.get("data", {}), "data"))
-    if not any(key.startswith("model.") and effect_of(key) == REFUSED for key, *_ in found):
-        is_now = {key: value for key, value in record.items() if key != "data"}
-        found += _common_differences(was, is_now, "record")
-    same_data = not any(effect_of(key) == REFUSED for key, *_ in data)
-    changes = [*_items_a_step(before, now, meta["world_size"], processes)]
-    for key, old, new, place in [*found, *data]:
+    meta, was = checkpoint["meta"], checkpoint.get("superflow", {})
+    before, now = (_as_now(read_settings(text)) for text in (meta["config"], config))
+    settings = list(_differences(before, now, Place(lambda node, where: top_places()), ""))
+    data = list(_of_records(was.get("data", {}), record.get("data", {}), "data"))
+    models = [{key: value for key, value in of.items() if key != "data"} for of in (was, record)]
+    another = any(key.startswith("model.") and effect_of(key) == REFUSED for key, *_ in settings)
+    found = [*settings, *(() if another else _of_records(*models, "record")), *data]
+    # equal records of the data know more than the names of its folder and frames
+    told = {"hash", "tokens_hash"} <= was.get("data", {}).get("train", {}).keys()
+    same_data = told and not any(effect_of(key) == REFUSED for key, *_ in data)
+    changes = _items_a_step(before, now, meta["world_size"], processes)
+    for key, old, new, place in found:
         effect = effect_of(key)
         if effect == BY_DATA:
-            effect = FREE if same_data and _tells_frames(checkpoint) else REFUSED
+            effect = FREE if same_data else REFUSED
         if effect == REFUSED and _moved(old, new, place):
             effect = TOLD
         if effect != FREE:
@@ -157,112 +154,92 @@ def read_settings(text: str) -> dict[str, Any]:
 
     What is no plain value, such as a class, stays text. Lists of things with types are `_Typed`.
     """
-    places = [*_ASSIGNED.finditer(text)]
-    ends = [*(match.start() for match in places[1:]), len(text)]
-    settings = {match[1]: _value(text[match.end() : end].strip()) for match, end in zip(places, ends)}
+    settings = {}
+    for entry in re.split(r"^(?=\w+ = )", text, flags=re.MULTILINE)[1:]:
+        key, _, value = entry.partition(" = ")
+        try:
+            settings[key] = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError):
+            settings[key] = value.strip()
     if isinstance(settings.get("param_scheduler"), Mapping):  # one may stand for a list of them
         settings["param_scheduler"] = [settings["param_scheduler"]]
     if isinstance(root := settings.get("data_root"), str):
-        settings = with_folder(settings, root, _HERE)
+        settings = with_folder(settings, root, "<data_root>")
     return _by_type(settings)
-
-
-def _value(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
 
 
 class _Typed(dict[str, Any]):
     """Things of a list by their types: one more of them is one difference, wherever it stands."""
 
-    @classmethod
-    def of(cls, things: Sequence[Mapping[str, Any]]) -> _Typed:
-        named = cls()
-        for thing in things:
-            name = str(thing["type"])
-            named[name if name not in named else f"{name}#{len(named)}"] = thing
-        return named
-
 
 def _by_type(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _by_type(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        items = type(value)(_by_type(item) for item in value)
-        typed = items and all(isinstance(item, Mapping) and "type" in item for item in items)
-        return _Typed.of(items) if typed else items
-    return value
+    if not isinstance(value, list | tuple):
+        return value
+    items = type(value)(_by_type(item) for item in value)
+    if not items or not all(isinstance(item, Mapping) and "type" in item for item in items):
+        return items
+    named = _Typed()
+    for item in items:
+        name = str(item["type"])
+        named[name if name not in named else f"{name}#{len(named)}"] = item
+    return named
 
 
-def _in_parts(settings: dict[str, Any]) -> dict[str, Any]:
-    """With the keys that an earlier version had elsewhere in their present places."""
+def _as_now(settings: dict[str, Any]) -> dict[str, Any]:
+    """Keys of an earlier version in their present places; the one default hook that training sees, if unnamed."""
     for loader in ("train_dataloader", "val_dataloader"):
         data = (settings.get(loader) or {}).get("dataset") or {}
         for old, new in MOVED.get(str(data.get("type")), {}).items():
             if old in data:
-                *part, name = new.split(".")
-                (data.setdefault(part[0], {}) if part else data)[name] = data.pop(old)
-    return settings
-
-
-def _with_hooks(settings: dict[str, Any]) -> dict[str, Any]:
-    """With the one default hook that training sees, which a config need not name."""
-    hooks = settings.get("default_hooks") or {}
-    return {**settings, "default_hooks": {"param_scheduler": {}, **hooks}}
+                part, _, name = new.rpartition(".")
+                (data.setdefault(part, {}) if part else data)[name] = data.pop(old)
+    return {**settings, "default_hooks": {"param_scheduler": {}, **(settings.get("default_hooks") or {})}}
 
 
 def _differences(before: Any, now: Any, place: Place, key: str) -> Iterator[tuple[str, Any, Any, Place]]:
     """Key, value before and now, and place of everything that differs; what is left out has its default."""
     if isinstance(before or now, _Typed) and isinstance(now or before, _Typed):
-        before, now = before or {}, now or {}
-        for name in dict.fromkeys((*before, *now)):
-            yield from _differences(before.get(name), now.get(name), place, f"{key}.{name}")
-        return
-    if not isinstance(before, Mapping) or not isinstance(now, Mapping):
+        for name in dict.fromkeys((*(before or ()), *(now or ()))):
+            yield from _differences((before or {}).get(name), (now or {}).get(name), place, f"{key}.{name}")
+    elif not isinstance(before, Mapping) or not isinstance(now, Mapping):
         if _plain(before) != _plain(now):
             yield key, before, now, place
-        return
-    types = [side.get("type", place.default_value) for side in (before, now)]
-    if types[0] != types[1]:
-        yield f"{key}.type", types[0], types[1], Place()
-        return
-    places = place.known(now, key) or {}
-    for name in dict.fromkeys((*before, *now)):
-        if name != "type":
-            inner = places.get(name, Place())
-            default = inner.default_value if inner.keys is None else None
-            old, new = before.get(name, default), now.get(name, default)
-            yield from _differences(old, new, inner, f"{key}.{name}" if key else name)
+    elif before.get("type", place.default) != now.get("type", place.default):
+        types = [side.get("type", place.default) for side in (before, now)]
+        yield f"{key}.type", *types, Place()
+    else:
+        places = place.known(now, key) or {}
+        for name in dict.fromkeys((*before, *now)):
+            if name != "type":
+                inner = places.get(name, Place())
+                default = None if inner.required or inner.keys is not None else inner.default
+                old, new = before.get(name, default), now.get(name, default)
+                yield from _differences(old, new, inner, f"{key}.{name}" if key else name)
 
 
-def _common_differences(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any, Place]]:
+def _of_records(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any, Place]]:
     """As `_differences`, for records: what only one of them holds was not recorded then."""
     if isinstance(before, Mapping) and isinstance(now, Mapping):
         names = [name for name in before if name in now] if key.count(".") < 2 else {**before, **now}
         for name in names:
-            yield from _common_differences(before.get(name), now.get(name), f"{key}.{name}")
+            yield from _of_records(before.get(name), now.get(name), f"{key}.{name}")
     elif _plain(before) != _plain(now):
         yield key, before, now, Place()
 
 
 def _items_a_step(
     before: Mapping[str, Any], now: Mapping[str, Any], processes: int, processes_now: int
-) -> Iterator[Change]:
+) -> list[Change]:
     """A step of all processes together decides which items are drawn when; that of each one, its batch norm."""
     key = "train_dataloader.batch_size"
-    sizes = [(settings.get("train_dataloader") or {}).get("batch_size", 1) for settings in (before, now)]
-    effect = TOLD if sizes[0] * processes == sizes[1] * processes_now else REFUSED
+    size, size_now = ((of.get("train_dataloader") or {}).get("batch_size", 1) for of in (before, now))
+    effect = TOLD if size * processes == size_now * processes_now else REFUSED
     if processes != processes_now:
-        old, new = f"{sizes[0]} x {processes}", f"{sizes[1]} x {processes_now}"
-        yield Change(f"{key} x processes", old, new, effect)
-    elif sizes[0] != sizes[1]:
-        yield Change(key, sizes[0], sizes[1], effect)
-
-
-def _tells_frames(checkpoint: Mapping[str, Any]) -> bool:
-    return {"hash", "tokens_hash"} <= checkpoint.get("superflow", {}).get("data", {}).get("train", {}).keys()
+        old, new = f"{size} x {processes}", f"{size_now} x {processes_now}"
+        return [Change(f"{key} x processes", old, new, effect)]
+    return [] if size == size_now else [Change(key, size, size_now, effect)]
 
 
 def _moved(before: Any, now: Any, place: Place) -> bool:
@@ -272,13 +249,10 @@ def _moved(before: Any, now: Any, place: Place) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    """``value`` as it is compared: whether a list or a tuple was written is no difference."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
-    return (
-        [_plain(item) for item in value]
-        if isinstance(value, Sequence) and not isinstance(value, str)
-        else value
-    )
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _shorten(value: Any) -> str:

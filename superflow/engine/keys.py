@@ -7,40 +7,33 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmengine.registry import LOG_PROCESSORS, OPTIMIZERS, VISBACKENDS, VISUALIZERS
 from mmengine.runner import Runner
 
 from ..errors import InputError, suggest
-from .builders import GONE, PARTS, SUPPLIED, arguments
+from ..method.launch import start_distributed
+from .builders import GONE, PARTS, SUPPLIED
 from .hooks import DEFAULT_HOOKS
-from .launch import start_distributed
 from .registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
 _UNKNOWN = inspect.Parameter.empty
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """What may stand in one place of a config; in a list, in each of its entries.
 
-    keys: gives the place of each key that a dict there may hold, None where any key goes; without it, a value is there.
-    may_be_built: what the dict describes may stand there, too. annotation, default, required: of the parameter that the
-    place is for, where they are known.
+    keys: gives the place of each key that a dict there may hold, None where any goes; without it a value is there.
+    may_be_built: what the dict describes may stand there, too. annotation, default, required: of the parameter that
+    the place is for, where they are known.
     """
 
     keys: Callable[[Mapping[str, Any], str], Mapping[str, Place] | None] | None = None
     may_be_built: bool = False
     annotation: Any = _UNKNOWN
-    default: Any = _UNKNOWN
+    default: Any = None
     required: bool = False
-
-    @property
-    def default_value(self) -> Any:
-        """What stands for a key that is left out; None where that is not known."""
-        return None if self.default is _UNKNOWN else self.default
 
     def known(self, node: Mapping[str, Any], where: str) -> Mapping[str, Place] | None:
         """Key -> place of all that ``node`` may hold; None where that cannot be known.
@@ -59,8 +52,26 @@ def check_config(config: Mapping[str, Any]) -> None:
             required argument that is missing.
     """
     for name, place in top_places().items():
-        if config.get(name) is not None:
-            _check(config[name], place, name)
+        _check(config.get(name), place, name)
+
+
+def _check(node: Any, place: Place, where: str) -> None:
+    if place.keys is None or node is None:
+        return
+    if isinstance(node, list | tuple):
+        for number, item in enumerate(node):
+            _check(item, place, f"{where}[{number}]")
+    elif isinstance(node, Mapping):
+        places = place.known(node, where)
+        for key in node if places is not None else ():
+            if key not in places:
+                raise InputError(f"{where}.{key}: nothing reads this key{_instead(key, places)}")
+        for key, inner in (places or {}).items():
+            if inner.required and key not in node:
+                raise InputError(f"{where}: has no {key!r}, which it needs")
+            _check(node.get(key), inner, f"{where}.{key}")
+    elif not place.may_be_built:
+        raise InputError(f"{where}: is {node!r}; it must be a dict")
 
 
 def check_option(config: Mapping[str, Any], key: str) -> Place:
@@ -69,47 +80,51 @@ def check_option(config: Mapping[str, Any], key: str) -> Place:
     Raises:
         InputError: it is not in the config, and what its place builds would not take it.
     """
-    node: Any = config
-    place = Place(lambda node, where: top_places())
-    steps = key.split(".")
+    where, node, place, steps = "the config", config, Place(lambda node, where: top_places()), key.split(".")
     if not all(steps):
         raise InputError(
             f"--cfg-options {key}=...: a name is missing in the key; write KEY=VALUE, as in a.b=1"
         )
-    for depth, step in enumerate(steps):
-        where = ".".join(steps[:depth]) or "the config"
+    for depth, step in enumerate(steps, 1):
         if isinstance(node, list | tuple):
             if not step.isdigit() or int(step) >= len(node):
                 raise InputError(
                     f"--cfg-options {key}: {where} is a list of {len(node)}, {step!r} is none of it"
                 )
             node = node[int(step)]
-            continue
-        if node is None and place.keys is not None:
-            node = {}  # an option under it takes the place of None
-        if not isinstance(node, Mapping):
-            raise InputError(f"--cfg-options {key}: {where} is {node!r} and has no keys")
-        places = place.known({step: None, **node}, where) or {}
-        known = sorted({*([] if depth == 0 else node), *places})
-        if depth == 0 and step in node and step not in known:
-            raise InputError(
-                f"--cfg-options {key}: {step!r} is a variable of the config file, which was used when the file was "
-                "read; set the key that it went into"
-            )
-        if step not in known:
-            raise InputError(
-                f"--cfg-options {key}: {where} has no {step!r}{_instead(step, known, words='the nearest known key is')}"
-            )
-        place, node = places.get(step, Place()), node.get(step, {})
+        else:
+            if node is None and place.keys is not None:
+                node = {}  # an option under it takes the place of None
+            if not isinstance(node, Mapping):
+                raise InputError(f"--cfg-options {key}: {where} is {node!r} and has no keys")
+            places = place.known({step: None, **node}, where) or {}
+            if step not in places and (depth == 1 or step not in node):
+                raise InputError(f"--cfg-options {key}: {_no_key(step, node, places, where)}")
+            place, node = places.get(step, Place()), node.get(step, {})
+        where = ".".join(steps[:depth])
     return place
+
+
+def _no_key(key: str, node: Mapping[str, Any], places: Mapping[str, Place], where: str) -> str:
+    if key in node:  # at the top, where files have variables
+        return (
+            f"{key!r} is a variable of the config file, which was used when the file was read; set the key that it "
+            "went into"
+        )
+    known = places if where == "the config" else {**node, **places}
+    return f"{where} has no {key!r}{_instead(key, known, words='the nearest known key is')}"
+
+
+def _instead(key: str, known: Iterable[str], **words: str) -> str:
+    """What to write instead of a key that nothing reads."""
+    return f"; {GONE[key]}" if key in GONE else suggest(key, known, **words)
+
+
+_TEXT = Place(annotation="str | None")
 
 
 def top_places() -> dict[str, Place]:
     """Place of every top-level key."""
-    loader = _these(
-        "batch_size num_workers persistent_workers prefetch_factor pin_memory timeout",
-        dataset=_typed(DATASETS),
-    )
     multipliers = _these("lr_mult decay_mult")
     optim_wrapper = _typed(
         OPTIM_WRAPPERS,
@@ -121,7 +136,9 @@ def top_places() -> dict[str, Place]:
         ),
         clip_grad=_these("max_norm norm_type clip_value error_if_nonfinite foreach", type=_TEXT),
     )
+    loader = "batch_size num_workers persistent_workers prefetch_factor pin_memory timeout"
     hooks = {name: _typed(HOOKS, hook["type"], priority=Place()) for name, hook in DEFAULT_HOOKS.items()}
+    process_group = _called(start_distributed, supplied=("launcher",))
     places = {
         **_of_parameters(inspect.signature(Runner.__init__).parameters),
         **dict.fromkeys(("custom_imports", "find_unused_parameters", "model_wrapper_cfg"), Place()),
@@ -136,20 +153,15 @@ def top_places() -> dict[str, Place]:
         "log_processor": _typed(LOG_PROCESSORS, "LogProcessor"),
         "auto_scale_lr": _these("enable base_batch_size"),
         "randomness": _these("seed deterministic"),
-        "env_cfg": _these(
-            "threads cudnn_benchmark", dist_cfg=_called(start_distributed, supplied=("launcher",))
-        ),
+        "env_cfg": _these("threads cudnn_benchmark", dist_cfg=process_group),
     }
     for stage in ("train", "val", "test"):
-        places[f"{stage}_dataloader"] = loader
         supplied = ("runner", "dataloader", "evaluator")
+        places[f"{stage}_dataloader"] = _these(loader, dataset=_typed(DATASETS))
         places[f"{stage}_cfg"] = _typed(LOOPS, f"{stage.title()}Loop", supplied=supplied)
         if stage != "train":
             places[f"{stage}_evaluator"] = _typed(METRICS)
     return {name: place for name, place in places.items() if name not in ("self", "cfg", "data_preprocessor")}
-
-
-_TEXT = Place(annotation="str | None")
 
 
 def _these(names: str, **further: Place) -> Place:
@@ -176,30 +188,37 @@ def _typed(
 
 
 def _arguments(target: Callable[..., Any], supplied: tuple[str, ...]) -> Mapping[str, Place] | None:
-    parameters = arguments(target)
-    if parameters is None:
+    found = arguments(target)
+    if found is None:
         return None
-    places = _of_parameters(
-        {
-            name: parameter
-            for name, parameter in parameters.items()
-            if name not in (*supplied, *SUPPLIED.get(target, ()))
-        }
-    )
+    without = (*supplied, *SUPPLIED.get(target, ()))
+    places = _of_parameters({name: given for name, given in found.items() if name not in without})
     for name, part in PARTS.get(target, {}).items():
         inner = _typed(part, supplied=("sizes",)) if isinstance(part, Mapping) else _called(part)
-        places[name] = replace(inner, required=places[name].required)
+        places[name] = inner._replace(required=places[name].required)
     return {**places, "type": _TEXT}
+
+
+def arguments(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
+    """Named parameters of a callable, with those that a class passes on to its bases; None where any name goes."""
+    chain: list[Any] = [target]
+    if inspect.isclass(target):
+        chain = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)] or chain
+    found: dict[str, inspect.Parameter] = {}
+    for function in chain:
+        parameters = inspect.signature(function).parameters
+        kinds = {name: given.kind.name for name, given in parameters.items()}
+        named = {name: given for name, given in parameters.items() if not kinds[name].startswith("VAR_")}
+        found = {**named, **found}
+        if "VAR_KEYWORD" not in kinds.values():
+            return {name: given for name, given in found.items() if name != "self"}
+    return None
 
 
 def _of_parameters(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Place]:
     return {
-        name: Place(
-            annotation=parameter.annotation,
-            default=parameter.default,
-            required=parameter.default is _UNKNOWN,
-        )
-        for name, parameter in parameters.items()
+        name: Place(annotation=given.annotation, default=given.default, required=given.default is given.empty)
+        for name, given in parameters.items()
     }
 
 
@@ -223,30 +242,3 @@ def _names(registry: Any) -> list[str]:
         return sorted(registry)
     registry.import_from_location()
     return sorted({*registry.module_dict, *(_names(registry.parent) if registry.parent else ())})
-
-
-def _instead(key: str, known: Iterable[str], **words: str) -> str:
-    """What to write instead of a key that nothing reads."""
-    return f"; {GONE[key]}" if key in GONE else suggest(key, known, **words)
-
-
-def _check(node: Any, place: Place, where: str) -> None:
-    if place.keys is None:
-        return
-    if isinstance(node, list | tuple):
-        for number, item in enumerate(node):
-            _check(item, place, f"{where}[{number}]")
-    elif isinstance(node, Mapping):
-        places = place.known(node, where)
-        if places is None:
-            return
-        for key in node:
-            if key not in places:
-                raise InputError(f"{where}.{key}: nothing reads this key{_instead(key, places)}")
-        for key, inner in places.items():
-            if inner.required and key not in node:
-                raise InputError(f"{where}: has no {key!r}, which it needs")
-            if node.get(key) is not None:
-                _check(node[key], inner, f"{where}.{key}")
-    elif not place.may_be_built:
-        raise InputError(f"{where}: is {node!r}; it must be a dict")

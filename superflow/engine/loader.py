@@ -32,13 +32,12 @@ def build_loader(config: Any, *, seed: int, purpose: str) -> DataLoader:
     """
     if isinstance(config, DataLoader):
         return config
-    options = dict(config)
-    dataset = build_dataset(options.pop("dataset"))
+    options = {"batch_size": 1, "num_workers": 0, **config}
+    dataset, batch_size = build_dataset(options.pop("dataset")), options.pop("batch_size")
     # what can be of no use says so before the first step, not after the last one
     if hasattr(dataset, "require_labelled_points"):
         dataset.require_labelled_points(purpose)
     items = len(dataset)  # type: ignore[arg-type]
-    batch_size, workers = options.pop("batch_size", 1), options.pop("num_workers", 0)
     if items < 1 or batch_size < 1:
         raise InputError(f"{items} items in batches of {batch_size}; both must be at least 1")
     place = {"rank": rank(), "world_size": world_size()}
@@ -48,10 +47,10 @@ def build_loader(config: Any, *, seed: int, purpose: str) -> DataLoader:
         raise InputError(f"{items} items to evaluate on {world_size()} processes; use fewer processes")
     else:
         options |= {"batch_size": batch_size, "sampler": EveryItem(items, **place)}
-    if workers:
+    if options["num_workers"]:
         options.setdefault("persistent_workers", True)
     options.setdefault("pin_memory", torch.cuda.is_available())  # a copy to the GPU then waits for nothing
-    return _Loader(dataset, num_workers=workers, collate_fn=collate, worker_init_fn=_one_thread, **options)
+    return _Loader(dataset, collate_fn=collate, worker_init_fn=_one_thread, **options)
 
 
 class _Loader(DataLoader):

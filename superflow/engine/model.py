@@ -28,17 +28,12 @@ class EngineModel(BaseModel):
         super().__init__(data_preprocessor=_ToDevice())
         self.model = model
 
-    def init_weights(self) -> None:
-        """Nothing: the model is ready, and pretrained teachers bring methods of this name that would reset them."""
-
     def forward(self, batch: Batch, mode: str = "loss") -> Any:
         """Losses of a batch, or (batch, result) for the evaluation."""
         with named_in(batch):
             if mode == "loss":
                 return self.model.loss(batch)
-            if hasattr(self.model, "predict"):
-                return batch, self.model.predict(batch)
-            return batch, self.model.loss(batch)
+            return batch, (self.model.predict if hasattr(self.model, "predict") else self.model.loss)(batch)
 
     def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The scalar to step on and everything else for the log, detached."""

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from mmengine.optim import AmpOptimWrapper as MMEngineAmpOptimWrapper
 from mmengine.optim import OptimWrapper
+from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from ..errors import InputError
-from .registry import OPTIM_WRAPPERS, OPTIMIZERS
+from .loader import named
+from .registry import OPTIM_WRAPPERS
 
 AMP_ON_CPU = "mixed precision needs a CUDA device: bf16 on a CPU is 20-40 times slower; leave out --amp"
 
@@ -26,18 +28,15 @@ def build_optim_wrapper(model: nn.Module, config: Mapping[str, Any]) -> OptimWra
     Parameters of equal multipliers form one group, in the order of the model.
 
     Raises:
-        InputError: nothing is trainable, or a custom key fits no trainable parameter.
+        InputError: nothing is trainable, a custom key fits no trainable parameter, or an option is refused.
     """
     options = copy.deepcopy(dict(config))
-    optimizer = dict(options.pop("optimizer"))
-    groups = parameter_groups(
-        model,
-        lr=optimizer["lr"],
-        weight_decay=optimizer.get("weight_decay", 0.0),
-        paramwise=options.pop("paramwise_cfg", None) or {},
-    )
-    built = OPTIMIZERS.build({**optimizer, "params": groups})
-    return OPTIM_WRAPPERS.build({"type": "OptimWrapper", **options, "optimizer": built})
+    optimizer, paramwise = dict(options.pop("optimizer")), options.pop("paramwise_cfg", None) or {}
+    rates = {"lr": optimizer["lr"], "weight_decay": optimizer.get("weight_decay", 0.0)}
+    with named("optim_wrapper"):
+        optimizer["params"] = parameter_groups(model, paramwise=paramwise, **rates)
+        built = OPTIMIZERS.build(optimizer)
+        return OPTIM_WRAPPERS.build({"type": "OptimWrapper", **options, "optimizer": built})
 
 
 # mmengine's constructor makes a group of each parameter, which is slower, and logs a line for each of its options
@@ -54,14 +53,9 @@ def parameter_groups(
             continue
         key = max((key for key in custom if key in name), key=lambda key: (len(key), key), default=None)
         used.add(key)
-        if key is not None:
-            factors = custom[key].get("lr_mult", 1.0), custom[key].get("decay_mult", 1.0)
-        elif name in norms:
-            factors = 1.0, paramwise.get("norm_decay_mult", 1.0)
-        elif name.endswith("bias"):
-            factors = 1.0, paramwise.get("bias_decay_mult", 1.0)
-        else:
-            factors = 1.0, 1.0
+        kind = "norm" if name in norms else "bias" if name.endswith("bias") else "other"
+        own = {"decay_mult": paramwise.get(f"{kind}_decay_mult", 1.0)} if key is None else custom[key]
+        factors = own.get("lr_mult", 1.0), own.get("decay_mult", 1.0)
         groups.setdefault(factors, []).append(parameter)
     if unused := set(custom) - used:
         raise InputError(

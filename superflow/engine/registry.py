@@ -28,9 +28,5 @@ LOOPS = _child("LOOPS", "loops")
 OPTIM_WRAPPERS = _child("OPTIM_WRAPPERS", "optim")
 PARAM_SCHEDULERS = _child("PARAM_SCHEDULERS", "schedule")
 # nothing of ours is in these; mmengine warns of every scope that lacks one
-OPTIMIZERS = _child("OPTIMIZERS")
-VISUALIZERS = _child("VISUALIZERS")
-VISBACKENDS = _child("VISBACKENDS")
-LOG_PROCESSORS = _child("LOG_PROCESSORS")
-EVALUATOR = _child("EVALUATOR")
-MODEL_WRAPPERS = _child("MODEL_WRAPPERS")
+for other in ("OPTIMIZERS", "VISUALIZERS", "VISBACKENDS", "LOG_PROCESSORS", "EVALUATOR", "MODEL_WRAPPERS"):
+    _child(other)

@@ -53,17 +53,16 @@ def go_on(runner: Any, checkpoint: Mapping[str, Any], source: str) -> None:
 def _restore(runner: Any, checkpoint: Mapping[str, Any]) -> None:
     """The optimizer's past from the checkpoint; its rates from the schedules, gone through up to here."""
     schedulers = runner.param_schedulers or []
-    if not any(getattr(scheduler, "need_val_args", False) for scheduler in schedulers):
+    by_evaluations = any(getattr(scheduler, "need_val_args", False) for scheduler in schedulers)
+    if not by_evaluations:
         _replay(schedulers, checkpoint["meta"]["iter"])
-        load_moments(runner.optim_wrapper, checkpoint["optimizer"], keep_rates=True)
-        return
-    # what these did hangs on evaluations, which cannot be gone through again
-    for change in runner.changes:
-        if "param_scheduler" in change.key or change.key.endswith(".lr") or "auto_scale_lr" in change.key:
-            raise ValueError(f"{change}, which a schedule by evaluations cannot follow")
-    load_moments(runner.optim_wrapper, checkpoint["optimizer"], keep_rates=False)
-    for scheduler, state in zip(schedulers, checkpoint["param_schedulers"], strict=True):
-        scheduler.load_state_dict(state)
+    load_moments(runner.optim_wrapper, checkpoint["optimizer"], keep_rates=not by_evaluations)
+    if by_evaluations:  # what these did cannot be gone through again
+        for change in runner.changes:
+            if "param_scheduler" in change.key or change.key.endswith(".lr") or "auto_scale_lr" in change.key:
+                raise ValueError(f"{change}, which a schedule by evaluations cannot follow")
+        for scheduler, state in zip(schedulers, checkpoint["param_schedulers"], strict=True):
+            scheduler.load_state_dict(state)
 
 
 def load_moments(wrapper: OptimWrapper, state: Mapping[str, Any], *, keep_rates: bool) -> None:

@@ -20,30 +20,22 @@ from mmengine.runner import Runner
 from torch import nn
 
 from .. import __version__
-from ..errors import InputError
 from ..files.access import check_place, make_folder
 from ..files.writes import write_atomically
-from ..hub.checkpoint import (
-    check_intensity,
-    check_teacher,
-    find_last,
-    load_weights,
-    not_finite,
-    read_checkpoint,
-)
-from ..hub.leakage import check_leakage, seen_recordings
+from ..hub.checkpoint import check_intensity, check_start, find_last, load_weights, read_checkpoint
+from ..hub.leakage import check_run
 from ..method.distributed import rank, world_size
-from ..method.from_data import classes_of_pretraining, features_of_data, number_of_classes
+from ..method.from_data import options_of_data
+from ..method.launch import start_distributed
 from ..protocol import commit
 from .builders import as_plain
 from .config import config_text
 from .continuation import Change, find_changes
 from .hooks import DEFAULT_HOOKS, FirstBatchesHook
-from .launch import start_distributed
 from .loader import build_dataset, named
 from .model import EngineModel
 from .optim import build_optim_wrapper
-from .registry import MODELS, SCOPE
+from .registry import MODELS
 from .resume import go_on
 from .training_plan import base_batch_size, training_plan
 
@@ -52,17 +44,14 @@ PACKAGE = __name__.partition(".")[0]  # whose loggers a run writes down
 
 
 def build_runner(config: Config) -> EngineRunner:
-    """The runner of a loaded config; ``.train()`` or ``.test()`` starts it.
+    """The runner of a config that `config.load_config` has checked; ``.train()`` or ``.test()`` starts it.
 
     Raises:
-        InputError: the config cannot be used; see `config.load_config`, which checks it first.
+        InputError: the config cannot be used.
     """
     config = copy.deepcopy(config)
     # mmengine keeps loggers by name for the whole process: runs of the same second must not share one
-    stem = Path(config.filename).stem if config.filename else "run"
-    config.setdefault("experiment_name", f"{stem}_{next(_runs)}")
-    config.setdefault("default_scope", SCOPE)
-    config.setdefault("work_dir", f"work_dirs/{stem}")
+    config.setdefault("experiment_name", f"{Path(config.filename or 'run').stem}_{next(_runs)}")
     check_place(make_folder(config.work_dir))
     config.setdefault("env_cfg", {})  # mmengine's own default asks for nccl, also on a CPU
     for stage in ("train", "val", "test"):
@@ -77,17 +66,21 @@ class EngineRunner(Runner):
 
     On CUDA that needs ``randomness=dict(deterministic=True)``: without it atomic sums and spconv's choice of kernels
     differ from run to run. Torch warns of operators that have no deterministic form.
+
+    Attributes:
+        changes: against the run that is resumed. leakage: recordings that were trained on and are evaluated.
+        evaluated: records of what is measured beside this run's own evaluation.
     """
 
+    is_resuming = False
+    loaded_from: Path | None = None
+    loaded_iteration = 0
+
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.is_resuming = False
-        self.changes: list[Change] = []  # against the run that is resumed
-        self._has_loaded = False
-        self.leakage: dict[str, Any] = {}  # recordings that were trained on and are evaluated
-        self.evaluated: dict[str, Any] = {}  # records of what is measured beside this run's own evaluation
-        self.loaded_from: Path | None = None
-        self.loaded_iteration = 0
-        self._seconds_before, self._begun = 0.0, time.monotonic()
+        self.changes: list[Change] = []
+        self.leakage: dict[str, Any] = {}
+        self.evaluated: dict[str, Any] = {}
+        self._begun = time.monotonic()
         super().__init__(*args, **options)
 
     # -- what the hooks read ---------------------------------------------------------------------------------
@@ -110,7 +103,7 @@ class EngineRunner(Runner):
     @property
     def seconds(self) -> float:
         """Time of the run so far, earlier parts of a resumed run included."""
-        return self._seconds_before + time.monotonic() - self._begun
+        return time.monotonic() - self._begun
 
     @property
     def has_learned(self) -> bool:
@@ -163,10 +156,6 @@ class EngineRunner(Runner):
         """Train to the end; the module as it is then."""
         return self._logged(super().train)
 
-    def val(self) -> dict[str, float]:
-        """Figures on the validation data."""
-        return self._logged(super().val)
-
     def test(self) -> dict[str, float]:
         """Figures on the test data."""
         return self._logged(super().test)
@@ -207,13 +196,9 @@ class EngineRunner(Runner):
             return model if isinstance(model, EngineModel) else EngineModel(model)
         with named("model"):
             options = as_plain(model)
-            if options.get("type") == "Segmentor":
-                options["num_classes"] = number_of_classes(options.get("num_classes"), self._built_datasets())
+            if options.get("type") in ("Pretrainer", "Segmentor"):
                 options |= self._known_of_pretraining(options)
-            if options.get("type") == "Pretrainer":
-                options |= self._known_of_pretraining(options)
-                options["num_classes"] = classes_of_pretraining(options, self._built_datasets())
-                options["features"] = features_of_data(options, self._built_datasets())
+                options |= options_of_data(options, self._built_datasets())
             return EngineModel(MODELS.build(options))
 
     def _known_of_pretraining(self, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -261,24 +246,19 @@ class EngineRunner(Runner):
         return MMDistributedDataParallel(model, device_ids=devices, **options)
 
     def _init_model_weights(self) -> None:
-        pass  # built models are ready
+        pass  # built models are ready, and pretrained teachers bring an `init_weights` that would reset them
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """See `optim.build_optim_wrapper`."""
-        if not isinstance(optim_wrapper, dict):
-            return optim_wrapper
-        with named("optim_wrapper"):
-            return build_optim_wrapper(self.plain_model, optim_wrapper)
+        is_built = not isinstance(optim_wrapper, dict)
+        return optim_wrapper if is_built else build_optim_wrapper(self.plain_model, optim_wrapper)
 
     def scale_lr(self, optim_wrapper: Any, auto_scale_lr: Mapping[str, Any] | None = None) -> None:
         """mmengine's linear rule: learning rates grow with the batch of all processes and accumulated iterations."""
-        base = base_batch_size(auto_scale_lr)
-        if base is None:
-            return
-        sampler = self.train_loop.dataloader.batch_sampler
+        sampler, base = self.train_loop.sampler, base_batch_size(auto_scale_lr)
         batch = sampler.batch_size * sampler.world_size * optim_wrapper._accumulative_counts
         for group in optim_wrapper.param_groups:  # with mmengine's, which is the "base_lr" of the log
-            group["lr"] *= batch / base
+            group["lr"] *= 1 if base is None else batch / base
 
     def build_param_scheduler(self, scheduler: Any) -> list[Any]:
         """Schedulers by iteration; one without an end goes on to the end of the run."""
@@ -299,16 +279,12 @@ class EngineRunner(Runner):
 
     def register_default_hooks(self, hooks: Mapping[str, Any] | None = None) -> None:
         """Ours, with a config's own settings laid over them; None takes one away."""
-        merged = {name: dict(hook) for name, hook in DEFAULT_HOOKS.items()}
-        for name, hook in (hooks or {}).items():
-            if hook is None:
-                merged.pop(name, None)
-                continue
-            known = merged.get(name, {})
-            same = hook.get("type", known.get("type")) == known.get("type")
-            merged[name] = {**(known if same else {}), **hook}
-        for hook in merged.values():
-            self.register_hook(hook)
+        given = hooks or {}
+        for name in dict.fromkeys((*DEFAULT_HOOKS, *given)):
+            known, own = DEFAULT_HOOKS.get(name, {}), given.get(name, {})
+            if own is not None:
+                same = own.get("type", known.get("type")) == known.get("type")
+                self.register_hook({**(known if same else {}), **own})
 
     # -- checkpoints -----------------------------------------------------------------------------------------
 
@@ -359,57 +335,38 @@ class EngineRunner(Runner):
             check_intensity(pretrained.get("raw_intensity"), self.data_records(), str(pretrained.get("file")))
         self._check_leakage()
         path = self._first_checkpoint
-        if self._resume and path is None:
+        if path is None and self._resume:
             self.logger.info(f"no checkpoint in {self.work_dir} to resume from: starting at iteration 0")
-        if path is not None and self._resume:
+        elif path is not None and self._resume:
             self.resume(path)
         elif path is not None:
             self._check_leakage(loaded=self.load_checkpoint(path))
 
     def _check_leakage(self, loaded: Mapping[str, Any] | None = None) -> None:
-        """Refuse to measure weights on drives that they have seen elsewhere, unless the config allows it.
-
-        Args:
-            loaded: the checkpoint of ``load_from``: what it was trained on has been seen; where nothing is trained
-                here, it was trained with this config.
-        """
-        pretrained = self.engine_model.record().get("pretrained")
-        before = pretrained if isinstance(pretrained, Mapping) else {}
-        source, seen = str(before.get("file")), before.get("recordings") or {}
-        data = {**self.data_records(), **self.evaluated}
-        if loaded is not None:
-            record = loaded.get("superflow", {})
-            if "train" in data:
-                source, seen = str(self.loaded_from), seen_recordings({"method": record, **record})
-            else:
-                data["train"] = record.get("data", {}).get("train", {})
+        """Refuse to measure weights, also those loaded, on drives that they have seen, unless the config allows it."""
         allowed = bool(self.cfg.get("allow_leakage", False))
-        found = check_leakage(source, seen, data, allowed=allowed)
+        record = {**self.record(), "data": {**self.data_records(), **self.evaluated}}
+        began = None if loaded is None else loaded.get("superflow", {})
+        found = check_run(record, began, str(self.loaded_from), allowed=allowed)
         self.leakage = {"allowed": allowed, "recordings": found}
         if found:
             self.logger.warning(f"evaluated on drives that training has seen, as allowed: {', '.join(found)}")
 
     def load_checkpoint(self, filename: str | Path, **unused: Any) -> dict[str, Any]:
-        """Weights of a checkpoint; names and shapes must all fit.
+        """Weights of a checkpoint, and what hooks take from it; names and shapes must all fit.
 
         Raises:
             InputError: the file is damaged or not finite, of another architecture, teacher or scale of intensity.
         """
-        return self._take(read_checkpoint(filename), filename)
-
-    def _take(self, checkpoint: dict[str, Any], filename: str | Path) -> dict[str, Any]:
-        check_teacher(checkpoint, self.engine_model.record(), str(filename))
-        trained_on = checkpoint.get("superflow", {}).get("data", {}).get("train", {})
-        check_intensity(trained_on.get("raw_intensity"), self.data_records(), str(filename))
-        broken = not_finite(checkpoint, [name for name, _ in self.plain_model.named_parameters()])
-        if broken:
-            raise InputError(
-                f"{filename}: {broken[0]} is not finite, so nothing can go on from it; use an earlier checkpoint"
-            )
-        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        checkpoint, record = read_checkpoint(filename), self.record()
         weights = checkpoint["state_dict"]
         if self.is_resuming:  # beside an average, those that were trained
             weights = checkpoint.get("training_state_dict", weights)
+            of_this_run = {"config": self._config_text, "record": record, "processes": self.world_size}
+            self.changes = find_changes(checkpoint, **of_this_run)
+        parameters = [name for name, _ in self.plain_model.named_parameters()]
+        check_start(checkpoint, str(filename), record=record, parameters=parameters)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         load_weights(self.plain_model, weights, str(filename), optional=self.engine_model.unsaved)
         self.loaded_from, self.loaded_iteration = Path(filename), checkpoint["meta"]["iter"]
         self.logger.info(f"loaded {filename} (iteration {self.loaded_iteration})")
@@ -424,14 +381,10 @@ class EngineRunner(Runner):
             InputError: another seed, data, model or optimizer, an end that is behind it, or a damaged file.
         """
         self.is_resuming = True
-        checkpoint = read_checkpoint(filename)
-        self.changes = find_changes(
-            checkpoint, config=self._config_text, record=self.record(), processes=self.world_size
-        )
-        self._take(checkpoint, filename)
+        checkpoint = self.load_checkpoint(filename)
         go_on(self, checkpoint, str(filename))
         self.train_loop.iter = checkpoint["meta"]["iter"]
-        self._seconds_before = checkpoint["meta"]["seconds"]
+        self._begun -= checkpoint["meta"]["seconds"]
 
 
 def _package_writes_to(handlers: Iterable[logging.Handler]) -> None:

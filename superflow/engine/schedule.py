@@ -45,23 +45,18 @@ class OneCycleLR(_ParamScheduler):
     ) -> None:
         if by_epoch:
             raise ValueError("OneCycleLR goes by iteration: by_epoch must be False")
-        if total_steps is None:
-            total_steps = 0 if end is None else end - begin
-        if total_steps < 1:
-            raise ValueError(
-                f"OneCycleLR over {total_steps} iterations; give total_steps or an end after begin"
-            )
+        steps = total_steps if total_steps is not None else 0 if end is None else end - begin
+        if steps < 1:
+            raise ValueError(f"OneCycleLR over {steps} iterations; give total_steps or an end after begin")
         if anneal_strategy not in ("cos", "linear") or not 0 <= pct_start <= 1:
             raise ValueError(
                 f"anneal_strategy is {anneal_strategy!r} (cos or linear), pct_start {pct_start} (0 to 1)"
             )
         scale = 1.0 if eta_max is None else eta_max / optimizer.defaults["lr"]
         self.peaks = [group["lr"] * scale for group in optimizer.param_groups]
-        self.total_steps, self.pct_start, self.anneal_strategy = total_steps, pct_start, anneal_strategy
+        self.total_steps, self.pct_start, self.anneal_strategy = steps, pct_start, anneal_strategy
         self.div_factor, self.final_div_factor = div_factor, final_div_factor
-        super().__init__(
-            optimizer, "lr", begin=begin, end=begin + total_steps, last_step=last_step, by_epoch=False
-        )
+        super().__init__(optimizer, "lr", begin=begin, end=begin + steps, last_step=last_step, by_epoch=False)
         # while gradients are accumulated the schedule goes on without optimizer steps; mmengine would warn of it
         optimizer._global_step = 0
 
@@ -70,15 +65,13 @@ class OneCycleLR(_ParamScheduler):
         low, last = 1 / self.div_factor, 1 / self.div_factor / self.final_div_factor
         rise = self.pct_start * self.total_steps - 1
         if step <= rise:
-            return _anneal(low, 1.0, step / max(rise, 1e-12), self.anneal_strategy)
-        fall = max(self.total_steps - 1 - max(rise, 0), 1e-12)
-        return _anneal(1.0, last, min((step - max(rise, 0)) / fall, 1.0), self.anneal_strategy)
+            start, end, share = low, 1.0, step / max(rise, 1e-12)
+        else:
+            fall = max(self.total_steps - 1 - max(rise, 0), 1e-12)
+            start, end, share = 1.0, last, min((step - max(rise, 0)) / fall, 1.0)
+        weight = share if self.anneal_strategy == "linear" else (1 - math.cos(math.pi * share)) / 2
+        return start + (end - start) * weight
 
     def _get_value(self) -> list[float]:
         factor = self.factor(self.last_step)
         return [peak * factor for peak in self.peaks]
-
-
-def _anneal(start: float, end: float, share: float, strategy: str) -> float:
-    weight = share if strategy == "linear" else (1 - math.cos(math.pi * share)) / 2
-    return start + (end - start) * weight

@@ -37,8 +37,7 @@ class TrainingPlan:
         at_once = self.ranks * self.batch_size
         batch = at_once * self.accumulate
         made_of = f"{self.ranks} process{'es' if self.ranks > 1 else ''} x {self.batch_size}"
-        if self.accumulate > 1:
-            made_of += f" x {self.accumulate} iterations"
+        made_of += f" x {self.accumulate} iterations" if self.accumulate > 1 else ""
         rates = ", ".join(f"{rate:.4g}" for rate in self.learning_rates)
         if self.base_batch_size is not None:
             share = f"{batch / self.base_batch_size:.4g}"
@@ -57,7 +56,7 @@ class TrainingPlan:
 
 def training_plan(runner: Any) -> TrainingPlan:
     """The plan of a runner whose training loop, optimizer and schedules are built."""
-    sampler = runner.train_loop.dataloader.batch_sampler
+    sampler = runner.train_loop.sampler
     groups = runner.optim_wrapper.optimizer.param_groups
     rates = [group.get("initial_lr", group["lr"]) for group in groups]
     for scheduler in runner.param_schedulers or []:

@@ -185,6 +185,27 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, opt
     model.load_state_dict({name: state[name] for name in own if name in state}, strict=not optional)
 
 
+def check_start(
+    checkpoint: Mapping[str, Any], source: str, *, record: Mapping[str, Any], parameters: Collection[str]
+) -> None:
+    """Look at a checkpoint whose weights a run is to begin with.
+
+    Args:
+        source: its name, for messages. record: of the model and, under ``data``, of the data of the run.
+        parameters: names of the weights among the model's tensors.
+
+    Raises:
+        InputError: it was trained with another teacher or on another scale of intensity, or is not finite.
+    """
+    before = checkpoint.get("superflow", {})
+    check_teacher(checkpoint, record, source)
+    check_intensity(before.get("data", {}).get("train", {}).get("raw_intensity"), record["data"], source)
+    if broken := not_finite(checkpoint, parameters):
+        raise InputError(
+            f"{source}: {broken[0]} is not finite, so nothing can go on from it; use an earlier checkpoint"
+        )
+
+
 def check_teacher(checkpoint: Mapping[str, Any], record: Mapping[str, Any], source: str) -> None:
     """Compare the teacher that a checkpoint names with that of a model's ``record``.
 

@@ -39,6 +39,25 @@ def check_encoder(file: Any, index: Any, *, train: Any, evaluate: Any, allowed: 
     return check_leakage(str(file.path), seen_recordings(file.card), data, allowed=allowed)
 
 
+def check_run(
+    record: Mapping[str, Any], began: Mapping[str, Any] | None, source: str, *, allowed: bool
+) -> list[str]:
+    """``check_leakage`` of a run.
+
+    Args:
+        record: of its model, and under ``data`` of all that it learns from and is measured on.
+        began: record of the checkpoint whose weights it began with, called ``source``: what that was trained on has
+            been seen; where nothing is trained here, it was trained with this config.
+    """
+    pretrained, data = record.get("pretrained"), dict(record["data"])
+    before: Mapping[str, Any] = pretrained if isinstance(pretrained, Mapping) else {}
+    if began is not None and "train" in data:
+        return check_leakage(source, seen_recordings({"method": began, **began}), data, allowed=allowed)
+    if began is not None:
+        data["train"] = began.get("data", {}).get("train", {})
+    return check_leakage(str(before.get("file")), before.get("recordings") or {}, data, allowed=allowed)
+
+
 def check_leakage(
     source: str,
     pretrained: Mapping[str, Sequence[str]],

@@ -12,6 +12,14 @@ from .matches import LabelledPoints
 from .objectives import OBJECTIVES
 
 
+def options_of_data(model: Mapping[str, Any], datasets: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a `Pretrainer` or `Segmentor` (``model``, its options and ``type``) that its ``datasets`` say."""
+    if model["type"] == "Segmentor":
+        return {"num_classes": number_of_classes(model.get("num_classes"), datasets)}
+    classes = classes_of_pretraining(model, datasets)
+    return {"num_classes": classes, "features": features_of_data(model, datasets)}
+
+
 def number_of_classes(given: int | None, datasets: Mapping[str, Any]) -> int | None:
     """The number of classes of the ``datasets`` of a run (stage -> dataset); ``given`` where none names its classes.
 

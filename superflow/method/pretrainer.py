@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..camera.cache import FeatureCache
+from ..camera.teacher import Teacher, make_teacher
 from ..clips.batch import Batch
+from ..hub.encoder_file import fill_encoder
+from ..lidar.encoder import LidarEncoder
 from .distributed import world_mean, world_size, world_sum
 from .matches import (
     CloudsInImages,
@@ -32,10 +35,6 @@ from .passes import PointFeatures, check_rules, encode_clouds
 from .pixels import PIXELS, ImageFeatures
 from .pooling import pool_points
 from .regions import RegionTable, region_table
-
-if TYPE_CHECKING:
-    from ..camera.teacher import Teacher
-    from ..lidar.encoder import LidarEncoder
 
 # output of `Pretrainer.loss` -> what it means when it stays 0, and what to do
 NEEDS = {
@@ -58,9 +57,9 @@ class Pretrainer(nn.Module):
     """A student that learns from a frozen image teacher through a list of objectives.
 
     Args:
-        student: the `LidarEncoder` to pretrain.
-        teacher: a frozen `camera.teacher.Teacher`, or None when the batches carry cached features, or when nothing
-            learns from images.
+        student: the `LidarEncoder` to pretrain, or its arguments.
+        teacher: a frozen `camera.teacher.Teacher`, or the arguments of `make_teacher`; None when the batches carry
+            cached features, or when nothing learns from images.
         features: folder of those cached features (`camera.cache`); says how many channels they have and who made them.
         objectives: ``dict(type=..., weight=1.0, **options)`` each; types are the keys of `objectives.OBJECTIVES`.
         num_classes: of the labels that ``segmentation`` learns from.
@@ -72,7 +71,8 @@ class Pretrainer(nn.Module):
             see `passes.encode_clouds`.
         pixels: ``all`` pixels of a superpixel (published), or only those ``hit`` by a point.
         normalize: L2 norm ``before`` pooling (published), only ``after``, or ``both``.
-        pretrained: where the student's weights began, for the record; None where they are new.
+        pretrained: backbone whose weights the student begins with: a file, the folder of a run, or a name as
+            ``street-tiny``; or what `record` said of it, when all weights are about to come from a checkpoint.
 
     Raises:
         ValueError: an unknown objective, or options that exclude each other.
@@ -80,8 +80,8 @@ class Pretrainer(nn.Module):
 
     def __init__(
         self,
-        student: LidarEncoder,
-        teacher: Teacher | None = None,
+        student: LidarEncoder | Mapping[str, Any],
+        teacher: Teacher | Mapping[str, Any] | None = None,
         *,
         objectives: Sequence[Mapping[str, Any]],
         features: str | Path | None = None,
@@ -91,9 +91,12 @@ class Pretrainer(nn.Module):
         batch_norm: Mapping[str, str] | None = None,
         pixels: str = "all",
         normalize: str = "before",
-        pretrained: Mapping[str, Any] | None = None,
+        pretrained: str | Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
+        student = LidarEncoder(**student) if isinstance(student, Mapping) else student
+        pretrained = fill_encoder(student, pretrained) if isinstance(pretrained, str) else pretrained
+        teacher = make_teacher(**teacher) if isinstance(teacher, Mapping) else teacher
         if normalize not in NORMALIZATIONS or pixels not in PIXELS:
             raise ValueError(
                 f"normalize {normalize!r} must be in {NORMALIZATIONS}, pixels {pixels!r} in {tuple(PIXELS)}"

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from superflow.engine import build_runner, load_config
-from superflow.engine.launch import stop_distributed
 from superflow.errors import InputError
+from superflow.method.launch import stop_distributed
 
 if __name__ == "__main__":
     config, folder, ranks = Path(sys.argv[1]), Path(sys.argv[2]), [int(word) for word in sys.argv[3:]]

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from superflow.engine.option_values import allowed_types, read_terms, read_value
 from superflow.errors import InputError, suggest
+from superflow.option_values import allowed_types, read_terms, read_value
 
 TEXT = [
     *("my wd", "a, b", "a,b", "007", "1e5", "true", "False", "nan", "0x10", "1_000", "-1"),

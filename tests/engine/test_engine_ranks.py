@@ -22,8 +22,8 @@ from torch import nn
 
 from superflow.benchmark.arms import run_arms
 from superflow.engine import load_config, read_checkpoint, runner
-from superflow.engine.launch import slurm_environment, start_distributed
 from superflow.errors import InputError
+from superflow.method.launch import slurm_environment, start_distributed
 
 HERE = Path(__file__).parent
 

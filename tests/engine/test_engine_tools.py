@@ -14,8 +14,8 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from superflow.engine.launch import stop_distributed
 from superflow.errors import InputError
+from superflow.method.launch import stop_distributed
 from superflow.tools.main import COMMANDS, main
 from superflow.tools.test import main as evaluate
 from superflow.tools.train import main as train_main

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from superflow.engine import load_config
-from superflow.engine.builders import make_pretrainer
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.hub.encoder_file import read_encoder_file, weights_hash
 from superflow.lidar.encoder import LidarEncoder
+from superflow.method.pretrainer import Pretrainer
 from superflow.tools.main import main
 
 CONFIG = "pretrain/regression_small.py"
@@ -59,7 +59,7 @@ def test_the_student_begins_with_the_weights_of_the_file(backbone, encoder):
     options = load_config(CONFIG, options={"model.student.backbone.width": 0.25}).model.to_dict()
     options.pop("type")
     objectives = [{"type": "segmentation"}]  # learns from no image, so that nothing else is needed
-    model = make_pretrainer(**{**options, "objectives": objectives}, num_classes=3, pretrained=str(backbone))
+    model = Pretrainer(**{**options, "objectives": objectives}, num_classes=3, pretrained=str(backbone))
     own = encoder.state_dict()
     assert all(torch.equal(own[name], value) for name, value in model.student.state_dict().items())
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from superflow.clips.batch import collate
-from superflow.engine.builders import arguments
+from superflow.engine.keys import arguments
 from superflow.method.objectives import OBJECTIVES
 
 HERE = Path(__file__).parent.parent  # what tests and their processes share

@@ -96,21 +96,19 @@ def started_by(environment: Mapping[str, str]) -> tuple[str, int]:
     return "", 1
 
 
-def launcher_options(environment: Mapping[str, str]) -> dict[str, str]:
-    """``{"launcher": NAME}`` where this process is one of several; empty where it is alone.
+def launcher_of(environment: Mapping[str, str]) -> str | None:
+    """The launcher that joins this process with those that were started with it; None where it is alone.
 
     Raises:
         InputError: it is one of several, and whether they can train together is not known.
     """
     starter, count = started_by(environment)
-    if count == 1:
-        return {}
-    if starter not in _LAUNCHERS:
+    if count > 1 and starter not in _LAUNCHERS:
         raise InputError(
             f"this is one of {count} processes by {starter}, and all of them would train into one folder; "
             "start them with torchrun or srun, or give --launcher none if it trains alone"
         )
-    return {"launcher": _LAUNCHERS[starter]}
+    return _LAUNCHERS.get(starter)
 
 
 def refuse_several(environment: Mapping[str, str]) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ..errors import InputError
+from .errors import InputError
 
 _TEXT = {"str", "Path"}
 _NUMBERS = {"int", "float", "bool", "complex"}
