@@ -21,7 +21,7 @@ from torch import nn
 
 from .. import __version__
 from ..files.access import check_place, make_folder
-from ..files.writes import write_atomically
+from ..files.writes import write_text
 from ..hub.checkpoint import check_intensity, check_start, find_last, load_weights, read_checkpoint
 from ..hub.leakage import check_run
 from ..method.distributed import rank, world_size
@@ -181,8 +181,7 @@ class EngineRunner(Runner):
         """Write the resolved config beside the run; a test does not replace the one of its training."""
         name = "config.py" if self._train_loop is not None else "test_config.py"
         if rank() == 0:
-            with write_atomically(self.work_path / name, "w") as file:
-                file.write(self._config_text)
+            write_text(self.work_path / name, self._config_text)
 
     def get_hooks_info(self) -> str:
         """Names of the hooks in the order of their calls."""

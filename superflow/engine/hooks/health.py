@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ import torch
 from mmengine.hooks import Hook
 from torch import Tensor
 
-from ...files.writes import write_atomically
+from ...files.writes import write_json
 from ...hub.checkpoint import list_checkpoints, not_finite, point_to, saved_iteration
 from ...method.pretrainer import effective_rank
 from ..registry import HOOKS
@@ -102,8 +101,7 @@ def _diverged(runner: Any, what: str, weights: list[str], *, batch: Any = None) 
         "tokens": list(getattr(batch, "tokens", ())),
     }
     path = runner.work_path / f"health_report{f'_{runner.rank}' if runner.rank else ''}.json"
-    with write_atomically(path, "w") as file:
-        json.dump(report, file, indent=1)
+    write_json(path, report)
     sound = [place for place in list_checkpoints(runner.work_dir) if saved_iteration(place) < runner.iter]
     remedy = "lower the learning rate or set optim_wrapper.clip_grad, and start "
     if sound:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
@@ -10,7 +9,7 @@ from mmengine.dist import master_only
 from mmengine.hooks import Hook
 
 from ...downstream.fractions import write_tokens
-from ...files.writes import write_atomically
+from ...files.writes import write_json
 from ...protocol import commit, device_name, peak_memory
 from ..registry import HOOKS
 from ..training_plan import training_plan
@@ -80,8 +79,7 @@ class ResultHook(Hook):
             "seconds": round(runner.seconds, 1),
             **peak_memory(),
         }
-        with write_atomically(runner.work_path / name, "w") as file:
-            json.dump(_json(result), file, indent=1)
+        write_json(runner.work_path / name, _json(result))
 
     def _write_frames(self, runner: Any) -> None:
         """STAGE_frames.txt, once a run: the labelled frames of each stage, whose hash the record of its data has."""
