@@ -131,9 +131,9 @@ def find_changes(
     before, now = (_as_now(read_settings(text)) for text in (meta["config"], config))
     settings = list(_differences(before, now, Place(lambda node, where: top_places()), ""))
     data = list(_of_records(was.get("data", {}), record.get("data", {}), "data"))
-    models = [{key: value for key, value in of.items() if key != "data"} for of in (was, record)]
+    model, model_now = ({key: value for key, value in of.items() if key != "data"} for of in (was, record))
     another = any(key.startswith("model.") and effect_of(key) == REFUSED for key, *_ in settings)
-    found = [*settings, *(() if another else _of_records(*models, "record")), *data]
+    found = [*settings, *(() if another else _of_records(model, model_now, "record")), *data]
     # equal records of the data know more than the names of its folder and frames
     told = {"hash", "tokens_hash"} <= was.get("data", {}).get("train", {}).keys()
     same_data = told and not any(effect_of(key) == REFUSED for key, *_ in data)

@@ -63,10 +63,12 @@ def _check(node: Any, place: Place, where: str) -> None:
             _check(item, place, f"{where}[{number}]")
     elif isinstance(node, Mapping):
         places = place.known(node, where)
-        for key in node if places is not None else ():
+        if places is None:
+            return
+        for key in node:
             if key not in places:
                 raise InputError(f"{where}.{key}: nothing reads this key{_instead(key, places)}")
-        for key, inner in (places or {}).items():
+        for key, inner in places.items():
             if inner.required and key not in node:
                 raise InputError(f"{where}: has no {key!r}, which it needs")
             _check(node.get(key), inner, f"{where}.{key}")
