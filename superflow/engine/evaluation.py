@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -33,8 +34,9 @@ class SegmentationMetric:
         range_edges_m: Sequence[float] = RANGE_EDGES_M,
         suppress: Sequence[int] = (),
     ) -> None:
-        self.ignore, self.range_edges_m, self.suppress = ignore, tuple(range_edges_m), tuple(suppress)
+        self.suppress = tuple(suppress)
         self.dataset_meta: dict[str, Any] = {}
+        self._empty = partial(ConfusionMatrix, ignore=ignore, range_edges_m=tuple(range_edges_m))
         self._matrix: ConfusionMatrix | None = None
 
     def process(self, data_batch: Batch, data_samples: tuple[Batch, Tensor]) -> None:
@@ -58,9 +60,6 @@ class SegmentationMetric:
         flat |= {f"iou/{name}": value for name, value in summary["iou"].items()}
         flat |= {f"miou/{name}": part["miou"] for name, part in summary["ranges"].items()}
         return {**{name: value for name, value in flat.items() if value is not None}, "segmentation": summary}
-
-    def _empty(self, num_classes: int) -> ConfusionMatrix:
-        return ConfusionMatrix(num_classes, ignore=self.ignore, range_edges_m=self.range_edges_m)
 
 
 @METRICS.register_module()
@@ -93,8 +92,8 @@ class LossMetric:
             InputError: the model counts its pairs, and no batch has any: a loss of 0 would be the best of all.
         """
         names = sorted(self._sums)
-        values = [self._sums[name] for name in names]
-        *totals, batches = world_sum(torch.tensor([*values, self._batches], dtype=torch.float64)).tolist()
+        own = [*(self._sums[name] for name in names), self._batches]
+        *totals, batches = world_sum(torch.tensor(own, dtype=torch.float64)).tolist()
         self._sums, self._batches = {}, 0
         if dict(zip(names, totals)).get("pairs") == 0:
             raise InputError(
