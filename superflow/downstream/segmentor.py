@@ -77,11 +77,7 @@ class Segmentor(nn.Module):
             raise ValueError(f'freeze={freeze!r} must be False, True or "weights"')
         if class_weights is not None and len(class_weights) != num_classes:
             raise ValueError(f"{len(class_weights)} class weights for {num_classes} classes")
-        if encoder is None:
-            if not isinstance(pretrained, str | Path):
-                raise ValueError("there is neither an encoder nor a pretrained file that describes one")
-            encoder = read_encoder_file(pretrained).config
-        self.encoder = LidarEncoder(**encoder) if isinstance(encoder, dict) else encoder
+        self.encoder = _encoder_of(encoder, pretrained)
         if isinstance(pretrained, str | Path):
             pretrained = fill_encoder(self.encoder, pretrained)
         self.pretrained = None if pretrained is None else dict(pretrained)
@@ -220,3 +216,12 @@ def label_noise(labels: Tensor, of_voxel: Tensor, *, ignore: int = IGNORE_LABEL)
     """
     known = labels != ignore
     return 100.0 * (of_voxel != labels)[known].sum() / known.sum().clamp(min=1)
+
+
+def _encoder_of(encoder: LidarEncoder | dict[str, Any] | None, pretrained: Any) -> LidarEncoder:
+    """The backbone of ``encoder``, or the one that the file ``pretrained`` describes."""
+    if encoder is None:
+        if not isinstance(pretrained, str | Path):
+            raise ValueError("there is neither an encoder nor a pretrained file that describes one")
+        encoder = read_encoder_file(pretrained).config
+    return LidarEncoder(**encoder) if isinstance(encoder, dict) else encoder

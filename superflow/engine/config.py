@@ -60,6 +60,27 @@ def load_config(
     """
     _refuse_empty(work_dir=work_dir, data_root=data_root, load_from=load_from, resume=resume)
     path = find_config(path)
+    config, set_by_option = _read_with(path, options, data_root)
+    check_config(config._cfg_dict)
+    _complete(config, work_dir=f"work_dirs/{path.stem}")
+    if launcher is None and "launcher" not in set_by_option and config.get("launcher", "none") == "none":
+        launcher = launcher_of(os.environ)
+    given = {"work_dir": work_dir, "load_from": load_from, "launcher": launcher, "randomness.seed": seed}
+    given["allow_leakage"] = allow_leakage or None
+    for key, value in given.items():
+        if value is not None:
+            config.merge_from_dict({key: str(value) if isinstance(value, Path) else value})
+    _refuse_empty(work_dir=config.work_dir, load_from=config.get("load_from"))
+    if amp:
+        _use_amp(config)
+    newest = find_last(config.work_dir) if resume is True or resume == "auto" else resume
+    if newest:  # else a new run, with the weights of load_from if there are any
+        config.resume, config.load_from = True, str(newest)
+    return config
+
+
+def _read_with(path: Path, options: Any, data_root: str | Path | None) -> tuple[Config, set[str]]:
+    """A file's config with options and another ``data_root``, and the keys of these options; see `load_config`."""
     roots = _check_variables(path)
     config = _read(path)
     if not isinstance(options, Mapping):
@@ -75,26 +96,7 @@ def load_config(
     for old in (root for root in roots if root.rstrip("/") != new.rstrip("/")):
         for key in config.keys() - {"work_dir"}:
             config[key] = with_folder(config[key], old, new)
-    check_config(config._cfg_dict)
-    _complete(config, work_dir=f"work_dirs/{path.stem}")
-    if launcher is None and "launcher" not in options and config.get("launcher", "none") == "none":
-        launcher = launcher_of(os.environ)
-    given = {"work_dir": work_dir, "load_from": load_from, "launcher": launcher, "randomness.seed": seed}
-    given |= {"allow_leakage": allow_leakage or None}
-    config.merge_from_dict(
-        {
-            key: str(value) if isinstance(value, Path) else value
-            for key, value in given.items()
-            if value is not None
-        }
-    )
-    _refuse_empty(work_dir=config.work_dir, load_from=config.get("load_from"))
-    if amp:
-        _use_amp(config)
-    newest = find_last(config.work_dir) if resume is True or resume == "auto" else resume
-    if newest:  # else a new run, with the weights of load_from if there are any
-        config.resume, config.load_from = True, str(newest)
-    return config
+    return config, set(options)
 
 
 def parse_options(options: Iterable[str], config: Mapping[str, Any] | None = None) -> dict[str, Any]:
