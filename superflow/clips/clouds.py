@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ from ..lidar.limits import Count, Limits, draw_count
 from ..lidar.viewpoint import check_viewpoint, thin_as_from_elsewhere
 from .pairing import FramePairs, concatenate, join, pair
 from .within import rows_within
+
+_Number = TypeVar("_Number", np.float32, np.uint8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,8 @@ class ClipClouds:
         kept = self._in_limits(cloud.xyz)
         labels = _no_labels(len(cloud)) if frame.labels is None else frame.labels
         cloud = cloud if len(kept) == len(cloud) else cloud.at(kept)
-        scan = _Scan(replace(frame, cloud=cloud, labels=None), surface, cloud.table, labels[kept])
+        labels = _rows_of(labels, kept)
+        scan = _Scan(replace(frame, cloud=cloud, labels=None), surface, cloud.table, labels)
         self._kept[row] = scan
         if len(self._kept) > self.keep_frames:
             self._kept.popitem(last=False)
@@ -168,7 +171,7 @@ class ClipClouds:
         places = _places(frame, channels)
         pairs = scan.pairs(places).of(chosen, places)
         age = np.zeros(len(chosen), dtype=np.float32)
-        points, labels = _rows_of(scan.table, chosen), scan.labels[chosen]
+        points, labels = _rows_of(scan.table, chosen), _rows_of(scan.labels, chosen)
         return ClipCloud(points, pairs, frame, offset, dense=False, age=age, spot=spot, labels=labels)
 
     def _seen_from_elsewhere(
@@ -210,7 +213,7 @@ class ClipClouds:
         points = np.concatenate([_rows_of(scan.table, kept), around[:, :-1]])
         age = np.concatenate([np.zeros(len(kept), dtype=np.float32), around[:, -1]])
         spot = np.zeros(2, dtype=np.float32)
-        labels = np.concatenate([scan.labels[kept], _no_labels(len(around))])
+        labels = np.concatenate([_rows_of(scan.labels, kept), _no_labels(len(around))])
         return ClipCloud(points, pairs, frame, 0, dense=True, age=age, spot=spot, labels=labels)
 
 
@@ -218,7 +221,7 @@ def _no_labels(count: int) -> NDArray[np.uint8]:
     return np.full(count, IGNORE_LABEL, dtype=np.uint8)
 
 
-def _rows_of(table: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+def _rows_of(table: NDArray[_Number], rows: NDArray[np.int64]) -> NDArray[_Number]:
     """These rows, which are ascending; where they are all, nothing is chosen."""
     return table if len(rows) == len(table) else np.take(table, rows, axis=0)
 

@@ -13,7 +13,7 @@ from ..camera.occlusion import ScanSurface
 from ..camera.projection import nearest_pixels, project
 from ..compiled import compiled
 from ..datasets.frame import Camera, Frame
-from ..geometry import transform_points, voxel_keys
+from ..geometry import voxel_keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +37,21 @@ class FramePairs:
         Args:
             points: (M,) rows of the cloud that stay, in their new order; cameras: places that stay.
         """
-        new_point = np.full(int(max(points.max(initial=-1), self.point.max(initial=-1))) + 1, -1)
-        new_point[points] = np.arange(len(points))
         new_camera = np.full(max(int(self.camera.max(initial=-1)), *cameras, -1) + 1, -1)
         new_camera[list(cameras)] = np.arange(len(cameras))
-        kept, point, camera = _chosen(self.point, self.camera, new_point, new_camera)
+        rows = int(max(points.max(initial=-1), self.point.max(initial=-1))) + 1
+        kept, point, camera = _chosen(self.point, self.camera, points, rows, new_camera)
         if len(kept) == len(self.point):  # of a whole cloud
             return FramePairs(point, camera, self.pixel, self.depth)
         return FramePairs(point, camera, np.take(self.pixel, kept, axis=0), self.depth[kept])
 
 
 @compiled()
-def _chosen(point, camera, new_point, new_camera):
-    """Rows of the pairs of which neither new number is -1, and both numbers."""
+def _chosen(point, camera, points, rows, new_camera):
+    """Rows of the pairs whose point is one of ``points`` and whose camera has a new number; and both new numbers."""
+    new_point = np.full(rows, -1)
+    for n in range(len(points)):
+        new_point[points[n]] = n
     kept, count = np.empty(len(point), np.int64), 0
     points, cameras = np.empty(len(point), np.int64), np.empty(len(point), np.int64)
     for n in range(len(point)):
@@ -93,6 +95,8 @@ def join(pairs: FramePairs, further: FramePairs, *, first: int) -> FramePairs:
 
 def concatenate(parts: Sequence[FramePairs]) -> FramePairs:
     """The pairs of all parts, one after the other; none of no part."""
+    if len(parts) == 1:
+        return parts[0]
     parts = [FramePairs.none(), *parts]
     return FramePairs(
         np.concatenate([part.point for part in parts]),
@@ -146,7 +150,7 @@ def world_cells(frame: Frame, points: NDArray, size_m: float) -> NDArray[np.int6
     Poses only: the keys serve as region ids and are never seen by the student.
     """
     to_world = frame.lidar_to_ego if frame.ego_to_world is None else frame.lidar_to_world
-    return voxel_keys(transform_points(to_world, points[:, :3].astype(np.float64)), size_m)
+    return voxel_keys(points[:, :3].astype(np.float64) @ to_world[:3, :3].T + to_world[:3, 3], size_m)
 
 
 def id_space(*words: str) -> int:
