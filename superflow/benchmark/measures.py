@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,8 +12,10 @@ from ..datasets.corruptions.corrupted_index import CLEAN
 from ..errors import InputError
 from .places_plan import Evaluation, MeasurePlan
 from .recipe_search import SEARCHES
+from .results import json_hash
 
 log = logging.getLogger(__name__)
+DIGITS = 12  # of the hashes in a row
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Task:
         parts = [sorted(self.index.tokens(rows)) for rows in (self.train, self.held_out, self.evaluate)]
         if [list(fold) for fold in self.folds] != [list(self.held_out)]:
             parts += [sorted(self.index.tokens(rows)) for rows in self.folds]
-        return _hash([self.index.hash, parts])
+        return json_hash([self.index.hash, parts], DIGITS)
 
     def settings_hash(self) -> str:
         """Of what the plan says of the measure at this budget."""
@@ -73,11 +73,12 @@ class Task:
             budget = [budget, self.index.card.fractions]  # another rule than before there were any
         parts = [plan.name, plan.options, budget, grid, self.evaluation.new_places_m]
         variant = self.evaluation.variant
-        return _hash(parts if variant == CLEAN else [*parts, variant])  # rows of clean scans keep their hash
+        said = parts if variant == CLEAN else [*parts, variant]  # rows of clean scans keep their hash
+        return json_hash(said, DIGITS)
 
     def list_hash(self, rows: Sequence[int]) -> str:
         """Of the tokens of some rows."""
-        return _hash(sorted(self.index.tokens(rows)))
+        return json_hash(sorted(self.index.tokens(rows)), DIGITS)
 
     @property
     def searched_budget(self) -> str:
@@ -86,11 +87,7 @@ class Task:
 
     def search_hash(self) -> str:
         """Of what a trial depends on beside its recipe and the split."""
-        return _hash([self.measure.name, self.measure.budgets[self.searched_budget].record()])
-
-
-def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        return json_hash([self.measure.name, self.measure.budgets[self.searched_budget].record()], DIGITS)
 
 
 @dataclass(frozen=True)

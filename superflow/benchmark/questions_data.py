@@ -7,7 +7,6 @@ OUT/planes/..., OUT/predicted/...     what a backbone sees of each scan, and the
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +27,7 @@ from ..files.writes import write_atomically, write_bytes
 from ..hub.backbone import Backbone
 from .places_logs import prepare_log, prepared_folder
 from .questions_plan import PARTS, RANDOM, QuestionsPlan
-from .results import claim
+from .results import claim, json_hash
 from .rows import held
 
 PROBED = 60  # training scans that the head of predictions is fitted on
@@ -216,7 +215,7 @@ def find_backbone(plan: QuestionsPlan, name: str, seed: int, train: Part) -> tup
     rows = list(train.row_of.values())[:SCANS]
     encoder = recalibrate_batch_norm(encoder, [read_scan(train.index, row, labels=False) for row in rows])
     card = replace(like.card, name=where, teacher=None, method={"kind": "random"}, metrics=[], data={})
-    return Backbone(encoder, card), _digest("random", digest, seed)
+    return Backbone(encoder, card), json_hash(["random", digest, seed])
 
 
 def leakage_of(plan: QuestionsPlan, name: str, out: Path) -> list[str]:
@@ -246,7 +245,7 @@ def planes_of_part(plan: QuestionsPlan, part: Part, backbone: Backbone, digest: 
     from ..agents.vlm.bev import BevGrid
 
     grid = BevGrid(**plan.grid)
-    name = f"{part.name}-{_digest(digest, grid.config(), part.index.hash, len(part.row_of))}"
+    name = f"{part.name}-{json_hash([digest, grid.config(), part.index.hash, len(part.row_of)])}"
     path = make_folder(out / "planes") / f"{name}.safetensors"
     with held(path.with_suffix(".lock")):
         if not path.is_file():
@@ -261,7 +260,7 @@ def predicted_part(part: Part, train: Part, backbone: Backbone, digest: str, out
     """Token -> scene of what a linear head on the backbone, fitted on labels of training scans, sees in each scan."""
     from ..agents.scene_clusters import predicted_scene
 
-    path = make_folder(out / "predicted") / f"{part.name}-{_digest(digest, part.index.hash)}.jsonl"
+    path = make_folder(out / "predicted") / f"{part.name}-{json_hash([digest, part.index.hash])}.jsonl"
     with held(path.with_suffix(".lock")):
         if not path.is_file():
             predict = _predictor(backbone, train)
@@ -285,7 +284,3 @@ def _predictor(backbone: Backbone, train: Part) -> Any:
     sample = sample_features(source, train.index, rows, max_points=PROBED_POINTS)
     head = fit_linear_probe(sample.features, sample.labels, len(train.index.card.classes))
     return head_predictor(source, head)
-
-
-def _digest(*about: Any) -> str:
-    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]

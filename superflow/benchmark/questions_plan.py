@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from ..errors import InputError
 from .places_plan import Log
 from .plan_file import entries, read_plan, refer
+from .results import json_hash
 
 PARTS = ("train", "held_out")
 RANDOM = "random of "  # before the name of a backbone whose architecture gets weights that nobody trained
@@ -127,7 +126,7 @@ class QuestionsPlan:
         about |= {"arm": chosen.settings(), "backbone": backbone}
         if chosen.of:
             about["of"] = self.arms[chosen.of].settings()
-        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
+        return json_hash(about)
 
 
 def load_questions_plan(path: Path) -> QuestionsPlan:

@@ -32,6 +32,11 @@ def hash_of_config(config: Any, places: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def json_hash(value: Any, digits: int = 16) -> str:
+    """The first hexadecimal digits of the sha256 of a value as JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:digits]
+
+
 def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None) -> None:
     """Write beside ``result`` what it is going to be made of, so that a stopped run is not continued as another.
 
