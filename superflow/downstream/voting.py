@@ -220,8 +220,10 @@ def _mix(
 
     The mean, not the sum: else ``alpha`` would mean something else in every voxel.
     """
-    mean = np.divide(total, np.maximum(weight, np.finfo(np.float32).tiny)[:, None], out=total)
-    heeded = ((votes >= options.min_votes) & (weight > 0))[voxel_of]
+    tiny = np.finfo(np.float32).tiny
+    heard = (votes >= options.min_votes) & (weight > 0)
+    divide_rows(total, np.maximum(weight, tiny), heard)  # no point heeds the others
+    mean, heeded = total, heard[voxel_of]
     if options.thing_classes and len(own):
         things = np.zeros(own.shape[1], dtype=np.bool_)
         things[list(options.thing_classes)] = True
@@ -235,7 +237,7 @@ def _mix(
     mixed = np.empty(own.shape, dtype=np.float32)
     add_means(_array(own), np.float32(options.alpha), mean, voxel_of, heeded, mixed)
     rows = torch.from_numpy(mixed)
-    sums = rows.sum(dim=1).clamp_(min=float(np.finfo(np.float32).tiny)).numpy()
+    sums = rows.sum(dim=1).clamp_(min=float(tiny)).numpy()
     divide_rows(mixed, sums, heeded)
     device = own.device
     return Voted(
