@@ -222,7 +222,7 @@ def _mix(
     """
     tiny = np.finfo(np.float32).tiny
     heard = (votes >= options.min_votes) & (weight > 0)
-    divide_rows(total, np.maximum(weight, tiny), heard)  # no point heeds the others
+    divide_rows(total, np.maximum(weight, tiny), heard)  # no point heeds others
     mean, heeded = total, heard[voxel_of]
     if options.thing_classes and len(own):
         things = np.zeros(own.shape[1], dtype=np.bool_)
