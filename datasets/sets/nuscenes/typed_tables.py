@@ -20,9 +20,7 @@ from .tables import read_batches, read_rows
 
 Fields = Mapping[str, Kind]
 Row = dict[str, Any]
-_BATCH = (
-    32  # rows looked at together, at least: what is decoded at once, which is still in the processor's cache
-)
+_BATCH = 32  # rows looked at together, at least: mostly those of a chunk, while the cache holds them
 MEND = "the table is damaged or was edited, download or export it again"
 
 
