@@ -25,8 +25,16 @@ from .sparse import KernelMap, Pyramid, SparseTensor
 logger = logging.getLogger(__name__)
 
 # name -> module of lidar/backends
-BACKENDS = {"torch": "torch_blocks", "torch_grouped": "torch_grouped", "spconv": "spconv"}
-PREFERRED = {"cpu": ("torch",), "cuda": ("spconv", "torch_grouped")}  # the last of them is plain PyTorch
+BACKENDS = {
+    "compiled": "compiled_blocks",
+    "torch": "torch_blocks",
+    "torch_grouped": "torch_grouped",
+    "spconv": "spconv",
+}
+PREFERRED = {
+    "cpu": ("compiled", "torch"),
+    "cuda": ("spconv", "torch_grouped"),
+}  # the last of them is plain PyTorch
 ELSEWHERE = ("torch_grouped",)
 ENVIRONMENT = "SUPERFLOW_CONV_BACKEND"
 

@@ -3,6 +3,7 @@
     superflow benchmark-speed                                 everything: some ten minutes
     superflow benchmark-speed networks                        MinkUNet-18, 20k and 60k voxels, our back end and spconv
     superflow benchmark-speed networks --loaded --threads 2   again while other processes keep all cores busy
+    superflow benchmark-speed threads --voxels 20000          the same step by one thread and by several, wall clock
     superflow benchmark-speed launches --voxels 20000         kernels that a device starts for MinkUNet-34, counted
     superflow benchmark-speed layers                          a layer of 32 channels beside products of the same pairs
     superflow benchmark-speed parts                           the parts of a pretraining step
@@ -59,9 +60,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="of the network (default: 18 in networks, 34 in launches, tiny in parts and step, tiny and 34 in scans)",
     )
     parser.add_argument("--rounds", type=_count, default=5, help="A B rounds that count (default: 5)")
-    parser.add_argument("--threads", type=_count, default=1, help="threads of PyTorch (default: 1)")
+    parser.add_argument(
+        "--threads",
+        type=_count,
+        default=1,
+        help="threads of PyTorch (default: 1; in threads as many as cores)",
+    )
     parser.add_argument("--data", type=Path, help="folder of a prepared log; by default a street is made")
-    parser.add_argument("--loaded", action="store_true", help="networks again beside one busy process a core")
+    parser.add_argument(
+        "--loaded", action="store_true", help="networks and threads again beside one busy process a core"
+    )
     parser.add_argument("--memory", action="store_true", help="peak memory too, in a fresh process each")
     parser.add_argument("--clips", type=_count, default=4, help="of a step (default: 4)")
     parser.add_argument(
@@ -122,6 +130,7 @@ def _measure(args: argparse.Namespace) -> int:
         keep=args.keep,
         scans=args.scans,
         scenes=args.scenes,
+        threads=args.threads,
         clock="thread" if args.threads == 1 else "process",
     )
     made_on = machine()

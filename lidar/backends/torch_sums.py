@@ -70,13 +70,19 @@ class Cuts(NamedTuple):
         return kernel_map.firsts[:, None] + self.at[:, :-1]
 
 
+def block_rows(kernel_map: KernelMap, max_rows: int, max_pairs: int) -> int:
+    """Output rows of a block: ``max_rows`` at most, and about ``max_pairs`` pairs."""
+    return max(min(max_rows, max_pairs * kernel_map.num_out // max(len(kernel_map.rows_out), 1)), 1)
+
+
 def cut_all(maps: Sequence[KernelMap], limits: Sequence[tuple[int, int]]) -> list[Cuts]:
     """The cuts of all maps, with one wait for the device, and none where each map is a single block.
 
     Args:
         limits: for each map, rows of a block at most, and its pairs, about.
     """
-    edges = [_edges(one, *limit) for one, limit in zip(maps, limits)]
+    sizes = [block_rows(one, *limit) for one, limit in zip(maps, limits)]
+    edges = [[*range(0, one.num_out, size), one.num_out] for one, size in zip(maps, sizes)]
     cuts = [_cut(one, edge) for one, edge in zip(maps, edges)]
     asked = [cut.flatten() for cut in cuts if cut.shape[1] > 2]
     numbers = iter(torch.cat(asked).tolist() if asked else [])
@@ -87,12 +93,6 @@ def cut_all(maps: Sequence[KernelMap], limits: Sequence[tuple[int, int]]) -> lis
             host = [list(islice(numbers, cut.shape[1])) for _ in one.counts]
         found.append(Cuts(edge, cut, host))
     return found
-
-
-def _edges(kernel_map: KernelMap, max_rows: int, max_pairs: int) -> list[int]:
-    rows = kernel_map.num_out
-    size = max(min(max_rows, max_pairs * rows // max(len(kernel_map.rows_out), 1)), 1)
-    return [*range(0, rows, size), rows]
 
 
 def _cut(kernel_map: KernelMap, edges: list[int]) -> Tensor:

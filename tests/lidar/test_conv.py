@@ -15,16 +15,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from superflow.errors import InputError
 from superflow.lidar import conv
-from superflow.lidar.backends import torch_blocks, torch_grouped
+from superflow.lidar.backends import compiled_blocks, torch_blocks, torch_grouped
 from superflow.lidar.sparse import Pyramid, SparseTensor
 
 # back end, dtype, largest error relative to the largest value
 BACKENDS = [
     pytest.param(name, dtype, tolerance, id=f"{name}-{str(dtype)[6:]}")
     for name in conv.BACKENDS
-    if name.startswith("torch") or find_spec(name)
+    if name != "spconv" or find_spec(name)
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float64, 1e-12))
-    if (name, dtype) != ("spconv", torch.float64)  # it computes in single precision only
+    if name.startswith("torch") or dtype == torch.float32  # it computes in single precision only
 ]
 GRIDS = [((5, 6, 7), 1.0, False), ((5, 6, 7), 0.3, True), ((9, 5, 3), 0.05, False), ((3, 1, 5), 0.5, True)]
 
@@ -102,11 +102,13 @@ def test_equals_dense_convolution(name, dtype, tolerance, kind, shape, density, 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("block", [(7, 1 << 20), (1 << 20, 40), (1, 1)])
-@pytest.mark.parametrize("name", ["torch", "torch_grouped"])
+@pytest.mark.parametrize("name", ["torch", "torch_grouped", "compiled"])
 def test_blocks_do_not_show(monkeypatch, kind, block, name):
+    monkeypatch.setattr(compiled_blocks, "BLOCK", block)
     monkeypatch.setattr(torch_blocks, "CPU_BLOCK", block)
     monkeypatch.setattr(torch_grouped, "BLOCK", block)
-    assert_equals_dense(kind, name, torch.float64, 1e-12, random_pyramid((5, 6, 7), 0.4, wraps=True))
+    exact = (torch.float32, 1e-5) if name == "compiled" else (torch.float64, 1e-12)
+    assert_equals_dense(kind, name, *exact, random_pyramid((5, 6, 7), 0.4, wraps=True))
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
@@ -156,7 +158,7 @@ def test_input_gradients_are_skipped_where_nobody_asks(monkeypatch):
     plain = torch_blocks._backward
     monkeypatch.setattr(torch_blocks, "_backward", lambda *given: (asked.append(given[4:]), plain(*given)))
     pyramid, weight = random_pyramid((4, 4, 4), 0.5), draw(27, 4, 6).requires_grad_()
-    conv.convolve(draw(len(pyramid.level(0)), 4), weight, pyramid.subm(0)).sum().backward()
+    torch_blocks.convolve(draw(len(pyramid.level(0)), 4), weight, pyramid.subm(0)).sum().backward()
     assert asked[0][0] is None
     assert asked[0][1] is weight.grad or asked[0][1].equal(weight.grad)
 
@@ -322,13 +324,14 @@ def test_training_goes_on_after_inference_mode():
 def test_the_back_end_is_chosen_by_block_then_environment(monkeypatch):
     conv._default.cache_clear()
     monkeypatch.delenv(conv.ENVIRONMENT, raising=False)
-    assert conv.backend_for("cpu") is torch_blocks
+    fastest = compiled_blocks if compiled_blocks.problem(torch.device("cpu")) is None else torch_blocks
+    assert conv.backend_for("cpu") is fastest
     with conv.use_backend("torch"):
         assert conv.backend_for("cpu") is torch_blocks
     conv._default.cache_clear()
     monkeypatch.setenv(conv.ENVIRONMENT, "cuda-magic")
     with pytest.raises(
-        InputError, match=r"'cuda-magic' is unknown; choose one of torch, torch_grouped, spconv"
+        InputError, match=r"'cuda-magic' is unknown; choose one of compiled, torch, torch_grouped, spconv"
     ):
         conv.backend_for("cpu")
     monkeypatch.setenv(conv.ENVIRONMENT, "spconv")
@@ -393,13 +396,16 @@ def test_the_module_reports_its_back_ends(monkeypatch, capsys):
     assert end.value.code == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
     assert "ok, largest relative error" in lines["torch"]
-    assert "in use" in lines["torch"]
+    assert "in use" in lines["torch" if compiled_blocks.problem(torch.device("cpu")) else "compiled"]
     assert "spconv" in lines
 
 
 def test_the_report_fails_when_the_back_end_in_use_is_wrong(monkeypatch, capsys):
     right = torch_blocks.convolve
     monkeypatch.setattr(conv, "BACKENDS", {"torch": "torch_blocks"})
+    monkeypatch.setattr(conv, "PREFERRED", {"cpu": ("torch",)})
+    conv._default.cache_clear()
     monkeypatch.setattr(torch_blocks, "convolve", lambda features, *rest: right(features * 1.001, *rest))
     assert conv.main() == 1
     assert "WRONG" in capsys.readouterr().out
+    conv._default.cache_clear()

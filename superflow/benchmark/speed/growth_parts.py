@@ -21,7 +21,7 @@ from ...lidar.voxelize import CubicGrid, voxelize
 from ...method.pooling import pool_points
 from ...method.regions import region_table
 from .clouds import made_street
-from .network import made_network, network_step, prepare
+from .network import made_network, network_step, prepare, usable_backends
 from .options import Options
 from .turns import Work
 
@@ -48,7 +48,7 @@ def voxels(count: int) -> Work:
 def maps(count: int) -> Work:
     """The kernel maps of five levels, arranged."""
     made = voxelize(*_streets(count), CubicGrid(0.1))
-    return lambda: prepare(Pyramid.from_voxels(made), 5, "torch")
+    return lambda: prepare(Pyramid.from_voxels(made), 5, usable_backends()[0])
 
 
 def votes(count: int) -> Work:
@@ -110,7 +110,7 @@ def step(count: int) -> Work:
     """A training step of MinkUNet-18 in our back end, with its maps."""
     net, made = made_network(Options(), count)
     features = torch.ones(count, net.in_channels)
-    return lambda: network_step(net, "torch", made, features)
+    return lambda: network_step(net, usable_backends()[0], made, features)
 
 
 PARTS = {

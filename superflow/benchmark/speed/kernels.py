@@ -21,6 +21,7 @@ from ...downstream.voting import Ballot, VotingOptions, vote
 from ...lidar.conv import SubMConv, use_backend
 from ...lidar.sparse import Pyramid, SparseTensor
 from .clouds import clouds, exactly
+from .network import usable_backends
 from .options import Options, Table, spread
 from .scans import dense_scan
 from .turns import Turns, Work, in_turn
@@ -36,7 +37,7 @@ def layers(options: Options) -> list[Table]:
     """A layer of 32 channels, and as many products of rows with a matrix as it has pairs, all at once."""
     tables = []
     for count in options.voxels:
-        with use_backend("torch"):
+        with use_backend(usable_backends()[0]):
             works, pairs = _layer(options, count)
             turns = in_turn(works, rounds=options.rounds, clock=options.clock)
         beside = {"forward": "a product", "backward": "two products"}

@@ -16,7 +16,7 @@ from .clouds import clouds, exactly
 from .options import Options, Table, spread
 from .turns import Seconds, Turns, Work, busy_cores, in_fresh_process, in_turn, timed
 
-RIVALS = ("torch", "spconv")  # back ends for a CPU
+RIVALS = ("compiled", "torch", "spconv")  # back ends for a CPU, ours first
 
 
 def measure(options: Options) -> list[Table]:
@@ -56,19 +56,29 @@ def alternate(
 
 def _table(title: str, turns: Turns, parts: dict[str, dict[str, float]], peaks: dict[str, float]) -> Table:
     rows = []
+    ours = next(iter(parts))
     for name, own in parts.items():
-        ratios = turns.ratios("torch", name)
+        ratios = turns.ratios(ours, name)
         rows.append(
             [
                 name,
                 *(f"{own[part]:.3f}" for part in ("maps", "forward", "backward")),
                 f"{turns.median(name):.3f}",
                 spread(turns.seconds[name], 3),
-                "" if name == "torch" else f"{median(ratios):.3f}, {spread(ratios)}",
+                "" if name == ours else f"{median(ratios):.3f}, {spread(ratios)}",
                 f"{peaks[name]:.0f}" if name in peaks else "-",
             ]
         )
-    columns = ("back end", "maps s", "forward s", "backward s", "step s", "from, to", "torch / it", "peak MB")
+    columns = (
+        "back end",
+        "maps s",
+        "forward s",
+        "backward s",
+        "step s",
+        "from, to",
+        f"{ours} / it",
+        "peak MB",
+    )
     return Table(
         title, columns, rows, [turns.conditions()], turns.record() | {"parts": parts, "peak_mb": peaks}
     )
@@ -92,7 +102,7 @@ def made_network(options: Options, count: int) -> tuple[MinkUNet, Voxels]:
 
 
 def usable_backends() -> list[str]:
-    """Names of the back ends that this machine has for its CPU, the plain one first."""
+    """Names of the back ends that this machine has for its CPU, the one that it uses first."""
     return [name for name in RIVALS if load_backend(name).problem(torch.device("cpu")) is None]
 
 

@@ -19,7 +19,7 @@ class Options:
     None for made streets. loaded: again beside busy cores. memory: peak memory, too, in fresh processes. clips: of a
     step. points: of a cloud in a step. sizes: of the growth. budget_s: CPU time that its sizes may take together. keep:
     file of its figures, which is gone on from. scans: of the log that is read. scenes: of the made
-    tables. clock: of the ratios.
+    tables. threads: of PyTorch. clock: of the ratios.
     """
 
     voxels: Sequence[int] = (20_000, 60_000)
@@ -36,6 +36,7 @@ class Options:
     keep: Path | None = None
     scans: int = 10_000
     scenes: int = 20
+    threads: int = 1
     clock: str = "thread"
 
     def grid_m(self, default: float) -> float:

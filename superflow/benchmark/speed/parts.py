@@ -13,7 +13,7 @@ from ...lidar.voxelize import voxelize
 from ...method.pixels import ImageFeatures
 from ...method.pretrainer import Pretrainer
 from .batches import CachedFeatures, any_teacher, make_batch
-from .network import prepare
+from .network import prepare, usable_backends
 from .options import Options, Table, spread
 from .turns import Work, in_turn, peak_memory_mb
 
@@ -65,7 +65,7 @@ def training_parts(options: Options) -> dict[str, Work]:
     return {
         f"teacher {teacher.name}, 6 images": lambda: teacher(pictures),
         "voxelise": keep("voxels", lambda: voxelize(batch.points, cloud, student.grid, num_clouds=count)),
-        "kernel maps": lambda: prepare(Pyramid.from_voxels(held["voxels"]), levels, "torch"),
+        "kernel maps": lambda: prepare(Pyramid.from_voxels(held["voxels"]), levels, usable_backends()[0]),
         "student, the two above included": keep("student", lambda: student(batch.points, cloud, count)),
         "pooling": keep("matches", lambda: model.match(batch, held["student"], ImageFeatures(images, batch))),
         "losses": keep("loss", losses),

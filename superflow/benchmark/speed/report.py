@@ -11,13 +11,14 @@ from typing import Any
 import torch
 
 from ...lidar.conv import load_backend
-from . import growth, kernels, launches, network, parts, reading, sample, scans, step, tables
+from . import growth, kernels, launches, network, parts, reading, sample, scans, step, tables, threads
 from .network import usable_backends
 from .options import Options, Table
 
 # name -> what makes its tables
 MEASURES: dict[str, Callable[[Options], list[Table]]] = {
     "networks": network.measure,
+    "threads": threads.measure,
     "launches": launches.measure,
     "layers": kernels.layers,
     "parts": parts.measure,

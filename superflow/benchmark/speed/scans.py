@@ -32,7 +32,7 @@ def measure(options: Options) -> list[Table]:
             clock=options.clock,
         )
         for name, took in turns.seconds.items():
-            ratios = turns.ratios("torch", name)
+            ratios = turns.ratios(usable_backends()[0], name)
             rows.append(
                 [
                     f"MinkUNet-{depth}, {size_m:g} m",
@@ -40,12 +40,12 @@ def measure(options: Options) -> list[Table]:
                     f"{turns.median(name) * 1e3:.0f}",
                     spread([seconds * 1e3 for seconds in took], 0),
                     f"{len(scan) / turns.median(name):,.0f}",
-                    "" if name == "torch" else f"{median(ratios):.2f}, {spread(ratios)}",
+                    "" if name == usable_backends()[0] else f"{median(ratios):.2f}, {spread(ratios)}",
                 ]
             )
         records[str(depth)] = turns.record()
         notes.append(f"MinkUNet-{depth}: {turns.conditions()}.")
-    columns = ("student", "back end", "ms a scan", "from, to", "points/s", "torch / it")
+    columns = ("student", "back end", "ms a scan", "from, to", "points/s", f"{usable_backends()[0]} / it")
     return [Table(f"Features of a scan of {len(scan)} points", columns, rows, notes, records)]
 
 

@@ -19,6 +19,7 @@ from superflow.benchmark.speed import (
     scans,
     step,
     tables,
+    threads,
     turns,
 )
 from superflow.benchmark.speed.batches import make_batch
@@ -91,6 +92,16 @@ def test_the_benchmark_tells_every_figure(tmp_path, capsys, monkeypatch):
     shown = capsys.readouterr().out
     assert "GB/s between them; load" in shown
     assert page.read_text().rstrip().splitlines()[2:] == shown.rstrip().splitlines()[2:]
+
+
+def test_threads_are_timed_beside_one(monkeypatch):
+    monkeypatch.setattr(threads, "usable_backends", lambda: ["compiled", "torch"])
+    before = torch.get_num_threads()
+    (table,) = threads.measure(Options(voxels=[400], size_m=0.4, depth="tiny", rounds=1, threads=2))
+    assert torch.get_num_threads() == before
+    assert [row[0] for row in table.rows] == ["compiled", "torch"]
+    assert list(table.record["seconds"]) == ["compiled, 1", "compiled, 2", "torch, 1", "torch, 2"]
+    assert table.record["clock"] == "wall"
 
 
 def test_works_take_turns_and_ratios_are_taken_round_by_round(monkeypatch):

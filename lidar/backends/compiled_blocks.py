@@ -1,0 +1,182 @@
+"""Sparse convolution in compiled code, in single precision on a CPU: the blocks of `torch_blocks`, a call a pass.
+
+The same gathers, products and sums, with the same bits for one thread; without an operator of PyTorch for each of
+them, so that threads which have blocks of their own (`block_threads`) do not wait for the interpreter's lock.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..sparse import KernelMap
+from . import compiled_passes as passes
+from .block_threads import run, share_rows, shares
+from .compiled_passes import Arranged
+from .torch_blocks import version
+from .torch_sums import block_rows
+
+__all__ = ["DTYPES", "convolve", "prepare", "prepare_all", "problem", "version"]
+
+Matrix: TypeAlias = NDArray[np.float32]
+DTYPES = (torch.float32,)
+# Rows and pairs of a block at most: what is gathered and multiplied stays in the cache until it is summed.
+BLOCK = (8192, 4096)
+_NAME = "compiled_blocks"  # of what is kept with a map
+
+
+def problem(device: torch.device) -> str | None:
+    """Why it cannot run on ``device``, or None."""
+    if device.type != "cpu":
+        return "it runs on a CPU alone"
+    return None if passes.blas() else "PyTorch's library shows compiled code no matrix product on this system"
+
+
+def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
+    """Output (num_out, Cout) from ``features`` (num_in, Cin) and ``weight`` (K, Cin, Cout), all float32."""
+    return _Convolve.apply(features.contiguous(), weight.contiguous(), kernel_map)
+
+
+class _Convolve(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
+        ctx.save_for_backward(features, weight)
+        ctx.kernel_map = kernel_map
+        output = features.new_empty(kernel_map.num_out, weight.shape[2])
+        _forward(_array(features), _array(weight), kernel_map, _array(output))
+        return output
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        features, weight = ctx.saved_tensors
+        need_features, need_weight, _ = ctx.needs_input_grad
+        grad_features = torch.empty_like(features) if need_features else None
+        grad_weight = torch.zeros_like(weight) if need_weight else None
+        wanted = [
+            _array(like[:0] if gradient is None else gradient)
+            for like, gradient in ((features, grad_features), (weight, grad_weight))
+        ]
+        _backward(_array(features), _array(weight), _array(grad.contiguous()), ctx.kernel_map, *wanted)
+        return grad_features, grad_weight, None
+
+
+_TYPES = {torch.float32: np.dtype(np.float32).str, torch.int32: np.dtype(np.int32).str}
+
+
+class _Shown:
+    """The memory of a tensor as NumPy takes it, whatever PyTorch records of it."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor  # lives as long as the array
+        self.__array_interface__ = {
+            "shape": tuple(tensor.shape),
+            "typestr": _TYPES[tensor.dtype],
+            "data": (tensor.data_ptr(), False),
+            "version": 3,
+        }
+
+
+def _array(tensor: Tensor) -> NDArray[Any]:
+    return np.asarray(_Shown(tensor))
+
+
+def _forward(features: Matrix, weight: Matrix, kernel_map: KernelMap, output: Matrix) -> None:
+    arranged, center = prepare(kernel_map), _center(kernel_map)
+
+    def write(blocks: tuple[int, int]) -> None:
+        rows, pairs = _largest(arranged, blocks)
+        room = _room(rows * features.shape[1], pairs * output.shape[1])
+        passes.forward(passes.blas(), arranged, center, features, weight, output, blocks, *room)
+
+    run([partial(write, blocks) for blocks in _shares(arranged)])
+
+
+def _backward(
+    features: Matrix,
+    weight: Matrix,
+    grad: Matrix,
+    kernel_map: KernelMap,
+    to_features: Matrix,
+    to_weight: Matrix,
+) -> None:
+    """Both gradients from one gather: blocks of input rows with the output gradients that they reach."""
+    arranged, center = prepare(kernel_map.transposed), _center(kernel_map)
+
+    def write(blocks: tuple[int, int], total: Matrix) -> None:
+        rows, pairs = _largest(arranged, blocks)
+        room = _room(rows * grad.shape[1], rows * features.shape[1], pairs * features.shape[1])
+        given = (passes.blas(), arranged, center, kernel_map.mirrored, features, weight, grad)
+        passes.backward(*given, to_features, total, blocks, room)
+
+    shared = _shares(arranged)
+    totals = [to_weight, *(np.zeros_like(to_weight) for _ in shared[1:])]
+    run([partial(write, blocks, total) for blocks, total in zip(shared, totals)])
+    for total in totals[1:]:
+        to_weight += total
+
+
+def _center(kernel_map: KernelMap) -> int:
+    return -1 if kernel_map.center is None else kernel_map.center
+
+
+def _largest(arranged: Arranged, blocks: tuple[int, int]) -> tuple[int, int]:
+    """Pairs of one offset in a block, and pairs of a block, at most."""
+    cuts = arranged.cuts[slice(*blocks)]
+    return (int(np.diff(cuts).max()), int((cuts[:, -1] - cuts[:, 0]).max())) if len(cuts) else (0, 0)
+
+
+def _shares(arranged: Arranged) -> list[tuple[int, int]]:
+    pairs = arranged.cuts[:, -1] - arranged.cuts[:, 0]
+    return shares((pairs + np.diff(arranged.edges)).tolist())
+
+
+_local = threading.local()
+
+
+def _room(*sizes: int) -> tuple[Matrix, ...]:
+    """Memory of this thread for so many numbers each, which grows to the largest request."""
+    kept = _local.__dict__.setdefault("room", {})
+    for at, size in enumerate(sizes):
+        if at not in kept or len(kept[at]) < size:
+            kept[at] = np.empty(size, np.float32)
+    return tuple(kept[at] for at in range(len(sizes)))
+
+
+def prepare(kernel_map: KernelMap) -> Arranged:
+    """The map as the passes take it, made at the first call: what ``convolve`` does before it multiplies."""
+    return kernel_map.arranged(_NAME, _arrange)
+
+
+def prepare_all(maps: Sequence[KernelMap]) -> None:
+    """`prepare` for several maps."""
+    for one in maps:
+        prepare(one)
+
+
+def _arrange(kernel_map: KernelMap) -> Arranged:
+    rows, pairs = kernel_map.num_out, len(kernel_map.rows_out)
+    size = share_rows(rows, block_rows(kernel_map, *BLOCK))
+    edges = np.array([*range(0, rows, size), rows])
+    arranged = Arranged(
+        rows_in=np.empty(pairs, np.int32),
+        rows_out=np.empty(pairs, np.int32),
+        cuts=np.empty((len(edges) - 1, len(kernel_map.counts) + 1), np.int64),
+        edges=edges,
+        products=np.empty(pairs, np.int32),
+        starts=np.empty(rows + 1, np.int64),
+    )
+    rows_in, rows_out = (_array(rows.contiguous()) for rows in (kernel_map.rows_in, kernel_map.rows_out))
+    counts = np.array(kernel_map.counts, np.int64)
+    passes.arrange(
+        *(rows_in, rows_out, counts, edges, arranged.rows_in, arranged.rows_out),
+        *(arranged.cuts, arranged.products, arranged.starts),
+    )
+    return arranged
