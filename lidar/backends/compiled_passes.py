@@ -196,22 +196,18 @@ def _gather(values, rows, begin, count, target):
 
 @compiled(nogil=True)
 def _sum(arranged, b, products, output):
-    """Write each output row of a block: the sum of its products in their order, or zeros."""
-    _, _, _, edges, order, starts = arranged
+    """Write each output row of a block: the sum of its ``products`` in their order, or zeros."""
+    _, _, cuts, edges, order, starts = arranged
     columns = output.shape[1]
+    count = cuts[b, -1] - cuts[b, 0]
+    rows_of_products = products[: count * columns].reshape((count, columns))  # two axes: then loops are vectorised
     for row in range(edges[b], edges[b + 1]):
-        begin, end = starts[row], starts[row + 1]
-        if begin == end:
-            for c in range(columns):
-                output[row, c] = 0.0
-            continue
-        at = order[begin] * columns
         for c in range(columns):
-            output[row, c] = products[at + c]
-        for place in range(begin + 1, end):
-            at = order[place] * columns
+            output[row, c] = 0.0
+        for place in range(starts[row], starts[row + 1]):
+            at = order[place]
             for c in range(columns):
-                output[row, c] += products[at + c]
+                output[row, c] += rows_of_products[at, c]
 
 
 @compiled(nogil=True)
