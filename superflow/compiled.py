@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core.caching import FunctionCache
 
 logger = logging.getLogger(__name__)
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -33,12 +34,31 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
         before = config.CACHE_DIR
         config.CACHE_DIR = str(folder or "")  # read when the decorator runs, and only then
         try:
-            made: Any = numba.njit(cache=folder is not None, **options)(function)
+            made: Any = numba.njit(**options)(function)
+            if folder is not None:
+                made._cache = _Cache(function)  # what numba's own ``cache=True`` sets, and no more
             return made
         finally:
             config.CACHE_DIR = before
 
     return decorate
+
+
+class _Cache(FunctionCache):
+    """numba's cache, without which a function works where it cannot be written: on a full disk, beyond a quota."""
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)
+        except OSError as failure:
+            _tell_once(Path(self._cache_path), failure.strerror or str(failure))
+
+
+@cache
+def _tell_once(folder: Path, reason: str) -> None:
+    logger.warning(
+        "compiled code cannot be kept in %s (%s): it is compiled anew in every process", folder, reason
+    )
 
 
 @cache

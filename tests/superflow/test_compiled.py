@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -137,6 +138,28 @@ def test_without_a_place_nothing_is_kept_and_the_code_works(package, places, cap
     made = compiled.compiled()(double)
     assert made(4) == 8
     assert not made.stats.cache_path
+
+
+def test_a_full_disk_ends_no_work(places, caplog, monkeypatch):
+    def full(*_given):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def double(x):
+        return 2 * x
+
+    made = compiled.compiled()(double)
+    monkeypatch.setattr(made._cache._cache_file, "_save_data", full)
+    compiled._tell_once.cache_clear()
+    with caplog.at_level(logging.WARNING):
+        assert made(4) == 8
+        assert made(4.5) == 9.0
+    (said,) = caplog.messages
+    assert said.startswith(f"compiled code cannot be kept in {places['numba']}")
+    assert "(No space left on device): it is compiled anew in every process" in said
+    monkeypatch.undo()
+    again = compiled.compiled()(double)
+    assert again(4) == 8  # what the index names and is not there is compiled
+    assert list(places["numba"].rglob("*.nbc"))
 
 
 def test_superpixels_and_the_drive_keep_their_code_there(tmp_path):
