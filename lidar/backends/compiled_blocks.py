@@ -40,7 +40,18 @@ def problem(device: torch.device) -> str | None:
 
 
 def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
-    """Output (num_out, Cout) from ``features`` (num_in, Cin) and ``weight`` (K, Cin, Cout), all float32."""
+    """Output (num_out, Cout) from ``features`` (num_in, Cin) and ``weight`` (K, Cin, Cout), all float32.
+
+    Raises:
+        ValueError: shapes or dtypes do not fit together; compiled code would read beyond them.
+    """
+    rows, offsets = kernel_map.num_in, len(kernel_map.counts)
+    fits = weight.dim() == 3 and features.shape == (rows, weight.shape[1]) and len(weight) == offsets
+    if not fits or {features.dtype, weight.dtype} != {torch.float32}:
+        raise ValueError(
+            f"features {tuple(features.shape)} {features.dtype}, weight {tuple(weight.shape)} {weight.dtype}: they do not "
+            f"fit a map of {offsets} offsets from {rows} rows; give ({rows}, Cin) and ({offsets}, Cin, Cout) in float32"
+        )
     return _Convolve.apply(features.contiguous(), weight.contiguous(), kernel_map)
 
 

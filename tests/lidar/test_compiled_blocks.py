@@ -111,6 +111,28 @@ def test_either_gradient_alone():
 
 
 @needs_blas
+@pytest.mark.parametrize(
+    ("features", "weight"),
+    [
+        ((0, 0), (0, 1, 0)),
+        ((1, 0), (0, 0, 0)),
+        ((-1, 0), (0, 0, 0)),
+        ((0, 0), (-1, 0, 0)),
+        ((0, 1), (0, 0, 0)),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(features, weight):
+    kernel_map = maps(pyramid())["down"]
+    rows, offsets = kernel_map.num_in, len(kernel_map.counts)
+    shapes = [rows + features[0], 4 + features[1]], [offsets + weight[0], 4 + weight[1], 6]
+    with pytest.raises(ValueError, match=f"fit a map of {offsets} offsets from {rows} rows"):
+        compiled_blocks.convolve(*map(torch.ones, shapes), kernel_map)
+    wide = torch.ones(rows, 4), torch.ones(offsets, 4, 6, dtype=torch.float64)
+    with pytest.raises(ValueError, match="in float32"):
+        compiled_blocks.convolve(*wide, kernel_map)
+
+
+@needs_blas
 def test_it_works_without_gradients_and_in_inference_mode(threads):
     kernel_map = maps(pyramid())["same"]
     features, weight = torch.randn(kernel_map.num_out, 4), torch.randn(27, 4, 6, requires_grad=True)
