@@ -49,8 +49,8 @@ def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     fits = weight.dim() == 3 and features.shape == (rows, weight.shape[1]) and len(weight) == offsets
     if not fits or {features.dtype, weight.dtype} != {torch.float32}:
         raise ValueError(
-            f"features {tuple(features.shape)} {features.dtype}, weight {tuple(weight.shape)} {weight.dtype}: they do not "
-            f"fit a map of {offsets} offsets from {rows} rows; give ({rows}, Cin) and ({offsets}, Cin, Cout) in float32"
+            f"features {tuple(features.shape)} {features.dtype}, weight {tuple(weight.shape)} {weight.dtype}: they "
+            f"do not fit a map of {offsets} offsets from {rows} rows; give ({rows}, Cin) and ({offsets}, Cin, Cout) float32"
         )
     return _Convolve.apply(features.contiguous(), weight.contiguous(), kernel_map)
 
