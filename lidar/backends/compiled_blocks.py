@@ -48,9 +48,10 @@ def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     rows, offsets = kernel_map.num_in, len(kernel_map.counts)
     fits = weight.dim() == 3 and features.shape == (rows, weight.shape[1]) and len(weight) == offsets
     if not fits or {features.dtype, weight.dtype} != {torch.float32}:
+        given = f"features {tuple(features.shape)} {features.dtype} and weight {tuple(weight.shape)} {weight.dtype}"
         raise ValueError(
-            f"features {tuple(features.shape)} {features.dtype}, weight {tuple(weight.shape)} {weight.dtype}: they "
-            f"do not fit a map of {offsets} offsets from {rows} rows; give ({rows}, Cin) and ({offsets}, Cin, Cout) float32"
+            f"{given} do not fit a map of {offsets} offsets from {rows} rows; "
+            f"give ({rows}, Cin) and ({offsets}, Cin, Cout) in float32"
         )
     return _Convolve.apply(features.contiguous(), weight.contiguous(), kernel_map)
 
