@@ -156,11 +156,12 @@ def add_votes(target, probabilities, share, total, weight, votes):
     """
     for n in range(len(target)):
         voxel = target[n]
-        if voxel >= 0 and share[n] != 0:
-            weight[voxel] += share[n]
-            votes[voxel] += share[n] > 0
+        own_share = share[n]  # read once: what is written might be where it stands, for all that the compiler knows
+        if voxel >= 0 and own_share != 0:
+            weight[voxel] += own_share
+            votes[voxel] += own_share > 0
             for c in range(probabilities.shape[1]):
-                total[voxel, c] += probabilities[n, c] * share[n]
+                total[voxel, c] += probabilities[n, c] * own_share
 
 
 @compiled()
