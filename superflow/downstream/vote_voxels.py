@@ -156,9 +156,7 @@ def add_votes(target, probabilities, share, total, weight, votes):
     """
     for n in range(len(target)):
         voxel = target[n]
-        own_share = share[
-            n
-        ]  # read once: what is written might be where it stands, for all that the compiler knows
+        own_share = share[n]  # once: the compiler cannot know that sums are written elsewhere
         if voxel >= 0 and own_share != 0:
             weight[voxel] += own_share
             votes[voxel] += own_share > 0
