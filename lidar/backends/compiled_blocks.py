@@ -20,6 +20,7 @@ from ..sparse import KernelMap
 from . import compiled_passes as passes
 from .block_threads import run, share_rows, shares
 from .compiled_passes import Arranged
+from .gradients import Convolve
 from .torch_blocks import version
 from .torch_sums import block_rows
 
@@ -53,31 +54,7 @@ def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
             f"{given} do not fit a map of {offsets} offsets from {rows} rows; "
             f"give ({rows}, Cin) and ({offsets}, Cin, Cout) in float32"
         )
-    return _Convolve.apply(features.contiguous(), weight.contiguous(), kernel_map)
-
-
-class _Convolve(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
-        ctx.save_for_backward(features, weight)
-        ctx.kernel_map = kernel_map
-        output = features.new_empty(kernel_map.num_out, weight.shape[2])
-        _forward(_array(features), _array(weight), kernel_map, _array(output))
-        return output
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        features, weight = ctx.saved_tensors
-        need_features, need_weight, _ = ctx.needs_input_grad
-        grad_features = torch.empty_like(features) if need_features else None
-        grad_weight = torch.zeros_like(weight) if need_weight else None
-        wanted = [
-            _array(like[:0] if gradient is None else gradient)
-            for like, gradient in ((features, grad_features), (weight, grad_weight))
-        ]
-        _backward(_array(features), _array(weight), _array(grad.contiguous()), ctx.kernel_map, *wanted)
-        return grad_features, grad_weight, None
+    return Convolve.apply(features.contiguous(), weight.contiguous(), kernel_map, _forward, _backward)
 
 
 _TYPES = {torch.float32: np.dtype(np.float32).str, torch.int32: np.dtype(np.int32).str}
@@ -100,33 +77,37 @@ def _array(tensor: Tensor) -> NDArray[Any]:
     return np.asarray(_Shown(tensor))
 
 
-def _forward(features: Matrix, weight: Matrix, kernel_map: KernelMap, output: Matrix) -> None:
+def _forward(features: Tensor, weight: Tensor, kernel_map: KernelMap, output: Tensor) -> None:
+    given, target = (_array(features), _array(weight)), _array(output)
     arranged, center = prepare(kernel_map), _center(kernel_map)
 
     def write(blocks: tuple[int, int]) -> None:
         rows, pairs = _largest(arranged, blocks)
         room = _room(rows * features.shape[1], pairs * output.shape[1])
-        passes.forward(passes.blas(), arranged, center, features, weight, output, blocks, *room)
+        passes.forward(passes.blas(), arranged, center, *given, target, blocks, *room)
 
     run([partial(write, blocks) for blocks in _shares(arranged)])
 
 
 def _backward(
-    features: Matrix,
-    weight: Matrix,
-    grad: Matrix,
+    features: Tensor,
+    weight: Tensor,
+    grad: Tensor,
     kernel_map: KernelMap,
-    to_features: Matrix,
-    to_weight: Matrix,
+    grad_features: Tensor | None,
+    grad_weight: Tensor | None,
 ) -> None:
     """Both gradients from one gather: blocks of input rows with the output gradients that they reach."""
     arranged, center = prepare(kernel_map.transposed), _center(kernel_map)
+    given = _array(features), _array(weight), _array(grad)
+    to_features = _array(features[:0] if grad_features is None else grad_features)
+    to_weight = _array(weight[:0] if grad_weight is None else grad_weight)
 
     def write(blocks: tuple[int, int], total: Matrix) -> None:
         rows, pairs = _largest(arranged, blocks)
         room = _room(rows * grad.shape[1], rows * features.shape[1], pairs * features.shape[1])
-        given = (passes.blas(), arranged, center, kernel_map.mirrored, features, weight, grad)
-        passes.backward(*given, to_features, total, blocks, room)
+        along = arranged, center, kernel_map.mirrored
+        passes.backward(passes.blas(), *along, *given, to_features, total, blocks, room)
 
     shared = _shares(arranged)
     totals = [to_weight, *(np.zeros_like(to_weight) for _ in shared[1:])]

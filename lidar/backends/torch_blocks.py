@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from ..sparse import KernelMap
+from .gradients import Convolve
 from .torch_sums import DTYPES, Cuts, Sums, arrange_sums, cut_all
 
 __all__ = ["DTYPES", "convolve", "prepare", "prepare_all", "problem", "version"]
@@ -49,38 +50,16 @@ class Block(NamedTuple):
 
 def convolve(features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
     """Output (num_out, Cout) of the convolution with ``weight`` (K, Cin, Cout) over ``features`` (num_in, Cin)."""
-    return _Convolve.apply(features.contiguous(), weight.contiguous(), kernel_map)
+    return Convolve.apply(features.contiguous(), weight.contiguous(), kernel_map, _forward, _backward)
 
 
-class _Convolve(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, features: Tensor, weight: Tensor, kernel_map: KernelMap) -> Tensor:
-        ctx.save_for_backward(features, weight)
-        ctx.kernel_map = kernel_map
-        output = features.new_empty(kernel_map.num_out, weight.shape[2])
-        _forward(features, weight.unbind(0), kernel_map, output)
-        return output
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        features, weight = ctx.saved_tensors
-        need_features, need_weight, _ = ctx.needs_input_grad
-        grad = grad.contiguous()
-        grad_features = torch.empty_like(features) if need_features else None
-        # in half precision a block's share would be lost in the sum over many blocks
-        total = torch.promote_types(weight.dtype, torch.float32)
-        grad_weight = torch.zeros_like(weight, dtype=total) if need_weight else None
-        _backward(features, weight, grad, ctx.kernel_map, grad_features, grad_weight)
-        return grad_features, None if grad_weight is None else grad_weight.to(weight.dtype), None
-
-
-def _forward(features: Tensor, weight: tuple[Tensor, ...], kernel_map: KernelMap, output: Tensor) -> None:
-    center = None if kernel_map.center is None else weight[kernel_map.center]
+def _forward(features: Tensor, weight: Tensor, kernel_map: KernelMap, output: Tensor) -> None:
+    weights = weight.unbind(0)
+    center = None if kernel_map.center is None else weights[kernel_map.center]
     for block in prepare(kernel_map):
         products = _workspace(output, sum(block.counts))
         for k, rows, product in zip(block.offsets, block.rows_in, products.split(block.counts)):
-            torch.mm(features.index_select(0, rows), weight[k], out=product)
+            torch.mm(features.index_select(0, rows), weights[k], out=product)
         block.sums.into(output, products, features, center)
 
 
