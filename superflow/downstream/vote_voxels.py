@@ -1,7 +1,7 @@
-"""The voxels of a scan, as a hash table in which the points of other scans are looked up, and sums over them.
+"""The voxels of scans in one grid of the world, what the points of a scan say in each, and sums over scans.
 
-Keys, borders and errors are those of `geometry.voxel_keys`; a table instead of sorted keys, and one pass over the
-points, since the points of many scans are looked up for each scan.
+Keys, borders and errors are those of `geometry.voxel_keys`. A scan votes for many others, so its points are packed and
+summed once; its voxels stand in the order of their keys, and two scans meet in one walk along both.
 """
 
 from __future__ import annotations
@@ -25,64 +25,109 @@ _SHIFT_X, _SHIFT_Y = KEY_BITS[1] + KEY_BITS[2], KEY_BITS[2]
 
 
 @dataclass(frozen=True, eq=False)
-class VoxelTable:
-    """The V voxels of a scan (N points), numbered as they were met.
+class ScanVoxels:
+    """The V voxels of the world that a scan (N points) has points in, in the order of their keys.
 
     Attributes:
-        size_m: edge of a voxel [m].
+        size_m: edge of a voxel [m]; borders are multiples of it in world coordinates.
+        keys: (V,) int64 `voxel_keys`, ascending.
         voxel_of: (N,) int32 that of each point.
-        count: V.
+        corners: (2, 3) float64 [m, world] centres of the lowest and of the highest cell along each axis; (0, 3)
+            without points.
     """
 
     size_m: float
+    keys: NDArray[np.int64]
     voxel_of: NDArray[np.int32]
-    count: int
-    _keys: NDArray[np.int64]  # (slots,)
-    _numbers: NDArray[np.int32]  # (slots,)
+    corners: NDArray[np.float64]
 
     @classmethod
-    def of(cls, xyz: NDArray[np.float32], size_m: float) -> VoxelTable:
-        """The voxels of points (N, 3) [m].
+    def of(cls, xyz: NDArray[np.float32], lidar_to_world: NDArray[np.float64], size_m: float) -> ScanVoxels:
+        """The voxels of points (N, 3) [m, lidar frame], whose pose is (4, 4).
 
         Raises:
-            OutOfReachError: as `voxel_keys`.
+            OutOfReachError: as `voxel_keys` of the points in the world.
         """
-        keys, voxel_of = _moved_keys(xyz, np.eye(4), size_m), np.empty(len(xyz), dtype=np.int32)
-        distinct = np.empty(len(xyz), dtype=np.int64)
-        count = _number(keys, *_slots(len(xyz)), voxel_of, distinct)
-        table, numbers = _slots(count)  # voxels are fewer than points, and a small table stays in the cache
-        _number(distinct[:count], table, numbers, np.empty(count, dtype=np.int32), distinct)
-        return cls(size_m, voxel_of, count, table, numbers)
+        packed, ends = _world_keys(xyz, lidar_to_world, size_m)
+        voxel_of, met = np.empty(len(xyz), dtype=np.int32), np.empty(len(xyz), dtype=np.int64)
+        met = met[: _number(packed, *_slots(len(xyz)), voxel_of, met)]
+        order = np.argsort(met)
+        rank = np.empty(len(met), dtype=np.int32)
+        rank[order] = np.arange(len(met), dtype=np.int32)
+        return cls(
+            size_m, met[order], rank[voxel_of], (ends + 0.5) * size_m if len(xyz) else np.empty((0, 3))
+        )
 
-    def find(self, xyz: NDArray[np.float32], a_to_b: NDArray[np.float64]) -> NDArray[np.int32]:
-        """(M,) voxel in which each point of another scan lies, -1 for none of them.
-
-        Args:
-            xyz: (M, 3) [m, frame a]. a_to_b: (4, 4) to the frame of this scan.
+    def check_reach(self, other: ScanVoxels) -> None:
+        """Keys wrap around, so only of scans that lie near each other are equal keys equal voxels.
 
         Raises:
-            OutOfReachError: as `voxel_keys`.
+            OutOfReachError: as `voxel_keys` of the points of both.
         """
-        found = np.empty(len(xyz), dtype=np.int32)
-        _find(_moved_keys(xyz, a_to_b, self.size_m), self._keys, self._numbers, found)
-        return found
+        voxel_keys(np.concatenate([self.corners, other.corners]), self.size_m)
 
 
-def _moved_keys(xyz: NDArray[np.float32], a_to_b: NDArray[np.float64], size_m: float) -> NDArray[np.int64]:
-    """The `voxel_keys` of points (N, 3) in frame b."""
-    keys = np.empty(len(xyz), dtype=np.int64)
-    if not _pack(xyz, a_to_b, size_m, keys):  # `voxel_keys` says why
-        plainly = xyz.astype(np.float64)
-        same = np.array_equal(a_to_b, np.eye(4))
+@dataclass(frozen=True, eq=False)
+class VoxelSums:
+    """What the points of a scan say in each of its V voxels.
+
+    probabilities: (V, C) float32 sums, each point's row times its weight. weight: (V,) float32 sums of the weights.
+    votes: (V,) int64 points whose weight is above 0.
+    """
+
+    probabilities: NDArray[np.float32]
+    weight: NDArray[np.float32]
+    votes: NDArray[np.int64]
+
+    @classmethod
+    def zero(cls, voxels: int, classes: int) -> VoxelSums:
+        return cls(
+            np.zeros((voxels, classes), np.float32), np.zeros(voxels, np.float32), np.zeros(voxels, np.int64)
+        )
+
+    @classmethod
+    def of(
+        cls, voxels: ScanVoxels, probabilities: NDArray[np.float32], weights: NDArray[np.float32]
+    ) -> VoxelSums:
+        """Over the points of a scan: rows (N, C), each with its weight (N,), in their order."""
+        made = cls.zero(len(voxels.keys), probabilities.shape[1])
+        _add_points(voxels.voxel_of, probabilities, weights, made.probabilities, made.weight, made.votes)
+        return made
+
+    def add(
+        self, keys: NDArray[np.int64], other: VoxelSums, other_keys: NDArray[np.int64], factor: float
+    ) -> None:
+        """Add what another scan says in the voxels that both have, its weights times ``factor``."""
+        _add_voxels(
+            keys,
+            other_keys,
+            other.probabilities,
+            other.weight,
+            other.votes,
+            np.float32(factor),
+            self.probabilities,
+            self.weight,
+            self.votes,
+        )
+
+
+def _world_keys(
+    xyz: NDArray[np.float32], lidar_to_world: NDArray[np.float64], size_m: float
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The `voxel_keys` (N,) of points in the world, and (2, 3) the lowest and the highest cell along each axis."""
+    keys, ends = np.empty(len(xyz), dtype=np.int64), np.empty((2, 3))
+    pose = np.ascontiguousarray(lidar_to_world, dtype=np.float64)
+    if not _pack(xyz, pose, size_m, keys, ends):  # `voxel_keys` says why
         with np.errstate(invalid="ignore"):
-            return voxel_keys(plainly if same else plainly @ a_to_b[:3, :3].T + a_to_b[:3, 3], size_m)
-    return keys
+            world = xyz.astype(np.float64) @ pose[:3, :3].T + pose[:3, 3]
+        keys = voxel_keys(world, size_m)
+    return keys, ends
 
 
 @compiled(error_model="numpy")
-def _pack(xyz, a_to_b, size_m, keys):
-    """Write the key of each point; False where `voxel_keys` has something to say about the points."""
-    m = a_to_b
+def _pack(xyz, lidar_to_world, size_m, keys, ends):
+    """Write the key of each point, and the ends of the cells; False where `voxel_keys` has something to say."""
+    m = lidar_to_world
     low_x = low_y = low_z = np.inf
     high_x = high_y = high_z = -np.inf
     whole = True
@@ -99,6 +144,8 @@ def _pack(xyz, a_to_b, size_m, keys):
         k = (np.int64(c) + _HALF_Z) & (2 * _HALF_Z - 1)
         keys[n] = (i << _SHIFT_X) | (j << _SHIFT_Y) | k
     wide = high_x - low_x >= 2 * _HALF_X or high_y - low_y >= 2 * _HALF_Y or high_z - low_z >= 2 * _HALF_Z
+    ends[0, 0], ends[0, 1], ends[0, 2] = low_x, low_y, low_z
+    ends[1, 0], ends[1, 1], ends[1, 2] = high_x, high_y, high_z
     return whole and not wide
 
 
@@ -125,18 +172,6 @@ def _number(keys, table, numbers, voxel_of, distinct):
 
 
 @compiled()
-def _find(keys, table, numbers, found):
-    """Write the voxel of each key, -1 for those that are not in the ``table``."""
-    slots = len(table) - 1
-    shift = _shift(len(table))
-    for n in range(len(keys)):
-        slot = np.int64((np.uint64(keys[n]) * _MIXER) >> shift)
-        while table[slot] != keys[n] and table[slot] != _EMPTY:
-            slot = (slot + 1) & slots
-        found[n] = numbers[slot] if table[slot] != _EMPTY else -1
-
-
-@compiled()
 def _shift(slots):
     """By how much a product of 64 bits is shifted to be a slot; ``slots`` are a power of two."""
     bits = 0
@@ -146,22 +181,31 @@ def _shift(slots):
 
 
 @compiled()
-def add_votes(target, probabilities, share, total, weight, votes):
-    """Add the points of a scan to the voxels that they lie in, in their order.
-
-    Args:
-        target: (M,) int32 voxel of each point, -1 for none. probabilities: (M, C). share: (M,) weight of each point.
-        total: (V, C), weight: (V,), votes: (V,) int64 are added to: weighted probabilities, weights, and points whose
-            weight is above 0.
-    """
-    for n in range(len(target)):
-        voxel = target[n]
-        own_share = share[n]  # once: the compiler cannot know that sums are written elsewhere
-        if voxel >= 0 and own_share != 0:
-            weight[voxel] += own_share
-            votes[voxel] += own_share > 0
+def _add_points(voxel_of, probabilities, weights, total, weight, votes):
+    """Add the rows (N, C) of points to ``total`` (V, C), ``weight`` (V,) and ``votes`` (V,), in their order."""
+    for n in range(len(voxel_of)):
+        voxel = voxel_of[n]
+        own_weight = weights[n]  # once: the compiler cannot know that sums are written elsewhere
+        if own_weight != 0:
+            weight[voxel] += own_weight
+            votes[voxel] += own_weight > 0
             for c in range(probabilities.shape[1]):
-                total[voxel, c] += probabilities[n, c] * own_share
+                total[voxel, c] += probabilities[n, c] * own_weight
+
+
+@compiled()
+def _add_voxels(keys, other_keys, rows, weights, counts, factor, total, weight, votes):
+    """Walk along two ascending lists of keys, and add where they meet."""
+    n = other = 0
+    while n < len(keys) and other < len(other_keys):
+        here, there = keys[n], other_keys[other]
+        if here == there:
+            weight[n] += weights[other] * factor
+            votes[n] += counts[other]
+            for c in range(rows.shape[1]):
+                total[n, c] += rows[other, c] * factor
+        n += here <= there
+        other += there <= here
 
 
 @compiled()

@@ -1,8 +1,9 @@
 """Temporal voting: the scans around a scan have a say in its classes.
 
-Points of neighbouring scans are brought into the frame of scan t by calibrated poses and hashed to voxels. The mean
-probability of a voxel's foreign points, weighted by age and confidence, is mixed with each own point's. Only
-predictions vote for evaluation frames: a scan that carries labels is refused unless pseudo-labels are being made.
+Points are brought into the world by calibrated poses and fall into voxels of one grid, in which each scan is summed
+once, however many it votes for. The mean probability of a voxel's foreign points, weighted by age and confidence, is
+mixed with that of each point of scan t. Only predictions vote for evaluation frames: a scan that carries labels is
+refused unless pseudo-labels are being made.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..clips.sources import Source, named
-from ..geometry import invert
-from .vote_voxels import VoxelTable, add_means, add_votes, divide_rows
+from ..errors import InputError, OutOfReachError
+from .vote_voxels import ScanVoxels, VoxelSums, add_means, divide_rows
 
 Confidence = Literal["one", "max", "entropy"]
 
@@ -29,7 +30,7 @@ class VotingOptions:
 
     offsets: key frames that vote, relative to t; those beyond the border of the scene are absent.
     sweeps: offsets count scans, the sweeps between key frames included.
-    voxel_m: edge of a voxel.
+    voxel_m: edge of a voxel; the grid lies along the axes of the world.
     decay: the weight of a vote falls by this factor for every frame of distance, of key frames or of scans.
     alpha: share of the point's own probabilities in the mixture.
     confidence: weight of a voting point: "one", its "max" probability, or 1 - normalised "entropy".
@@ -85,7 +86,7 @@ class VotingOptions:
 
 @dataclass(frozen=True, slots=True)
 class Ballot:
-    """What one scan brings to a vote.
+    """What one scan brings to a vote. Its voxels and their sums are found once for each size and rule, and kept.
 
     xyz: (N, 3) float32 [m, lidar frame]; probabilities: (N, C) float32; lidar_to_world: (4, 4) at its time;
     from_labels: the probabilities are annotations (one-hot), not predictions. source: the scan, for errors.
@@ -96,30 +97,26 @@ class Ballot:
     lidar_to_world: NDArray[np.float64]
     from_labels: bool = False
     source: Source | None = None
-    _confidence: dict[Confidence, Tensor] = field(default_factory=dict, init=False, repr=False)
+    _voxels: dict[float, ScanVoxels] = field(default_factory=dict, init=False, repr=False)
+    _sums: dict[tuple[float, Confidence], VoxelSums] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.xyz) != len(self.probabilities):
             raise ValueError(f"{len(self.probabilities)} rows of probabilities for {len(self.xyz)} points")
 
-    def voxels(self, size_m: float) -> VoxelTable:
-        """The voxels of its points, in its own frame."""
-        with named(self.xyz, *self._sources):
-            return VoxelTable.of(_array(self.xyz), size_m)
+    def voxels(self, size_m: float) -> ScanVoxels:
+        """The voxels of the world that its points lie in."""
+        if size_m not in self._voxels:
+            with named(self.xyz, *self._sources):
+                self._voxels[size_m] = ScanVoxels.of(_array(self.xyz), self.lidar_to_world, size_m)
+        return self._voxels[size_m]
 
-    def fall_into(self, voxels: VoxelTable, lidar_to_world: NDArray[np.float64]) -> NDArray[np.int32]:
-        """(N,) which of the voxels of a scan at another pose its points lie in, -1 for none."""
-        # points of the same scan stay untouched: rounding must not push them over a voxel border
-        same = np.array_equal(self.lidar_to_world, lidar_to_world)
-        a_to_b = np.eye(4) if same else relative_pose(self.lidar_to_world, lidar_to_world)
-        with named(self.xyz, *self._sources):
-            return voxels.find(_array(self.xyz), a_to_b)
-
-    def confidence(self, rule: Confidence) -> Tensor:
-        """`confidence_weights` of its points; found once, since a scan votes for several others."""
-        if rule not in self._confidence:
-            self._confidence[rule] = confidence_weights(self.probabilities, rule)
-        return self._confidence[rule]
+    def sums(self, size_m: float, rule: Confidence) -> VoxelSums:
+        """What its points say in each of its ``voxels``, weighted by `confidence_weights`."""
+        if (size_m, rule) not in self._sums:
+            weights = _array(confidence_weights(self.probabilities, rule))
+            self._sums[size_m, rule] = VoxelSums.of(self.voxels(size_m), _array(self.probabilities), weights)
+        return self._sums[size_m, rule]
 
     @property
     def _sources(self) -> list[Source]:
@@ -175,16 +172,13 @@ def vote(
             "evaluated, since the labels would travel through world coordinates"
         )
     voxels = own.voxels(options.voxel_m)
-    shape = (voxels.count, own.probabilities.shape[1])
-    total, weight = np.zeros(shape, np.float32), np.zeros(shape[0], np.float32)
-    votes = np.zeros(shape[0], np.int64)
+    total = VoxelSums.zero(len(voxels.keys), own.probabilities.shape[1])
     for offset, ballot in voters.items():
-        share = ballot.confidence(options.confidence) * options.decay ** abs(offset)
-        if ballot.from_labels:
-            share = share * label_weight
-        target = ballot.fall_into(voxels, own.lidar_to_world)
-        add_votes(target, _array(ballot.probabilities), _array(share), total, weight, votes)
-    return _mix(own.probabilities, total, weight, votes, voxels.voxel_of, options, still)
+        factor = options.decay ** abs(offset) * (label_weight if ballot.from_labels else 1.0)
+        theirs = ballot.voxels(options.voxel_m)
+        _check_reach(ballot, theirs, voxels)
+        total.add(voxels.keys, ballot.sums(options.voxel_m, options.confidence), theirs.keys, factor)
+    return _mix(own.probabilities, total, voxels.voxel_of, options, still)
 
 
 def confidence_weights(probabilities: Tensor, rule: Confidence) -> Tensor:
@@ -198,32 +192,25 @@ def confidence_weights(probabilities: Tensor, rule: Confidence) -> Tensor:
     return (probabilities.sum(dim=1) > 0).to(probabilities.dtype)
 
 
-def relative_pose(a_lidar_to_world: NDArray, b_lidar_to_world: NDArray) -> NDArray[np.float64]:
-    """(4, 4) from the lidar frame of scan a to that of scan b, through the world."""
-    return invert(b_lidar_to_world) @ np.asarray(a_lidar_to_world, dtype=np.float64)
-
-
 def _array(values: Tensor) -> NDArray[np.float32]:
     return np.ascontiguousarray(values.numpy(force=True))
 
 
 def _mix(
     own: Tensor,
-    total: NDArray[np.float32],
-    weight: NDArray[np.float32],
-    votes: NDArray[np.int64],
+    total: VoxelSums,
     voxel_of: NDArray[np.int32],
     options: VotingOptions,
     still: Tensor | None,
 ) -> Voted:
-    """Own rows (N, C) mixed with the weighted mean of their voxel, which takes the place of its ``total`` (V, C).
+    """Own rows (N, C) mixed with the weighted mean of their voxel, which takes the place of its ``total``.
 
     The mean, not the sum: else ``alpha`` would mean something else in every voxel.
     """
     tiny = np.finfo(np.float32).tiny
-    heard = (votes >= options.min_votes) & (weight > 0)
-    divide_rows(total, np.maximum(weight, tiny), heard)  # no point heeds others
-    mean, heeded = total, heard[voxel_of]
+    heard = (total.votes >= options.min_votes) & (total.weight > 0)
+    mean, heeded = total.probabilities, heard[voxel_of]
+    divide_rows(mean, np.maximum(total.weight, tiny), heard)  # no point heeds others
     if options.thing_classes and len(own):
         things = np.zeros(own.shape[1], dtype=np.bool_)
         things[list(options.thing_classes)] = True
@@ -241,8 +228,21 @@ def _mix(
     divide_rows(mixed, sums, heeded)
     device = own.device
     return Voted(
-        rows.to(device), torch.from_numpy(votes[voxel_of]).to(device), torch.from_numpy(heeded).to(device)
+        rows.to(device),
+        torch.from_numpy(total.votes[voxel_of]).to(device),
+        torch.from_numpy(heeded).to(device),
     )
+
+
+def _check_reach(ballot: Ballot, theirs: ScanVoxels, voxels: ScanVoxels) -> None:
+    try:
+        voxels.check_reach(theirs)
+    except OutOfReachError as error:
+        if ballot.source is None:
+            raise
+        raise InputError(
+            f"{ballot.source.file}: scan {ballot.source.token} and the one that it votes for have {error}"
+        ) from error
 
 
 def _check_still(still: Tensor | None, count: int, options: VotingOptions) -> None:

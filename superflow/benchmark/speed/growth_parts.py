@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -52,7 +52,7 @@ def maps(count: int) -> Work:
 
 
 def votes(count: int) -> Work:
-    """Two scans vote on a third, all of ``count`` points, of as many streets as it takes side by side."""
+    """Two scans vote on a third, all new and of ``count`` points, of as many streets as it takes side by side."""
     draw = torch.Generator().manual_seed(0)
     points, street = _streets(count)
     side = int(np.ceil(np.sqrt(int(street[-1]) + 1)))
@@ -64,7 +64,12 @@ def votes(count: int) -> Work:
         pose[0, 3] = 0.5 * place
         classes = torch.rand(count, CLASSES, generator=draw)
         scans.append(Ballot(points[:, :3].contiguous(), classes / classes.sum(1, keepdim=True), pose))
-    return lambda: vote(scans[1], {-1: scans[0], 1: scans[2]}, VotingOptions())
+
+    def work() -> None:
+        before, own, after = (replace(scan) for scan in scans)  # a copy has no voxels and sums yet
+        vote(own, {-1: before, 1: after}, VotingOptions())
+
+    return work
 
 
 def regions(count: int) -> Work:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -90,19 +91,24 @@ def superpixels(options: Options) -> list[Table]:
 
 
 def votes(options: Options) -> list[Table]:
-    """Scans that vote on one, and the same scans asked for the nearest neighbour by a k-d tree each."""
+    """Scans that vote on one, and the same scans asked for the nearest neighbour by a k-d tree each.
+
+    As in a drive, one of the scans has not voted before; "all new": none has, and none has been voted on, which is
+    what trees that are built anew are beside.
+    """
     scans = _scans()
     works: dict[str, Work] = {}
     for name, voters in VOTERS.items():
-        works[name] = lambda voters=voters: _vote(scans, voters)  # type: ignore[misc]
+        works[name] = lambda voters=voters: _vote(scans, voters, voters[-1:])  # type: ignore[misc]
+        works[f"{name}, all new"] = lambda voters=voters: _vote(scans, voters, [0, *voters])  # type: ignore[misc]
         works[f"{name}, by trees"] = lambda voters=voters: _by_trees(scans, voters)  # type: ignore[misc]
     turns = in_turn(works, rounds=options.rounds, clock=options.clock)
-    beside = {f"{name}, by trees": (f"{name}, by trees", name) for name in VOTERS}
+    beside = {f"{name}, by trees": (f"{name}, by trees", f"{name}, all new") for name in VOTERS}
     return [_table(f"Votes on a scan of {POINTS} points, {CLASSES} classes", turns, beside)]
 
 
 def _scans() -> dict[int, Ballot]:
-    """Scans of a vehicle that drives on, by offset; as in a log, each knows its own weights once it has voted."""
+    """Scans of a vehicle that drives on, by offset."""
     draw = torch.Generator().manual_seed(0)
     street, scans = dense_scan(2 * POINTS)[:, :3], {}
     for offset in range(-5, 6):
@@ -115,7 +121,8 @@ def _scans() -> dict[int, Ballot]:
     return scans
 
 
-def _vote(scans: Mapping[int, Ballot], voters: list[int]) -> Tensor:
+def _vote(scans: dict[int, Ballot], voters: list[int], new: Sequence[int] = ()) -> Tensor:
+    scans.update({offset: replace(scans[offset]) for offset in new})  # a copy knows nothing yet
     others = {offset: scans[offset] for offset in voters}
     return vote(scans[0], others, VotingOptions(offsets=tuple(voters))).probabilities
 

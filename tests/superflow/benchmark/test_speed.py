@@ -205,10 +205,10 @@ def test_layers_superpixels_and_votes_are_timed_beside_what_they_are_held_to(mon
     options = Options(voxels=[400], size_m=0.4, rounds=1)
     tables = [*kernels.layers(options), *kernels.superpixels(options), *kernels.votes(options)]
     told = "\n".join(table.markdown() for table in tables)
-    works = ("forward", "two products", "made", "written", "read", "ten, by trees", "four")
+    works = ("forward", "two products", "made", "written", "read", "ten, by trees", "four", "four, all new")
     assert all(f"| {work} |" in told for work in works)
     assert "a product / forward: " in told
-    assert "four, by trees / four: " in told
+    assert "four, by trees / four, all new: " in told
 
 
 def test_votes_and_trees_are_of_the_same_points(thin_scans):
