@@ -207,7 +207,7 @@ def _train(config: Any, index: Any, evaluate: Any) -> tuple[Any, dict[str, Any]]
 
 
 def _plain(value: Any) -> Any:
-    from ..engine.builders import as_plain
+    from ..engine.registry import as_plain
 
     return as_plain(value)
 

@@ -157,7 +157,7 @@ def read_card(path: Path) -> Mapping[str, Any]:
 
 
 def _make(plan: PlacesPlan, arm: PlacesArm, config: Any, start: Path | None, path: Path, seed: int) -> None:
-    from ..engine.builders import as_plain
+    from ..engine.registry import as_plain
     from ..engine.runner import build_runner
     from ..hub.backbone import card_of, save_backbone
     from ..hub.checkpoint import find_last

@@ -23,7 +23,7 @@ def slug(name: str) -> str:
 
 def hash_of_config(config: Any, places: Mapping[str, str]) -> str:
     """Of all that a config says, with each folder of ``places`` under the name that stands there for it."""
-    from ..engine.builders import as_plain
+    from ..engine.registry import as_plain
 
     plain = {key: value for key, value in as_plain(config).items() if key not in _OF_THIS_CALL}
     text = json.dumps(plain, sort_keys=True, default=str)

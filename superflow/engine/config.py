@@ -17,15 +17,16 @@ from ..errors import InputError, MissingFileError, suggest
 from ..files.access import read_text
 from ..hub.checkpoint import find_last
 from ..method.launch import launcher_of
-from ..option_values import allowed_types, read_terms, read_value
-from .builders import as_plain, with_folder
+from ..option_values import allowed_types, read_value
 from .keys import Place, check_config, check_option, top_places
 from .optim import AMP_ON_CPU
-from .registry import SCOPE
+from .registry import SCOPE, as_plain, with_folder
 
 # of each pair a config has one: a length or an interval in iterations or in epochs
 _PAIRS = (("max_iters", "max_epochs"), ("val_interval", "val_interval_epochs"))
-_TERMS = "frames"  # key of frames of a log, also for datasets that do not say what they take
+_FRAMES = frozenset(
+    {"str", "texts", "None"}
+)  # types of frames, also for datasets that do not say what they take
 
 
 def load_config(
@@ -62,17 +63,14 @@ def load_config(
     path = find_config(path)
     config, set_by_option = _read_with(path, options, data_root)
     check_config(config._cfg_dict)
-    _complete(config, work_dir=f"work_dirs/{path.stem}")
+    _complete(config, work_dir=f"work_dirs/{path.stem}", amp=amp)
     if launcher is None and "launcher" not in set_by_option and config.get("launcher", "none") == "none":
         launcher = launcher_of(os.environ)
     given = {"work_dir": work_dir, "load_from": load_from, "launcher": launcher, "randomness.seed": seed}
     given["allow_leakage"] = allow_leakage or None
-    for key, value in given.items():
-        if value is not None:
-            config.merge_from_dict({key: str(value) if isinstance(value, Path) else value})
+    texts = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
+    config.merge_from_dict({key: value for key, value in texts.items() if value is not None})
     _refuse_empty(work_dir=config.work_dir, load_from=config.get("load_from"))
-    if amp:
-        _use_amp(config)
     newest = find_last(config.work_dir) if resume is True or resume == "auto" else resume
     if newest:  # else a new run, with the weights of load_from if there are any
         config.resume, config.load_from = True, str(newest)
@@ -82,7 +80,11 @@ def load_config(
 def _read_with(path: Path, options: Any, data_root: str | Path | None) -> tuple[Config, set[str]]:
     """A file's config with options and another ``data_root``, and the keys of these options; see `load_config`."""
     roots = _check_variables(path)
-    config = _read(path)
+    try:
+        config = Config.fromfile(str(path))
+    except Exception as error:  # a config is code: whatever it raises is about the file
+        said = f"{type(error).__name__}: {error}"
+        raise InputError(f"{path}: cannot be read ({said}); correct the file") from error
     if not isinstance(options, Mapping):
         options = parse_options(options or (), config._cfg_dict)
     options = copy.deepcopy(dict(options))  # merging takes keys such as _delete_ out of it
@@ -116,9 +118,10 @@ def parse_options(options: Iterable[str], config: Mapping[str, Any] | None = Non
             raise InputError(f"--cfg-options {option}: has no value; write KEY=VALUE")
         place = Place() if config is None else check_option(config, key)
         allowed = allowed_types(place.annotation, place.default)
-        terms = not allowed and key.rpartition(".")[2] == _TERMS and text.strip() != "None"
+        if not allowed and key.rpartition(".")[2] == "frames":
+            allowed = _FRAMES
         try:
-            parsed[key] = read_terms(text) if terms else read_value(text, allowed)
+            parsed[key] = read_value(text, allowed)
         except InputError as error:
             raise InputError(f"--cfg-options {option}: {error}") from error
     return parsed
@@ -133,10 +136,9 @@ def find_config(name: str | Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path.resolve()
-    shipped = shipped_configs()
-    for candidate in (path.as_posix(), f"{path.as_posix()}.py"):
-        if candidate.removeprefix("configs/") in shipped:
-            return shipped[candidate.removeprefix("configs/")]
+    shipped, named = shipped_configs(), path.as_posix().removeprefix("configs/").removesuffix(".py")
+    if f"{named}.py" in shipped:
+        return shipped[f"{named}.py"]
     near = suggest(path.as_posix(), shipped, words="the nearest that comes with superflow is")
     raise MissingFileError(f"{path}: there is no such config{near or '; check the path'}")
 
@@ -170,34 +172,20 @@ def _check_variables(path: Path) -> list[str]:
             f"{path}:{error.lineno}: is no valid Python ({error.msg}); correct the line"
         ) from error
     names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    keys = {*top_places(), "_base_"}
-    known = {*keys, *(node.id for node in names if isinstance(node.ctx, ast.Load))}
-    roots: list[str] = []
-    assigned = [
-        (node, target) for node in tree.body if isinstance(node, ast.Assign) for target in node.targets
-    ]
-    for node, target in assigned:
-        name = target.id if isinstance(target, ast.Name) else None
-        if name is not None and name not in known:
+    keys, used = {*top_places(), "_base_"}, {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    assigned = [node for node in tree.body if isinstance(node, ast.Assign)]
+    values = {name.id: node.value for node in assigned for name in node.targets if isinstance(name, ast.Name)}
+    for name, value in values.items():
+        if name not in keys | used:
             near = suggest(name, keys, words="the nearest known key is")
-            raise InputError(f"{path}:{node.lineno}: nothing reads {name!r}{near}")
-        if name == "data_root" and isinstance(node.value, ast.Constant):
-            roots.append(str(node.value.value))
-        if name == "_base_":
-            bases = ast.literal_eval(node.value)
-            for base in [bases] if isinstance(bases, str) else bases:
-                if (path.parent / base).is_file():  # mmengine says it of a missing one
-                    roots += _check_variables(path.parent / base)
+            raise InputError(f"{path}:{value.lineno}: nothing reads {name!r}{near}")
+    root = values.get("data_root")
+    roots = [str(root.value)] if isinstance(root, ast.Constant) else []
+    bases = ast.literal_eval(values["_base_"]) if "_base_" in values else []
+    for base in [bases] if isinstance(bases, str) else bases:
+        if (path.parent / base).is_file():  # mmengine says it of a missing one
+            roots += _check_variables(path.parent / base)
     return list(dict.fromkeys(roots))
-
-
-def _read(path: Path) -> Config:
-    try:
-        return Config.fromfile(str(path))
-    except Exception as error:  # a config is code: whatever it raises is about the file
-        raise InputError(
-            f"{path}: cannot be read ({type(error).__name__}: {error}); correct the file"
-        ) from error
 
 
 def _merge(config: Config, options: Mapping[str, Any]) -> None:
@@ -216,8 +204,11 @@ def _merge(config: Config, options: Mapping[str, Any]) -> None:
     config.merge_from_dict(options)
 
 
-def _complete(config: Config, *, work_dir: str) -> None:
-    """Defaults. An evaluation set alone is enough: its loop and its metric follow from what is trained."""
+def _complete(config: Config, *, work_dir: str, amp: bool) -> None:
+    """Defaults, and mixed precision where it is asked for.
+
+    An evaluation set alone is enough: its loop and its metric follow from what is trained.
+    """
     config.setdefault("default_scope", SCOPE)
     config.setdefault("work_dir", work_dir)
     config.setdefault("randomness", ConfigDict(seed=0))
@@ -227,14 +218,12 @@ def _complete(config: Config, *, work_dir: str) -> None:
             config.setdefault(f"{stage}_cfg", ConfigDict())
             metric = "LossMetric" if pretrains else "SegmentationMetric"
             config.setdefault(f"{stage}_evaluator", ConfigDict(type=metric))
-
-
-def _use_amp(config: Config) -> None:
-    if not torch.cuda.is_available():
-        raise InputError(f"--amp: {AMP_ON_CPU}")
-    if config.get("optim_wrapper") is None:
-        raise InputError("--amp: the config trains nothing, it has no optim_wrapper")
-    config.optim_wrapper.type = "AmpOptimWrapper"
+    if amp:
+        if not torch.cuda.is_available():
+            raise InputError(f"--amp: {AMP_ON_CPU}")
+        if config.get("optim_wrapper") is None:
+            raise InputError("--amp: the config trains nothing, it has no optim_wrapper")
+        config.optim_wrapper.type = "AmpOptimWrapper"
 
 
 def _refuse_empty(**paths: Any) -> None:

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..option_values import allowed_types
-from .builders import MOVED, with_folder
 from .keys import Place, top_places
+from .registry import MOVED, with_folder
 
 FREE = "free"  # training does not see it
 BY_DATA = "by data"  # free where the data's records are equal, else refused
@@ -28,7 +28,7 @@ _KEYS = {
         *("log_level", "log_processor", "visualizer", "custom_imports", "env_cfg", "find_unused_parameters"),
         "randomness.seed",  # is looked at alone
         "default_hooks",
-        *("train_cfg.val_interval", "train_cfg.val_interval_epochs", "train_cfg.val_begin"),
+        *("train_cfg.val_interval", "train_cfg.val_interval_epochs"),
         "train_dataloader",  # its batches are counted over all processes, see `_items_a_step`
         "train_dataloader.dataset.clouds.keep_frames",
         *("val_dataloader", "val_cfg", "test_dataloader", "test_cfg", "test_evaluator"),
@@ -130,10 +130,10 @@ def find_changes(
     meta, was = checkpoint["meta"], checkpoint.get("superflow", {})
     before, now = (_as_now(read_settings(text)) for text in (meta["config"], config))
     settings = list(_differences(before, now, Place(lambda node, where: top_places()), ""))
-    data = list(_of_records(was.get("data", {}), record.get("data", {}), "data"))
+    data = list(_differences(was.get("data", {}), record.get("data", {}), Place(), "data"))
     model, model_now = ({key: value for key, value in of.items() if key != "data"} for of in (was, record))
     another = any(key.startswith("model.") and effect_of(key) == REFUSED for key, *_ in settings)
-    found = [*settings, *(() if another else _of_records(model, model_now, "record")), *data]
+    found = [*settings, *(() if another else _differences(model, model_now, Place(), "record")), *data]
     # equal records of the data know more than the names of its folder and frames
     told = {"hash", "tokens_hash"} <= was.get("data", {}).get("train", {}).keys()
     same_data = told and not any(effect_of(key) == REFUSED for key, *_ in data)
@@ -177,14 +177,13 @@ def _by_type(value: Any) -> Any:
         return {key: _by_type(item) for key, item in value.items()}
     if not isinstance(value, list | tuple):
         return value
-    items = type(value)(_by_type(item) for item in value)
-    if not items or not all(isinstance(item, Mapping) and "type" in item for item in items):
-        return items
-    named = _Typed()
+    items, named = type(value)(_by_type(item) for item in value), _Typed()
     for item in items:
+        if not isinstance(item, Mapping) or "type" not in item:
+            return items
         name = str(item["type"])
         named[name if name not in named else f"{name}#{len(named)}"] = item
-    return named
+    return named or items
 
 
 def _as_now(settings: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +198,11 @@ def _as_now(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _differences(before: Any, now: Any, place: Place, key: str) -> Iterator[tuple[str, Any, Any, Place]]:
-    """Key, value before and now, and place of everything that differs; what is left out has its default."""
+    """Key, value before and now, and place of everything that differs; what is left out has its default.
+
+    What only one of two records holds was not recorded then, and is no difference.
+    """
+    is_record = key.partition(".")[0] in ("data", "record") and key.count(".") < 2
     if isinstance(before or now, _Typed) and isinstance(now or before, _Typed):
         for name in dict.fromkeys((*(before or ()), *(now or ()))):
             yield from _differences((before or {}).get(name), (now or {}).get(name), place, f"{key}.{name}")
@@ -210,23 +213,13 @@ def _differences(before: Any, now: Any, place: Place, key: str) -> Iterator[tupl
         types = [side.get("type", place.default) for side in (before, now)]
         yield f"{key}.type", *types, Place()
     else:
-        places = place.known(now, key) or {}
+        places = (place.keys and place.keys(now, key)) or {}
         for name in dict.fromkeys((*before, *now)):
-            if name != "type":
+            if name != "type" and not (is_record and (name not in before or name not in now)):
                 inner = places.get(name, Place())
                 default = None if inner.required or inner.keys is not None else inner.default
                 old, new = before.get(name, default), now.get(name, default)
                 yield from _differences(old, new, inner, f"{key}.{name}" if key else name)
-
-
-def _of_records(before: Any, now: Any, key: str) -> Iterator[tuple[str, Any, Any, Place]]:
-    """As `_differences`, for records: what only one of them holds was not recorded then."""
-    if isinstance(before, Mapping) and isinstance(now, Mapping):
-        names = [name for name in before if name in now] if key.count(".") < 2 else {**before, **now}
-        for name in names:
-            yield from _of_records(before.get(name), now.get(name), f"{key}.{name}")
-    elif _plain(before) != _plain(now):
-        yield key, before, now, Place()
 
 
 def _items_a_step(
@@ -235,11 +228,10 @@ def _items_a_step(
     """A step of all processes together decides which items are drawn when; that of each one, its batch norm."""
     key = "train_dataloader.batch_size"
     size, size_now = ((of.get("train_dataloader") or {}).get("batch_size", 1) for of in (before, now))
+    if processes == processes_now:
+        return [] if size == size_now else [Change(key, size, size_now, REFUSED)]
     effect = TOLD if size * processes == size_now * processes_now else REFUSED
-    if processes != processes_now:
-        old, new = f"{size} x {processes}", f"{size_now} x {processes_now}"
-        return [Change(f"{key} x processes", old, new, effect)]
-    return [] if size == size_now else [Change(key, size, size_now, effect)]
+    return [Change(f"{key} x processes", f"{size} x {processes}", f"{size_now} x {processes_now}", effect)]
 
 
 def _moved(before: Any, now: Any, place: Place) -> bool:

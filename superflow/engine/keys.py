@@ -14,34 +14,37 @@ from mmengine.runner import Runner
 
 from ..errors import InputError, suggest
 from ..method.launch import start_distributed
-from .builders import GONE, PARTS, SUPPLIED
+from . import evaluation as evaluation  # what these register can be named
+from . import loops as loops
 from .hooks import DEFAULT_HOOKS
-from .registry import DATASETS, HOOKS, LOOPS, METRICS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
-
-_UNKNOWN = inspect.Parameter.empty
+from .registry import (
+    DATASETS,
+    GONE,
+    HOOKS,
+    LOOPS,
+    METRICS,
+    MODELS,
+    OPTIM_WRAPPERS,
+    PARAM_SCHEDULERS,
+    PARTS,
+    SUPPLIED,
+)
 
 
 class Place(NamedTuple):
     """What may stand in one place of a config; in a list, in each of its entries.
 
-    keys: gives the place of each key that a dict there may hold, None where any goes; without it a value is there.
+    keys: from a dict that stands there and its name, the place of each key that it may hold, or None where any goes;
+    raises InputError where its ``type`` is missing or not there. Without ``keys`` a value is there.
     may_be_built: what the dict describes may stand there, too. annotation, default, required: of the parameter that
     the place is for, where they are known.
     """
 
     keys: Callable[[Mapping[str, Any], str], Mapping[str, Place] | None] | None = None
     may_be_built: bool = False
-    annotation: Any = _UNKNOWN
+    annotation: Any = inspect.Parameter.empty
     default: Any = None
     required: bool = False
-
-    def known(self, node: Mapping[str, Any], where: str) -> Mapping[str, Place] | None:
-        """Key -> place of all that ``node`` may hold; None where that cannot be known.
-
-        Raises:
-            InputError: it has no ``type``, or one that is not there.
-        """
-        return None if self.keys is None else self.keys(node, where)
 
 
 def check_config(config: Mapping[str, Any]) -> None:
@@ -62,7 +65,7 @@ def _check(node: Any, place: Place, where: str) -> None:
         for number, item in enumerate(node):
             _check(item, place, f"{where}[{number}]")
     elif isinstance(node, Mapping):
-        places = place.known(node, where)
+        places = place.keys(node, where)
         if places is None:
             return
         for key in node:
@@ -99,7 +102,7 @@ def check_option(config: Mapping[str, Any], key: str) -> Place:
                 node = {}  # an option under it takes the place of None
             if not isinstance(node, Mapping):
                 raise InputError(f"--cfg-options {key}: {where} is {node!r} and has no keys")
-            places = place.known({step: None, **node}, where) or {}
+            places = (place.keys and place.keys({step: None, **node}, where)) or {}
             if step not in places and (depth == 1 or step not in node):
                 raise InputError(f"--cfg-options {key}: {_no_key(step, node, places, where)}")
             place, node = places.get(step, Place()), node.get(step, {})
@@ -131,6 +134,7 @@ def top_places() -> dict[str, Place]:
     optim_wrapper = _typed(
         OPTIM_WRAPPERS,
         "OptimWrapper",
+        supplied=("loss_scale", "use_fsdp"),  # follow from the precision, see `optim.AmpOptimWrapper`
         optimizer=_typed(OPTIMIZERS, supplied=("params",)),
         paramwise_cfg=_these(
             "norm_decay_mult bias_decay_mult",
@@ -168,8 +172,7 @@ def top_places() -> dict[str, Place]:
 
 def _these(names: str, **further: Place) -> Place:
     """A place of exactly these keys."""
-    places = {**dict.fromkeys(names.split(), Place()), **further}
-    return Place(lambda node, where: places)
+    return Place(lambda node, where: {**dict.fromkeys(names.split(), Place()), **further})
 
 
 def _called(target: Callable[..., Any], supplied: tuple[str, ...] = ()) -> Place:

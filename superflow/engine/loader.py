@@ -15,8 +15,7 @@ from ..clips.batch import collate
 from ..clips.sampler import DrawBatches, EveryItem
 from ..errors import InputError
 from ..method.distributed import rank, world_size
-from .builders import as_plain
-from .registry import DATASETS
+from .registry import DATASETS, as_plain
 
 
 def build_loader(config: Any, *, seed: int, purpose: str) -> DataLoader:
@@ -37,20 +36,19 @@ def build_loader(config: Any, *, seed: int, purpose: str) -> DataLoader:
     # what can be of no use says so before the first step, not after the last one
     if hasattr(dataset, "require_labelled_points"):
         dataset.require_labelled_points(purpose)
-    items = len(dataset)  # type: ignore[arg-type]
-    if items < 1 or batch_size < 1:
-        raise InputError(f"{items} items in batches of {batch_size}; both must be at least 1")
-    place = {"rank": rank(), "world_size": world_size()}
-    if purpose == "training":
-        options["batch_sampler"] = DrawBatches(items, batch_size=batch_size, seed=seed, stop=1, **place)
-    elif items < world_size():
-        raise InputError(f"{items} items to evaluate on {world_size()} processes; use fewer processes")
-    else:
-        options |= {"batch_size": batch_size, "sampler": EveryItem(items, **place)}
-    if options["num_workers"]:
-        options.setdefault("persistent_workers", True)
+    items, place = len(dataset), {"rank": rank(), "world_size": world_size()}  # type: ignore[arg-type]
+    options.setdefault("persistent_workers", options["num_workers"] > 0)
     options.setdefault("pin_memory", torch.cuda.is_available())  # a copy to the GPU then waits for nothing
-    return _Loader(dataset, collate_fn=collate, worker_init_fn=_one_thread, **options)
+    with named(f"{purpose} loader"):
+        if purpose == "training":
+            options["batch_sampler"] = DrawBatches(items, batch_size=batch_size, seed=seed, stop=1, **place)
+        elif items < world_size():
+            raise InputError(
+                f"{items} items to evaluate in {world_size()} process(es); give at least one for each"
+            )
+        else:
+            options |= {"batch_size": batch_size, "sampler": EveryItem(items, **place)}
+        return _Loader(dataset, collate_fn=collate, worker_init_fn=_one_thread, **options)
 
 
 class _Loader(DataLoader):

@@ -57,11 +57,10 @@ class TrainLoop(BaseLoop):
         max_iters: length of the run; or ``max_epochs`` passes over the data, rounded up to whole iterations.
         val_interval: iterations between evaluations; or ``val_interval_epochs``, passes over the data. The last
             iteration is always evaluated. Neither: only the last.
-        val_begin: no evaluation before this iteration.
 
     Attributes:
         iter: iterations done; during hooks of an iteration, those before it.
-        numbers: `scalars` of the last step. started, waited: when it began, and seconds it waited for its batch.
+        numbers: `scalars` of the last step, and ``data_share``, the share of its time spent waiting for its batch.
     """
 
     max_epochs, epoch = 1, 0  # the run is one epoch to mmengine's hooks
@@ -76,7 +75,6 @@ class TrainLoop(BaseLoop):
         max_epochs: float | None = None,
         val_interval: int | None = None,
         val_interval_epochs: float | None = None,
-        val_begin: int = 1,
     ) -> None:
         super().__init__(runner, build_loader(dataloader, seed=runner.seed, purpose="training"))
         self.sampler = self.dataloader.batch_sampler
@@ -85,8 +83,7 @@ class TrainLoop(BaseLoop):
             raise InputError(f"train_cfg.max_iters is {length}; give a positive number")
         between = self._iterations("val_interval or val_interval_epochs", val_interval, val_interval_epochs)
         self.iter, self.max_iters = 0, length
-        self.val_interval, self.val_begin = between or length, val_begin
-        self.started, self.waited = 0.0, 0.0
+        self.val_interval = between or length
         self.numbers: dict[str, float] = {}
 
     def _iterations(self, names: str, iterations: int | None, epochs: float | None) -> int | None:
@@ -109,39 +106,32 @@ class TrainLoop(BaseLoop):
         runner.call_hook("before_train_epoch")
         batches = iter(self.dataloader) if self.iter < self.max_iters else iter(())
         while self.iter < self.max_iters and not self.stop_training:
-            self.started = time.perf_counter()
+            began = time.perf_counter()
             batch = next(batches)
-            self.waited = time.perf_counter() - self.started
+            waited = time.perf_counter() - began
             runner.model.train()
-            self.run_iter(batch)
-            if self._evaluation_due():
+            seed_step(runner.seed, self.iter, runner.rank)
+            runner.call_hook("before_train_iter", batch_idx=self.iter, data_batch=batch)
+            outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
+            self.numbers = scalars(outputs)
+            self.numbers["data_share"] = waited / max(time.perf_counter() - began, 1e-9)
+            runner.call_hook("after_train_iter", batch_idx=self.iter, data_batch=batch, outputs=outputs)
+            self.iter += 1
+            due = self.iter % self.val_interval == 0 or self.iter == self.max_iters
+            if due and runner.val_loop is not None:
                 runner.val_loop.run()
             runner.call_hook("after_step")
         runner.call_hook("after_train_epoch")
         runner.call_hook("after_train")
         return runner.model
 
-    def run_iter(self, batch: Any) -> None:
-        """One iteration on ``batch``."""
-        runner = self.runner
-        seed_step(runner.seed, self.iter, runner.rank)
-        runner.call_hook("before_train_iter", batch_idx=self.iter, data_batch=batch)
-        outputs = runner.model.train_step(batch, optim_wrapper=runner.optim_wrapper)
-        self.numbers = scalars(outputs)
-        runner.call_hook("after_train_iter", batch_idx=self.iter, data_batch=batch, outputs=outputs)
-        self.iter += 1
-
-    def _evaluation_due(self) -> bool:
-        if self.runner.val_loop is None or self.iter < self.val_begin:
-            return False
-        return self.iter % self.val_interval == 0 or self.iter == self.max_iters
-
 
 # not mmengine's loops: they know no statistics of several ranks and no ranks of unequally many batches
-class _Pass(BaseLoop):
-    """One pass over an evaluation set; ``stage`` names its hooks, ``purpose`` its data."""
+@LOOPS.register_module()
+class ValLoop(BaseLoop):
+    """Evaluation during training: one pass over its set; ``stage`` names its hooks, ``purpose`` its data."""
 
-    stage = purpose = ""
+    stage, purpose = "val", "validation"
 
     def __init__(self, runner: Any, dataloader: Any, evaluator: Any) -> None:
         super().__init__(runner, build_loader(dataloader, seed=runner.seed, purpose=self.purpose))
@@ -173,14 +163,7 @@ class _Pass(BaseLoop):
 
 
 @LOOPS.register_module()
-class ValLoop(_Pass):
-    """Evaluation during training."""
-
-    stage, purpose = "val", "validation"
-
-
-@LOOPS.register_module()
-class TestLoop(_Pass):
+class TestLoop(ValLoop):
     """Evaluation of a finished model."""
 
     stage = purpose = "test"

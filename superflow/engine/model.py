@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from mmengine.model import BaseModel
+from mmengine.model import BaseDataPreprocessor, BaseModel
 from torch import Tensor, nn
 
 from ..clips.batch import Batch
@@ -37,10 +36,10 @@ class EngineModel(BaseModel):
 
     def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The scalar to step on and everything else for the log, detached."""
-        loss = losses["loss"]
-        return loss, {
+        shown = {
             name: value.detach() if isinstance(value, Tensor) else value for name, value in losses.items()
         }
+        return losses["loss"], shown
 
     @property
     def unsaved(self) -> str:
@@ -59,12 +58,8 @@ class EngineModel(BaseModel):
         return self.model.record() if hasattr(self.model, "record") else {}
 
 
-class _ToDevice(nn.Module):
+class _ToDevice(BaseDataPreprocessor):
     """Puts a batch where the model is; the tuple is what mmengine passes on as arguments."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("place", torch.zeros(0), persistent=False)
-
-    def forward(self, batch: Any, training: bool = False) -> tuple[Any]:
-        return (batch.to(self.get_buffer("place").device),)
+    def cast_data(self, batch: Any) -> tuple[Any]:
+        return (batch.to(self.device),)

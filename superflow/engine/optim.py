@@ -1,21 +1,23 @@
-"""Parameter groups, and the optimizer wrapper for mixed precision."""
+"""Parameter groups, mixed precision, and a schedule of learning rates that keeps the ratio between groups."""
 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from mmengine.optim import AmpOptimWrapper as MMEngineAmpOptimWrapper
 from mmengine.optim import OptimWrapper
+from mmengine.optim.scheduler.param_scheduler import _ParamScheduler
 from mmengine.registry import OPTIMIZERS
 from torch import nn
 
 from ..errors import InputError
 from .loader import named
-from .registry import OPTIM_WRAPPERS
+from .registry import OPTIM_WRAPPERS, PARAM_SCHEDULERS
 
 AMP_ON_CPU = "mixed precision needs a CUDA device: bf16 on a CPU is 20-40 times slower; leave out --amp"
 
@@ -45,7 +47,12 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Groups for a torch optimizer; see `build_optim_wrapper`."""
     custom = paramwise.get("custom_keys") or {}
-    norms = set(_norm_parameters(model))
+    norms = {  # every norm layer of torch carries its name; sparse ones wrap or subclass these
+        f"{prefix}.{name}"
+        for prefix, module in model.named_modules()
+        if "Norm" in type(module).__name__
+        for name, _ in module.named_parameters(recurse=False)
+    }
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     used = set()
     for name, parameter in model.named_parameters():
@@ -70,14 +77,6 @@ def parameter_groups(
     ]
 
 
-def _norm_parameters(model: nn.Module) -> Iterator[str]:
-    for prefix, module in model.named_modules():
-        # every norm layer of torch carries its name; sparse ones wrap or subclass these
-        if "Norm" in type(module).__name__:
-            for name, _ in module.named_parameters(recurse=False):
-                yield f"{prefix}.{name}"
-
-
 @OPTIM_WRAPPERS.register_module()
 class AmpOptimWrapper(MMEngineAmpOptimWrapper):
     """mmengine's, but bfloat16 where the device has it, for which gradients are not scaled.
@@ -85,30 +84,22 @@ class AmpOptimWrapper(MMEngineAmpOptimWrapper):
     Args:
         dtype: ``bfloat16`` or ``float16``; None takes bfloat16 where the device computes in it, instead of emulating
             it (from Ampere on).
-        optimizer, accumulative_counts, clip_grad: as in mmengine's ``OptimWrapper``.
+        optimizer, options: as in mmengine's ``OptimWrapper``.
 
     Raises:
         InputError: there is no CUDA device.
     """
 
-    def __init__(
-        self,
-        optimizer: torch.optim.Optimizer,
-        *,
-        dtype: str | None = None,
-        accumulative_counts: int = 1,
-        clip_grad: dict[str, Any] | None = None,
-    ) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, *, dtype: str | None = None, **options: Any) -> None:
         if not torch.cuda.is_available():
             raise InputError(AMP_ON_CPU)
         if dtype not in (None, "bfloat16", "float16"):
             raise InputError(f"optim_wrapper.dtype is {dtype!r}; use 'bfloat16' or 'float16'")
-        bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
-        dtype = dtype or ("bfloat16" if bfloat16 else "float16")
-        further = {"accumulative_counts": accumulative_counts, "clip_grad": clip_grad}
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        dtype = dtype or ("bfloat16" if has_bfloat16 else "float16")
         with warnings.catch_warnings():  # mmengine calls torch's scaler by its old name
             warnings.simplefilter("ignore", FutureWarning)
-            super().__init__({"enabled": dtype == "float16"}, dtype, optimizer=optimizer, **further)
+            super().__init__({"enabled": dtype == "float16"}, dtype, optimizer=optimizer, **options)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Restore what `state_dict` gave.
@@ -119,9 +110,75 @@ class AmpOptimWrapper(MMEngineAmpOptimWrapper):
         # "scaler" is its name in checkpoints of earlier versions
         scaler = state_dict.pop("scaler", {}) or state_dict.pop("loss_scaler", {})
         if bool(scaler) != self.loss_scaler.is_enabled():
-            before = "float16" if scaler else "bfloat16"
-            now = str(self.cast_dtype).removeprefix("torch.")
+            before, now = ("float16", "bfloat16") if scaler else ("bfloat16", "float16")
             raise ValueError(
                 f"optim_wrapper.dtype was {before} and is {now}; give optim_wrapper.dtype={before}"
             )
         super().load_state_dict({**state_dict, "loss_scaler": scaler})
+
+
+# torch's divides by zero where pct_start is one iteration (5 of them at 0.2) or the whole run, and raises past its end
+@PARAM_SCHEDULERS.register_module()
+class OneCycleLR(_ParamScheduler):
+    """One warm-up and one decay over the run, by iteration; every group's peak is its own learning rate.
+
+    mmengine's scheduler of this name writes one ``eta_max`` into all groups, which cancels ``lr_mult``; here
+    ``eta_max`` is the peak of a group without multiplier.
+
+    Args:
+        optimizer: with the learning rates of ``optim_wrapper``.
+        eta_max: peak; None takes the optimizer's ``lr``.
+        total_steps: iterations; None takes those from ``begin`` to ``end``.
+        pct_start: share of the run spent rising.
+        anneal_strategy: ``cos`` or ``linear``.
+        div_factor: peak / first value; final_div_factor: first / last value.
+        begin, end: first iteration, and the one after the last; the runner gives ``train_cfg.max_iters`` as end.
+        by_epoch: must be False, the schedule is by iteration.
+    """
+
+    def __init__(
+        self,
+        optimizer: Any,
+        eta_max: float | None = None,
+        total_steps: int | None = None,
+        pct_start: float = 0.3,
+        anneal_strategy: str = "cos",
+        div_factor: float = 25.0,
+        final_div_factor: float = 1e4,
+        begin: int = 0,
+        end: int | None = None,
+        last_step: int = -1,
+        by_epoch: bool = False,
+    ) -> None:
+        if by_epoch:
+            raise ValueError("OneCycleLR goes by iteration: by_epoch must be False")
+        steps = total_steps if total_steps is not None else 0 if end is None else end - begin
+        if steps < 1:
+            raise ValueError(f"OneCycleLR over {steps} iterations; give total_steps or an end after begin")
+        if anneal_strategy not in ("cos", "linear") or not 0 <= pct_start <= 1:
+            raise ValueError(
+                f"anneal_strategy is {anneal_strategy!r} (cos or linear), pct_start {pct_start} (0 to 1)"
+            )
+        scale = 1.0 if eta_max is None else eta_max / optimizer.defaults["lr"]
+        self.peaks = [group["lr"] * scale for group in optimizer.param_groups]
+        self.total_steps, self.pct_start, self.anneal_strategy = steps, pct_start, anneal_strategy
+        self.div_factor, self.final_div_factor = div_factor, final_div_factor
+        super().__init__(optimizer, "lr", begin=begin, end=begin + steps, last_step=last_step, by_epoch=False)
+        # while gradients are accumulated the schedule goes on without optimizer steps; mmengine would warn of it
+        optimizer._global_step = 0
+
+    def factor(self, step: int) -> float:
+        """Learning rate / peak at iteration ``step``."""
+        low, last = 1 / self.div_factor, 1 / self.div_factor / self.final_div_factor
+        rise = self.pct_start * self.total_steps - 1
+        if step <= rise:
+            start, end, share = low, 1.0, step / max(rise, 1e-12)
+        else:
+            fall = max(self.total_steps - 1 - max(rise, 0), 1e-12)
+            start, end, share = 1.0, last, min((step - max(rise, 0)) / fall, 1.0)
+        weight = share if self.anneal_strategy == "linear" else (1 - math.cos(math.pi * share)) / 2
+        return start + (end - start) * weight
+
+    def _get_value(self) -> list[float]:
+        factor = self.factor(self.last_step)
+        return [peak * factor for peak in self.peaks]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mmengine.optim import OptimWrapper
@@ -54,8 +54,12 @@ def _restore(runner: Any, checkpoint: Mapping[str, Any]) -> None:
     """The optimizer's past from the checkpoint; its rates from the schedules, gone through up to here."""
     schedulers = runner.param_schedulers or []
     by_evaluations = any(getattr(scheduler, "need_val_args", False) for scheduler in schedulers)
-    if not by_evaluations:
-        _replay(schedulers, checkpoint["meta"]["iter"])
+    for scheduler in schedulers:
+        scheduler.optimizer._global_step = 0  # mmengine would warn that no optimizer step came before
+    # schedules may build on the value before: gone through one by one, the end is bit by bit that of a run
+    for _ in range(0 if by_evaluations else checkpoint["meta"]["iter"]):
+        for scheduler in schedulers:
+            scheduler.step()
     load_moments(runner.optim_wrapper, checkpoint["optimizer"], keep_rates=not by_evaluations)
     if by_evaluations:  # what these did cannot be gone through again
         for change in runner.changes:
@@ -85,16 +89,3 @@ def load_moments(wrapper: OptimWrapper, state: Mapping[str, Any], *, keep_rates:
     wrapper.load_state_dict(with_tuples(state))
     for group, kept in zip(wrapper.param_groups, own, strict=True):
         group.update(kept if keep_rates else {})
-
-
-def _replay(schedulers: Sequence[Any], iterations: int) -> None:
-    """Bring new schedules to where they are after ``iterations``, and the optimizer's groups to their values there.
-
-    Schedules may build on the value before, so each iteration is gone through; bit by bit, the end is that of a run.
-    """
-    for scheduler in schedulers:
-        scheduler.optimizer._global_step = 0  # mmengine would warn that no optimizer step came before
-    for _ in range(iterations):
-        for scheduler in schedulers:
-            if not scheduler.by_epoch:
-                scheduler.step()

@@ -7,7 +7,8 @@ import itertools
 import logging
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,14 +29,13 @@ from ..method.distributed import rank, world_size
 from ..method.from_data import options_of_data
 from ..method.launch import start_distributed
 from ..protocol import commit
-from .builders import as_plain
 from .config import config_text
 from .continuation import Change, find_changes
 from .hooks import DEFAULT_HOOKS, FirstBatchesHook
 from .loader import build_dataset, named
 from .model import EngineModel
 from .optim import build_optim_wrapper
-from .registry import MODELS
+from .registry import MODELS, as_plain
 from .resume import go_on
 from .training_plan import base_batch_size, training_plan
 
@@ -81,7 +81,7 @@ class EngineRunner(Runner):
         self.changes: list[Change] = []
         self.leakage: dict[str, Any] = {}
         self.evaluated: dict[str, Any] = {}
-        self._begun = time.monotonic()
+        self._begun, self._commit = time.monotonic(), commit()
         super().__init__(*args, **options)
 
     # -- what the hooks read ---------------------------------------------------------------------------------
@@ -148,27 +148,20 @@ class EngineRunner(Runner):
 
     def build_logger(self, log_level: int | str = "INFO", **options: Any) -> Any:
         """mmengine's logger, which the package's own loggers write to as well until the run ends."""
-        logger = super().build_logger(log_level=log_level, **options)
-        _package_writes_to(logger.handlers)
-        logging.getLogger(PACKAGE).setLevel(log_level)
+        logger, package = super().build_logger(log_level=log_level, **options), logging.getLogger(PACKAGE)
+        package.handlers, package.propagate = list(logger.handlers), False
+        package.setLevel(log_level)
         return logger
 
     def train(self) -> nn.Module:
         """Train to the end; the module as it is then."""
-        return self._logged(super().train)
+        with _logged(self.logger.handlers):
+            return super().train()
 
     def test(self) -> dict[str, float]:
         """Figures on the test data."""
-        return self._logged(super().test)
-
-    def _logged(self, stage: Callable[[], Any]) -> Any:
-        """Run a stage; what the package says later in this process does not go into this run's file."""
-        _package_writes_to(self.logger.handlers)
-        try:
-            return stage()
-        finally:
-            handlers = logging.getLogger(PACKAGE).handlers
-            _package_writes_to(each for each in handlers if not isinstance(each, logging.FileHandler))
+        with _logged(self.logger.handlers):
+            return super().test()
 
     def _log_env(self, env_cfg: Mapping[str, Any]) -> None:
         gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
@@ -238,8 +231,11 @@ class EngineRunner(Runner):
         model = model.to(device)
         if not self.distributed:
             return model
-        if self.cfg.get("sync_bn"):
-            _join_batch_norm(self.plain_model, self.cfg.sync_bn)
+        for name, part in list(self.plain_model.named_children()) if self.cfg.get("sync_bn") else ():
+            if (
+                name != "teacher"
+            ):  # which has nothing to join; timm's are activations as well, which would be lost
+                setattr(self.plain_model, name, convert_sync_batchnorm(part, self.cfg.sync_bn))
         options = {"find_unused_parameters": self.cfg.get("find_unused_parameters", False)}
         options |= {name: value for name, value in (model_wrapper_cfg or {}).items() if name != "type"}
         devices = [device] if torch.cuda.is_available() else None
@@ -298,7 +294,7 @@ class EngineRunner(Runner):
                 "seconds": self.seconds,
                 "world_size": self.world_size,
                 "version": __version__,
-                "commit": self._commit,
+                "commit": self._commit,  # of the code as this run began
                 "plan": training_plan(self).record(),
                 "config": self._config_text,
             },
@@ -309,10 +305,6 @@ class EngineRunner(Runner):
         }
         self.call_hook("before_save_checkpoint", checkpoint=checkpoint)
         return checkpoint
-
-    @cached_property
-    def _commit(self) -> str | None:
-        return commit()  # of the code as this run began
 
     @cached_property
     def _config_text(self) -> str:
@@ -387,17 +379,12 @@ class EngineRunner(Runner):
         self._begun -= checkpoint["meta"]["seconds"]
 
 
-def _package_writes_to(handlers: Iterable[logging.Handler]) -> None:
-    """Give the package's loggers these handlers alone."""
+@contextmanager
+def _logged(handlers: Iterable[logging.Handler]) -> Iterator[None]:
+    """The package's loggers write to a run's handlers; later in this process no longer to its files."""
     package = logging.getLogger(PACKAGE)
-    package.handlers, package.propagate = list(handlers), False
-
-
-def _join_batch_norm(model: nn.Module, implementation: str) -> None:
-    """Let the batch norms of ``model`` normalise over all processes, but for a teacher's.
-
-    Those have nothing to join, and timm's are activations as well, which would be lost.
-    """
-    for name, part in model.named_children():
-        if name != "teacher":
-            setattr(model, name, convert_sync_batchnorm(part, implementation))
+    package.handlers = list(handlers)
+    try:
+        yield
+    finally:
+        package.handlers = [each for each in handlers if not isinstance(each, logging.FileHandler)]

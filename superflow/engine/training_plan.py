@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..errors import InputError
-from .schedule import OneCycleLR
+from .optim import OneCycleLR
 
 
 @dataclass(frozen=True, slots=True)

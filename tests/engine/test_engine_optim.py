@@ -4,9 +4,8 @@ import pytest
 import torch
 from engine_toy import ToyModel
 
-from superflow.engine.optim import AmpOptimWrapper, build_optim_wrapper, parameter_groups
+from superflow.engine.optim import AmpOptimWrapper, OneCycleLR, build_optim_wrapper, parameter_groups
 from superflow.engine.resume import load_moments
-from superflow.engine.schedule import OneCycleLR
 from superflow.errors import InputError
 
 PARAMWISE = {"custom_keys": {"head": {"lr_mult": 10.0}}, "norm_decay_mult": 0.0, "bias_decay_mult": 0.5}

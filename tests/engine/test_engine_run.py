@@ -475,7 +475,7 @@ def test_the_package_logs_into_the_file_of_the_run(train: Train) -> None:
 def test_the_history_of_the_figures_does_not_grow_with_the_run(
     train: Train, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("superflow.engine.hooks.runtime._KEPT", 5)
+    monkeypatch.setattr("superflow.engine.hooks.result._KEPT", 5)
     kept = train().message_hub.log_scalars
     assert len(kept["train/loss"].data[0]) == len(kept["train/time"].data[0]) == 5
     assert kept["train/loss"].current() == kept["train/loss"].data[0][-1] > 0

@@ -4,12 +4,12 @@ from typing import Any
 
 from .average import EMAHook as EMAHook
 from .checkpoint import CheckpointHook as CheckpointHook
-from .first_batches import FirstBatchesHook as FirstBatchesHook
 from .health import DivergedError as DivergedError
+from .health import FirstBatchesHook as FirstBatchesHook
 from .health import HealthHook as HealthHook
+from .result import LoggerHook as LoggerHook
 from .result import ResultHook as ResultHook
-from .runtime import LoggerHook as LoggerHook
-from .runtime import RuntimeInfoHook as RuntimeInfoHook
+from .result import RuntimeInfoHook as RuntimeInfoHook
 
 # what every run has; a config's default_hooks change or (with None) remove them
 DEFAULT_HOOKS: dict[str, dict[str, Any]] = {

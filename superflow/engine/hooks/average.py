@@ -31,30 +31,24 @@ class EMAHook(Hook):
             raise ValueError(f"momentum is {momentum}; it must be between 0 and 1")
         self.momentum, self.begin_iter = momentum, begin_iter
         self.average: dict[str, Tensor] = {}
-        self._averaged: tuple[list[Tensor], list[Tensor]] = (
-            [],
-            [],
-        )  # averages, and the weights that they are of
-        self._copied: list[tuple[Tensor, Tensor]] = []  # copy and value of all else
 
     def before_train(self, runner: Any) -> None:
         """Start from the weights as they are, unless a checkpoint brought an average."""
-        live = runner.engine_model.saved_state()  # the model's own tensors: they change in place
+        live = runner.engine_model.saved_state()
         self.average = self.average or {name: value.clone() for name, value in live.items()}
-        parameters = {name for name, _ in runner.plain_model.named_parameters()}
-        averaged = [name for name, value in live.items() if name in parameters and value.is_floating_point()]
-        self._averaged = [self.average[name] for name in averaged], [live[name] for name in averaged]
-        self._copied = [(self.average[name], live[name]) for name in live if name not in averaged]
 
     @torch.no_grad()
     def after_train_iter(self, runner: Any, **step: Any) -> None:
         """Move the average, only when the weights moved."""
-        if runner.optim_wrapper.should_update():
-            begun = runner.iter + 1 >= self.begin_iter
-            if self._averaged[0]:
-                torch._foreach_lerp_(*self._averaged, self.momentum if begun else 1.0)
-            for copy, value in self._copied:
-                copy.copy_(value)
+        if not runner.optim_wrapper.should_update():
+            return
+        weights = {name for name, _ in runner.plain_model.named_parameters()}
+        moves = runner.iter + 1 >= self.begin_iter
+        for name, value in runner.engine_model.saved_state().items():
+            if moves and name in weights:
+                self.average[name].lerp_(value, self.momentum)
+            else:
+                self.average[name].copy_(value)
 
     @torch.no_grad()
     def before_val_epoch(self, runner: Any, **metrics: Any) -> None:

@@ -16,8 +16,8 @@ from superflow.benchmark.places_logs import Features, features_folder, prepare_s
 from superflow.benchmark.places_plan import NO_SOURCE
 from superflow.benchmark.plan_file import find_plan
 from superflow.clips.batch import collate
-from superflow.engine.builders import as_plain
 from superflow.engine.config import load_config
+from superflow.engine.registry import as_plain
 from superflow.lidar.encoder import LidarEncoder
 from superflow.method.pretrainer import Pretrainer
 

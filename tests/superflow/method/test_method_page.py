@@ -15,7 +15,7 @@ from superflow.clips.dataset import PretrainDataset
 from superflow.clips.times import ClipTimes
 from superflow.clips.views import TeacherViews
 from superflow.engine.config import load_config, shipped_configs
-from superflow.engine.schedule import OneCycleLR
+from superflow.engine.optim import OneCycleLR
 from superflow.method.objectives import OBJECTIVES
 from superflow.method.pooling import pool_points
 from superflow.method.pretrainer import Pretrainer
