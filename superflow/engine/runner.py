@@ -183,13 +183,11 @@ class EngineRunner(Runner):
 
     # -- parts -----------------------------------------------------------------------------------------------
 
-    def build_model(self, model: nn.Module | Mapping[str, Any]) -> EngineModel:
+    def build_model(self, model: Mapping[str, Any]) -> EngineModel:
         """The plain model of the config, wrapped."""
-        if isinstance(model, nn.Module):
-            return model if isinstance(model, EngineModel) else EngineModel(model)
         with named("model"):
             options = as_plain(model)
-            if options.get("type") in ("Pretrainer", "Segmentor"):
+            if options["type"] in ("Pretrainer", "Segmentor"):
                 options |= self._known_of_pretraining(options)
                 options |= options_of_data(options, self._built_datasets())
             return EngineModel(MODELS.build(options))
@@ -231,11 +229,10 @@ class EngineRunner(Runner):
         model = model.to(device)
         if not self.distributed:
             return model
-        for name, part in list(self.plain_model.named_children()) if self.cfg.get("sync_bn") else ():
-            if (
-                name != "teacher"
-            ):  # which has nothing to join; timm's are activations as well, which would be lost
-                setattr(self.plain_model, name, convert_sync_batchnorm(part, self.cfg.sync_bn))
+        # a teacher's have nothing to join, and timm's are activations as well, which would be lost
+        parts = {name: part for name, part in self.plain_model.named_children() if name != "teacher"}
+        for name, part in parts.items() if self.cfg.get("sync_bn") else ():
+            setattr(self.plain_model, name, convert_sync_batchnorm(part, self.cfg.sync_bn))
         options = {"find_unused_parameters": self.cfg.get("find_unused_parameters", False)}
         options |= {name: value for name, value in (model_wrapper_cfg or {}).items() if name != "type"}
         devices = [device] if torch.cuda.is_available() else None
