@@ -6,10 +6,12 @@ R ranks with batches of B see together what one process with batches of R * B se
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from functools import lru_cache
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch.utils.data import Sampler
 
@@ -27,6 +29,18 @@ def draw_seed(seed: int, draw: int) -> int:
 def step_seed(seed: int, iteration: int, rank: int) -> int:
     """Seed in [0, 2^63) of torch, NumPy and Python during one iteration of one rank."""
     return _number(seed, _STEP, iteration, rank)
+
+
+def seed_step(seed: int, iteration: int, rank: int) -> None:
+    """Seed torch (all devices), NumPy and Python for one iteration.
+
+    So no random state needs to be stored to resume exactly, and what happens between iterations (evaluation, logging)
+    cannot shift what follows.
+    """
+    value = step_seed(seed, iteration, rank)
+    torch.manual_seed(value)
+    np.random.seed(value % 2**32)
+    random.seed(value)
 
 
 def drawn_item(seed: int, draw: int, items: int) -> int:

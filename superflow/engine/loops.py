@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import logging
 import math
-import random
 import time
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from mmengine.runner import BaseLoop
 from torch import Tensor
 
-from ..clips.sampler import step_seed
+from ..clips.sampler import seed_step
 from ..errors import InputError
 from ..method.distributed import copy_from_first, each_rank_alone
 from .loader import build_loader
@@ -22,18 +20,6 @@ from .registry import LOOPS
 from .training_plan import training_plan
 
 log = logging.getLogger(__name__)
-
-
-def seed_step(seed: int, iteration: int, rank: int) -> None:
-    """Seed torch (all devices), NumPy and Python for one iteration.
-
-    So no random state needs to be stored to resume exactly, and what happens between iterations (evaluation, logging)
-    cannot shift what follows.
-    """
-    value = step_seed(seed, iteration, rank)
-    torch.manual_seed(value)
-    np.random.seed(value % 2**32)
-    random.seed(value)
 
 
 def scalars(outputs: Mapping[str, Any]) -> dict[str, float]:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...engine.loops import scalars, seed_step
+from ...clips.sampler import seed_step
+from ...engine.loops import scalars
 from ...engine.runner import EngineRunner, build_runner
 from ...engine.training_plan import training_plan
 from ...progress import duration
