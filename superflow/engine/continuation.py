@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..option_values import allowed_types
-from .keys import Place, top_places
+from .keys import TOP, Place
 from .registry import MOVED, with_folder
 
 FREE = "free"  # training does not see it
@@ -129,7 +129,7 @@ def find_changes(
     """
     meta, was = checkpoint["meta"], checkpoint.get("superflow", {})
     before, now = (_as_now(read_settings(text)) for text in (meta["config"], config))
-    settings = list(_differences(before, now, Place(lambda node, where: top_places()), ""))
+    settings = list(_differences(before, now, TOP, ""))
     data = list(_differences(was.get("data", {}), record.get("data", {}), Place(), "data"))
     model, model_now = ({key: value for key, value in of.items() if key != "data"} for of in (was, record))
     another = any(key.startswith("model.") and effect_of(key) == REFUSED for key, *_ in settings)

@@ -47,6 +47,9 @@ class Place(NamedTuple):
     required: bool = False
 
 
+TOP = Place(lambda node, where: top_places())
+
+
 def check_config(config: Mapping[str, Any]) -> None:
     """Look at every known key of a config.
 
@@ -85,7 +88,7 @@ def check_option(config: Mapping[str, Any], key: str) -> Place:
     Raises:
         InputError: it is not in the config, and what its place builds would not take it.
     """
-    where, node, place, steps = "the config", config, Place(lambda node, where: top_places()), key.split(".")
+    where, node, place, steps = "the config", config, TOP, key.split(".")
     if not all(steps):
         raise InputError(
             f"--cfg-options {key}=...: a name is missing in the key; write KEY=VALUE, as in a.b=1"
@@ -146,7 +149,7 @@ def top_places() -> dict[str, Place]:
     hooks = {name: _typed(HOOKS, hook["type"], priority=Place()) for name, hook in DEFAULT_HOOKS.items()}
     process_group = _called(start_distributed, supplied=("launcher",))
     places = {
-        **_of_parameters(inspect.signature(Runner.__init__).parameters),
+        **(arguments(Runner) or {}),
         **dict.fromkeys(("custom_imports", "find_unused_parameters", "model_wrapper_cfg"), Place()),
         **dict.fromkeys(("data_root", "sync_bn"), _TEXT),
         "allow_leakage": Place(annotation=bool, default=False),
@@ -167,7 +170,7 @@ def top_places() -> dict[str, Place]:
         places[f"{stage}_cfg"] = _typed(LOOPS, f"{stage.title()}Loop", supplied=supplied)
         if stage != "train":
             places[f"{stage}_evaluator"] = _typed(METRICS)
-    return {name: place for name, place in places.items() if name not in ("self", "cfg", "data_preprocessor")}
+    return {name: place for name, place in places.items() if name not in ("cfg", "data_preprocessor")}
 
 
 def _these(names: str, **further: Place) -> Place:
@@ -197,34 +200,28 @@ def _arguments(target: Callable[..., Any], supplied: tuple[str, ...]) -> Mapping
     if found is None:
         return None
     without = (*supplied, *SUPPLIED.get(target, ()))
-    places = _of_parameters({name: given for name, given in found.items() if name not in without})
+    places = {name: place for name, place in found.items() if name not in without}
     for name, part in PARTS.get(target, {}).items():
         inner = _typed(part, supplied=("sizes",)) if isinstance(part, Mapping) else _called(part)
         places[name] = inner._replace(required=places[name].required)
     return {**places, "type": _TEXT}
 
 
-def arguments(target: Callable[..., Any]) -> dict[str, inspect.Parameter] | None:
-    """Named parameters of a callable, with those that a class passes on to its bases; None where any name goes."""
+def arguments(target: Callable[..., Any]) -> dict[str, Place] | None:
+    """Places of a callable's named arguments, with those that a class passes on to its bases; None where any goes."""
     chain: list[Any] = [target]
     if inspect.isclass(target):
         chain = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)] or chain
-    found: dict[str, inspect.Parameter] = {}
+    found: dict[str, Place] = {}
     for function in chain:
-        parameters = inspect.signature(function).parameters
-        kinds = {name: given.kind.name for name, given in parameters.items()}
-        named = {name: given for name, given in parameters.items() if not kinds[name].startswith("VAR_")}
-        found = {**named, **found}
-        if "VAR_KEYWORD" not in kinds.values():
-            return {name: given for name, given in found.items() if name != "self"}
+        parameters = inspect.signature(function).parameters.values()
+        for each in parameters:
+            if not each.kind.name.startswith("VAR_") and each.name not in ("self", *found):
+                known = {"annotation": each.annotation, "default": each.default}
+                found[each.name] = Place(required=each.default is each.empty, **known)
+        if all(each.kind.name != "VAR_KEYWORD" for each in parameters):
+            return found
     return None
-
-
-def _of_parameters(parameters: Mapping[str, inspect.Parameter]) -> dict[str, Place]:
-    return {
-        name: Place(annotation=given.annotation, default=given.default, required=given.default is given.empty)
-        for name, given in parameters.items()
-    }
 
 
 def _target(registry: Any, name: Any, where: str) -> Callable[..., Any]:
