@@ -24,9 +24,8 @@ from .registry import SCOPE, as_plain, with_folder
 
 # of each pair a config has one: a length or an interval in iterations or in epochs
 _PAIRS = (("max_iters", "max_epochs"), ("val_interval", "val_interval_epochs"))
-_FRAMES = frozenset(
-    {"str", "texts", "None"}
-)  # types of frames, also for datasets that do not say what they take
+# types of the key of frames of a log, also for datasets that do not say what they take
+_FRAMES = frozenset({"str", "texts", "None"})
 
 
 def load_config(

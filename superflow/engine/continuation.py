@@ -213,7 +213,7 @@ def _differences(before: Any, now: Any, place: Place, key: str) -> Iterator[tupl
         types = [side.get("type", place.default) for side in (before, now)]
         yield f"{key}.type", *types, Place()
     else:
-        places = (place.keys and place.keys(now, key)) or {}
+        places = (place.keys(now, key) if place.keys else None) or {}
         for name in dict.fromkeys((*before, *now)):
             if name != "type" and not (is_record and (name not in before or name not in now)):
                 inner = places.get(name, Place())

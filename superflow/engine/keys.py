@@ -105,7 +105,7 @@ def check_option(config: Mapping[str, Any], key: str) -> Place:
                 node = {}  # an option under it takes the place of None
             if not isinstance(node, Mapping):
                 raise InputError(f"--cfg-options {key}: {where} is {node!r} and has no keys")
-            places = (place.keys and place.keys({step: None, **node}, where)) or {}
+            places = (place.keys({step: None, **node}, where) if place.keys else None) or {}
             if step not in places and (depth == 1 or step not in node):
                 raise InputError(f"--cfg-options {key}: {_no_key(step, node, places, where)}")
             place, node = places.get(step, Place()), node.get(step, {})
