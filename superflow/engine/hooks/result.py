@@ -80,7 +80,6 @@ class ResultHook(Hook):
     def __init__(self) -> None:
         self.metrics: dict[str, Any] = {}
         self.train: dict[str, float] = {}
-        self._listed: set[str] = set()  # stages whose frames are written
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """A run that is resumed after its end still knows its figures."""
@@ -116,7 +115,10 @@ class ResultHook(Hook):
 
     @master_only
     def _write(self, runner: Any, name: str, further: dict[str, Any]) -> None:
-        self._write_frames(runner)
+        for stage, dataset in runner.datasets().items():
+            if hasattr(dataset, "frame_tokens"):  # the labelled frames, whose hash the record of the data has
+                note = "{frames} frames of {dataset}, tokens_hash {tokens_hash}".format(**dataset.record())
+                write_tokens(runner.work_path / f"{stage}_frames.txt", dataset.frame_tokens, note=note)
         result = {
             **further,
             "metrics": self.metrics,
@@ -132,14 +134,6 @@ class ResultHook(Hook):
             **peak_memory(),
         }
         write_json(runner.work_path / name, _json(result))
-
-    def _write_frames(self, runner: Any) -> None:
-        """STAGE_frames.txt, once a run: the labelled frames of each stage, whose hash the record of its data has."""
-        for stage, dataset in runner.datasets().items():
-            if stage not in self._listed and hasattr(dataset, "frame_tokens"):
-                self._listed.add(stage)
-                note = "{frames} frames of {dataset}, tokens_hash {tokens_hash}".format(**dataset.record())
-                write_tokens(runner.work_path / f"{stage}_frames.txt", dataset.frame_tokens, note=note)
 
     def _last_values(self, runner: Any) -> dict[str, float]:
         """Mean of each training figure over the last 10 iterations; without any, as a checkpoint had them."""
