@@ -47,7 +47,7 @@ class Place(NamedTuple):
     required: bool = False
 
 
-TOP = Place(lambda node, where: top_places())
+TOP = Place(lambda node, where: top_places())  # of a whole config
 
 
 def check_config(config: Mapping[str, Any]) -> None:
