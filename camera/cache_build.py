@@ -5,14 +5,17 @@ What is kept depends on the maker and on each image alone, never on the log: sce
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
+import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +36,13 @@ from .teacher import Teacher
 log = logging.getLogger(__name__)
 
 _LARGEST_SIDE = 16384  # pixels; more is a slip, and more than a teacher's memory
+
+
+class _Pace(NamedTuple):
+    """Images a forward pass; passes at once, a thread each, or None: one, while the next images are read."""
+
+    batch: int
+    at_once: int | None
 
 
 def build_feature_cache(
@@ -65,7 +75,8 @@ def build_feature_cache(
         reduction_of: folder of a finished cache, of another log, whose statistics and directions are taken instead of
             fitted ones: channels of the two then mean the same. Its ``components`` apply.
         batch: images a forward pass; 1 is fastest on a CPU.
-        threads: torch threads during the build; None leaves the setting.
+        threads: on a CPU, images a forward pass times so many are made at once, each pass in one thread, with the
+            same features as in one alone. None: one pass at a time, with the threads that torch has.
         progress: told how far the work is; None logs it.
 
     Raises:
@@ -89,15 +100,16 @@ def build_feature_cache(
     if begun is not None and not todo:  # also where this user may not write
         return begun
     progress = progress or LogLines(log)
-    with _threads(threads), building(folder):
+    pace = _Pace(batch, threads if torch.device(device).type == "cpu" else None)
+    with _threads(None if pace.at_once is None else 1), building(folder):
         teacher = teacher.to(device)
         begun = _begun(folder, key, fit, given)
         if begun is None:
             spaced = _spaced(fit, fit_images)
-            begun = _start(folder, spaced, teacher, key, given, batch=batch, progress=progress)
+            begun = _start(folder, spaced, teacher, key, given, pace=pace, progress=progress)
         todo = _to_make(begun, todo)  # another builder may have made some
         _say_replaced(begun, todo)
-        _fill(begun, todo, teacher, ready=len(cameras) - len(todo), batch=batch, progress=progress)
+        _fill(begun, todo, teacher, ready=len(cameras) - len(todo), pace=pace, progress=progress)
     return _finished(folder, cameras)
 
 
@@ -131,7 +143,7 @@ def _start(
     key: dict[str, Any],
     given: FeatureCache | None,
     *,
-    batch: int,
+    pace: _Pace,
     progress: Progress,
 ) -> FeatureCache:
     """Fit the reduction, unless it is given. The record is written last, so it vouches for the reduction."""
@@ -140,7 +152,7 @@ def _start(
         reduction, fitted = given.reduction(), given.record["key"]["fit_images_sha256"]
     else:
         reduction, fitted = _fit_reduction(
-            fit, teacher, size, key["components"], batch=batch, progress=progress
+            fit, teacher, size, key["components"], pace=pace, progress=progress
         )
     reduction.save(folder / REDUCTION)
     record = {
@@ -166,14 +178,14 @@ def _fit_reduction(
     size: tuple[int, int],
     components: int | None,
     *,
-    batch: int,
+    pace: _Pace,
     progress: Progress,
 ) -> tuple[Reduction, str]:
     """The reduction, and the hash of the images that it was fitted on."""
     what, seen, digest = "feature statistics", 0, hashlib.sha256()
     progress(what, seen, len(fit))
     sums = ReductionFit(teacher.channels)
-    for chunk, images, features in _features(fit, teacher, size, batch):
+    for chunk, images, features in _features(fit, teacher, size, pace):
         for one in features:
             sums.add(one[None])
         for image in images:
@@ -222,7 +234,7 @@ def _fill(
     teacher: Teacher,
     *,
     ready: int,
-    batch: int,
+    pace: _Pace,
     progress: Progress,
 ) -> None:
     """Compute the features of ``todo``; those that were made stay, whatever ends the work."""
@@ -233,7 +245,7 @@ def _fill(
     reduction = cache.reduction()
     size = (cache.record["key"]["size"][0], cache.record["key"]["size"][1])
     with ShardWriter(cache.folder, cache.kind) as shards:
-        for chunk, images, features in _features(todo, teacher, size, batch):
+        for chunk, images, features in _features(todo, teacher, size, pace):
             values = reduction(features).cpu().numpy().astype(np.float16)
             shards.add([camera.token for camera in chunk], images, values)
             ready += len(chunk)
@@ -241,23 +253,36 @@ def _fill(
 
 
 def _features(
-    cameras: Sequence[Camera], teacher: Teacher, size: tuple[int, int], batch: int
+    cameras: Sequence[Camera], teacher: Teacher, size: tuple[int, int], pace: _Pace
 ) -> Iterator[tuple[Sequence[Camera], list[ImageIdentity], Tensor]]:
     """Cameras, which images these were and their (B, C, h, w) features; the next are read while the teacher runs."""
-    device = next(teacher.buffers()).device
+    device, own = next(teacher.buffers()).device, threading.local()
 
     def load(chunk: Sequence[Camera]) -> tuple[list[ImageIdentity], Tensor]:
         read = [identified_image(camera) for camera in chunk]
         images = np.stack([resize_image(image, size) for image, _ in read])
         return [identity for _, identity in read], torch.from_numpy(images).permute(0, 3, 1, 2)
 
-    chunks = [cameras[start : start + batch] for start in range(0, len(cameras), batch)]
-    with ThreadPoolExecutor(1) as pool:
-        ahead = [pool.submit(load, chunk) for chunk in chunks[:1]]
+    def make(chunk: Sequence[Camera]) -> tuple[list[ImageIdentity], Tensor]:
+        if "teacher" not in own.__dict__:
+            own.teacher = _twin(teacher)
+        identities, images = load(chunk)
+        return identities, own.teacher(images.float() / 255)
+
+    chunks = [cameras[start : start + pace.batch] for start in range(0, len(cameras), pace.batch)]
+    work, at_once = (load, 1) if pace.at_once is None else (make, pace.at_once)
+    with ThreadPoolExecutor(at_once) as pool:
+        ahead = deque(pool.submit(work, chunk) for chunk in chunks[:at_once])
         for number, chunk in enumerate(chunks):
-            identities, images = ahead.pop().result()
-            ahead += [pool.submit(load, following) for following in chunks[number + 1 : number + 2]]
-            yield chunk, identities, teacher(images.to(device).float() / 255)
+            identities, made = ahead.popleft().result()
+            ahead.extend(pool.submit(work, next_one) for next_one in chunks[number + at_once :][:1])
+            yield chunk, identities, teacher(made.to(device).float() / 255) if work is load else made
+
+
+def _twin(teacher: Teacher) -> Teacher:
+    """The same network with the same weights, for another thread: some of timm's keep their maps with themselves."""
+    tensors = [*teacher.parameters(), *teacher.buffers()]
+    return copy.deepcopy(teacher, {id(tensor): tensor for tensor in tensors})
 
 
 def _fit_cameras(cameras: Sequence[Camera], fit_tokens: Iterable[str] | None) -> list[Camera]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import pickle
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -53,6 +54,33 @@ def all_features(cameras: list, teacher: Teacher) -> np.ndarray:
     """(N, C, h, w) of images that already have the teacher's size."""
     images = np.stack([read_image(camera.path) for camera in cameras])
     return teacher(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255).numpy().astype(np.float64)
+
+
+class Keeping(TwoScales):
+    """As some networks with hooks: what a pass has made lies in the network until its end."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.kept = super().forward(images)
+        time.sleep(0.005)  # another thread comes between
+        return self.kept
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_passes_at_once_are_those_of_one_after_the_other(make_cameras, tmp_path, batch):
+    cameras, source = make_cameras(7, size=SIZE), {"weights": "made", "sha256": "abc"}
+    caches, before = [], torch.get_num_threads()
+    for threads in (None, 1, 3):
+        shape = {"scale_channels": (4, 3), "stride": 4, "multiple": 4}
+        teacher = Teacher(Keeping(), name="made", **shape, source=source)
+        options = {"size": SIZE, "components": 3, "batch": batch, "threads": threads}
+        caches.append(build_feature_cache(cameras, teacher, tmp_path / str(threads), **options))
+    assert torch.get_num_threads() == before
+    for cache in caches[1:]:
+        assert cache.tokens == caches[0].tokens
+        assert cache.identities() == caches[0].identities()
+        assert cache.record["reduction_sha256"] == caches[0].record["reduction_sha256"]
+        for camera in cameras:
+            np.testing.assert_array_equal(cache.read(camera.token), caches[0].read(camera.token))
 
 
 def test_equals_standardise_weigh_and_svd(make_cameras, tmp_path):
