@@ -81,6 +81,8 @@ def training_config(
         ]
         for part in parts:
             part.pop("type")
+            if not part.get("images", True):
+                part.pop("views")
         config.train_dataloader.dataset = {"type": "MixtureDataset", "parts": parts}
     if start is not None:
         config.model.pretrained = str(start)
@@ -104,7 +106,9 @@ def _load(
     if source is not None:
         prepared = prepared_folder(plan.logs[source.log], out)
         options["train_dataloader.dataset.frames"] = source.frames
-        if arm.kind == "pretrained" and _has_views(arm):
+        if not source.images:
+            options["train_dataloader.dataset.images"] = False
+        elif arm.kind == "pretrained" and _has_views(arm):
             features = features_folder(plan, source, out, mix=mix, features=Features.of(plan, arm))
             options["train_dataloader.dataset.views.features"] = str(features)
         options |= {**source.options.get(arm.kind, {}), **arm.options, **arm.by_source.get(source.name, {})}

@@ -100,11 +100,9 @@ def prepare_sources(
             if arm.kind == "pretrained" and (arm.sources is None or name in arm.sources)
         ]
         read = list(dict.fromkeys(Features.of(plan, arm) for arm in taught))
-        for part in source.mix or (name,):
-            if read:
-                _prepare_source(
-                    plan, plan.sources[part], read, out, mix=source if source.mix else None, jobs=jobs
-                )
+        for part in (plan.sources[part] for part in source.mix or (name,)):
+            if read and part.images:
+                _prepare_source(plan, part, read, out, mix=source if source.mix else None, jobs=jobs)
 
 
 def features_folder(

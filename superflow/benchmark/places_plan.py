@@ -51,13 +51,15 @@ def logs_at(logs: Mapping[str, Log], places: Mapping[str, str]) -> dict[str, Log
 class Source:
     """What backbones are pretrained on: frames of a log, or a mix of other sources.
 
-    superpixels: provider to its options, for the preparation. options: dotted config keys laid over the configs of
-    all arms of a kind. mix: other source to its weight, instead of ``log``.
+    images: False: its clips are clouds alone, for a log without cameras as a part of a mix. superpixels: provider to
+    its options, for the preparation. options: dotted config keys laid over the configs of all arms of a kind. mix:
+    other source to its weight, instead of ``log``.
     """
 
     name: str
     log: str = ""
     frames: Any = "train"
+    images: bool = True
     superpixels: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     mix: Mapping[str, float] = field(default_factory=dict)

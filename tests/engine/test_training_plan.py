@@ -40,6 +40,7 @@ SMALL = {
     "pretrain/made_labels_small.py": (900, 4, [0.005]),
     "pretrain/superflowpp_labels_small.py": (220, 1, [0.005]),
     "pretrain/best_small.py": (3000, 2, [0.005]),
+    "pretrain/go_on_small.py": (450, 2, [0.001]),
     # that of SuperFlow++ on other data
     **{name: (220, 1, [0.005]) for name in shipped_configs() if name.startswith("pretrain/on_")},
     "downstream/finetune_small.py": (500, 4, [0.001, 0.01]),

@@ -58,6 +58,25 @@ def test_the_best_learns_labels_after_images_and_its_card_says_so(prepared_log, 
     assert card.method["pretrained"]["file"] == "iter_2.pth"
 
 
+def test_going_on_sees_images_of_one_log_and_labels_of_another(prepared_log, tmp_path, capsys):
+    prepared, parts = prepared_log / "prepared", "train_dataloader.dataset.parts"
+    options = [
+        "train_cfg.max_iters=2",
+        f"{parts}.0.frames=scene-0001",
+        f"{parts}.0.views.features={prepared}/features/filter_bank",
+        f"{parts}.0.views.size=(36,64)",
+        f"{parts}.1.index={prepared}",
+        f"{parts}.1.frames=scene-0001",
+    ]
+    given = ["--data-root", str(prepared), "--work-dir", str(tmp_path / "run"), "--cfg-options", *options]
+    assert main(["train", "pretrain/go_on_small.py", *given]) == 0
+    assert "of the objectives" not in capsys.readouterr().out  # that were 0 all the time
+    card = superflow.load(tmp_path / "run" / "iter_2.pth").card
+    assert card.method["pretrained"]["file"] == "street-tiny.safetensors"
+    images, labels = card.data["train"]["parts"]
+    assert ("labels" in images, labels["labels"]) == (False, {"frames": 4})
+
+
 @pytest.mark.parametrize(
     ("config", "option", "message"),
     [

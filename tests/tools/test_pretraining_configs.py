@@ -17,7 +17,9 @@ CONFIGS = sorted(
     if name.startswith("pretrain/")
     and "_small" in name
     and not name.startswith("pretrain/on_")  # of each set: test_set_configs.py
-    and load_config(name).model.type == "Pretrainer"  # else it starts from another run: test_made_labels.py
+    # what starts from another run or backbone: test_made_labels.py
+    and load_config(name).model.type == "Pretrainer"
+    and "pretrained" not in load_config(name).model
 )
 
 

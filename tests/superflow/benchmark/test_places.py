@@ -137,6 +137,19 @@ def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
     assert options == (450, [-0.4, 0.0, 0.4], (-0.5, 0.0, 0.5))
 
 
+def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
+    plan = load_places_plan(find_plan(Path("own_log")))
+    source, arm = "street and made streets", plan.arms["street-tiny, then SuperFlow++ beside made labels"]
+    assert plan.backbones()[-1] == (source, arm.name)
+    assert plan.logs_of([source], []) == ["street", "varied"]
+    config = training_config(plan, source, arm, 0, tmp_path, Path("street-tiny"))
+    seen, blind = config.train_dataloader.dataset.parts
+    assert (blind.images, "views" in blind, blind.clouds.labels) == (False, False, True)
+    assert ("images" in seen, "views" in seen, seen.clouds.labels) == (False, True, False)
+    assert config.model.pretrained == "street-tiny"
+    assert config.model.objectives[-1].type == "segmentation"
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -131,7 +131,8 @@ def test_every_pretraining_config_is_explained(page):
         assert used == stated, name
         size = re.match(r"([\d.]+) m cells", regions)
         if size:
-            assert config.train_dataloader.dataset.cell_m == float(size[1])
+            dataset = config.train_dataloader.dataset
+            assert {part.cell_m for part in dataset.get("parts", [dataset])} == {float(size[1])}
 
 
 def test_all_mistakes_are_there_and_their_guards_exist(page, repository):
