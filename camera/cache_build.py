@@ -14,8 +14,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,11 +39,63 @@ log = logging.getLogger(__name__)
 _LARGEST_SIDE = 16384  # pixels; more is a slip, and more than a teacher's memory
 
 
-class _Pace(NamedTuple):
-    """Images a forward pass; passes at once, a thread each, or None: one, while the next images are read."""
+_KEPT_BYTES = 2**29  # of features that a reduction is fitted on, so that they need not be made again
 
+
+@dataclass(frozen=True)
+class _Passes:
+    """Passes of a teacher over images of one ``size``.
+
+    batch: images of a pass. at_once: passes at a time, a thread each; None: one, while the next images are read. kept:
+    by token, what was made before and is taken from here: the image and its (1, C, h, w).
+    """
+
+    teacher: Teacher
+    size: tuple[int, int]
     batch: int
     at_once: int | None
+    kept: dict[str, tuple[ImageIdentity, Tensor]] = field(default_factory=dict)
+
+    def over(
+        self, cameras: Sequence[Camera]
+    ) -> Iterator[tuple[Sequence[Camera], list[ImageIdentity], Tensor]]:
+        """Cameras, which images these were and their (B, C, h, w) features."""
+        device, own = next(self.teacher.buffers()).device, threading.local()
+
+        def work(chunk: Sequence[Camera]) -> tuple[list[ImageIdentity], Tensor, bool]:
+            """Images, or their features already."""
+            known = [self.kept.pop(camera.token) for camera in chunk if camera.token in self.kept]
+            if len(known) == len(chunk):
+                return [identity for identity, _ in known], torch.cat([one for _, one in known]), True
+            read = [identified_image(camera) for camera in chunk]
+            identities = [identity for _, identity in read]
+            images = np.stack([resize_image(image, self.size) for image, _ in read])
+            given = torch.from_numpy(images).permute(0, 3, 1, 2)
+            if self.at_once is None:
+                return identities, given, False
+            if "teacher" not in own.__dict__:
+                own.teacher = _twin(self.teacher)
+            return identities, own.teacher(given.float() / 255), True
+
+        chunks = [cameras[start : start + self.batch] for start in range(0, len(cameras), self.batch)]
+        ready = self.at_once or 1
+        with ThreadPoolExecutor(ready) as pool:
+            ahead = deque(pool.submit(work, chunk) for chunk in chunks[:ready])
+            for number, chunk in enumerate(chunks):
+                identities, made, done = ahead.popleft().result()
+                ahead.extend(pool.submit(work, following) for following in chunks[number + ready :][:1])
+                yield chunk, identities, made if done else self.teacher(made.to(device).float() / 255)
+
+    def keep(self, camera: Camera, image: ImageIdentity, features: Tensor) -> None:
+        """For a later pass over the same images, as many as fit into memory."""
+        if features.device.type == "cpu" and (len(self.kept) + 1) * features.nbytes <= _KEPT_BYTES:
+            self.kept[camera.token] = image, features
+
+
+def _twin(teacher: Teacher) -> Teacher:
+    """The same network with the same weights, for another thread: some of timm's keep their maps with themselves."""
+    tensors = [*teacher.parameters(), *teacher.buffers()]
+    return copy.deepcopy(teacher, {id(tensor): tensor for tensor in tensors})
 
 
 def build_feature_cache(
@@ -100,16 +153,16 @@ def build_feature_cache(
     if begun is not None and not todo:  # also where this user may not write
         return begun
     progress = progress or LogLines(log)
-    pace = _Pace(batch, threads if torch.device(device).type == "cpu" else None)
-    with _threads(None if pace.at_once is None else 1), building(folder):
-        teacher = teacher.to(device)
+    at_once = threads if torch.device(device).type == "cpu" else None
+    with _threads(None if at_once is None else 1), building(folder):
+        passes = _Passes(teacher.to(device), (size[0], size[1]), batch, at_once)
         begun = _begun(folder, key, fit, given)
         if begun is None:
             spaced = _spaced(fit, fit_images)
-            begun = _start(folder, spaced, teacher, key, given, pace=pace, progress=progress)
+            begun = _start(folder, spaced, passes, key, given, progress)
         todo = _to_make(begun, todo)  # another builder may have made some
         _say_replaced(begun, todo)
-        _fill(begun, todo, teacher, ready=len(cameras) - len(todo), pace=pace, progress=progress)
+        _fill(begun, todo, passes, ready=len(cameras) - len(todo), progress=progress)
     return _finished(folder, cameras)
 
 
@@ -139,21 +192,16 @@ def _begun(
 def _start(
     folder: Path,
     fit: Sequence[Camera],
-    teacher: Teacher,
+    passes: _Passes,
     key: dict[str, Any],
     given: FeatureCache | None,
-    *,
-    pace: _Pace,
     progress: Progress,
 ) -> FeatureCache:
     """Fit the reduction, unless it is given. The record is written last, so it vouches for the reduction."""
-    size = (key["size"][0], key["size"][1])
     if given is not None:
         reduction, fitted = given.reduction(), given.record["key"]["fit_images_sha256"]
     else:
-        reduction, fitted = _fit_reduction(
-            fit, teacher, size, key["components"], pace=pace, progress=progress
-        )
+        reduction, fitted = _fit_reduction(fit, passes, key["components"], progress)
     reduction.save(folder / REDUCTION)
     record = {
         "schema": SCHEMA,
@@ -161,7 +209,7 @@ def _start(
         "reduction_sha256": hash_of_file(folder / REDUCTION),
         "fit_tokens": [camera.token for camera in fit] if given is None else None,
         "channels": reduction.channels,
-        "grid": list(teacher.grid(size)),
+        "grid": list(passes.teacher.grid(passes.size)),
         "dtype": "float16",
         "kept_variance": round(reduction.kept_variance, 6),
         "version": __version__,
@@ -174,25 +222,22 @@ def _start(
 
 def _fit_reduction(
     fit: Sequence[Camera],
-    teacher: Teacher,
-    size: tuple[int, int],
+    passes: _Passes,
     components: int | None,
-    *,
-    pace: _Pace,
     progress: Progress,
 ) -> tuple[Reduction, str]:
     """The reduction, and the hash of the images that it was fitted on."""
     what, seen, digest = "feature statistics", 0, hashlib.sha256()
     progress(what, seen, len(fit))
-    sums = ReductionFit(teacher.channels)
-    for chunk, images, features in _features(fit, teacher, size, pace):
-        for one in features:
-            sums.add(one[None])
-        for image in images:
+    sums = ReductionFit(passes.teacher.channels)
+    for chunk, images, features in passes.over(fit):
+        for camera, image, one in zip(chunk, images, features.split(1), strict=True):
+            sums.add(one)
+            passes.keep(camera, image, one)
             digest.update(f"{image.sha256}\n".encode())
         seen += len(chunk)
         progress(what, seen, len(fit))
-    return sums.finish(teacher.scale_channels, components), digest.hexdigest()
+    return sums.finish(passes.teacher.scale_channels, components), digest.hexdigest()
 
 
 def _given(folder: Path, teacher: Teacher) -> FeatureCache:
@@ -231,10 +276,9 @@ def _say_replaced(cache: FeatureCache, todo: Sequence[Camera]) -> None:
 def _fill(
     cache: FeatureCache,
     todo: Sequence[Camera],
-    teacher: Teacher,
+    passes: _Passes,
     *,
     ready: int,
-    pace: _Pace,
     progress: Progress,
 ) -> None:
     """Compute the features of ``todo``; those that were made stay, whatever ends the work."""
@@ -243,46 +287,12 @@ def _fill(
     if not todo:
         return
     reduction = cache.reduction()
-    size = (cache.record["key"]["size"][0], cache.record["key"]["size"][1])
     with ShardWriter(cache.folder, cache.kind) as shards:
-        for chunk, images, features in _features(todo, teacher, size, pace):
+        for chunk, images, features in passes.over(todo):
             values = reduction(features).cpu().numpy().astype(np.float16)
             shards.add([camera.token for camera in chunk], images, values)
             ready += len(chunk)
             progress("features", ready, total)
-
-
-def _features(
-    cameras: Sequence[Camera], teacher: Teacher, size: tuple[int, int], pace: _Pace
-) -> Iterator[tuple[Sequence[Camera], list[ImageIdentity], Tensor]]:
-    """Cameras, which images these were and their (B, C, h, w) features; the next are read while the teacher runs."""
-    device, own = next(teacher.buffers()).device, threading.local()
-
-    def load(chunk: Sequence[Camera]) -> tuple[list[ImageIdentity], Tensor]:
-        read = [identified_image(camera) for camera in chunk]
-        images = np.stack([resize_image(image, size) for image, _ in read])
-        return [identity for _, identity in read], torch.from_numpy(images).permute(0, 3, 1, 2)
-
-    def make(chunk: Sequence[Camera]) -> tuple[list[ImageIdentity], Tensor]:
-        if "teacher" not in own.__dict__:
-            own.teacher = _twin(teacher)
-        identities, images = load(chunk)
-        return identities, own.teacher(images.float() / 255)
-
-    chunks = [cameras[start : start + pace.batch] for start in range(0, len(cameras), pace.batch)]
-    work, at_once = (load, 1) if pace.at_once is None else (make, pace.at_once)
-    with ThreadPoolExecutor(at_once) as pool:
-        ahead = deque(pool.submit(work, chunk) for chunk in chunks[:at_once])
-        for number, chunk in enumerate(chunks):
-            identities, made = ahead.popleft().result()
-            ahead.extend(pool.submit(work, next_one) for next_one in chunks[number + at_once :][:1])
-            yield chunk, identities, teacher(made.to(device).float() / 255) if work is load else made
-
-
-def _twin(teacher: Teacher) -> Teacher:
-    """The same network with the same weights, for another thread: some of timm's keep their maps with themselves."""
-    tensors = [*teacher.parameters(), *teacher.buffers()]
-    return copy.deepcopy(teacher, {id(tensor): tensor for tensor in tensors})
 
 
 def _fit_cameras(cameras: Sequence[Camera], fit_tokens: Iterable[str] | None) -> list[Camera]:

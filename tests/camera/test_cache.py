@@ -16,6 +16,7 @@ import torch
 from image_files import read_image
 from torch import Tensor, nn
 
+from superflow.camera import cache_build
 from superflow.camera.cache import FeatureCache
 from superflow.camera.cache_build import build_feature_cache
 from superflow.camera.crops import resize_image
@@ -79,6 +80,21 @@ def test_passes_at_once_are_those_of_one_after_the_other(make_cameras, tmp_path,
         assert cache.tokens == caches[0].tokens
         assert cache.identities() == caches[0].identities()
         assert cache.record["reduction_sha256"] == caches[0].record["reduction_sha256"]
+        for camera in cameras:
+            np.testing.assert_array_equal(cache.read(camera.token), caches[0].read(camera.token))
+
+
+def test_images_of_the_fit_are_seen_once_while_memory_lasts(make_cameras, tmp_path, monkeypatch):
+    cameras, caches = make_cameras(7, size=SIZE), []
+    one = 4 * 7 * 8 * 12  # bytes of the features of an image
+    for most, passes in ((2**29, 7), (2 * one, 10), (0, 12)):
+        monkeypatch.setattr(cache_build, "_KEPT_BYTES", most)
+        teacher, folder = make_small_teacher(), tmp_path / str(most)
+        options = {"size": SIZE, "components": 3, "fit_images": 5}
+        caches.append(build_feature_cache(cameras, teacher, folder, **options))
+        assert teacher.network.seen == passes
+    for cache in caches[1:]:
+        assert cache.identities() == caches[0].identities()
         for camera in cameras:
             np.testing.assert_array_equal(cache.read(camera.token), caches[0].read(camera.token))
 
@@ -158,7 +174,8 @@ def test_another_log_is_reduced_to_the_directions_of_the_first(make_cameras, tmp
         build_feature_cache(cameras, make_small_teacher(sha256="x"), tmp_path / "third", **options)
 
 
-def test_a_stopped_build_goes_on_where_it_was(make_cameras, tmp_path, caplog):
+def test_a_stopped_build_goes_on_where_it_was(make_cameras, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(cache_build, "_KEPT_BYTES", 0)  # a pass an image after the fit
     cameras = make_cameras(6, size=SIZE)
     whole = build_feature_cache(cameras, make_small_teacher(), tmp_path / "whole", size=SIZE, components=4)
     folder = tmp_path / "stopped"

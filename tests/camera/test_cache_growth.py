@@ -143,7 +143,7 @@ def test_a_killed_builder_loses_the_open_shard_alone(make_cameras, tmp_path):
     cameras = make_cameras(6, size=SIZE)
     code = (
         "import pickle, sys; sys.path.insert(0, sys.argv[1]); import test_cache_growth as made\n"
-        "made.shards._MOST_IMAGES = 2\n"
+        "import superflow.camera.cache_build as b; b._KEPT_BYTES, made.shards._MOST_IMAGES = 0, 2\n"
         "made.build(pickle.load(sys.stdin.buffer), made.Path(sys.argv[2]), made.make_patches(dies_at=8))\n"
     )
     arguments = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "killed")]
