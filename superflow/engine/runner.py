@@ -75,6 +75,7 @@ class EngineRunner(Runner):
     is_resuming = False
     loaded_from: Path | None = None
     loaded_iteration = 0
+    _has_loaded = False
 
     def __init__(self, *args: Any, **options: Any) -> None:
         self.changes: list[Change] = []
