@@ -300,6 +300,8 @@ def _quality(index: LogIndex, rows: Any, channels: list[str] | None, folder: Pat
 
 
 def _features(args: argparse.Namespace) -> int:
+    import torch
+
     from superflow.benchmark.preparation import prepare_features
     from superflow.datasets.index import LogIndex
 
@@ -316,6 +318,7 @@ def _features(args: argparse.Namespace) -> int:
         size=tuple(args.size),
         components=args.components or None,
         reduction_of=args.reduction_of,
+        threads=min(torch.get_num_threads(), 8),  # an image each, and memory for its maps
         device=args.device,
     )
     print(f"{folder}: features of {len(index.cameras(index.rows(args.frames)))} images by {args.teacher}")
