@@ -64,6 +64,7 @@ def worker(process: int, folder: str) -> None:
         },
         Path(folder) / f"{process}.pt",
     )
+    dist.barrier()  # none is taken down while the other one still talks to it
     dist.destroy_process_group()
 
 
