@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from superflow.errors import InputError, MissingPackageError
 from superflow.files.access import refusal
@@ -31,6 +32,14 @@ def run_command(program: str, work: Callable[[], int]) -> int:
         said = refusal(error)
     print(f"{program}: {said}", file=sys.stderr)
     return 2
+
+
+def end_command(code: int) -> NoReturn:
+    """End the process of a command with ``code``, by `superflow.method.launch.leave` where it is one of several."""
+    launch = sys.modules.get("superflow.method.launch")  # without it no process was joined to another
+    if launch is not None and launch.joined():
+        launch.leave(code)
+    sys.exit(code)
 
 
 def command_parser(name: str, page: str | None) -> argparse.ArgumentParser:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 from superflow.errors import suggest
+from superflow.tools.command import end_command
 
 # subcommand -> (module of superflow.tools, one line)
 COMMANDS = {
@@ -73,5 +75,10 @@ def usage() -> str:
     )
 
 
+def console() -> NoReturn:
+    """What is installed as ``superflow``."""
+    end_command(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    console()

@@ -16,14 +16,13 @@ superflow test CONFIG work_dirs/NAME --predictions DIR --prediction-frames test 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError, MissingFileError
 from superflow.files.writes import write_json
-from superflow.tools.command import command_parser
+from superflow.tools.command import command_parser, end_command
 from superflow.tools.train import add_common, read_config, run
 
 if TYPE_CHECKING:
@@ -307,4 +306,4 @@ def table(metrics: dict[str, Any]) -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_command(main())

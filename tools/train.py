@@ -16,7 +16,7 @@ import sys
 from typing import Any
 
 from superflow.errors import InputError
-from superflow.tools.command import add_leakage_argument, command_parser, run_command
+from superflow.tools.command import add_leakage_argument, command_parser, end_command, run_command
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -126,4 +126,4 @@ def _train(args: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_command(main())

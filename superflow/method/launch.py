@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 import torch.distributed as dist
@@ -24,6 +26,7 @@ _STARTERS = {
 }
 _LAUNCHERS = {"torchrun": "pytorch", "srun": "slurm"}
 LAUNCHERS = ("none", *_LAUNCHERS.values())  # of the engine
+_joined = False  # this process was in a group once
 
 
 def start_distributed(
@@ -58,12 +61,32 @@ def start_distributed(
     backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
     backend = "cpu:gloo,cuda:nccl" if backend == "nccl" else backend
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    global _joined
+    _joined = True
 
 
 def stop_distributed() -> None:
     """Take the process group down, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
+
+
+def joined() -> bool:
+    """Whether `start_distributed` made this process one of a group, be it parted by now or not."""
+    return _joined
+
+
+def leave(code: int = 0) -> NoReturn:
+    """Part from the other processes and end this one, one of several, with ``code``.
+
+    It ends without Python's own taking down: threads of gloo may outlive their group and let go of their last tensors
+    during it, and then a run that is all done ends with SIGABRT (pytorch/pytorch#190489).
+    """
+    stop_distributed()
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def slurm_environment(given: Any, *, port: int) -> dict[str, str]:

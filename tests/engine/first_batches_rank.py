@@ -8,7 +8,7 @@ from pathlib import Path
 
 from superflow.engine import build_runner, load_config
 from superflow.errors import InputError
-from superflow.method.launch import stop_distributed
+from superflow.method.launch import leave
 
 if __name__ == "__main__":
     config, folder, ranks = Path(sys.argv[1]), Path(sys.argv[2]), [int(word) for word in sys.argv[3:]]
@@ -24,4 +24,4 @@ if __name__ == "__main__":
     except InputError as error:
         said = str(error)
     (folder / f"rank_{runner.rank}.json").write_text(json.dumps({"iter": runner.iter, "said": said}))
-    stop_distributed()  # one that ends before the other has parted may take it down, as `tools.train.run` knows
+    leave()  # one that ends before the other has parted may take it down, as `tools.train.run` knows

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from superflow.engine import build_runner, load_config
+from superflow.method.launch import leave
 
 OPTIONS: dict[str, Any] = {
     "model.norm": False,  # each process normalises with its own batch, so norm would differ from the joint batch
@@ -40,4 +40,4 @@ if __name__ == "__main__":
     )
     buffers = dict(runner.plain_model.named_buffers())
     torch.save(buffers, folder / f"buffers_{runner.rank}.pt")
-    dist.destroy_process_group()
+    leave()

@@ -20,6 +20,7 @@ from superflow.engine.loader import build_loader
 from superflow.engine.loops import ValLoop
 from superflow.engine.model import EngineModel
 from superflow.errors import InputError
+from superflow.method.launch import leave
 from superflow.method.pretrainer import Pretrainer
 
 CLIPS = 3
@@ -90,4 +91,4 @@ if __name__ == "__main__":
     limit = timedelta(seconds=20)  # a rank that waits for one without a batch would wait that long
     dist.init_process_group("gloo", f"file://{folder}/store", rank=rank, world_size=2, timeout=limit)
     torch.save(evaluate(rank), folder / f"{rank}.pt")
-    dist.destroy_process_group()
+    leave()

@@ -19,6 +19,7 @@ from small_batch import CLASSES, EVERY, EveryPointAVoxel, Fixed, make_clip
 from torch import Tensor
 
 from superflow.clips.batch import Batch
+from superflow.method.launch import leave
 from superflow.method.pretrainer import Pretrainer
 
 CONTRAST: dict[str, list[Any]] = {
@@ -154,4 +155,4 @@ if __name__ == "__main__":
             dist.all_reduce(gradient)
             gradient /= 2  # what DistributedDataParallel does
     torch.save(found, path)
-    dist.destroy_process_group()
+    leave()

@@ -11,6 +11,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 
 from superflow.method.distributed import gather_rows, rank, world_mean, world_size, world_sum
+from superflow.method.launch import leave
 
 ROWS = {0: 3, 1: 5}  # rows differ between ranks
 
@@ -64,8 +65,12 @@ def worker(process: int, folder: str) -> None:
         },
         Path(folder) / f"{process}.pt",
     )
+    # tensors enough for the threads of gloo to be at letting them go still when the process ends
+    many = dist.group.WORLD.allreduce_coalesced([torch.ones(1) for _ in range(20000)])
+    many.wait()
+    del many
     dist.barrier()  # none is taken down while the other one still talks to it
-    dist.destroy_process_group()
+    leave()
 
 
 def joint(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
