@@ -8,7 +8,7 @@ from pathlib import Path
 from superflow.benchmark.backbones import config_hash, training_config
 from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import prepared_folder
-from superflow.benchmark.places_plan import NO_SOURCE
+from superflow.benchmark.places_plan import GIVEN, NO_SOURCE
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.recipe_search import grid_recipes
 from superflow.benchmark.results import hash_of_config
@@ -63,13 +63,12 @@ def test_the_scaling_plan_changes_one_thing_at_a_time(tmp_path):
 
 
 def test_the_plan_of_recipes_tries_what_places_tried_and_more(tmp_path):
-    """So that copied backbones and trials serve: the same arms, splits and first values."""
+    """So that copied trials of random weights serve: the same arm, splits and first values."""
     plan, known = (load_places_plan(find_plan(Path(name))) for name in ("recipes", "places"))
     assert plan.evaluations["kitti"] == known.evaluations["kitti"]
-    assert plan.backbones() == [(NO_SOURCE, "random"), ("varied", "made labels")]
-    for source, arm in plan.backbones():
-        ours, theirs = (training_config(p, source, p.arms[arm], 0, tmp_path) for p in (plan, known))
-        assert config_hash(plan, ours, tmp_path) == config_hash(known, theirs, tmp_path)
+    assert plan.backbones() == [(NO_SOURCE, "random"), (GIVEN, "street-tiny")]
+    ours, theirs = (training_config(p, NO_SOURCE, p.arms["random"], 0, tmp_path) for p in (plan, known))
+    assert config_hash(plan, ours, tmp_path) == config_hash(known, theirs, tmp_path)
     tuned, before = plan.measures["fine-tuning"], known.measures["fine-tuning"]
     tried = {recipe.text() for recipe in grid_recipes(Recipe(), before.grid)}
     assert tried < {recipe.text() for recipe in grid_recipes(Recipe(), tuned.grid)}
