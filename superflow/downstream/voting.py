@@ -103,6 +103,13 @@ class Ballot:
     def __post_init__(self) -> None:
         if len(self.xyz) != len(self.probabilities):
             raise ValueError(f"{len(self.probabilities)} rows of probabilities for {len(self.xyz)} points")
+        shapes = tuple(self.xyz.shape), tuple(self.probabilities.shape)
+        if [len(shape) for shape in shapes] != [2, 2] or shapes[0][
+            1
+        ] < 3:  # compiled code would read beyond them
+            raise ValueError(f"xyz has shape {shapes[0]}, probabilities {shapes[1]}; give (N, 3) and (N, C)")
+        if self.probabilities.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"probabilities are {self.probabilities.dtype}; give them as torch.float32")
 
     def voxels(self, size_m: float) -> ScanVoxels:
         """The voxels of the world that its points lie in."""
@@ -155,10 +162,11 @@ def vote(
 
     Raises:
         ValueError: an annotated scan among the voters although ``labels_may_vote`` is not set, offset 0, or ``still``
-            is there without ``options.tracks``, absent with it, or of another length than the scan.
+            is there without ``options.tracks``, absent with it, or of another length than the scan; or scans have
+            other numbers of classes.
     """
     _check_still(still, len(own.xyz), options)
-    if label_weight < 1:
+    if not label_weight >= 1:  # not for NaN
         raise ValueError(
             f"label_weight is {label_weight}; an annotation weighs at least as much as a prediction"
         )
@@ -174,6 +182,13 @@ def vote(
     voxels = own.voxels(options.voxel_m)
     total = VoxelSums.zero(len(voxels.keys), own.probabilities.shape[1])
     for offset, ballot in voters.items():
+        if (
+            ballot.probabilities.shape[1] != own.probabilities.shape[1]
+        ):  # compiled code would write beyond its sums
+            raise ValueError(
+                f"the scan at offset {offset} has {ballot.probabilities.shape[1]} classes, the one that it votes for "
+                f"{own.probabilities.shape[1]}"
+            )
         factor = options.decay ** abs(offset) * (label_weight if ballot.from_labels else 1.0)
         theirs = ballot.voxels(options.voxel_m)
         _check_reach(ballot, theirs, voxels)

@@ -263,8 +263,9 @@ def test_labelled_scans_are_refused_unless_asked_for():
         vote(own, {1: truth}, VotingOptions())
     allowed = vote(own, {1: truth}, VotingOptions(), labels_may_vote=True)
     assert allowed.probabilities.argmax(1).tolist() == [1, 1]
-    with pytest.raises(ValueError, match="weighs at least as much"):
-        vote(own, {1: truth}, VotingOptions(), labels_may_vote=True, label_weight=0.5)
+    for weight in (0.5, math.nan):
+        with pytest.raises(ValueError, match="weighs at least as much"):
+            vote(own, {1: truth}, VotingOptions(), labels_may_vote=True, label_weight=weight)
 
 
 @pytest.mark.parametrize(
@@ -291,6 +292,27 @@ def test_empty_scans():
     assert vote(something, {1: nothing}, VotingOptions()).votes.tolist() == [0, 0]
     with pytest.raises(ValueError, match="2 rows of probabilities for 3 points"):
         Ballot(torch.zeros(3, 3), torch.zeros(2, 2), np.eye(4))
+
+
+@pytest.mark.parametrize(
+    ("xyz", "rows", "message"),
+    [
+        (torch.zeros(2, 2), torch.zeros(2, 3), r"xyz has shape \(2, 2\)"),
+        (torch.zeros(2, 3), torch.zeros(2), r"probabilities \(2,\); give"),
+        (torch.zeros(2, 3), torch.zeros(2, 3).half(), "are torch.float16; give them as torch.float32"),
+    ],
+)
+def test_what_compiled_code_would_read_beyond_is_no_ballot(xyz, rows, message):
+    with pytest.raises(ValueError, match=message):
+        Ballot(xyz, rows, np.eye(4))
+
+
+def test_scans_with_other_classes_do_not_vote():
+    """They would be added beyond the rows of the sums, or as if their classes were the first ones."""
+    own, more = (Ballot(torch.zeros(2, 3), torch.full((2, n), 1 / n), np.eye(4)) for n in (3, 5))
+    for here, there in ((own, more), (more, own)):
+        with pytest.raises(ValueError, match=r"the scan at offset -1 has \d classes"):
+            vote(here, {-1: there}, VotingOptions())
 
 
 # ---- along a log ----------------------------------------------------------------------------------------------
