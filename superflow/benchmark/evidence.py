@@ -18,6 +18,7 @@ from .robustness_table import ROBUSTNESS, robustness_lines
 from .rows import Row, RowFile
 from .scaling_curves import scaling_lines
 from .ties import leaders
+from .trial_table import trial_lines
 
 SCRATCH = (NO_SOURCE, "random")  # the backbone that others are compared with
 TRIALS = "recipes"  # a table whose name ends so holds trials on held-out places
@@ -58,7 +59,7 @@ Table = dict[Backbone, dict[str, Cell]]  # budget -> cell
 def write_page(folder: Path) -> Path:
     """Write FOLDER.md, and its pictures into ``folder``, from the tables in ``folder``.
 
-    ``introduction.md`` there comes first, word for word; NAME.csv are figures and NAMErecipes.csv trials.
+    ``introduction.md`` there comes first, word for word; NAME.csv are figures and NAME_recipes.csv trials of their recipes.
 
     Raises:
         MissingFileError: there is no table of figures.
@@ -71,14 +72,15 @@ def write_page(folder: Path) -> Path:
     introduction = folder / "introduction.md"
     lines = [introduction.read_text(encoding="utf-8").rstrip(), ""] if introduction.is_file() else []
     for path in files:
-        lines += section(path, RowFile(path).read(), folder)
+        trials = RowFile(folder / f"{path.stem}_{TRIALS}.csv").read()
+        lines += section(path, RowFile(path).read(), folder, trials)
     page = folder.with_suffix(".md")
     write_text(page, "\n".join(lines).rstrip() + "\n")
     return page
 
 
-def section(path: Path, rows: Sequence[Row], folder: Path) -> list[str]:
-    """The lines of one table of figures; its curves become pictures in ``folder``."""
+def section(path: Path, rows: Sequence[Row], folder: Path, trials: Sequence[Row] = ()) -> list[str]:
+    """The lines of one table of figures and of the trials of its recipes; its curves become pictures in ``folder``."""
     lines = [f"## {path.stem}", "", f"From [{path.name}]({folder.name}/{path.name}); mIoU [%].", ""]
     found = {key: table for key, table in tables(rows).items() if key[1] != ROBUSTNESS}
     for log, table in side_by_side(found).items():
@@ -105,6 +107,7 @@ def section(path: Path, rows: Sequence[Row], folder: Path) -> list[str]:
         *scaling_lines(rows, path.stem, folder),
         *robustness_lines(rows),
         *leakage_lines(rows),
+        *trial_lines(trials),
         *commands(rows),
     ]
 

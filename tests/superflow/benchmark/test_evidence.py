@@ -13,6 +13,7 @@ from superflow.benchmark.evidence import SCRATCH, labels_needed, savings, tables
 from superflow.benchmark.rows import COLUMNS, RowFile
 from superflow.benchmark.scaling_curves import panels
 from superflow.benchmark.ties import leaders
+from superflow.benchmark.trial_table import trial_lines
 from superflow.datasets.corruptions.domain import LEVELS
 from superflow.datasets.corruptions.models import CORRUPTIONS
 from superflow.errors import MissingFileError
@@ -57,7 +58,9 @@ def test_the_page_has_means_spread_savings_and_commands(tmp_path):
     folder.mkdir()
     (folder / "introduction.md").write_text("# Evidence\n\nFew scans.\n")
     RowFile(folder / "places.csv").add(ROWS)
-    (folder / "places_recipes.csv").write_text("trials are not figures\n")
+    RowFile(folder / "places_recipes.csv").add(
+        [row(miou=99.9, recipe="rate=0.1 steps=3")]
+    )  # trials are no figures
     assert evidence.main([str(folder)]) == 0
     text = (tmp_path / "evidence.md").read_text()
     assert text.startswith("# Evidence\n\nFew scans.\n\n## places\n")
@@ -65,12 +68,37 @@ def test_the_page_has_means_spread_savings_and_commands(tmp_path):
     assert "| nothing | random | - | 11.0 (10.0 to 12.0, 2 seeds) | 21.0 | 22.0 |" in text
     # 16 is half way from 11 to 21: ten times the labels
     assert "| made | SLidR | 10 | 10 | over 1 |" in text
+    assert text.count("99.9") == 1
+    assert "| recipe | random (nothing) |\n|---|---|\n| the one that was tried | **99.9** |" in text
     few = row("PPKT", "made", miou=16.0, labelled=2)  # 16 is what scratch reaches at 1000 points
     assert savings(tables([*ROWS, few])[("kitti", "fine-tuning")])[-1].startswith("| made | PPKT | 500 |")
     assert text.count("- `superflow benchmark p --arms SLidR` (0123456789ab, a core)") == 1
     assert "![mIoU at every budget of labels](evidence/places-kitti.png)" in text
     assert (folder / "places-kitti.png").read_bytes().startswith(b"\x89PNG")
     assert write_page(folder).read_text() == text  # made again, it is the same
+
+
+def test_recipes_are_a_row_each_named_by_what_differs_and_the_best_of_each_backbone_is_bold():
+    trials = [
+        row(miou=8.0, recipe="rate=0.012 steps=300 keep=all"),
+        row(miou=9.0, recipe="rate=0.006 steps=300 keep=all"),
+        row("mine", "elsewhere", miou=7.0, recipe="rate=0.006 steps=300 keep=all"),
+        row("mine", "elsewhere", miou=7.5, recipe="rate=0.006 steps=600 keep=all"),
+        row(miou=50.0, recipe="rate=1 steps=1 keep=all", budget="another budget"),
+        row(miou="", recipe="rate=2 steps=1 keep=all", budget="a third"),
+    ]
+    lines = trial_lines({key: str(value) for key, value in each.items()} for each in trials)
+    assert [line for line in lines if line.startswith("Of")] == [
+        "Of kitti, 100 points:",
+        "Of kitti, another budget:",
+    ]
+    assert lines[6:11] == [
+        "| recipe | random (nothing) | mine (elsewhere) |",
+        "|---|---|---|",
+        "| rate 0.006, steps 300 | **9.0** | 7.0 |",
+        "| rate 0.006, steps 600 | - | **7.5** |",
+        "| rate 0.012, steps 300 | 8.0 | - |",
+    ]
 
 
 def test_the_shipped_page_is_what_its_tables_make(tmp_path, repository):
