@@ -59,7 +59,7 @@ Table = dict[Backbone, dict[str, Cell]]  # budget -> cell
 def write_page(folder: Path) -> Path:
     """Write FOLDER.md, and its pictures into ``folder``, from the tables in ``folder``.
 
-    ``introduction.md`` there comes first, word for word; NAME.csv are figures and NAME_recipes.csv trials of their recipes.
+    ``introduction.md`` there comes first, word for word; NAME.csv are figures and NAME_recipes.csv trials.
 
     Raises:
         MissingFileError: there is no table of figures.

@@ -8,8 +8,8 @@ from .markdown import table_lines
 from .rows import Row
 
 _EXPLANATION = (
-    "mIoU [%] on training places that took turns in being held out, one seed; a recipe is named by the fields that differ. "
-    "Bold is what each backbone got: the best of the recipes that its search came to."
+    "mIoU [%] on training places that took turns in being held out, one seed; a recipe is named by the fields that "
+    "differ. Bold is what each backbone got: the best of the recipes that its search came to."
 )
 Backbone = tuple[str, str]  # source, arm
 
