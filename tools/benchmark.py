@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from superflow.benchmark.places_plan import PlacesPlan
     from superflow.benchmark.plan import Plan
     from superflow.benchmark.questions_plan import QuestionsPlan
+    from superflow.benchmark.sets_plan import SetsPlan
     from superflow.benchmark.units import Unit
 
 log = logging.getLogger("superflow.benchmark")
@@ -169,7 +170,7 @@ def _saga(path: Path, args: argparse.Namespace) -> int:
     if wrong := [name for name in arms if name not in ARMS]:
         raise InputError(f"--arms: saga has no {wrong[0]!r}; it has {', '.join(ARMS)}")
     check_place(args.out)
-    for name in run_saga(args.out, args.seeds or [0], arms):
+    for name in run_saga(args.out, _seeds(args), arms):
         log.info("%s is done", name)
     write_text(args.out / "saga.md", table(args.out))
     print(table(args.out))
@@ -185,6 +186,7 @@ def _places(path: Path, args: argparse.Namespace) -> int:
     plan = with_places(plan, _roots(args))
     allowed = args.allow_leakage or plan.allow_leakage
     plan = replace(plan, teacher=args.teacher or plan.teacher, allow_leakage=allowed)
+    seeds = _seeds(args, plan)
     check_place(args.out)
     sources, evaluations, measures = (_chosen(plan, part, getattr(args, part)) for part in PARTS)
     arms = _chosen(plan, "arms", args.arms)
@@ -195,10 +197,11 @@ def _places(path: Path, args: argparse.Namespace) -> int:
         )
     plan = with_budgets(plan, args.budgets)
     used = [name for name in sources if any(source == name for source, _ in backbones)]
-    prepare_places(plan, used, evaluations, args.out, jobs=args.jobs, ray=args.ray, arms=arms)
+    chosen = {"arms": arms, "measures": measures}
+    prepare_places(plan, used, evaluations, args.out, jobs=args.jobs, ray=args.ray, **chosen)
     units = [
         Unit(plan, source, arm, seed, args.out, str(args.plan), tuple(evaluations), tuple(measures))
-        for seed in args.seeds or plan.seeds
+        for seed in seeds
         for source, arm in backbones
     ]
     _run_all(units, args)
@@ -211,6 +214,15 @@ def _run_all(units: Sequence[Unit], args: argparse.Namespace) -> None:
 
     for number, name in enumerate(run_units(units, jobs=args.jobs, ray=args.ray), start=1):
         log.info("%d of %d: %s is done", number, len(units), name)
+
+
+def _seeds(args: argparse.Namespace, plan: PlacesPlan | QuestionsPlan | SetsPlan | None = None) -> list[int]:
+    """Those of ``--seeds``, else those of a plan that has some, else 0."""
+    from superflow.benchmark.plan_file import check_seeds
+
+    if args.seeds:
+        return check_seeds(args.seeds, "--seeds")
+    return [0] if plan is None else check_seeds(plan.seeds, f"{args.plan}: seeds")
 
 
 def _roots(args: argparse.Namespace) -> dict[str, str]:
@@ -228,10 +240,9 @@ def _questions(path: Path, args: argparse.Namespace) -> int:
 
     plan = questions.with_places(plan, _roots(args))
     plan = replace(plan, allow_leakage=args.allow_leakage or plan.allow_leakage)
-    arms = _chosen(plan, "arms", args.arms)
+    arms, seeds = _chosen(plan, "arms", args.arms), _seeds(args, plan)
     check_place(args.out)
     questions.prepare(plan, arms, args.out, jobs=args.jobs)
-    seeds = args.seeds or list(plan.seeds)
     units = questions.run_of(plan, arms, seeds, args.out, str(args.plan))
     try:
         _run_all(units, args)
@@ -252,7 +263,7 @@ def _sets(path: Path, args: argparse.Namespace) -> int:
 
     plan = load_sets_plan(path)
     protocols = plan.chosen(args.protocols.split(",") if args.protocols else list(plan.protocols))
-    weights, out = named_weights(args.weights), args.out.absolute()
+    weights, out, seeds = named_weights(args.weights), args.out.absolute(), _seeds(args, plan)
     tasks = stand_in_tasks(args.stand_ins or [], out / "stand_ins")
     check_place(out)
     missing = {task.name: task for task in tasks if not task.is_made()}
@@ -265,7 +276,6 @@ def _sets(path: Path, args: argparse.Namespace) -> int:
     frames = {name: known.evaluation for name, known in usable.items()}
     options = {"with_random": args.random, "allow_leakage": args.allow_leakage}
     places = plan_of_places(plan, protocols, sets, frames, weights, **options)
-    seeds = args.seeds or plan.seeds
     units = units_of(places, protocols, weights, out=out, plan_name=str(args.plan), seeds=seeds)
     try:
         _run_all(units, args)
@@ -295,7 +305,7 @@ def _one_log(path: Path, args: argparse.Namespace) -> int:
 
     if args.data is None and args.prepared is None:
         raise InputError(f"{path}: is a plan for one log; give it with --data ROOT or --prepared FOLDER")
-    args.seeds, args.teacher = args.seeds or [0], args.teacher or DEFAULT_TEACHER
+    args.seeds, args.teacher = _seeds(args), args.teacher or DEFAULT_TEACHER
     plan = load_plan(path)
     plan = replace(plan, teacher=args.teacher, allow_leakage=args.allow_leakage or plan.allow_leakage)
     arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]

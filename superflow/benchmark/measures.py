@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..datasets.corruptions.corrupted_index import CLEAN
+from ..downstream.budgets import Budget
 from ..errors import InputError
 from .places_plan import Evaluation, MeasurePlan
-from .recipe_search import SEARCHES
+from .plan_file import check_value, read_entry, refer
+from .recipe_search import SEARCHES, grid_recipes
 from .results import json_hash
 
 log = logging.getLogger(__name__)
 DIGITS = 12  # of the hashes in a row
+# of the recipe of a decoder probe, whatever the plan says
+_DECODER = {"keep": "encoder", "frozen": "encoder", "batch_norm": "estimated"}
 
 
 @dataclass(frozen=True)
@@ -110,10 +115,69 @@ class Figure:
 
 @dataclass(frozen=True)
 class Measure:
-    """An entry of the table. run: the figures of a task; the first has the name ``first``."""
+    """An entry of the table.
+
+    run: the figures of a task; the first has the name ``first``. read: what the options of a plan mean; raises
+    InputError where they mean nothing. tunes: it learns from a budget, with a recipe that a grid may choose; others
+    learn from all training frames.
+    """
 
     first: str
     run: Callable[[Task], list[Figure]]
+    read: Callable[[Mapping[str, Any]], Any]
+    tunes: bool = False
+
+
+def check_measure(plan: MeasurePlan, where: str) -> None:
+    """Refuse what a measure could not do, before backbones are trained for it.
+
+    Raises:
+        InputError: options, budgets or a grid that it does not take. where: the measure's place in the plan.
+    """
+    measure = MEASURES[plan.name]
+    if not measure.tunes and (plan.grid or any(budget != Budget() for budget in plan.budgets.values())):
+        raise InputError(f"{where}: learns from all training frames; leave out its budgets and grid")
+    if not plan.budgets:
+        raise InputError(f"{where}: budgets is empty; name some, or leave it out for all labels")
+    try:
+        default = measure.read(plan.options)
+        for name, values in plan.grid.items():
+            grid_recipes(default, {name: values})
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+
+
+def _split(options: Mapping[str, Any], beside: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Options of a measure itself, whose names have the types ``beside``, and all others."""
+    own = {name: options[name] for name in beside if name in options}
+    for name, value in own.items():
+        check_value(value, beside[name], name)
+    return own, {name: value for name, value in options.items() if name not in own}
+
+
+def _recipe(options: Mapping[str, Any], **beside: Any) -> Any:
+    """The recipe that options mean without those of the measure itself, see `_split`."""
+    from ..downstream.finetuning import Recipe
+
+    return Recipe.of(_split(options, beside)[1])
+
+
+def _decoder_recipe(options: Mapping[str, Any]) -> Any:
+    return _recipe({**options, **_DECODER}, checks=Sequence[float])
+
+
+def _probe_options(options: Mapping[str, Any]) -> Any:
+    from ..downstream.probe import ProbeOptions
+
+    return read_entry(ProbeOptions, dict(options), "options")
+
+
+def _robustness_options(options: Mapping[str, Any]) -> Any:
+    from ..datasets.corruptions.models import CORRUPTIONS
+
+    own, others = _split(options, {"corruptions": Sequence[str]})
+    refer(own.get("corruptions", ()), CORRUPTIONS, "corruptions")
+    return _probe_options(others)
 
 
 def _encoder(task: Task) -> Any:
@@ -135,12 +199,9 @@ def _probe(task: Task) -> list[Figure]:
 
 def _probed(task: Task, given: Mapping[str, Any]) -> Any:
     from ..downstream.features import EncoderFeatures
-    from ..downstream.probe import ProbeOptions, probe
+    from ..downstream.probe import probe
 
-    try:
-        options = ProbeOptions(**{"place_size_m": task.evaluation.new_places_m, "seed": task.seed, **given})
-    except TypeError as error:
-        raise InputError(f"measure {task.measure.name!r}: {error}; see ProbeOptions") from error
+    options = _probe_options({"place_size_m": task.evaluation.new_places_m, "seed": task.seed, **given})
     return probe(
         EncoderFeatures(_encoder(task)),
         task.index,
@@ -192,7 +253,7 @@ def _fine_tuning(task: Task) -> list[Figure]:
 
 def _decoder_probe(task: Task) -> list[Figure]:
     """The encoder half frozen, the decoder half new and trained."""
-    return _tuned(task, "decoder probe", {"keep": "encoder", "frozen": "encoder", "batch_norm": "estimated"})
+    return _tuned(task, "decoder probe", _DECODER)
 
 
 def _tuned(task: Task, name: str, fixed: Mapping[str, Any]) -> list[Figure]:
@@ -333,9 +394,11 @@ def _tune(
 
 
 MEASURES = {
-    "probe": Measure("linear probe", _probe),
-    "fine-tuning": Measure("fine-tuning", _fine_tuning),
-    "decoder probe": Measure("decoder probe", _decoder_probe),
-    "robustness": Measure(f"robustness: {CLEAN}", _robustness),
-    "semi-supervised": Measure("semi-supervised: labels alone", _semi_supervised),
+    "probe": Measure("linear probe", _probe, _probe_options),
+    "fine-tuning": Measure("fine-tuning", _fine_tuning, partial(_recipe, checks=Sequence[float]), tunes=True),
+    "decoder probe": Measure("decoder probe", _decoder_probe, _decoder_recipe, tunes=True),
+    "robustness": Measure(f"robustness: {CLEAN}", _robustness, _robustness_options),
+    "semi-supervised": Measure(
+        "semi-supervised: labels alone", _semi_supervised, partial(_recipe, unlabelled=int), tunes=True
+    ),
 }

@@ -105,15 +105,18 @@ def prepare_places(
     jobs: int,
     arms: Sequence[str] | None = None,
     ray: str | None = None,
+    measures: Sequence[str] | None = None,
 ) -> None:
     """Index the logs that are asked for, and make what the arms' pretraining reads; refuses before the work.
 
     Args:
+        measures: those that are to be taken, all when None.
         jobs: processes, one log after the other. ray: address of a cluster instead, see `shards.run_shards`: each log
             is then a piece of work, and after them each source.
 
     Raises:
-        InputError: a log cannot be read, or frames of an evaluation have no labels or are named twice.
+        InputError: a log cannot be read, frames of an evaluation have no labels or are named twice, or a budget is
+            larger than they are.
     """
     logs = {name: plan.logs[name] for name in plan.logs_of(sources, evaluations)}
     if ray is None:
@@ -125,7 +128,10 @@ def prepare_places(
             by_drive.setdefault(log.drive_name or name, []).append(log)
         _all_prepared(partial(_prepare_logs, out), by_drive, jobs=jobs, ray=ray)
     for name in evaluations:
-        evaluation_rows(plan, name, out)
+        index, rows = evaluation_rows(plan, name, out)
+        for measure, budget in plan.budgets_of(name, arms):
+            if measures is None or measure in measures:
+                _check_budget(plan, name, measure, budget, index, rows["train"])
     if ray is None:
         prepare_sources(plan, sources, out, jobs=jobs, arms=arms)
         return
@@ -135,6 +141,15 @@ def prepare_places(
     for name in sources:
         if name not in alone:
             _all_prepared(partial(_prepare_source, plan, out, arms), {name: name}, jobs=jobs, ray=ray)
+
+
+def _check_budget(
+    plan: PlacesPlan, evaluation: str, measure: str, budget: str, index: Any, train: Sequence[int]
+) -> None:
+    try:
+        plan.measures[measure].budgets[budget].rows(index, train, seed=0)
+    except InputError as error:
+        raise InputError(f"evaluation {evaluation!r}: {measure}, {budget!r}: {error}") from error
 
 
 def _all_prepared(work: Any, pieces: Mapping[str, Any], *, jobs: int, ray: str) -> None:

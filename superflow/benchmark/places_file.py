@@ -10,11 +10,12 @@ from ..datasets.corruptions.corrupted_index import CLEAN
 from ..datasets.corruptions.models import Variant
 from ..datasets.formats.yaml_files import read_yaml
 from ..errors import InputError
-from .measures import MEASURES
+from .measures import MEASURES, check_measure
 from .places_plan import FIXED_KINDS, PLACES_KINDS, PlacesArm, PlacesPlan
-from .plan_file import read_entry, refer, refuse_unknown
+from .plan_file import check_value, read_entry, refer, refuse_same_files, refuse_unknown
 from .recipe_search import SEARCHES
 
+_FEATURES = {"teacher": str, "components": int | None}  # of an arm: what they may be
 _PARTS = ("logs", "sources", "arms", "evaluations", "measures")
 
 
@@ -72,6 +73,8 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
     for log in plan.logs.values():
         if log.drive is not None and log.root is not None:
             raise InputError(f"{path}: logs: {log.name!r} has both a root and a drive; leave one out")
+    refuse_same_files(plan.sources, f"{path}: sources")
+    refuse_same_files(plan.arms, f"{path}: arms")
     for source in plan.sources.values():
         where = f"{path}: sources: {source.name!r}"
         if bool(source.log) == bool(source.mix):
@@ -79,11 +82,20 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
         refer(source.mix, plan.sources, where)
         if twice := [part for part in source.mix if plan.sources[part].mix]:
             raise InputError(f"{where} mixes {twice[0]!r}, which is a mix; name its parts")
+        if wrong := [part for part, weight in source.mix.items() if not weight > 0]:
+            raise InputError(
+                f"{where}: the weight of {wrong[0]!r} is {source.mix[wrong[0]]}; give one above 0"
+            )
+        refer(source.options, dict.fromkeys(PLACES_KINDS), f"{where}: options")
         refer([source.log] if source.log else [], plan.logs, where)
     for arm in plan.arms.values():
         _check_arm(arm, plan, f"{path}: arms: {arm.name!r}")
     for evaluation in plan.evaluations.values():
         refer([evaluation.log], plan.logs, f"{path}: evaluations: {evaluation.name!r}")
+        if evaluation.new_places_m is not None and evaluation.new_places_m <= 0:
+            raise InputError(
+                f"{path}: evaluations: {evaluation.name!r}: new_places_m must be above 0, or null"
+            )
         if evaluation.variant != CLEAN:
             Variant.parse(evaluation.variant)
     for measure in plan.measures.values():
@@ -93,6 +105,7 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
         refer(measure.arms or (), plan.arms, where)
         refer(measure.evaluations or (), plan.evaluations, where)
         refer([*measure.recipe_of, *measure.recipe_of.values()], measure.budgets, where)
+        check_measure(measure, where)
         for budget, other in measure.recipe_of.items():
             if other in measure.recipe_of:
                 raise InputError(
@@ -101,7 +114,9 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
 
 
 def _check_arm(arm: PlacesArm, plan: PlacesPlan, where: str) -> None:
-    refuse_unknown(arm.features, ("teacher", "components"), f"{where}: features")
+    refuse_unknown(arm.features, _FEATURES, f"{where}: features")
+    for key, value in arm.features.items():
+        check_value(value, _FEATURES[key], f"{where}: features: {key}")
     if arm.kind not in PLACES_KINDS:
         raise InputError(f"{where}: kind {arm.kind!r} is unknown; use {' or '.join(PLACES_KINDS)}")
     has_config, has_weights = bool(arm.config), bool(arm.weights)

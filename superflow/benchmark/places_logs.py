@@ -9,6 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from .places_plan import Log, PlacesArm, PlacesPlan, Source
+from .plan_file import check_value, read_entry
 from .preparation import prepare_features, prepare_providers, refuse_other_log
 
 COMPONENTS = 64  # directions that are kept of a teacher's features, unless an arm says otherwise
@@ -49,16 +50,14 @@ def _make(log: Log, out: Path, *, jobs: int) -> Path:
     from ..street.drive import DriveSettings, make_drive
 
     assert log.drive is not None
+    where = f"log {log.name!r}: drive"
     settings = dict(log.drive)
     counts = {key: settings.pop(key) for key in ("scenes", "val_scenes") if key in settings}
-    if "image_size" in settings:
+    for key, count in counts.items():
+        check_value(count, int, f"{where}: {key}")
+    if isinstance(settings.get("image_size"), list):
         settings["image_size"] = tuple(settings["image_size"])
-    try:
-        made = DriveSettings(**settings)
-    except TypeError as error:
-        raise InputError(
-            f"log {log.name!r}: drive: {error}; see the options of superflow make-drive"
-        ) from error
+    made = read_entry(DriveSettings, settings, where)
     return make_drive(out / "drives" / (log.drive_name or log.name), settings=made, workers=jobs, **counts)
 
 
@@ -113,11 +112,15 @@ def features_folder(
     mix: Source | None = None,
     features: Features | None = None,
 ) -> Path:
-    """Of a source's teacher features; as a part of a mix, reduced to the directions of the mix's first part."""
+    """Of a source's teacher features; as a part of a mix, reduced to the directions of its first part with images."""
     folder = prepared_folder(plan.logs[source.log], out) / "features"
-    first = source.name if mix is None else next(iter(mix.mix))
+    first = source.name if mix is None else _first_with_images(plan, mix)
     name = (features or Features(plan.teacher)).folder
     return folder / (name if first == source.name else f"{name}_as_{first}")
+
+
+def _first_with_images(plan: PlacesPlan, mix: Source) -> str:
+    return next(part for part in mix.mix if plan.sources[part].images)
 
 
 def _prepare_source(
@@ -139,7 +142,7 @@ def _prepare_source(
             prepare_features(index, source.frames, folder=own, **made)
         if own != shared and features in read:
             assert mix is not None
-            first = features_folder(plan, plan.sources[next(iter(mix.mix))], out, features=features)
+            first = features_folder(plan, plan.sources[_first_with_images(plan, mix)], out, features=features)
             prepare_features(index, source.frames, folder=shared, reduction_of=first, **made)
     clusters_of = features_folder(plan, source, out)
     prepare_providers(index, source.frames, source.superpixels, features=clusters_of, workers=jobs)

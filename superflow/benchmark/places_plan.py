@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -186,3 +186,9 @@ class PlacesPlan:
             for budget in sorted(measure.budgets, key=lambda name: name in measure.recipe_of)
             if self.only_budgets is None or len(measure.budgets) == 1 or budget in self.only_budgets
         ]
+
+    def budgets_of(self, evaluation: str, arms: Iterable[str] | None = None) -> list[tuple[str, str]]:
+        """(measure, budget) of the figures on a log, each once; of these arms, of all when None."""
+        names = self.arms if arms is None else arms
+        tasks = [task for arm in names for task in self.tasks(arm)]
+        return list(dict.fromkeys((measure, budget) for on, measure, budget in tasks if on == evaluation))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .plan_file import entries, find_plan, read_plan
+from .plan_file import entries, find_plan, read_plan, refuse_same_files
 from .preparation import DEFAULT_TEACHER
 from .results import slug
 
@@ -81,4 +81,6 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         InputError: no such file, an unknown key, or an arm that cannot run.
     """
-    return read_plan(find_plan(Path(path)), Plan)
+    plan = read_plan(find_plan(Path(path)), Plan)
+    refuse_same_files((arm.name for arm in plan.arms), f"{path}: arms")
+    return plan

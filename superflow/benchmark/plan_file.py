@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from types import NoneType
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from ..datasets.formats.yaml_files import read_yaml
 from ..errors import InputError, MissingFileError, suggest
+from .results import slug
 
 Plan = TypeVar("Plan")
 _EACH = "each"  # in the metadata of a field: the dataclass of its entries
+_WORDS = {
+    str: "text",
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number, with a point: 1.0e-3",  # 1e-3 is text to YAML
+    NoneType: "null",
+}
+_LISTS = (Sequence, tuple)  # types of fields that a list of a YAML file may be
+_MOST_SEED = 2**32 - 1  # what NumPy takes
 # key that only plans of this kind have -> the kind
 _KINDS = {"protocols": "sets", "families": "questions", "evaluations": "places"}
 
@@ -49,7 +60,7 @@ def read_plan(path: Path, kind: Callable[..., Plan], /, **given: Any) -> Plan:
         given: fields that the file cannot set.
 
     Raises:
-        InputError: an unknown key, one that is lacking, or a value where a mapping is due.
+        InputError: an unknown key, one that is lacking, or a value of another type than the field's.
     """
     return read_entry(kind, read_yaml(path), f"{path}", **given)
 
@@ -60,13 +71,13 @@ def read_entry(kind: Callable[..., Plan], content: Any, where: str, /, **given: 
         raise InputError(f"{where} is {content!r}; give a mapping")
     known = {f.name: f for f in fields(kind) if f.name not in given}  # type: ignore[arg-type]
     refuse_unknown(content, known, where)
-    made = dict(content)
+    made, types = dict(content), get_type_hints(kind)
     for name, own in known.items():
         required = own.default is MISSING and own.default_factory is MISSING
         each, value = own.metadata.get(_EACH), content.get(name)
         if not required and (name not in content or (value is None and own.default is None)):
             continue
-        if each is not None or str(own.type).startswith("Mapping"):
+        if each is not None or get_origin(types[name]) is Mapping:
             if not isinstance(value, dict) or (required and each is not None and not value):
                 raise InputError(f"{where}: needs a mapping with the key {name}")
         elif name not in content:
@@ -74,7 +85,67 @@ def read_entry(kind: Callable[..., Plan], content: Any, where: str, /, **given: 
         if each is not None:
             found = _read_entries(each, value, f"{where}: {name}")
             made[name] = tuple(found.values()) if str(own.type).startswith("tuple") else found
+        else:
+            check_value(value, types[name], f"{where}: {name}")
     return kind(**made, **given)
+
+
+def check_value(value: Any, kind: Any, what: str) -> None:
+    """Raise an InputError where a value of a YAML file is of another type than ``kind``, or a number not finite."""
+    if not _fits(value, kind):
+        raise InputError(f"{what} is {value!r}; give {_words(kind)}")
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    inner = get_args(kind)
+    if kind is Any:
+        return True
+    if get_origin(kind) is Mapping:
+        return isinstance(value, dict) and all(_fits(each, inner[1]) for each in value.values())
+    if get_origin(kind) in _LISTS:
+        of_length = len(inner) if get_origin(kind) is tuple and Ellipsis not in inner else None
+        is_list = isinstance(value, list | tuple) and of_length in (None, len(value))
+        return is_list and all(_fits(each, inner[0]) for each in value)
+    if inner:
+        return any(_fits(value, each) for each in inner)
+    if kind in (int, float):
+        is_number = isinstance(value, int if kind is int else int | float) and not isinstance(value, bool)
+        return is_number and abs(value) < float("inf")
+    return isinstance(value, kind)
+
+
+def _words(kind: Any) -> str:
+    """What to write for a field of the type ``kind``."""
+    inner = get_args(kind)
+    if get_origin(kind) in (Mapping, *_LISTS):
+        is_mapping = get_origin(kind) is Mapping
+        what, each = ("a mapping", inner[1]) if is_mapping else ("a list", inner[0])
+        what += f" of {len(inner)}" if get_origin(kind) is tuple and Ellipsis not in inner else ""
+        return what if each is Any else f"{what}, each of its values {_words(each)}"
+    return " or ".join(_words(each) for each in inner) if inner else _WORDS.get(kind, kind.__name__)
+
+
+def refuse_same_files(names: Iterable[str], where: str) -> None:
+    """Raise an InputError for two names that files and folders have in one form, see `results.slug`."""
+    before: dict[str, str] = {}
+    for name in names:
+        if (other := before.setdefault(slug(name), name)) != name:
+            raise InputError(
+                f"{where}: files of {other!r} and {name!r} would have one name; let more letters differ"
+            )
+
+
+def check_seeds(seeds: Sequence[int], where: str) -> list[int]:
+    """The seeds of a benchmark.
+
+    Raises:
+        InputError: there are none, one is negative or beyond 32 bits, or one is there twice.
+    """
+    wrong = [seed for seed in seeds if not 0 <= seed <= _MOST_SEED or list(seeds).count(seed) > 1]
+    if wrong or not seeds:
+        given = " ".join(map(str, seeds)) or "empty"
+        raise InputError(f"{where} is {given}; give different whole numbers from 0 to {_MOST_SEED}")
+    return list(seeds)
 
 
 def _read_entries(kind: type, content: Any, where: str) -> dict[str, Any]:

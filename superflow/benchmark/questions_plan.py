@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from .places_plan import Log
-from .plan_file import entries, read_plan, refer
+from .plan_file import entries, read_plan, refer, refuse_same_files
 from .results import json_hash
 
 PARTS = ("train", "held_out")
@@ -158,6 +158,7 @@ def _check(plan: QuestionsPlan, path: Path) -> None:
         )
     if both := sorted(set(plan.logs) & set(plan.backbones)):
         raise InputError(f"{path}: {both[0]!r} is a log and a backbone; give each a name of its own")
+    refuse_same_files(plan.arms, f"{path}: arms")
     refer([*plan.families, *plan.still], families(), f"{path}: families")
     mute = [name for name in plan.families if not issubclass(families()[name], QueryBootcamp)]
     if plan.pointing and mute:

@@ -39,10 +39,12 @@ def grid_recipes(default: Any, grid: Mapping[str, Sequence[Any]]) -> list[Any]:
     """Every combination of the values of a grid, laid over a recipe.
 
     Raises:
-        InputError: a field that no recipe has.
+        InputError: a field that no recipe has, or one without values.
     """
     if unknown := sorted(set(grid) - set(asdict(default))):
         raise InputError(
             f"grid: {unknown[0]!r} is no field of a recipe; they are {', '.join(asdict(default))}"
         )
+    if empty := [name for name, values in grid.items() if not values]:
+        raise InputError(f"grid: {empty[0]!r} has no values; give some, or leave it out")
     return [replace(default, **dict(zip(grid, values))) for values in itertools.product(*grid.values())]

@@ -20,6 +20,7 @@ from superflow.benchmark.plan import load_plan
 from superflow.benchmark.plan_file import find_plan
 from superflow.benchmark.recipe_search import SEARCHES
 from superflow.datasets.corruptions.domain import LEVELS
+from superflow.downstream.budgets import Budget
 from superflow.downstream.finetuning import Recipe
 from superflow.downstream.metrics import ConfusionMatrix
 from superflow.downstream.semi_supervised import WAYS
@@ -149,6 +150,14 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
     assert config.model.pretrained == "street-tiny"
     assert config.model.objectives[-1].type == "segmentation"
 
+    blind_first = dict(reversed(plan.sources[source].mix.items()))
+    swapped = replace(plan, sources={**plan.sources, source: replace(plan.sources[source], mix=blind_first)})
+    parts = training_config(swapped, source, arm, 0, tmp_path).train_dataloader.dataset.parts
+    assert ["views" in part for part in parts] == [False, True]
+    assert (
+        parts[1].views.features == seen.views.features
+    )  # reduced to its own directions: the first has no images
+
 
 @pytest.mark.parametrize(
     ("content", "message"),
@@ -168,6 +177,52 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
         ),
         (changed(measures={"votes": {}}), "measures: 'votes': there is no 'votes'"),
         (changed(measures={"probe": {"budgets": {"x": {"scan": 1}}}}), "budgets: 'x': 'scan' is unknown"),
+        (
+            changed(measures={"probe": {"budgets": {"x": {"scans": 1}}}}),
+            "'probe': learns from all training frames",
+        ),
+        (
+            changed(measures={"robustness": {"grid": {"rate": [1.0]}}}),
+            "'robustness': learns from all training",
+        ),
+        (
+            changed(measures={"probe": {"options": {"max_point": 1}}}),
+            "'probe': options: 'max_point' is unknown",
+        ),
+        (
+            changed(measures={"probe": {"options": {"knn": 1.5}}}),
+            "'probe': options: knn is 1.5; give a whole",
+        ),
+        (changed(measures={"robustness": {"options": {"corruptions": ["rain"]}}}), "there is no 'rain'"),
+        (
+            changed(measures={"fine-tuning": {"options": {"step": 3}}}),
+            "'fine-tuning': recipe: 'step' is unknown",
+        ),
+        (
+            changed(measures={"fine-tuning": {"options": {"checks": 3}}}),
+            "'fine-tuning': checks is 3; give a list",
+        ),
+        (
+            changed(measures={"semi-supervised": {"options": {"unlabelled": "a"}}}),
+            "unlabelled is 'a'; give a whole",
+        ),
+        (
+            changed(measures={"fine-tuning": {"grid": {"rates": [1.0]}}}),
+            "grid: 'rates' is no field of a recipe",
+        ),
+        (changed(measures={"fine-tuning": {"grid": {"rate": []}}}), "grid: 'rate' has no values"),
+        (
+            changed(measures={"decoder probe": {"grid": {"rate": ["1e-3"]}}}),
+            "recipe: rate is '1e-3'; give a number",
+        ),
+        (
+            changed(sources={"s": {"log": "street"}, "m": {"mix": {"s": 0.0}}}),
+            "sources: 'm': the weight of 's' is 0.0; give one above 0",
+        ),
+        (
+            changed(sources={"A B": {"log": "street"}, "a-b": {"log": "street"}}),
+            "files of 'A B' and 'a-b' would",
+        ),
         (changed(measures={"probe": {"arms": ["best"]}}), "measures: 'probe': there is no 'best'"),
         (
             changed(measures={"probe": {"search": "in tur"}}),
@@ -269,6 +324,30 @@ def test_a_cluster_is_handed_the_logs_then_the_sources_and_mixes_last(small, tmp
     monkeypatch.setattr(units, "run_shards", broken)
     with pytest.raises(InputError, match="1 of 1 preparations failed, the first one street: no such log"):
         places.prepare_places(plan, ["street"], ["street"], tmp_path / "out", jobs=1, ray="here")
+
+
+def test_a_budget_beyond_the_training_scans_is_refused_before_the_work(small, tmp_path):
+    budgets = {"some": Budget(scans=1), "many": Budget(scans=1000)}
+    measures = {**small.measures, "fine-tuning": replace(small.measures["fine-tuning"], budgets=budgets)}
+    plan = replace(small, measures=measures)
+    with pytest.raises(InputError, match="evaluation 'street': fine-tuning, 'many': a budget of 1000 scans"):
+        places.prepare_places(plan, [], ["street"], tmp_path, jobs=1)
+    places.prepare_places(plan, [], ["street"], tmp_path, jobs=1, measures=["probe"])
+    places.prepare_places(places.with_budgets(plan, ["some"]), [], ["street"], tmp_path, jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("drive", "message"),
+    [
+        ({"scenes": "a"}, "scenes is 'a'; give a whole number"),
+        ({"scene": 2}, "'scene' is unknown; the keys are seconds"),
+        ({"image_size": 5}, "image_size is 5; give a list of 2"),
+        ({"image_size": [64]}, r"image_size is \(64,\); give a list of 2"),
+    ],
+)
+def test_a_drive_that_cannot_be_made_is_one_sentence(tmp_path, drive, message):
+    with pytest.raises(InputError, match=f"^log 'made': drive: {message}"):
+        prepare_log(Log("made", drive=drive), tmp_path, jobs=1)
 
 
 def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from superflow.benchmark.markdown import table_lines
-from superflow.benchmark.plan_file import entries, read_plan, refer
+from superflow.benchmark.plan_file import check_seeds, entries, read_plan, refer, refuse_same_files
 from superflow.errors import InputError
 
 
@@ -52,6 +52,57 @@ def test_entries_are_objects_at_every_depth(tmp_path: Path) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Typed:
+    shown: bool = False
+    count: int | None = None
+    share: float = 1.0
+    seeds: Sequence[int] = ()
+    mix: Mapping[str, float] = field(default_factory=dict)
+    rates: tuple[float, ...] = ()
+    word: str = ""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("shown: 'no'", "shown is 'no'; give true or false"),
+        ("count: 1.5", "count is 1.5; give a whole number or null"),
+        ("count: true", "count is True; give a whole number or null"),
+        ("share: 1e-3", "share is '1e-3'; give a number, with a point: 1.0e-3"),
+        ("share: .nan", "share is nan; give a number, with a point: 1.0e-3"),
+        ("seeds: 3", "seeds is 3; give a list, each of its values a whole number"),
+        ("seeds: '012'", "seeds is '012'; give a list, each of its values a whole number"),
+        ("seeds: [a]", r"seeds is \['a'\]; give a list, each of its values a whole number"),
+        ("mix: {a: x}", "mix is {'a': 'x'}; give a mapping, each of its values a number"),
+        ("rates: [1.0, x]", "rates is .*; give a list, each of its values a number"),
+        ("word: null", "word is None; give text"),
+    ],
+)
+def test_values_have_the_types_of_their_fields(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "plan.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=f"^{path}: {said}"):
+        read_plan(path, Typed)
+    path.write_text("{shown: yes, count: null, share: 2, seeds: [1], mix: {1: 2}, rates: [1], word: x}")
+    assert read_plan(path, Typed) == Typed(True, None, 2, [1], {1: 2}, [1], "x")
+
+
+@pytest.mark.parametrize("seeds", [[], [0, 0], [-1], [2**32]])
+def test_wrong_seeds_are_refused(seeds: list[int]) -> None:
+    assert check_seeds([2, 0], "--seeds") == [2, 0]
+    with pytest.raises(InputError, match=r"^--seeds is .*; give different whole numbers from 0"):
+        check_seeds(seeds, "--seeds")
+
+
+def test_names_of_one_file_are_refused() -> None:
+    refuse_same_files(["SuperFlow", "SLidR"], "arms")
+    with pytest.raises(
+        InputError, match="arms: files of 'SuperFlow' and 'SuperFlow\\+\\+' would have one name"
+    ):
+        refuse_same_files(["SuperFlow", "SuperFlow++"], "arms")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -63,7 +114,7 @@ def test_entries_are_objects_at_every_depth(tmp_path: Path) -> None:
         ("settings: {}\nthings: {a: 3}", r"plan\.yaml: things: 'a' is 3; give a mapping$"),
         ("settings: {}\nthings: {a: {part: {}}}", r"'a': 'part' is unknown; the keys are parts, maybe$"),
         ("settings: {}\nthings: {a: {name: b}}", r"'a': 'name' is unknown; the keys are parts, maybe$"),
-        ("settings: {}\nthings: {a: {maybe: 3}}", r"things: 'a': needs a mapping with the key maybe$"),
+        ("settings: {}\nthings: {a: {maybe: 3}}", r"things: 'a': maybe is 3; give a mapping or null$"),
         ("settings: {}\nthings: {a: {parts: null}}", r"things: 'a': needs a mapping with the key parts$"),
         ("settings: {}\nthings: {a: {parts: {b: {}}}}", r"parts: 'b' lacks 'size'; its keys are size, more$"),
         (
