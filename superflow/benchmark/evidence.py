@@ -15,7 +15,7 @@ from .budget_picture import draw_budgets
 from .markdown import table_lines
 from .places_plan import NO_SOURCE
 from .robustness_table import ROBUSTNESS, robustness_lines
-from .rows import Row, RowFile
+from .rows import TRIAL_KEY, Row, RowFile
 from .scaling_curves import scaling_lines
 from .ties import leaders
 from .trial_table import trial_lines
@@ -72,7 +72,7 @@ def write_page(folder: Path) -> Path:
     introduction = folder / "introduction.md"
     lines = [introduction.read_text(encoding="utf-8").rstrip(), ""] if introduction.is_file() else []
     for path in files:
-        trials = RowFile(folder / f"{path.stem}_{TRIALS}.csv").read()
+        trials = RowFile(folder / f"{path.stem}_{TRIALS}.csv", TRIAL_KEY).read()
         lines += section(path, RowFile(path).read(), folder, trials)
     page = folder.with_suffix(".md")
     write_text(page, "\n".join(lines).rstrip() + "\n")
@@ -142,7 +142,7 @@ def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:
 
 
 def _cell(rows: Sequence[Row]) -> Cell:
-    by_seed = sorted(rows, key=lambda row: int(row["seed"]))
+    by_seed = sorted(rows, key=lambda row: float(row["seed"] or 0))
     values = tuple(float(row["mIoU"]) for row in by_seed)
     leaky = any(row["leakage"] for row in rows)
     return Cell(values, _mean(rows, "labelled points"), _mean(rows, "CPU seconds of pretraining"), leaky)

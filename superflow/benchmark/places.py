@@ -246,7 +246,7 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     searched = {**made, "budget": task.searched_budget, **hashes, "settings hash": task.search_hash()}
     searched.pop("seed")  # the recipe that one seed found serves all
     trials = places_trials(unit.out)
-    known = {row["recipe"]: float(row["mIoU"]) for row in trials.find(**searched)}
+    known = {row["recipe"]: float(row["mIoU"] or 0.0) for row in trials.find(**searched)}
     notes = _Notes(trials, {**common, **searched})
     found = MEASURES[measure].run(replace(task, trials=known, note_trial=notes))
     common |= {"CPU seconds of the measure": notes.seconds(), "token list": write_list(task, unit.out)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,11 @@ COLUMNS = (
     "command",
 )
 ADDED = ("variant", "token list", "leakage", "best mIoU")  # columns that tables of before lack
+NUMBERS = (  # of these columns, empty where one is not known
+    *("seed", "labelled points", "mIoU", "best mIoU", "accuracy", "frequent-classes mIoU"),
+    *("CPU seconds of pretraining", "CPU seconds of the measure"),
+)
+_AGAIN = "mend it, or delete the line to have its figure made again"
 # a trial of a search is a row of its own; its mIoU is that of the held-out places
 TRIAL_KEY = (*KEY, "recipe")
 
@@ -60,19 +66,35 @@ class RowFile:
         """All rows, values as text, "" in columns that a table of before lacks; none where there is no file.
 
         Raises:
-            InputError: it has other columns.
+            InputError: it has other columns; or a row is cut, has no number where one is due, or is there twice.
         """
         if not self.path.is_file():
             return []
-        with reading(self.path), self.path.open(newline="", encoding="utf-8") as file:
+        with reading(self.path), self.path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            rows = list(reader)
-        if _without_added(self.columns) != _without_added(reader.fieldnames or ()):
+            columns = reader.fieldnames or ()
+            rows = [(reader.line_num, row) for row in reader]
+        if _without_added(self.columns) != _without_added(columns):
             raise InputError(
                 f"{self.path}: has other columns than {', '.join(self.columns)}; "
                 "move the file away or choose another folder"
             )
-        return [{**dict.fromkeys(self.columns, ""), **row} for row in rows]
+        self._check(rows)
+        return [{**dict.fromkeys(self.columns, ""), **row} for _, row in rows]
+
+    def _check(self, rows: Iterable[tuple[int, Row]]) -> None:
+        """What somebody has edited, or a copy that stopped has cut, must not be taken for a figure."""
+        seen: dict[tuple[str, ...], int] = {}
+        for line, row in rows:
+            where = f"{self.path}: line {line}"
+            if None in row or None in row.values():
+                raise InputError(f"{where}: has not as many cells as there are columns; {_AGAIN}")
+            for name in NUMBERS if set(NUMBERS) <= set(self.columns) else ():
+                if (text := row.get(name)) and not _is_number(text):
+                    raise InputError(f"{where}: {name} is {text!r}, no number; {_AGAIN}")
+            before = seen.setdefault(tuple(row.get(name, "") for name in self.key), line)
+            if before != line:
+                raise InputError(f"{where}: is of the same figure as line {before}; delete one of them")
 
     def find(self, **values: object) -> list[Row]:
         """The rows with these values; ``_`` in a name stands for a space."""
@@ -103,6 +125,13 @@ def held(path: Path) -> Iterator[None]:
 
 def _without_added(columns: Sequence[str]) -> list[str]:
     return [name for name in columns if name not in ADDED]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _text(value: object) -> str:

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import yaml
 
-from superflow.benchmark import places, units
+from superflow.benchmark import measures, places, units
 from superflow.benchmark.backbones import backbone_path, training_config
 from superflow.benchmark.measures import MEASURES, Task
 from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import prepare_log
-from superflow.benchmark.places_plan import GIVEN, NO_SOURCE, Log
+from superflow.benchmark.places_plan import GIVEN, NO_SOURCE, Log, MeasurePlan
 from superflow.benchmark.plan import load_plan
 from superflow.benchmark.plan_file import find_plan
 from superflow.benchmark.recipe_search import SEARCHES
@@ -471,6 +471,25 @@ def test_a_search_in_turn_takes_each_field_on():
     swapped = dict(reversed(grid.items()))
     assert searched("in turn", together, swapped)[0] == replace(Recipe(), rate=2e-3, steps=10, head_steps=0)
     assert searched("in turn", lambda recipe: 0.0)[0] == replace(Recipe(), rate=1e-3, steps=10, head_steps=0)
+
+
+def test_a_search_that_goes_on_chooses_as_one_that_was_not_stopped(monkeypatch):
+    """Its trials are read from rows, which have two digits; a trial in which no class had a point has none."""
+    found = {2e-3: 20.001, 6e-3: 20.004, 1e-3: None}
+    plan = MeasurePlan("fine-tuning", grid={"rate": list(found)})
+    task = Task(Path("b"), None, None, plan, "all", 0, (), (), (), ())
+    monkeypatch.setattr(
+        measures, "_trial", lambda task, encoder, recipe, budget: {"miou": found[recipe.rate]}
+    )
+    rows = {}
+
+    def note(recipe, scores):
+        rows[recipe] = f"{scores['miou'] or 0.0:.2f}"
+
+    whole = measures._search(replace(task, note_trial=note), None, Recipe())
+    known = {recipe: float(text) for recipe, text in rows.items()}
+    assert len(known) == 3
+    assert measures._search(replace(task, trials=known), None, Recipe()) == whole
 
 
 def test_a_search_in_turn_repeats_no_known_trial_and_has_a_hash_of_its_own(small, tmp_path, monkeypatch):

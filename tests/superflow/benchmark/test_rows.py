@@ -40,3 +40,28 @@ def test_another_table_is_no_table_of_figures(tmp_path):
     path.write_text("a,b\n1,2\n")
     with pytest.raises(InputError, match="has other columns than source, arm"):
         RowFile(path).read()
+
+
+def test_rows_that_were_cut_or_edited_are_no_figures(tmp_path):
+    """Each would be a figure that is not there, or one seed twice."""
+    file = RowFile(tmp_path / "places.csv")
+    file.add([row(arm="a", seed=0, budget="1 scan, half"), row(arm="a", seed=1)])
+    whole = file.path.read_bytes()
+    file.path.write_bytes(b"\xef\xbb\xbf" + whole)  # as a program for tables saves it
+    assert [r["seed"] for r in file.read()] == ["0", "1"]
+    head, first, last = whole.splitlines(keepends=True)
+    for content, message in (
+        (b"", "has other columns"),
+        (head + first + last[: len(last) // 2], "line 3: has not as many cells"),
+        (head + first[:20], "line 2: has not as many cells"),
+        (head + first.rstrip() + b",x\n", "line 2: has not as many cells"),
+        (whole.replace(b"10.00", b"ten", 1), "line 2: mIoU is 'ten', no number; mend it"),
+        (whole.replace(b"10.00", b"nan", 1), "line 2: mIoU is 'nan', no number"),
+        (head + first + last + first, "line 4: is of the same figure as line 2; delete one of them"),
+    ):
+        file.path.write_bytes(content)
+        with pytest.raises(InputError, match=f"^{file.path}: {message}"):
+            file.read()
+        with pytest.raises(InputError, match=f"^{file.path}: {message}"):
+            file.add([row(arm="b")])
+        assert file.path.read_bytes() == content
