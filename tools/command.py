@@ -48,6 +48,17 @@ def command_parser(name: str, page: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"superflow {name}", description=page, formatter_class=form)
 
 
+def positive(text: str) -> int:
+    """The type of an option that counts what there must be one of: a whole number above 0.
+
+    Raises:
+        ArgumentTypeError: it is none.
+    """
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
+    return int(text)
+
+
 def add_leakage_argument(parser: argparse.ArgumentParser) -> None:
     """The switch of every command that measures weights, see `superflow.hub.leakage`."""
     parser.add_argument(

@@ -15,7 +15,13 @@ import shlex
 import sys
 from pathlib import Path
 
-from superflow.tools.command import add_leakage_argument, command_parser, run_command, usable_cores
+from superflow.tools.command import (
+    add_leakage_argument,
+    command_parser,
+    positive,
+    run_command,
+    usable_cores,
+)
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 OUT = Path("work_dirs/quickstart")
@@ -35,13 +41,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--max-frames",
-        type=int,
+        type=positive,
         default=120,
         help="training key frames of a large log, spread over its scenes (120)",
     )
     parser.add_argument(
         "--jobs",
-        type=int,
+        type=positive,
         default=min(4, usable_cores()),
         help="processes at a time (default: cores, at most 4)",
     )
@@ -73,6 +79,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _quickstart(args: argparse.Namespace) -> int:
+    from superflow.benchmark.plan_file import check_seeds
     from superflow.quickstart.report import summary_table
     from superflow.quickstart.run import QuickstartOptions, run_quickstart
 
@@ -81,7 +88,7 @@ def _quickstart(args: argparse.Namespace) -> int:
         data=args.data,
         reading=log_options(args),
         teacher=args.teacher,
-        seeds=tuple(args.seeds),
+        seeds=tuple(check_seeds(args.seeds, "--seeds")),
         max_frames=args.max_frames,
         jobs=args.jobs,
         allow_leakage=args.allow_leakage,

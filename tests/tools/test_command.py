@@ -38,6 +38,29 @@ def test_a_package_that_is_not_installed_is_one_sentence(capsys):
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("words", [["benchmark", "places", "--out", "x"], ["quickstart"]])
+@pytest.mark.parametrize("jobs", ["0", "-1", "two", "1.5"])
+def test_jobs_are_at_least_one(words, jobs, capsys):
+    from superflow.tools.main import main
+
+    with pytest.raises(SystemExit) as ended:
+        main([*words, "--jobs", jobs])
+    assert ended.value.code == 2
+    assert f"argument --jobs: '{jobs}' is no whole number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["benchmark", "saga", "--out", "x"], ["benchmark", "places", "--out", "x"], ["quickstart"]]
+)
+def test_a_seed_is_there_once(words, capsys, tmp_path, monkeypatch):
+    """Two processes would train in one folder."""
+    from superflow.tools.main import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main([*words, "--seeds", "0", "1", "0"]) == 2
+    assert "--seeds is 0 1 0; give different whole numbers" in capsys.readouterr().err
+
+
 def test_the_quickstart_ends_with_how_to_ask_its_log(monkeypatch, capsys):
     from types import SimpleNamespace
 
