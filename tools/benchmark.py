@@ -78,13 +78,13 @@ _WORDS = {
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
+    from superflow.benchmark.plan_file import shipped_plans
+
     parser = command_parser("benchmark", __doc__)
     parser.add_argument(
         "plan",
         type=Path,
-        help="a YAML plan, or the name of a shipped one "
-        "(ablations, datasets, pandaset, pandaset_viewpoint, peers, places, questions, questions_small, quickstart, "
-        "recipes, scaling, stand_ins), or saga",
+        help=f"a YAML plan, or the name of a shipped one ({', '.join(shipped_plans())}), or saga",
     )
     data = parser.add_mutually_exclusive_group()
     data.add_argument("--data", type=Path, help="a log in nuScenes schema; prepared into OUT/prepared")

@@ -32,19 +32,28 @@ def entries(kind: type, **options: Any) -> Any:
     return field(metadata={_EACH: kind}, **options)
 
 
+def shipped_plans() -> dict[str, Path]:
+    """The plans that come with the package, by their names."""
+    import superflow
+
+    folders = [Path(root) / "configs" / "benchmark" for root in superflow.__path__]
+    return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
+
+
 def find_plan(path: Path) -> Path:
     """The YAML file ``path``, or the shipped plan of that name.
 
     Raises:
         MissingFileError: there is neither.
     """
-    import superflow
-
-    shipped = (Path(root) / "configs" / "benchmark" / f"{path.stem}.yaml" for root in superflow.__path__)
-    for candidate in (path, *shipped):
-        if candidate.is_file():
+    shipped = shipped_plans()
+    for candidate in (path, shipped.get(path.stem)):
+        if candidate is not None and candidate.is_file():
             return candidate
-    raise MissingFileError(f"{path}: there is no such plan; give a YAML file or the name of a shipped one")
+    near = suggest(path.stem, shipped)
+    raise MissingFileError(
+        f"{path}: there is no such plan; give a YAML file or the name of a shipped one{near}"
+    )
 
 
 def kind_of_plan(path: Path) -> str:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from superflow.benchmark.markdown import table_lines
-from superflow.benchmark.plan_file import check_seeds, entries, read_plan, refer, refuse_same_files
-from superflow.errors import InputError
+from superflow.benchmark.plan_file import check_seeds, entries, find_plan, read_plan, refer, refuse_same_files
+from superflow.errors import InputError, MissingFileError
 
 
 @dataclass(frozen=True)
@@ -135,6 +135,24 @@ def test_names_that_stand_for_nothing_get_the_nearest() -> None:
     refer(["probe"], {"probe": 1}, "here")
     with pytest.raises(InputError, match=r"^here: there is no 'prob'; the nearest known one is 'probe'$"):
         refer(["probe", "prob"], {"probe": 1}, "here")
+
+
+def test_a_plan_that_is_not_there_gets_the_nearest_shipped_one() -> None:
+    assert find_plan(Path("own_log")).name == "own_log.yaml"
+    with pytest.raises(
+        MissingFileError, match=r"^own_lock: there is no such plan; .* known one is 'own_log'$"
+    ):
+        find_plan(Path("own_lock"))
+
+
+def test_the_command_names_every_shipped_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    from superflow.tools.benchmark import parse_args
+
+    with pytest.raises(SystemExit):
+        parse_args(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    plans = Path(__file__).parents[3] / "configs" / "benchmark"
+    assert f"({', '.join(sorted(path.stem for path in plans.glob('*.yaml')))})" in said
 
 
 def test_a_table_has_a_rule_as_wide_as_its_heads() -> None:
