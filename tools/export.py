@@ -6,6 +6,7 @@ paths that stand in it. Points outside the limits get no feature from the file, 
 
 superflow export work_dirs/superflowpp_small --out backbone.safetensors
 superflow export work_dirs/superflowpp_small --out backbone.safetensors --recalibrate prepared/my_log --frames train
+superflow export work_dirs/go_on_small --average-with street-tiny --out backbone.safetensors
 superflow export work_dirs/superflowpp_small/iter_200.pth --install --name street-tiny
 python -c 'import superflow; print(superflow.load("street-tiny").card)'
 """
@@ -42,6 +43,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--name", help="name in the card and in the registry; default: the file's name")
     parser.add_argument(
+        "--average-with",
+        metavar="START",
+        help="take the mean of its weights and those of the backbone that it began with: a file or a name",
+    )
+    parser.add_argument("--share", type=float, help="of START in that mean (default: 0.5)")
+    parser.add_argument(
         "--recalibrate",
         type=Path,
         metavar="INDEX",
@@ -61,12 +68,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export(args: argparse.Namespace) -> int:
+    from superflow.hub.averaging import HALF, average_with
     from superflow.hub.backbone import card_of, save_backbone
     from superflow.hub.encoder_file import build_encoder, read_encoder_file
     from superflow.hub.shelf import registry_folder
 
     if args.frames and not args.recalibrate:
         raise InputError("--frames chooses the scans of --recalibrate; give that index too")
+    if args.share is not None and not args.average_with:
+        raise InputError("--share is that of --average-with; give that backbone too")
     file = read_encoder_file(args.checkpoint)
     name = args.name or (args.out.stem if args.out else args.checkpoint.stem)
     out = args.out or args.checkpoint.with_name(f"{name}.safetensors")
@@ -74,6 +84,9 @@ def _export(args: argparse.Namespace) -> int:
         out = registry_folder() / f"{name}.safetensors"
     check_place(out.parent)
     encoder, card = build_encoder(file), replace(card_of(file), name=name)
+    if args.average_with:
+        share = HALF if args.share is None else args.share
+        encoder, card = average_with(encoder, card, args.average_with, share=share)
     if args.recalibrate:
         encoder, card = _recalibrated(encoder, card, args)
     card = save_backbone(encoder, out, card, half=args.half)

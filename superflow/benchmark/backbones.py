@@ -9,7 +9,7 @@ from typing import Any
 
 from ..progress import cpu_seconds
 from .places_logs import Features, features_folder, prepared_folder
-from .places_plan import NO_SOURCE, PlacesArm, PlacesPlan, Source
+from .places_plan import AVERAGED, NO_SOURCE, PlacesArm, PlacesPlan, Source
 from .results import claim, hash_of_config, slug
 from .rows import held
 
@@ -29,15 +29,43 @@ def make_backbone(plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out:
     if arm.weights is not None:
         return _take_over(arm, path, seed)
     with held(path.with_suffix(".lock")):  # another arm may start from it at the same time
-        start = None
-        if arm.start is not None:
-            first = plan.arms[arm.start]
-            start = make_backbone(plan, first.fixed_source or source, first, seed, out)
+        if arm.kind == AVERAGED:
+            return _average(plan, source, arm, seed, out)
+        start = _start_of(plan, source, arm, seed, out)
         config = training_config(plan, source, arm, seed, out, start)
         made_of = _made_of(plan, source, config, start, out)
         claim(path.with_suffix(".json"), made_of, remove=f"{path.with_suffix('.*')} and {config.work_dir}")
         if not path.is_file():
             _make(plan, arm, config, start, path, seed)
+    return path
+
+
+def _start_of(plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out: Path) -> Path | None:
+    """The exported backbone that an arm begins with, made where it is not there; None where there is none."""
+    if arm.start is None:
+        return None
+    first = plan.arms[arm.start]
+    return make_backbone(plan, first.fixed_source or source, first, seed, out)
+
+
+def _average(plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out: Path) -> Path:
+    """The mean of the backbone that an averaged arm names and of the one that began with, as a backbone of its own."""
+    from ..hub.averaging import average_with
+    from ..hub.backbone import card_of, save_backbone
+    from ..hub.encoder_file import build_encoder, read_encoder_file
+
+    trained = _start_of(plan, source, arm, seed, out)
+    assert arm.start is not None  # as the check of plans has seen
+    assert trained is not None
+    began = _start_of(plan, source, plan.arms[arm.start], seed, out)
+    assert began is not None
+    path = backbone_path(out, source, arm.name, seed)
+    made_of = {"averaged": [_card_hash(trained), _card_hash(began)], "share": arm.share}
+    claim(path.with_suffix(".json"), made_of, remove=f"{path.with_suffix('.*')}, and its rows")
+    if not path.is_file():
+        file = read_encoder_file(trained)
+        encoder, card = average_with(build_encoder(file), card_of(file), began, share=arm.share)
+        save_backbone(encoder, path, replace(card, name=path.stem))
     return path
 
 

@@ -22,7 +22,7 @@ from ..protocol import commit, device_name
 from .backbones import config_hash, make_backbone, read_card, training_config
 from .measures import MEASURES, Figure, Task
 from .places_logs import prepare_log, prepare_sources, prepared_folder
-from .places_plan import GIVEN, NO_SOURCE, Log, PlacesPlan, logs_at
+from .places_plan import AVERAGED, GIVEN, NO_SOURCE, Log, PlacesPlan, logs_at
 from .results import slug
 from .rows import TRIAL_KEY, RowFile
 from .units import prepare_pieces
@@ -302,8 +302,9 @@ def write_list(task: Task, out: Path) -> str:
 def _about(unit: Unit, backbone: Path, evaluation: str, measure: str) -> dict[str, Any]:
     arm = unit.plan.arms[unit.arm]
     card = read_card(backbone)
-    if arm.weights is not None:
-        config = f"{Path(arm.weights).name} {card['weights_sha256'][:16]}"
+    if arm.kind == AVERAGED or arm.weights is not None:
+        made_of = arm.start if arm.weights is None else Path(arm.weights).name
+        config = f"{made_of} {card['weights_sha256'][:16]}"
     else:
         trained = training_config(unit.plan, unit.source, arm, unit.seed, unit.out)
         config = f"{arm.config} {config_hash(unit.plan, trained, unit.out)}"

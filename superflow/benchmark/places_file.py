@@ -11,7 +11,7 @@ from ..datasets.corruptions.models import Variant
 from ..datasets.formats.yaml_files import read_yaml
 from ..errors import InputError
 from .measures import MEASURES, check_measure
-from .places_plan import FIXED_KINDS, PLACES_KINDS, PlacesArm, PlacesPlan
+from .places_plan import AVERAGED, FIXED_KINDS, PLACES_KINDS, PlacesArm, PlacesPlan
 from .plan_file import check_value, read_entry, refer, refuse_same_files, refuse_unknown
 from .recipe_search import SEARCHES
 
@@ -120,26 +120,25 @@ def _check_arm(arm: PlacesArm, plan: PlacesPlan, where: str) -> None:
     if arm.kind not in PLACES_KINDS:
         raise InputError(f"{where}: kind {arm.kind!r} is unknown; use {' or '.join(PLACES_KINDS)}")
     has_config, has_weights = bool(arm.config), bool(arm.weights)
-    fits = {"given": has_weights > has_config, "random": has_weights != has_config}
+    fits = {
+        "given": has_weights > has_config,
+        "random": has_weights != has_config,
+        AVERAGED: not has_weights and not has_config,
+    }
     if not fits.get(arm.kind, has_config > has_weights):
         needs = "weights" if arm.kind == "given" else "config"
         raise InputError(
             f"{where} lacks {needs!r} or has one too many; a given backbone has weights "
-            "alone, a random one weights or a config, all others a config alone"
+            "alone, a random one weights or a config, an averaged one neither, all others a config alone"
         )
     refer([*(arm.sources or ()), *arm.by_source], plan.sources, where)
     if arm.start is not None:
         refer([arm.start], plan.arms, f"{where}: start")
         if arm.kind in FIXED_KINDS:
             raise InputError(f"{where}: an arm that trains nothing cannot start from another's backbone")
-        if arm.name in _starts(arm, plan):
-            raise InputError(f"{where}: starts from itself, by {', '.join(_starts(arm, plan))}")
-
-
-def _starts(arm: PlacesArm, plan: PlacesPlan) -> list[str]:
-    """Names of the arms that ``arm`` starts from, one before the other, each once."""
-    names: list[str] = []
-    while arm.start is not None and arm.start in plan.arms and arm.start not in names:
-        names.append(arm.start)
-        arm = plan.arms[arm.start]
-    return names
+        if arm.name in plan.starts(arm.name):
+            raise InputError(f"{where}: starts from itself, by {', '.join(plan.starts(arm.name))}")
+    if arm.kind == AVERAGED and (arm.start is None or plan.arms[arm.start].start is None):
+        raise InputError(f"{where}: an averaged arm needs as 'start' an arm that has a start of its own")
+    if not 0 < arm.share < 1:
+        raise InputError(f"{where}: share is {arm.share:g}; give one above 0 and below 1")

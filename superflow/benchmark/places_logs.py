@@ -89,7 +89,8 @@ def prepare_sources(
         arms: those that are to be trained, all when None.
     """
     names = set(plan.arms if arms is None else arms)
-    names |= {start for name in names if (start := plan.arms[name].start) is not None}
+    for name in list(names):
+        names |= set(plan.starts(name))
     for name in sources:
         source = plan.sources[name]
         taught = [

@@ -16,7 +16,10 @@ NO_SOURCE = "nothing"  # the source of a backbone that was not trained
 GIVEN = "elsewhere"  # of one that was trained before the benchmark
 FIXED_SOURCES = (NO_SOURCE, GIVEN)  # of backbones that the plan does not train
 FIXED_KINDS = {"random": NO_SOURCE, "given": GIVEN}  # kind of an arm that trains nothing -> its source
-PLACES_KINDS = (*(kind for kind in KINDS if kind != "raw"), "given")
+AVERAGED = (
+    "averaged"  # kind of an arm that is the mean of another one and of the backbone that one began with
+)
+PLACES_KINDS = (*(kind for kind in KINDS if kind != "raw"), "given", AVERAGED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,11 +72,13 @@ class Source:
 class PlacesArm:
     """One way of making a backbone.
 
-    kind, config, options: as in `plan.Arm`, without raw coordinates; or ``given``, a backbone that is there already.
+    kind, config, options: as in `plan.Arm`, without raw coordinates; or ``given``, a backbone that is there already, or
+    ``averaged``, the mean of two.
     weights: that backbone, as ``superflow.load`` takes it; of a random arm the one whose encoder it shares, instead of
     a config. sources: those that it is trained on, all when None. start: arm whose backbone it begins with: that of
-    the same source and seed, or a given one. by_source: further options. features: ``teacher`` and ``components``
-    (0: all channels) of the images that it reads, where they are others than 64 of the plan's teacher.
+    the same source and seed, or a given one; of an averaged arm, the one that is averaged with its own start, see
+    `hub.averaging`. share: of that start in the mean. by_source: further options. features: ``teacher`` and
+    ``components`` (0: all channels) of the images that it reads, where they are others than 64 of the plan's teacher.
     """
 
     name: str
@@ -83,6 +88,7 @@ class PlacesArm:
     options: Mapping[str, Any] = field(default_factory=dict)
     sources: Sequence[str] | None = None
     start: str | None = None
+    share: float = 0.5
     by_source: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     features: Mapping[str, Any] = field(default_factory=dict)
 
@@ -154,6 +160,15 @@ class PlacesPlan:
     teacher: str = DEFAULT_TEACHER
     only_budgets: Sequence[str] | None = None
     allow_leakage: bool = False
+
+    def starts(self, arm: str) -> list[str]:
+        """Names of the arms that an arm starts from, one before the other, each once."""
+        names: list[str] = []
+        while (start := self.arms[arm].start) in self.arms and start not in names:
+            assert start is not None
+            names.append(start)
+            arm = start
+        return names
 
     def logs_of(self, sources: Sequence[str], evaluations: Sequence[str]) -> list[str]:
         """Names of the logs that these are about, each once."""

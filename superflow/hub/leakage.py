@@ -9,13 +9,16 @@ from ..errors import InputError
 
 
 def seen_recordings(card: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Dataset -> its recordings that an encoder was trained on, or the one before it that it began with.
+    """Dataset -> its recordings that an encoder was trained on, or one that it began or is averaged with.
 
     Args:
         card: of an `encoder_file.EncoderFile`. Files of earlier versions do not say it.
     """
-    before = ((card.get("method") or {}).get("pretrained") or {}).get("recordings") or {}
-    seen = {name: set(recordings) for name, recordings in before.items()}
+    seen: dict[str, set[str]] = {}
+    for part in ("pretrained", "averaged"):
+        before = ((card.get("method") or {}).get(part) or {}).get("recordings") or {}
+        for name, recordings in before.items():
+            seen.setdefault(name, set()).update(recordings)
     for part in _parts((card.get("data") or {}).get("train") or {}):
         if part.get("recordings"):
             seen.setdefault(str(part.get("dataset")), set()).update(part["recordings"])

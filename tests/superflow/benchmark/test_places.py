@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 
 from superflow.benchmark import measures, places, units
@@ -26,6 +27,7 @@ from superflow.downstream.metrics import ConfusionMatrix
 from superflow.downstream.semi_supervised import WAYS
 from superflow.errors import InputError
 from superflow.hub.backbone import BackboneCard, save_backbone
+from superflow.hub.encoder_file import build_encoder, read_encoder_file
 
 SMALL = {
     "logs": {"street": {"root": "ROOT"}},
@@ -242,6 +244,34 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
             ),
             "arms: 'a': starts from itself, by b, a",
         ),
+        (
+            changed(
+                arms={
+                    "a": {"kind": "averaged", "start": "b"},
+                    "b": {"kind": "supervised", "config": "x"},
+                }
+            ),
+            "arms: 'a': an averaged arm needs as 'start' an arm that has a start of its own",
+        ),
+        (
+            changed(
+                arms={
+                    "a": {"kind": "averaged", "config": "x", "start": "b"},
+                    "b": {"kind": "given", "weights": "x"},
+                }
+            ),
+            "an averaged one neither",
+        ),
+        (
+            changed(
+                arms={
+                    "a": {"kind": "averaged", "start": "b", "share": 1.5},
+                    "b": {"kind": "supervised", "config": "x", "start": "c"},
+                    "c": {"kind": "given", "weights": "x"},
+                }
+            ),
+            "arms: 'a': share is 1.5; give one above 0 and below 1",
+        ),
     ],
 )
 def test_a_wrong_plan_is_one_sentence(tmp_path, content, message):
@@ -424,6 +454,22 @@ def test_a_backbone_is_made_once_and_others_start_from_it(small, tmp_path):
     assert method["pretrained"]["file"] == first.name
     assert places.run_unit(unit(only, "street", "labels", out)) == []
     assert first.stat().st_mtime_ns == made
+    mean = replace(
+        only.arms["more labels"], name="mean", kind="averaged", config="", start="more labels", share=0.25
+    )
+    averaged = replace(only, arms={**only.arms, "mean": mean})
+    assert places.run_unit(unit(averaged, "street", "mean", out)) == []
+    parts = [
+        build_encoder(read_encoder_file(backbone_path(out, "street", name, 0))).state_dict()
+        for name in ("labels", "more labels", "mean")
+    ]
+    for first_part, second_part, mean_part in zip(*map(dict.values, parts)):
+        if mean_part.is_floating_point():
+            want = 0.25 * first_part.double() + 0.75 * second_part.double()
+            assert torch.equal(mean_part, want.float())
+    changed_share = {**only.arms, "mean": replace(mean, share=0.5)}
+    with pytest.raises(InputError, match=r"belongs to another .* delete .*street-mean-0\.\*"):
+        places.run_unit(unit(replace(only, arms=changed_share), "street", "mean", out))
     longer = replace(only.arms["labels"], options={**only.arms["labels"].options, "train_cfg.max_iters": 3})
     changed_plan = replace(only, arms={**only.arms, "labels": longer})
     with pytest.raises(InputError, match=r"belongs to another config .* delete .*street-labels-0\.\*"):
