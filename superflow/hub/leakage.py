@@ -15,8 +15,8 @@ def seen_recordings(card: Mapping[str, Any]) -> dict[str, list[str]]:
         card: of an `encoder_file.EncoderFile`. Files of earlier versions do not say it.
     """
     seen: dict[str, set[str]] = {}
-    for part in ("pretrained", "averaged"):
-        before = ((card.get("method") or {}).get(part) or {}).get("recordings") or {}
+    for name_of_part in ("pretrained", "averaged"):
+        before = ((card.get("method") or {}).get(name_of_part) or {}).get("recordings") or {}
         for name, recordings in before.items():
             seen.setdefault(name, set()).update(recordings)
     for part in _parts((card.get("data") or {}).get("train") or {}):
