@@ -79,8 +79,7 @@ def judge_poses(index: LogIndex, report: Report) -> None:
     if index.poses:
         report.notes.append(f"the poses are {index.poses}: they drift, and results carry the mark")
     report.notes += _sweeps(index)
-    if index.has_times:
-        report.add(_jumps(index))
+    report.add(_jumps(index))
     report.notes += _standing(index)
     report.notes += _sideways(index)
 
@@ -119,15 +118,17 @@ def moves(index: LogIndex) -> bool:
 
 def _jumps(index: LogIndex) -> Iterator[Problem]:
     same = np.diff(index.scene_of) == 0
-    seconds = np.diff(index.time_us) * 1e-6
+    # where nobody knows the times, the longest that there may be between two scans
+    seconds = np.diff(index.time_us) * 1e-6 if index.has_times else np.full(len(same), _LONGEST_S)
     metres = np.linalg.norm(np.diff(index.ego_positions(), axis=0), axis=1)
     for i in np.flatnonzero(same & (metres > _FASTEST_M_S * seconds + 0.5)).tolist():
         scene, token = index.scene(i), index.tokens([i + 1])[0]
+        within = f"{seconds[i]:.3f} s" if index.has_times else "one step"
         yield Problem(
             "pose",
             token,
-            f"{index.source('poses')}: in {scene} the vehicle jumps {metres[i]:.1f} m in "
-            f"{seconds[i]:.3f} s before the scan {token}; mend the poses or cut the scene there",
+            f"{index.source('poses')}: in {scene} the vehicle jumps {metres[i]:.1f} m in {within} before the scan "
+            f"{token}; mend the poses or cut the scene there",
         )
 
 

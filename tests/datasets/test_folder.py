@@ -14,6 +14,7 @@ from scipy.spatial.transform import Rotation
 
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
+from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
 from superflow.datasets.own_logs.folder_guess import draft_layout
 from superflow.datasets.prepare import prepare
@@ -151,6 +152,23 @@ def test_kitti_poses_of_a_camera_and_lines_by_number(root, tmp_path):
     for i in range(COUNT):
         np.testing.assert_allclose(index.frame(i).ego_to_world, pose_at(0.1 * i), atol=1e-9)
         assert index.frame(i).time_us == 1_700_000_000_000_000 + 100_000 * i
+
+
+@pytest.mark.parametrize(("jump_m", "problems"), [(600.0, 0), (900.0, 1)])
+def test_a_pose_far_from_the_one_before_is_told_also_without_times(tmp_path, jump_m, problems):
+    """Between two scans nothing drives 700 m; nobody would vote there, or all of it would end the run."""
+    (tmp_path / "lidar").mkdir()
+    for i in range(4):
+        np.full((3, 4), [5, 0, 0, 0], np.float32).tofile(tmp_path / "lidar" / f"{i}.bin")
+    (tmp_path / "folder.yaml").write_text(
+        "points: {files: 'lidar/*.bin', columns: [x, y, z, echo]}\nposes: {file: poses.txt, form: kitti}\n"
+    )
+    rows = [[1, 0, 0, i + (jump_m if i > 1 else 0), 0, 1, 0, 0, 0, 0, 1, 0] for i in range(4)]
+    np.savetxt(tmp_path / "poses.txt", rows)
+    report = check_log(prepare("folder", tmp_path, tmp_path / "index"), project=project)
+    poses = [problem.message for problem in report.problems if problem.kind == "pose"]
+    assert len(poses) == problems
+    assert all(f"the vehicle jumps {jump_m + 1:.1f} m in one step before the scan" in said for said in poses)
 
 
 def test_drives_are_scenes_and_labels_have_classes(root, tmp_path):
