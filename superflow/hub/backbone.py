@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -22,6 +23,7 @@ from ..lidar.limits import Limits
 from .encoder_file import CARD_KEY, FORMAT, EncoderFile, build_encoder, read_encoder_file, weights_hash
 from .point_columns import MOST_COLUMNS, read_columns
 
+log = logging.getLogger(__name__)
 IntensityRange = Literal["0..1", "0..255"]
 _FULL = {"0..1": 1.0, "0..255": RAW_FULL}
 
@@ -109,7 +111,7 @@ class Backbone(nn.Module):
         """Features of one scan: (N, C) float32, one row per input point in input order.
 
         Points outside ``card.limits``, the region that training saw, get a row of zeros and are not shown to the
-        network; `within_limits` says which they are.
+        network; `within_limits` says which they are. Where that are all points, a warning is logged.
 
         Args:
             points: (N, 4+) x, y, z [m, lidar frame: x forward, y left, z up], intensity; any N including 0. An array of
@@ -137,6 +139,13 @@ class Backbone(nn.Module):
                 seen = cloud[inside]
                 one = seen.new_zeros(len(seen), dtype=torch.int64)
                 rows[inside] = self.encoder.point_features(seen, one, 1).float()
+        elif len(cloud):  # zeros are taken for features
+            log.warning(
+                "none of the %d points lies within %s, where the backbone was trained: all features are zero; give "
+                "points in the frame of the LiDAR, in metres, not in that of a map",
+                len(cloud),
+                self.card.limits,
+            )
         return _like(points, rows)
 
     @overload

@@ -288,6 +288,18 @@ def test_points_kilometres_away_are_outside_like_any_other():
         near.extract(points, everywhere=True)
 
 
+def test_a_scan_in_the_frame_of_a_map_is_told(caplog):
+    near = make_backbone(limits={"range_m": [0, 60]})
+    points = make_points()
+    assert near.extract(points).any()
+    assert not near.extract(points[:0]).any()
+    assert not caplog.records
+    points[:, :2] += 5e5
+    assert not near.extract(points).any()
+    assert f"none of the {len(points)} points lies within {{'range_m': [0, 60]}}" in caplog.text
+    assert "give points in the frame of the LiDAR" in caplog.text
+
+
 def test_a_backbone_that_knows_of_points_without_intensity_takes_three_columns():
     knowing = make_backbone(("intensity", "has_intensity", "height", "one"))
     points = make_points()
