@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
 from ..progress import cpu_seconds
 from .places_logs import Features, features_folder, prepared_folder
 from .places_plan import AVERAGED, NO_SOURCE, PlacesArm, PlacesPlan, Source
@@ -67,6 +68,23 @@ def _average(plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out: Path
         encoder, card = average_with(build_encoder(file), card_of(file), began, share=arm.share)
         save_backbone(encoder, path, replace(card, name=path.stem))
     return path
+
+
+def check_backbone(plan: PlacesPlan, source: str, arm: PlacesArm, out: Path) -> None:
+    """Refuse an arm that cannot be made, before the work of those that stand before it in the plan.
+
+    Raises:
+        InputError: its weights are not there or cannot be read, or its config or options say what nothing reads.
+    """
+    from ..hub.encoder_file import read_encoder_file
+
+    try:
+        if arm.weights is not None:
+            read_encoder_file(arm.weights)
+        elif arm.kind != AVERAGED:
+            training_config(plan, source, arm, 0, out)
+    except InputError as error:
+        raise InputError(f"arm {arm.name!r}: {error}") from error
 
 
 def _take_over(arm: PlacesArm, path: Path, seed: int) -> Path:

@@ -19,10 +19,10 @@ from typing import Any
 from ..errors import InputError
 from ..progress import cpu_seconds
 from ..protocol import commit, device_name
-from .backbones import config_hash, make_backbone, read_card, training_config
+from .backbones import check_backbone, config_hash, make_backbone, read_card, training_config
 from .measures import MEASURES, Figure, Task
 from .places_logs import prepare_log, prepare_sources, prepared_folder
-from .places_plan import AVERAGED, GIVEN, NO_SOURCE, Log, PlacesPlan, logs_at
+from .places_plan import AVERAGED, FIXED_SOURCES, GIVEN, NO_SOURCE, Log, PlacesPlan, logs_at
 from .results import slug
 from .rows import TRIAL_KEY, RowFile
 from .units import prepare_pieces
@@ -115,9 +115,12 @@ def prepare_places(
             is then a piece of work, and after them each source.
 
     Raises:
-        InputError: a log cannot be read, frames of an evaluation have no labels or are named twice, or a budget is
-            larger than they are.
+        InputError: an arm cannot be made, a log cannot be read, frames of an evaluation have no labels or are named
+            twice, or a budget is larger than they are.
     """
+    for source, arm in plan.backbones():
+        if (arms is None or arm in arms) and source in (*FIXED_SOURCES, *sources):
+            check_backbone(plan, source, plan.arms[arm], out)
     logs = {name: plan.logs[name] for name in plan.logs_of(sources, evaluations)}
     if ray is None:
         for log in logs.values():

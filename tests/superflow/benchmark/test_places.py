@@ -16,7 +16,7 @@ from superflow.benchmark.backbones import backbone_path, training_config
 from superflow.benchmark.measures import MEASURES, Task
 from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import prepare_log
-from superflow.benchmark.places_plan import GIVEN, NO_SOURCE, Log, MeasurePlan
+from superflow.benchmark.places_plan import GIVEN, NO_SOURCE, Log, MeasurePlan, PlacesArm
 from superflow.benchmark.plan import load_plan
 from superflow.benchmark.plan_file import find_plan
 from superflow.benchmark.recipe_search import SEARCHES
@@ -143,7 +143,7 @@ def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
 def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
     plan = load_places_plan(find_plan(Path("own_log")))
     source, arm = "street and made streets", plan.arms["street-tiny, then SuperFlow++ beside made labels"]
-    assert plan.backbones()[-1] == (source, arm.name)
+    assert (source, arm.name) in plan.backbones()
     assert plan.logs_of([source], []) == ["street", "varied"]
     config = training_config(plan, source, arm, 0, tmp_path, Path("street-tiny"))
     seen, blind = config.train_dataloader.dataset.parts
@@ -364,6 +364,28 @@ def test_a_budget_beyond_the_training_scans_is_refused_before_the_work(small, tm
         places.prepare_places(plan, [], ["street"], tmp_path, jobs=1)
     places.prepare_places(plan, [], ["street"], tmp_path, jobs=1, measures=["probe"])
     places.prepare_places(places.with_budgets(plan, ["some"]), [], ["street"], tmp_path, jobs=1)
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ({"kind": "given", "weights": "no such"}, "arm 'a': \"no such\" is no file and no backbone by name"),
+        ({"kind": "pretrained", "config": "no.py"}, "arm 'a': no.py: there is no such config"),
+        (
+            {
+                "kind": "supervised",
+                "config": "downstream/supervised_small.py",
+                "options": {"train_cfg.max_iter": 1},
+            },
+            "arm 'a': .*max_iter",
+        ),
+    ],
+)
+def test_an_arm_that_cannot_be_made_is_refused_before_the_work(small, tmp_path, arm, message):
+    plan = replace(small, arms={"a": PlacesArm("a", **arm)})
+    with pytest.raises(InputError, match=message):
+        places.prepare_places(plan, ["street"], ["street"], tmp_path / "out", jobs=1)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
