@@ -6,6 +6,7 @@ comes back, and most of what it gave stays. It costs nothing; of networks withou
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,12 +17,15 @@ from .encoder_file import build_encoder, read_encoder_file, taught_by, weights_h
 from .leakage import seen_recordings
 
 HALF = 0.5
+_log = logging.getLogger(__name__)
 
 
 def average_with(
     encoder: LidarEncoder, card: BackboneCard, start: str | Path, *, share: float = HALF
 ) -> tuple[LidarEncoder, BackboneCard]:
     """``encoder`` with the mean of its weights and statistics and those of ``start``, and its card, which says so.
+
+    A warning is logged where ``card`` does not say that the training began with ``start``.
 
     Args:
         encoder: is changed in place. card: of it.
@@ -43,13 +47,20 @@ def average_with(
             f"{other.path}: has another {differ[0]} than the backbone that is to be averaged with it; "
             "give the one that its training began with"
         )
+    hashed = weights_hash(other.weights)
+    if (card.method.get("pretrained") or {}).get("weights_sha256") != hashed:
+        _log.warning(
+            "%s: the backbone's card does not say that its training began with these weights; the mean of networks "
+            "without a common start is of no use",
+            other.path,
+        )
     began = build_encoder(other).state_dict()
     for name, value in encoder.state_dict().items():
         if value.is_floating_point():  # counters stay
             value.copy_((1 - share) * value.double() + share * began[name].to(value.device).double())
     averaged = {
         "file": other.path.name,
-        "weights_sha256": weights_hash(other.weights),
+        "weights_sha256": hashed,
         "share": share,
         "teacher": taught_by(other.card),
         "recordings": seen_recordings(other.card),

@@ -51,6 +51,19 @@ def test_every_weight_and_statistic_is_the_mean_and_counters_stay(tmp_path, shar
     assert (said.method["kind"], said.teacher) == ("pretrainer", {"name": "t"})
 
 
+def test_weights_that_the_training_did_not_begin_with_are_told(tmp_path, caplog):
+    start = saved(tmp_path / "start.safetensors", 1)
+    began = {"pretrained": {"weights_sha256": read_encoder_file(start).card["weights_sha256"]}}
+    average_with(encoder(0), BackboneCard("trained", method=began), start)
+    assert not caplog.records
+    for method in ({}, {"pretrained": None}, {"pretrained": {"weights_sha256": "0"}}):
+        caplog.clear()
+        average_with(encoder(0), BackboneCard("trained", method=method), start)
+        assert (
+            "start.safetensors: the backbone's card does not say that its training began with" in caplog.text
+        )
+
+
 def test_what_either_was_trained_on_has_been_seen(tmp_path):
     trained, start = (saved(tmp_path / f"{n}.safetensors", n) for n in (0, 1))
     file = read_encoder_file(trained)
