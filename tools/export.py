@@ -71,17 +71,13 @@ def _export(args: argparse.Namespace) -> int:
     from superflow.hub.averaging import HALF, average_with
     from superflow.hub.backbone import card_of, save_backbone
     from superflow.hub.encoder_file import build_encoder, read_encoder_file
-    from superflow.hub.shelf import registry_folder
 
     if args.frames and not args.recalibrate:
         raise InputError("--frames chooses the scans of --recalibrate; give that index too")
     if args.share is not None and not args.average_with:
         raise InputError("--share is that of --average-with; give that backbone too")
     file = read_encoder_file(args.checkpoint)
-    name = args.name or (args.out.stem if args.out else args.checkpoint.stem)
-    out = args.out or args.checkpoint.with_name(f"{name}.safetensors")
-    if args.install:
-        out = registry_folder() / f"{name}.safetensors"
+    name, out = _place(args, file.path)
     check_place(out.parent)
     encoder, card = build_encoder(file), replace(card_of(file), name=name)
     if args.average_with:
@@ -93,6 +89,32 @@ def _export(args: argparse.Namespace) -> int:
     print(json.dumps(_shown(card), indent=2))
     print(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {card.channels} channels; superflow.load({str(out)!r})")
     return 0
+
+
+def _place(args: argparse.Namespace, read: Path) -> tuple[str, Path]:
+    """The name in the card, and the file to write; ``read`` is what was read.
+
+    Raises:
+        InputError: the options name two places or none, or a file would take the place of what was read unasked.
+    """
+    from superflow.hub.shelf import registry_folder
+
+    if args.out is not None:
+        if args.install:
+            raise InputError("--install writes into the registry folder; leave out --out")
+        return args.name or args.out.stem, args.out
+    checkpoint = args.checkpoint if args.checkpoint.stem not in ("", "..") else args.checkpoint.resolve()
+    name = args.name or checkpoint.stem
+    if Path(name).name != name or name == "..":
+        raise InputError(
+            f"--name {name!r} cannot be a file's name; give the file with --out, or another name"
+        )
+    out = (registry_folder() if args.install else checkpoint.parent) / f"{name}.safetensors"
+    if out.exists() and out.samefile(read):
+        raise InputError(
+            f"{out}: is what is exported, and would be written over; give --out or another --name"
+        )
+    return name, out
 
 
 def _shown(card: BackboneCard) -> dict[str, Any]:

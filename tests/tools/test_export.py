@@ -143,3 +143,43 @@ def test_frames_without_an_index_are_refused(checkpoint, tmp_path, capsys):
     assert main([str(checkpoint[0]), "--out", str(tmp_path / "b.safetensors"), "--frames", "train"]) == 2
     assert "--frames chooses the scans of --recalibrate; give that index too" in capsys.readouterr().err
     assert not (tmp_path / "b.safetensors").exists()
+
+
+def test_what_is_exported_is_not_written_over_unasked(checkpoint, tmp_path, monkeypatch, capsys):
+    """Recalibrated, without --out, a file would take the place of the one that it was made of."""
+    monkeypatch.setenv("SUPERFLOW_HOME", str(tmp_path / "home"))
+    assert main([str(checkpoint[0]), "--install", "--name", "mine"]) == 0
+    assert main(["mine", "--out", str(tmp_path / "mine.safetensors")]) == 0
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")}
+    assert len(before) == 2
+    capsys.readouterr()
+    for words in ([str(tmp_path / "mine.safetensors")], ["mine", "--install"]):
+        assert main(words) == 2
+        assert "mine.safetensors: is what is exported, and would be written over" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")} == before
+    assert main([str(tmp_path / "mine.safetensors"), "--out", str(tmp_path / "mine.safetensors")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--install", "--name", "../mine"], "--name '../mine' cannot be a file's name"),
+        (["--name", "a/b"], "--name 'a/b' cannot be a file's name"),
+        (["--install", "--out", "mine.safetensors"], "leave out --out"),
+    ],
+)
+def test_a_place_that_is_none_is_one_sentence(checkpoint, tmp_path, monkeypatch, capsys, words, message):
+    monkeypatch.setenv("SUPERFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert main([str(checkpoint[0]), *words]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_the_folder_that_one_is_in_is_exported_beside_it(checkpoint, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    run.mkdir()
+    checkpoint[0].rename(run / "iter_12.pth")
+    monkeypatch.chdir(run)
+    assert main(["."]) == 0
+    assert superflow.load(tmp_path / "run.safetensors").card.name == "run"
