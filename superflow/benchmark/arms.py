@@ -155,9 +155,9 @@ def labelled_frames(plan: Plan, index: Any) -> dict[str, list[int]]:
 
     Raises:
         InputError: there are label files, but none of those to fit on, to choose by or to be judged on has a point of
-            a class.
+            a class; or a frame is learned from and judged on, or ``held_out`` leaves nothing to learn from.
     """
-    from ..downstream.labelled import labelled_rows, require_labelled_points
+    from ..downstream.labelled import labelled_rows, require_apart, require_labelled_points
     from ..downstream.probe import split_held_out
 
     named = {"train": plan.train, "evaluate": plan.evaluate}
@@ -165,6 +165,8 @@ def labelled_frames(plan: Plan, index: Any) -> dict[str, list[int]]:
     labelled = {name: labelled_rows(index, frames) for name, frames in named.items()}
     if not labelled["train"] or not labelled["evaluate"]:
         return {}
+    choosing = {name: rows for name, rows in labelled.items() if name == "held_out"}
+    require_apart(index, labelled["train"], labelled["evaluate"], choosing, "the plan")
     fit, held_out = split_held_out(labelled["train"], labelled.get("held_out"))
     for purpose, rows in (("training", fit), ("held-out", held_out), ("evaluation", labelled["evaluate"])):
         require_labelled_points(index, rows, purpose)

@@ -178,7 +178,7 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
     """
     from ..datasets.corruptions.corrupted_index import in_variant
     from ..datasets.index import LogIndex
-    from ..downstream.labelled import labelled_rows, require_labelled_points
+    from ..downstream.labelled import labelled_rows, require_apart, require_labelled_points
     from ..downstream.probe import split_held_out
 
     evaluation = plan.evaluations[name]
@@ -195,17 +195,9 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
     else:
         rows["held_out"] = labelled("held_out", evaluation.held_out)
     rows["folds"] = [labelled("a fold", fold) for fold in evaluation.folds] or [rows["held_out"]]
-    train, judged = set(rows["train"]), set(rows["evaluate"])
-    if train & judged:
-        token = index.tokens([min(train & judged)])[0]
-        raise InputError(
-            f"evaluation {name!r}: scan {token} is in train and in evaluate; a figure needs other scans"
-        )
-    for part, own in [("held_out", rows["held_out"]), *(("each fold", fold) for fold in rows["folds"])]:
-        if not set(own) < train:
-            raise InputError(
-                f"evaluation {name!r}: {part} must be a part of train that leaves scans to learn from"
-            )
+    choosing = {"held_out": rows["held_out"]}
+    choosing |= {f"fold {number}": fold for number, fold in enumerate(rows["folds"], 1)}
+    require_apart(index, rows["train"], rows["evaluate"], choosing, f"evaluation {name!r}")
     return in_variant(index, evaluation.variant, rows["evaluate"]), rows
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,30 @@ def require_labelled_points(
         f"({_shorten(index.card.classes)}); look at their label files and at the ids of the classes in the card and in "
         "category.json, or choose other frames"
     )
+
+
+def require_apart(
+    index: Any,
+    train: Sequence[int],
+    evaluate: Sequence[int],
+    choosing: Mapping[str, Sequence[int]],
+    where: str,
+) -> None:
+    """Make sure that rows of ``index`` are not learned from and judged on, or all of them chosen by.
+
+    Args:
+        choosing: name -> rows that options are chosen by. where: what names them, for errors.
+
+    Raises:
+        InputError: a row is in ``train`` and in ``evaluate``; or one of ``choosing`` is not a part of ``train`` that
+            leaves others.
+    """
+    if both := set(train) & set(evaluate):
+        token = index.tokens([min(both)])[0]
+        raise InputError(f"{where}: scan {token} is in train and in evaluate; a figure needs other scans")
+    for part, rows in choosing.items():
+        if not set(rows) < set(train):
+            raise InputError(f"{where}: {part} must be a part of train that leaves scans to learn from")
 
 
 def _shorten(names: tuple[str, ...]) -> str:

@@ -100,6 +100,29 @@ def test_the_look_up_control_stands_above_the_arms(prepared, tmp_path, monkeypat
     assert lookup_control(replace(plan, new_places_m=None), prepared=tmp_path, out=tmp_path / "x") is None
 
 
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        ({"evaluate": ["scene-0001[1:]"]}, "the plan: scan .* is in train and in evaluate"),
+        ({"held_out": ["scene-0001"]}, "the plan: held_out must be a part of train that leaves scans"),
+        ({"held_out": ["scene-0003"]}, "the plan: held_out must be a part of train that leaves scans"),
+    ],
+)
+def test_frames_that_are_learned_from_and_judged_on_are_refused_before_the_work(
+    prepared_scans, tmp_path, monkeypatch, frames, message
+):
+    def train(*given):
+        raise AssertionError("it was trained")
+
+    monkeypatch.setattr("superflow.benchmark.arms._train", train)
+    arm = Arm("regression", "pretrained", "pretrain/regression_small.py")
+    plan = Plan(arms=(arm,), train=["scene-0001"], evaluate=["scene-0003"])
+    with pytest.raises(AssertionError, match="it was trained"):
+        run_arm(plan, arm, 0, prepared=prepared_scans.folder, out=tmp_path)
+    with pytest.raises(InputError, match=message):
+        run_arm(replace(plan, **frames), arm, 0, prepared=prepared_scans.folder, out=tmp_path / "wrong")
+
+
 def test_a_record_without_labels_leaves_its_cells_empty():
     plan = Plan(arms=(Arm("random", "random", "x.py"),))
     rows = table(

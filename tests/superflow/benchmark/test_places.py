@@ -506,7 +506,7 @@ def test_scans_of_figures_are_not_learned_from(small, tmp_path):
         ({"held_out": ["scene-0003"]}, "held_out must be a part of train that leaves scans"),
         (
             {"folds": [["scene-0001[:2]"], ["scene-0001"]]},
-            "each fold must be a part of train that leaves scans",
+            "fold 2 must be a part of train that leaves scans",
         ),
     ):
         plan = replace(small, evaluations={"street": replace(evaluation, **change)})
