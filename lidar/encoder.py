@@ -59,6 +59,18 @@ class VoxelFeatures:
         return self.voxels.at_points(self.features)
 
 
+@dataclass(frozen=True, slots=True)
+class EncoderInput:
+    """What the encoder makes of a batch of clouds before its first layer, by no weight.
+
+    values: (V, inputs) of each voxel, in the type of the weights. voxels: which point lies where. pyramid: the maps.
+    """
+
+    values: Tensor
+    voxels: Voxels
+    pyramid: Pyramid
+
+
 class LidarEncoder(nn.Module):
     """The student: a grid, the inputs of a voxel and a backbone.
 
@@ -133,7 +145,13 @@ class LidarEncoder(nn.Module):
     def forward(
         self, points: Tensor, cloud: Tensor, num_clouds: int, age: Tensor | None = None
     ) -> VoxelFeatures:
-        """Features of the voxels of all clouds of a batch, in one pass.
+        """Features of the voxels of all clouds of a batch, in one pass; arguments and errors as of `begin`."""
+        return self.finish(self.begin(points, cloud, num_clouds, age))
+
+    def begin(
+        self, points: Tensor, cloud: Tensor, num_clouds: int, age: Tensor | None = None
+    ) -> EncoderInput:
+        """What no weight decides of a pass, so that it can be made before the weights are known.
 
         Args:
             points: (N, 4+) float32 x, y, z [m, LiDAR frame], intensity [0, 1] or NaN for none, ... N may be 0.
@@ -155,11 +173,15 @@ class LidarEncoder(nn.Module):
         values = torch.stack([age if name == AGE else _input(name)(points) for name in self.inputs], 1)
         dtype = next(self.backbone.parameters()).dtype
         pyramid = prepare(Pyramid.from_voxels(voxels), self.backbone.levels, dtype)
+        with torch.autocast("cpu", enabled=False):
+            return EncoderInput(voxels.reduce(values, self.reduce).to(dtype), voxels, pyramid)
+
+    def finish(self, begun: EncoderInput) -> VoxelFeatures:
+        """The rest of the pass."""
         # a CPU multiplies bfloat16 many times slower than float32, so autocast stops here
         with torch.autocast("cpu", enabled=False):
-            features = voxels.reduce(values, self.reduce).to(dtype)
-            output = self.backbone(SparseTensor(features, pyramid))
-        return VoxelFeatures(output.features, voxels)
+            output = self.backbone(SparseTensor(begun.values, begun.pyramid))
+        return VoxelFeatures(output.features, begun.voxels)
 
     def point_features(self, points: Tensor, cloud: Tensor, num_clouds: int) -> Tensor:
         """(N, C) features, one row a point in the order of ``points``; arguments as ``forward``."""

@@ -21,7 +21,7 @@ import grimp
 BESIDE = ("lidar", "camera", "datasets", "tools", "configs")
 # from the ground up; a room imports only from lines above its own
 FLOORS = (
-    ("errors", "compiled", "progress"),
+    ("errors", "compiled", "progress", "together"),
     ("geometry", "files", "option_values"),
     ("datasets", "lidar", "street", "protocol"),
     ("camera", "hub", "losses"),

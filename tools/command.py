@@ -1,4 +1,4 @@
-"""What commands share: how they end, with their own code or with 2 and one sentence, and the cores they may use."""
+"""What commands share: how they end, with their own code or with 2 and one sentence."""
 
 from __future__ import annotations
 
@@ -66,8 +66,3 @@ def add_leakage_argument(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="evaluate on drives that the weights were trained on; the result says it",
     )
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on, which in a container or a job of a cluster are fewer than the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from superflow.street.variation import GROUPS
-from superflow.tools.command import command_parser, run_command, usable_cores
+from superflow.together import usable_cores
+from superflow.tools.command import command_parser, run_command
 from superflow.tools.progress_bar import progress_bar
 
 

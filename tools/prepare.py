@@ -32,7 +32,8 @@ import yaml
 from superflow.datasets.prepare import DATASETS
 from superflow.errors import InputError
 from superflow.files.writes import write_json
-from superflow.tools.command import command_parser, run_command, usable_cores
+from superflow.together import usable_cores
+from superflow.tools.command import command_parser, run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options
 from superflow.tools.own_log_arguments import add_own_arguments, guess, own_options
 from superflow.tools.progress_bar import progress_bar

@@ -15,13 +15,8 @@ import shlex
 import sys
 from pathlib import Path
 
-from superflow.tools.command import (
-    add_leakage_argument,
-    command_parser,
-    positive,
-    run_command,
-    usable_cores,
-)
+from superflow.together import usable_cores
+from superflow.tools.command import add_leakage_argument, command_parser, positive, run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 OUT = Path("work_dirs/quickstart")

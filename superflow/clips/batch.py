@@ -61,6 +61,7 @@ class Batch:
         pair_pixel: (P, 2) float32 u, v [pixel of a view of ``view_size``, column first, centres at whole numbers].
         pair_region: (P,) int64 superpixel id under the pixel (or another region id), -1 where none.
     Labels: (N,) int64 train ids with 255 = ignore, or None.
+    Ahead: what a model made of the unpacked batch before its step, for itself; a joined batch has none.
     """
 
     points: Tensor
@@ -84,6 +85,7 @@ class Batch:
     id_scope: str = "batch"  # within what equal region ids are the same region: an image, a clip, a batch
     tokens: tuple[str, ...] = ()  # of the clouds' frames, for reports
     sources: tuple[tuple[Source, ...], ...] = ()  # of each cloud, the scans whose points it holds
+    ahead: Any = None
 
     @property
     def num_clouds(self) -> int:

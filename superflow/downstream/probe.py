@@ -13,10 +13,13 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
+from torch import nn
 
+from ..lidar.evaluation import evaluating
 from ..lidar.limits import Limits
 from ..progress import LogLines, Stopwatch
 from ..protocol import check_protocol, index_protocol
+from ..together import together
 from .evaluation import evaluate_heads
 from .features import (
     EncoderFeatures,
@@ -183,8 +186,12 @@ def _samples(
         limits=options.limits,
         seed=options.seed,
     )
-    sample = draw()
-    return sample, sample if options.augmentation is None else draw(augmentation=options.augmentation)
+    if options.augmentation is None:
+        return (sample := draw()), sample
+    encoder = source.encoder if isinstance(source, EncoderFeatures) else nn.Identity()
+    with evaluating(encoder):  # before two threads come to it
+        sample, augmented = together(draw, functools.partial(draw, augmentation=options.augmentation))
+    return sample, augmented
 
 
 def _heads(
@@ -197,10 +204,12 @@ def _heads(
 ) -> tuple[LinearProbe, list[dict[str, Any]], dict[str, Head]]:
     """The linear probe, the options that were tried for it, and all heads by name."""
     held_out = sample.of_rows(held_out_rows)
-    head, tried = _fit(augmented, fit_rows, held_out, classes, options)
+    samples = [augmented] if options.augmentation is None else [augmented, sample]
+    fits = [functools.partial(_fit, of, fit_rows, held_out, classes, options) for of in samples]
+    (head, tried), *plain = together(*fits)
     heads: dict[str, Head] = {"linear": head}
-    if options.augmentation is not None:
-        heads[NOT_AUGMENTED] = _fit(sample, fit_rows, held_out, classes, options)[0]
+    if plain:
+        heads[NOT_AUGMENTED] = plain[0][0]
     if options.knn:
         heads["knn"] = _fit_knn(sample, classes, options)
     return head, tried, heads

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..clips.sampler import seed_step
 from ..errors import InputError
-from ..method.distributed import copy_from_first, each_rank_alone
+from ..method.distributed import copy_from_first, each_rank_alone, world_size
+from ..together import has_free_core, one_ahead
 from .loader import build_loader
 from .registry import LOOPS
 from .training_plan import training_plan
@@ -82,6 +83,14 @@ class TrainLoop(BaseLoop):
             raise InputError(f"train_cfg: {epochs!r} epochs are no length; give a positive number")
         return math.ceil(epochs * self.sampler.items / (self.sampler.batch_size * self.sampler.world_size))
 
+    def _batches(self) -> Iterator[Any]:
+        """The batches of the run; on a CPU that has a core for it, each is made ready while the one before computes."""
+        model = self.runner.engine_model
+        alone = world_size() == 1 and model.data_preprocessor.device.type == "cpu"
+        if not alone or not has_free_core():
+            return iter(self.dataloader)
+        return one_ahead(iter(self.dataloader), model.look_ahead)
+
     def run(self) -> torch.nn.Module:
         """Train from the current iteration to the last one."""
         runner = self.runner
@@ -90,7 +99,7 @@ class TrainLoop(BaseLoop):
             log.info(sentence)
         runner.call_hook("before_train")
         runner.call_hook("before_train_epoch")
-        batches = iter(self.dataloader) if self.iter < self.max_iters else iter(())
+        batches = self._batches() if self.iter < self.max_iters else iter(())
         while self.iter < self.max_iters and not self.stop_training:
             began = time.perf_counter()
             batch = next(batches)

@@ -34,6 +34,14 @@ class EngineModel(BaseModel):
                 return self.model.loss(batch)
             return batch, (self.model.predict if hasattr(self.model, "predict") else self.model.loss)(batch)
 
+    def look_ahead(self, batch: Batch) -> Batch:
+        """The batch on the model's device, with what no weight decides of its step where the model can say it."""
+        batch = batch.to(self.data_preprocessor.device)
+        if not hasattr(self.model, "look_ahead"):
+            return batch
+        with named_in(batch):
+            return self.model.look_ahead(batch)
+
     def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Any]]:
         """The scalar to step on and everything else for the log, detached."""
         shown = {

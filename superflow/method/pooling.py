@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -51,6 +53,43 @@ def pool_points(
     Raises:
         InputError: an unknown weighting.
     """
+    options = {"weighting": weighting, "range_power": range_power, "min_points": min_points}
+    return mean_of_members(features, members_of(len(features), inverse, batch, table, **options))
+
+
+@dataclass(frozen=True, slots=True)
+class Weighted:
+    """What superpoints are means of, which no weight of the student decides.
+
+    segment: (M,) int64 superpoint that a member adds to, groups of regions; voxel: (M,) int64 row of its feature;
+    weight: (M,) float32, of sum 1 over a superpoint. counts: (groups, regions), 0 where a superpoint is empty.
+    """
+
+    segment: Tensor
+    voxel: Tensor
+    weight: Tensor
+    counts: Tensor
+
+
+def mean_of_members(features: Tensor, members: Weighted) -> tuple[Tensor, Tensor]:
+    """`pool_points` of ``features`` (V, C), by members that are known."""
+    groups, regions = members.counts.shape
+    values = features.index_select(0, members.voxel).float() * members.weight[:, None]
+    means = values.new_zeros(groups * regions, values.shape[1]).index_add(0, members.segment, values)
+    return means.view(groups, regions, means.shape[1]), members.counts
+
+
+def members_of(
+    voxels: int,
+    inverse: Tensor,
+    batch: Batch,
+    table: RegionTable,
+    *,
+    weighting: str = "pair",
+    range_power: float = 0.0,
+    min_points: int = 1,
+) -> Weighted:
+    """What `pool_points` takes its means of; ``voxels`` is V."""
     if weighting not in WEIGHTINGS:
         raise InputError(f"pool weighting {weighting!r} is unknown; use one of {', '.join(WEIGHTINGS)}")
     regions, groups = len(table.ids), len(table.groups)
@@ -61,17 +100,15 @@ def pool_points(
         keys = torch.unique(segment * len(inverse) + point)
         segment, point = keys // len(inverse), keys % len(inverse)
     # members of one voxel share its feature: it is read once, with their number as its weight
-    keys, members = torch.unique(segment * len(features) + inverse[point], return_counts=True)
-    segment, voxel = keys // len(features), keys % len(features)
+    keys, repeats = torch.unique(segment * voxels + inverse[point], return_counts=True)
+    segment, voxel = keys // voxels, keys % voxels
     if weighting == "voxel":
-        members = torch.ones_like(members)
-    weight = members.to(torch.float32)
+        repeats = torch.ones_like(repeats)
+    weight = repeats.to(torch.float32)
     counts = weight.new_zeros(groups * regions).index_add(0, segment, weight)
     if range_power:
-        distance, _ = segment_mean(batch.points[:, :2].norm(dim=1, keepdim=True), inverse, len(features))
+        distance, _ = segment_mean(batch.points[:, :2].norm(dim=1, keepdim=True), inverse, voxels)
         weight = weight * distance[voxel, 0].clamp(min=1.0).pow(range_power)
     total = weight.new_zeros(groups * regions).index_add(0, segment, weight)
-    values = features.index_select(0, voxel).float() * (weight / total[segment])[:, None]
-    means = values.new_zeros(groups * regions, values.shape[1]).index_add(0, segment, values)
     counts = counts * (counts >= min_points)
-    return means.view(groups, regions, means.shape[1]), counts.view(groups, regions)
+    return Weighted(segment, voxel, weight / total[segment], counts.view(groups, regions))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from ..camera.teacher import Teacher, make_teacher
 from ..clips.batch import Batch
 from ..hub.encoder_file import fill_encoder
 from ..lidar.encoder import LidarEncoder
+from .ahead import Ahead
 from .distributed import world_mean, world_size, world_sum
 from .matches import (
     CloudsInImages,
@@ -33,7 +35,7 @@ from .objective import Objective, Sizes
 from .objectives import OBJECTIVES
 from .passes import PointFeatures, check_rules, encode_clouds
 from .pixels import PIXELS, ImageFeatures
-from .pooling import pool_points
+from .pooling import Weighted, mean_of_members, members_of
 from .regions import RegionTable, region_table
 
 # output of `Pretrainer.loss` -> what it means when it stays 0, and what to do
@@ -171,6 +173,21 @@ class Pretrainer(nn.Module):
             objective.end_step()
         return report | {"_features": voxels.features.detach()}
 
+    @torch.no_grad()
+    def look_ahead(self, batch: Batch) -> Batch:
+        """The unpacked batch with what no weight decides of its `loss`, where all clouds share a pass."""
+        if set(self.batch_norm.values()) != {"shared"}:
+            return batch
+        clouds = self.student.begin(batch.points, batch.cloud, batch.num_clouds, batch.age)
+        if Superpoints not in self.reads:
+            return replace(batch, ahead=Ahead(clouds))
+        table, pixels = region_table(batch, **self.region), None
+        if self.teacher is None and Superpixels in self.reads and self.normalize == "after":
+            pixels = self.pixels.means(ImageFeatures(batch.image_table.values, batch), table)
+        voxels = clouds.voxels
+        members = members_of(len(voxels.coords), voxels.inverse, batch, table, **self.pooling)
+        return replace(batch, ahead=Ahead(clouds, table, members, pixels))
+
     def _numbers(self, batch: Batch, found: Mapping[type, Any]) -> dict[str, int]:
         """How much of each kind the objectives learned from."""
         numbers: dict[str, int] = {}
@@ -206,10 +223,8 @@ class Pretrainer(nn.Module):
             voxel = points.inverse[batch.pairs.point]
             found[EmbeddedPairs] = EmbeddedPairs(embedded, voxel, seen.at_pairs, self.image_head)
         if Superpoints in self.reads:
-            table = region_table(batch, **self.region)
-            pooled, counts = pool_points(
-                self._normalized(embedded, "before"), points.inverse, batch, table, **self.pooling
-            )
+            table, members = self._regions(batch, points)
+            pooled, counts = mean_of_members(self._normalized(embedded, "before"), members)
             teacher = self._teacher_of_regions(seen, table)
             found[Superpoints] = Superpoints(table, self._normalized(pooled, "after"), counts, teacher)
             if Superpixels in self.reads:
@@ -221,12 +236,24 @@ class Pretrainer(nn.Module):
                 found[Members] = Members(found[Superpoints], embedded, voxel, table.region[mine])
         return found
 
+    def _regions(self, batch: Batch, points: PointFeatures) -> tuple[RegionTable, Weighted]:
+        """The regions of a batch, and what their superpoints are means of."""
+        if batch.ahead is not None and batch.ahead.members is not None:
+            return batch.ahead.table, batch.ahead.members
+        table = region_table(batch, **self.region)
+        return table, members_of(len(points.features), points.inverse, batch, table, **self.pooling)
+
     def _pool_pixels(self, seen: ImageFeatures, table: RegionTable) -> tuple[Tensor, Tensor]:
         """Superpixels. Pooling is linear, so the head may follow it when no norm does."""
         if self.normalize == "after":
-            raw, counts = self.pixels.means(seen, table)
+            raw, counts = self._raw_means(seen, table)
             return self.image_head(raw), counts
         return self.pixels.means_of_unit(seen, table, self.image_head)
+
+    def _raw_means(self, seen: ImageFeatures, table: RegionTable) -> tuple[Tensor, Tensor]:
+        """(times, regions, T) means of the teacher's own features, and counts."""
+        known = None if seen.batch.ahead is None else seen.batch.ahead.pixels
+        return self.pixels.means(seen, table) if known is None else known
 
     def _teacher_of_regions(self, seen: ImageFeatures, table: RegionTable) -> Tensor:
         """(regions, T) means over all times: a region that only a neighbour saw looks like something, too.
@@ -235,7 +262,7 @@ class Pretrainer(nn.Module):
         """
         if not any(objective.compares_teacher for objective in self.objectives.values()):
             return seen.maps.new_zeros(len(table.ids), 0)
-        raw, counts = self.pixels.means(seen, table)
+        raw, counts = self._raw_means(seen, table)
         return (raw * counts[:, :, None]).sum(0) / counts.sum(0).clamp(min=1)[:, None]
 
     def _normalized(self, features: Tensor, stage: str) -> Tensor:

@@ -18,7 +18,7 @@ from superflow.tools.command import run_command
 def test_only_cores_that_the_process_may_use_are_counted():
     script = """
 import os
-from superflow.tools.command import usable_cores
+from superflow.together import usable_cores
 os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
 print(usable_cores())
 """

@@ -11,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from superflow import together
 from superflow.downstream.evaluation import evaluate_heads, lookup_scores
 from superflow.downstream.features import (
     EncoderFeatures,
@@ -358,6 +359,17 @@ def test_probe_is_deterministic_and_leaves_the_encoder_alone(log, encoder):
     first, second = (probe(EncoderFeatures(encoder), log, [0, 1, 2], [5], options=FAST) for _ in range(2))
     assert first.scores == second.scores
     assert all(torch.equal(value, before[name]) for name, value in encoder.state_dict().items())
+
+
+def test_a_probe_is_the_same_with_a_core_for_each_of_two_threads(log, encoder, monkeypatch):
+    found = []
+    for cores in (1, 64):
+        monkeypatch.setattr(together, "usable_cores", lambda cores=cores: cores)
+        modes = [part.training for part in encoder.modules()]
+        result = probe(EncoderFeatures(encoder), log, [0, 1, 2], [5], options=FAST)
+        found.append(result.record() | {"seconds": None})
+        assert [part.training for part in encoder.modules()] == modes
+    assert found[0] == found[1]
 
 
 def test_mistake_50_results_carry_their_protocol(log, encoder):

@@ -7,11 +7,12 @@ from dataclasses import fields, replace
 import pytest
 import torch
 import torch.nn.functional as F
-from small_batch import CLASSES, Fixed
+from small_batch import CLASSES, PRETRAINERS, Fixed
 from torch import Tensor, nn
 
 from superflow.clips.batch import OF_IMAGES, Batch, collate
 from superflow.errors import InputError
+from superflow.lidar.encoder import LidarEncoder
 from superflow.method.matches import Superpixels, Superpoints
 from superflow.method.pixels import ImageFeatures, pool_patches, pool_pixels
 from superflow.method.pretrainer import Pretrainer, effective_rank
@@ -331,3 +332,48 @@ def test_effective_rank_counts_directions():
     features = torch.randn(2000, 4, generator=torch.Generator().manual_seed(0))
     assert effective_rank(features) == pytest.approx(4, abs=0.05)
     assert effective_rank(features[:, :1] @ torch.ones(1, 8)) == pytest.approx(1, abs=1e-3)
+
+
+# --- what no weight decides, made before the step
+
+SMALL = {"grid": {"type": "cubic", "size_m": 0.5}, "backbone": {"depth": "tiny"}}
+
+
+@pytest.mark.parametrize(
+    "name", ["published", "hit", "no image head", "batch norm apart", "pooling", "memory"]
+)
+def test_a_step_looked_ahead_has_the_bits_of_one_that_is_not(clip, name, monkeypatch):
+    found = []
+    for looks_ahead in (False, True):
+        torch.manual_seed(3)
+        model = Pretrainer(LidarEncoder(**SMALL), Fixed(), **PRETRAINERS[name])
+        model.teacher = None  # the batch's maps are cached features
+        monkeypatch.setattr(model, "pixels", Counted(model.pixels))
+        batch = collate([clip(0), clip(1)])
+        batch = model.look_ahead(batch) if looks_ahead else batch
+        made = model.pixels.calls
+        torch.manual_seed(4)
+        out = model.loss(batch)
+        out["loss"].backward()
+        assert name != "hit" or model.pixels.calls == made + (
+            0 if looks_ahead else 2
+        )  # not again in the step
+        found.append([out["loss"].detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
+        # the means are made once: before the step, or within it
+        assert not looks_ahead or not made or model.pixels.calls == made
+    assert len(found[0]) > 20
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+class Counted:
+    """``pixels`` of a pretrainer, counting the means of frozen features."""
+
+    def __init__(self, pixels) -> None:
+        self.pixels, self.calls = pixels, 0
+
+    def means(self, *arguments):
+        self.calls += 1
+        return self.pixels.means(*arguments)
+
+    def means_of_unit(self, *arguments):
+        return self.pixels.means_of_unit(*arguments)

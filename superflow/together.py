@@ -1,0 +1,60 @@
+"""Work that runs beside other work in one process, where PyTorch leaves a core free for it: the same bits either way.
+
+Operators of PyTorch and compiled code give back the interpreter's lock, so that two threads keep two cores at work
+where each has much to compute; PyTorch's own threads meet after every operator and gain nothing on small ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on, which in a container or a job of a cluster are fewer than the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def has_free_core() -> bool:
+    """Whether there are more cores than PyTorch uses for one operator."""
+    import torch
+
+    return usable_cores() > torch.get_num_threads()
+
+
+def one_ahead(batches: Iterator[Any], make: Callable[[Any], Result]) -> Iterator[Result]:
+    """``make`` of each batch, in its order and in a thread of its own, one ahead of who takes them."""
+
+    def following() -> list[Result]:
+        return [make(batch) for batch in islice(batches, 1)]
+
+    with _threads(1) as pool:
+        pending = pool.submit(following)
+        while found := pending.result():
+            pending = pool.submit(following)
+            yield found[0]
+
+
+def together(*calls: Callable[[], Result]) -> list[Result]:
+    """The results of independent calls, beside each other where there is a core for each more than PyTorch uses.
+
+    Raises:
+        what the first of those calls raised that failed, after all have ended.
+    """
+    if not has_free_core():
+        return [call() for call in calls]
+    with _threads(len(calls)) as pool:
+        return [pending.result() for pending in [pool.submit(call) for call in calls]]
+
+
+def _threads(count: int) -> ThreadPoolExecutor:
+    """Threads whose operators use as many cores as this one's: the order of sums may hang on their number."""
+    import torch
+
+    threads = torch.get_num_threads()
+    return ThreadPoolExecutor(count, "beside", initializer=torch.set_num_threads, initargs=(threads,))

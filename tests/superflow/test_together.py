@@ -1,0 +1,77 @@
+"""Work beside other work: the order, the bits and the errors of work that is done alone."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from superflow import together as module
+from superflow.errors import InputError
+from superflow.together import one_ahead, together
+
+
+def test_batches_keep_their_order_and_no_more_than_one_is_ahead():
+    drawn: list[int] = []
+    makers: set[int] = set()
+
+    def batches() -> Iterator[int]:
+        for number in range(5):
+            drawn.append(number)
+            yield number
+
+    def make(batch: int) -> int:
+        makers.add(threading.get_ident())
+        return batch * 10
+
+    taken = []
+    for batch in one_ahead(batches(), make):
+        taken.append(batch)
+        assert len(drawn) <= len(taken) + 1
+    assert taken == [0, 10, 20, 30, 40]
+    assert makers.isdisjoint({threading.get_ident()})
+
+
+def test_an_error_comes_at_its_batch_and_no_thread_is_left():
+    def make(batch: int) -> int:
+        if batch == 2:
+            raise InputError("bad batch")
+        return batch
+
+    made = one_ahead(iter(range(5)), make)
+    assert [next(made), next(made)] == [0, 1]
+    with pytest.raises(InputError, match="bad batch"):
+        next(made)
+    left = one_ahead(iter(range(5)), make)
+    assert next(left) == 0
+    left.close()  # a run that stops early
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("beside")]
+
+
+@pytest.mark.parametrize("cores", [1, 64])
+def test_calls_together_give_their_results_in_order(monkeypatch, cores):
+    monkeypatch.setattr(module, "usable_cores", lambda: cores)
+    apart = threading.Barrier(2)
+
+    def call(number: int) -> tuple[int, int, int]:
+        if cores > 1:
+            apart.wait(10)  # both are at work at a time
+        return number, torch.get_num_threads(), threading.get_ident()
+
+    found = together(lambda: call(0), lambda: call(1))
+    assert [number for number, _, _ in found] == [0, 1]
+    assert {threads for _, threads, _ in found} == {torch.get_num_threads()}
+    assert (threading.get_ident() in {own for _, _, own in found}) == (cores == 1)
+
+
+@pytest.mark.parametrize("cores", [1, 64])
+def test_of_calls_that_fail_the_first_one_says_why(monkeypatch, cores):
+    monkeypatch.setattr(module, "usable_cores", lambda: cores)
+
+    def fail(sentence: str) -> None:
+        raise InputError(sentence)
+
+    with pytest.raises(InputError, match="one"):
+        together(lambda: None, lambda: fail("one"), lambda: fail("other"))
