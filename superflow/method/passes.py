@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..clips.batch import Batch
 from ..lidar.minkunet import Statistics, use_statistics
@@ -39,7 +39,7 @@ def check_rules(rules: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def encode_clouds(student: nn.Module, batch: Batch, rules: Mapping[str, str]) -> Any:
+def encode_clouds(student: Any, batch: Batch, rules: Mapping[str, str]) -> Any:
     """Features of all clouds of a batch, each kind normalised as its rule says.
 
     Clouds of time 0 and every kind that is ``shared`` go through the student in one pass, and batch norm follows them.

@@ -53,8 +53,16 @@ def pool_points(
     Raises:
         InputError: an unknown weighting.
     """
-    options = {"weighting": weighting, "range_power": range_power, "min_points": min_points}
-    return mean_of_members(features, members_of(len(features), inverse, batch, table, **options))
+    members = members_of(
+        len(features),
+        inverse,
+        batch,
+        table,
+        weighting=weighting,
+        range_power=range_power,
+        min_points=min_points,
+    )
+    return mean_of_members(features, members)
 
 
 @dataclass(frozen=True, slots=True)
