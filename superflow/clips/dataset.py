@@ -56,6 +56,8 @@ class PretrainDataset:
             a `mixture.MixtureDataset`.
     """
 
+    draws_by_seed = True  # and so may be drawn from in a thread
+
     def __init__(
         self,
         index: LogIndex | str | Path,

@@ -37,6 +37,8 @@ class MixtureDataset:
             share a batch.
     """
 
+    draws_by_seed = True  # and so may be drawn from in a thread
+
     def __init__(self, parts: Sequence[Mapping[str, Any]]) -> None:
         if not parts:
             raise InputError("parts is empty; give the options of one dataset for each log")

@@ -60,6 +60,8 @@ class SegmentDataset(Dataset):
             ``pseudo_labels`` are none of theirs or are given for an evaluation.
     """
 
+    draws_by_seed = True  # and so may be drawn from in a thread
+
     def __init__(
         self,
         index: LogIndex | str | Path,

@@ -84,10 +84,14 @@ class TrainLoop(BaseLoop):
         return math.ceil(epochs * self.sampler.items / (self.sampler.batch_size * self.sampler.world_size))
 
     def _batches(self) -> Iterator[Any]:
-        """The batches of the run; on a CPU that has a core for it, each is made ready while the one before computes."""
-        model = self.runner.engine_model
+        """The batches of the run; on a CPU that has a core for it, each is made ready while the one before computes.
+
+        Not where a dataset may draw from the random numbers of the whole process, which steps draw from as well.
+        """
+        model, loader = self.runner.engine_model, self.dataloader
+        apart = loader.num_workers > 0 or getattr(loader.dataset, "draws_by_seed", False)
         alone = world_size() == 1 and model.data_preprocessor.device.type == "cpu"
-        if not alone or not has_free_core():
+        if not apart or not alone or not has_free_core():
             return iter(self.dataloader)
         return one_ahead(iter(self.dataloader), model.look_ahead)
 

@@ -45,6 +45,8 @@ visualizer = dict(type="Visualizer", vis_backends=[])
 class ToyDataset:
     """Points whose class is the sign pattern of x; noise and extra points come from the seed."""
 
+    draws_by_seed = True
+
     class_names = ("left", "middle", "right")
 
     def __init__(self, items: int, broken: int | None = None) -> None:

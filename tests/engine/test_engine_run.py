@@ -86,6 +86,12 @@ def test_batches_made_ready_ahead_train_to_the_same_bits(train: Train, monkeypat
         weights.append(runner.plain_model.state_dict().values())
     assert all(name.startswith("beside") for name in makers)
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
+    count = len(makers)
+    monkeypatch.setattr(
+        ToyDataset, "draws_by_seed", False
+    )  # as one that draws from the process's random numbers
+    train({"train_cfg.val_interval": 100}, name="undeclared")
+    assert len(makers) == count
 
 
 def test_mistake_01_the_ratio_of_the_groups_survives_a_run(train: Train) -> None:
