@@ -6,6 +6,8 @@
 #   superflow make-drive --out made --scenes 200 --seed 100 --lidar-hz 2 --no-images --vary sensor place appearance
 #   superflow prepare nuscenes --root made --out work_dirs/prepared_made --label-set fine
 #   superflow train pretrain/go_on_small.py --work-dir work_dirs/go_on
+# and the mean of both's weights, which keeps what going on gave and gets back what it took:
+#   superflow export work_dirs/go_on --average-with street-tiny --out backbone.safetensors
 _base_ = ["superflowpp_labels_small.py"]
 
 data_root = "work_dirs/prepared"
