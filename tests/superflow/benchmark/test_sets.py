@@ -163,12 +163,12 @@ def test_a_table_of_before_is_read_and_goes_on(tmp_path):
     with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, old)
         writer.writeheader()
-        writer.writerow({**dict.fromkeys(old, "x"), "arm": "before"})
+        writer.writerow({**dict.fromkeys(old, "1"), "arm": "before"})
     file = RowFile(path)
     assert [row["arm"] for row in file.read()] == ["before"]
     assert [file.read()[0][name] for name in new] == ["", "", ""]
-    file.add([{**dict.fromkeys(COLUMNS, "y"), "variant": "clean"}])
-    assert [(row["arm"], row["variant"]) for row in file.read()] == [("before", ""), ("y", "clean")]
+    file.add([{**dict.fromkeys(COLUMNS, "2"), "variant": "clean"}])
+    assert [(row["arm"], row["variant"]) for row in file.read()] == [("before", ""), ("2", "clean")]
 
 
 # ---- the whole of it ------------------------------------------------------------------------------------------
