@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,41 +29,18 @@ def segment_mean(values: Tensor, index: Tensor, num_segments: int) -> tuple[Tens
 
 
 def pool_points(
-    features: Tensor,
-    inverse: Tensor,
-    batch: Batch,
-    table: RegionTable,
-    *,
-    weighting: str = "pair",
-    range_power: float = 0.0,
-    min_points: int = 1,
+    features: Tensor, inverse: Tensor, batch: Batch, table: RegionTable, **pooling: Any
 ) -> tuple[Tensor, Tensor]:
     """Superpoint features of every group of clouds.
 
     Args:
         features: (V, C) voxel features of all clouds; inverse: (N,) voxel of each point.
-        weighting: ``pair``: every pair counts (published; near and doubly seen points weigh more); ``point``: a point
-            counts once a region; ``voxel``: a voxel counts once a region.
-        range_power: a member weighs as much as the horizontal distance of its voxel to this power, distances below 1 m
-            counting as 1 m: -1 trusts near points more, 2 makes up for points thinning out, 0 weighs all alike.
-        min_points: a superpoint with fewer members counts as empty.
+        pooling: options of `members_of`, which has the errors, too.
 
     Returns:
         means (groups, regions, C) and counts (groups, regions).
-
-    Raises:
-        InputError: an unknown weighting.
     """
-    members = members_of(
-        len(features),
-        inverse,
-        batch,
-        table,
-        weighting=weighting,
-        range_power=range_power,
-        min_points=min_points,
-    )
-    return mean_of_members(features, members)
+    return mean_of_members(features, members_of(len(features), inverse, batch, table, **pooling))
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +75,19 @@ def members_of(
     range_power: float = 0.0,
     min_points: int = 1,
 ) -> Weighted:
-    """What `pool_points` takes its means of; ``voxels`` is V."""
+    """What superpoint features are means of.
+
+    Args:
+        voxels: V, rows of features; inverse: (N,) voxel of each point.
+        weighting: ``pair``: every pair counts (published; near and doubly seen points weigh more); ``point``: a point
+            counts once a region; ``voxel``: a voxel counts once a region.
+        range_power: a member weighs as much as the horizontal distance of its voxel to this power, distances below 1 m
+            counting as 1 m: -1 trusts near points more, 2 makes up for points thinning out, 0 weighs all alike.
+        min_points: a superpoint with fewer members counts as empty.
+
+    Raises:
+        InputError: an unknown weighting.
+    """
     if weighting not in WEIGHTINGS:
         raise InputError(f"pool weighting {weighting!r} is unknown; use one of {', '.join(WEIGHTINGS)}")
     regions, groups = len(table.ids), len(table.groups)

@@ -68,7 +68,7 @@ class Pretrainer(nn.Module):
         channels: size of the shared embedding (published: 64). None: the teacher's features as they are, without a
             trained head on the image's side, so that training cannot choose what to make of them.
         region: ``dict(scope=..., ignore=..., weighting=..., range_power=..., min_points=...)``, see
-            `regions.region_table` and `pooling.pool_points`.
+            `regions.region_table` and `pooling.members_of`.
         batch_norm: ``dict(dense=..., neighbours=...)``, whether these clouds share the batch statistics of the others,
             see `passes.encode_clouds`.
         pixels: ``all`` pixels of a superpixel (published), or only those ``hit`` by a point.

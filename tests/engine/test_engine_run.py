@@ -9,7 +9,6 @@ import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from threading import current_thread
 from types import SimpleNamespace
 from typing import Any, ClassVar
 
@@ -22,7 +21,7 @@ from superflow import protocol
 from superflow.benchmark.speed.dry_run import dry_run
 from superflow.clips.batch import Batch, collate
 from superflow.clips.sampler import drawn_item
-from superflow.engine import DATASETS, HOOKS, MODELS, load_config, loops, read_checkpoint
+from superflow.engine import DATASETS, HOOKS, MODELS, load_config, read_checkpoint
 from superflow.engine.hooks import DivergedError, LoggerHook
 from superflow.engine.model import EngineModel
 from superflow.errors import InputError, MissingFileError
@@ -67,31 +66,6 @@ def test_mistake_05_two_runs_of_one_seed_have_equal_losses(train: Train) -> None
     assert len(losses["a"]) == 20
     assert losses["a"] == losses["b"]
     assert losses["a"] != losses["c"]
-
-
-def test_batches_made_ready_ahead_train_to_the_same_bits(train: Train, monkeypatch) -> None:
-    makers: list[str] = []
-    real = EngineModel.look_ahead
-
-    def look_ahead(model: EngineModel, batch: Batch) -> Batch:
-        makers.append(current_thread().name)
-        return real(model, batch)
-
-    monkeypatch.setattr(EngineModel, "look_ahead", look_ahead)
-    weights = []
-    for free in (False, True):
-        monkeypatch.setattr(loops, "has_free_core", lambda free=free: free)
-        runner = train({"train_cfg.val_interval": 100}, name=f"free_{free}")
-        assert len(makers) == (runner.train_loop.max_iters if free else 0)
-        weights.append(runner.plain_model.state_dict().values())
-    assert all(name.startswith("beside") for name in makers)
-    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
-    count = len(makers)
-    monkeypatch.setattr(
-        ToyDataset, "draws_by_seed", False
-    )  # as one that draws from the process's random numbers
-    train({"train_cfg.val_interval": 100}, name="undeclared")
-    assert len(makers) == count
 
 
 def test_mistake_01_the_ratio_of_the_groups_survives_a_run(train: Train) -> None:

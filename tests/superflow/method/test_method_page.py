@@ -17,7 +17,7 @@ from superflow.clips.views import TeacherViews
 from superflow.engine.config import load_config, shipped_configs
 from superflow.engine.optim import OneCycleLR
 from superflow.method.objectives import OBJECTIVES
-from superflow.method.pooling import pool_points
+from superflow.method.pooling import members_of
 from superflow.method.pretrainer import Pretrainer
 from superflow.method.regions import region_table
 
@@ -45,7 +45,7 @@ def parameters(prefix: str) -> dict[str, inspect.Parameter]:
         "data.times": [ClipTimes.__init__],
         "data.clouds": [ClipClouds.__init__],
         "data.views": [TeacherViews.__init__],
-        "model.region": [region_table, pool_points],
+        "model.region": [region_table, members_of],
         "term": [base.__init__ for made in OBJECTIVES.values() for base in made.__mro__],
     }
     found: dict[str, inspect.Parameter] = {}

@@ -1,0 +1,233 @@
+"""Plans of benchmarks of places, and what is refused of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from small_places import SMALL, changed, written
+
+from superflow.benchmark import places
+from superflow.benchmark.backbones import training_config
+from superflow.benchmark.places_file import load_places_plan
+from superflow.benchmark.places_logs import prepare_log
+from superflow.benchmark.places_plan import Log
+from superflow.benchmark.plan import load_plan
+from superflow.benchmark.plan_file import find_plan
+from superflow.errors import InputError
+
+
+def test_logs_of_one_drive_share_its_folder(tmp_path):
+    """What is made for the one is there for the other, with its own classes."""
+    drive = {"scenes": 2, "val_scenes": 1, "seconds": 1.0, "lidar_hz": 2, "images": False}
+    logs = {
+        "fine": Log("fine", label_set="fine", drive=drive, drive_name="shared"),
+        "coarse": Log("coarse", drive=drive, drive_name="shared"),
+    }
+    indices = {name: prepare_log(entry, tmp_path, jobs=1) for name, entry in logs.items()}
+    assert [path.name for path in (tmp_path / "drives").iterdir()] == ["shared"]
+    assert [len(index.card.classes) for index in indices.values()] == [26, 16]
+    tokens = [index.tokens(index.rows("train")) for index in indices.values()]
+    assert tokens[0] == tokens[1]
+
+
+def test_an_entry_may_be_that_of_another_plan(tmp_path):
+    written(tmp_path, SMALL).rename(tmp_path / "other.yaml")
+    content = changed(evaluations={"street": "other.yaml"}, logs={"mine": {"root": "MINE"}})
+    content["sources"] = {"mine": {"log": "mine"}}
+    plan = load_places_plan(written(tmp_path, content))
+    assert plan.evaluations["street"].evaluate == ["scene-0003"]
+    assert {name: entry.root for name, entry in plan.logs.items()} == {"mine": "MINE", "street": "ROOT"}
+    content["evaluations"] = {"road": "other.yaml"}
+    with pytest.raises(InputError, match=r"'road' is to be that of other\.yaml, which has none of its own"):
+        load_places_plan(written(tmp_path, content))
+
+
+def test_some_budgets_alone_are_asked_for():
+    plan = load_places_plan(find_plan(Path("places")))
+    few = places.with_budgets(plan, ["1 scan", "7 scans"])
+    found = {(measure, budget) for _, measure, budget in few.tasks("random")}
+    assert found == {
+        ("probe", "all"),
+        ("fine-tuning", "1 scan"),
+        ("fine-tuning", "7 scans"),
+        ("decoder probe", "7 scans"),
+        ("robustness", "all"),
+        ("semi-supervised", "1 scan"),
+    }
+    with pytest.raises(InputError, match="the plan has no '2 scans'; it has all, 30 scans x 20 points"):
+        places.with_budgets(plan, ["2 scans"])
+
+
+def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
+    content = yaml.safe_load(find_plan(Path("places")).read_text())
+    content["sources"]["both"] = {"mix": {"street": 1.0, "made": 3.0}}
+    content["arms"]["SuperFlow++"]["sources"] = ["both"]
+    plan = load_places_plan(written(tmp_path, content))
+    assert plan.logs_of(["both"], ["kitti"]) == ["street", "made", "kitti"]
+    assert ("both", "SuperFlow++") in plan.backbones()
+    config = training_config(plan, "both", plan.arms["SuperFlow++"], 0, tmp_path)
+    mixed = config.train_dataloader.dataset
+    assert mixed.type == "MixtureDataset"
+    assert [part.weight for part in mixed.parts] == [1.0, 3.0]
+    assert [part.index for part in mixed.parts] == [
+        str(tmp_path / "prepared" / log) for log in ("street", "made")
+    ]
+    assert [part.clouds.get("viewpoint_m") for part in mixed.parts] == [10.0, None]
+    # reduced to the same directions
+    names = [Path(part.views.features).name for part in mixed.parts]
+    assert names == ["efficientnet_lite0", "efficientnet_lite0_as_street"]
+    options = config.train_cfg.max_iters, mixed.parts[0].times.offsets, mixed.parts[1].times.offsets
+    assert options == (450, [-0.4, 0.0, 0.4], (-0.5, 0.0, 0.5))
+
+
+def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
+    plan = load_places_plan(find_plan(Path("own_log")))
+    source, arm = "street and made streets", plan.arms["street-tiny, then SuperFlow++ beside made labels"]
+    assert (source, arm.name) in plan.backbones()
+    assert plan.logs_of([source], []) == ["street", "varied"]
+    config = training_config(plan, source, arm, 0, tmp_path, Path("street-tiny"))
+    seen, blind = config.train_dataloader.dataset.parts
+    assert (blind.images, "views" in blind, blind.clouds.labels) == (False, False, True)
+    assert ("images" in seen, "views" in seen, seen.clouds.labels) == (False, True, False)
+    assert config.model.pretrained == "street-tiny"
+    assert config.model.objectives[-1].type == "segmentation"
+
+    blind_first = dict(reversed(plan.sources[source].mix.items()))
+    swapped = replace(plan, sources={**plan.sources, source: replace(plan.sources[source], mix=blind_first)})
+    parts = training_config(swapped, source, arm, 0, tmp_path).train_dataloader.dataset.parts
+    assert ["views" in part for part in parts] == [False, True]
+    assert (
+        parts[1].views.features == seen.views.features
+    )  # reduced to its own directions: the first has no images
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (changed(arm={}), "'arm' is unknown; the keys are logs, arms"),
+        (changed(arms={}), "needs a mapping with the key arms"),
+        (changed(arms={"a": 3}), "arms: 'a' is 3; give a mapping"),
+        (changed(arms={"a": {"kind": "random"}}), "arms: 'a' lacks 'config'"),
+        (changed(arms={"a": {"kind": "raw", "config": "x"}}), "kind 'raw' is unknown; use random"),
+        (changed(sources={"s": {"log": "nowhere"}}), "sources: 's': there is no 'nowhere'"),
+        (changed(sources={"s": {"log": "street", "mix": {"s": 1}}}), "needs either a log or a mix"),
+        (changed(sources={"s": {"log": "street", "frame": 3}}), "sources: 's': 'frame' is unknown"),
+        (changed(logs={"street": {"root": "x", "drive": {}}}), "has both a root and a drive"),
+        (
+            changed(evaluations={"street": {**SMALL["evaluations"]["street"], "variant": "rain/light"}}),
+            "no corruption 'rain'",
+        ),
+        (changed(measures={"votes": {}}), "measures: 'votes': there is no 'votes'"),
+        (changed(measures={"probe": {"budgets": {"x": {"scan": 1}}}}), "budgets: 'x': 'scan' is unknown"),
+        (
+            changed(measures={"probe": {"budgets": {"x": {"scans": 1}}}}),
+            "'probe': learns from all training frames",
+        ),
+        (
+            changed(measures={"robustness": {"grid": {"rate": [1.0]}}}),
+            "'robustness': learns from all training",
+        ),
+        (
+            changed(measures={"probe": {"options": {"max_point": 1}}}),
+            "'probe': options: 'max_point' is unknown",
+        ),
+        (
+            changed(measures={"probe": {"options": {"knn": 1.5}}}),
+            "'probe': options: knn is 1.5; give a whole",
+        ),
+        (changed(measures={"robustness": {"options": {"corruptions": ["rain"]}}}), "there is no 'rain'"),
+        (
+            changed(measures={"fine-tuning": {"options": {"step": 3}}}),
+            "'fine-tuning': recipe: 'step' is unknown",
+        ),
+        (
+            changed(measures={"fine-tuning": {"options": {"checks": 3}}}),
+            "'fine-tuning': checks is 3; give a list",
+        ),
+        (
+            changed(measures={"semi-supervised": {"options": {"unlabelled": "a"}}}),
+            "unlabelled is 'a'; give a whole",
+        ),
+        (
+            changed(measures={"fine-tuning": {"grid": {"rates": [1.0]}}}),
+            "grid: 'rates' is no field of a recipe",
+        ),
+        (changed(measures={"fine-tuning": {"grid": {"rate": []}}}), "grid: 'rate' has no values"),
+        (
+            changed(measures={"decoder probe": {"grid": {"rate": ["1e-3"]}}}),
+            "recipe: rate is '1e-3'; give a number",
+        ),
+        (
+            changed(sources={"s": {"log": "street"}, "m": {"mix": {"s": 0.0}}}),
+            "sources: 'm': the weight of 's' is 0.0; give one above 0",
+        ),
+        (
+            changed(sources={"A B": {"log": "street"}, "a-b": {"log": "street"}}),
+            "files of 'A B' and 'a-b' would",
+        ),
+        (changed(measures={"probe": {"arms": ["best"]}}), "measures: 'probe': there is no 'best'"),
+        (
+            changed(measures={"probe": {"search": "in tur"}}),
+            "search: there is no 'in tur'; the nearest known one is 'in turn'",
+        ),
+        (changed(measures={"probe": {"recipe_of": {"all": "none"}}}), "there is no 'none'"),
+        (
+            changed(arms={"a": {"kind": "given", "weights": "x", "start": "a"}}),
+            "an arm that trains nothing cannot start from another's backbone",
+        ),
+        (
+            changed(
+                arms={
+                    "a": {"kind": "pretrained", "config": "x", "start": "b"},
+                    "b": {"kind": "supervised", "config": "x", "start": "a"},
+                }
+            ),
+            "arms: 'a': starts from itself, by b, a",
+        ),
+        (
+            changed(
+                arms={
+                    "a": {"kind": "averaged", "start": "b"},
+                    "b": {"kind": "supervised", "config": "x"},
+                }
+            ),
+            "arms: 'a': an averaged arm needs as 'start' an arm that has a start of its own",
+        ),
+        (
+            changed(
+                arms={
+                    "a": {"kind": "averaged", "config": "x", "start": "b"},
+                    "b": {"kind": "given", "weights": "x"},
+                }
+            ),
+            "an averaged one neither",
+        ),
+        (
+            changed(
+                arms={
+                    "a": {"kind": "averaged", "start": "b", "share": 1.5},
+                    "b": {"kind": "supervised", "config": "x", "start": "c"},
+                    "c": {"kind": "given", "weights": "x"},
+                }
+            ),
+            "arms: 'a': share is 1.5; give one above 0 and below 1",
+        ),
+    ],
+)
+def test_a_wrong_plan_is_one_sentence(tmp_path, content, message):
+    with pytest.raises(InputError, match=message):
+        load_places_plan(written(tmp_path, content))
+
+
+def test_roots_of_logs_come_with_the_command(tmp_path):
+    plan = load_places_plan(written(tmp_path, SMALL))
+    assert places.with_places(plan, {"street": "/there"}).logs["street"].root == "/there"
+    with pytest.raises(InputError, match="the plan has no such log; it has street"):
+        places.with_places(plan, {"kitti": "/there"})
+
+
+def test_a_plan_of_one_log_still_is_one():
+    assert load_plan("pandaset").arm("random").kind == "random"
