@@ -23,7 +23,14 @@ from torch import nn
 from .. import __version__
 from ..files.access import check_place, make_folder
 from ..files.writes import write_text
-from ..hub.checkpoint import check_intensity, check_start, find_last, load_weights, read_checkpoint
+from ..hub.checkpoint import (
+    check_intensity,
+    check_start,
+    find_last,
+    load_weights,
+    options_of_start,
+    read_checkpoint,
+)
 from ..hub.leakage import check_run
 from ..method.distributed import rank, world_size
 from ..method.from_data import options_of_data
@@ -188,24 +195,9 @@ class EngineRunner(Runner):
         with named("model"):
             options = as_plain(model)
             if options["type"] in ("Pretrainer", "Segmentor"):
-                options |= self._known_of_pretraining(options)
+                options |= options_of_start(options, self._first_checkpoint)
                 options |= options_of_data(options, self._built_datasets())
             return EngineModel(MODELS.build(options))
-
-    def _known_of_pretraining(self, model: Mapping[str, Any]) -> dict[str, Any]:
-        """What the checkpoint that this run begins with says of its pretraining, in place of ``model.pretrained``.
-
-        The weights come from there, so the file of the pretraining is not read again, and may be gone.
-        """
-        if self._first_checkpoint is None:
-            return {}
-        record = read_checkpoint(self._first_checkpoint).get("superflow", {})
-        if record.get("kind") != str(model["type"]).lower():
-            return {}  # its weights will not fit, which is said when they are loaded
-        known = {"pretrained": record.get("pretrained")}
-        if "student" not in model and model.get("encoder") is None:  # a segmentor may leave it to the file
-            known["encoder"] = record["encoder"]
-        return known
 
     def _built_datasets(self) -> dict[str, Any]:
         """The datasets that this run begins with; their loaders take these instead of building them again."""
@@ -322,20 +314,19 @@ class EngineRunner(Runner):
         pretrained = self.engine_model.record().get("pretrained")
         if isinstance(pretrained, Mapping):
             check_intensity(pretrained.get("raw_intensity"), self.data_records(), str(pretrained.get("file")))
-        self._check_leakage()
-        path = self._first_checkpoint
+        path, began = self._first_checkpoint, None
         if path is None and self._resume:
             self.logger.info(f"no checkpoint in {self.work_dir} to resume from: starting at iteration 0")
         elif path is not None and self._resume:
             self.resume(path)
         elif path is not None:
-            self._check_leakage(loaded=self.load_checkpoint(path))
+            began = self.load_checkpoint(path).get("superflow", {})
+        self._check_leakage(began)
 
-    def _check_leakage(self, loaded: Mapping[str, Any] | None = None) -> None:
-        """Refuse to measure weights, also those loaded, on drives that they have seen, unless the config allows it."""
+    def _check_leakage(self, began: Mapping[str, Any] | None) -> None:
+        """Refuse to measure weights on drives that they, or what they began as, have seen, unless that is allowed."""
         allowed = bool(self.cfg.get("allow_leakage", False))
         record = {**self.record(), "data": {**self.data_records(), **self.evaluated}}
-        began = None if loaded is None else loaded.get("superflow", {})
         found = check_run(record, began, str(self.loaded_from), allowed=allowed)
         self.leakage = {"allowed": allowed, "recordings": found}
         if found:
