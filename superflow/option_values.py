@@ -12,7 +12,7 @@ from .errors import InputError
 
 _TEXT = {"str", "Path"}
 _NUMBERS = {"int", "float", "bool", "complex"}
-_LISTS = {"Sequence", "list", "List", "tuple", "Tuple", "Iterable", "Collection"}
+LISTS = {"Sequence", "list", "List", "tuple", "Tuple", "Iterable", "Collection"}
 _CLOSING = {"(": ")", "[": "]"}
 _SLICE = re.compile(r"\[-?\d*:-?\d*(:-?\d*)?\]")
 _QUOTED = re.compile(r"""\s*('[^']*'|"[^"]*")\s*""")
@@ -161,4 +161,4 @@ def _subscripted(base: str, inside: ast.expr) -> set[str]:
     names = {name for item in items for name in _names(item)}
     if base in ("Optional", "Union"):
         return names | ({"None"} if base == "Optional" else set())
-    return {"texts"} if base in _LISTS and names and names <= _TEXT else {base}
+    return {"texts"} if base in LISTS and names and names <= _TEXT else {base}

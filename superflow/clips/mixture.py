@@ -20,6 +20,18 @@ from .pairing import id_space
 _SHARED_COLUMNS = 4  # x, y, z, intensity; what further columns mean differs between logs
 
 
+class PartOfMixture(PretrainDataset):
+    """One of the logs of a `MixtureDataset`.
+
+    Args:
+        weight: how often it is drawn in relation to the others. options: those of `PretrainDataset`.
+    """
+
+    def __init__(self, *, weight: float = 1.0, **options: Any) -> None:
+        super().__init__(**options)
+        self.weight = weight
+
+
 class MixtureDataset:
     """Each item is a clip of one of several logs, drawn by their weights.
 
@@ -29,8 +41,7 @@ class MixtureDataset:
     ``images=False``) train what needs no images; objectives over images see fewer clips.
 
     Args:
-        parts: for each log the options of `dataset.PretrainDataset`, and ``weight``: how often it is drawn in relation
-            to the others; 1 where it is left out.
+        parts: for each log the options of a `PartOfMixture`.
 
     Raises:
         InputError: no log, a weight that is not above 0, labels of unlike classes, or views and regions that cannot
@@ -47,10 +58,7 @@ class MixtureDataset:
             raise InputError(f"the weights of the parts are {weights}; each must be a number above 0")
         self._tables: dict[str, Any] | None = None
         self._share = np.array(weights, dtype=np.float64) / sum(weights)
-        self.parts = [
-            PretrainDataset(**{key: value for key, value in part.items() if key != "weight"})
-            for part in parts
-        ]
+        self.parts = [PartOfMixture(**part) for part in parts]
         seeing = [part for part in self.parts if part.images]
         if not seeing:
             raise InputError(

@@ -13,6 +13,8 @@ from torch import Tensor
 from ..errors import InputError, OutOfReachError
 from .batch import Batch, Source
 
+USUAL_M = 1000.0  # no scanner of vehicles reaches farther
+
 
 def source_of(index: Any, row: int, *, seen_at: int | None = None) -> Source:
     """The scan ``row`` of a ``LogIndex``, as a part of the cloud of scan ``seen_at`` (its own when None)."""
@@ -65,8 +67,11 @@ def _part(sources: Sequence[Source], age: ArrayLike | Tensor | None, row: int) -
 
 
 def _sentence(source: Source, distance: float) -> str:
-    return (
-        f"{source.file}: scan {source.token} has a point about {distance:.3g} m away, which no voxel can hold; remove "
-        "such points with their labels (superflow prepare DATASET --check finds them), or leave them out with limits "
-        "of the training set and of the model, such as dict(range_m=(0, 100), height_m=(-30, 30))"
+    remedy = (
+        "remove such points with their labels (superflow prepare DATASET --check finds them), or leave them out with "
+        "limits of the training set and of the model, such as dict(range_m=(0, 100), height_m=(-30, 30))"
+        if distance > USUAL_M
+        else "the voxels are too small for that: take larger ones (size_m, cell_m)"
     )
+    where = f"{source.file}: scan {source.token} has a point about {distance:.3g} m away"
+    return f"{where}, which no voxel can hold; {remedy}"

@@ -29,6 +29,7 @@ from .registry import (
     PARTS,
     SUPPLIED,
 )
+from .values import check_value
 
 
 class Place(NamedTuple):
@@ -54,17 +55,20 @@ def check_config(config: Mapping[str, Any]) -> None:
     """Look at every known key of a config.
 
     Raises:
-        InputError: a key that nothing reads (with the nearest that something does), an unknown ``type``, or a
-            required argument that is missing.
+        InputError: a key that nothing reads (with the nearest that something does), an unknown ``type``, a required
+            argument that is missing, or a value that its place does not take, see `values.check_value`.
     """
     for name, place in top_places().items():
-        _check(config.get(name), place, name)
+        if name in config:
+            _check(config[name], place, name)
 
 
 def _check(node: Any, place: Place, where: str) -> None:
-    if place.keys is None or node is None:
+    if place.keys is None:
+        check_value(node, where, place.annotation, place.default)
+    elif node is None:
         return
-    if isinstance(node, list | tuple):
+    elif isinstance(node, list | tuple):
         for number, item in enumerate(node):
             _check(item, place, f"{where}[{number}]")
     elif isinstance(node, Mapping):
@@ -77,7 +81,8 @@ def _check(node: Any, place: Place, where: str) -> None:
         for key, inner in places.items():
             if inner.required and key not in node:
                 raise InputError(f"{where}: has no {key!r}, which it needs")
-            _check(node.get(key), inner, f"{where}.{key}")
+            if key in node:
+                _check(node[key], inner, f"{where}.{key}")
     elif not place.may_be_built:
         raise InputError(f"{where}: is {node!r}; it must be a dict")
 

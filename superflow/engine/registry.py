@@ -17,7 +17,7 @@ from ..camera.crops import random_crop_view
 from ..camera.teacher import make_teacher
 from ..clips.clouds import ClipClouds
 from ..clips.dataset import PretrainDataset
-from ..clips.mixture import MixtureDataset
+from ..clips.mixture import MixtureDataset, PartOfMixture
 from ..clips.times import ClipTimes
 from ..clips.views import TeacherViews
 from ..downstream.segment_data import SegmentDataset
@@ -27,6 +27,8 @@ from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
 from ..lidar.minkunet import MinkUNet
 from ..method.objectives import OBJECTIVES
+from ..method.passes import check_rules
+from ..method.pooling import region_options
 from ..method.pretrainer import Pretrainer
 
 SCOPE = "superflow"
@@ -53,14 +55,20 @@ for model in (Pretrainer, Segmentor):
 for dataset in (PretrainDataset, MixtureDataset, SegmentDataset):
     DATASETS.register_module(module=dataset)
 
+_OF_CLIPS: dict[str, Callable[..., Any]] = {
+    **{"times": ClipTimes, "clouds": ClipClouds, "views": TeacherViews},
+    **{"augmentation": augment, "limits": Limits},
+}
 # callable -> its arguments that are dicts of another callable's arguments, or with a type out of a table
-PARTS: dict[Callable[..., Any], dict[str, Callable[..., Any] | Mapping[str, Any]]] = {
-    Pretrainer: {"student": LidarEncoder, "teacher": make_teacher, "objectives": OBJECTIVES},
-    Segmentor: {"encoder": LidarEncoder, "limits": Limits},
-    PretrainDataset: {
-        **{"times": ClipTimes, "clouds": ClipClouds, "views": TeacherViews},
-        **{"augmentation": augment, "limits": Limits},
+PARTS: dict[Callable[..., Any], Mapping[str, Callable[..., Any] | Mapping[str, Any]]] = {
+    Pretrainer: {
+        **{"student": LidarEncoder, "teacher": make_teacher, "objectives": OBJECTIVES},
+        **{"region": region_options, "batch_norm": check_rules},
     },
+    Segmentor: {"encoder": LidarEncoder, "limits": Limits},
+    PretrainDataset: _OF_CLIPS,
+    PartOfMixture: _OF_CLIPS,
+    MixtureDataset: {"parts": PartOfMixture},
     TeacherViews: {"crop": random_crop_view},
     SegmentDataset: {"augmentation": augment, "limits": Limits},
     LidarEncoder: {"backbone": MinkUNet},

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..clips.batch import Batch
+from ..errors import InputError
 from ..lidar.minkunet import Statistics, use_statistics
 
 RULES: dict[str, Statistics] = {"shared": "update", "own": "batch", "running": "running"}
@@ -24,18 +25,16 @@ class PointFeatures:
     inverse: Tensor
 
 
-def check_rules(rules: Mapping[str, str]) -> dict[str, str]:
+def check_rules(*, dense: str = "shared", neighbours: str = "shared") -> dict[str, str]:
     """The rule of each kind of cloud.
 
     Raises:
-        ValueError: an unknown kind or rule.
+        InputError: an unknown rule.
     """
-    if unknown := sorted(set(rules) - set(KINDS)):
-        raise ValueError(f"batch_norm has no {unknown[0]!r}; its keys are {' and '.join(KINDS)}")
-    found = {kind: rules.get(kind, "shared") for kind in KINDS}
+    found = {"dense": dense, "neighbours": neighbours}
     for kind, rule in found.items():
         if rule not in RULES:
-            raise ValueError(f"batch_norm.{kind} is {rule!r}; use one of {', '.join(RULES)}")
+            raise InputError(f"batch_norm.{kind} is {rule!r}; use one of {', '.join(RULES)}")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,29 @@ from torch import Tensor
 
 from ..clips.batch import Batch
 from ..errors import InputError
-from .regions import RegionTable
+from .regions import SCOPES, RegionTable
 
 WEIGHTINGS = ("pair", "point", "voxel")
+
+
+def region_options(
+    *,
+    scope: str = "clip",
+    ignore: Sequence[int] = (),
+    weighting: str = "pair",
+    range_power: float = 0.0,
+    min_points: int = 1,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options of a region as those of `regions.region_table` and those of `members_of`.
+
+    Raises:
+        InputError: an unknown scope or weighting.
+    """
+    for name, value, known in (("scope", scope, SCOPES), ("weighting", weighting, WEIGHTINGS)):
+        if value not in known:
+            raise InputError(f"region {name} {value!r} is unknown; use one of {', '.join(known)}")
+    pooling = {"weighting": weighting, "range_power": range_power, "min_points": min_points}
+    return {"scope": scope, "ignore": tuple(ignore)}, pooling
 
 
 def segment_mean(values: Tensor, index: Tensor, num_segments: int) -> tuple[Tensor, Tensor]:

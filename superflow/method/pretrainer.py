@@ -35,7 +35,7 @@ from .objective import Objective, Sizes
 from .objectives import OBJECTIVES
 from .passes import PointFeatures, check_rules, encode_clouds
 from .pixels import PIXELS, ImageFeatures
-from .pooling import Weighted, mean_of_members, members_of
+from .pooling import Weighted, mean_of_members, members_of, region_options
 from .regions import RegionTable, region_table
 
 # output of `Pretrainer.loss` -> what it means when it stays 0, and what to do
@@ -52,9 +52,6 @@ NEEDS_OF_LABELS = {
 NORMALIZATIONS = ("before", "after", "both")
 
 
-_POOLING = ("weighting", "range_power", "min_points")  # options of a region that are those of its pooling
-
-
 class Pretrainer(nn.Module):
     """A student that learns from a frozen image teacher through a list of objectives.
 
@@ -67,8 +64,7 @@ class Pretrainer(nn.Module):
         num_classes: of the labels that ``segmentation`` learns from.
         channels: size of the shared embedding (published: 64). None: the teacher's features as they are, without a
             trained head on the image's side, so that training cannot choose what to make of them.
-        region: ``dict(scope=..., ignore=..., weighting=..., range_power=..., min_points=...)``, see
-            `regions.region_table` and `pooling.members_of`.
+        region: options of `pooling.region_options`, see `regions.region_table` and `pooling.members_of`.
         batch_norm: ``dict(dense=..., neighbours=...)``, whether these clouds share the batch statistics of the others,
             see `passes.encode_clouds`.
         pixels: ``all`` pixels of a superpixel (published), or only those ``hit`` by a point.
@@ -111,10 +107,9 @@ class Pretrainer(nn.Module):
             **{"pixels": pixels, "normalize": normalize},
             **({} if pretrained is None else {"pretrained": dict(pretrained)}),
         }
-        self.batch_norm = check_rules(batch_norm or {})
+        self.batch_norm = check_rules(**(batch_norm or {}))
         self.pixels, self.normalize = PIXELS[pixels], normalize
-        self.pooling = {name: value for name, value in (region or {}).items() if name in _POOLING}
-        self.region = {name: value for name, value in (region or {}).items() if name not in _POOLING}
+        self.region, self.pooling = region_options(**(region or {}))
         source, self._teacher_record = _teacher_of(teacher, features)
         width = source if channels is None else channels
         sizes = Sizes(student.out_channels, source, width, num_classes or 0, _scales(teacher, features))
@@ -300,7 +295,13 @@ def _reads(objectives: Iterable[Objective]) -> set[type]:
 
 
 def build_objectives(entries: Sequence[Mapping[str, Any]], *, sizes: Sizes) -> dict[str, Objective]:
-    """The objectives of a config by name, in its order."""
+    """The objectives of a config by name, in its order.
+
+    Raises:
+        ValueError: there are none, one is unknown or listed twice.
+    """
+    if not entries:
+        raise ValueError("objectives is empty, and nothing would be learned; give at least one")
     built: dict[str, Objective] = {}
     for entry in entries:
         options = dict(entry)

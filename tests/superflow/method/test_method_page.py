@@ -15,11 +15,11 @@ from superflow.clips.dataset import PretrainDataset
 from superflow.clips.times import ClipTimes
 from superflow.clips.views import TeacherViews
 from superflow.engine.config import load_config, shipped_configs
+from superflow.engine.keys import check_option
 from superflow.engine.optim import OneCycleLR
 from superflow.method.objectives import OBJECTIVES
-from superflow.method.pooling import members_of
+from superflow.method.pooling import region_options
 from superflow.method.pretrainer import Pretrainer
-from superflow.method.regions import region_table
 
 # Keys whose "default" the page leaves open: they must be given.
 REQUIRED = {"model.objectives", "model.student"}
@@ -45,7 +45,7 @@ def parameters(prefix: str) -> dict[str, inspect.Parameter]:
         "data.times": [ClipTimes.__init__],
         "data.clouds": [ClipClouds.__init__],
         "data.views": [TeacherViews.__init__],
-        "model.region": [region_table, members_of],
+        "model.region": [region_options],
         "term": [base.__init__ for made in OBJECTIVES.values() for base in made.__mro__],
     }
     found: dict[str, inspect.Parameter] = {}
@@ -68,6 +68,21 @@ def test_every_knob_exists_with_its_default(page):
             assert parameter.default == ast.literal_eval(default.strip("`")), f"{knob}: default of {key}"
         else:
             assert key.strip("`") in REQUIRED
+
+
+def test_every_knob_can_be_set_on_the_command_line(page):
+    config = load_config("pretrain/superflow.py")._cfg_dict
+    config.model.objectives = [{"type": name} for name in OBJECTIVES]
+    for _, key, *_ in rows(page, "Knobs"):
+        prefix, _, name = key.strip("`").partition(".")
+        owners = {"model": ["model"], "data": ["train_dataloader.dataset"]}.get(prefix) or [
+            f"model.objectives.{place}"
+            for place, made in enumerate(OBJECTIVES.values())
+            if any(name in inspect.signature(base.__init__).parameters for base in made.__mro__)
+        ]
+        assert owners, key
+        for owner in owners:
+            check_option(config, f"{owner}.{name}")
 
 
 @pytest.mark.parametrize(

@@ -288,7 +288,7 @@ def test_tolerance_over_all_pixels_needs_maps(student, clip):
         ),
         (
             {"region": {"weighting": "mean"}},
-            "pool weighting 'mean' is unknown; use one of pair, point, voxel",
+            "region weighting 'mean' is unknown; use one of pair, point, voxel",
         ),
         ({"region": {"scope": "image"}}, 'with region scope "image" no region is in two images'),
     ],

@@ -1,0 +1,152 @@
+"""What a value of a config may be: of a type that its place takes, and a number that means something there.
+
+Where nothing looks, a word is true, a negative number of cameras leaves one out, a negative temperature or limit of the
+gradient trains the other way, and a broken number of checkpoints ends the run when the first of them is written.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Iterator, Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..errors import InputError, suggest
+from ..option_values import LISTS, allowed_types
+
+# name of a type in an annotation -> the kinds of values that it takes; other names take anything
+_TAKES = {
+    **{name: {"text"} for name in ("str", "Path", "Reduce")},
+    **{name: {"list"} for name in (*LISTS, "texts")},
+    **{name: {"dict"} for name in ("Mapping", "dict", "Dict")},
+    **{"int": {"whole"}, "float": {"whole", "number"}, "bool": {"truth"}, "None": {"none"}},
+    "Count": {"whole", "list"},
+}
+_WORDS = {
+    **{"whole": "a whole number", "number": "a number", "truth": "True or False", "text": "text"},
+    **{"list": "a list", "dict": "a dict", "none": "None"},
+}
+
+
+class Range(NamedTuple):
+    """The numbers that mean something in a place, and those of a list there; least and most are among them.
+
+    above: least itself is not. whole: only whole numbers. endless: infinite ones, too.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: bool = False
+    whole: bool = False
+    endless: bool = False
+
+    def holds(self, number: Any) -> bool:
+        """Whether ``number`` is one of them; nan never is."""
+        inside = self.least < number if self.above else self.least <= number
+        is_kind = isinstance(number, Integral) or not self.whole
+        return bool(inside and number <= self.most and is_kind and (self.endless or math.isfinite(number)))
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        if self.least == -math.inf:
+            return f"{kind} that is finite"
+        low = f"above {self.least:g}" if self.above else f"from {self.least:g}"
+        return (
+            f"{kind} {low}{f' to {self.most:.10g}' if self.most < math.inf else '' if self.above else ' on'}"
+        )
+
+
+_COUNT, _MAYBE_NONE = Range(1, whole=True), Range(0, whole=True)
+_AMOUNT, _POSITIVE, _SHARE, _ANY = Range(0), Range(0, above=True), Range(0, 1), Range()
+_KEYS: dict[Range, str] = {
+    _COUNT: "max_iters batch_size prefetch_factor accumulative_counts base_batch_size batches interval "
+    "interval_exp_name max_keep_ckpts window_size threads total_steps T_max "
+    "channels num_classes hidden prototypes stages max_rows max_pairs queue min_points "
+    "cameras_per_clip size tries",
+    _MAYBE_NONE: "val_interval num_workers begin begin_iter end num_digits port "
+    "sweeps sweeps_after keep_frames max_points sweep_points min_pairs rounds test_time_augmentation",
+    _AMOUNT: "lr eta_min weight_decay lr_mult decay_mult norm_decay_mult bias_decay_mult timeout "
+    "weight lovasz lovasz_weight cross_entropy_weight class_weights zipf "
+    "tolerance_s max_sweep_age_s viewpoint_m jitter_m",
+    _POSITIVE: "max_epochs val_interval_epochs seconds eta_max div_factor final_div_factor norm_type "
+    "temperature target_temperature cell_m width scale area ratio intensity_gain intensity_power",
+    Range(0, above=True, endless=True): "max_norm clip_value",  # infinite: the norm is logged and not limited
+    _SHARE: "flip drop_intensity drop_point_intensity min_share quantile pct_start eta_min_ratio momentum",
+    Range(-1, 1): "tolerance",
+    _ANY: "offsets rotation_rad range_power height_m",
+    Range(-1, whole=True): "last_step",
+    Range(0, 2**32 - 1, whole=True): "seed",
+}
+# last name of a key -> its range; `tests/engine/test_engine_values.py` finds places of numbers that have none
+RANGES = {name: each for each, names in _KEYS.items() for name in names.split()}
+# what looks at its numbers itself, or takes any of them
+LOOKED_AT = ("limits.", "grid", "backbone.depth", "backbone.output", "ignore", "rows")
+CHOICES = {
+    "log_level": ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+    "default_scope": ("superflow",),
+}
+
+
+def check_value(value: Any, where: str, annotation: Any, default: Any) -> None:
+    """Look at the value of one key.
+
+    Args:
+        where: the whole key. annotation, default: of the parameter that it is for, as ``keys.Place`` has them.
+
+    Raises:
+        InputError: it is of a type that is not taken there, or a number that means nothing there.
+    """
+    name = where.rpartition(".")[2]
+    kinds, found = kinds_of(name, annotation, default), _kind(value)
+    if kinds and found is not None and found not in kinds:
+        words = " or ".join(word for kind, word in _WORDS.items() if kind in kinds)
+        raise InputError(f"{where}: is {value!r}; give {words}")
+    if (known := CHOICES.get(name)) and value not in known:
+        raise InputError(f"{where}: is {value!r}{suggest(str(value), known)}")
+    rule = range_of(where)
+    wrong = [number for number in _numbers(value) if rule is not None and not rule.holds(number)]
+    if wrong:
+        is_list = isinstance(value, list | tuple)
+        said = f"holds {wrong[0]!r}; give each as" if is_list else f"is {wrong[0]!r}; give"
+        raise InputError(f"{where}: {said} {rule}")
+
+
+def range_of(where: str) -> Range | None:
+    """The range of the numbers of a key; None where it looks at them itself, or where there is no rule."""
+    is_looked_at = any(f".{part}" in f".{where}." for part in LOOKED_AT)
+    return None if is_looked_at else RANGES.get(where.rpartition(".")[2])
+
+
+def kinds_of(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> set[str]:
+    """Kinds of values that a parameter takes; none where nothing is known of it, or where it takes anything."""
+    allowed = allowed_types(annotation, default)
+    if not allowed:  # a key of mmengine's without a signature
+        rule = RANGES.get(name)
+        return set() if rule is None else {"none", "whole"} | (set() if rule.whole else {"number"})
+    if not allowed <= _TAKES.keys():
+        return set()
+    kinds = set().union(*(_TAKES[each] for each in allowed))
+    return kinds if default is inspect.Parameter.empty else kinds | {_kind(default) or "none"}
+
+
+def _kind(value: Any) -> str | None:
+    """The kind of a value; None of what is none of a config, such as an object that is built."""
+    kinds = (
+        (bool, "truth"),
+        (Integral, "whole"),
+        (Real, "number"),
+        (str | Path, "text"),
+        (list | tuple, "list"),
+    )
+    found = next((kind for types, kind in kinds if isinstance(value, types)), None)
+    return found or ("dict" if isinstance(value, Mapping) else "none" if value is None else None)
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _numbers(each)
+    elif _kind(value) in ("whole", "number"):
+        yield value
