@@ -152,7 +152,6 @@ def top_places() -> dict[str, Place]:
     )
     loader = "batch_size num_workers persistent_workers prefetch_factor pin_memory timeout"
     hooks = {name: _typed(HOOKS, hook["type"], priority=Place()) for name, hook in DEFAULT_HOOKS.items()}
-    process_group = _called(start_distributed, supplied=("launcher",))
     places = {
         **(arguments(Runner) or {}),
         **dict.fromkeys(("custom_imports", "find_unused_parameters", "model_wrapper_cfg"), Place()),
@@ -167,7 +166,7 @@ def top_places() -> dict[str, Place]:
         "log_processor": _typed(LOG_PROCESSORS, "LogProcessor"),
         "auto_scale_lr": _these("enable base_batch_size"),
         "randomness": _these("seed deterministic"),
-        "env_cfg": _these("threads cudnn_benchmark", dist_cfg=process_group),
+        "env_cfg": _these("threads cudnn_benchmark", dist_cfg=_typed(start_distributed)),
     }
     for stage in ("train", "val", "test"):
         supplied = ("runner", "dataloader", "evaluator")
@@ -183,33 +182,23 @@ def _these(names: str, **further: Place) -> Place:
     return Place(lambda node, where: {**dict.fromkeys(names.split(), Place()), **further})
 
 
-def _called(target: Callable[..., Any], supplied: tuple[str, ...] = ()) -> Place:
-    """A place of the arguments of ``target``, but for those that the code supplies; or of what it returns."""
-    return Place(lambda node, where: _arguments(target, supplied), may_be_built=True)
-
-
 def _typed(
-    registry: Any, default: str | None = None, *, supplied: tuple[str, ...] = (), **further: Place
+    source: Any, default: str | None = None, *, supplied: tuple[str, ...] = (), **further: Place
 ) -> Place:
-    """A place of a dict whose ``type`` (else ``default``) is out of a registry, with its arguments and further keys."""
+    """A place of a dict of the arguments of ``source``, or of what ``type`` (else ``default``) names in it, a registry.
+
+    Args:
+        supplied: those that the code gives. further: keys beside them.
+    """
 
     def keys(node: Mapping[str, Any], where: str) -> Mapping[str, Place] | None:
-        found = _arguments(_target(registry, node.get("type") or default, where), supplied)
-        return None if found is None else {**found, **further}
+        target = source if callable(source) else _target(source, node.get("type") or default, where)
+        found = arguments(target)
+        if found is None:
+            return None
+        return {"type": _TEXT, **{name: found[name] for name in found if name not in supplied}, **further}
 
-    return Place(keys, default=default)
-
-
-def _arguments(target: Callable[..., Any], supplied: tuple[str, ...]) -> Mapping[str, Place] | None:
-    found = arguments(target)
-    if found is None:
-        return None
-    without = (*supplied, *SUPPLIED.get(target, ()))
-    places = {name: place for name, place in found.items() if name not in without}
-    for name, part in PARTS.get(target, {}).items():
-        inner = _typed(part, supplied=("sizes",)) if isinstance(part, Mapping) else _called(part)
-        places[name] = inner._replace(required=places[name].required)
-    return {**places, "type": _TEXT}
+    return Place(keys, may_be_built=callable(source), default=default)
 
 
 def arguments(target: Callable[..., Any]) -> dict[str, Place] | None:
@@ -225,8 +214,13 @@ def arguments(target: Callable[..., Any]) -> dict[str, Place] | None:
                 known = {"annotation": each.annotation, "default": each.default}
                 found[each.name] = Place(required=each.default is each.empty, **known)
         if all(each.kind.name != "VAR_KEYWORD" for each in parameters):
-            return found
-    return None
+            break
+    else:
+        return None
+    for name, part in PARTS.get(target, {}).items():
+        inner = _typed(part, supplied=("sizes",) if isinstance(part, Mapping) else ())
+        found[name] = inner._replace(required=found[name].required)
+    return {name: place for name, place in found.items() if name not in SUPPLIED.get(target, ())}
 
 
 def _target(registry: Any, name: Any, where: str) -> Callable[..., Any]:

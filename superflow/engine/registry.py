@@ -26,6 +26,7 @@ from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
 from ..lidar.minkunet import MinkUNet
+from ..method.launch import start_distributed
 from ..method.objectives import OBJECTIVES
 from ..method.passes import check_rules
 from ..method.pooling import region_options
@@ -81,6 +82,7 @@ SUPPLIED: dict[Callable[..., Any], tuple[str, ...]] = {
     TeacherViews: ("superpixels",),
     random_crop_view: ("view", "size", "generator", "antialias"),
     MinkUNet: ("in_channels",),
+    start_distributed: ("launcher",),
 }
 _PARTS_OF_CLIPS = (
     *("times.offsets", "times.border", "clouds.sweeps", "clouds.sweeps_after", "clouds.max_sweep_age_s"),
