@@ -58,7 +58,6 @@ def load_config(
     Raises:
         InputError: no such file, a key that nothing reads, or options that cannot be used here.
     """
-    _refuse_empty(work_dir=work_dir, data_root=data_root, load_from=load_from, resume=resume)
     path = find_config(path)
     config, set_by_option = _read_with(path, options, data_root)
     check_config(config._cfg_dict)
@@ -69,7 +68,7 @@ def load_config(
     given["allow_leakage"] = allow_leakage or None
     texts = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
     config.merge_from_dict({key: value for key, value in texts.items() if value is not None})
-    _refuse_empty(work_dir=config.work_dir, load_from=config.get("load_from"))
+    _refuse_empty(work_dir=config.work_dir, load_from=config.get("load_from"), resume=resume)
     newest = find_last(config.work_dir) if resume is True or resume == "auto" else resume
     if newest:  # else a new run, with the weights of load_from if there are any
         config.resume, config.load_from = True, str(newest)
@@ -80,11 +79,15 @@ def _read_with(path: Path, options: Any, data_root: str | Path | None) -> tuple[
     """A file's config with options and another ``data_root``, and the keys of these options; see `load_config`."""
     roots = _check_variables(path)
     try:
-        config = Config.fromfile(str(path))
+        # mmengine would lay the code out anew for every log
+        config = Config.fromfile(str(path), format_python_code=False)
     except Exception as error:  # a config is code: whatever it raises is about the file
         said = f"{type(error).__name__}: {error}"
         raise InputError(f"{path}: cannot be read ({said}); correct the file") from error
-    if not isinstance(options, Mapping):
+    if isinstance(options, Mapping):
+        for key in options:
+            check_option(config._cfg_dict, key)
+    else:
         options = parse_options(options or (), config._cfg_dict)
     options = copy.deepcopy(dict(options))  # merging takes keys such as _delete_ out of it
     data_root = options.pop("data_root", None) if data_root is None else data_root
@@ -190,7 +193,6 @@ def _check_variables(path: Path) -> list[str]:
 def _merge(config: Config, options: Mapping[str, Any]) -> None:
     """Lay options over the config; one for one of a pair takes the place of the other."""
     for key in options:
-        check_option(config._cfg_dict, key)
         node: Any = config
         for step in key.split(".")[:-1]:
             if not isinstance(node, list | tuple) and node.get(step) is None:
