@@ -164,8 +164,6 @@ class OneCycleLR(_ParamScheduler):
         self.total_steps, self.pct_start, self.anneal_strategy = steps, pct_start, anneal_strategy
         self.div_factor, self.final_div_factor = div_factor, final_div_factor
         super().__init__(optimizer, "lr", begin=begin, end=begin + steps, last_step=last_step, by_epoch=False)
-        # while gradients are accumulated the schedule goes on without optimizer steps; mmengine would warn of it
-        optimizer._global_step = 0
 
     def factor(self, step: int) -> float:
         """Learning rate / peak at iteration ``step``."""

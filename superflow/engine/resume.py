@@ -54,8 +54,6 @@ def _restore(runner: Any, checkpoint: Mapping[str, Any]) -> None:
     """The optimizer's past from the checkpoint; its rates from the schedules, gone through up to here."""
     schedulers = runner.param_schedulers or []
     by_evaluations = any(getattr(scheduler, "need_val_args", False) for scheduler in schedulers)
-    for scheduler in schedulers:
-        scheduler.optimizer._global_step = 0  # mmengine would warn that no optimizer step came before
     # schedules may build on the value before: gone through one by one, the end is bit by bit that of a run
     for _ in range(0 if by_evaluations else checkpoint["meta"]["iter"]):
         for scheduler in schedulers:

@@ -64,7 +64,6 @@ def build_runner(config: Config) -> EngineRunner:
     for stage in ("train", "val", "test"):
         if config.get(f"{stage}_cfg") is not None:
             config[f"{stage}_cfg"].setdefault("type", f"{stage.title()}Loop")
-    object.__setattr__(config, "_format_python_code", False)  # mmengine would lay it out anew for every log
     return EngineRunner.from_cfg(config)
 
 
@@ -77,7 +76,12 @@ class EngineRunner(Runner):
     Attributes:
         changes: against the run that is resumed. leakage: recordings that were trained on and are evaluated.
         evaluated: records of what is measured beside this run's own evaluation.
+        plain_model: what the config's ``model`` describes. engine_model: around it, without the wrapper for many
+            processes.
     """
+
+    plain_model: nn.Module
+    engine_model: EngineModel
 
     is_resuming = False
     loaded_from: Path | None = None
@@ -92,16 +96,6 @@ class EngineRunner(Runner):
         super().__init__(*args, **options)
 
     # -- what the hooks read ---------------------------------------------------------------------------------
-
-    @property
-    def engine_model(self) -> EngineModel:
-        """The model without the wrapper for many processes."""
-        return self.model.module if isinstance(self.model, MMDistributedDataParallel) else self.model
-
-    @property
-    def plain_model(self) -> nn.Module:
-        """The module that the config's ``model`` describes."""
-        return self.engine_model.model
 
     @property
     def work_path(self) -> Path:
@@ -197,7 +191,9 @@ class EngineRunner(Runner):
             if options["type"] in ("Pretrainer", "Segmentor"):
                 options |= options_of_start(options, self._first_checkpoint)
                 options |= options_of_data(options, self._built_datasets())
-            return EngineModel(MODELS.build(options))
+            self.plain_model = MODELS.build(options)
+        self.engine_model = EngineModel(self.plain_model)
+        return self.engine_model
 
     def _built_datasets(self) -> dict[str, Any]:
         """The datasets that this run begins with; their loaders take these instead of building them again."""
@@ -255,6 +251,8 @@ class EngineRunner(Runner):
             for scheduler in built:
                 if scheduler.by_epoch and not getattr(scheduler, "need_val_args", False):
                     raise ValueError("by_epoch must be False: a run is counted in iterations")
+        # mmengine would warn where schedules go on without the optimizer: while gradients are accumulated, to resume
+        self.optim_wrapper._global_step = 0
         return built
 
     def register_hook(self, hook: Any, priority: Any = None) -> None:
@@ -264,11 +262,10 @@ class EngineRunner(Runner):
 
     def register_default_hooks(self, hooks: Mapping[str, Any] | None = None) -> None:
         """Ours, with a config's own settings laid over them; None takes one away."""
-        given = hooks or {}
-        for name in dict.fromkeys((*DEFAULT_HOOKS, *given)):
-            known, own = DEFAULT_HOOKS.get(name, {}), given.get(name, {})
+        for name, known in DEFAULT_HOOKS.items():
+            own = (hooks or {}).get(name, {})
             if own is not None:
-                same = own.get("type", known.get("type")) == known.get("type")
+                same = own.get("type", known["type"]) == known["type"]
                 self.register_hook({**(known if same else {}), **own})
 
     # -- checkpoints -----------------------------------------------------------------------------------------
