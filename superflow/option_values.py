@@ -1,12 +1,17 @@
-"""What the text of an option means, by the type of the place that it is for: text stays text where text is due."""
+"""What the text of an option means, by the type of the place that it is for: text stays text where text is due.
+
+And which numbers mean something there.
+"""
 
 from __future__ import annotations
 
 import ast
 import inspect
+import math
 import re
 from collections.abc import Iterator
-from typing import Any
+from numbers import Integral
+from typing import Any, NamedTuple
 
 from .errors import InputError
 
@@ -18,6 +23,34 @@ _SLICE = re.compile(r"\[-?\d*:-?\d*(:-?\d*)?\]")
 _QUOTED = re.compile(r"""\s*('[^']*'|"[^"]*")\s*""")
 # a term in quotes, a bracket, a comma, or what is between them
 _PIECE = re.compile(rf"""{_QUOTED.pattern}(?=[],)]|$)|[][(),]|[^][(),]+""")
+
+
+class Range(NamedTuple):
+    """The numbers that mean something in a place; least and most are among them.
+
+    above: least itself is not. whole: only whole numbers. endless: infinite ones, too.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: bool = False
+    whole: bool = False
+    endless: bool = False
+
+    def holds(self, number: Any) -> bool:
+        """Whether ``number`` is one of them; nan never is."""
+        inside = self.least < number if self.above else self.least <= number
+        is_kind = isinstance(number, Integral) or not self.whole
+        return bool(inside and number <= self.most and is_kind and (self.endless or math.isfinite(number)))
+
+    def __str__(self) -> str:
+        kind = "a whole number" if self.whole else "a number"
+        if self.least == -math.inf:
+            return f"{kind} that is finite"
+        low = f"above {self.least:g}" if self.above else f"from {self.least:g}"
+        return (
+            f"{kind} {low}{f' to {self.most:.10g}' if self.most < math.inf else '' if self.above else ' on'}"
+        )
 
 
 def allowed_types(annotation: Any, default: Any = inspect.Parameter.empty) -> frozenset[str]:

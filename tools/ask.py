@@ -20,8 +20,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from superflow.errors import InputError, require
-from superflow.tools.command import command_parser, run_command
+from superflow.errors import require
+from superflow.tools.command import command_parser, count, run_command, seed
 from superflow.tools.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -45,12 +45,12 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--frame", default="val", help="scan: scene[a:b], a split's or scene's first (default: val)"
     )
     parser.add_argument(
-        "--steps", type=int, default=1000, help="of the training on questions (default: %(default)s)"
+        "--steps", type=count, default=1000, help="of the training on questions (default: %(default)s)"
     )
     parser.add_argument(
-        "--questions", type=int, default=1500, help="of each kind to train on (default: %(default)s)"
+        "--questions", type=count, default=1500, help="of each kind to train on (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the training (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the training (default: %(default)s)")
     parser.add_argument(
         "--objects",
         action="store_true",
@@ -100,8 +100,6 @@ def _ask_scan(args: argparse.Namespace, index: LogIndex, row: int, where: str) -
     from superflow.agents.vlm.sft import Recipe
     from superflow.hub.backbone import load
 
-    if min(args.steps, args.questions) < 1 or args.seed < 0:
-        raise InputError("--steps and --questions need at least 1, and --seed 0 or more")
     question = wording(args.question)  # refuses before the work
     folder = args.model or args.run / "ask"
     if not (folder / REPORT).is_file():

@@ -49,7 +49,7 @@ from typing import TYPE_CHECKING
 from superflow.errors import InputError
 from superflow.files.access import check_place
 from superflow.files.writes import write_json, write_text
-from superflow.tools.command import add_leakage_argument, command_parser, positive, run_command
+from superflow.tools.command import add_leakage_argument, command_parser, count, run_command, seed
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     data.add_argument("--prepared", type=Path, help="folder that an earlier preparation filled")
     add_log_arguments(parser)
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
-    parser.add_argument("--seeds", type=int, nargs="+", help="default: those of the plan, else 0")
+    parser.add_argument("--seeds", type=seed, nargs="+", help="default: those of the plan, else 0")
     parser.add_argument("--arms", nargs="+", metavar="NAME", help="only these arms")
     parser.add_argument(
         "--root",
@@ -127,7 +127,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="hand work (of plans of places and sets preparation, too) to this Ray cluster; or local",
     )
     add_leakage_argument(parser)
-    parser.add_argument("--jobs", type=positive, default=1, help="processes at a time (default: 1)")
+    parser.add_argument("--jobs", type=count, default=1, help="processes at a time (default: 1)")
     parser.add_argument(
         "--teacher", help="image teacher (default: efficientnet_lite0, or that of a plan of places)"
     )

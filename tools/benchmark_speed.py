@@ -40,7 +40,8 @@ from superflow.benchmark.speed.report import MEASURES, machine, markdown, measur
 from superflow.files.access import check_place
 from superflow.files.writes import write_json, write_text
 from superflow.lidar.minkunet import MINKUNET
-from superflow.tools.command import command_parser, run_command
+from superflow.option_values import Range
+from superflow.tools.command import command_parser, count, number_in, run_command
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -49,20 +50,22 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     known = ", ".join(MEASURES)
     parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"of {known} (default: all)")
     parser.add_argument(
-        "--voxels", type=_count, nargs="+", default=[20_000, 60_000], help="of networks, launches, layers"
+        "--voxels", type=count, nargs="+", default=[20_000, 60_000], help="of networks, launches, layers"
     )
     parser.add_argument(
-        "--size", type=float, help="side of a voxel [m] (default: 0.1; with tiny students 0.25)"
+        "--size",
+        type=number_in(Range(0, above=True)),
+        help="side of a voxel [m] (default: 0.1; with tiny students 0.25)",
     )
     parser.add_argument(
         "--depth",
         choices=[str(depth) for depth in MINKUNET],
         help="of the network (default: 18 in networks, 34 in launches, tiny in parts and step, tiny and 34 in scans)",
     )
-    parser.add_argument("--rounds", type=_count, default=5, help="A B rounds that count (default: 5)")
+    parser.add_argument("--rounds", type=count, default=5, help="A B rounds that count (default: 5)")
     parser.add_argument(
         "--threads",
-        type=_count,
+        type=count,
         default=1,
         help="threads of PyTorch (default: 1; in threads as many as cores)",
     )
@@ -71,14 +74,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--loaded", action="store_true", help="networks and threads again beside one busy process a core"
     )
     parser.add_argument("--memory", action="store_true", help="peak memory too, in a fresh process each")
-    parser.add_argument("--clips", type=_count, default=4, help="of a step (default: 4)")
+    parser.add_argument("--clips", type=count, default=4, help="of a step (default: 4)")
     parser.add_argument(
-        "--points", type=_count, default=8000, help="of a cloud in parts and step (default: 8000)"
+        "--points", type=count, default=8000, help="of a cloud in parts and step (default: 8000)"
     )
-    parser.add_argument("--sizes", type=_count, nargs="+", default=list(SIZES), help="of growth")
+    parser.add_argument("--sizes", type=count, nargs="+", default=list(SIZES), help="of growth")
     parser.add_argument(
         "--budget",
-        type=_count,
+        type=count,
         default=300,
         metavar="SECONDS",
         help="CPU time of growth; sizes that would go over are left out and named (default: 300)",
@@ -86,10 +89,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--keep", type=Path, metavar="CSV", help="figures of growth: added one by one, not measured again"
     )
-    parser.add_argument("--scans", type=_count, default=10_000, help="of the log of reading (default: 10000)")
-    parser.add_argument(
-        "--scenes", type=_count, default=20, help="of the tables (default: 20; nuScenes: 850)"
-    )
+    parser.add_argument("--scans", type=count, default=10_000, help="of the log of reading (default: 10000)")
+    parser.add_argument("--scenes", type=count, default=20, help="of the tables (default: 20; nuScenes: 850)")
     parser.add_argument("--json", type=Path, help="also write every figure there")
     parser.add_argument("--markdown", type=Path, help="also write the tables there")
     parser.add_argument("--plot", type=Path, help="PNG or SVG of the growth")
@@ -147,12 +148,6 @@ def _measure(args: argparse.Namespace) -> int:
         if name == "growth" and args.plot:
             draw_growth(table.record, args.plot)
     return 0
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 up")
-    return int(text)
 
 
 if __name__ == "__main__":

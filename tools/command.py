@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from superflow.errors import InputError, MissingPackageError
 from superflow.files.access import refusal
+from superflow.option_values import Range
 
 
 def run_command(program: str, work: Callable[[], int]) -> int:
@@ -48,15 +50,24 @@ def command_parser(name: str, page: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(prog=f"superflow {name}", description=page, formatter_class=form)
 
 
-def positive(text: str) -> int:
-    """The type of an option that counts what there must be one of: a whole number above 0.
+def number_in(numbers: Range) -> Callable[[str], Any]:
+    """The type of an option that takes these numbers alone: whole ones as int, others as float."""
 
-    Raises:
-        ArgumentTypeError: it is none.
-    """
-    if not text.strip().isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number above 0")
-    return int(text)
+    def read(text: str) -> Any:
+        try:
+            number = int(text) if numbers.whole else float(text)
+        except ValueError:
+            number = math.nan
+        if not numbers.holds(number):
+            raise argparse.ArgumentTypeError(f"is {text!r}; give {numbers}")
+        return number
+
+    return read
+
+
+count = number_in(Range(1, whole=True))  # of what there must be one
+count_or_none = number_in(Range(0, whole=True))
+seed = number_in(Range(0, 2**32 - 1, whole=True))
 
 
 def add_leakage_argument(parser: argparse.ArgumentParser) -> None:

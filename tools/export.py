@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError
 from superflow.files.access import check_place
-from superflow.tools.command import command_parser, run_command
+from superflow.option_values import Range
+from superflow.tools.command import command_parser, number_in, run_command
 
 if TYPE_CHECKING:
     from superflow.hub.backbone import BackboneCard
@@ -47,7 +48,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="START",
         help="take the mean of its weights and those of the backbone that it began with: a file or a name",
     )
-    parser.add_argument("--share", type=float, help="of START in that mean (default: 0.5)")
+    parser.add_argument(
+        "--share", type=number_in(Range(0, 1, above=True)), help="of START in that mean (default: 0.5)"
+    )
     parser.add_argument(
         "--recalibrate",
         type=Path,

@@ -21,8 +21,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from superflow.errors import InputError
-from superflow.tools.command import command_parser, run_command
+from superflow.option_values import Range
+from superflow.tools.command import command_parser, count_or_none, number_in, run_command
 
 if TYPE_CHECKING:
     from superflow.agents.find import Match
@@ -38,18 +38,18 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--predictions", type=Path, help="checkpoint or run of a fine-tuned network, to ask it instead"
     )
     parser.add_argument(
-        "--min-points", type=int, default=5, help="LiDAR points that tell an object (default: 5)"
+        "--min-points", type=count_or_none, default=5, help="LiDAR points that tell an object (default: 5)"
     )
     parser.add_argument(
         "--max-range",
-        type=float,
+        type=number_in(Range(0, above=True, endless=True)),
         default=math.inf,
         metavar="M",
         help="leave out objects that are farther away",
     )
     parser.add_argument("--pictures", type=Path, help="folder for a view from above of each match")
     parser.add_argument(
-        "--max-pictures", type=int, default=50, help="no more pictures than these (default: 50)"
+        "--max-pictures", type=count_or_none, default=50, help="no more pictures than these (default: 50)"
     )
     parser.add_argument("--json", action="store_true", help="print each match as a line of JSON")
     return parser.parse_args(argv)
@@ -66,8 +66,6 @@ def _find(args: argparse.Namespace) -> int:
     from superflow.agents.query_text import text_of
     from superflow.datasets.index import LogIndex
 
-    if args.min_points < 0 or not args.max_range > 0:
-        raise InputError("--min-points needs 0 or more, and --max-range more than 0 metres")
     condition = parse_condition(args.query)
     index = LogIndex.open(args.index)
     rows = index.rows(args.frames)

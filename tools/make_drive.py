@@ -14,9 +14,10 @@ import argparse
 import time
 from pathlib import Path
 
+from superflow.option_values import Range
 from superflow.street.variation import GROUPS
 from superflow.together import usable_cores
-from superflow.tools.command import command_parser, run_command
+from superflow.tools.command import command_parser, count, count_or_none, number_in, run_command, seed
 from superflow.tools.progress_bar import progress_bar
 
 
@@ -26,16 +27,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="ROOT", help="new folder, or one to go on with"
     )
-    parser.add_argument("--scenes", type=int, default=11, help="default 11")
+    parser.add_argument("--scenes", type=count, default=11, help="default 11")
     parser.add_argument(
-        "--val-scenes", type=int, help="how many of them, the last, are for evaluation; default 1/4"
+        "--val-scenes", type=count, help="how many of them, the last, are for evaluation; default 1/4"
     )
     parser.add_argument(
-        "--seconds", type=float, default=5.0, help="length of a scene, two key frames a second; 5"
+        "--seconds",
+        type=number_in(Range(1, 60)),
+        default=5.0,
+        help="length of a scene, two key frames a second; 5",
     )
-    parser.add_argument("--seed", type=int, default=0, help="scene k depends on the seed and k alone; 0")
+    parser.add_argument("--seed", type=seed, default=0, help="scene k depends on the seed and k alone; 0")
     parser.add_argument(
-        "--image-size", type=int, nargs=2, default=(256, 448), metavar=("H", "W"), help="256 448"
+        "--image-size", type=count, nargs=2, default=(256, 448), metavar=("H", "W"), help="256 448"
     )
     parser.add_argument(
         "--vary",
@@ -48,8 +52,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--no-images", action="store_true", help="LiDAR, labels, boxes and poses only, several times faster"
     )
-    parser.add_argument("--lidar-hz", type=int, default=20, help="sweeps recorded a second: 2, 4, 10 or 20")
-    parser.add_argument("--workers", type=int, default=usable_cores(), help="processes; default: all cores")
+    parser.add_argument("--lidar-hz", type=count, default=20, help="sweeps recorded a second: 2, 4, 10 or 20")
+    parser.add_argument(
+        "--workers", type=count_or_none, default=usable_cores(), help="processes; default: all cores"
+    )
     return parser.parse_args(argv)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
-from superflow.tools.command import command_parser, run_command
+from superflow.tools.command import command_parser, count, run_command, seed
 
 if TYPE_CHECKING:
     from superflow.agents.bootcamps.bootcamp import Identity
@@ -30,17 +30,19 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_parser("make-questions", __doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--index", type=Path, help="folder that `superflow prepare` wrote")
-    source.add_argument("--made", type=int, metavar="N", help="ask about N scenes of thrown objects instead")
+    source.add_argument(
+        "--made", type=count, metavar="N", help="ask about N scenes of thrown objects instead"
+    )
     parser.add_argument("--frames", nargs="+", help="splits, scenes or scene[a:b] (default: every key frame)")
     parser.add_argument(
         "--predictions", type=Path, help="checkpoint or run of a fine-tuned network, to ask it instead"
     )
     parser.add_argument("--out", type=Path, required=True, help="a .jsonl, .parquet or .json file")
-    parser.add_argument("--count", type=int, default=1000, help="questions (default: 1000)")
+    parser.add_argument("--count", type=count, default=1000, help="questions (default: 1000)")
     parser.add_argument("--families", nargs="+", help="default: all that these scenes allow a question of")
     parser.add_argument("--split", default="train", help="what rows of .parquet and .json call themselves")
     parser.add_argument("--with-scene", action="store_true", help="the scene as text before each question")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     return parser.parse_args(argv)
 
 
@@ -55,10 +57,6 @@ def _make(args: argparse.Namespace) -> int:
 
     if args.out.suffix not in WRITERS:
         raise InputError(f"--out {args.out}: is none of {', '.join(WRITERS)}; choose one of them")
-    if args.count < 1 or (args.made is not None and args.made < 1):
-        raise InputError("--count and --made need at least 1")
-    if args.seed < 0:
-        raise InputError("--seed needs 0 or more")
     if args.made is not None and (args.frames or args.predictions):
         raise InputError("--made asks about no log; leave --frames and --predictions out, or give --index")
     scenes = _scenes(args)

@@ -32,8 +32,9 @@ import yaml
 from superflow.datasets.prepare import DATASETS
 from superflow.errors import InputError
 from superflow.files.writes import write_json
+from superflow.option_values import Range
 from superflow.together import usable_cores
-from superflow.tools.command import command_parser, run_command
+from superflow.tools.command import command_parser, count, count_or_none, number_in, run_command
 from superflow.tools.log_arguments import add_log_arguments, log_options
 from superflow.tools.own_log_arguments import add_own_arguments, guess, own_options
 from superflow.tools.progress_bar import progress_bar
@@ -75,7 +76,7 @@ def _add_dataset(kinds: Any, name: str) -> None:
     add_log_arguments(log)
     log.add_argument("--scenes", nargs="+", metavar="SCENE", help="only these scenes, or splits of scenes")
     log.add_argument("--variant", metavar="COPY", help="which corrupted copy, as fog/heavy (nuscenes_c)")
-    log.add_argument("--limit", type=int, metavar="N", help="only the first N key frames of those")
+    log.add_argument("--limit", type=count, metavar="N", help="only the first N key frames of those")
     log.add_argument(
         "--poses", metavar="kiss-icp", help="make poses out of the scans instead of taking the log's"
     )
@@ -95,12 +96,15 @@ def _add_dataset(kinds: Any, name: str) -> None:
     )
     log.add_argument(
         "--sample",
-        type=int,
+        type=count,
         metavar="N",
         help="with --check: read only N key frames, spread over the scenes, and the sweep before each",
     )
     log.add_argument(
-        "--workers", type=int, default=usable_cores(), help="processes for --check (default: all cores)"
+        "--workers",
+        type=count_or_none,
+        default=usable_cores(),
+        help="processes for --check (default: all cores)",
     )
 
 
@@ -111,7 +115,9 @@ def _add_superpixels(kinds: Any) -> None:
     maps.add_argument("--provider", default="slic", help="how regions are made (default: slic)")
     maps.add_argument("--frames", **FRAMES)
     maps.add_argument("--channels", nargs="+", metavar="CAM", help="only these cameras")
-    maps.add_argument("--workers", type=int, default=usable_cores(), help="processes (default: all cores)")
+    maps.add_argument(
+        "--workers", type=count_or_none, default=usable_cores(), help="processes (default: all cores)"
+    )
     maps.add_argument(
         "--quality", action="store_true", help="then measure the regions against points and labels"
     )
@@ -143,9 +149,11 @@ def _add_features(kinds: Any) -> None:
         metavar="TERM",
         help="frames the projection is fitted on, some of --frames; default: all of them",
     )
-    features.add_argument("--size", type=int, nargs=2, default=(448, 832), metavar=("H", "W"), help="448 832")
     features.add_argument(
-        "--components", type=int, default=64, help="directions kept, 0 for all channels (64)"
+        "--size", type=count, nargs=2, default=(448, 832), metavar=("H", "W"), help="448 832"
+    )
+    features.add_argument(
+        "--components", type=count_or_none, default=64, help="directions kept, 0 for all channels (64)"
     )
     features.add_argument(
         "--reduction-of",
@@ -177,7 +185,12 @@ def _add_tokens(kinds: Any) -> None:
     tokens = kinds.add_parser("tokens", help="list the labelled frames of a k %% experiment")
     tokens.add_argument("--index", **INDEX)
     tokens.add_argument("--out", type=Path, required=True, help="text file to write, one token a line")
-    tokens.add_argument("--percent", type=float, required=True, help="k; 100 / k must be a whole number")
+    tokens.add_argument(
+        "--percent",
+        type=number_in(Range(0, 100, above=True)),
+        required=True,
+        help="k; 100 / k must be a whole number",
+    )
     tokens.add_argument(
         "--rule",
         choices=("scene", "frame"),
@@ -215,8 +228,6 @@ def _dataset(args: argparse.Namespace) -> int:
         raise InputError("--sample says how much --check reads; give --check with it")
     if args.pictures and not args.check:
         raise InputError("--pictures says what --check draws; give --check with it")
-    if args.sample is not None and args.sample < 1:
-        raise InputError(f"--sample {args.sample} reads nothing; give at least 1")
     reading = log_options(args) | {"scenes": args.scenes, "limit": args.limit, "variant": args.variant}
     reading |= own_options(args)
     reading |= {"poses": args.poses, "sweep_compensation": not args.no_sweep_compensation}

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 from superflow.together import usable_cores
-from superflow.tools.command import add_leakage_argument, command_parser, positive, run_command
+from superflow.tools.command import add_leakage_argument, command_parser, count, run_command, seed
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 OUT = Path("work_dirs/quickstart")
@@ -32,17 +32,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--teacher", default="efficientnet_lite0", help="image teacher (default: %(default)s)"
     )
     parser.add_argument(
-        "--seeds", type=int, nargs="+", default=[0], help="each trains and probes once (default: 0)"
+        "--seeds", type=seed, nargs="+", default=[0], help="each trains and probes once (default: 0)"
     )
     parser.add_argument(
         "--max-frames",
-        type=positive,
+        type=count,
         default=120,
         help="training key frames of a large log, spread over its scenes (120)",
     )
     parser.add_argument(
         "--jobs",
-        type=positive,
+        type=count,
         default=min(4, usable_cores()),
         help="processes at a time (default: cores, at most 4)",
     )

@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from superflow.errors import InputError, MissingFileError, require
-from superflow.tools.command import command_parser, run_command
+from superflow.errors import MissingFileError, require
+from superflow.option_values import Range
+from superflow.tools.command import command_parser, count, number_in, run_command
 
 LOCAL = "127.0.0.1"
 PARTS = ("both", "perception", "language")
@@ -34,7 +35,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     add_model_arguments(parser)
     parser.add_argument("--host", default=LOCAL, help="address to listen on (default: %(default)s)")
     parser.add_argument(
-        "--port", type=int, help="0 for a free one (default: 8000, of the perception server 8001)"
+        "--port",
+        type=number_in(Range(0, 65535, whole=True)),
+        help="0 for a free one (default: 8000, of the perception server 8001)",
     )
     parser.add_argument(
         "--perception",
@@ -42,14 +45,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="address of the perception server (default: %(default)s)",
     )
     parser.add_argument(
-        "--places", type=int, default=16, help="requests that a server takes at once (default: %(default)s)"
+        "--places", type=count, default=16, help="requests that a server takes at once (default: %(default)s)"
     )
     parser.add_argument(
-        "--timeout", type=float, default=30.0, help="for the perception server [s] (default: %(default)s)"
+        "--timeout",
+        type=number_in(Range(0, above=True)),
+        default=30.0,
+        help="for the perception server [s] (default: %(default)s)",
     )
     parser.add_argument(
         "--keep",
-        type=float,
+        type=number_in(Range(0, 1)),
         metavar="SHARE",
         help="of tiles with full tokens, by the model's router (default: all)",
     )
@@ -96,8 +102,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    if args.places < 1 or not args.timeout > 0 or not 0 <= (args.port or 0) < 1 << 16:
-        raise InputError("--places is at least 1, --timeout more than 0, --port a number of a port")
     require("fastapi", "agents")
     require("transformers", "agents").utils.logging.disable_progress_bar()
     from superflow.agents.serving import run

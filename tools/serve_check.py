@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING
 from superflow.benchmark.markdown import table_lines
 from superflow.errors import InputError, require
 from superflow.files.writes import write_json
-from superflow.tools.command import command_parser, run_command
+from superflow.option_values import Range
+from superflow.tools.command import command_parser, count, count_or_none, number_in, run_command, seed
 from superflow.tools.progress_bar import progress_bar
 from superflow.tools.serve import add_model_arguments, model_of
 
@@ -44,21 +45,30 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = command_parser("serve-check", __doc__)
     add_model_arguments(parser)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 4, 16], help="default: 1 4 16")
+    parser.add_argument("--clients", type=count, nargs="+", default=[1, 4, 16], help="default: 1 4 16")
     parser.add_argument(
-        "--requests", type=int, default=64, help="answers at each number (default: %(default)s)"
+        "--requests", type=count, default=64, help="answers at each number (default: %(default)s)"
     )
-    parser.add_argument("--places", type=int, default=8, help="of each server (default: %(default)s)")
+    parser.add_argument("--places", type=count, default=8, help="of each server (default: %(default)s)")
     parser.add_argument(
-        "--kills", type=int, default=20, help="of the servers by turns, under load (default: %(default)s)"
+        "--kills",
+        type=count_or_none,
+        default=20,
+        help="of the servers by turns, under load (default: %(default)s)",
     )
     parser.add_argument(
-        "--questions", type=int, default=300, help="in bfloat16 against float32 (default: %(default)s)"
+        "--questions",
+        type=count_or_none,
+        default=300,
+        help="in bfloat16 against float32 (default: %(default)s)",
     )
     parser.add_argument(
-        "--patience", type=float, default=180.0, help="for an answer, or a server [s] (default: %(default)s)"
+        "--patience",
+        type=number_in(Range(0, above=True)),
+        default=180.0,
+        help="for an answer, or a server [s] (default: %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the questions (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the questions (default: %(default)s)")
     parser.add_argument("--json", type=Path, help="also write every figure there")
     return parser.parse_args(argv)
 
@@ -71,8 +81,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _check(args: argparse.Namespace) -> int:
-    if min(*args.clients, args.requests, args.places) < 1 or min(args.kills, args.questions, args.seed) < 0:
-        raise InputError("--clients, --requests and --places are 1 or more, other numbers 0 or more")
     require("fastapi", "agents")
     require("transformers", "agents").utils.logging.disable_progress_bar()
     from superflow.agents.serving.flips import one_process

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError, MissingFileError
 from superflow.files.writes import write_json
-from superflow.tools.command import command_parser, end_command
+from superflow.tools.command import command_parser, count, end_command
 from superflow.tools.train import add_common, read_config, run
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--test-time-augmentation",
         nargs="?",
-        type=int,
+        type=count,
         const=4,
         metavar="TURNS",
         help="predict the mean over so many turns of each scan (4), each also mirrored; the result says it",
@@ -182,8 +182,6 @@ def _augment(config: Any, turns: int) -> None:
             f"--test-time-augmentation averages the classes of a Segmentor, and {config.model.type} gives none; leave "
             "it out"
         )
-    if turns < 1:
-        raise InputError(f"--test-time-augmentation {turns}: give 1 turn or more")
     config.model.test_time_augmentation = turns
 
 

@@ -16,7 +16,14 @@ import sys
 from typing import Any
 
 from superflow.errors import InputError
-from superflow.tools.command import add_leakage_argument, command_parser, end_command, run_command
+from superflow.tools.command import (
+    add_leakage_argument,
+    command_parser,
+    count_or_none,
+    end_command,
+    run_command,
+    seed,
+)
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -43,7 +50,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
     """Options that training and testing share."""
     parser.add_argument("--work-dir", help="folder for checkpoints and logs; default: work_dirs/NAME")
     parser.add_argument("--data-root", help="replaces the config's data_root in all paths")
-    parser.add_argument("--seed", type=int, help="of everything random; default: the config's")
+    parser.add_argument("--seed", type=seed, help="of everything random; default: the config's")
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -58,7 +65,7 @@ def add_common(parser: argparse.ArgumentParser) -> None:
         help="how processes were started; default: what torchrun or srun left in the environment",
     )
     # torch.distributed.launch passes it; torchrun and srun set the environment instead
-    parser.add_argument("--local-rank", "--local_rank", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--local-rank", "--local_rank", type=count_or_none, help=argparse.SUPPRESS)
 
 
 def main(argv: list[str] | None = None) -> int:

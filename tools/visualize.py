@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
-from superflow.tools.command import command_parser, run_command
+from superflow.option_values import Range
+from superflow.tools.command import command_parser, number_in, run_command
 
 if TYPE_CHECKING:
     from superflow.datasets.index import LogIndex
@@ -38,12 +39,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--pick",
         nargs=2,
-        type=float,
+        type=number_in(Range()),
         default=(10.0, 0.0),
         metavar=("X", "Y"),
         help="point to compare with [m]",
     )
-    parser.add_argument("--extent", type=float, default=50.0, help="half side of the view from above [m]")
+    parser.add_argument(
+        "--extent", type=number_in(Range(1, 2000)), default=50.0, help="half side of the view from above [m]"
+    )
     return parser.parse_args(argv)
 
 

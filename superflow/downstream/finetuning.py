@@ -23,6 +23,7 @@ from ..lidar.augment import augment
 from ..lidar.encoder import LidarEncoder
 from ..lidar.minkunet import use_statistics
 from ..losses import inverse_root_weights
+from ..option_values import Range
 from .features import EncoderFeatures, Scan, as_trained
 from .heads import LinearProbe
 from .recalibration import recalibrate_batch_norm
@@ -33,6 +34,14 @@ _CHOICES = {
     "keep": ("all", "encoder", "nothing"),
     "frozen": ("nothing", "encoder"),
     "batch_norm": ("kept", "reset", "estimated"),
+}
+
+# what a number of a recipe may be; others train the other way, or not at all
+RANGES = {
+    **dict.fromkeys(("rate", "head_rate", "layer_decay"), Range(0, above=True)),
+    **dict.fromkeys(("lovasz", "weight_decay"), Range(0)),
+    **{"steps": Range(2, whole=True), "head_steps": Range(0, whole=True), "points": Range(1, whole=True)},
+    **{"averaging": Range(0, 0.999999), "warm": Range(0, 1)},
 }
 
 
@@ -75,10 +84,10 @@ class Recipe:
                 )
             if types[f.name] is float and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise InputError(f"recipe: {f.name} is {value!r}; give a number, with a point: 1.0e-3")
-            if types[f.name] is int and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+            if types[f.name] is int and (isinstance(value, bool) or not isinstance(value, int)):
                 raise InputError(f"recipe: {f.name} is {value!r}; give a whole number")
-        if self.steps < 2:
-            raise InputError(f"recipe: steps is {self.steps}; give at least 2")
+            if f.name in RANGES and value is not None and not RANGES[f.name].holds(value):
+                raise InputError(f"recipe: {f.name} is {value!r}; give {RANGES[f.name]}")
 
     @classmethod
     def of(cls, options: dict[str, Any]) -> Recipe:

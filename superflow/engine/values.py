@@ -7,14 +7,13 @@ gradient trains the other way, and a broken number of checkpoints ends the run w
 from __future__ import annotations
 
 import inspect
-import math
 from collections.abc import Iterator, Mapping
 from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ..errors import InputError, suggest
-from ..option_values import LISTS, allowed_types
+from ..option_values import LISTS, Range, allowed_types
 
 # name of a type in an annotation -> the kinds of values that it takes; other names take anything
 _TAKES = {
@@ -28,35 +27,6 @@ _WORDS = {
     **{"whole": "a whole number", "number": "a number", "truth": "True or False", "text": "text"},
     **{"list": "a list", "dict": "a dict", "none": "None"},
 }
-
-
-class Range(NamedTuple):
-    """The numbers that mean something in a place, and those of a list there; least and most are among them.
-
-    above: least itself is not. whole: only whole numbers. endless: infinite ones, too.
-    """
-
-    least: float = -math.inf
-    most: float = math.inf
-    above: bool = False
-    whole: bool = False
-    endless: bool = False
-
-    def holds(self, number: Any) -> bool:
-        """Whether ``number`` is one of them; nan never is."""
-        inside = self.least < number if self.above else self.least <= number
-        is_kind = isinstance(number, Integral) or not self.whole
-        return bool(inside and number <= self.most and is_kind and (self.endless or math.isfinite(number)))
-
-    def __str__(self) -> str:
-        kind = "a whole number" if self.whole else "a number"
-        if self.least == -math.inf:
-            return f"{kind} that is finite"
-        low = f"above {self.least:g}" if self.above else f"from {self.least:g}"
-        return (
-            f"{kind} {low}{f' to {self.most:.10g}' if self.most < math.inf else '' if self.above else ' on'}"
-        )
-
 
 _COUNT, _MAYBE_NONE = Range(1, whole=True), Range(0, whole=True)
 _AMOUNT, _POSITIVE, _SHARE, _ANY = Range(0), Range(0, above=True), Range(0, 1), Range()

@@ -110,5 +110,6 @@ def test_the_command_takes_both(tmp_path, capsys):
     command = ["prepare", "semantickitti", "--root", str(tmp_path / "kitti"), "--out", str(tmp_path / "out")]
     assert tools.main([*command, "--scenes", "01", "--limit", "2"]) == 0
     assert LogIndex.open(tmp_path / "out").tokens(range(2)) == ["01_000000", "01_000001"]
-    assert tools.main([*command, "--limit", "0"]) == 2
-    assert "limit 0 leaves no scan" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        tools.main([*command, "--limit", "0"])
+    assert "--limit: is '0'; give a whole number from 1 on" in capsys.readouterr().err

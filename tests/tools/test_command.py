@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
+from typing import Any, NoReturn
 
 import pytest
 
 from superflow.errors import require
 from superflow.tools.command import run_command
+from superflow.tools.main import COMMANDS, main
 
 
 @pytest.mark.skipif(
@@ -41,12 +46,69 @@ def test_a_package_that_is_not_installed_is_one_sentence(capsys):
 @pytest.mark.parametrize("words", [["benchmark", "places", "--out", "x"], ["quickstart"]])
 @pytest.mark.parametrize("jobs", ["0", "-1", "two", "1.5"])
 def test_jobs_are_at_least_one(words, jobs, capsys):
-    from superflow.tools.main import main
-
     with pytest.raises(SystemExit) as ended:
         main([*words, "--jobs", jobs])
     assert ended.value.code == 2
-    assert f"argument --jobs: '{jobs}' is no whole number above 0" in capsys.readouterr().err
+    assert f"argument --jobs: is '{jobs}'; give a whole number from 1 on" in capsys.readouterr().err
+
+
+def every_parser(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """The parser of each command, and those of its subcommands."""
+    made: list[argparse.ArgumentParser] = []
+
+    def keep(parser: argparse.ArgumentParser, *_: Any, **__: Any) -> NoReturn:
+        made.append(parser)
+        raise SystemExit(0)
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", keep)
+    for name, (module, _) in COMMANDS.items():
+        with pytest.raises(SystemExit):
+            import_module(f"superflow.tools.{module}").parse_args([])
+        yield name, made[-1]
+        for action in made[-1]._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                yield from ((f"{name} {word}", inner) for word, inner in action.choices.items())
+
+
+def test_every_number_on_a_command_line_has_a_range(monkeypatch):
+    """A bare float takes nan, and a bare int a negative count of what is drawn, read or trained."""
+    found = list(every_parser(monkeypatch))
+    assert len(found) > len(COMMANDS)
+    bare = [
+        (name, *action.option_strings)
+        for name, parser in found
+        for action in parser._actions
+        if action.type in (int, float)
+    ]
+    assert not bare, "give a type that `tools.command.number_in` made"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["visualize", "--index", "x", "--extent", "nan"],
+            "--extent: is 'nan'; give a number from 1 to 2000",
+        ),
+        (["visualize", "--index", "x", "--extent", "1e9"], "--extent: is '1e9'"),  # rings, one by one
+        (["visualize", "--index", "x", "--pick", "nan", "0"], "--pick: is 'nan'"),
+        (
+            ["find", "--index", "x", "--max-range", "nan", "a car"],
+            "--max-range: is 'nan'; give a number above 0",
+        ),
+        (["train", "x", "--seed", "-1"], "--seed: is '-1'; give a whole number from 0 to 4294967295"),
+        (
+            ["make-questions", "--made", "3", "--out", "x.jsonl", "--count", "0"],
+            "--count: is '0'; give a whole",
+        ),
+        (["prepare", "tokens", "--index", "x", "--out", "y", "--percent", "inf"], "--percent: is 'inf'"),
+    ],
+)
+def test_numbers_that_mean_nothing_are_refused(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -54,8 +116,6 @@ def test_jobs_are_at_least_one(words, jobs, capsys):
 )
 def test_a_seed_is_there_once(words, capsys, tmp_path, monkeypatch):
     """Two processes would train in one folder."""
-    from superflow.tools.main import main
-
     monkeypatch.chdir(tmp_path)
     assert main([*words, "--seeds", "0", "1", "0"]) == 2
     assert "--seeds is 0 1 0; give different whole numbers" in capsys.readouterr().err

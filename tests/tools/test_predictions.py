@@ -91,8 +91,9 @@ def test_test_time_augmentation_stands_in_every_result(test_command, prepared_lo
     result = json.loads((tmp_path / "work/test_result.json").read_text())
     assert result["superflow"]["test_time_augmentation"] == 2
     assert json.loads((tmp_path / "made/predictions.json").read_text())["test_time_augmentation"] == 2
-    assert main([*test_command, "--test-time-augmentation", "0"]) == 2
-    assert "--test-time-augmentation 0: give 1 turn or more" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main([*test_command, "--test-time-augmentation", "0"])
+    assert "--test-time-augmentation: is '0'; give a whole number from 1 on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -305,7 +305,7 @@ def test_no_more_is_measured_than_is_of_use(linear):
         (["speed"], "'speed' is unknown; choose from networks"),
         (["parts", "--plot", "x.png"], "add the measure growth"),
         (["parts", "--keep", "x.csv"], "add the measure growth"),
-        (["--rounds", "0"], "'0' is no whole number from 1 up"),
+        (["--rounds", "0"], "--rounds: is '0'; give a whole number from 1 on"),
     ],
 )
 def test_options_that_cannot_serve_are_refused(given, told, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from superflow.datasets.frame import IGNORE_LABEL
 from superflow.downstream.budgets import Budget, choose_scans, labelled_scans
 from superflow.downstream.evaluation import evaluate_heads
-from superflow.downstream.finetuning import Checks, Recipe, fine_tune, rate_groups, thinned
+from superflow.downstream.finetuning import RANGES, Checks, Recipe, fine_tune, rate_groups, thinned
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.taking_over import is_encoder_half, rescale, stage_of, take_over
 from superflow.errors import InputError
@@ -218,7 +218,13 @@ def test_few_labelled_points_survive_thinning_and_many_are_thinned_alike():
     [
         ({"rates": 1.0}, "'rates' is unknown; the keys are averaging"),
         ({"rate": "6e-3"}, "rate is '6e-3'; give a number, with a point"),
-        ({"steps": 1}, "steps is 1; give at least 2"),
+        ({"steps": 1}, "steps is 1; give a whole number from 2 on"),
+        ({"rate": -1e-3}, "rate is -0.001; give a number above 0"),
+        ({"head_rate": float("nan")}, "head_rate is nan; give a number above 0"),
+        ({"averaging": 1.5}, "averaging is 1.5; give a number from 0 to 0.999999"),
+        ({"points": 0}, "points is 0; give a whole number from 1 on"),
+        ({"points": 2.5}, "points is 2.5; give a whole number from 1 on"),
+        ({"warm": 2.0}, "warm is 2.0; give a number from 0 to 1"),
         ({"steps": 2.5}, "steps is 2.5; give a whole number"),
         ({"keep": "half"}, "keep is 'half'; choose one of all, encoder, nothing"),
     ],
@@ -226,6 +232,11 @@ def test_few_labelled_points_survive_thinning_and_many_are_thinned_alike():
 def test_a_wrong_recipe_is_one_sentence(options, message):
     with pytest.raises(InputError, match=message):
         Recipe.of(options)
+
+
+def test_every_number_of_a_recipe_has_a_range():
+    numbers = {f.name for f in fields(Recipe) if isinstance(f.default, int | float) and f.type != "bool"}
+    assert numbers == set(RANGES)
 
 
 def test_nothing_labelled_is_refused(log, encoder):

@@ -58,8 +58,6 @@ def test_scenes_without_enough_objects_are_asked_what_they_allow(tmp_path, capsy
     [
         (["--made", "3", "--frames", "val"], "--made asks about no log"),
         (["--made", "3", "--predictions", "run"], "--made asks about no log"),
-        (["--made", "3", "--seed", "-1"], "--seed needs 0"),
-        (["--made", "3", "--count", "0"], "need at least 1"),
     ],
 )
 def test_options_that_cannot_serve_are_refused(tmp_path, capsys, options, said):
