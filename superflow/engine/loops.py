@@ -66,8 +66,8 @@ class TrainLoop(BaseLoop):
         super().__init__(runner, build_loader(dataloader, seed=runner.seed, purpose="training"))
         self.sampler = self.dataloader.batch_sampler
         length = self._iterations("max_iters or max_epochs", max_iters, max_epochs)
-        if length is None or length < 1:
-            raise InputError(f"train_cfg.max_iters is {length}; give a positive number")
+        if length is None:
+            raise InputError("train_cfg: has no length; give max_iters or max_epochs")
         between = self._iterations("val_interval or val_interval_epochs", val_interval, val_interval_epochs)
         self.iter, self.max_iters = 0, length
         self.val_interval = between or length
@@ -79,8 +79,6 @@ class TrainLoop(BaseLoop):
             return iterations
         if iterations is not None:
             raise InputError(f"train_cfg: give either {names}, and set the other to None")
-        if not epochs > 0:
-            raise InputError(f"train_cfg: {epochs!r} epochs are no length; give a positive number")
         return math.ceil(epochs * self.sampler.items / (self.sampler.batch_size * self.sampler.world_size))
 
     def _batches(self) -> Iterator[Any]:

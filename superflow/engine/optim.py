@@ -155,10 +155,8 @@ class OneCycleLR(_ParamScheduler):
         steps = total_steps if total_steps is not None else 0 if end is None else end - begin
         if steps < 1:
             raise ValueError(f"OneCycleLR over {steps} iterations; give total_steps or an end after begin")
-        if anneal_strategy not in ("cos", "linear") or not 0 <= pct_start <= 1:
-            raise ValueError(
-                f"anneal_strategy is {anneal_strategy!r} (cos or linear), pct_start {pct_start} (0 to 1)"
-            )
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(f"anneal_strategy is {anneal_strategy!r}; give 'cos' or 'linear'")
         scale = 1.0 if eta_max is None else eta_max / optimizer.defaults["lr"]
         self.peaks = [group["lr"] * scale for group in optimizer.param_groups]
         self.total_steps, self.pct_start, self.anneal_strategy = steps, pct_start, anneal_strategy

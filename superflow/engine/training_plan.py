@@ -82,9 +82,9 @@ def base_batch_size(auto_scale_lr: Mapping[str, Any] | None) -> int | None:
     if not auto_scale_lr or not auto_scale_lr.get("enable", False):
         return None
     size = auto_scale_lr.get("base_batch_size")
-    if not isinstance(size, int) or size < 1:
+    if size is None:
         raise InputError(
-            f"auto_scale_lr.base_batch_size: is {size!r}; give the number of items in all processes' batches that the "
+            "auto_scale_lr.base_batch_size: is None; give the number of items in all processes' batches that the "
             "learning rates are for, or set auto_scale_lr.enable=False"
         )
     return size

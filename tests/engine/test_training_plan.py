@@ -209,9 +209,24 @@ def test_an_option_takes_the_place_of_its_alternative(asked: dict[str, Any], lef
         ({"auto_scale_lr": {"enable": True, "base_batch_size": 0}}, r"base_batch_size: is 0; give"),
         ({"auto_scale_lr": {"enable": True, "base_batch_size": "32"}}, r"base_batch_size: is '32'; give"),
         ({"auto_scale_lr": {"enabled": True}}, r"auto_scale_lr\.enabled: nothing reads this key.*'enable'"),
-        ({"train_cfg.max_iters": 0}, r"train_cfg\.max_iters is 0; give a positive number"),
-        ({"train_cfg.max_epochs": 0}, r"train_cfg: 0 epochs are no length; give a positive number"),
-        ({"train_cfg.max_epochs": -2.0}, r"train_cfg: -2\.0 epochs are no length"),
+        ({"train_cfg.max_iters": 0}, r"^train_cfg\.max_iters: is 0; give a whole number from 1 on$"),
+        ({"train_cfg.max_epochs": 0}, r"^train_cfg\.max_epochs: is 0; give a number above 0$"),
+        ({"train_cfg.max_epochs": -2.0}, r"^train_cfg\.max_epochs: is -2\.0; give a number above 0$"),
+        ({"train_cfg.max_iters": None}, r"^train_cfg: has no length; give max_iters or max_epochs$"),
+        ({"default_hooks.first_batches.batches": 0}, r"batches: is 0; give a whole number from 1 on"),
+        ({"default_hooks.checkpoint.interval": 0}, r"checkpoint\.interval: is 0; give a whole number from 1"),
+        (
+            {"default_hooks.checkpoint.rule": "more"},
+            r"hook CheckpointHook: .*\(rule is 'more'; give 'greater'",
+        ),
+        (
+            {"param_scheduler.pct_start": 1.5},
+            r"param_scheduler\.pct_start: is 1\.5; give a number from 0 to 1",
+        ),
+        (
+            {"param_scheduler.anneal_strategy": "sine"},
+            r"param_scheduler: .*\(anneal_strategy is 'sine'; give",
+        ),
         (
             {"train_cfg.val_interval_epochs": 1, "train_cfg.val_interval": 2},
             r"give either val_interval or val_interval_epochs",

@@ -44,11 +44,8 @@ class CheckpointHook(Hook):
         save_best: str | None = None,
         rule: str | None = None,
     ) -> None:
-        if interval < 1 or max_keep_ckpts < 1 or rule not in (None, "greater", "less"):
-            raise ValueError(
-                f"CheckpointHook: interval {interval} and max_keep_ckpts {max_keep_ckpts} must be at least 1, "
-                f"rule {rule!r} 'greater', 'less' or None"
-            )
+        if rule not in (None, "greater", "less"):
+            raise ValueError(f"rule is {rule!r}; give 'greater', 'less' or None")
         self.interval, self.max_keep_ckpts, self.save_best = interval, max_keep_ckpts, save_best
         self.rule = rule or ("less" if any(part in (save_best or "") for part in _LESS) else "greater")
         self.best: dict[str, Any] = {}  # value and iteration of the best evaluation

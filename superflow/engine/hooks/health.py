@@ -79,8 +79,6 @@ class FirstBatchesHook(Hook):
     priority = "NORMAL"  # after HealthHook has refused nan
 
     def __init__(self, batches: int = 20) -> None:
-        if batches < 1:
-            raise ValueError(f"FirstBatchesHook: batches is {batches}; it must be at least 1")
         self.batches = batches
         self.has_learned = False
         self._seen = 0
