@@ -7,6 +7,7 @@ where each has much to compute; PyTorch's own threads meet after every operator 
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -25,6 +26,16 @@ def has_free_core() -> bool:
     import torch
 
     return usable_cores() > torch.get_num_threads()
+
+
+def one_thread(worker: int = 0) -> None:
+    """Workers share the machine with who started them and each other: one thread each, in every library they loaded."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(0)  # none beside its own
+    if "numba" in sys.modules:
+        sys.modules["numba"].set_num_threads(1)
 
 
 def one_ahead(batches: Iterator[Any], make: Callable[[Any], Result]) -> Iterator[Result]:

@@ -16,7 +16,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +25,7 @@ from ...errors import InputError
 from ...files.access import file_in, read_json
 from ...files.writes import building, write_bytes, write_json
 from ...progress import LogLines, Progress, track
+from ...together import one_thread
 from ..identity import identified_image
 from ..reduction import AGAIN
 from .ids import IGNORE
@@ -193,12 +193,8 @@ _job: partial[None] | None = None  # of a worker process
 
 
 def _start_worker(maker: Provider, folder: Path) -> None:
-    import sys
-
     global _job
-    cv2.setNumThreads(1)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+    one_thread()
     _job = partial(_write_one, maker, folder)
 
 

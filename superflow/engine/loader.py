@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,6 +14,7 @@ from ..clips.batch import collate
 from ..clips.sampler import DrawBatches, EveryItem
 from ..errors import InputError
 from ..method.distributed import rank, world_size
+from ..together import one_thread
 from .registry import DATASETS, as_plain
 
 
@@ -48,7 +48,7 @@ def build_loader(config: Any, *, seed: int, purpose: str) -> DataLoader:
             )
         else:
             options |= {"batch_size": batch_size, "sampler": EveryItem(items, **place)}
-        return _Loader(dataset, collate_fn=collate, worker_init_fn=_one_thread, **options)
+        return _Loader(dataset, collate_fn=collate, worker_init_fn=one_thread, **options)
 
 
 class _Loader(DataLoader):
@@ -87,12 +87,3 @@ def named(part: str) -> Iterator[None]:
         raise
     except (TypeError, ValueError) as error:
         raise InputError(f"{part}: cannot be built ({error}); correct it in the config") from error
-
-
-def _one_thread(worker: int) -> None:
-    """Workers share the machine with the trainer and each other: one thread each, in every library."""
-    torch.set_num_threads(1)
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(0)
-    if "numba" in sys.modules:
-        sys.modules["numba"].set_num_threads(1)

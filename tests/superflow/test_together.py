@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 import torch
 
 from superflow import together as module
 from superflow.errors import InputError
-from superflow.together import one_ahead, together
+from superflow.together import one_ahead, one_thread, together
 
 
 def test_batches_keep_their_order_and_no_more_than_one_is_ahead():
@@ -75,3 +77,19 @@ def test_of_calls_that_fail_the_first_one_says_why(monkeypatch, cores):
 
     with pytest.raises(InputError, match="one"):
         together(lambda: None, lambda: fail("one"), lambda: fail("other"))
+
+
+def threads_of_a_worker() -> list[int]:
+    """What each library computes with in a process that began with more."""
+    import cv2
+    import numba
+
+    torch.set_num_threads(2)
+    cv2.setNumThreads(2)
+    one_thread()
+    return [torch.get_num_threads(), cv2.getNumThreads(), numba.get_num_threads()]
+
+
+def test_a_worker_computes_with_one_thread_in_every_library():
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        assert pool.submit(threads_of_a_worker).result() == [1, 1, 1]
