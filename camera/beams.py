@@ -145,18 +145,21 @@ def _beam_gaps(column: NDArray[np.int64], elevation: NDArray[np.float64]) -> NDA
         return np.full(len(elevation), np.radians(_COLUMN_DEG[1]))
     usual = np.minimum(median[enough], _BEAMS_DEG)
     gaps = np.empty(len(elevation))
-    _interpolate(elevation, degrees[enough] + 0.5, usual, gaps)
+    knots = degrees[enough] + 0.5
+    _interpolate(elevation, knots, usual, np.diff(usual) / np.diff(knots), gaps)
     return gaps
 
 
 @compiled(error_model="numpy")
-def _interpolate(elevation, knots, values, found):
-    """Write what ``values`` are between ``knots``, halves of whole degrees, at each elevation; all in radians."""
+def _interpolate(elevation, knots, values, slopes, found):
+    """Write what ``values`` are between ``knots``, halves of whole degrees, at each elevation; all in radians.
+
+    ``slopes`` are those between the knots.
+    """
     first, last = math.floor(knots[0]), len(knots) - 1
     below = np.zeros(math.floor(knots[last]) - first + 1, np.int64)  # the knot at or below each degree
     for k in range(last):
         below[math.floor(knots[k]) - first : math.floor(knots[k + 1]) - first] = k
-    slopes = np.diff(values) / np.diff(knots)
     for n in range(len(elevation)):
         degree = elevation[n] * (180 / math.pi)
         if degree <= knots[0]:

@@ -12,11 +12,12 @@ import stat
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba import types
 from numba.core.caching import FunctionCache
 
 logger = logging.getLogger(__name__)
@@ -26,15 +27,21 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def compiled(**options: Any) -> Callable[[Function], Function]:
-    """A decorator that compiles a function on first use; ``options`` are those of ``numba.njit``."""
+    """A decorator that compiles a function on first use; ``options`` are those of ``numba.njit``.
+
+    The first use is what a user waits for after an install, so no more is compiled than is called: numba would make an
+    entry for C beside the one for Python, and a variant for each constant that compiled code hands over.
+    """
 
     def decorate(function: Function) -> Function:
         folder = cache_folder(Path(function.__code__.co_filename).parent)
+        njit: Any = numba.njit  # of whose options the types know some
         config: Any = numba.config
         before = config.CACHE_DIR
         config.CACHE_DIR = str(folder or "")  # read when the decorator runs, and only then
         try:
-            made: Any = numba.njit(**options)(function)
+            made = njit(no_cfunc_wrapper=True, **options)(function)
+            made.get_call_template = partial(_whatever_the_constants, made.get_call_template)
             if folder is not None:
                 made._cache = _Cache(function)  # what numba's own ``cache=True`` sets, and no more
             return made
@@ -42,6 +49,12 @@ def compiled(**options: Any) -> Callable[[Function], Function]:
             config.CACHE_DIR = before
 
     return decorate
+
+
+def _whatever_the_constants(call_template: Callable[..., Any], args: Any, kws: Any) -> Any:
+    """The function for a call by compiled code, for any number in the place of a constant."""
+    plain = tuple(map(types.unliteral, args)), {name: types.unliteral(kind) for name, kind in kws.items()}
+    return call_template(*plain)
 
 
 class _Cache(FunctionCache):

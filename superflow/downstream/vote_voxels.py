@@ -216,11 +216,8 @@ def add_means(own, share, means, voxel_of, heeded, mixed):
     """
     for n in range(len(own)):
         voxel = voxel_of[n]
-        if heeded[n]:
-            for c in range(own.shape[1]):
-                mixed[n, c] = means[voxel, c] + own[n, c] * share
-        else:
-            mixed[n] = own[n]
+        for c in range(own.shape[1]):
+            mixed[n, c] = means[voxel, c] + own[n, c] * share if heeded[n] else own[n, c]
 
 
 @compiled(error_model="numpy")

@@ -209,7 +209,7 @@ def _warm_up(settings: DriveSettings) -> None:
     if cache_folder() is None:
         return
     recorder, rig = _make_recorder(settings, 0)
-    recorder.annotations(recorder.sweep(FIRST_S), FIRST_S, (32, 32))
+    recorder.annotations(recorder.sweep(FIRST_S), FIRST_S, settings.image_size)
     if settings.images:
         recorder.exposure(rig.cameras[0], FIRST_S, 2, 2)
 

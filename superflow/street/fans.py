@@ -87,7 +87,7 @@ def _windows_of_image(world, movers, skip, view, fx, fy, cx, cy, width, height, 
     windows, near = np.empty((count, 4), dtype=np.int32), np.empty(count)
     box, corners = np.empty((4, 3)), np.empty((8, 3))
     for p in range(count):
-        windows[p] = (0, -1, 0, -1)
+        windows[p, 0], windows[p, 1], windows[p, 2], windows[p, 3] = 0, -1, 0, -1
         if skip >= 0 and world.mover[p] == skip:
             continue
         near[p] = _box_seen(world, movers, p, view, 0.0, box)
@@ -126,7 +126,7 @@ def _windows_of_turn(world, movers, view, first, step, fans, elevations, slack, 
     windows, near = np.empty((count, 4), dtype=np.int32), np.empty(count)
     box, corners = np.empty((4, 3)), np.empty((8, 3))
     for p in range(count):
-        windows[p] = (0, -1, 0, -1)
+        windows[p, 0], windows[p, 1], windows[p, 2], windows[p, 3] = 0, -1, 0, -1
         near[p] = _box_seen(world, movers, p, view, slack, box)
         if near[p] > t_max:
             continue
@@ -197,7 +197,8 @@ def _meet_primitives(
                             b[row] * x + b[row + 1] * y + b[row + 2] * z + (b[row + 3] if k == 3 else 0.0)
                         )
             else:
-                c[:] = b
+                for k in range(12):
+                    c[k] = b[k]
             o = origins[min(f, len(origins) - 1)]
             o0 = c[0] * o[0] + c[1] * o[1] + c[2] * o[2] + c[3]
             o1 = c[4] * o[0] + c[5] * o[1] + c[6] * o[2] + c[7]

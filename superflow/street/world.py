@@ -175,9 +175,10 @@ def _covered(center, reach, rotation, own, origin, columns, rows, first, clear):
     items = np.empty(0, dtype=np.int32)
     for fill in range(2):
         if fill:
-            ends = np.cumsum(start)
-            start[1:], start[0] = ends[:-1], 0  # where a cell's list begins; filling moves it to its end
-            items = np.empty(ends[-1], dtype=np.int32)
+            total = 0
+            for cell in range(len(start)):  # where a cell's list begins; filling moves it to its end
+                start[cell], total = total, total + start[cell]
+            items = np.empty(total, dtype=np.int32)
         for p in range(len(center)):
             x, y, r = center[p, 0], center[p, 1], rotation[p]
             i0 = max(int((x - reach[p, 0] - origin[0]) / CELL), 0)
@@ -200,6 +201,7 @@ def _covered(center, reach, rotation, own, origin, columns, rows, first, clear):
                     else:
                         clear[cell] = max(clear[cell], top)
                     start[cell] += 1
-    start[1:] = start[:-1].copy()
+    for cell in range(columns * rows, 0, -1):
+        start[cell] = start[cell - 1]
     start[0] = 0
     return start, items
