@@ -1,8 +1,9 @@
-"""Runs of blocks shared out to threads that wait for each other once a pass.
+"""Parts of a pass shared out to threads that wait for each other once.
 
 PyTorch's own threads meet after every small operator, and a block has dozens of them: between two operators they fall
 asleep, and waking them takes as long as the operator. There are as many threads here as PyTorch may use
-(`torch.set_num_threads`, ``OMP_NUM_THREADS``); where that is one, none is started.
+(`torch.set_num_threads`, ``OMP_NUM_THREADS``), or as `use` says; where that is one, none is started. Which thread has
+a part decides nothing about it: a pass has the same bits for any number of them that `use` allows.
 """
 
 from __future__ import annotations
@@ -16,26 +17,21 @@ from threading import Barrier
 
 import torch
 
-SMALLEST = 256  # rows of a block at least: of fewer, calls take longer than products
-EACH = 2  # blocks of a thread at least, where there are rows for them: no two blocks have as many pairs
+_number: Callable[[], int] = torch.get_num_threads
 
 
-def share_rows(rows: int, at_most: int) -> int:
-    """Rows of a block, so that ``rows`` are cut into as many blocks for every thread."""
-    threads = torch.get_num_threads()
-    affordable = rows // (threads * SMALLEST)
-    if threads == 1 or affordable == 0:
-        return at_most
-    blocks = max(-(-rows // (at_most * threads)), min(EACH, affordable))
-    return -(-rows // (blocks * threads))
+def use(number: Callable[[], int]) -> None:
+    """Ask ``number`` before every pass of this process how many threads may share it, instead of PyTorch.
+
+    Its answers may change: of a process beside others, with the cores that they leave.
+    """
+    global _number
+    _number = number
 
 
 def shares(works: Sequence[int]) -> list[tuple[int, int]]:
-    """First block of each thread, and the one after its last: runs of about the same sum of ``works``, none empty.
-
-    They hang on the works and the number of threads alone, so that sums over a run repeat bit by bit.
-    """
-    threads, whole, done = torch.get_num_threads(), max(sum(works), 1), 0
+    """First part of each thread, and the one after its last: runs of about the same sum of ``works``, none empty."""
+    threads, whole, done = _number(), max(sum(works), 1), 0
     owners = []
     for work in works:
         owners.append(min(int(threads * (done + work / 2) / whole), threads - 1))

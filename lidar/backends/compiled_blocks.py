@@ -7,8 +7,9 @@ them, so that threads which have blocks of their own (`block_threads`) do not wa
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from itertools import zip_longest
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from ..sparse import KernelMap
 from . import compiled_passes as passes
-from .block_threads import run, share_rows, shares
+from .block_threads import run, shares
 from .compiled_passes import Arranged
 from .gradients import Convolve
 from .torch_blocks import version
@@ -27,6 +28,7 @@ from .torch_sums import block_rows
 __all__ = ["DTYPES", "convolve", "prepare", "prepare_all", "problem", "version"]
 
 Matrix: TypeAlias = NDArray[np.float32]
+Run: TypeAlias = tuple[int, int]  # the first, and the one after the last
 DTYPES = (torch.float32,)
 # Rows and pairs of a block at most: what is gathered and multiplied stays in the cache until it is summed.
 BLOCK = (8192, 4096)
@@ -81,7 +83,7 @@ def _forward(features: Tensor, weight: Tensor, kernel_map: KernelMap, output: Te
     given, target = (_array(features), _array(weight)), _array(output)
     arranged, center = prepare(kernel_map), _center(kernel_map)
 
-    def write(blocks: tuple[int, int]) -> None:
+    def write(blocks: Run) -> None:
         rows, pairs = _largest(arranged, blocks)
         room = _room(rows * features.shape[1], pairs * output.shape[1])
         passes.forward(passes.blas(), arranged, center, *given, target, blocks, *room)
@@ -97,38 +99,64 @@ def _backward(
     grad_features: Tensor | None,
     grad_weight: Tensor | None,
 ) -> None:
-    """Both gradients from one gather: blocks of input rows with the output gradients that they reach."""
+    """Both gradients: blocks of input rows with the output gradients that they reach.
+
+    From one gather by one thread. Several gather once more, so that a sum over blocks is made by one of them, in the
+    order that it has without the others: rows are shared out by blocks, weights by their offsets.
+    """
     arranged, center = prepare(kernel_map.transposed), _center(kernel_map)
     given = _array(features), _array(weight), _array(grad)
     to_features = _array(features[:0] if grad_features is None else grad_features)
     to_weight = _array(weight[:0] if grad_weight is None else grad_weight)
+    all_blocks, all_offsets = (0, len(arranged.cuts)), (0, len(weight))
 
-    def write(blocks: tuple[int, int], total: Matrix) -> None:
+    def write(blocks: Run, offsets: Run, to_features: Matrix, to_weight: Matrix) -> None:
         rows, pairs = _largest(arranged, blocks)
         room = _room(rows * grad.shape[1], rows * features.shape[1], pairs * features.shape[1])
         along = arranged, center, kernel_map.mirrored
-        passes.backward(passes.blas(), *along, *given, to_features, total, blocks, room)
+        passes.backward(passes.blas(), *along, *given, to_features, to_weight, blocks, offsets, room)
 
-    shared = _shares(arranged)
-    totals = [to_weight, *(np.zeros_like(to_weight) for _ in shared[1:])]
-    run([partial(write, blocks, total) for blocks, total in zip(shared, totals)])
-    for total in totals[1:]:
-        to_weight += total
+    blocks, offsets = _shares(arranged), _shares_of_offsets(arranged, center)
+    if len(blocks) == len(offsets) == 1:
+        write(all_blocks, all_offsets, to_features, to_weight)
+        return
+    rows = [
+        partial(write, own, all_offsets, to_features, to_weight[:0]) for own in blocks if len(to_features)
+    ]
+    weights = [
+        partial(write, all_blocks, own, to_features[:0], to_weight) for own in offsets if len(to_weight)
+    ]
+    run([partial(_one_after_the_other, calls) for calls in zip_longest(rows, weights)])
+
+
+def _one_after_the_other(calls: Iterable[Callable[[], None] | None]) -> None:
+    for call in calls:
+        if call is not None:
+            call()
 
 
 def _center(kernel_map: KernelMap) -> int:
     return -1 if kernel_map.center is None else kernel_map.center
 
 
-def _largest(arranged: Arranged, blocks: tuple[int, int]) -> tuple[int, int]:
+def _largest(arranged: Arranged, blocks: Run) -> tuple[int, int]:
     """Pairs of one offset in a block, and pairs of a block, at most."""
     cuts = arranged.cuts[slice(*blocks)]
     return (int(np.diff(cuts).max()), int((cuts[:, -1] - cuts[:, 0]).max())) if len(cuts) else (0, 0)
 
 
-def _shares(arranged: Arranged) -> list[tuple[int, int]]:
+def _shares(arranged: Arranged) -> list[Run]:
+    """Blocks of each thread."""
     pairs = arranged.cuts[:, -1] - arranged.cuts[:, 0]
     return shares((pairs + np.diff(arranged.edges)).tolist())
+
+
+def _shares_of_offsets(arranged: Arranged, center: int) -> list[Run]:
+    """Offsets of each thread, by the pairs that its map has of them; of the centre, each row is one."""
+    pairs = np.diff(arranged.cuts, axis=1).sum(axis=0)
+    if center >= 0:
+        pairs[center] = arranged.edges[-1]
+    return shares(pairs.tolist())
 
 
 _local = threading.local()
@@ -156,7 +184,7 @@ def prepare_all(maps: Sequence[KernelMap]) -> None:
 
 def _arrange(kernel_map: KernelMap) -> Arranged:
     rows, pairs = kernel_map.num_out, len(kernel_map.rows_out)
-    size = share_rows(rows, block_rows(kernel_map, *BLOCK))
+    size = block_rows(kernel_map, *BLOCK)
     edges = np.array([*range(0, rows, size), rows])
     arranged = Arranged(
         rows_in=np.empty(pairs, np.int32),

@@ -138,21 +138,24 @@ def forward(blas, arranged, center, features, weight, output, blocks, gathered, 
 
 
 @compiled(nogil=True)
-def backward(blas, arranged, center, mirrored, features, weight, grad, to_features, to_weight, blocks, room):
-    """Write the gradients of the input rows of ``blocks``, and add to those of the weight what these rows have in it.
+def backward(
+    blas, arranged, center, mirrored, features, weight, grad, to_features, to_weight, blocks, offsets, room
+):
+    """Write the gradients of the input rows of ``blocks``, and add what these rows have in it to that of the weight.
 
     Args:
         arranged: the map from the output to the input.
         mirrored: whether its offsets are those of the weight in reverse order.
         features, weight, grad: (num_in, Cin), (K, Cin, Cout), (num_out, Cout) gradients of the output.
         to_features, to_weight: (num_in, Cin), (K, Cin, Cout); not asked for where they have no rows.
+        offsets: of the map (first, last), those that are gone through; gradients of rows need all of them.
         room: for the output gradients of an offset, its inputs, and the products of a block.
     """
     rows_in, rows_out, cuts, edges, _, _ = arranged
     gathered, inputs, products = room
     into, out_of = weight.shape[1], weight.shape[2]
     for b in range(blocks[0], blocks[1]):
-        for k in range(len(weight)):
+        for k in range(offsets[0], offsets[1]):
             begin, count = cuts[b, k], cuts[b, k + 1] - cuts[b, k]
             if count == 0:
                 continue
@@ -169,7 +172,7 @@ def backward(blas, arranged, center, mirrored, features, weight, grad, to_featur
             if center >= 0:
                 own_grad, target, rows = grad[edges[b] :], to_features[edges[b] :], edges[b + 1] - edges[b]
                 _multiply(blas, own_grad, False, weight[center], True, 1, target, rows, into, out_of)
-    if center >= 0 and len(to_weight) > 0:
+    if offsets[0] <= center < offsets[1] and len(to_weight) > 0:
         begin, end = edges[blocks[0]], edges[blocks[1]]
         _multiply(
             blas,

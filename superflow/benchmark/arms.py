@@ -215,7 +215,7 @@ def _plain(value: Any) -> Any:
 
 
 def run_arms(tasks: Sequence[tuple[Plan, Arm, int, Path, Path]], *, jobs: int) -> Iterator[dict[str, Any]]:
-    """Records of (plan, arm, seed, prepared, out), as they finish: ``jobs`` processes at a time, one thread each.
+    """Records of (plan, arm, seed, prepared, out), as they finish: ``jobs`` processes at a time, see `begin_process`.
 
     Raises:
         InputError: this is one of several processes that were started for the same; at the end, when every other run

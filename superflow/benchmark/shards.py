@@ -8,9 +8,14 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from threading import Lock
 from typing import Any, TypeVar
 
 from ..errors import InputError, first_line, require
+from ..together import usable_cores
+
+_SPAWN = multiprocessing.get_context("spawn")
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,23 +40,64 @@ def run_shards(
         yield from _on_ray(work, items, ray, jobs)
         return
     os.environ.update(ONE_THREAD)
+    running = _Running()
     with ThreadPoolExecutor(jobs) as pool:  # its threads wait for the processes
-        started = {pool.submit(_in_own_process, work, item): item for item in items}
+        started = {pool.submit(_in_own_process, work, item, running): item for item in items}
         for future in as_completed(started):
             yield started[future], future.exception() or future.result()
 
 
+class _Running:
+    """How many processes are at work: counted here, read by all of them."""
+
+    def __init__(self) -> None:
+        # without a lock of its own, which a process that the system kills would never give back
+        self.shared: Any = _SPAWN.Value("i", 0, lock=False)
+        self._lock = Lock()
+
+    @contextmanager
+    def one_more(self) -> Iterator[None]:
+        self._add(1)
+        try:
+            yield
+        finally:
+            self._add(-1)
+
+    def _add(self, number: int) -> None:
+        with self._lock:
+            self.shared.value += number
+
+
+_running: Any = None  # in one of these processes
+
+
+def _keep_running(running: Any) -> None:
+    global _running
+    _running = running
+
+
+def own_cores() -> int:
+    """How many cores a process of `run_shards` may use while so many are at work beside it, at most 4; elsewhere 1."""
+    return 1 if _running is None else max(1, min(usable_cores() // max(_running.value, 1), 4))
+
+
 def begin_process() -> None:
-    """What work of a process of its own begins with: log lines with the time, one thread."""
+    """What work of a process of its own begins with: log lines with the time, one thread.
+
+    Its convolutions have the bits of one thread for any number, and take those cores that no other process uses.
+    """
     import torch
+
+    from ..lidar.backends import block_threads
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
+    block_threads.use(own_cores)
 
 
-def _in_own_process(work: Callable[[Item], Result], item: Item) -> Result:
+def _in_own_process(work: Callable[[Item], Result], item: Item, running: _Running) -> Result:
     # a pool for each: a process that the system kills would take the others of its pool with it
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with running.one_more(), ProcessPoolExecutor(1, _SPAWN, _keep_running, (running.shared,)) as pool:
         try:
             return pool.submit(work, item).result()
         except BrokenProcessPool as error:

@@ -76,24 +76,42 @@ def test_pairs_are_arranged_as_the_plain_form_has_them(monkeypatch, threads, kin
 @needs_blas
 @pytest.mark.parametrize("count", [2, 3])
 @pytest.mark.parametrize("kind", ["same", "down", "up"])
-def test_threads_share_the_blocks_and_repeat_bit_by_bit(monkeypatch, threads, kind, count):
+def test_threads_share_the_blocks_and_the_bits_are_those_of_one(monkeypatch, threads, kind, count):
     monkeypatch.setattr(compiled_blocks, "BLOCK", SMALL)
     threads(1)
     alone = values_of(compiled_blocks, maps(pyramid())[kind])
-    threads(count)
-    seen = []
-    plain = compiled_passes.forward
-    monkeypatch.setattr(
-        compiled_passes, "forward", lambda *given: (seen.append(threading.get_ident()), plain(*given))
-    )
-    runs = [values_of(compiled_blocks, maps(pyramid())[kind]) for _ in range(3)]
-    assert len(seen) == 3 * count
-    assert threading.get_ident() not in seen
-    assert torch.get_num_threads() == count
-    for run in runs:
-        assert all(a.equal(b) for a, b in zip(run, runs[0]))
-        for got, want in zip(run, alone):
-            torch.testing.assert_close(got, want, rtol=1e-5, atol=1e-4)
+    monkeypatch.setattr(block_threads, "_number", torch.get_num_threads)
+    block_threads.use(lambda: count)
+    seen = {"forward": [], "backward": []}
+    for name, idents in seen.items():
+        plain = getattr(compiled_passes, name)
+        monkeypatch.setattr(
+            compiled_passes,
+            name,
+            lambda *given, plain=plain, idents=idents: (idents.append(threading.get_ident()), plain(*given)),
+        )
+    for _ in range(3):
+        shared = values_of(compiled_blocks, maps(pyramid())[kind])
+        assert all(a.equal(b) for a, b in zip(shared, alone))
+    assert len(seen["forward"]) == 3 * count
+    assert len(seen["backward"]) == 6 * count  # rows and weights
+    assert threading.get_ident() not in {*seen["forward"], *seen["backward"]}
+    assert torch.get_num_threads() == 1
+
+
+@needs_blas
+@pytest.mark.parametrize("asked", ["features", "weight"])
+def test_threads_share_either_gradient_alone(monkeypatch, threads, asked):
+    monkeypatch.setattr(compiled_blocks, "BLOCK", SMALL)
+    kernel_map, gradients = maps(pyramid())["same"], []
+    features, weight = torch.randn(kernel_map.num_out, 4), torch.randn(27, 4, 6)
+    for count in (1, 2):
+        threads(count)
+        given = {"features": features, "weight": weight}
+        given[asked] = given[asked].clone().requires_grad_()
+        output = compiled_blocks.convolve(**given, kernel_map=kernel_map)
+        gradients += torch.autograd.grad(output.square().sum(), given[asked])
+    torch.testing.assert_close(*gradients)
 
 
 @needs_blas
@@ -162,18 +180,8 @@ def test_without_a_blas_plain_pytorch_computes(monkeypatch):
         conv._default.cache_clear()
 
 
-def test_rows_are_cut_for_every_thread_alike(threads):
-    threads(1)
-    assert block_threads.share_rows(20_000, 8192) == 8192
-    threads(2)
-    assert block_threads.share_rows(20_000, 8192) == 5000  # four blocks where there were three
-    assert block_threads.share_rows(100_000, 8192) == 7143  # fourteen, not thirteen
-    assert block_threads.share_rows(600, 8192) == 300
-    assert block_threads.share_rows(500, 8192) == 8192  # too few to share
-
-
 @pytest.mark.parametrize("works", [[], [5], [1, 1], [9, 1, 1, 1], [1, 1, 1, 9], [0, 0, 0], [3] * 10])
-def test_every_block_falls_to_one_thread(threads, works):
+def test_every_part_falls_to_one_thread(threads, works):
     threads(3)
     found = block_threads.shares(works)
     assert [begin for begin, _ in found] == [0, *(end for _, end in found[:-1])]

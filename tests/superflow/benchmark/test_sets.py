@@ -177,7 +177,7 @@ def test_a_table_of_before_is_read_and_goes_on(tmp_path):
 @pytest.fixture
 def here(monkeypatch):
     """Work in this process: what new ones add is tested in test_shards.py."""
-    monkeypatch.setattr(shards, "_in_own_process", lambda work, item: work(item))
+    monkeypatch.setattr(shards, "_in_own_process", lambda work, item, running: work(item))
     monkeypatch.setattr(units, "_run_alone", lambda unit: unit.run())
 
 
@@ -266,7 +266,7 @@ def tuned(task):
         os.kill(os.getpid(), signal.SIGKILL)
     return MEASURES["fine-tuning"].run(task)
 
-shards._in_own_process = lambda work, item: work(item)
+shards._in_own_process = lambda work, item, running: work(item)
 units._run_alone = lambda unit: unit.run()
 places.MEASURES = {**MEASURES, "fine-tuning": replace(MEASURES["fine-tuning"], run=tuned)}
 main(sys.argv[1:])

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -24,6 +25,7 @@ from superflow.datasets.index import LogIndex
 from superflow.datasets.sets.nuscenes import write_index
 from superflow.errors import InputError
 from superflow.hub.backbone import BackboneCard, save_backbone
+from superflow.together import usable_cores
 from superflow.tools.benchmark import main
 
 GOOD, WRONG = partial(math.sqrt, 4.0), partial(math.sqrt, -1.0)
@@ -57,6 +59,20 @@ def test_neither_an_error_nor_a_killed_process_takes_others_with_it():
 
 def test_a_result_that_is_false_is_one():
     assert outcome(run_shards(operator.call, [float], jobs=1)) == {float: 0.0}
+
+
+@pytest.mark.parametrize(("at_work", "cores"), [(1, 4), (2, 4), (3, 2), (8, 1), (9, 1), (0, 4)])
+def test_a_process_may_use_the_cores_that_the_others_leave(monkeypatch, at_work, cores):
+    monkeypatch.setattr(shards, "usable_cores", lambda: 8)
+    assert shards.own_cores() == 1  # no process of these
+    monkeypatch.setattr(shards, "_running", SimpleNamespace(value=at_work))
+    assert shards.own_cores() == cores
+
+
+def test_a_process_alone_knows_that_it_is():
+    assert outcome(run_shards(operator.call, [shards.own_cores], jobs=1)) == {
+        shards.own_cores: min(usable_cores(), 4)
+    }
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
@@ -122,7 +138,7 @@ def test_a_cluster_measures_what_this_machine_does(
     call = [str(written(tmp_path, plan)), "--log", f"one={prepared_scans.folder}", "--weights", str(weights)]
     call += ["--protocols", "lp,knn"]
     assert main([*call, "--ray", cluster, "--out", str(tmp_path / "there")]) == 0
-    monkeypatch.setattr(shards, "_in_own_process", lambda work, item: work(item))
+    monkeypatch.setattr(shards, "_in_own_process", lambda work, item, running: work(item))
     monkeypatch.setattr(units, "_run_alone", lambda unit: unit.run())
     assert main([*call, "--jobs", "1", "--out", str(tmp_path / "here")]) == 0
     here, there = (places_rows(tmp_path / name).read() for name in ("here", "there"))
