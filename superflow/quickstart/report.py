@@ -107,7 +107,9 @@ def write_report(result: QuickstartResult, path: str | Path, *, pictures: str | 
     """One HTML page beside a folder of PNG files; both can be moved together."""
     path, pictures = Path(path), Path(pictures)
     made = draw_pictures(result, pictures)
-    classes = "annotated classes, " if result.index.has_labels(_shown_rows(result)[0]) else ""
+    classes = (
+        "annotated classes, " if result.index.has_labels(shown_rows(result.index, result.plan)[0]) else ""
+    )
     parts = [
         f"<!doctype html><meta charset='utf-8'><title>superflow quickstart</title><style>{STYLE}</style>",
         "<h1>From a driving log to a pretrained LiDAR backbone</h1>",
@@ -174,7 +176,7 @@ def draw_pictures(result: QuickstartResult, folder: Path) -> dict[str, Path]:
     from ..pictures.picture import write_png
 
     index = result.index
-    shown, trained = _shown_rows(result)
+    shown, trained = shown_rows(index, result.plan)
     features = PictureOptions(what=("features", "similarity"), backbone=result.backbone)
     regions = PictureOptions(what=("superpixels",), superpixels=index.folder / "superpixels" / "slic")
 
@@ -198,16 +200,16 @@ def draw_pictures(result: QuickstartResult, folder: Path) -> dict[str, Path]:
     return {name: found[name] for name in PICTURES if name in found}
 
 
-def _shown_rows(result: QuickstartResult) -> tuple[int, int]:
+def shown_rows(index: Any, plan: Plan) -> tuple[int, int]:
     """The frame of evaluation and the one of training that are drawn: those in the middle of all with images."""
 
     def middle(frames: Any) -> int:
-        rows = result.index.rows(frames)
-        seen = rows[result.index.camera_count[rows] > 0]
+        rows = index.rows(frames)
+        seen = rows[index.camera_count[rows] > 0]
         rows = seen if len(seen) else rows
         return int(rows[len(rows) // 2])
 
-    return middle(result.plan.evaluate), middle(result.plan.train)
+    return middle(plan.evaluate), middle(plan.train)
 
 
 def overview(result: QuickstartResult, row: int) -> np.ndarray:

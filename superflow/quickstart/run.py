@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..benchmark.arms import labelled_frames, run_arms
 from ..benchmark.plan import Plan, load_plan
 from ..benchmark.preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
@@ -19,8 +21,8 @@ from ..benchmark.table import read_results
 from ..files.access import check_place, make_folder, read_json
 from ..files.writes import write_json
 from ..progress import LogLines
-from .frames import plan_for
-from .report import QuickstartResult, write_report
+from .frames import frame_terms, plan_for
+from .report import QuickstartResult, shown_rows, write_report
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +87,7 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
     index = stages.run("index", lambda: prepare_index(root, out / "prepared", **options.reading))
     plan = plan_for(index, _plan(options), options.max_frames)
     labelled_frames(plan, index)  # refuses before the work
-    stages.run("superpixels", lambda: prepare_superpixels(index, plan.train, workers=options.jobs))
+    stages.run("superpixels", lambda: _superpixels(index, plan))
     stages.run("teacher features", lambda: _features(index, plan, options))
     tasks = [(plan, arm, seed, out / "prepared", out / "runs") for seed in options.seeds for arm in plan.arms]
     stages.run("pretrain, probe and vote", lambda: _run(tasks, options.jobs))
@@ -111,6 +113,11 @@ def _log(options: QuickstartOptions) -> Path:
     settings, progress = DriveSettings(), LogLines(log)
     make_drive(root, scenes=11, val_scenes=3, settings=settings, workers=options.jobs, progress=progress)
     return root
+
+
+def _superpixels(index: Any, plan: Plan) -> Path:
+    """Of the frame of the report alone: pretraining has cells of the world for regions."""
+    return prepare_superpixels(index, frame_terms(index, np.array(shown_rows(index, plan)[1:])))
 
 
 def _features(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
