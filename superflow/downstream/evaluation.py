@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ..clips.sources import named
 from ..datasets.frame import IGNORE_LABEL
 from ..lidar.limits import Limits
 from ..progress import LogLines, track
+from ..together import has_free_core, one_ahead
 from .features import FeatureSource, Scan, draw_points, read_scan
 from .heads import Head
 from .labelled import require_labelled_points
@@ -47,11 +49,12 @@ def evaluate_heads(
     classes = len(index.card.classes)
     suffixes = ("",) if seen is None else ("", NEW_PLACES)
     matrices = {name + suffix: ConfusionMatrix(classes) for name in heads for suffix in suffixes}
-    for row in track(rows, f"evaluating {' and '.join(heads)} on frames", LogLines(_log, quiet=True)):
-        scan = read_scan(index, row)
-        with named(scan.points, scan.source):
-            features = source(scan.points)
-            new = None if seen is None else ~torch.from_numpy(seen.contains(scan.world))
+    encode = partial(_encoded, source, index, seen)
+    # the next scan goes through the encoder while heads judge this one
+    scans = one_ahead(iter(rows), encode) if has_free_core() else map(encode, rows)
+    what = f"evaluating {' and '.join(heads)} on frames"
+    found = track(scans, what, LogLines(_log, quiet=True), total=len(rows))
+    for (scan, features, new), row in zip(found, rows):  # in this order, or the last of them is not told
         outside = None if limits is None else ~limits.mask(scan.points)
         labelled = (scan.labels != IGNORE_LABEL).nonzero()[:, 0]
         for name, head in heads.items():
@@ -63,6 +66,16 @@ def evaluate_heads(
                 predicted[outside[chosen]] = NO_PREDICTION
             _count(matrices, name, predicted, scan, chosen, new)
     return matrices
+
+
+def _encoded(
+    source: FeatureSource, index: Any, seen: SeenVoxels | None, row: int
+) -> tuple[Scan, Tensor, Tensor | None]:
+    """A scan, the features of its N points, and (N,) which of them lie in new places."""
+    scan = read_scan(index, row)
+    with named(scan.points, scan.source):
+        features = source(scan.points)
+        return scan, features, None if seen is None else ~torch.from_numpy(seen.contains(scan.world))
 
 
 def lookup_scores(

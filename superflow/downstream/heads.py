@@ -107,7 +107,7 @@ class KnnProbe:
     num_classes: int
     k: int = 15
     max_points: int | None = 2000
-    chunk: int = 2048  # rows compared at a time: chunk x M similarities are held
+    chunk: int = 128  # rows compared at a time: chunk x M similarities, 10 MB that stay in the cache
 
     def probabilities(self, features: Tensor) -> Tensor:
         bank, labels = self.bank.to(features.device), self.labels.to(features.device)

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from superflow import together
+from superflow.downstream import evaluation
 from superflow.downstream.evaluation import evaluate_heads, lookup_scores
 from superflow.downstream.features import (
     EncoderFeatures,
@@ -458,6 +459,19 @@ def test_several_heads_need_one_pass(log):
     matrices = evaluate_heads(Counting(), log, [4, 5], heads)
     assert set(matrices) == {"weak", "strong"}
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("rows", [[4, 5], [], (np.int64(4),)])
+def test_scans_that_are_encoded_ahead_count_the_same(log, monkeypatch, rows):
+    sample, found = sample_features(RawCoordinates(), log, [0, 1]), []
+    heads = {"linear": fit_linear_probe(sample.features, sample.labels, 4)}
+    seen = seen_voxels(log, [0, 1], 0.5)
+    for ahead in (False, True):
+        monkeypatch.setattr(evaluation, "has_free_core", lambda ahead=ahead: ahead)
+        found.append(evaluate_heads(RawCoordinates(), log, rows, heads, seen=seen))
+    assert all(
+        found[0][name].counts.equal(found[1][name].counts) for name in ("linear", "linear, new places")
+    )
 
 
 def test_lookup_knows_places_and_nothing_else(log):
