@@ -43,7 +43,7 @@ class SegmentDataset(Dataset):
         tokens: path of a token list (k % experiments), or the tokens; keeps only these of the chosen rows.
         train: augment, crop and thin.
         max_points: points kept in training, drawn anew for each seed: a number, a pair between which it is drawn
-            too (`lidar.limits.draw_count`), or None for all.
+            too (`lidar.limits.draw_count`), or None for all. Labelled points all stay where they are few, at most half.
         limits: region kept in training, ``Limits`` or a dict of its fields.
         augmentation: options of ``lidar.augment.augment``, such as ``dict(flip=0.5)``.
         viewpoint_m: in training a scan is thinned, and its coordinates shifted, as if its scanner had stood at a random
@@ -241,13 +241,29 @@ class SegmentDataset(Dataset):
         )
         if self.viewpoint_m:
             kept, spot = thin_as_from_elsewhere(points, self.viewpoint_m, count, generator, origins=origins)
+            kept = _with_few_labelled(kept, labels, count, generator)
             points, labels = points[kept], labels[kept]
             points[:, :2] -= spot
         elif count < len(points):
             kept = torch.randperm(len(points), generator=generator)[:count].sort().values
+            kept = _with_few_labelled(kept, labels, count, generator)
             points, labels = points[kept], labels[kept]
         points, _ = augment(points, generator, **self.augmentation)
         return points, labels
+
+
+def _with_few_labelled(kept: Tensor, labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Ascending rows to keep: ``kept``, or all labelled points and some of ``kept`` where labels are few.
+
+    Where someone has marked a hundred points of a scan, thinning would leave a handful to learn from.
+    """
+    labelled = labels != IGNORE_LABEL
+    number = int(labelled.sum())
+    if number > count // 2:
+        return kept
+    others = kept[~labelled[kept]]
+    others = others[torch.randperm(len(others), generator=generator)[: count - number]]
+    return torch.cat([labelled.nonzero()[:, 0], others]).sort().values
 
 
 def pseudo_label_path(folder: str | Path, token: str) -> Path:

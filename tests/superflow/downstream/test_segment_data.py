@@ -56,6 +56,27 @@ def test_training_crops_thins_and_keeps_labels_with_their_points(log):
     assert np.array_equal(whole.points.numpy(), frame.points)
 
 
+@pytest.mark.parametrize("viewpoint_m", [0.0, 8.0])
+def test_few_labelled_points_survive_thinning_and_many_are_thinned_alike(log, monkeypatch, viewpoint_m):
+    def labelled(every: int) -> list[int]:
+        def marked(self, frame):
+            labels = np.full(len(frame.points), 255, dtype=np.uint8)
+            labels[::every] = 1
+            return labels
+
+        monkeypatch.setattr(SegmentDataset, "labels_of", marked)
+        dataset = SegmentDataset(log, train=True, max_points=100, viewpoint_m=viewpoint_m)
+        batches = [dataset[(1, seed)] for seed in range(4)]
+        assert all(len(batch.points) == pytest.approx(100, abs=40 if viewpoint_m else 0) for batch in batches)
+        assert len({tuple(batch.points[:, 2].tolist()) for batch in batches}) == 4
+        return [int((batch.labels == 1).sum()) for batch in batches]
+
+    points = len(log.frame(1).points)
+    assert points >= 400
+    assert labelled(20) == [-(-points // 20)] * 4, "all stay"
+    assert all(0.3 * 100 < number < 0.7 * 100 for number in labelled(2))
+
+
 def test_a_training_scan_can_be_seen_from_elsewhere(log):
     still = dict(augmentation={"rotation_rad": (0.0, 0.0), "flip": 0.0, "scale": (1.0, 1.0)})
     dataset = SegmentDataset(log, train=True, max_points=100, viewpoint_m=8.0, **still)
