@@ -8,7 +8,7 @@ import logging
 import platform
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch import nn
 
 from .. import __version__
 from ..files.access import check_place, make_folder
-from ..files.writes import write_text
+from ..files.writes import building, write_text
 from ..hub.checkpoint import (
     check_intensity,
     check_start,
@@ -47,6 +47,7 @@ from .resume import go_on
 from .training_plan import base_batch_size, training_plan
 
 _runs = itertools.count()
+PATIENCE_S = 15.0  # for a training that was killed: its loader's workers look every 5 s whether it lives
 PACKAGE = __name__.partition(".")[0]  # whose loggers a run writes down
 
 
@@ -155,8 +156,16 @@ class EngineRunner(Runner):
         return logger
 
     def train(self) -> nn.Module:
-        """Train to the end; the module as it is then."""
-        with _logged(self.logger.handlers):
+        """Train to the end; the module as it is then.
+
+        Raises:
+            InputError: another process is training in the same folder: each would delete the other's checkpoints.
+        """
+        told = "another training is running here; end it first, or give this one another --work-dir"
+        with _logged(self.logger.handlers), ExitStack() as stack:
+            if rank() == 0:
+                stack.enter_context(building(self.work_dir, ".training", busy=told, patience_s=PATIENCE_S))
+                write_text(self.work_path / "config.py", self._config_text)
             return super().train()
 
     def test(self) -> dict[str, float]:
@@ -173,10 +182,9 @@ class EngineRunner(Runner):
         )
 
     def dump_config(self) -> None:
-        """Write the resolved config beside the run; a test does not replace the one of its training."""
-        name = "config.py" if self._train_loop is not None else "test_config.py"
-        if rank() == 0:
-            write_text(self.work_path / name, self._config_text)
+        """Write the resolved config of a test beside the run; that of a training is written as it begins."""
+        if rank() == 0 and self._train_loop is None:
+            write_text(self.work_path / "test_config.py", self._config_text)
 
     def get_hooks_info(self) -> str:
         """Names of the hooks in the order of their calls."""

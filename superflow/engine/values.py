@@ -39,8 +39,8 @@ _KEYS: dict[Range, str] = {
     "sweeps sweeps_after keep_frames max_points sweep_points min_pairs rounds test_time_augmentation",
     _AMOUNT: "lr eta_min weight_decay lr_mult decay_mult norm_decay_mult bias_decay_mult timeout "
     "weight lovasz lovasz_weight cross_entropy_weight class_weights zipf "
-    "tolerance_s max_sweep_age_s viewpoint_m jitter_m",
-    _POSITIVE: "max_epochs val_interval_epochs seconds eta_max div_factor final_div_factor norm_type "
+    "tolerance_s max_sweep_age_s viewpoint_m jitter_m seconds",
+    _POSITIVE: "max_epochs val_interval_epochs eta_max div_factor final_div_factor norm_type "
     "temperature target_temperature cell_m width scale area ratio intensity_gain intensity_power",
     Range(0, above=True, endless=True): "max_norm clip_value",  # infinite: the norm is logged and not limited
     _SHARE: "flip drop_intensity drop_point_intensity min_share quantile pct_start eta_min_ratio momentum",

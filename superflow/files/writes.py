@@ -8,11 +8,13 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from ..errors import InputError
 from .access import make_folder, writing
 from .locks import Lock, has_name, lock
 
@@ -107,13 +109,20 @@ def _clear_once(folder: Path) -> None:
 
 
 @contextmanager
-def building(folder: str | Path) -> Iterator[None]:
+def building(
+    folder: str | Path, name: str = _BUILDING, *, busy: str | None = None, patience_s: float = 0.0
+) -> Iterator[None]:
     """Let one builder at a time work in ``folder``, which is made; a second one says that it waits, and waits.
 
+    Args:
+        name: of the file that is locked; builders of different names do not meet.
+        busy: what a second one is told, instead of waiting. patience_s: after so long: processes that the first one
+            began hold its lock for some seconds after it was killed.
+
     Raises:
-        InputError: the folder cannot be made or written.
+        InputError: the folder cannot be made or written; or there is another builder, and ``busy`` is given.
     """
-    path = make_folder(folder) / _BUILDING
+    path, until = make_folder(folder) / name, time.monotonic() + patience_s
     while True:
         with ExitStack() as stack:
             with writing(path):
@@ -121,6 +130,11 @@ def building(folder: str | Path) -> Iterator[None]:
             held = lock(file)
             if held is Lock.UNKNOWN:
                 log.warning("%s: there are no locks on this disk; let no other process build here", folder)
+            if held is Lock.BUSY and busy is not None:
+                if time.monotonic() > until:
+                    raise InputError(f"{folder}: {busy}")
+                time.sleep(0.1)
+                continue
             if held is Lock.BUSY:
                 log.warning("%s: another process is building here; waiting until it has finished", folder)
                 lock(file, wait=True)

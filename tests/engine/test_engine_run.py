@@ -15,13 +15,14 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from engine_toy import ToyDataset, ToyModel
+from mmengine.hooks import Hook
 from torch import nn
 
 from superflow import protocol
 from superflow.benchmark.speed.dry_run import dry_run
 from superflow.clips.batch import Batch, collate
 from superflow.clips.sampler import drawn_item
-from superflow.engine import DATASETS, HOOKS, MODELS, load_config, read_checkpoint
+from superflow.engine import DATASETS, HOOKS, MODELS, build_runner, load_config, read_checkpoint
 from superflow.engine.hooks import DivergedError, LoggerHook
 from superflow.engine.model import EngineModel
 from superflow.errors import InputError, MissingFileError
@@ -278,6 +279,33 @@ def test_the_result_says_all_that_a_table_needs(train: Train) -> None:
         runner.work_dir,
     )
     assert sorted(path.name for path in runner.work_path.glob("*.pth")) == ["best_miou.pth", "iter_12.pth"]
+
+
+@HOOKS.register_module()
+class SecondHook(Hook):
+    """Begins another training in the folder of the first one, once."""
+
+    refused: ClassVar[list[str]] = []
+
+    def before_train(self, runner: Any) -> None:
+        if self.refused:
+            return
+        self.refused.append("nothing")
+        config = runner.cfg.copy()
+        config.model.width = 4
+        with pytest.raises(InputError, match="another training is running here") as told:
+            build_runner(config).train()
+        self.refused[:] = [str(told.value)]
+
+
+def test_two_trainings_do_not_share_a_folder(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each would delete the checkpoints of the other, and go on from them."""
+    monkeypatch.setattr("superflow.engine.runner.PATIENCE_S", 0.0)
+    first = train({"custom_hooks": [{"type": "SecondHook"}]})
+    told = "another training is running here; end it first, or give this one another --work-dir"
+    assert SecondHook.refused == [f"{first.work_dir}: {told}"]
+    assert load_config(first.work_path / "config.py").model.width == 8
+    train({"custom_hooks": [{"type": "SecondHook"}]})  # the folder is free again
 
 
 @pytest.mark.parametrize("stage", ["train", "val", "test"])

@@ -70,7 +70,7 @@ def test_train_resume_and_test_from_the_command_line(
         ),
         (["--resume", "nowhere.pth"], "nowhere.pth: there is no such checkpoint; check the path"),
         (["--data-root", "x"], "has no data_root that --data-root could replace"),
-        (["--cfg-options", "custom_hooks.0.momentum=2"], "hook EMAHook: cannot be built (momentum is 2"),
+        (["--cfg-options", "custom_hooks.0.momentum=1"], "hook EMAHook: cannot be built (momentum is 1"),
         (["--launcher", "slurm"], "launcher 'slurm' found no SLURM_PROCID"),
     ],
 )

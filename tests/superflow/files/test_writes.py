@@ -6,6 +6,7 @@ import json
 import logging
 import multiprocessing
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -163,6 +164,20 @@ def test_a_second_builder_says_that_it_waits_and_waits(tmp_path, caplog):
         f"{tmp_path / 'cache'}: another process is building here; waiting until it has finished"
     }
     assert os.listdir(tmp_path / "cache") == []
+
+
+def test_a_second_builder_is_refused_where_it_shall_not_wait(tmp_path):
+    with building(tmp_path, ".training", busy="somebody is at work"), building(tmp_path):  # of another name
+        began = time.monotonic()
+        with (
+            pytest.raises(InputError, match=rf"^{re.escape(str(tmp_path))}: somebody is at work$"),
+            building(tmp_path, ".training", busy="somebody is at work", patience_s=0.15),
+        ):
+            raise AssertionError("there are two")
+        assert time.monotonic() - began > 0.15
+    with building(tmp_path, ".training", busy="somebody is at work"):
+        pass
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_builder_that_was_killed_holds_nobody_up(tmp_path):
