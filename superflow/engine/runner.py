@@ -84,7 +84,6 @@ class EngineRunner(Runner):
     plain_model: nn.Module
     engine_model: EngineModel
 
-    is_resuming = False
     loaded_from: Path | None = None
     loaded_iteration = 0
     _has_loaded = False
@@ -337,21 +336,23 @@ class EngineRunner(Runner):
         if found:
             self.logger.warning(f"evaluated on drives that training has seen, as allowed: {', '.join(found)}")
 
-    def load_checkpoint(self, filename: str | Path, **unused: Any) -> dict[str, Any]:
+    def load_checkpoint(
+        self, filename: str | Path, *, to_resume: bool = False, **unused: Any
+    ) -> dict[str, Any]:
         """Weights of a checkpoint, and what hooks take from it; names and shapes must all fit.
+
+        Args:
+            to_resume: take the weights that were trained where an average is beside them.
 
         Raises:
             InputError: the file is damaged or not finite, of another architecture, teacher or scale of intensity.
         """
         checkpoint, record = read_checkpoint(filename), self.record()
-        weights = checkpoint["state_dict"]
-        if self.is_resuming:  # beside an average, those that were trained
-            weights = checkpoint.get("training_state_dict", weights)
-            of_this_run = {"config": self._config_text, "record": record, "processes": self.world_size}
-            self.changes = find_changes(checkpoint, **of_this_run)
         parameters = [name for name, _ in self.plain_model.named_parameters()]
         check_start(checkpoint, str(filename), record=record, parameters=parameters)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        averaged = checkpoint["state_dict"]
+        weights = checkpoint.get("training_state_dict", averaged) if to_resume else averaged
         load_weights(self.plain_model, weights, str(filename), optional=self.engine_model.unsaved)
         self.loaded_from, self.loaded_iteration = Path(filename), checkpoint["meta"]["iter"]
         self.logger.info(f"loaded {filename} (iteration {self.loaded_iteration})")
@@ -365,8 +366,10 @@ class EngineRunner(Runner):
         Raises:
             InputError: another seed, data, model or optimizer, an end that is behind it, or a damaged file.
         """
-        self.is_resuming = True
-        checkpoint = self.load_checkpoint(filename)
+        of_this_run = {"config": self._config_text, "record": self.record(), "processes": self.world_size}
+        checkpoint = self.load_checkpoint(filename, to_resume=True)
+        self.changes = find_changes(checkpoint, **of_this_run)
+        self.call_hook("after_resume", checkpoint=checkpoint)
         go_on(self, checkpoint, str(filename))
         self.train_loop.iter = checkpoint["meta"]["iter"]
         self._begun -= checkpoint["meta"]["seconds"]

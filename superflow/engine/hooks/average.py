@@ -64,8 +64,8 @@ class EMAHook(Hook):
         """The average becomes ``state_dict``, the trained weights ``training_state_dict``."""
         checkpoint.update(training_state_dict=checkpoint["state_dict"], state_dict=self.average)
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def after_resume(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on with the average of a checkpoint that has one."""
-        if runner.is_resuming and "training_state_dict" in checkpoint:
+        if "training_state_dict" in checkpoint:
             live, average = runner.engine_model.saved_state(), checkpoint["state_dict"]
             self.average = {name: value.to(live[name].device, copy=True) for name, value in average.items()}

@@ -108,14 +108,13 @@ class CheckpointHook(Hook):
         """The values so far belong to the checkpoint."""
         checkpoint["meta"].update(best=self.best, last=self.last)
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def after_resume(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on from the values so far; a best one of another evaluation is none."""
-        if runner.is_resuming:
-            self.best, self.last = checkpoint["meta"].get("best", {}), checkpoint["meta"].get("last", {})
-            changes = [str(change) for change in runner.changes if change.is_of_evaluation]
-            if self.best and changes:
-                runner.logger.warning(f"the best checkpoint is chosen anew: {'; '.join(changes)}")
-                self.best = {}
+        self.best, self.last = (checkpoint["meta"].get(name, {}) for name in ("best", "last"))
+        changes = [str(change) for change in runner.changes if change.is_of_evaluation]
+        if self.best and changes:
+            runner.logger.warning(f"the best checkpoint is chosen anew: {'; '.join(changes)}")
+            self.best = {}
 
     def _write(self, runner: Any, name: str) -> Path:
         """Write what is finite; every process looks, so that all of them stop, and the first one writes."""

@@ -112,10 +112,9 @@ class FirstBatchesHook(Hook):
         seen = {"seen": self._seen, "has_learned": self.has_learned, "silent": self._silent}
         checkpoint["meta"]["first_batches"] = seen
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def after_resume(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on from what was seen."""
-        seen = checkpoint["meta"].get("first_batches")
-        if runner.is_resuming and seen:
+        if seen := checkpoint["meta"].get("first_batches"):
             self._seen, self.has_learned, self._silent = seen["seen"], seen["has_learned"], seen["silent"]
 
     def _judge(self, runner: Any) -> None:

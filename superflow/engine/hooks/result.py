@@ -85,11 +85,9 @@ class ResultHook(Hook):
         """A run that is resumed after its end still knows its figures."""
         checkpoint["meta"].update(metrics=_json(self.metrics), train=self._last_values(runner))
 
-    def after_load_checkpoint(self, runner: Any, checkpoint: dict[str, Any]) -> None:
+    def after_resume(self, runner: Any, checkpoint: dict[str, Any]) -> None:
         """Go on from the figures so far."""
-        if runner.is_resuming:
-            meta = checkpoint["meta"]
-            self.metrics, self.train = meta.get("metrics", {}), meta.get("train", {})
+        self.metrics, self.train = (checkpoint["meta"].get(name, {}) for name in ("metrics", "train"))
 
     def after_val_epoch(self, runner: Any, metrics: dict[str, Any]) -> None:
         """Write what is known so far."""
