@@ -125,7 +125,8 @@ def reward_function(completions: Sequence[Any], identity: Sequence[Any], **_: An
     """trl's reward function, for a dataset with a column ``identity`` of cases, as JSON text or as objects.
 
     Args:
-        completions: texts, or lists of messages, of which the last one's content counts.
+        completions: texts, or lists of messages, of which the last one's content counts, a text or a list of parts.
+            What is no text scores 0.
     """
     return [_score(completion, case) for completion, case in zip(completions, identity, strict=True)]
 
@@ -137,5 +138,14 @@ def compute_score(data_source: str, solution_str: str, ground_truth: Any, extra_
 
 def _score(completion: Any, case: Any) -> float:
     identity = json.loads(case) if isinstance(case, str) else case
-    text = completion if isinstance(completion, str) else completion[-1]["content"]
-    return family_of(identity).verify_score(text, identity)
+    return family_of(identity).verify_score(_text_of(completion), identity)
+
+
+def _text_of(completion: Any) -> str:
+    """What a model said; "" where it said nothing, as a message that only calls a tool: it must not end a training."""
+    last = completion[-1] if isinstance(completion, list | tuple) and completion else None
+    if isinstance(last, Mapping) and "content" in last:
+        completion = last["content"]
+    if isinstance(completion, list | tuple):  # parts, of which some may be images
+        return "".join(str(part.get("text") or "") for part in completion if isinstance(part, Mapping))
+    return completion if isinstance(completion, str) else ""

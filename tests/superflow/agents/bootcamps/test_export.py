@@ -83,6 +83,19 @@ def test_lines_and_parquet_are_scored_from_the_file_alone(tmp_path, capsys):
         assert " m/s, heading " in line["prompt"] or "velocity unknown" in line["prompt"]
         assert line["prompt"].endswith(family_of(case).prompt_func(case))
         assert reward_function([gold(case), "no idea"], identity=[case, json.dumps(case)]) == [1.0, 0.0]
+        parts = [{"type": "image"}, {"type": "text", "text": gold(case)}]
+        assert reward_function([[{"role": "assistant", "content": parts}]], [case]) == [1.0]
+        for nothing in (
+            "",
+            None,
+            [],
+            [{"role": "assistant", "content": None}],
+            [{"role": "assistant"}],
+            ["a"],
+            7,
+        ):
+            assert reward_function([nothing], [case]) == [0.0], nothing
+            assert compute_score("bootcamp", nothing, json.dumps(case)) == 0.0
         assert reward_function([[{"role": "assistant", "content": gold(case)}]], [case], prompts=[""]) == [
             1.0
         ]
