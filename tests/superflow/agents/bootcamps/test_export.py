@@ -91,7 +91,7 @@ def test_lines_and_parquet_are_scored_from_the_file_alone(tmp_path, capsys):
             [],
             [{"role": "assistant", "content": None}],
             [{"role": "assistant"}],
-            ["a"],
+            ["content", 7],
             7,
         ):
             assert reward_function([nothing], [case]) == [0.0], nothing
