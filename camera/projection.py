@@ -56,9 +56,8 @@ def project(
     """
     to_camera = np.asarray(lidar_to_camera, dtype=np.float64)
     intrinsics = np.array(lens.intrinsics, dtype=np.float64)
-    xyz = np.asarray(points)[:, :3]
     rows, in_camera = _in_front(
-        xyz, to_camera, float(min_depth), intrinsics, *lens.size, lens.model != PINHOLE
+        np.asarray(points), to_camera, float(min_depth), intrinsics, *lens.size, lens.model != PINHOLE
     )
     # of the few that are left, by the matrix product: a compiled one would round otherwise
     on_image = bend(in_camera, lens) @ intrinsics.T

@@ -21,6 +21,7 @@ from ..benchmark.table import read_results
 from ..files.access import check_place, make_folder, read_json
 from ..files.writes import write_json
 from ..progress import LogLines
+from .compiling import compiling_beside
 from .frames import frame_terms, plan_for
 from .report import QuickstartResult, shown_rows, write_report
 
@@ -111,7 +112,8 @@ def _log(options: QuickstartOptions) -> Path:
 
     root = options.out / "drive"
     settings, progress = DriveSettings(), LogLines(log)
-    make_drive(root, scenes=11, val_scenes=3, settings=settings, workers=options.jobs, progress=progress)
+    with compiling_beside():
+        make_drive(root, scenes=11, val_scenes=3, settings=settings, workers=options.jobs, progress=progress)
     return root
 
 

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from numba import types
 
 from superflow import compiled
 
@@ -160,6 +161,22 @@ def test_a_full_disk_ends_no_work(places, caplog, monkeypatch):
     again = compiled.compiled()(double)
     assert again(4) == 8  # what the index names and is not there is compiled
     assert list(places["numba"].rglob("*.nbc"))
+
+
+def test_constants_make_no_variants_and_no_entry_for_c_is_made(places):
+    @compiled.compiled()
+    def scaled(x, factor, squared=False):
+        return x * x * factor if squared else x * factor
+
+    @compiled.compiled()
+    def sums(x):
+        return scaled(x, 2) + scaled(x, 3, True) + scaled(x, 5, squared=True)
+
+    assert sums(2.0) == 4 + 12 + 20
+    (kinds,) = {signature[:2] for signature in scaled.signatures}
+    assert kinds == (types.float64, types.int64)
+    (found,) = sums.overloads.values()
+    assert found.fndesc.llvm_cfunc_wrapper_name not in found.library.get_llvm_str()
 
 
 def test_superpixels_and_the_drive_keep_their_code_there(tmp_path):
