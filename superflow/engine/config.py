@@ -50,8 +50,9 @@ def load_config(
         data_root: takes the place of the config's ``data_root`` in every path that begins with it.
         seed: of the whole run.
         amp: mixed precision, on CUDA only.
-        resume: True continues the newest checkpoint of the work folder, where there is one; or a checkpoint.
-        load_from: checkpoint to take weights from.
+        resume: True continues the newest checkpoint of the work folder, where there is one; or a checkpoint, or the
+            folder of a run, whose newest one it is.
+        load_from: checkpoint, or folder of a run, to take weights from.
         launcher: ``none``, ``pytorch`` or ``slurm``; without it the config's, or what the environment says.
         allow_leakage: evaluate on drives that the weights were trained on; the result says it.
 
@@ -69,7 +70,9 @@ def load_config(
     texts = {key: str(value) if isinstance(value, Path) else value for key, value in given.items()}
     config.merge_from_dict({key: value for key, value in texts.items() if value is not None})
     _refuse_empty(work_dir=config.work_dir, load_from=config.get("load_from"), resume=resume)
-    newest = find_last(config.work_dir) if resume is True or resume == "auto" else resume
+    newest = find_last(config.work_dir) if resume is True or resume == "auto" else _newest_of(resume)
+    if (start := config.get("load_from")) is not None:
+        config.load_from = str(_newest_of(start))
     if newest:  # else a new run, with the weights of load_from if there are any
         config.resume, config.load_from = True, str(newest)
     return config
@@ -208,8 +211,16 @@ def _merge(config: Config, options: Mapping[str, Any]) -> None:
 def _complete(config: Config, *, work_dir: str, amp: bool) -> None:
     """Defaults, and mixed precision where it is asked for.
 
-    An evaluation set alone is enough: its loop and its metric follow from what is trained.
+    An evaluation set alone is enough: its loop and its metric follow from what is trained, and go with it.
+
+    Raises:
+        InputError: training lacks something, or ``amp`` cannot be had.
     """
+    lacking = [name for name in ("train_dataloader", "optim_wrapper") if config.get(name) is None]
+    if lacking and config.get("train_cfg") is not None:
+        raise InputError(
+            f"{lacking[0]}: is missing, and there is a train_cfg; give both, or set train_cfg=None"
+        )
     config.setdefault("default_scope", SCOPE)
     config.setdefault("work_dir", work_dir)
     config.setdefault("randomness", ConfigDict(seed=0))
@@ -219,12 +230,20 @@ def _complete(config: Config, *, work_dir: str, amp: bool) -> None:
             config.setdefault(f"{stage}_cfg", ConfigDict())
             metric = "LossMetric" if pretrains else "SegmentationMetric"
             config.setdefault(f"{stage}_evaluator", ConfigDict(type=metric))
+        for part in ("cfg", "evaluator") if config.get(f"{stage}_dataloader") is None else ():
+            if config.get(f"{stage}_{part}") is not None:
+                config[f"{stage}_{part}"] = None
     if amp:
         if not torch.cuda.is_available():
             raise InputError(f"--amp: {AMP_ON_CPU}")
         if config.get("optim_wrapper") is None:
             raise InputError("--amp: the config trains nothing, it has no optim_wrapper")
         config.optim_wrapper.type = "AmpOptimWrapper"
+
+
+def _newest_of(place: Any) -> Any:
+    """The newest checkpoint of a run's folder; what is no such folder stays as it is."""
+    return place if not place or not Path(place).is_dir() else find_last(place) or place
 
 
 def _refuse_empty(**paths: Any) -> None:

@@ -281,6 +281,19 @@ def test_the_result_says_all_that_a_table_needs(train: Train) -> None:
     assert sorted(path.name for path in runner.work_path.glob("*.pth")) == ["best_miou.pth", "iter_12.pth"]
 
 
+def test_what_stands_in_the_folder_of_a_new_run_is_said(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = train({"train_cfg.max_iters": 3})
+    assert "of an earlier run" not in capsys.readouterr().out
+    train({"train_cfg.max_iters": 3}, resume=True)
+    assert "of an earlier run" not in capsys.readouterr().out
+    train({"train_cfg.max_iters": 2, "val_dataloader": None})
+    said = capsys.readouterr().out
+    assert f"{before.work_path / 'iter_3.pth'} is of an earlier run in this folder" in said
+    assert "save_best=miou: there is no val_dataloader, so no best checkpoint will be kept" in said
+
+
 @HOOKS.register_module()
 class SecondHook(Hook):
     """Begins another training in the folder of the first one, once."""

@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
+from superflow.engine import load_config
 from superflow.errors import InputError
 from superflow.method.launch import stop_distributed
 from superflow.tools.main import COMMANDS, main
@@ -45,11 +46,28 @@ def test_train_resume_and_test_from_the_command_line(
     assert (work / "iter_4.pth").is_file()
     assert main(["train", *common, "--resume"]) == 0
     assert "loaded" in capsys.readouterr().out
+    newest = str(work / "iter_12.pth")
+    assert load_config(toy_config, resume=work).load_from == newest  # also of the folder of another run
+    assert load_config(toy_config, load_from=work).load_from == newest
     trained_with = (work / "config.py").read_text()
     assert evaluate([str(toy_config), str(work), "--seed", "4"]) == 0
     assert "miou" in capsys.readouterr().out
     assert (work / "test_result.json").is_file()
     assert (work / "config.py").read_text() == trained_with
+
+
+def test_nothing_to_evaluate_is_said_before_a_folder_is_made(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(toy_config.parent)
+    before = sorted(toy_config.parent.iterdir())
+    assert evaluate([str(toy_config), "nowhere.pth"]) == 2
+    assert "nowhere.pth: there is no such checkpoint; check the path" in capsys.readouterr().err
+    (toy_config.parent / "x.pth").touch()
+    none = ["val_dataloader=None", "test_dataloader=None"]
+    assert evaluate([str(toy_config), "x.pth", "--cfg-options", *none]) == 2
+    assert "has neither a test_dataloader nor a val_dataloader" in capsys.readouterr().err
+    assert sorted(toy_config.parent.iterdir()) == sorted([*before, toy_config.parent / "x.pth"])
 
 
 @pytest.mark.parametrize(
@@ -67,6 +85,10 @@ def test_train_resume_and_test_from_the_command_line(
         (
             ["--cfg-options", "train_cfg=None"],
             "has no train_cfg, so there is nothing to train; try superflow test",
+        ),
+        (
+            ["--cfg-options", "train_dataloader=None"],
+            "train_dataloader: is missing, and there is a train_cfg; give both, or set train_cfg=None",
         ),
         (["--resume", "nowhere.pth"], "nowhere.pth: there is no such checkpoint; check the path"),
         (["--data-root", "x"], "has no data_root that --data-root could replace"),
