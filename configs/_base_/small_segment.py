@@ -13,7 +13,7 @@ model = dict(
     ),
 )
 train_dataloader = dict(
-    batch_size=4,
+    batch_size=1,
     num_workers=0,
     dataset=dict(
         type="SegmentDataset",
@@ -21,7 +21,7 @@ train_dataloader = dict(
         frames="train",
         train=True,
         limits=dict(range_m=(1.5, 60.0), height_m=(-5.0, 14.0)),
-        max_points=8000,
+        max_points=60_000,  # in use scans are whole, and what learned from thin ones errs on them
     ),
 )
 val_dataloader = dict(

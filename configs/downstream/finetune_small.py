@@ -3,6 +3,6 @@
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_segment.py"]
 
 optim_wrapper = dict(optimizer=dict(lr=0.001), paramwise_cfg=dict(custom_keys={"head": dict(lr_mult=10.0)}))
-train_cfg = dict(max_iters=500, val_interval=125)
+train_cfg = dict(max_iters=300, val_interval=75)
 # a run that is killed loses a minute, not all of it
 default_hooks = dict(checkpoint=dict(interval=20, save_best="miou"))

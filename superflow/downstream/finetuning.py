@@ -1,7 +1,7 @@
 """Fine-tuning in memory: a handful of labelled scans, a few hundred steps, minutes of one core.
 
-The same network, losses and schedule as `superflow train downstream/finetune_small.py`; scans stay in memory, and what
-a run depends on is one `Recipe`, so that recipes can be searched.
+The network, schedule and size of a step of `superflow train downstream/finetune_small.py`; classes are weighted instead
+of Lovasz's loss, scans stay in memory, and what a run depends on is one `Recipe`, so that recipes can be searched.
 """
 
 from __future__ import annotations

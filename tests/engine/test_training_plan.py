@@ -43,9 +43,9 @@ SMALL = {
     "pretrain/go_on_small.py": (450, 2, [0.001]),
     # that of SuperFlow++ on other data
     **{name: (220, 1, [0.005]) for name in shipped_configs() if name.startswith("pretrain/on_")},
-    "downstream/finetune_small.py": (500, 4, [0.001, 0.01]),
-    "downstream/linear_probe_small.py": (500, 4, [0.005]),
-    "downstream/supervised_small.py": (300, 4, [0.005]),
+    "downstream/finetune_small.py": (300, 1, [0.001, 0.01]),
+    "downstream/linear_probe_small.py": (500, 1, [0.005]),
+    "downstream/supervised_small.py": (300, 1, [0.005]),
 }
 
 
