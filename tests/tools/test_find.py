@@ -84,8 +84,9 @@ def test_what_cannot_be_found_is_said(prepared, capsys, query, said):
 
 @pytest.mark.parametrize("option", [("--max-range", "nan"), ("--max-range", "0"), ("--min-points", "-1")])
 def test_limits_that_are_none_are_refused(prepared, capsys, option):
-    assert main(["--index", str(prepared), "a car", *option]) == 2
-    assert "--max-range more than 0" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["--index", str(prepared), "a car", *option])
+    assert f"argument {option[0]}: is '{option[1]}'; give a" in capsys.readouterr().err
 
 
 def test_whoever_reads_one_line_sees_no_traceback(prepared):

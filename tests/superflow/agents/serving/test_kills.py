@@ -55,13 +55,6 @@ def test_killed_servers_lose_nothing_silently(folder, small_index, tmp_path, mon
     assert figures["bfloat16"]["questions"] == 3
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        (["--clients", "0"], "--clients, --requests and --places are 1 or more"),
-        (["--run", "nowhere"], "holds no model; train one with superflow ask"),
-    ],
-)
-def test_what_it_does_not_take(options, message, capsys):
-    assert serve_check.main(options) == 2
-    assert message in capsys.readouterr().err
+def test_what_it_does_not_take(capsys):
+    assert serve_check.main(["--run", "nowhere"]) == 2
+    assert "holds no model; train one with superflow ask" in capsys.readouterr().err

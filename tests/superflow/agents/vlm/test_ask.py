@@ -146,8 +146,6 @@ def test_the_command_trains_once_and_answers(small_index, run_folder, capsys):
     [
         (["what is the weather?"], 'knows only "is there'),
         (["how many carz?"], "the query cannot be read"),
-        (["is there a bus?", "--questions", "0"], "at least 1"),
-        (["is there a bus?", "--seed", "-1"], "0 or more"),
         (["is there a bus?", "--frame", "scene-none"], "scene-none"),
     ],
 )
