@@ -18,7 +18,7 @@ from .npy import MOST_BYTES, frame_of, points_of
 from .refusal import Refusal
 from .scenes import Scenes
 from .trace import Trace
-from .web import body_of, make_app
+from .web import body_of, kind_of, make_app
 from .wire import DTYPES, HEADER, Features
 
 TRACE = "X-Superflow-Trace"  # of the response: the stages as JSON
@@ -53,10 +53,9 @@ def perception_app(
         dtype = _dtype(request)
         with gate.enter():
             data = await body_of(request, MOST_BYTES, (NPY, "application/json"))
-            kind = NPY if request.headers["content-type"].startswith(NPY) else "application/json"
             frame = _json(request.headers.get(FRAME, "null"))
             with trace.stage("perception"):
-                work = worker.submit(_look, eyes, scenes, kind, data, frame, dtype, trace)
+                work = worker.submit(_look, eyes, scenes, kind_of(request), data, frame, dtype, trace)
                 features = await asyncio.wrap_future(work)
         figures.traced(trace)
         return _response(features, trace)

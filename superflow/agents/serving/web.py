@@ -78,13 +78,18 @@ def make_app(gate: Gate, *, key: str | None, any_host: bool) -> tuple[FastAPI, F
     return app, figures
 
 
+def kind_of(request: Request) -> str:
+    """What a request says that its body is, in small letters and without parameters, as ``application/json``."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
 async def body_of(request: Request, most: int, kinds: tuple[str, ...]) -> bytes:
     """The body of a request, never more than ``most`` bytes of it in memory.
 
     Raises:
         Refusal: 413 when it is larger, 408 when it does not come, 415 when it is none of ``kinds``.
     """
-    kind = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    kind = kind_of(request)
     if kind not in kinds:
         raise Refusal(415, "bad_type", f"the Content-Type is {kind[:40]!r}; send {' or '.join(kinds)}")
     large = Refusal(413, "too_large", f"the request is larger than {most} bytes; send less")

@@ -124,6 +124,8 @@ def test_bfloat16_is_the_features_rounded(both, alone, scan):
     assert found.tokens.dtype == torch.bfloat16
     assert torch.equal(found.tokens, exact.to(torch.bfloat16))
     assert len(looked.body) == 2 * exact.numel()
+    for same in ("Application/X-NPY", "application/x-npy; version=1"):
+        assert eyes.ask("POST", "/v1/perception", npy(points), Content_Type=same).body == looked.body
 
 
 def test_health_figures_and_stages(both, scan):
