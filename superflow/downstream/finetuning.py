@@ -1,7 +1,7 @@
 """Fine-tuning in memory: a handful of labelled scans, a few hundred steps, minutes of one core.
 
-The network, schedule and size of a step of `superflow train downstream/finetune_small.py`; classes are weighted instead
-of Lovasz's loss, scans stay in memory, and what a run depends on is one `Recipe`, so that recipes can be searched.
+The network, schedule and size of a step of `superflow train downstream/finetune_small.py`; scans stay in memory, and
+what a run depends on is one `Recipe`, so that recipes can be searched.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class Recipe:
     keep: which part of the backbone is taken over. batch_norm: its running statistics are kept, reset, or estimated
     anew on the training scans. rescaled: see `taking_over.rescale`. frozen: which part never learns. points: of a
     scan and step, None for all; where few points have labels, all of these are among them. lovasz: weight of that
-    loss beside the cross-entropy, whose classes are weighted by count^-1/2. warm: share of the steps in which the rate
-    rises.
+    loss beside a cross-entropy in which all classes count alike, published with 2; 0 is the cross-entropy alone, its
+    classes weighted by count^-1/2. warm: share of the steps in which the rate rises.
     """
 
     rate: float = 6e-3
@@ -166,7 +166,7 @@ def fine_tune(
             _prepared(encoder, scans, recipe, seed),
             num_classes,
             loss_on="voxels",
-            class_weights=inverse_root_weights(counts),
+            class_weights=None if recipe.lovasz else inverse_root_weights(counts),
             lovasz_weight=recipe.lovasz,
         )
     draws = _Draws(scans, model.encoder, recipe.points, seed)

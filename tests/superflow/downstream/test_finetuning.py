@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from dataclasses import fields, replace
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -104,6 +105,26 @@ def test_every_option_changes_what_comes_out(log, encoder, changed):
     assert not torch.allclose(
         plain, fine_tune(encoder, scans, 4, replace(SHORT, **changed), seed=0)[1].weight
     )
+
+
+def test_classes_weigh_by_the_root_of_their_number_and_all_alike_beside_lovasz(log, encoder, monkeypatch):
+    made = []
+
+    class Spied(Segmentor):
+        def __init__(self, *given, **options):
+            made.append((options["class_weights"], options["lovasz_weight"]))
+            super().__init__(*given, **options)
+
+    monkeypatch.setattr("superflow.downstream.finetuning.Segmentor", Spied)
+    scans = labelled_scans(log, [0, 1], Budget(), seed=0)
+    for lovasz in (0.0, 2.0):
+        fine_tune(encoder, scans, 4, replace(SHORT, steps=2, lovasz=lovasz), seed=0)
+    counts = np.bincount(np.concatenate([scan.labels.numpy() for scan in scans]), minlength=256)[:4]
+    weights = (made[0][0].numpy() * np.sqrt(counts))[counts > 0]
+    assert len(weights) > 1
+    assert np.allclose(weights, weights[0], rtol=1e-4)
+    assert made[0][1] == 0.0
+    assert made[1] == (None, 2.0)
 
 
 def test_a_decoder_probe_trains_the_decoder_alone(log, encoder):
