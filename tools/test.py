@@ -124,6 +124,11 @@ def _test(args: argparse.Namespace) -> int:
         raise MissingFileError(f"{checkpoint}: there is no such checkpoint; check the path")
     config = _evaluated(args, checkpoint)
     trained = _training_set(config, checkpoint) if args.vote or args.pseudo_labels else None
+    if config.test_dataloader is None:
+        raise InputError(
+            f"{args.config}: has neither a test_dataloader nor a val_dataloader, so there is nothing to evaluate on; "
+            "write one into the config"
+        )
     for part in ("train_dataloader", "train_cfg", "optim_wrapper", "param_scheduler"):
         config[part] = None
     runner = build_runner(config)
@@ -175,11 +180,6 @@ def _evaluated(args: argparse.Namespace, checkpoint: Path) -> Any:
         if config.get(f"test_{part}") is None:
             config[f"test_{part}"] = config.get(f"val_{part}")
         config[f"val_{part}"] = None
-    if config.test_dataloader is None:
-        raise InputError(
-            f"{args.config}: has neither a test_dataloader nor a val_dataloader, so there is nothing to evaluate on; "
-            "write one into the config"
-        )
     return config
 
 

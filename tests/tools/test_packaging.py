@@ -240,7 +240,8 @@ def test_only_the_engine_imports_mmengine(repository):
 
 # what a room may import of superflow beside itself
 SHARED = tuple(
-    f"superflow.{name}" for name in ("geometry", "errors", "files", "compiled", "progress", "__version__")
+    f"superflow.{name}"
+    for name in ("geometry", "errors", "files", "compiled", "progress", "together", "__version__")
 )
 ALLOWED = {
     "datasets": SHARED,
