@@ -38,7 +38,7 @@ class Place(NamedTuple):
     keys: from a dict that stands there and its name, the place of each key that it may hold, or None where any goes;
     raises InputError where its ``type`` is missing or not there. Without ``keys`` a value is there.
     may_be_built: what the dict describes may stand there, too. annotation, default, required: of the parameter that
-    the place is for, where they are known.
+    the place is for, where they are known. is_foreign: that parameter is of someone's own code.
     """
 
     keys: Callable[[Mapping[str, Any], str], Mapping[str, Place] | None] | None = None
@@ -46,7 +46,10 @@ class Place(NamedTuple):
     annotation: Any = inspect.Parameter.empty
     default: Any = None
     required: bool = False
+    is_foreign: bool = False
 
+
+_KNOWN_CODE = ("superflow", "mmengine", "torch")  # whose parameters mean what their names say in `values`
 
 TOP = Place(lambda node, where: top_places())  # of a whole config
 
@@ -65,7 +68,7 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 def _check(node: Any, place: Place, where: str) -> None:
     if place.keys is None:
-        check_value(node, where, place.annotation, place.default)
+        check_value(node, where, place.annotation, place.default, any_number=place.is_foreign)
     elif node is None:
         return
     elif isinstance(node, list | tuple):
@@ -203,15 +206,17 @@ def _typed(
 
 def arguments(target: Callable[..., Any]) -> dict[str, Place] | None:
     """Places of a callable's named arguments, with those that a class passes on to its bases; None where any goes."""
-    chain: list[Any] = [target]
+    chain: list[tuple[Any, str]] = [(target, getattr(target, "__module__", ""))]
     if inspect.isclass(target):
-        chain = [vars(base)["__init__"] for base in target.__mro__ if "__init__" in vars(base)] or chain
+        bases = [base for base in target.__mro__ if "__init__" in vars(base)]
+        chain = [(vars(base)["__init__"], base.__module__) for base in bases] or chain
     found: dict[str, Place] = {}
-    for function in chain:
+    for function, module in chain:
         parameters = inspect.signature(function).parameters.values()
+        is_foreign = module.partition(".")[0] not in _KNOWN_CODE
         for each in parameters:
             if not each.kind.name.startswith("VAR_") and each.name not in ("self", *found):
-                known = {"annotation": each.annotation, "default": each.default}
+                known = {"annotation": each.annotation, "default": each.default, "is_foreign": is_foreign}
                 found[each.name] = Place(required=each.default is each.empty, **known)
         if all(each.kind.name != "VAR_KEYWORD" for each in parameters):
             break

@@ -59,11 +59,12 @@ CHOICES = {
 }
 
 
-def check_value(value: Any, where: str, annotation: Any, default: Any) -> None:
+def check_value(value: Any, where: str, annotation: Any, default: Any, *, any_number: bool = False) -> None:
     """Look at the value of one key.
 
     Args:
         where: the whole key. annotation, default: of the parameter that it is for, as ``keys.Place`` has them.
+        any_number: numbers are not looked at, nor words: someone's own code may mean anything by the name.
 
     Raises:
         InputError: it is of a type that is not taken there, or a number that means nothing there.
@@ -73,6 +74,8 @@ def check_value(value: Any, where: str, annotation: Any, default: Any) -> None:
     if kinds and found is not None and found not in kinds:
         words = " or ".join(word for kind, word in _WORDS.items() if kind in kinds)
         raise InputError(f"{where}: is {value!r}; give {words}")
+    if any_number:
+        return
     if (known := CHOICES.get(name)) and value not in known:
         raise InputError(f"{where}: is {value!r}{suggest(str(value), known)}")
     rule = range_of(where)

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mmengine.hooks import Hook
 from mmengine.registry import Registry
 
 from superflow.engine import load_config
-from superflow.engine.keys import Place, top_places
+from superflow.engine.keys import Place, check_config, top_places
 from superflow.engine.registry import DATASETS, HOOKS, LOOPS, MODELS, OPTIM_WRAPPERS, PARAM_SCHEDULERS
 from superflow.engine.values import LOOKED_AT, RANGES, check_value, kinds_of, range_of
 from superflow.errors import InputError
@@ -141,3 +142,20 @@ def test_ranges_refuse_what_is_no_number_and_take_their_ends(name: str) -> None:
             check_value(wrong, f"part.{name}", "float", 0.5)
     if math.isfinite(rule.least):
         check_value(int(rule.least) + rule.above, f"part.{name}", "int", 1)
+
+
+@HOOKS.register_module()
+class HookOfSomeone(Hook):
+    """As mmengine's hooks of before, ``interval=-1`` is never; other names have other meanings here, too."""
+
+    def __init__(self, interval: int = -1, size: float = 0.5, momentum: float = 2.0) -> None: ...
+
+
+@pytest.mark.parametrize("options", [{"interval": -1}, {"size": 0.25}, {"momentum": 3.0}])
+def test_numbers_of_someone_s_own_code_mean_what_that_code_says(options: dict[str, Any]) -> None:
+    config = load_config(PRETRAINS)
+    config.custom_hooks = [{"type": "HookOfSomeone", **options}]
+    check_config(config)
+    config.custom_hooks = [{"type": "HookOfSomeone", **dict.fromkeys(options, "often")}]
+    with pytest.raises(InputError, match=r"custom_hooks\[0\]\.\w+: is 'often'; give a (whole )?number"):
+        check_config(config)
