@@ -26,6 +26,7 @@ from ..losses import inverse_root_weights
 from ..option_values import Range
 from .features import EncoderFeatures, Scan, as_trained
 from .heads import LinearProbe
+from .labelled import few_labelled
 from .recalibration import recalibrate_batch_norm
 from .segmentor import Segmentor
 from .taking_over import Keep, is_encoder_half, rescale, reset_statistics, stage_of, stages, take_over
@@ -343,7 +344,6 @@ def thinned(labels: Tensor, count: int | None, generator: torch.Generator) -> Te
     if count is None or count >= len(labels):
         return torch.arange(len(labels))
     keys = torch.rand(len(labels), generator=generator)
-    labelled = labels != IGNORE_LABEL
-    if int(labelled.sum()) <= count // 2:
-        keys[labelled] = -1.0
+    if (few := few_labelled(labels, count)) is not None:
+        keys[few] = -1.0
     return keys.argsort()[:count].sort().values

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..datasets.frame import IGNORE_LABEL
 from ..errors import InputError
@@ -17,6 +18,15 @@ Labels = Callable[[int], NDArray[np.uint8] | None]
 def labelled_rows(index: Any, frames: Any) -> list[int]:
     """Rows of ``frames``, as `LogIndex.rows` takes them, that have labels."""
     return [int(row) for row in index.rows(frames) if index.has_labels(int(row))]
+
+
+def few_labelled(labels: Tensor, count: int) -> Tensor | None:
+    """(N,) bool, the points of ``labels`` (N,) that have one, where they are too few to lose any; else None.
+
+    Few are at most half of ``count``, the number of points that a thinned scan is to have.
+    """
+    labelled = labels != IGNORE_LABEL
+    return labelled if int(labelled.sum()) <= count // 2 else None
 
 
 def require_labelled_points(

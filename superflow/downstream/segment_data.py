@@ -25,7 +25,7 @@ from ..lidar.limits import Count, Limits, draw_count
 from ..lidar.viewpoint import check_viewpoint, thin_as_from_elsewhere
 from ..protocol import data_record
 from .fractions import read_tokens
-from .labelled import require_labelled_points
+from .labelled import few_labelled, require_labelled_points
 
 _log = logging.getLogger(__name__)
 
@@ -257,13 +257,12 @@ def _with_few_labelled(kept: Tensor, labels: Tensor, count: int, generator: torc
 
     Where someone has marked a hundred points of a scan, thinning would leave a handful to learn from.
     """
-    labelled = labels != IGNORE_LABEL
-    number = int(labelled.sum())
-    if number > count // 2:
+    few = few_labelled(labels, count)
+    if few is None:
         return kept
-    others = kept[~labelled[kept]]
-    others = others[torch.randperm(len(others), generator=generator)[: count - number]]
-    return torch.cat([labelled.nonzero()[:, 0], others]).sort().values
+    marked, others = few.nonzero()[:, 0], kept[~few[kept]]
+    others = others[torch.randperm(len(others), generator=generator)[: count - len(marked)]]
+    return torch.cat([marked, others]).sort().values
 
 
 def pseudo_label_path(folder: str | Path, token: str) -> Path:

@@ -64,11 +64,13 @@ def check_value(value: Any, where: str, annotation: Any, default: Any, *, any_nu
 
     Args:
         where: the whole key. annotation, default: of the parameter that it is for, as ``keys.Place`` has them.
-        any_number: numbers are not looked at, nor words: someone's own code may mean anything by the name.
+        any_number: only the type of an annotation is looked at: someone's own code may mean anything by the name.
 
     Raises:
         InputError: it is of a type that is not taken there, or a number that means nothing there.
     """
+    if any_number and annotation is inspect.Parameter.empty:
+        return
     name = where.rpartition(".")[2]
     kinds, found = kinds_of(name, annotation, default), _kind(value)
     if kinds and found is not None and found not in kinds:

@@ -1,15 +1,12 @@
-"""Whole runs of the toy: what is logged, measured and written."""
+"""Whole runs of the toy: what is trained, measured and written."""
 
 from __future__ import annotations
 
 import json
-import logging
-import logging.config
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
@@ -18,12 +15,11 @@ from engine_toy import ToyDataset, ToyModel
 from mmengine.hooks import Hook
 from torch import nn
 
-from superflow import protocol
 from superflow.benchmark.speed.dry_run import dry_run
 from superflow.clips.batch import Batch, collate
 from superflow.clips.sampler import drawn_item
 from superflow.engine import DATASETS, HOOKS, MODELS, build_runner, load_config, read_checkpoint
-from superflow.engine.hooks import DivergedError, LoggerHook
+from superflow.engine.hooks import DivergedError
 from superflow.engine.model import EngineModel
 from superflow.errors import InputError, MissingFileError
 
@@ -226,26 +222,6 @@ def test_mistake_04_last_and_best_are_reported_with_their_iterations(train: Trai
     assert (best["iter"], best["best"]) == (found["best"]["iteration"], found["best"])
 
 
-def test_mistake_06_the_log_says_that_schedules_go_by_iteration(
-    train: Train,
-) -> None:
-    runner = train({"train_cfg.max_iters": None, "train_cfg.max_epochs": 2.5})
-    assert runner.max_iters == 9  # 2.5 * 7 items in batches of 2
-    logged = next(runner.work_path.glob("*/*.log")).read_text()
-    assert "9 iterations of 2 items out of 7: 2.57 epochs; schedules go by iteration" in logged
-
-
-def test_mistake_07_no_cache_is_emptied_and_the_share_of_loading_is_logged(
-    train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: pytest.fail("empty_cache in a run"))
-    runner = train()
-    shares = runner.message_hub.get_scalar("train/data_share").data[0]
-    assert len(shares) == 12
-    assert ((shares >= 0) & (shares <= 1)).all()
-    assert "data_share: " in next(runner.work_path.glob("*/*.log")).read_text()
-
-
 def test_mistake_32_one_process_needs_no_process_group(train: Train) -> None:
     assert not torch.distributed.is_initialized()
     assert train({"model.contrast": True}).iter == 12
@@ -281,19 +257,6 @@ def test_the_result_says_all_that_a_table_needs(train: Train) -> None:
     assert sorted(path.name for path in runner.work_path.glob("*.pth")) == ["best_miou.pth", "iter_12.pth"]
 
 
-def test_what_stands_in_the_folder_of_a_new_run_is_said(
-    train: Train, capsys: pytest.CaptureFixture[str]
-) -> None:
-    before = train({"train_cfg.max_iters": 3})
-    assert "of an earlier run" not in capsys.readouterr().out
-    train({"train_cfg.max_iters": 3}, resume=True)
-    assert "of an earlier run" not in capsys.readouterr().out
-    train({"train_cfg.max_iters": 2, "val_dataloader": None})
-    said = capsys.readouterr().out
-    assert f"{before.work_path / 'iter_3.pth'} is of an earlier run in this folder" in said
-    assert "save_best=miou: there is no val_dataloader, so no best checkpoint will be kept" in said
-
-
 @HOOKS.register_module()
 class SecondHook(Hook):
     """Begins another training in the folder of the first one, once."""
@@ -319,35 +282,6 @@ def test_two_trainings_do_not_share_a_folder(train: Train, monkeypatch: pytest.M
     assert SecondHook.refused == [f"{first.work_dir}: {told}"]
     assert load_config(first.work_path / "config.py").model.width == 8
     train({"custom_hooks": [{"type": "SecondHook"}]})  # the folder is free again
-
-
-@pytest.mark.parametrize("stage", ["train", "val", "test"])
-def test_the_peak_of_cuda_memory_outlives_the_lines_of_the_log(
-    monkeypatch: pytest.MonkeyPatch, stage: str
-) -> None:
-    """mmengine starts torch's count anew with every line that it writes."""
-    count = [500 * 2**20]
-
-    def line(*given: Any) -> tuple[dict[str, Any], str]:
-        count[0] = 10 * 2**20
-        return {}, ""
-
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: count[0])
-    monkeypatch.setattr(protocol, "_cuda_peak", 0)
-    nothing = SimpleNamespace(info=lambda text: None, add_scalars=lambda *given, **options: None)
-    runner = SimpleNamespace(
-        log_processor=SimpleNamespace(get_log_after_iter=line),
-        logger=nothing,
-        visualizer=nothing,
-        iter=0,
-        train_dataloader=range(9),
-    )
-    hook = LoggerHook(interval=1)
-    hook.json_log_path = ""
-    getattr(hook, f"after_{stage}_iter")(runner, 0)
-    assert count[0] < 500 * 2**20
-    assert protocol.peak_memory()["peak_cuda_memory_mb"] == 500
 
 
 def test_miou_is_that_of_a_plain_count(train: Train) -> None:
@@ -433,18 +367,6 @@ def test_accumulated_gradients_are_never_cut_by_a_checkpoint(train: Train) -> No
     assert sorted(set(names)) == ["iter_12.pth", "iter_4.pth", "iter_8.pth"]  # due at 3, 6, 9, 12
 
 
-def test_tensorboard_and_json_logs_are_written(train: Train) -> None:
-    backends = [{"type": "LocalVisBackend"}, {"type": "TensorboardVisBackend"}]
-    runner = train({"visualizer.vis_backends": backends})
-    assert list(runner.work_path.glob("*/vis_data/events.out.tfevents*"))
-    lines = [
-        json.loads(line)
-        for line in next(runner.work_path.glob("*/vis_data/scalars.json")).read_text().splitlines()
-    ]
-    assert {"loss", "lr", "data_share"} <= set(lines[0])
-    assert [line["step"] for line in lines if "miou" in line] == [4, 8, 12]
-
-
 def test_a_dry_run_shows_shapes_and_keeps_nothing(toy_config: Path) -> None:
     lines: list[str] = []
     dry_run(load_config(toy_config, work_dir=toy_config.parent / "never"), lines.append)
@@ -496,38 +418,3 @@ def test_load_from_takes_the_averaged_weights_and_begins_anew(train: Train) -> N
     )
     assert again.iter == 1
     torch.testing.assert_close(again.plain_model.head.weight.detach(), saved["state_dict"]["head.weight"])
-
-
-def test_a_slow_run_is_never_silent_for_long(train: Train) -> None:
-    quiet = {"default_hooks.logger.interval": 100, "custom_hooks": [], "train_cfg.val_interval": None}
-    for seconds, lines in ((30.0, 2), (1e-9, 12)):
-        runner = train({**quiet, "default_hooks.logger.seconds": seconds}, name=f"log_{lines}")
-        logged = next(runner.work_path.glob("*/*.log")).read_text()
-        assert logged.count("Iter(train)") == lines
-        assert "Iter(train) [ 1/12]" in logged
-        assert "eta: 0:00:" in logged
-
-
-def test_the_package_logs_into_the_file_of_the_run(train: Train) -> None:
-    runner = train({"train_cfg.max_iters": 1})
-    assert "superflow.engine.loops - INFO" in next(runner.work_path.glob("*/*.log")).read_text()
-
-
-def test_the_history_of_the_figures_does_not_grow_with_the_run(
-    train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("superflow.engine.hooks.result._KEPT", 5)
-    kept = train().message_hub.log_scalars
-    assert len(kept["train/loss"].data[0]) == len(kept["train/time"].data[0]) == 5
-    assert kept["train/loss"].current() == kept["train/loss"].data[0][-1] > 0
-
-
-def test_a_run_that_ended_writes_down_no_more(train: Train) -> None:
-    """What the process says later is none of its business; its folder may be gone."""
-    folder = next(train().work_path.glob("*/*.log")).parent
-    logging.config.dictConfig(
-        {"version": 1, "disable_existing_loggers": False}
-    )  # as servers do: closes all files
-    shutil.rmtree(folder)
-    logging.getLogger("superflow.anything").warning("after")
-    assert not folder.exists()

@@ -148,7 +148,9 @@ def test_ranges_refuse_what_is_no_number_and_take_their_ends(name: str) -> None:
 class HookOfSomeone(Hook):
     """As mmengine's hooks of before, ``interval=-1`` is never; other names have other meanings here, too."""
 
-    def __init__(self, interval: int = -1, size: float = 0.5, momentum: float = 2.0) -> None: ...
+    def __init__(
+        self, interval: int = -1, size: float = 0.5, momentum: float = 2.0, hidden=None, seed=1
+    ) -> None: ...
 
 
 @pytest.mark.parametrize("options", [{"interval": -1}, {"size": 0.25}, {"momentum": 3.0}])
@@ -159,3 +161,5 @@ def test_numbers_of_someone_s_own_code_mean_what_that_code_says(options: dict[st
     config.custom_hooks = [{"type": "HookOfSomeone", **dict.fromkeys(options, "often")}]
     with pytest.raises(InputError, match=r"custom_hooks\[0\]\.\w+: is 'often'; give a (whole )?number"):
         check_config(config)
+    config.custom_hooks = [{"type": "HookOfSomeone", "hidden": "many", "seed": 0.5}]  # without annotations
+    check_config(config)
