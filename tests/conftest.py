@@ -49,6 +49,7 @@ def _forget_handlers() -> None:
             logging.root.removeHandler(handler)
     package = logging.getLogger("superflow")
     package.handlers, package.propagate = [], True
+    package.setLevel(logging.NOTSET)
 
 
 @pytest.fixture(scope="session")

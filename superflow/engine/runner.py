@@ -376,6 +376,18 @@ class EngineRunner(Runner):
 
 
 @contextmanager
+def logging_kept() -> Iterator[None]:
+    """What runs do within it to the package's logging ends with it: a trial that is quiet silences nothing later."""
+    package = logging.getLogger(PACKAGE)
+    handlers, propagate, level = package.handlers, package.propagate, package.level
+    try:
+        yield
+    finally:
+        package.handlers, package.propagate = handlers, propagate
+        package.setLevel(level)
+
+
+@contextmanager
 def _logged(handlers: Iterable[logging.Handler]) -> Iterator[None]:
     """The package's loggers write to a run's handlers; later in this process no longer to its files."""
     package = logging.getLogger(PACKAGE)

@@ -7,6 +7,7 @@ import logging
 import logging.config
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,6 +15,8 @@ import pytest
 import torch
 
 from superflow import protocol
+from superflow.benchmark.speed.dry_run import dry_run
+from superflow.engine import load_config
 from superflow.engine.hooks import LoggerHook
 
 Train = Callable[..., Any]
@@ -126,3 +129,11 @@ def test_a_run_that_ended_writes_down_no_more(train: Train) -> None:
     shutil.rmtree(folder)
     logging.getLogger("superflow.anything").warning("after")
     assert not folder.exists()
+
+
+def test_a_dry_run_silences_nothing_later(toy_config: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It is quiet itself, and its log lies in a folder that is gone when it ends."""
+    dry_run(load_config(toy_config, work_dir=toy_config.parent / "never"), lambda line: None)
+    with caplog.at_level("INFO"):
+        logging.getLogger("superflow.anything").info("after")
+    assert "after" in caplog.text

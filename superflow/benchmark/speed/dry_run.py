@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ...clips.sampler import seed_step
 from ...engine.loops import scalars
-from ...engine.runner import EngineRunner, build_runner
+from ...engine.runner import EngineRunner, build_runner, logging_kept
 from ...engine.training_plan import training_plan
 from ...progress import duration
 from ...protocol import device_name, peak_memory
@@ -36,7 +36,7 @@ def dry_run(config: Any, show: Callable[[str], None]) -> None:
         InputError: the config, its data or its checkpoint cannot be used.
     """
     config = config.copy()
-    with tempfile.TemporaryDirectory(prefix="superflow-dry-run-") as folder:
+    with tempfile.TemporaryDirectory(prefix="superflow-dry-run-") as folder, logging_kept():
         free = free_bytes(config.work_dir)
         config.work_dir, config.log_level = folder, "WARNING"
         config.visualizer = {"type": "Visualizer", "vis_backends": []}
