@@ -66,7 +66,11 @@ def test_the_plan_of_recipes_tries_what_places_tried_and_more(tmp_path):
     """So that copied trials of random weights serve: the same arm, splits and first values."""
     plan, known = (load_places_plan(find_plan(Path(name))) for name in ("recipes", "places"))
     assert plan.evaluations["kitti"] == known.evaluations["kitti"]
-    assert plan.backbones() == [(NO_SOURCE, "random"), (GIVEN, "street-tiny")]
+    assert plan.backbones() == [
+        (NO_SOURCE, "random"),
+        (GIVEN, "street-tiny"),
+        (GIVEN, "street-tiny-averaged"),
+    ]
     ours, theirs = (training_config(p, NO_SOURCE, p.arms["random"], 0, tmp_path) for p in (plan, known))
     assert config_hash(plan, ours, tmp_path) == config_hash(known, theirs, tmp_path)
     tuned, before = plan.measures["fine-tuning"], known.measures["fine-tuning"]
