@@ -70,6 +70,8 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
     Raises:
         InputError: the first that does, with the file ``path`` of the plan.
     """
+    from ..camera.superpixels import PROVIDERS
+
     for log in plan.logs.values():
         if log.drive is not None and log.root is not None:
             raise InputError(f"{path}: logs: {log.name!r} has both a root and a drive; leave one out")
@@ -87,6 +89,7 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
                 f"{where}: the weight of {wrong[0]!r} is {source.mix[wrong[0]]}; give one above 0"
             )
         refer(source.options, dict.fromkeys(PLACES_KINDS), f"{where}: options")
+        refer(source.superpixels, PROVIDERS, f"{where}: superpixels")
         refer([source.log] if source.log else [], plan.logs, where)
     for arm in plan.arms.values():
         _check_arm(arm, plan, f"{path}: arms: {arm.name!r}")

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .plan_file import entries, find_plan, read_plan, refuse_same_files
+from .plan_file import entries, find_plan, read_plan, refer, refuse_same_files
 from .preparation import DEFAULT_TEACHER
 from .results import slug
 
-KINDS = ("raw", "random", "pretrained", "supervised")
+TRAINED = ("pretrained", "supervised")
+KINDS = ("raw", "random", *TRAINED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,10 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         InputError: no such file, an unknown key, or an arm that cannot run.
     """
+    from ..camera.superpixels import PROVIDERS
+
     plan = read_plan(find_plan(Path(path)), Plan)
     refuse_same_files((arm.name for arm in plan.arms), f"{path}: arms")
+    refer(plan.options, dict.fromkeys(TRAINED), f"{path}: options of a kind of arms")
+    refer(plan.superpixels, PROVIDERS, f"{path}: superpixels")
     return plan

@@ -177,6 +177,14 @@ def test_a_run_that_fails_is_named_when_the_others_are_done(prepared, tmp_path):
         ("arms: {a: {kind: raw, configs: x}}", "arms: 'a': 'configs' is unknown; the keys are kind, config"),
         ("arms: {a: {kind: rwa}}", "kind 'rwa' is unknown; use one of raw, random"),
         ("arms: {a: {kind: random}}", "a random arm needs a config"),
+        (
+            "arms: {a: {kind: raw}}\noptions: {pretrain: {train_cfg.max_iters: 1}}",
+            "options of a kind of arms: there is no 'pretrain'; the nearest known one is 'pretrained'",
+        ),
+        (
+            "arms: {a: {kind: raw}}\nsuperpixels: {slik: {}}",
+            "superpixels: there is no 'slik'; the nearest known one is 'slic'",
+        ),
     ],
 )
 def test_a_wrong_plan_is_one_sentence(tmp_path, content, message):

@@ -115,6 +115,10 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
         (changed(sources={"s": {"log": "nowhere"}}), "sources: 's': there is no 'nowhere'"),
         (changed(sources={"s": {"log": "street", "mix": {"s": 1}}}), "needs either a log or a mix"),
         (changed(sources={"s": {"log": "street", "frame": 3}}), "sources: 's': 'frame' is unknown"),
+        (
+            changed(sources={"s": {"log": "street", "superpixels": {"slik": {}}}}),
+            "sources: 's': superpixels: there is no 'slik'; the nearest known one is 'slic'",
+        ),
         (changed(logs={"street": {"root": "x", "drive": {}}}), "has both a root and a drive"),
         (
             changed(evaluations={"street": {**SMALL["evaluations"]["street"], "variant": "rain/light"}}),
