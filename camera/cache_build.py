@@ -24,6 +24,7 @@ from torch import Tensor
 
 from .. import __version__
 from ..datasets.frame import Camera
+from ..devices import usable_device
 from ..errors import InputError
 from ..files.writes import building, write_json
 from ..progress import LogLines, Progress
@@ -134,7 +135,8 @@ def build_feature_cache(
 
     Raises:
         InputError: the folder holds features of another teacher, size or reduction, or damaged ones; an image is
-            unreadable; repeated tokens, an unknown fit token, no images, more components than channels.
+            unreadable; repeated tokens, an unknown fit token, no images, more components than channels; the device
+            cannot be used.
     """
     folder = Path(folder)
     fit = _fit_cameras(cameras, fit_tokens)
@@ -153,9 +155,10 @@ def build_feature_cache(
     if begun is not None and not todo:  # also where this user may not write
         return begun
     progress = progress or LogLines(log)
-    at_once = threads if torch.device(device).type == "cpu" else None
+    place = usable_device(device)
+    at_once = threads if place.type == "cpu" else None
     with _threads(None if at_once is None else 1), building(folder):
-        passes = _Passes(teacher.to(device), (size[0], size[1]), batch, at_once)
+        passes = _Passes(teacher.to(place), (size[0], size[1]), batch, at_once)
         begun = _begun(folder, key, fit, given)
         if begun is None:
             spaced = _spaced(fit, fit_images)

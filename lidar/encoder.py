@@ -13,7 +13,7 @@ from ..errors import InputError
 from .conv import prepare
 from .minkunet import MinkUNet
 from .sparse import Pyramid, SparseTensor
-from .voxelize import Grid, Reduce, Voxels, make_grid, voxelize
+from .voxelize import Grid, Reduce, Voxels, make_grid, voxelize, with_digits
 
 # What a point may tell the network, from points (N, 4+) x, y, z [m], intensity [0, 1], NaN where the sensor gives none:
 # that counts as 0, and ``has_intensity`` tells it from a dark surface. The lower half is brought to a scale of about
@@ -154,7 +154,8 @@ class LidarEncoder(nn.Module):
         """What no weight decides of a pass, so that it can be made before the weights are known.
 
         Args:
-            points: (N, 4+) float32 x, y, z [m, LiDAR frame], intensity [0, 1] or NaN for none, ... N may be 0.
+            points: (N, 4+) x, y, z [m, LiDAR frame], intensity [0, 1] or NaN for none, ... N may be 0. Taken as
+                float32, which float64 alone is not.
             cloud: (N,) int64 cloud of each point; a cloud may have none.
             age: (N,) float32 seconds from each point's scan to the cloud's time, read by the input "age"; None is 0,
                 as in a single scan.
@@ -168,9 +169,15 @@ class LidarEncoder(nn.Module):
             name for name in self.inputs if name.startswith("column:") and int(name[7:]) >= points.shape[1]
         ]:
             raise InputError(f"points have {points.shape[1]} columns, input {missing[0]} asks for more")
+        points = with_digits(points)
         voxels = voxelize(points, cloud, self.grid, num_clouds=num_clouds)
         age = points.new_zeros(len(points)) if age is None else age
         values = torch.stack([age if name == AGE else _input(name)(points) for name in self.inputs], 1)
+        if not bool((finite := values.isfinite().all(0)).all()):
+            named = self.inputs[int((~finite).nonzero()[0])]
+            raise InputError(
+                f"points: input {named} is not finite for some of them; remove these points first"
+            )
         dtype = next(self.backbone.parameters()).dtype
         pyramid = prepare(Pyramid.from_voxels(voxels), self.backbone.levels, dtype)
         with torch.autocast("cpu", enabled=False):

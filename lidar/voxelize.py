@@ -33,6 +33,14 @@ def bin_index(values: Tensor, size: float) -> Tensor:
     return torch.floor(values / values.new_tensor(size))
 
 
+def with_digits(values: Tensor) -> Tensor:
+    """``values`` in float32, or as they are where they are of that or finer.
+
+    In bfloat16 the number of a cell is rounded to a multiple of 8 from the 1024th on; an edge in whole metres is 0.
+    """
+    return values if values.dtype in (torch.float32, torch.float64) else values.float()
+
+
 class Grid(Protocol):
     """How points become cells. Axis 1 may wrap: its last cell is then the neighbour of its first."""
 
@@ -261,7 +269,7 @@ def voxelize(xyz: Tensor, cloud: Tensor, grid: Grid, *, num_clouds: int | None =
     """The voxels that hold points.
 
     Args:
-        xyz: (N, 3+) coordinates [m]; further columns are ignored. N may be 0.
+        xyz: (N, 3+) coordinates [m] of any type of number; further columns are ignored. N may be 0.
         cloud: (N,) int64 cloud of each point, in any order.
         num_clouds: clouds of the batch, those without points included; by default the largest ``cloud`` + 1.
 
@@ -275,7 +283,7 @@ def voxelize(xyz: Tensor, cloud: Tensor, grid: Grid, *, num_clouds: int | None =
         )
     if num_clouds is None:
         num_clouds = int(cloud.max()) + 1 if len(cloud) else 0
-    index = grid.index(xyz[:, :3])
+    index = grid.index(with_digits(xyz[:, :3]))
     low = torch.tensor(grid.low, device=xyz.device)
     high = low + torch.tensor(grid.shape, device=xyz.device)
     inside = (index >= low) & (index < high)  # false for NaN

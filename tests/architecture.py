@@ -22,7 +22,7 @@ BESIDE = ("lidar", "camera", "datasets", "tools", "configs")
 # from the ground up; a room imports only from lines above its own
 FLOORS = (
     ("errors", "compiled", "progress", "together"),
-    ("geometry", "files", "option_values"),
+    ("devices", "geometry", "files", "option_values"),
     ("datasets", "lidar", "street", "protocol"),
     ("camera", "hub", "losses"),
     ("clips",),

@@ -70,7 +70,9 @@ def prepare_features(
     """
     from ..camera.cache_build import build_feature_cache
     from ..camera.teacher import make_teacher
+    from ..devices import usable_device
 
+    place = usable_device(device)  # before a teacher is read
     folder = Path(folder or Path(index.folder) / "features" / teacher)
     rows, fit_rows = index.rows(frames), index.rows(fit_frames or frames)
     outside = sorted(set(fit_rows.tolist()) - set(rows.tolist()))
@@ -88,7 +90,7 @@ def prepare_features(
         reduction_of=reduction_of,
         fit_tokens=[camera.token for camera in index.cameras(fit_rows)],
         threads=threads,
-        device=device,
+        device=place,
     )
     return folder
 

@@ -13,9 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import torch
-from torch import nn
 
-from ..lidar.evaluation import evaluating
 from ..lidar.limits import Limits
 from ..progress import LogLines, Stopwatch
 from ..protocol import check_protocol, index_protocol
@@ -188,9 +186,7 @@ def _samples(
     )
     if options.augmentation is None:
         return (sample := draw()), sample
-    encoder = source.encoder if isinstance(source, EncoderFeatures) else nn.Identity()
-    with evaluating(encoder):  # before two threads come to it
-        sample, augmented = together(draw, functools.partial(draw, augmentation=options.augmentation))
+    sample, augmented = together(draw, functools.partial(draw, augmentation=options.augmentation))
     return sample, augmented
 
 

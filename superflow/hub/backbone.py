@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from .. import __version__
 from ..datasets.card import RAW_FULL
+from ..devices import usable_device
 from ..errors import InputError
 from ..files.writes import write_bytes, write_text
 from ..lidar.encoder import LidarEncoder
@@ -86,7 +87,8 @@ class Backbone(nn.Module):
     def forward(self, points: Tensor, cloud: Tensor, num_clouds: int) -> Tensor:
         """(N, C) features with gradients, for training; see ``LidarEncoder.point_features``.
 
-        Takes points as they are: every one gets its feature, also outside the card's limits.
+        Takes points as they are, best those of `as_trained`: every one gets its feature, also outside the card's
+        limits.
         """
         return self.encoder.point_features(points, cloud, num_clouds)
 
@@ -128,10 +130,7 @@ class Backbone(nn.Module):
         Raises:
             InputError: another shape, NaN or infinity in a column that is read, intensity outside the stated range.
         """
-        cloud = self._read(points)
-        self._check_intensity(cloud, intensity)
-        cloud = cloud.to(next(self.encoder.parameters()).device)
-        cloud[:, 3] *= _FULL[self.card.intensity] / _FULL[intensity]
+        cloud = self.as_trained(points, intensity=intensity)
         inside = self._mask(cloud) if not everywhere else cloud.new_ones(len(cloud), dtype=torch.bool)
         rows = cloud.new_zeros(len(cloud), self.out_channels)
         if bool(inside.any()):
@@ -147,6 +146,18 @@ class Backbone(nn.Module):
                 self.card.limits,
             )
         return _like(points, rows)
+
+    def as_trained(self, points: Tensor | ArrayLike, *, intensity: IntensityRange = "0..1") -> Tensor:
+        """(N, 4+) float32 copy of the points on the backbone's device, with the intensity that training saw.
+
+        What `forward` takes, also of a backbone that was trained on another range of intensity than is handed in.
+        Arguments and errors as of `extract`; columns that the encoder does not read are zero.
+        """
+        cloud = self._read(points)
+        self._check_intensity(cloud, intensity)
+        cloud = cloud.to(next(self.encoder.parameters()).device)
+        cloud[:, 3] *= _FULL[self.card.intensity] / _FULL[intensity]
+        return cloud
 
     @overload
     def within_limits(self, points: Tensor) -> Tensor: ...
@@ -236,20 +247,22 @@ def save_backbone(
     return card
 
 
-def load(name_or_path: str | Path, *, device: torch.device | str = "cpu") -> Backbone:
+def load(name_or_path: str | Path, *, device: torch.device | str | int | None = "cpu") -> Backbone:
     """A pretrained backbone, in evaluation mode on ``device``.
 
     Args:
         name_or_path: an exported .safetensors, a checkpoint .pth of ``superflow train``, or a name: of a backbone that
             comes with the package, or of a file in the registry folder (``$SUPERFLOW_HOME``, else
             ``~/.cache/superflow``).
+        device: see `superflow.devices.usable_device`.
 
     Raises:
         MissingFileError: neither such a file nor such a name.
-        InputError: the file is damaged, of an unknown format or of another architecture.
+        InputError: the file is damaged, of an unknown format or of another architecture; the device cannot be used.
     """
+    place = usable_device(device)
     file = read_encoder_file(name_or_path)
-    return Backbone(build_encoder(file), card_of(file)).to(device)
+    return Backbone(build_encoder(file), card_of(file)).to(place)
 
 
 def card_of(file: EncoderFile) -> BackboneCard:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MissingFileError
-from ..files.access import check_readable
+from ..files.access import check_readable, reading
 from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
 from .checkpoint import find_last, load_weights, read_checkpoint
@@ -49,7 +50,7 @@ class EncoderFile:
         return trained_on.get("raw_intensity")
 
 
-def read_encoder_file(path: str | Path) -> EncoderFile:
+def read_encoder_file(path: str | os.PathLike[str]) -> EncoderFile:
     """Config and weights of the encoder in ``path``, on the CPU; of a run's folder, in its newest checkpoint.
 
     Args:
@@ -59,12 +60,17 @@ def read_encoder_file(path: str | Path) -> EncoderFile:
         MissingFileError: there is no such file.
         InputError: it is damaged, of an unknown format, or holds no encoder.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(
+            f"a backbone is no {type(path).__name__}; give a file, the folder of a run, or a name"
+        )
     if not str(path).strip():  # most often a variable of a shell that is not set; Path("") is this folder
         raise InputError("the name of a backbone is empty; give a file, the folder of a run, or a name")
     path = Path(path)
-    if path.is_dir():
-        path = _newest_checkpoint(path)
-    path = find(path)
+    with reading(path):  # also names that no file can have
+        if path.is_dir():
+            path = _newest_checkpoint(path)
+        path = find(path)
     check_readable(path)
     return _read_exported(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
 
@@ -79,9 +85,13 @@ def load_encoder(path: str | Path) -> LidarEncoder:
 
 
 def build_encoder(file: EncoderFile) -> LidarEncoder:
-    """The encoder that ``file`` describes, with its weights."""
+    """The encoder that ``file`` describes, with its weights: on the CPU in float32, whatever else is PyTorch's default.
+
+    Others set the defaults of a process: who loads a language model beside it, for one.
+    """
     try:
-        encoder = LidarEncoder(**file.config)
+        with torch.device("cpu"):
+            encoder = LidarEncoder(**file.config).float()
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(
             f"{file.path}: its encoder config is not understood ({error}); "

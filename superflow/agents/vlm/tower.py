@@ -72,14 +72,15 @@ class LidarTower(nn.Module):
     def _features(self, backbone: Backbone, scans: Sequence[Tensor]) -> list[Tensor]:
         if not self.training or self.learns == "frozen":
             return [backbone.extract(scan) for scan in scans]
-        seen = [scan[backbone.within_limits(scan)] for scan in scans]  # what extract shows the network
+        given = [backbone.as_trained(scan) for scan in scans]
+        inside = [backbone.within_limits(scan) for scan in given]
+        seen = [scan[kept] for scan, kept in zip(given, inside)]  # what extract shows the network
         cloud = torch.repeat_interleave(torch.tensor([len(s) for s in seen], device=seen[0].device))
         rows = backbone(torch.cat(seen), cloud, len(seen)).float()
-        features = []
-        for scan, part in zip(scans, rows.split([len(s) for s in seen])):
-            inside = backbone.within_limits(scan)
-            features.append(part.new_zeros(len(scan), part.shape[1]).masked_scatter(inside[:, None], part))
-        return features
+        return [
+            part.new_zeros(len(kept), part.shape[1]).masked_scatter(kept[:, None], part).to(scan.device)
+            for scan, kept, part in zip(scans, inside, rows.split([len(s) for s in seen]))
+        ]
 
 
 def in_frame(points: Tensor, a_to_b: Tensor | None) -> Tensor:

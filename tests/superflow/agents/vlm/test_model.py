@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from superflow.agents.vlm import load_vlm
 from superflow.agents.vlm.tower import planes_of
 from superflow.errors import InputError, MissingFileError
+from superflow.hub.backbone import Backbone
 
 from .asking import QUESTION, ask
 
@@ -145,8 +147,11 @@ def test_what_of_the_backbone_learns(make_vlm, scan, learns):
     assert model.model.connector.linear_1.weight.grad.abs().sum() > 0
 
 
-def test_in_training_a_point_outside_of_the_limits_has_no_features(make_vlm, scan, small_backbone):
-    model, _ = make_vlm(learns="open")
+@pytest.mark.parametrize("intensity", ["0..1", "0..255"])
+def test_in_training_points_are_shown_as_they_are_in_use(make_vlm, scan, small_backbone, intensity):
+    """Those outside of the limits have no features, and the intensity is that of the backbone's own training."""
+    small_backbone = Backbone(small_backbone.encoder, replace(small_backbone.card, intensity=intensity))
+    model, _ = make_vlm(learns="open", backbone=small_backbone)
     tower = model.model.lidar_tower
     scans = [scan(0), scan(1, 90)]
     evaluated = tower(scans, [None, None])
