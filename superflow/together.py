@@ -1,4 +1,4 @@
-"""Work that runs beside other work in one process, where PyTorch leaves a core free for it: the same bits either way.
+"""Work beside other work: in threads, where PyTorch leaves a core free and with the same bits, and in processes.
 
 Operators of PyTorch and compiled code give back the interpreter's lock, so that two threads keep two cores at work
 where each has much to compute; PyTorch's own threads meet after every operator and gain nothing on small ones.
@@ -6,10 +6,13 @@ where each has much to compute; PyTorch's own threads meet after every operator 
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -36,6 +39,41 @@ def one_thread(worker: int = 0) -> None:
         sys.modules["cv2"].setNumThreads(0)  # none beside its own
     if "numba" in sys.modules:
         sys.modules["numba"].set_num_threads(1)
+
+
+@contextmanager
+def processes(
+    count: int, begin: Callable[..., None] | None = None, given: tuple[Any, ...] = ()
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool of ``count`` processes, each of which calls ``begin(*given)`` first.
+
+    Where the ``with`` is left by an error or by Ctrl-C, what has not begun never does.
+
+    They are spawned, not forked: a fork of a process with running threads of torch or OpenCV can hang.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, _begin, (begin, given)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _begin(begin: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
+    end_with_ctrl_c()
+    if begin is not None:
+        begin(*given)
+
+
+def end_with_ctrl_c() -> None:
+    """Make Ctrl-C end this process, which another one started, at once and without a word.
+
+    It reaches every process of a terminal, and who started this one says what there is to say. Compiled code would else
+    run to its end first, and a traceback follow. Where it was ignored from the start, as under nohup, it still is.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def one_ahead(batches: Iterator[Any], make: Callable[[Any], Result]) -> Iterator[Result]:

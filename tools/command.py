@@ -13,9 +13,13 @@ from superflow.errors import InputError, MissingPackageError
 from superflow.files.access import refusal
 from superflow.option_values import Range
 
+STOPPED = "stopped; run the same command again, it goes on from what is finished or begins anew"
 
-def run_command(program: str, work: Callable[[], int]) -> int:
+
+def run_command(program: str, work: Callable[[], int], *, stopped: str = STOPPED) -> int:
     """The exit code of ``work()``; 2 where an input, a file that the system refuses, or a lacking package stopped it.
+
+    Ctrl-C ends it with 130 and the words ``stopped``.
 
     Readers and writers say what is wrong with their files; what the system refuses elsewhere is said here, so that
     nobody reads a traceback about a folder without rights, or a pipe that was closed. Another ``OSError`` about no file
@@ -28,6 +32,9 @@ def run_command(program: str, work: Callable[[], int]) -> int:
     except BrokenPipeError:  # whoever read what is printed has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
         return 141  # what a shell gives for the end by SIGPIPE
+    except KeyboardInterrupt:
+        print(f"{program}: {stopped}", file=sys.stderr)
+        return 130  # what a shell gives for the end by SIGINT
     except OSError as error:
         if error.filename is None:
             raise

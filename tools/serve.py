@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ def _serve(args: argparse.Namespace) -> int:
     address = f"http://{args.host}:{bound.getsockname()[1]}"
     what = {"perception": "perception server", "language": "page and chat endpoint (/v1)"}[args.part]
     print(f"{what} of {model} at {address}; it ends with Ctrl-C", flush=True)
-    server.run(sockets=[bound])
+    with suppress(KeyboardInterrupt):  # which uvicorn passes on after it has ended as it should
+        server.run(sockets=[bound])
     return 0
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from superflow.errors import InputError
 from superflow.tools.command import (
+    STOPPED,
     add_leakage_argument,
     command_parser,
     count_or_none,
@@ -70,17 +71,15 @@ def add_common(parser: argparse.ArgumentParser) -> None:
 
 def main(argv: list[str] | None = None) -> int:
     """0 when all is well, 1 when training broke off, 2 when the input cannot be used."""
-    return run("superflow train", parse_args(argv), _train)
+    again = "stopped; add --resume to go on from the newest checkpoint"
+    return run("superflow train", parse_args(argv), _train, stopped=again)
 
 
-def run(program: str, args: argparse.Namespace, work: Any) -> int:
+def run(program: str, args: argparse.Namespace, work: Any, *, stopped: str = STOPPED) -> int:
     """Call ``work(args)`` with the environment that torch reads at import, and say what stopped it."""
     prepare_environment(args)
     try:
-        return run_command(program, lambda: work(args))
-    except KeyboardInterrupt:
-        print(f"{program}: stopped; add --resume to go on from the newest checkpoint", file=sys.stderr)
-        return 130
+        return run_command(program, lambda: work(args), stopped=stopped)
     finally:
         if "torch" in sys.modules:  # without it there are no processes to part from
             from superflow.method.launch import stop_distributed

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import logging
-import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -25,7 +23,7 @@ from ...errors import InputError
 from ...files.access import file_in, read_json
 from ...files.writes import building, write_bytes, write_json
 from ...progress import LogLines, Progress, track
-from ...together import one_thread
+from ...together import one_thread, processes
 from ..identity import identified_image
 from ..reduction import AGAIN
 from .ids import IGNORE
@@ -177,16 +175,8 @@ def _run(maker: Provider, folder: Path, cameras: Sequence[Camera], workers: int)
     if workers < 1 or len(cameras) < 2:
         yield from map(partial(_write_one, maker, folder), cameras)
         return
-    # spawned, not forked: a fork of a process with running torch or OpenCV threads can hang
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        min(workers, len(cameras)), mp_context=context, initializer=_start_worker, initargs=(maker, folder)
-    ) as pool:
-        try:
-            yield from pool.map(_work, cameras, chunksize=4)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with processes(min(workers, len(cameras)), _start_worker, (maker, folder)) as pool:
+        yield from pool.map(_work, cameras, chunksize=4)
 
 
 _job: partial[None] | None = None  # of a worker process

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...progress import Progress, silent, track
+from ...together import processes
 from ..formats.readers import UNKNOWN_ID
 from ..index import LogIndex
 from ..store import TABLES, is_intact, prepare_command, read_columns
@@ -160,9 +159,7 @@ def _read_all(index: LogIndex, rows: NDArray[np.int64], workers: int, project: P
         for row in rows.tolist():
             yield inspect_scan(index, row, project)
         return
-    # spawned, not forked: the parent may hold threads of OpenCV or torch
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _start_worker, (index, project)) as pool:
+    with processes(workers, _start_worker, (index, project)) as pool:
         yield from pool.map(_inspect_in_worker, rows.tolist(), chunksize=8)
 
 

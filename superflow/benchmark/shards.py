@@ -6,14 +6,14 @@ import logging
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from threading import Lock
 from typing import Any, TypeVar
 
 from ..errors import InputError, first_line, require
-from ..together import usable_cores
+from ..together import processes, usable_cores
 
 _SPAWN = multiprocessing.get_context("spawn")
 
@@ -43,8 +43,12 @@ def run_shards(
     running = _Running()
     with ThreadPoolExecutor(jobs) as pool:  # its threads wait for the processes
         started = {pool.submit(_in_own_process, work, item, running): item for item in items}
-        for future in as_completed(started):
-            yield started[future], future.exception() or future.result()
+        try:
+            for future in as_completed(started):
+                yield started[future], future.exception() or future.result()
+        except BaseException:  # Ctrl-C: what has not begun shall not begin
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 class _Running:
@@ -97,7 +101,7 @@ def begin_process() -> None:
 
 def _in_own_process(work: Callable[[Item], Result], item: Item, running: _Running) -> Result:
     # a pool for each: a process that the system kills would take the others of its pool with it
-    with running.one_more(), ProcessPoolExecutor(1, _SPAWN, _keep_running, (running.shared,)) as pool:
+    with running.one_more(), processes(1, _keep_running, (running.shared,)) as pool:
         try:
             return pool.submit(work, item).result()
         except BrokenProcessPool as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Iterable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from ..errors import InputError
 from ..files.access import check_place, read_json
 from ..files.writes import write_bytes, write_json
 from ..progress import Progress, silent
+from ..together import processes
 from .compiled import cache_folder
 from .recorder import Recorder
 from .rig import CAMERAS, FIRST_S, KEY_S, SEVENTH, draw_rig, make_rig
@@ -172,21 +173,15 @@ def _record_scenes(root: Path, numbers: list[int], settings: DriveSettings, work
                 yield done
         return
     _warm_up(settings)  # compile once, not in every worker
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("q", 0)
+    counter = multiprocessing.get_context("spawn").Value("q", 0)
     total = len(numbers) * len(settings.key_times)
-    with ProcessPoolExecutor(min(workers, len(numbers)), context, _keep_counter, (counter,)) as pool:
-        jobs = [pool.submit(_record_in_worker, root, number, settings) for number in numbers]
-        pending = set(jobs)
-        try:
-            while pending:
-                finished, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
-                for job in finished:
-                    job.result()
-                yield min(counter.value, total)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+    with processes(min(workers, len(numbers)), _keep_counter, (counter,)) as pool:
+        pending = {pool.submit(_record_in_worker, root, number, settings) for number in numbers}
+        while pending:
+            finished, pending = wait(pending, timeout=0.5, return_when=FIRST_EXCEPTION)
+            for job in finished:
+                job.result()
+            yield min(counter.value, total)
 
 
 _counter: Any = None

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
@@ -93,3 +99,41 @@ def threads_of_a_worker() -> list[int]:
 def test_a_worker_computes_with_one_thread_in_every_library():
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         assert pool.submit(threads_of_a_worker).result() == [1, 1, 1]
+
+
+AT_WORK = """
+import sys, time
+from pathlib import Path
+from superflow.together import processes
+def work(path):
+    Path(path).touch()
+    time.sleep(60)
+if __name__ == "__main__":
+    try:
+        with processes(1) as pool:
+            list(pool.map(work, sys.argv[1:]))
+    except KeyboardInterrupt:
+        print("stopped")
+"""
+
+
+def test_ctrl_c_ends_processes_at_once_and_what_waits_never_begins(tmp_path: Path) -> None:
+    (tmp_path / "at_work.py").write_text(AT_WORK)
+    begun = [tmp_path / f"begun_{number}" for number in range(4)]
+    child = subprocess.Popen(
+        [sys.executable, str(tmp_path / "at_work.py"), *map(str, begun)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,  # a group of its own, as the processes of a terminal are
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        while not begun[0].exists() and child.poll() is None:
+            time.sleep(0.02)
+        os.killpg(child.pid, signal.SIGINT)
+        out, err = child.communicate(timeout=50)  # before the work would have ended
+    finally:
+        child.kill()
+    assert (out, err) == ("stopped\n", "")
+    assert [path.exists() for path in begun] == [True, False, False, False]

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import pytest
 
 from superflow.errors import require
-from superflow.tools.command import run_command
+from superflow.tools.command import STOPPED, run_command
 from superflow.tools.main import COMMANDS, main
 
 
@@ -41,6 +41,23 @@ def test_a_package_that_is_not_installed_is_one_sentence(capsys):
     assert said.startswith("superflow ask: no_such_package is not installed")
     assert said.endswith('run: pip install "superflow-lidar[agents]"\n')
     assert said.count("\n") == 1
+
+
+def test_ctrl_c_ends_a_command_with_one_sentence(capsys, monkeypatch):
+    def work(*_: Any) -> int:
+        raise KeyboardInterrupt
+
+    assert run_command("superflow prepare", work) == 130
+    assert capsys.readouterr().err == f"superflow prepare: {STOPPED}\n"
+    for name, words in (
+        ("train", "stopped; add --resume to go on from the newest checkpoint"),
+        ("test", STOPPED),
+    ):
+        tool = import_module(f"superflow.tools.{name}")
+        monkeypatch.setattr(tool, "parse_args", lambda _: argparse.Namespace(local_rank=None))
+        monkeypatch.setattr(tool, f"_{name}", work)
+        assert main([name]) == 130
+        assert capsys.readouterr().err == f"superflow {name}: {words}\n"
 
 
 @pytest.mark.parametrize("words", [["benchmark", "places", "--out", "x"], ["quickstart"]])

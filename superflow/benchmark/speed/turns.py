@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from ...errors import InputError
+from ...together import end_with_ctrl_c
 
 Seconds = dict[str, float]  # by clock: thread, process, wall
 Work = Callable[[], Any]
@@ -166,6 +167,7 @@ def timed_in_fresh_process(work: Callable[..., Work], *given: Any, rounds: int, 
 def _in_child(
     sender: Any, threads: int, rounds: int, clock: str, work: Callable[..., Work], given: tuple[Any, ...]
 ) -> None:
+    end_with_ctrl_c()
     torch.set_num_threads(threads)
     call = work(*given)
     before = _status_mb("VmRSS")

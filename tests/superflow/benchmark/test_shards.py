@@ -57,6 +57,14 @@ def test_neither_an_error_nor_a_killed_process_takes_others_with_it():
     assert "its process was killed" in str(found[KILLED])
 
 
+def test_pieces_that_wait_do_not_begin_once_the_caller_has_stopped(tmp_path):
+    paths = [tmp_path / str(number) for number in range(5)]
+    pieces = run_shards(operator.call, [partial(path.touch) for path in paths], jobs=1)
+    next(pieces)
+    pieces.close()  # as Ctrl-C does
+    assert [path.exists() for path in paths] in ([True] + [False] * 4, [True, True] + [False] * 3)
+
+
 def test_a_result_that_is_false_is_one():
     assert outcome(run_shards(operator.call, [float], jobs=1)) == {float: 0.0}
 
