@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.table import Table
 
     from superflow.datasets.check.report import Report
 
+_WIDTH = 160  # of a line that goes to no terminal
 _PRINTED = 10  # notes and problems; report.json has more
 _QUANTITIES = {  # of Report.clouds, with what is printed before and behind the numbers
     "points": ("points", "{:,.0f}"),
@@ -22,9 +25,7 @@ _QUANTITIES = {  # of Report.clouds, with what is printed before and behind the 
 
 def show_report(report: Report) -> None:
     """Print what was counted, how clouds and cameras look, the labels, then notes and problems."""
-    from rich.console import Console
-
-    console = Console()
+    console = _console()
     for table in (_counts(report), _clouds(report), _cameras(report), _labels(report)):
         if table.row_count:
             console.print(table)
@@ -39,6 +40,16 @@ def show_report(report: Report) -> None:
     hidden = sum(report.problem_counts.values()) - _PRINTED
     if hidden > 0:
         console.print(f"... and {hidden} more")
+
+
+def _console() -> Console:
+    """Of the terminal's width; what is kept in a file or read by a program is as wide as the tables are."""
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _WIDTH
+    return console
 
 
 def verdict(report: Report) -> str:
@@ -57,10 +68,18 @@ def _sample(report: Report) -> str:
     )
 
 
-def _counts(report: Report) -> Table:
+def _table(*heads: str, title: str) -> Table:
+    """A table of these columns, which breaks a word in two where a terminal is narrow: names of cameras end alike."""
     from rich.table import Table
 
-    table = Table("", "count", title=f"{report.dataset['name']} {report.dataset['version']}")
+    table = Table(title=title)
+    for head in heads:
+        table.add_column(head, overflow="fold")
+    return table
+
+
+def _counts(report: Report) -> Table:
+    table = _table("", "count", title=f"{report.dataset['name']} {report.dataset['version']}")
     wrong = ((f"WRONG: {kind}", count) for kind, count in report.problem_counts.items())
     for name, count in [*report.counts.items(), *wrong]:
         table.add_row(name.replace("_", " "), f"{count:,}")
@@ -69,9 +88,8 @@ def _counts(report: Report) -> Table:
 
 def _clouds(report: Report) -> Table:
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("of a scan", "smallest", "1 %", "median", "99 %", "largest", title="clouds")
+    table = _table("of a scan", "smallest", "1 %", "median", "99 %", "largest", title="clouds")
     for name, spread in report.clouds.items():
         label, form = _QUANTITIES[name]
         table.add_row(escape(label), *(form.format(value) for value in spread.values()))
@@ -79,11 +97,9 @@ def _clouds(report: Report) -> Table:
 
 
 def _cameras(report: Report) -> Table:
-    from rich.table import Table
-
     # [m] is no tag of rich's: escaped
     heads = ("images", "points on image", "smallest", "frames with any", r"depth \[m]", "brightness")
-    table = Table("camera", *heads, title="points on the images")
+    table = _table("camera", *heads, title="points on the images")
 
     def said(value: float | None, form: str) -> str:
         return "-" if value is None else form.format(value)
@@ -102,9 +118,7 @@ def _cameras(report: Report) -> Table:
 
 
 def _labels(report: Report) -> Table:
-    from rich.table import Table
-
-    table = Table("class", "points", "share", "frames", title="labels")
+    table = _table("class", "points", "share", "frames", title="labels")
     for row in report.labels:
         table.add_row(row["class"], f"{row['points']:,}", f"{row['share']:.2%}", f"{row['frames']:,}")
     return table
