@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..compiled import compiled
 from ..datasets.records import PINHOLE, Lens
-from ..geometry import invert, transform_points
+from ..geometry import checked_transform, invert, point_rows, transform_points
 from .beams import scan_columns
 from .lens import bend
 from .projection import MIN_DEPTH_M, Projection
@@ -76,7 +76,7 @@ class ScanSurface:
         Args:
             lidar_to_camera, lens: as for `camera.projection.project`.
         """
-        to_camera = np.asarray(lidar_to_camera, dtype=np.float64)
+        to_camera = checked_transform(lidar_to_camera)
         intrinsics = np.asarray(lens.intrinsics, dtype=np.float64)
         camera = (to_camera.tobytes(), intrinsics.tobytes(), tuple(lens.size), lens.model, lens.distortion)
         if camera not in self._seen:
@@ -129,6 +129,7 @@ def scan_surface(
         by_lidar: of a scan that several LiDARs made, the rows of each, and (4, 4) from its frame to that of the points;
             without, the rays of all points began at the origin. See ``Frame.by_lidar``.
     """
+    points = point_rows(points)
     if not by_lidar:
         return _surface(points)
     parts = []

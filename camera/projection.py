@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..compiled import compiled
 from ..datasets.records import PINHOLE, Lens
+from ..geometry import checked_transform, point_rows
 from .lens import bend
 
 MIN_DEPTH_M = 1.0  # what lies nearer to a camera is the vehicle itself
@@ -45,7 +46,7 @@ def project(
     """Pixels of the points in front of a camera.
 
     Args:
-        points: (N, 3+) x, y, z [m, lidar frame]; rows that are not finite are left out.
+        points: (N, 3+) x, y, z [m, lidar frame] of any numbers; rows that are not finite are left out.
         lidar_to_camera: (4, 4), through both ego poses (``Frame.lidar_to_camera``).
         lens: of the camera; rays that its model does not hold for, see `lens.bend`, fall nowhere.
         min_depth: points nearer than this are left out [m]; they lie on the vehicle itself.
@@ -53,11 +54,14 @@ def project(
     Returns:
         Points with depth > ``min_depth`` and 0 < u < width - 1, 0 < v < height - 1, all strict, so that the
         four pixels around each position exist. A point may be in several cameras' projections.
+
+    Raises:
+        InputError: points or transform have another shape.
     """
-    to_camera = np.asarray(lidar_to_camera, dtype=np.float64)
+    to_camera = checked_transform(lidar_to_camera)
     intrinsics = np.array(lens.intrinsics, dtype=np.float64)
     rows, in_camera = _in_front(
-        np.asarray(points), to_camera, float(min_depth), intrinsics, *lens.size, lens.model != PINHOLE
+        point_rows(points), to_camera, float(min_depth), intrinsics, *lens.size, lens.model != PINHOLE
     )
     # of the few that are left, by the matrix product: a compiled one would round otherwise
     on_image = bend(in_camera, lens) @ intrinsics.T

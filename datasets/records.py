@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from ..geometry import Transform
 
 PINHOLE = "pinhole"  # of images that are undistorted
@@ -35,6 +37,24 @@ class Lens:
     size: tuple[int, int]  # height, width [pixel]
     model: str = PINHOLE  # of ``CAMERA_MODELS``
     distortion: tuple[float, ...] = ()  # its parameters
+
+    def __post_init__(self) -> None:
+        """Looks at what compiled code would read beyond, and what no ray could be bent by.
+
+        Raises:
+            InputError: another shape or model, a parameter beyond those that it has, or one that is not finite.
+        """
+        if np.shape(self.intrinsics) != (3, 3) or len(self.size) != 2:
+            raise InputError(
+                f"a lens has intrinsics of shape {np.shape(self.intrinsics)} and the size {self.size}; give (3, 3) in "
+                "pixels, and height, width"
+            )
+        most = CAMERA_MODELS.get(self.model)
+        if most is None or any(self.distortion[most:]) or not all(map(math.isfinite, self.distortion)):
+            raise InputError(
+                f"a lens has the parameters {self.distortion} of the model {self.model!r}; models, and how many finite "
+                f"ones they have, are {', '.join(f'{name} {count}' for name, count in CAMERA_MODELS.items())}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,41 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.spatial.transform import Rotation
 
-from .errors import OutOfReachError
+from .errors import InputError, OutOfReachError
 
 Transform = NDArray[np.float64]
 KEY_BITS = (24, 24, 15)  # of x, y, z of a packed voxel; 63 in all, so that a key is a non-negative int64
+
+
+def point_rows(points: ArrayLike) -> NDArray[np.floating]:
+    """``points`` (N, 3+) as compiled code takes them, which would read beyond rows of another shape.
+
+    float32 and float64 stay as they are; other numbers, and those of another byte order, become float64.
+
+    Raises:
+        InputError: another shape, or no numbers.
+    """
+    rows = np.asarray(points)
+    if rows.ndim != 2 or rows.shape[1] < 3:
+        raise InputError(f"points have the shape {rows.shape}; give (N, 3+): x, y, z")
+    if rows.dtype in (np.float32, np.float64):
+        return rows
+    try:
+        return rows.astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"points are {rows.dtype}; give numbers ({error})") from error
+
+
+def checked_transform(a_to_b: ArrayLike) -> Transform:
+    """``a_to_b`` in float64, for compiled code.
+
+    Raises:
+        InputError: it is neither (4, 4) nor its first three rows.
+    """
+    checked = np.asarray(a_to_b, dtype=np.float64)
+    if checked.shape not in ((4, 4), (3, 4)):
+        raise InputError(f"a transform has the shape {checked.shape}; give (4, 4): rotation and translation")
+    return checked
 
 
 def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Transform:
@@ -61,10 +92,11 @@ def rotation_z(angle_rad: float) -> Transform:
 def transform_points(a_to_b: ArrayLike, points: NDArray) -> NDArray:
     """``points`` (N, 3+) with the first three columns moved from frame a to b; further columns are kept.
 
-    Computed in float64 (world coordinates need it), returned in the dtype of ``points``; the input is not changed.
+    Computed in float64 (world coordinates need it), returned in the dtype of ``points``, of whole numbers in float64;
+    the input is not changed.
     """
     a_to_b = np.asarray(a_to_b, dtype=np.float64)
-    moved = points.copy()
+    moved = points.copy() if np.issubdtype(points.dtype, np.floating) else points.astype(np.float64)
     moved[:, :3] = points[:, :3].astype(np.float64) @ a_to_b[:3, :3].T + a_to_b[:3, 3]
     return moved
 

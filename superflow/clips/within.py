@@ -7,13 +7,19 @@ import torch
 from numpy.typing import NDArray
 
 from ..compiled import compiled
+from ..geometry import point_rows
 from ..lidar.limits import Limits
 
 _DOUBT = 1e-6  # of a border: how near to it roundings of float32 may decide
 
 
-def rows_within(limits: Limits, xyz: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Rows of the points (N, 3) where ``limits.mask`` is true, in a fifth of its time."""
+def rows_within(limits: Limits, xyz: NDArray) -> NDArray[np.int64]:
+    """Rows of the points (N, 3+) where ``limits.mask`` is true, in a fifth of its time.
+
+    Raises:
+        InputError: another shape.
+    """
+    xyz = point_rows(xyz)
     borders = np.array([*limits.range_m, *limits.height_m])
     margin = np.where(np.isfinite(borders), np.abs(borders) * _DOUBT, 0.0)
     inside = np.empty(len(xyz), np.bool_)

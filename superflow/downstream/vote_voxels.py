@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import compiled
-from ..geometry import KEY_BITS, voxel_keys
+from ..geometry import KEY_BITS, checked_transform, point_rows, voxel_keys
 
 _FEWEST_SLOTS = 16
 _MIXER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 over the golden ratio (Knuth, volume 3, section 6.4)
@@ -42,13 +42,15 @@ class ScanVoxels:
     corners: NDArray[np.float64]
 
     @classmethod
-    def of(cls, xyz: NDArray[np.float32], lidar_to_world: NDArray[np.float64], size_m: float) -> ScanVoxels:
+    def of(cls, xyz: NDArray[np.floating], lidar_to_world: NDArray[np.float64], size_m: float) -> ScanVoxels:
         """The voxels of points (N, 3) [m, lidar frame], whose pose is (4, 4).
 
         Raises:
             OutOfReachError: as `voxel_keys` of the points in the world.
+            InputError: points or pose have another shape.
         """
-        packed, ends = _world_keys(xyz, lidar_to_world, size_m)
+        xyz = np.ascontiguousarray(point_rows(xyz))
+        packed, ends = _world_keys(xyz, checked_transform(lidar_to_world), size_m)
         voxel_of, met = np.empty(len(xyz), dtype=np.int32), np.empty(len(xyz), dtype=np.int64)
         met = met[: _number(packed, *_slots(len(xyz)), voxel_of, met)]
         order = np.argsort(met)
@@ -112,7 +114,7 @@ class VoxelSums:
 
 
 def _world_keys(
-    xyz: NDArray[np.float32], lidar_to_world: NDArray[np.float64], size_m: float
+    xyz: NDArray[np.floating], lidar_to_world: NDArray[np.float64], size_m: float
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """The `voxel_keys` (N,) of points in the world, and (2, 3) the lowest and the highest cell along each axis."""
     keys, ends = np.empty(len(xyz), dtype=np.int64), np.empty((2, 3))
