@@ -13,6 +13,7 @@ from ..errors import InputError
 from .card_keys import nearest_name
 
 Name = TypeVar("Name", str, int)
+_USUAL = ("train", "val", "test")  # splits that configs ask for
 _TERM = re.compile(
     r"^(?P<name>[^\[\]@]*)(@(?P<percent>\d+(\.\d+)?)%)?(\[(?P<slice>-?\d*:-?\d*(:-?\d*)?)\])?$"
 )
@@ -101,6 +102,11 @@ def _scenes_of(
         return [scenes.index(name)]
     if not name:
         return list(range(len(scenes)))
+    if name in _USUAL and not splits and not any(True for _ in row_splits):
+        raise InputError(
+            f"{name!r} is neither a split nor a scene of this log, which has no splits; name scenes in its place "
+            f"({_shorten(scenes)}), or write `splits` into the log's dataset.json and prepare it again"
+        )
     raise InputError(
         f"{name!r} is neither a split nor a scene of this log ({_shorten(scenes)}); "
         f"{nearest_name(name, [*splits, *row_splits, *(scenes if len(scenes) < 50 else ())])}"

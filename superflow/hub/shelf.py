@@ -32,7 +32,7 @@ def find(name_or_path: str | Path) -> Path:
         return path
     if path.suffix in (".safetensors", ".pth") or len(path.parts) > 1:
         raise MissingFileError(
-            f"{path}: there is no such file; give an exported .safetensors or a checkpoint .pth"
+            f"{path}: there is no such file; give the folder of a run, an exported .safetensors or a checkpoint .pth"
         )
     for folder in _folders():
         if (named := folder / f"{path.name}.safetensors").is_file():

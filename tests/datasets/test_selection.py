@@ -60,6 +60,19 @@ def test_a_number_is_taken_for_the_scene_of_that_name():
         select_rows([1], **named)
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test[:3]"])
+def test_a_log_without_splits_says_what_to_name_in_their_place(split):
+    bare = {"scenes": ("b", "a"), "splits": {}, "scene_of": np.array([0, 0, 1]), "is_key": np.ones(3, bool)}
+    with pytest.raises(
+        InputError, match=r"which has no splits; name scenes in its place \(b, a\), or write `splits`"
+    ):
+        select_rows(split, **bare)
+    with pytest.raises(InputError, match="'c' is neither a split nor a scene of this log"):
+        select_rows("c", **bare)
+    with pytest.raises(InputError, match="'test' is neither a split nor a scene of this log"):
+        select_rows("test", **bare, row_splits={"train": np.ones(3, bool)})
+
+
 def test_sweeps_go_with_the_key_frame_after_them():
     first_key, second_key = keys_of("b")[:2]
     assert select("b[1:2]", keys_only=False) == list(range(first_key + 1, second_key + 1))
