@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterable
 from difflib import SequenceMatcher
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
 from types import ModuleType
 
 
@@ -42,6 +46,24 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
+def pip_install(*words: str) -> str:
+    """The command that installs what ``words`` name into the environment of this process.
+
+    Another ``pip`` may be the first in the path: that of the system refuses, or brings it to a Python that does not run
+    this.
+    """
+    return shlex.join([sys.executable or "python", "-m", "pip", "install", *words])
+
+
+def pip_install_extra(extra: str) -> str:
+    """The command that brings an extra of this package, from its checkout where the package is not installed."""
+    try:
+        distribution("superflow-lidar")
+    except PackageNotFoundError:
+        return pip_install("--editable", f"{Path(__file__).resolve().parents[1]}[{extra}]")
+    return pip_install(f"superflow-lidar[{extra}]")
+
+
 def require(module: str, extra: str) -> ModuleType:
     """Import an optional dependency.
 
@@ -52,5 +74,5 @@ def require(module: str, extra: str) -> ModuleType:
         return import_module(module)
     except ImportError as error:
         raise MissingPackageError(
-            f'{module} is not installed ({error}); run: pip install "superflow-lidar[{extra}]"'
+            f"{module} is not installed ({error}); run: {pip_install_extra(extra)}"
         ) from error

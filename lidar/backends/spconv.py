@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ...errors import pip_install_extra
 from ..sparse import KernelMap
 
 DTYPES = (torch.float32, torch.float16)
@@ -22,7 +23,7 @@ DTYPES = (torch.float32, torch.float16)
 def problem(device: torch.device) -> str | None:
     """Why spconv cannot run on ``device``, or None."""
     if importlib.util.find_spec("spconv") is None:
-        return 'not installed; pip install "superflow-lidar[spconv]" brings the build for CUDA 12'
+        return f"not installed; {pip_install_extra('spconv')} brings the build for CUDA 12"
     if device.type not in ("cpu", "cuda"):
         return f"knows no device {device.type}"
     try:

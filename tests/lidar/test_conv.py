@@ -373,7 +373,7 @@ def test_a_build_that_cannot_be_imported_is_a_problem(monkeypatch):
     assert "cannot be imported" in spconv.problem(torch.device("cpu"))
     assert spconv.problem(torch.device("meta")) == "knows no device meta"
     monkeypatch.setattr(spconv.importlib.util, "find_spec", lambda name: None)
-    assert 'pip install "superflow-lidar[spconv]"' in spconv.problem(torch.device("cpu"))
+    assert "-m pip install 'superflow-lidar[spconv]' brings" in spconv.problem(torch.device("cpu"))
 
 
 def test_a_back_end_that_is_wrong_on_a_device_is_left_out(monkeypatch, caplog):

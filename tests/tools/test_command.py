@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 
-from superflow.errors import require
+from superflow.errors import pip_install_extra, require
 from superflow.tools.command import STOPPED, run_command
 from superflow.tools.main import COMMANDS, main
 
@@ -39,8 +42,20 @@ def test_a_package_that_is_not_installed_is_one_sentence(capsys):
     assert run_command("superflow ask", work) == 2
     said = capsys.readouterr().err
     assert said.startswith("superflow ask: no_such_package is not installed")
-    assert said.endswith('run: pip install "superflow-lidar[agents]"\n')
+    assert said.endswith(f"run: {sys.executable} -m pip install 'superflow-lidar[agents]'\n")
     assert said.count("\n") == 1
+
+
+def test_a_checkout_that_is_not_installed_brings_its_extras_itself(monkeypatch):
+    def none(name: str) -> NoReturn:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("superflow.errors.distribution", none)
+    monkeypatch.setattr(sys, "executable", "/my envs/bin/python")
+    root = Path(__file__).parents[2]
+    said = shlex.split(pip_install_extra("ros"))
+    assert said == ["/my envs/bin/python", "-m", "pip", "install", "--editable", f"{root}[ros]"]
+    assert (root / "pyproject.toml").is_file()
 
 
 def test_ctrl_c_ends_a_command_with_one_sentence(capsys, monkeypatch):

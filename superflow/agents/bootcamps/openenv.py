@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 from uuid import uuid4
 
-from ...errors import InputError
+from ...errors import InputError, pip_install
 from .bootcamp import Identity, Score
 from .registry import family_of
 
@@ -100,4 +100,4 @@ def _openenv(part: str) -> ModuleType:
     try:
         return import_module(f"openenv.core.env_server.{part}")
     except ImportError as error:
-        raise ImportError(f"openenv is not installed ({error}); run: pip install openenv") from error
+        raise ImportError(f"openenv is not installed ({error}); run: {pip_install('openenv')}") from error

