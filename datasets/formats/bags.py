@@ -122,6 +122,9 @@ def reading_bag(path: Path) -> Iterator[None]:
             raise error
     # damaged bytes reach every line of these libraries: assertions, indices, sizes, text, compression
     except Exception as error:
-        raise InputError(
-            f"{path}: is damaged or no bag ({first_line(error)[:150]}); copy it again, or reindex it"
-        ) from error
+        again = "copy it again, or reindex it"
+        if path.is_file() and path.suffix not in _SUFFIXES:
+            again = (
+                f"bags end with {', '.join(_SUFFIXES)}, and `superflow prepare folder` reads files of points"
+            )
+        raise InputError(f"{path}: is damaged or no bag ({first_line(error)[:150]}); {again}") from error

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from ...errors import InputError, MissingFileError
 from ...files.access import is_text, read_text, reading
+from ..formats.bags import find_bags
 from .file_pattern import SCENE, in_number_order
 from .folder_layout import FORMATS, QUESTION
 from .guess_columns import guess_points
@@ -71,9 +72,11 @@ def draft_layout(root: Path) -> str:
     groups = _groups(root)
     clouds = [group for group in groups if _format(group) and not _is_label(group.parts, group.ending)]
     if not clouds:
-        raise MissingFileError(
-            f"{root}: holds no file of points that ends with {', '.join(FORMATS)}; give the folder that does"
+        bags = find_bags(root)
+        how = (
+            f"read its bags ({bags[0]}) with `superflow prepare ros`" if bags else "give the folder that does"
         )
+        raise MissingFileError(f"{root}: holds no file of points that ends with {', '.join(FORMATS)}; {how}")
     points, lines = _points_among(root, clouds)
     others = [group.pattern for group in clouds if group is not points]
     if others:

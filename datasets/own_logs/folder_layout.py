@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .folder_cameras import CameraLayout, read_cameras, rigid
 from .motion_files import Times, read_time
 
 NAME = "folder.yaml"
+_QUESTIONS = 20  # that one sentence names
 QUESTION = "?"  # stands in a draft where nobody but the log's owner knows the answer
 FORMATS = {  # ending of point files -> format
     **{
@@ -167,15 +169,24 @@ def _poses(path: Path, value: Any, cameras: Mapping[str, CameraLayout]) -> Poses
     return poses
 
 
-def _no_questions(path: Path, values: Any, place: str = "") -> None:
+def _no_questions(path: Path, values: Any) -> None:
     """Every question of a draft is answered."""
+    open_ones = list(islice(_questions(values), _QUESTIONS))
+    if open_ones:
+        places, are = (
+            ", ".join(open_ones),
+            "is still a question" if len(open_ones) == 1 else "are still questions",
+        )
+        raise InputError(f"{path}: {places} {are}; put the answer in place of each {QUESTION!r}")
+
+
+def _questions(values: Any, place: str = "") -> Iterator[str]:
+    """Where questions of a draft are not answered yet."""
     inside = (
         values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
     )
     for key, value in inside:
         here = f"{place}.{key}" if place else str(key)
         if value == QUESTION or key == QUESTION:
-            raise InputError(
-                f"{path}: {here} is still a question; put the answer in place of the {QUESTION!r}"
-            )
-        _no_questions(path, value, here)
+            yield here
+        yield from _questions(value, here)

@@ -176,6 +176,18 @@ def test_a_packed_part_is_the_same_again_or_one_sentence(pack, unpack):
             unpack(Path("a"), pack(data)[:length])
 
 
+def test_a_file_of_another_ending_is_told_what_bags_are(tmp_path):
+    scan = tmp_path / "scan.pcd"
+    scan.write_text("VERSION .7")
+    with pytest.raises(
+        InputError, match=r"bags end with \.bag, \.db3, \.mcap, and `superflow prepare folder` reads"
+    ):
+        Bag(scan)
+    scan = scan.rename(tmp_path / "scan.bag")
+    with pytest.raises(InputError, match=r"scan\.bag: is damaged or no bag .*; copy it again, or reindex it"):
+        Bag(scan)
+
+
 # ---- databases and folders that are none --------------------------------------------------------------------------
 
 

@@ -105,6 +105,14 @@ def test_whatever_a_folder_is_called_is_read_back(name, tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(MissingFileError, match="gone: there is no such folder; check the path"):
         draft_layout(tmp_path / "gone")
+    (tmp_path / "bags").mkdir()
+    with pytest.raises(MissingFileError, match=r"ends with \.bin, .*; give the folder that does"):
+        draft_layout(tmp_path)
+    (tmp_path / "bags" / "a.mcap").touch()
+    with pytest.raises(
+        MissingFileError, match=r"read its bags \(bags/a\.mcap\) with `superflow prepare ros`"
+    ):
+        draft_layout(tmp_path)
 
 
 def test_columns_of_nothing_but_zeros_are_no_times_and_no_intensities(tmp_path):
