@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .datasets.frame import IGNORE_LABEL
+from .errors import InputError
 
 
 def inverse_root_weights(counts: Tensor) -> Tensor:
@@ -23,6 +24,21 @@ def inverse_root_weights(counts: Tensor) -> Tensor:
     return torch.where(occurs, weights, torch.ones_like(weights)).float()
 
 
+def check_class_weights(weights: Tensor, num_classes: int) -> None:
+    """Look at the weights of a `cross_entropy` before anything is trained with them.
+
+    Raises:
+        InputError: not one a class, one below 0 or not finite, or all of them 0.
+    """
+    if weights.shape != (num_classes,):
+        raise InputError(f"{weights.numel()} class weights for {num_classes} classes; give one a class")
+    if not bool((weights.isfinite() & (weights >= 0)).all()) or not bool(weights.any()):
+        raise InputError(
+            f"class_weights are {[round(weight, 4) for weight in weights.tolist()]}; give finite numbers from 0 on, "
+            "and one above it"
+        )
+
+
 def cross_entropy(
     logits: Tensor, labels: Tensor, *, class_weights: Tensor | None = None, ignore: int = IGNORE_LABEL
 ) -> Tensor:
@@ -30,18 +46,21 @@ def cross_entropy(
 
     Args:
         logits: (N, C) scores before the softmax.
-        labels: (N,) int64 train ids 0..C-1, or ``ignore``.
+        labels: (N,) train ids 0..C-1 of any integer type, or ``ignore``.
         class_weights: (C,) weight of each class; all 1 when None.
 
     Returns:
-        Scalar in float32. Zero (with a graph) when nothing is labelled, so that a rank without labels still steps.
+        Scalar in float32. Zero (with a graph) when nothing is labelled, or only what weighs nothing, so that a rank
+        without labels still steps.
 
     Raises:
-        ValueError: shapes that do not belong together, or a label outside 0..C-1.
+        ValueError: shapes that do not belong together, labels that are no integers, or one outside 0..C-1.
     """
     logits, labels = _labelled(logits, labels, ignore)
     if len(labels) == 0:
         return logits.sum()
+    if class_weights is not None and not bool(class_weights.index_select(0, labels).any()):
+        return logits[:0].sum()  # a mean of weights that are all 0 has no value
     return F.cross_entropy(logits, labels, weight=class_weights)
 
 
@@ -56,14 +75,14 @@ def lovasz_softmax(
 
     Args:
         logits: (N, C) scores before the softmax.
-        labels: (N,) int64 train ids 0..C-1, or ``ignore``.
+        labels: (N,) train ids 0..C-1 of any integer type, or ``ignore``.
         present_only: average over the classes that occur in ``labels``; else over all C.
 
     Returns:
         Scalar in float32. Zero (with a graph) when nothing is labelled.
 
     Raises:
-        ValueError: shapes that do not belong together, or a label outside 0..C-1.
+        ValueError: shapes that do not belong together, labels that are no integers, or one outside 0..C-1.
     """
     num_classes = logits.shape[1] if logits.dim() == 2 else 0
     logits, labels = _labelled(logits, labels, ignore)
@@ -92,8 +111,10 @@ def _labelled(logits: Tensor, labels: Tensor, ignore: int) -> tuple[Tensor, Tens
         raise ValueError(
             f"logits {tuple(logits.shape)} and labels {tuple(labels.shape)} must be (N, classes) and (N,)"
         )
+    if labels.is_floating_point() or labels.is_complex():
+        raise ValueError(f"labels are {labels.dtype}; give whole numbers, as torch.int64")
     chosen = labels != ignore
-    logits, labels = logits[chosen].float(), labels[chosen]
+    logits, labels = logits[chosen].float(), labels[chosen].long()
     if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]):
         raise ValueError(
             f"labels run from {int(labels.min())} to {int(labels.max())}, but there are {logits.shape[1]} classes; "

@@ -138,7 +138,7 @@ class ConfusionMatrix:
             "no_prediction": int(total[:, -1].sum()),
             "frequent_miou": _percent(iou[common].mean()) if common else None,
             "frequent": [class_names[c] for c in common],
-            "ranges": {name: _scores(part) for name, part in zip(self._bin_names(), self.counts)},
+            "ranges": {name: _scores(part) for name, part in zip(self.bin_names(), self.counts)},
         }
 
     def _check(self, what: str, values: Tensor, lowest: int) -> None:
@@ -151,7 +151,8 @@ class ConfusionMatrix:
                 f"0..{self.num_classes - 1}; suppress further logits before the argmax"
             )
 
-    def _bin_names(self) -> list[str]:
+    def bin_names(self) -> list[str]:
+        """Names of the ranges."""
         pairs = zip(self.range_edges_m, self.range_edges_m[1:])
         return [f"{low:g}+ m" if math.isinf(high) else f"{low:g}-{high:g} m" for low, high in pairs]
 

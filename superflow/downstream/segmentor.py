@@ -17,7 +17,7 @@ from ..lidar.augment import transform, turned_and_mirrored
 from ..lidar.encoder import LidarEncoder
 from ..lidar.evaluation import evaluating
 from ..lidar.limits import Limits
-from ..losses import cross_entropy, lovasz_softmax
+from ..losses import check_class_weights, cross_entropy, lovasz_softmax
 
 # output of `Segmentor.loss` -> what it means when it stays 0, and what to do
 NEEDS = {
@@ -75,8 +75,11 @@ class Segmentor(nn.Module):
             )
         if freeze not in (False, True, "weights"):
             raise ValueError(f'freeze={freeze!r} must be False, True or "weights"')
-        if class_weights is not None and len(class_weights) != num_classes:
-            raise ValueError(f"{len(class_weights)} class weights for {num_classes} classes")
+        if not (cross_entropy_weight or lovasz_weight):
+            raise InputError("cross_entropy_weight and lovasz_weight are both 0, so nothing would be learned")
+        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
+        if weights is not None:
+            check_class_weights(weights, num_classes)
         self.encoder = _encoder_of(encoder, pretrained)
         if isinstance(pretrained, str | Path):
             pretrained = fill_encoder(self.encoder, pretrained)
@@ -91,7 +94,6 @@ class Segmentor(nn.Module):
         self.limits = Limits.from_record(limits)
         self.test_time_augmentation = test_time_augmentation
         self._views = turned_and_mirrored(test_time_augmentation) if test_time_augmentation else []
-        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         self.register_buffer("class_weights", weights, persistent=False)
         if freeze:
             self.encoder.requires_grad_(False)

@@ -14,6 +14,8 @@ from ..errors import InputError
 from ..method.distributed import world_sum
 from .registry import METRICS
 
+_WHOLE = ("miou", "accuracy", "frequent_miou")
+
 
 @METRICS.register_module()
 class SegmentationMetric:
@@ -22,6 +24,14 @@ class SegmentationMetric:
     def __init__(self) -> None:
         self.dataset_meta: dict[str, Any] = {}
         self._matrix: ConfusionMatrix | None = None
+
+    def names(self) -> list[str] | None:
+        """What an evaluation may give, of classes and ranges where there are points; None before classes are known."""
+        classes = self.dataset_meta.get("classes")
+        if not classes:
+            return None
+        ranges = ConfusionMatrix(len(classes)).bin_names()
+        return [*_WHOLE, *(f"iou/{name}" for name in classes), *(f"miou/{name}" for name in ranges)]
 
     def process(self, data_batch: Batch, data_samples: tuple[Batch, Tensor]) -> None:
         """Count the points of one batch."""
@@ -40,7 +50,7 @@ class SegmentationMetric:
         matrix.counts = world_sum(matrix.counts)
         summary = matrix.summary(names or [f"class {c}" for c in range(matrix.num_classes)])
         self._matrix = None
-        flat = {name: summary[name] for name in ("miou", "accuracy", "frequent_miou")}
+        flat = {name: summary[name] for name in _WHOLE}
         flat |= {f"iou/{name}": value for name, value in summary["iou"].items()}
         flat |= {f"miou/{name}": part["miou"] for name, part in summary["ranges"].items()}
         return {**{name: value for name, value in flat.items() if value is not None}, "segmentation": summary}

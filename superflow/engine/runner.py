@@ -93,6 +93,9 @@ class EngineRunner(Runner):
         self.leakage: dict[str, Any] = {}
         self.evaluated: dict[str, Any] = {}
         self._begun, self._commit = time.monotonic(), commit()
+        self._read: dict[
+            Path | None, dict[str, Any]
+        ] = {}  # what the model was built from, until it has its weights
         super().__init__(*args, **options)
 
     # -- what the hooks read ---------------------------------------------------------------------------------
@@ -196,7 +199,9 @@ class EngineRunner(Runner):
         with named("model"):
             options = as_plain(model)
             if options["type"] in ("Pretrainer", "Segmentor"):
-                options |= options_of_start(options, self._first_checkpoint)
+                start = self._first_checkpoint
+                self._read = {} if start is None else {start: read_checkpoint(start)}
+                options |= options_of_start(options, self._read.get(start, {}))
                 options |= options_of_data(options, self._built_datasets())
             self.plain_model = MODELS.build(options)
         self.engine_model = EngineModel(self.plain_model)
@@ -347,7 +352,7 @@ class EngineRunner(Runner):
         Raises:
             InputError: the file is damaged or not finite, of another architecture, teacher or scale of intensity.
         """
-        checkpoint, record = read_checkpoint(filename), self.record()
+        checkpoint, record = self._read.pop(Path(filename), None) or read_checkpoint(filename), self.record()
         parameters = [name for name, _ in self.plain_model.named_parameters()]
         check_start(checkpoint, str(filename), record=record, parameters=parameters)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)

@@ -185,15 +185,15 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, opt
     model.load_state_dict({name: state[name] for name in own if name in state}, strict=not optional)
 
 
-def options_of_start(model: Mapping[str, Any], start: Path | None) -> dict[str, Any]:
-    """What the checkpoint ``start`` of a run says of its model's pretraining, in place of ``model.pretrained``.
+def options_of_start(model: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
+    """What the checkpoint that a run begins with says of its model's pretraining, in place of ``model.pretrained``.
 
     The weights come from there, so the file of the pretraining is not read again, and may be gone.
 
     Args:
-        model: options of a `Pretrainer` or `Segmentor`, and its ``type``.
+        model: options of a `Pretrainer` or `Segmentor`, and its ``type``. start: the checkpoint; {} for none.
     """
-    record = {} if start is None else read_checkpoint(start).get("superflow", {})
+    record = start.get("superflow", {})
     if record.get("kind") != str(model["type"]).lower():
         return {}  # its weights will not fit, which is said when they are loaded
     known = {"pretrained": record.get("pretrained")}

@@ -298,7 +298,7 @@ def build_objectives(entries: Sequence[Mapping[str, Any]], *, sizes: Sizes) -> d
     """The objectives of a config by name, in its order.
 
     Raises:
-        ValueError: there are none, one is unknown or listed twice.
+        ValueError: there are none, one is unknown or listed twice, or all have the weight 0.
     """
     if not entries:
         raise ValueError("objectives is empty, and nothing would be learned; give at least one")
@@ -313,6 +313,10 @@ def build_objectives(entries: Sequence[Mapping[str, Any]], *, sizes: Sizes) -> d
                 f"objective {name!r} is listed twice; one entry with the sum of the weights is the same"
             )
         built[name] = OBJECTIVES[name](**options, sizes=sizes)
+    if not any(objective.weight for objective in built.values()):
+        raise ValueError(
+            "all objectives have the weight 0, and nothing would be learned; give one a weight above 0"
+        )
     return built
 
 

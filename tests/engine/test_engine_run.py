@@ -19,6 +19,7 @@ from superflow.benchmark.speed.dry_run import dry_run
 from superflow.clips.batch import Batch, collate
 from superflow.clips.sampler import drawn_item
 from superflow.engine import DATASETS, HOOKS, MODELS, build_runner, load_config, read_checkpoint
+from superflow.engine.evaluation import SegmentationMetric
 from superflow.engine.hooks import DivergedError
 from superflow.engine.model import EngineModel
 from superflow.errors import InputError, MissingFileError
@@ -220,6 +221,31 @@ def test_mistake_04_last_and_best_are_reported_with_their_iterations(train: Trai
     assert found["best"]["value"] >= found["last"]["value"]
     best = read_checkpoint(runner.work_path / "best_miou.pth")["meta"]
     assert (best["iter"], best["best"]) == (found["best"]["iteration"], found["best"])
+
+
+@pytest.mark.parametrize(("name", "near"), [("mIoU", "miou"), ("iou/middel", "iou/middle"), ("loss", "")])
+def test_a_best_figure_that_no_evaluation_gives_is_refused_before_the_first_step(
+    train: Train, toy_config: Path, name: str, near: str
+) -> None:
+    with pytest.raises(InputError, match=rf"save_best: an evaluation gives no '{name}'; .* one is '{near}"):
+        train({"default_hooks.checkpoint.save_best": name, "default_hooks.checkpoint.interval": 1})
+    assert not list((toy_config.parent / "work").glob("*.pth"))
+
+
+def test_a_metric_that_does_not_say_its_figures_is_asked_for_them_afterwards(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SegmentationMetric, "names", lambda self: None)
+    with pytest.raises(InputError, match="the evaluation gave no 'mIoU'; choose one of what it gave"):
+        train({"default_hooks.checkpoint.save_best": "mIoU"})
+
+
+def test_an_evaluation_gives_no_figure_that_it_did_not_name(train: Train) -> None:
+    runner = train()
+    metric = runner.val_loop.evaluator.metrics[0]
+    given = {name for name, value in runner.val_loop.run().items() if isinstance(value, float)}
+    assert len(given) > 5
+    assert given <= set(metric.names())
 
 
 def test_mistake_32_one_process_needs_no_process_group(train: Train) -> None:

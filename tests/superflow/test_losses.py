@@ -59,6 +59,29 @@ def test_cross_entropy_matches_a_loop(seed):
     )
 
 
+@pytest.mark.parametrize("loss", [cross_entropy, lovasz_softmax])
+@pytest.mark.parametrize("kind", [torch.uint8, torch.int16, torch.int32])
+def test_labels_of_any_integer_type_mean_the_same(loss, kind):
+    logits, labels = random_case(1)
+    assert torch.equal(loss(logits, labels.to(kind)), loss(logits, labels))
+    with pytest.raises(ValueError, match=r"labels are torch\.float32; give whole numbers"):
+        loss(logits, labels.float())
+
+
+def test_rows_that_weigh_nothing_give_zero_and_leave_all_else_finite():
+    """A batch may hold none but classes of weight 0: a mean over no weight would be no number, and end the run."""
+    logits, labels = random_case(0)
+    logits.requires_grad_()
+    weights = torch.tensor([0.0, 0.0, 0.0, 0.0, 1.0])  # of these the last alone, which never occurs
+    value = cross_entropy(logits, labels, class_weights=weights)
+    assert value.item() == 0
+    value.backward()
+    assert not logits.grad.any()
+    weights[1] = 2.0
+    only = torch.where(labels == 1, labels, 255)
+    assert torch.equal(cross_entropy(logits, labels, class_weights=weights), cross_entropy(logits, only))
+
+
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_lovasz_matches_its_definition(seed):
     logits, labels = random_case(seed)

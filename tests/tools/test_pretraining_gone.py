@@ -56,7 +56,9 @@ def state(work, name="iter_2.pth"):
     return torch.load(work / name, weights_only=True)
 
 
-def test_testing_and_resuming_do_without_the_file(pretraining, encoder, options, tmp_path, capsys):
+def test_testing_and_resuming_do_without_the_file(
+    pretraining, encoder, options, tmp_path, capsys, monkeypatch
+):
     folder, named = pretraining
     work = tmp_path / "run"
     train(work, *options, f"model.pretrained={named}")
@@ -79,7 +81,10 @@ def test_testing_and_resuming_do_without_the_file(pretraining, encoder, options,
     assert main(["test", str(work / "config.py"), str(work)]) == 0
 
     (work / "iter_2.pth").unlink()
+    reads, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda path, **how: reads.append(path) or load(path, **how))
     train(work, "--resume", *options, f"model.pretrained={named}")
+    assert reads == [work / "iter_1.pth"]  # once, though the model is built from it and then gets its weights
     assert "iter_1.pth (iteration 1)" in capsys.readouterr().out
     resumed = state(work)
     assert resumed["meta"]["iter"] == 2

@@ -236,6 +236,10 @@ def test_record_rebuilds_the_model(encoder):
         ({"loss_on": "pixels"}, "loss_on='pixels' must be"),
         ({"freeze": "yes"}, "freeze='yes' must be"),
         ({"class_weights": [1.0]}, "1 class weights for 4 classes"),
+        ({"class_weights": [0, 0, 0, 0]}, r"class_weights are \[0.0, 0.0, 0.0, 0.0\]; give .* one above it"),
+        ({"class_weights": [1, 1, -1, 1]}, "give finite numbers from 0 on"),
+        ({"class_weights": torch.tensor([1, 1, torch.nan, 1])}, "give finite numbers from 0 on"),
+        ({"cross_entropy_weight": 0, "lovasz_weight": 0.0}, "both 0, so nothing would be learned"),
     ],
 )
 def test_wrong_options_are_named(encoder, options, message):

@@ -314,6 +314,13 @@ def test_an_objective_listed_twice_is_refused(student):
         pretrainer(student, [{"type": "spatial"}, {"type": "spatial", "temperature": 0.5}])
 
 
+def test_objectives_that_all_weigh_nothing_are_refused(student):
+    two = [{"type": "spatial", "weight": 0}, {"type": "temporal", "weight": 0}]
+    with pytest.raises(ValueError, match="all objectives have the weight 0, and nothing would be learned"):
+        pretrainer(student, two)
+    assert len(pretrainer(student, [two[0], {"type": "temporal"}]).objectives) == 2
+
+
 def test_collate_names_what_only_some_samples_have(clip):
     with pytest.raises(ValueError, match="superpixels: 1 of 2"):
         collate([clip(0), replace(clip(1), superpixels=None)])
