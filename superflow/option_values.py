@@ -9,8 +9,9 @@ import ast
 import inspect
 import math
 import re
-from collections.abc import Iterator
-from numbers import Integral
+from collections.abc import Iterator, Mapping
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from .errors import InputError
@@ -23,6 +24,20 @@ _SLICE = re.compile(r"\[-?\d*:-?\d*(:-?\d*)?\]")
 _QUOTED = re.compile(r"""\s*('[^']*'|"[^"]*")\s*""")
 # a term in quotes, a bracket, a comma, or what is between them
 _PIECE = re.compile(rf"""{_QUOTED.pattern}(?=[],)]|$)|[][(),]|[^][(),]+""")
+
+
+# name of a type in an annotation -> the kinds of values that it takes; other names take anything
+_TAKES = {
+    **{name: {"text"} for name in ("str", "Path", "Reduce")},
+    **{name: {"list"} for name in (*LISTS, "texts")},
+    **{name: {"dict"} for name in ("Mapping", "dict", "Dict")},
+    **{"int": {"whole"}, "float": {"whole", "number"}, "bool": {"truth"}, "None": {"none"}},
+    "Count": {"whole", "list"},
+}
+_WORDS = {
+    **{"whole": "a whole number", "number": "a number", "truth": "True or False", "text": "text"},
+    **{"list": "a list", "dict": "a dict", "none": "None"},
+}
 
 
 class Range(NamedTuple):
@@ -71,6 +86,42 @@ def allowed_types(annotation: Any, default: Any = inspect.Parameter.empty) -> fr
     return frozenset(names | ({"None"} if default is None else set()))
 
 
+def kinds_taken(annotation: Any, default: Any = inspect.Parameter.empty) -> set[str]:
+    """Kinds of values that a parameter takes; none where its annotation does not say, or takes anything."""
+    allowed = allowed_types(annotation, default)
+    if not allowed or not allowed <= _TAKES.keys():
+        return set()
+    kinds = set().union(*(_TAKES[each] for each in allowed))
+    return kinds if default is inspect.Parameter.empty else kinds | {_kind(default) or "none"}
+
+
+def check_kind(value: Any, where: str, kinds: set[str]) -> None:
+    """Look at the type of a value.
+
+    Args:
+        where: its name, for the message. kinds: of `kinds_taken`; none takes anything.
+
+    Raises:
+        InputError: it is of a kind that is not taken.
+    """
+    if kinds and (found := _kind(value)) is not None and found not in kinds:
+        words = " or ".join(word for kind, word in _WORDS.items() if kind in kinds)
+        raise InputError(f"{where}: is {value!r}; give {words}")
+
+
+def check_numbers(value: Any, where: str, rule: Range) -> None:
+    """Look at a number, or at all that a list holds.
+
+    Raises:
+        InputError: one of them is out of the range.
+    """
+    wrong = next((number for number in _numbers(value) if not rule.holds(number)), None)
+    if wrong is not None:
+        is_list = isinstance(value, list | tuple)
+        said = f"holds {wrong!r}; give each as" if is_list else f"is {wrong!r}; give"
+        raise InputError(f"{where}: {said} {rule}")
+
+
 def takes_text(allowed: frozenset[str]) -> bool:
     """Whether text, or a list of it, is taken and no number, so that what looks like a number is none."""
     return bool(allowed & {*_TEXT, "texts"}) and not allowed & _NUMBERS
@@ -115,6 +166,27 @@ def read_terms(text: str, *, always_list: bool = False) -> str | list[str]:
         term for part in parts if (term := part.strip()[1:-1] if _QUOTED.fullmatch(part) else part.strip())
     ]
     return terms if enclosed or always_list or len(parts) > 1 else "".join(terms)
+
+
+def _kind(value: Any) -> str | None:
+    """The kind of a value; None of what is none of a config, such as an object that is built."""
+    kinds = (
+        (bool, "truth"),
+        (Integral, "whole"),
+        (Real, "number"),
+        (str | Path, "text"),
+        (list | tuple, "list"),
+    )
+    found = next((kind for types, kind in kinds if isinstance(value, types)), None)
+    return found or ("dict" if isinstance(value, Mapping) else "none" if value is None else None)
+
+
+def _numbers(value: Any) -> Iterator[Any]:
+    if isinstance(value, list | tuple):
+        for each in value:
+            yield from _numbers(each)
+    elif _kind(value) in ("whole", "number"):
+        yield value
 
 
 def _read(text: str) -> Any:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...datasets.frame import Camera
-from ...errors import InputError
+from ...errors import InputError, suggest
+from ...option_values import Range, check_kind, check_numbers, kinds_taken
 
 # name -> module:class in this folder; one file and one line a provider
 PROVIDERS = {
@@ -20,6 +22,22 @@ PROVIDERS = {
     "clusters": "clusters:Clusters",
     "masks": "masks:Masks",
     "segmenter": "segmenter:Segmenter",
+}
+# option -> the numbers that mean something there, of whatever provider: beyond them compiled code would find no nearest
+# centre, or a model be asked for nothing
+RANGES = {
+    name: each
+    for each, names in {
+        Range(1, 20000, whole=True): "segments",
+        Range(1, whole=True): "iterations shrink clusters dims fit_images size",
+        Range(0, 1e6, above=True): "compactness",
+        Range(0, above=True): "temperature std",
+        Range(): "mean",
+        Range(0, 1): "min_score",
+        Range(0, 65535, whole=True): "unlabelled unknown",
+        Range(0, 2**32 - 1, whole=True): "seed",
+    }.items()
+    for name in names.split()
 }
 
 
@@ -83,6 +101,7 @@ def make_provider(name: str, **options: Any) -> Provider:
         InputError: unknown name; an option that the provider does not have, or a value that it cannot take.
     """
     made = provider_class(name)
+    _check_options(name, inspect.signature(made).parameters, options)
     try:
         return made(**options)
     except InputError:
@@ -91,6 +110,19 @@ def make_provider(name: str, **options: Any) -> Provider:
         raise InputError(
             f"superpixel provider {name}: {error}; see docs/superpixels.md for its options"
         ) from error
+
+
+def _check_options(name: str, taken: Mapping[str, inspect.Parameter], options: Mapping[str, Any]) -> None:
+    of = f"superpixel provider {name}"
+    for key in options.keys() - taken.keys():
+        raise InputError(f"{of} has no option {key!r}{suggest(key, taken)}")
+    for key, parameter in taken.items():
+        if key in options:
+            check_kind(options[key], f"{of}: {key}", kinds_taken(parameter.annotation, parameter.default))
+            if rule := RANGES.get(key):
+                check_numbers(options[key], f"{of}: {key}", rule)
+        elif parameter.default is inspect.Parameter.empty:
+            raise InputError(f"{of} needs the option {key!r}; see docs/superpixels.md for what it is")
 
 
 def make_superpixels(

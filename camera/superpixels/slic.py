@@ -39,8 +39,8 @@ class Slic(Provider):
     def __post_init__(self) -> None:
         if not 1 <= self.segments <= 20000:
             raise ValueError(f"segments must be in 1..20000, not {self.segments}")
-        if self.compactness <= 0 or self.iterations < 1 or self.shrink < 1:
-            raise ValueError("compactness must be above 0, iterations and shrink at least 1")
+        if not 0 < self.compactness < np.inf or self.iterations < 1 or self.shrink < 1:
+            raise ValueError("compactness must be above 0 and finite, iterations and shrink at least 1")
         if self.implementation not in ("own", "skimage"):
             raise ValueError(f"implementation must be 'own' or 'skimage', not {self.implementation!r}")
 
@@ -220,6 +220,9 @@ def _assign(
                 _spread(centres, r, rows, starts, around)
                 spread = r
             nearest[:] = np.inf
+            steps[:] = (
+                0  # also where no distance is a number: a label that is none would be written to anywhere
+            )
             for n in range(9):
                 step = np.int32((n // 3 - 1) * columns + n % 3 - 1)
                 _keep_nearer(

@@ -7,26 +7,10 @@ gradient trains the other way, and a broken number of checkpoints ends the run w
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
-from numbers import Integral, Real
-from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, suggest
-from ..option_values import LISTS, Range, allowed_types
-
-# name of a type in an annotation -> the kinds of values that it takes; other names take anything
-_TAKES = {
-    **{name: {"text"} for name in ("str", "Path", "Reduce")},
-    **{name: {"list"} for name in (*LISTS, "texts")},
-    **{name: {"dict"} for name in ("Mapping", "dict", "Dict")},
-    **{"int": {"whole"}, "float": {"whole", "number"}, "bool": {"truth"}, "None": {"none"}},
-    "Count": {"whole", "list"},
-}
-_WORDS = {
-    **{"whole": "a whole number", "number": "a number", "truth": "True or False", "text": "text"},
-    **{"list": "a list", "dict": "a dict", "none": "None"},
-}
+from ..option_values import Range, allowed_types, check_kind, check_numbers, kinds_taken
 
 _COUNT, _MAYBE_NONE = Range(1, whole=True), Range(0, whole=True)
 _AMOUNT, _POSITIVE, _SHARE, _ANY = Range(0), Range(0, above=True), Range(0, 1), Range()
@@ -72,20 +56,13 @@ def check_value(value: Any, where: str, annotation: Any, default: Any, *, any_nu
     if any_number and annotation is inspect.Parameter.empty:
         return
     name = where.rpartition(".")[2]
-    kinds, found = kinds_of(name, annotation, default), _kind(value)
-    if kinds and found is not None and found not in kinds:
-        words = " or ".join(word for kind, word in _WORDS.items() if kind in kinds)
-        raise InputError(f"{where}: is {value!r}; give {words}")
+    check_kind(value, where, kinds_of(name, annotation, default))
     if any_number:
         return
     if (known := CHOICES.get(name)) and value not in known:
         raise InputError(f"{where}: is {value!r}{suggest(str(value), known)}")
-    rule = range_of(where)
-    wrong = [number for number in _numbers(value) if rule is not None and not rule.holds(number)]
-    if wrong:
-        is_list = isinstance(value, list | tuple)
-        said = f"holds {wrong[0]!r}; give each as" if is_list else f"is {wrong[0]!r}; give"
-        raise InputError(f"{where}: {said} {rule}")
+    if rule := range_of(where):
+        check_numbers(value, where, rule)
 
 
 def range_of(where: str) -> Range | None:
@@ -96,32 +73,7 @@ def range_of(where: str) -> Range | None:
 
 def kinds_of(name: str, annotation: Any, default: Any = inspect.Parameter.empty) -> set[str]:
     """Kinds of values that a parameter takes; none where nothing is known of it, or where it takes anything."""
-    allowed = allowed_types(annotation, default)
-    if not allowed:  # a key of mmengine's without a signature
+    if not allowed_types(annotation, default):  # a key of mmengine's without a signature
         rule = RANGES.get(name)
         return set() if rule is None else {"none", "whole"} | (set() if rule.whole else {"number"})
-    if not allowed <= _TAKES.keys():
-        return set()
-    kinds = set().union(*(_TAKES[each] for each in allowed))
-    return kinds if default is inspect.Parameter.empty else kinds | {_kind(default) or "none"}
-
-
-def _kind(value: Any) -> str | None:
-    """The kind of a value; None of what is none of a config, such as an object that is built."""
-    kinds = (
-        (bool, "truth"),
-        (Integral, "whole"),
-        (Real, "number"),
-        (str | Path, "text"),
-        (list | tuple, "list"),
-    )
-    found = next((kind for types, kind in kinds if isinstance(value, types)), None)
-    return found or ("dict" if isinstance(value, Mapping) else "none" if value is None else None)
-
-
-def _numbers(value: Any) -> Iterator[Any]:
-    if isinstance(value, list | tuple):
-        for each in value:
-            yield from _numbers(each)
-    elif _kind(value) in ("whole", "number"):
-        yield value
+    return kinds_taken(annotation, default)

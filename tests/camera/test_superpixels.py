@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import pickle
 from collections.abc import Callable
@@ -19,6 +20,8 @@ from superflow.camera.superpixels import IGNORE, PROVIDERS, make_provider, make_
 from superflow.camera.superpixels.clusters import segment_scores
 from superflow.camera.superpixels.ids import as_ids
 from superflow.camera.superpixels.kmeans import _starts, kmeans
+from superflow.camera.superpixels.provider import RANGES, provider_class
+from superflow.camera.superpixels.slic import slic
 from superflow.camera.teacher import make_teacher
 from superflow.errors import InputError, MissingFileError
 
@@ -92,8 +95,13 @@ def test_every_provider_keeps_the_contract(name, scene, tmp_path):
     assert isinstance(provider.shared_ids, bool)
     json.dumps(provider.options())
     assert provider.options() == make_provider(name, **options).options()
-    with pytest.raises(InputError, match=f"superpixel provider {name}: .*docs/superpixels.md"):
+    with pytest.raises(
+        InputError, match=f"superpixel provider {name} has no option 'no_such_option'; the nea"
+    ):
         make_provider(name, **options, no_such_option=1)
+    for needed in {"masks": ["source"], "segmenter": ["model"]}.get(name, []):
+        with pytest.raises(InputError, match=f"provider {name} needs the option '{needed}'; see docs/superp"):
+            make_provider(name, **{key: value for key, value in options.items() if key != needed})
     odd = image[:37, :51]
     if name != "masks":  # whose files have a size of their own
         assert make_superpixels(name, odd, token=TOKEN, **options).shape == (37, 51)
@@ -103,11 +111,44 @@ def test_every_provider_keeps_the_contract(name, scene, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"segments": 0}, r"segments must be in 1\.\.20000, not 0"), ({"shrink": 0}, "shrink at least 1")],
+    [
+        ({"segments": 0}, r"segments: is 0; give a whole number from 1 to 20000"),
+        ({"segments": 20001}, r"segments: is 20001; give a whole number"),
+        ({"segments": 1.5}, r"segments: is 1.5; give a whole number"),
+        ({"shrink": 0}, "shrink: is 0; give a whole number from 1 on"),
+        ({"compactness": np.nan}, "compactness: is nan; give a number above 0"),
+        ({"compactness": np.inf}, "compactness: is inf; give a number above 0"),
+        ({"compactness": 0}, "compactness: is 0; give a number above 0"),
+        ({"compactness": "nan"}, "compactness: is 'nan'; give a whole number or a number"),
+        ({"compactness": None}, "compactness: is None; give a whole number or a number"),
+        (
+            {"implementation": "cv2"},
+            "implementation must be 'own' or 'skimage', not 'cv2'; see docs/superpixels",
+        ),
+    ],
 )
 def test_a_value_that_the_provider_cannot_take_is_input(options, message):
-    with pytest.raises(InputError, match=f"superpixel provider slic: .*{message}; see docs/superpixels.md"):
+    with pytest.raises(InputError, match=f"superpixel provider slic: {message}"):
         make_provider("slic", **options)
+
+
+def test_every_number_of_a_provider_has_a_range():
+    found = {
+        key
+        for name in PROVIDERS
+        for key, parameter in inspect.signature(provider_class(name)).parameters.items()
+        if "int" in str(parameter.annotation) or "float" in str(parameter.annotation)
+    }
+    assert {"segments", "temperature", "unlabelled", "mean"} <= found
+    assert found - {"fit_tokens", "_predictor"} <= RANGES.keys()
+
+
+@pytest.mark.parametrize("compactness", [np.nan, np.inf, 1e30])
+def test_distances_that_are_no_numbers_leave_a_pixel_in_its_cell(scene, compactness):
+    """Where none was nearest, a label was what lay in memory, and the sums of its centre were written there."""
+    ids = slic(scene[0], segments=12, compactness=compactness)
+    assert 1 < ids.max() + 1 <= 2 * 12
+    assert ids.min() == 0
 
 
 def test_unknown_provider_and_wrong_images_are_named(scene):

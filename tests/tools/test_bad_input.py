@@ -336,7 +336,12 @@ CASES = {
     "superpixels of no segment": Case(
         nothing,
         lambda place: [*superpixels(place), "--option", "segments=0"],
-        r"superpixel provider slic: segments must be in 1\.\.20000, not 0",
+        r"superpixel provider slic: segments: is 0; give a whole number from 1 to 20000",
+    ),
+    "superpixels of a compactness that is no number": Case(
+        nothing,
+        lambda place: [*superpixels(place), "--option", "compactness=nan"],
+        r"superpixel provider slic: compactness: is 'nan'; give a whole number or a number",
     ),
     "option that is no YAML": Case(
         nothing,
