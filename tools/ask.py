@@ -6,10 +6,11 @@
     superflow ask "Which object is the nearest?" --objects              SmolLM2 reads the scene's objects as text
 
 The first question trains the model on the log's training scans, some minutes on two cores, and keeps it in RUN/ask; its
-accuracy on the held-out scans stands below each answer. A model that is kept answers whatever --backbone, --steps,
---questions and --seed say, and about no other log: delete its folder to train anew. It knows "is there ..." and "how
-many ...", in the words of `superflow find`, up to 30 m from the vehicle, and nothing of motion, which one scan does not
-show.
+accuracy on the held-out scans stands below each answer. Held out is what the quickstart measures on: the split `val`, of
+a log without splits the last quarter of its scenes, or of its one scene. A model that is kept answers whatever
+--backbone, --steps, --questions and --seed say, and about no other log: delete its folder to train anew. It knows "is
+there ..." and "how many ...", in the words of `superflow find`, up to 30 m from the vehicle, and nothing of motion,
+which one scan does not show.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from superflow.errors import require
+from superflow.errors import InputError, MissingFileError, require
 from superflow.tools.command import command_parser, count, run_command, seed
 from superflow.tools.progress_bar import progress_bar
 
@@ -42,7 +43,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backbone", help="file or name of a backbone (default: RUN/backbone.safetensors)")
     parser.add_argument("--model", type=Path, help="folder of the trained model (default: RUN/ask)")
     parser.add_argument(
-        "--frame", default="val", help="scan: scene[a:b], a split's or scene's first (default: val)"
+        "--frame", help="scan: scene[a:b], a split's or scene's first (default: the first that is held out)"
     )
     parser.add_argument(
         "--steps", type=count, default=1000, help="of the training on questions (default: %(default)s)"
@@ -56,7 +57,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         action="store_true",
         help="no training: SmolLM2 reads the labelled objects as text, and may be asked anything",
     )
-    return parser.parse_args(argv)
+    parser.add_argument("--cwd", type=Path, help=argparse.SUPPRESS)  # where the shell script was called
+    args = parser.parse_args(argv)
+    if args.cwd is not None:
+        for name in ("run", "index", "model", "backbone"):
+            given = getattr(args, name)
+            if given not in (None, parser.get_default(name)) and (args.cwd / given).exists():
+                setattr(args, name, type(given)(args.cwd / given))  # a backbone may be a name
+    return args
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -67,17 +75,39 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _ask(args: argparse.Namespace) -> int:
-    from superflow.datasets.index import LogIndex
-
     require("transformers", "agents").utils.logging.disable_progress_bar()
-    index = LogIndex.open(args.index or args.run / "prepared")
-    row = int(index.rows(args.frame)[0])
+    index = _index(args)
+    row = int(index.rows(args.frame or _first_choice(index, args.objects))[0])
     where = f"{index.scene(row)}, scan {index.tokens([row])[0]}"
     if args.objects:
         _ask_objects(index, row, where, args.question)
     else:
         _ask_scan(args, index, row, where)
     return 0
+
+
+def _index(args: argparse.Namespace) -> LogIndex:
+    from superflow.datasets.index import LogIndex
+
+    prepared = args.run / "prepared"
+    if args.index is None and not prepared.is_dir():
+        raise MissingFileError(
+            f"{args.run}: the quickstart has not run into this folder; run it first, as in `superflow quickstart`, or "
+            "give the folder of its run with --run, or a prepared log with --index and weights with --backbone"
+        )
+    return LogIndex.open(args.index or prepared)
+
+
+def _first_choice(index: LogIndex, objects: bool) -> list[str] | None:
+    """Terms of the scans that are held out; of all where nothing is trained and too few are there."""
+    from superflow.quickstart.frames import split_scenes
+
+    try:
+        return split_scenes(index)[1]
+    except InputError:
+        if not objects:
+            raise
+        return None
 
 
 def _ask_objects(index: LogIndex, row: int, where: str, question: str) -> None:
@@ -99,6 +129,7 @@ def _ask_scan(args: argparse.Namespace, index: LogIndex, row: int, where: str) -
     from superflow.agents.vlm.ask import REPORT, Training, answer_on, kept_report, train_on, wording
     from superflow.agents.vlm.sft import Recipe
     from superflow.hub.backbone import load
+    from superflow.quickstart.frames import split_scenes
 
     question = wording(args.question)  # refuses before the work
     folder = args.model or args.run / "ask"
@@ -111,7 +142,7 @@ def _ask_scan(args: argparse.Namespace, index: LogIndex, row: int, where: str) -
             seed=args.seed,
         )
         with progress_bar() as show:
-            train_on(index, backbone, folder, training, progress=show)
+            train_on(index, backbone, folder, training, frames=split_scenes(index), progress=show)
     report = kept_report(folder, index)
     model, processor = load_vlm(folder)
     said, known = answer_on(model, processor, index, row, args.question)

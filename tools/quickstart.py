@@ -57,6 +57,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         args.data = args.cwd / args.data
     if args.out is None:
         args.out = OUT if args.data is None else OUT.with_name(f"{OUT.name}-{args.data.resolve().name}")
+        if args.cwd not in (None, Path.cwd()):  # what is printed shall be found from there
+            args.out = Path.cwd() / args.out
     elif args.cwd is not None:
         args.out = args.cwd / args.out
     return args

@@ -45,6 +45,11 @@ def _score(args: argparse.Namespace) -> int:
     from superflow.agents.benchmarks.scores import table
     from superflow.files.writes import write_json
 
+    if args.questions.exists() and args.answers.exists() and args.questions.samefile(args.answers):
+        raise InputError(
+            f"--answers {args.answers}: is the file of questions itself, whose golds are all right; give the file with "
+            "the model's answers"
+        )
     rows, notes = FORMS[args.form](args.questions, args.answers)
     if not rows:
         raise InputError(

@@ -70,9 +70,10 @@ def submission_of(
             f"{index.folder}: the card of {name} names no evaluation server; write its predictions without --server"
         )
     if tuple(classes) != index.card.classes:
+        some = ", ".join(classes[:5]) + (", ..." if len(classes) > 5 else "")
         raise InputError(
-            f"the model has other classes ({', '.join(classes)[:100]}) than the server of {name} scores; write its "
-            "predictions without --server"
+            f"the model has other classes ({some}) than the server of {name} scores; write its predictions "
+            "without --server"
         )
     split, numbers = _split(index, rows, server.get("splits", ())), _numbers(server, index)
     if server["format"] == "waymo":

@@ -64,7 +64,7 @@ def fraction_rows(index: Any, percent: float, *, rule: str = "scene", frames: An
     kept, scenes = _of_scenes(index, rows, percent)
     if not kept:
         raise InputError(
-            f"{percent:g} % of {scenes} scenes is less than one; choose a larger percentage or rule='frame'"
+            f"{percent:g} % of {scenes} scenes is less than one; choose a larger percentage, or the rule 'frame'"
         )
     return kept
 

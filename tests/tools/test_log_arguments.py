@@ -47,6 +47,14 @@ def test_a_card_file_lies_where_the_script_was_called():
     assert quickstart.parse_args([*called, "pandaset"]).card == "pandaset"
 
 
+def test_what_the_script_prints_is_found_from_where_it_was_called(tmp_path, monkeypatch):
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.chdir(tmp_path / "checkout")
+    made = Path("work_dirs/quickstart")
+    assert quickstart.parse_args(["--cwd", str(tmp_path / "checkout")]).out == made
+    assert quickstart.parse_args(["--cwd", str(tmp_path)]).out == tmp_path / "checkout" / made
+
+
 @pytest.fixture
 def partial_log(write_small_log, tmp_path) -> Path:
     """A log with two folders of tables, neither of the preferred name, and a scan missing in one of two scenes."""

@@ -51,6 +51,9 @@ SHOWN = 80  # characters of a question that an error repeats
 SIDES = 8  # quarter turns, and each mirrored
 
 
+Terms = Sequence[str]  # of scans, as ``LogIndex.rows`` takes them
+
+
 @dataclass(frozen=True, slots=True)
 class Training:
     """How the model is made. questions: of each family, on the training scans; examined: on the held-out ones.
@@ -158,9 +161,13 @@ def train_on(
     folder: Path,
     training: Training = Training(),
     *,
+    frames: tuple[Terms, Terms] = (("train",), ("val",)),
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train a small model on the log's training scans, examine it on its held-out ones, write both into ``folder``.
+
+    Args:
+        frames: terms of the scans to train on, and of those that are held out.
 
     Returns:
         the report: right answers in per cent on the held-out scans with the scan, with an empty one, and of the answer
@@ -169,7 +176,7 @@ def train_on(
     Raises:
         InputError: the log has no boxes or instances, or no scenes for training and evaluation.
     """
-    rows = {part: index.rows(part) for part in ("train", "val")}
+    rows = {part: index.rows(list(terms)) for part, terms in zip(("train", "val"), frames)}
     if not all(map(len, rows.values())):
         raise InputError(
             f"{index.folder} has no scans for training or none held out; prepare a log that has both"

@@ -267,6 +267,8 @@ def test_the_command_prints_the_table(tmp_path, capsys):
     assert kept["scores"][0]["figures"]["read"] == 100
     assert score([*given[:-1], str(tmp_path / "none.json")]) == 2
     assert "none.json: there is no such file; give the file of a model's answers" in capsys.readouterr().err
+    assert score([*given[:-1], str(questions.parent / "." / "q.json")]) == 2
+    assert "q.json: is the file of questions itself, whose golds are all right" in capsys.readouterr().err
     write_questions([], questions)
     written(tmp_path, [], "a.json")
     assert score(given) == 2

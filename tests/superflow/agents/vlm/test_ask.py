@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -139,6 +140,59 @@ def test_the_command_trains_once_and_answers(small_index, run_folder, capsys):
     shown = capsys.readouterr()
     assert f"ask: this model was trained on another prepared log than {other.folder}" in shown.err
     assert not shown.out
+
+
+def test_a_log_without_splits_holds_out_what_the_quickstart_does(run_folder, monkeypatch, capsys):
+    from small_log import SmallLog
+
+    from superflow.datasets.sets.nuscenes import write_index
+    from superflow.tools.ask import main
+
+    log = SmallLog(run_folder / "log")
+    for scene, name in zip(log.tables["scene"], ("first", "second")):
+        scene["name"] = name
+    index = write_index(log.write(), run_folder / "prepared")
+    seen = []
+
+    def train_on(*_, frames, **__):
+        seen.append(frames)
+        raise InputError("enough")
+
+    monkeypatch.setattr(ask, "train_on", train_on)
+    assert main(["how many cars are ahead?", "--run", str(run_folder)]) == 2
+    assert "ask: enough" in capsys.readouterr().err
+    assert seen == [(["first"], ["second"])]
+    monkeypatch.setattr("superflow.agents.vlm.pretrained.smollm2", lambda: None)
+    monkeypatch.setattr("superflow.agents.vlm.object_tape.ask_tape", lambda *_: "one")
+    assert main(["what is near?", "--objects", "--run", str(run_folder)]) == 0
+    held_out = index.rows("second")[:1]
+    assert (
+        capsys.readouterr().out == f"second, scan {index.tokens(held_out)[0]}: what is near?\nanswer: one\n"
+    )
+
+
+def test_without_a_run_of_the_quickstart_that_is_what_to_do(tmp_path, monkeypatch, capsys):
+    from superflow.tools.ask import main
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["how many cars are ahead?"]) == 2
+    said = capsys.readouterr().err
+    assert (
+        "work_dirs/quickstart: the quickstart has not run into this folder; run it first, as in `superflow"
+        in said
+    )
+
+
+def test_paths_lie_where_the_script_was_called(tmp_path):
+    from superflow.tools.ask import parse_args
+
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "b.safetensors").touch()
+    words = ["how many?", "--cwd", str(tmp_path), "--run", "mine", "--backbone"]
+    args = parse_args([*words, "b.safetensors"])
+    assert (args.run, args.backbone) == (tmp_path / "mine", str(tmp_path / "b.safetensors"))
+    assert parse_args([*words, "street-tiny"]).backbone == "street-tiny"
+    assert parse_args(words[:3]).run == Path("work_dirs/quickstart")
 
 
 @pytest.mark.parametrize(
