@@ -6,8 +6,8 @@
     superflow ask "Which object is the nearest?" --objects              SmolLM2 reads the scene's objects as text
 
 The first question trains the model on the log's training scans, some minutes on two cores, and keeps it in RUN/ask; its
-accuracy on the held-out scans stands below each answer. Held out is what the quickstart measures on: the split `val`, of
-a log without splits the last quarter of its scenes, or of its one scene. A model that is kept answers whatever
+accuracy on the held-out scans stands below each answer. Held out is what the quickstart measures on: the split `val`,
+of a log without splits the last quarter of its scenes, or of its one scene. A model that is kept answers whatever
 --backbone, --steps, --questions and --seed say, and about no other log: delete its folder to train anew. It knows "is
 there ..." and "how many ...", in the words of `superflow find`, up to 30 m from the vehicle, and nothing of motion,
 which one scan does not show.
