@@ -6,7 +6,6 @@ where each has much to compute; PyTorch's own threads meet after every operator 
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -14,9 +13,11 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
+_MASKS = hasattr(signal, "pthread_sigmask")  # not on Windows
 
 
 def usable_cores() -> int:
@@ -41,6 +42,27 @@ def one_thread(worker: int = 0) -> None:
         sys.modules["numba"].set_num_threads(1)
 
 
+class _Process(SpawnProcess):
+    """A process that Ctrl-C does not reach while it imports what it needs, until it calls ``end_with_ctrl_c``."""
+
+    def start(self) -> None:
+        if not _MASKS:
+            super().start()
+            return
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            super().start()  # which hands on what this thread blocks
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Context(SpawnContext):
+    Process = _Process  # type: ignore[assignment]
+
+
+SPAWN = _Context()
+
+
 @contextmanager
 def processes(
     count: int, begin: Callable[..., None] | None = None, given: tuple[Any, ...] = ()
@@ -51,8 +73,7 @@ def processes(
 
     They are spawned, not forked: a fork of a process with running threads of torch or OpenCV can hang.
     """
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(count, context, _begin, (begin, given)) as pool:
+    with ProcessPoolExecutor(count, SPAWN, _begin, (begin, given)) as pool:
         try:
             yield pool
         except BaseException:
@@ -70,10 +91,13 @@ def end_with_ctrl_c() -> None:
     """Make Ctrl-C end this process, which another one started, at once and without a word.
 
     It reaches every process of a terminal, and who started this one says what there is to say. Compiled code would else
-    run to its end first, and a traceback follow. Where it was ignored from the start, as under nohup, it still is.
+    run to its end first, and a traceback follow. Where it was ignored from the start, as under nohup, it still is. A
+    process of ``SPAWN`` calls this first.
     """
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if _MASKS:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def one_ahead(batches: Iterator[Any], make: Callable[[Any], Result]) -> Iterator[Result]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -13,9 +12,7 @@ from threading import Lock
 from typing import Any, TypeVar
 
 from ..errors import InputError, first_line, require
-from ..together import processes, usable_cores
-
-_SPAWN = multiprocessing.get_context("spawn")
+from ..together import SPAWN, processes, usable_cores
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -56,7 +53,7 @@ class _Running:
 
     def __init__(self) -> None:
         # without a lock of its own, which a process that the system kills would never give back
-        self.shared: Any = _SPAWN.Value("i", 0, lock=False)
+        self.shared: Any = SPAWN.Value("i", 0, lock=False)
         self._lock = Lock()
 
     @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import cache_folder
-from ..together import usable_cores
+from ..together import SPAWN, end_with_ctrl_c, usable_cores
 
 
 @contextmanager
@@ -21,7 +20,7 @@ def compiling_beside() -> Iterator[None]:
     if folder is None or any(folder.rglob("*.nbi")) or usable_cores() == 1:
         yield
         return
-    process = multiprocessing.get_context("spawn").Process(target=_quietly, daemon=True)
+    process = SPAWN.Process(target=_quietly, daemon=True)
     process.start()
     try:
         yield
@@ -32,7 +31,8 @@ def compiling_beside() -> Iterator[None]:
 
 def _quietly() -> None:
     # what fails here fails again where it is needed, and is told there
-    with suppress(Exception, KeyboardInterrupt):
+    end_with_ctrl_c()
+    with suppress(Exception):
         compile_ahead()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_EXCEPTION, wait
 from dataclasses import asdict, dataclass
@@ -18,7 +17,7 @@ from ..errors import InputError
 from ..files.access import check_place, read_json
 from ..files.writes import write_bytes, write_json
 from ..progress import Progress, silent
-from ..together import processes
+from ..together import SPAWN, processes
 from .compiled import cache_folder
 from .recorder import Recorder
 from .rig import CAMERAS, FIRST_S, KEY_S, SEVENTH, draw_rig, make_rig
@@ -173,7 +172,7 @@ def _record_scenes(root: Path, numbers: list[int], settings: DriveSettings, work
                 yield done
         return
     _warm_up(settings)  # compile once, not in every worker
-    counter = multiprocessing.get_context("spawn").Value("q", 0)
+    counter = SPAWN.Value("q", 0)
     total = len(numbers) * len(settings.key_times)
     with processes(min(workers, len(numbers)), _keep_counter, (counter,)) as pool:
         pending = {pool.submit(_record_in_worker, root, number, settings) for number in numbers}

@@ -105,21 +105,25 @@ AT_WORK = """
 import sys, time
 from pathlib import Path
 from superflow.together import processes
+if __name__ != "__main__":
+    Path(sys.argv[1]).touch()
+    time.sleep(0.5)
 def work(path):
     Path(path).touch()
     time.sleep(60)
 if __name__ == "__main__":
     try:
         with processes(1) as pool:
-            list(pool.map(work, sys.argv[1:]))
+            list(pool.map(work, sys.argv[2:]))
     except KeyboardInterrupt:
         print("stopped")
 """
 
 
-def test_ctrl_c_ends_processes_at_once_and_what_waits_never_begins(tmp_path: Path) -> None:
+@pytest.mark.parametrize("moment", [0, 1], ids=["while they import", "at work"])
+def test_ctrl_c_ends_processes_at_once_and_what_waits_never_begins(tmp_path: Path, moment: int) -> None:
     (tmp_path / "at_work.py").write_text(AT_WORK)
-    begun = [tmp_path / f"begun_{number}" for number in range(4)]
+    begun = [tmp_path / f"begun_{number}" for number in range(5)]
     child = subprocess.Popen(
         [sys.executable, str(tmp_path / "at_work.py"), *map(str, begun)],
         stdout=subprocess.PIPE,
@@ -129,11 +133,11 @@ def test_ctrl_c_ends_processes_at_once_and_what_waits_never_begins(tmp_path: Pat
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
-        while not begun[0].exists() and child.poll() is None:
+        while not begun[moment].exists() and child.poll() is None:
             time.sleep(0.02)
         os.killpg(child.pid, signal.SIGINT)
         out, err = child.communicate(timeout=50)  # before the work would have ended
     finally:
         child.kill()
     assert (out, err) == ("stopped\n", "")
-    assert [path.exists() for path in begun] == [True, False, False, False]
+    assert [path.exists() for path in begun] == [True, moment == 1, False, False, False]

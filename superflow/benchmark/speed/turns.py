@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from ...together import end_with_ctrl_c
+from ...together import SPAWN, end_with_ctrl_c
 
 Seconds = dict[str, float]  # by clock: thread, process, wall
 Work = Callable[[], Any]
@@ -146,9 +145,8 @@ def timed_in_fresh_process(work: Callable[..., Work], *given: Any, rounds: int, 
     Raises:
         InputError: the process ended early.
     """
-    context = multiprocessing.get_context("spawn")
-    receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(
+    receiver, sender = SPAWN.Pipe(duplex=False)
+    child = SPAWN.Process(
         target=_in_child, args=(sender, torch.get_num_threads(), rounds, clock, work, given)
     )
     child.start()

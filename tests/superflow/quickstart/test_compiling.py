@@ -97,7 +97,7 @@ def test_nothing_is_compiled_beside_where_that_gains_nothing(monkeypatch, tmp_pa
     if why_not == "compiled already":
         (tmp_path / "clips").mkdir()
         (tmp_path / "clips" / "pairing._chosen.nbi").touch()
-    monkeypatch.setattr(compiling.multiprocessing, "get_context", lambda _: pytest.fail("a process"))
+    monkeypatch.setattr(compiling, "SPAWN", None)  # no process can come of it
     with compiling.compiling_beside():
         pass
 
@@ -105,8 +105,7 @@ def test_nothing_is_compiled_beside_where_that_gains_nothing(monkeypatch, tmp_pa
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_what_compiles_ends_with_the_stage_beside_it(monkeypatch, tmp_path):
-    fork = multiprocessing.get_context("fork")
-    monkeypatch.setattr(compiling.multiprocessing, "get_context", lambda _: fork)
+    monkeypatch.setattr(compiling, "SPAWN", multiprocessing.get_context("fork"))
     monkeypatch.setattr(compiling, "cache_folder", lambda _: tmp_path)
     monkeypatch.setattr(compiling, "usable_cores", lambda: 2)
     monkeypatch.setattr(compiling, "_quietly", partial(time.sleep, 60))
