@@ -23,6 +23,7 @@ from .formats.images import image_size
 from .names import check_file_names, check_picture_names
 from .partial import some_scans
 from .records import ScanRow
+from .rigid import check_geometry
 from .split_lists import join_splits
 from .stated import read_stated
 from .store import Columns, write_tables
@@ -82,7 +83,8 @@ def write_rows(
             poses are known, and the card does not say that the files have them so.
 
     Raises:
-        InputError: nothing is listed, names or times contradict each other; nothing is written.
+        InputError: nothing is listed, names or times contradict each other, a transform is not rigid; nothing is
+            written.
     """
     check_place(out)
     listed = _as_marked(root, listed)
@@ -97,6 +99,7 @@ def write_rows(
     del frames["split"]
     held = list(names.scenes)
     _check(root, listed, frames, cameras, names)
+    check_geometry(root, listed.sources, tables)
     if key_frames_only:
         keep_frames(frames["is_key"], tables)
     if is_part:  # a log's own list of scenes names the others, too

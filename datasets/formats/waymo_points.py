@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...geometry import Transform, invert
+from ..rigid import check_rigid
 
 TOP = 1  # the only LiDAR with labels, and with a pose for each pixel
 LIDARS = ("TOP", "FRONT", "SIDE_LEFT", "SIDE_RIGHT", "REAR")  # 1 to 5
@@ -135,6 +136,7 @@ def matrix(path: Path, values: Any) -> Transform:
     found = np.array(values if values is not None else [], np.float64)
     if found.size != 16 or not np.isfinite(found).all():
         raise InputError(f"{path}: a transform is not sixteen finite numbers; copy it again")
+    check_rigid(path, "a transform", found.reshape(4, 4))
     return found.reshape(4, 4)
 
 

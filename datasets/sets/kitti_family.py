@@ -21,6 +21,7 @@ from ...files.access import file_names, folder_names, read_text
 from ...geometry import Transform, invert
 from ..card import DatasetCard
 from ..records import CameraRow, Place, ScanRow
+from ..rigid import check_rigid
 
 _COUNTED = re.compile(r"[0-9]{6}")  # names of scans to which lines of text files belong
 _LARGEST = 1e12  # of metres and seconds: as in `kinds`, and microseconds of it are int64
@@ -200,6 +201,7 @@ def _cameras(path: Path, names: tuple[str, ...], needed: bool) -> dict[str, NDAr
                 f"{path}: has no {name} of 12 numbers, without which points, poses and images do not meet; take the "
                 "calib.txt of KITTI's odometry calibration archive (the one of the colour images has no Tr)"
             )
+    check_rigid(path, "Tr", found["Tr"])
     return found
 
 

@@ -21,6 +21,7 @@ from ...files.access import folder_names, read_text
 from ...geometry import Transform, invert
 from ..card import DatasetCard
 from ..records import CameraRow, Place, ScanRow
+from ..rigid import check_rigid
 from .kitti_family import beside, key_lines, stems
 
 SOURCES = {
@@ -69,6 +70,7 @@ class _Calibration:
         rows, lidar_to_gray = key_lines(path), _rigid(to_gray)
         rectified = np.eye(4)
         rectified[:3, :3] = _row(rows, "R_rect_00", 9, path).reshape(3, 3)
+        check_rigid(path, "R_rect_00", rectified)
         cameras = {}
         for channel in CAMERAS:
             if f"P_rect_{channel[-2:]}" in rows:
@@ -90,6 +92,7 @@ def _rigid(path: Path) -> Transform:
     a_to_b = np.eye(4)
     a_to_b[:3, :3] = _row(rows, "R", 9, path).reshape(3, 3)
     a_to_b[:3, 3] = _row(rows, "T", 3, path)
+    check_rigid(path, "R", a_to_b)
     return a_to_b
 
 
