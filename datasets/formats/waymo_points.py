@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...geometry import Transform, invert
-from ..rigid import check_rigid
+from .transforms import check_rigid
 
 TOP = 1  # the only LiDAR with labels, and with a pose for each pixel
 LIDARS = ("TOP", "FRONT", "SIDE_LEFT", "SIDE_RIGHT", "REAR")  # 1 to 5

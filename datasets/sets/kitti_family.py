@@ -20,8 +20,8 @@ from ...errors import InputError
 from ...files.access import file_names, folder_names, read_text
 from ...geometry import Transform, invert
 from ..card import DatasetCard
+from ..formats.transforms import check_rigid
 from ..records import CameraRow, Place, ScanRow
-from ..rigid import check_rigid
 
 _COUNTED = re.compile(r"[0-9]{6}")  # names of scans to which lines of text files belong
 _LARGEST = 1e12  # of metres and seconds: as in `kinds`, and microseconds of it are int64

@@ -20,8 +20,8 @@ from ...errors import InputError
 from ...files.access import folder_names, read_text
 from ...geometry import Transform, invert
 from ..card import DatasetCard
+from ..formats.transforms import check_rigid
 from ..records import CameraRow, Place, ScanRow
-from ..rigid import check_rigid
 from .kitti_family import beside, key_lines, stems
 
 SOURCES = {

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-from superflow.datasets import rigid
 from superflow.datasets.card import load_card
+from superflow.datasets.formats import transforms
+from superflow.datasets.formats.transforms import FAULTS, faults
 from superflow.datasets.formats.waymo_points import matrix
 from superflow.datasets.index import LogIndex
 from superflow.datasets.prepare import prepare
 from superflow.datasets.records import CameraRow, LidarRow, Place, ScanRow
-from superflow.datasets.rigid import FAULTS, faults
 from superflow.datasets.write import ListedLog, write_rows
 from superflow.errors import InputError
 
@@ -61,7 +61,7 @@ WRONG: dict[str, tuple[Callable[[np.ndarray], np.ndarray], str]] = {
 
 
 def test_rigid_transforms_are_told_from_others_as_by_a_plain_count(monkeypatch):
-    monkeypatch.setattr(rigid, "_ROWS", 7)
+    monkeypatch.setattr(transforms, "_ROWS", 7)
     good = [turned(seed) for seed in range(20)]
     good += [np.round(one, 3) for one in good]  # as files have them
     bad = [change(one) for one in good for change, _ in WRONG.values()]
