@@ -31,6 +31,7 @@ SOURCES = {
 }
 CAMERAS = ("image_02", "image_03")  # colour, left and right
 _EARTH_RADIUS_M = 6378137.0
+_MOST_PIXELS = 1e5  # of a side
 _IMAGE_ENDINGS = (".png", ".jpg")
 
 
@@ -52,7 +53,8 @@ def _folders(folder: Path, beginning: str) -> list[str]:
 class _Calibration:
     """Of one date: what projects on each camera, and where the inertial unit is; None where its file is missing."""
 
-    cameras: Mapping[str, tuple[NDArray[np.float64], Transform]]  # intrinsics (3, 3), camera to LiDAR
+    # intrinsics (3, 3), height and width of the images that they are for, camera to LiDAR
+    cameras: Mapping[str, tuple[NDArray[np.float64], tuple[int, int], Transform]]
     lidar_to_imu: Transform | None
 
     @classmethod
@@ -76,7 +78,8 @@ class _Calibration:
             if f"P_rect_{channel[-2:]}" in rows:
                 projection = _row(rows, f"P_rect_{channel[-2:]}", 12, path).reshape(3, 4)
                 to_camera = beside(path, projection) @ rectified @ lidar_to_gray
-                cameras[channel] = (projection[:, :3], invert(to_camera))
+                size = _size(rows, f"S_rect_{channel[-2:]}", path)
+                cameras[channel] = (projection[:, :3], size, invert(to_camera))
         return cls(cameras, lidar_to_imu)
 
 
@@ -84,6 +87,18 @@ def _row(rows: Mapping[str, NDArray[np.float64]], name: str, width: int, path: P
     if len(rows.get(name, ())) != width:
         raise InputError(f"{path}: has no {name} of {width} numbers; copy the calibration of this date again")
     return rows[name]
+
+
+def _size(rows: Mapping[str, NDArray[np.float64]], name: str, path: Path) -> tuple[int, int]:
+    """Height and width [pixel] that the file states; (0, 0) where it does not, to take those of the images."""
+    if name not in rows:
+        return 0, 0
+    width, height = _row(rows, name, 2, path).round().tolist()
+    if not (1 <= width <= _MOST_PIXELS and 1 <= height <= _MOST_PIXELS):
+        raise InputError(
+            f"{path}: {name} is {width:g} x {height:g} pixels; copy the calibration of this date again"
+        )
+    return int(height), int(width)
 
 
 def _rigid(path: Path) -> Transform:
@@ -130,10 +145,11 @@ def _drive(
                     image=Place(f"{inside}/{channel}/data/{images[channel][stem]}"),
                     intrinsics=intrinsics,
                     camera_to_ego=camera_to_lidar,
+                    size=size,
                     time_us=image_times[channel].get(int(stem)),
                     ego_to_world=pose,
                 )
-                for channel, (intrinsics, camera_to_lidar) in calibration.cameras.items()
+                for channel, (intrinsics, size, camera_to_lidar) in calibration.cameras.items()
                 if stem in images[channel]
             ),
         )

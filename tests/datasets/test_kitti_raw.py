@@ -8,8 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import small_drives
 
 from superflow.camera.projection import project
 from superflow.clips.dataset import PretrainDataset
@@ -151,3 +153,36 @@ def test_a_drive_of_one_scan_without_times_poses_and_most_of_the_calibration(sha
     np.testing.assert_array_equal(frame.points, want)
     assert (frame.time_us, frame.ego_to_world, len(frame.cameras)) == (None, None, 1)
     assert any("calib_imu_to_velo.txt: is not there" in warning for warning in index.warnings)
+
+
+@pytest.mark.parametrize("size", ["0 32", "-48 32", "1e300 32"])
+def test_a_size_that_no_image_has_is_refused(size, tmp_path):
+    small_drives.kitti_raw(tmp_path / "log")
+    path = tmp_path / "log/2011_09_26/calib_cam_to_cam.txt"
+    path.write_text(path.read_text().replace("S_rect_02: 48 32", f"S_rect_02: {size}"))
+    with pytest.raises(
+        InputError, match=r"calib_cam_to_cam\.txt: S_rect_02 is .* pixels; copy the calibration"
+    ):
+        prepare("kitti_raw", tmp_path / "log", tmp_path / "index")
+
+
+def test_images_of_another_size_than_the_calibration_is_for(tmp_path):
+    """A copy with smaller images would be paired with the pixels of the whole ones; KITTI states the size of those."""
+    log = tmp_path / "log"
+    small_drives.kitti_raw(log)
+    images = sorted((log / DRIVE / "image_02/data").iterdir())
+    assert len(images) > 1
+    whole = prepare("kitti_raw", log, tmp_path / "whole").frame(0).cameras[0]
+    assert whole.size == whole.image.shape[:2] == (32, 48)
+    for image in images:
+        cv2.imwrite(str(image), cv2.resize(cv2.imread(str(image)), (24, 16)))
+    index = prepare("kitti_raw", log, tmp_path / "smaller")
+    with pytest.raises(
+        InputError, match=r"is 24 x 16 pixels but its intrinsics are for 48 x 32; prepare .* --rescale-intrin"
+    ):
+        index.frame(0)
+    half = prepare("kitti_raw", log, tmp_path / "rescaled", rescale_intrinsics=True).frame(0).cameras[0]
+    assert half.size == half.image.shape[:2] == (16, 24)
+    ray = np.array([0.2, -0.1, 1.0])
+    u, v, _ = whole.intrinsics @ ray
+    np.testing.assert_allclose(half.intrinsics @ ray, [(u + 0.5) / 2 - 0.5, (v + 0.5) / 2 - 0.5, 1])
