@@ -19,13 +19,14 @@ from ..benchmark.plan import Plan, load_plan
 from ..benchmark.preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
 from ..benchmark.table import read_results
 from ..files.access import check_place, make_folder, read_json
-from ..files.writes import write_json
+from ..files.writes import building, write_json
 from ..progress import LogLines
 from .compiling import compiling_beside
 from .frames import frame_terms, plan_for
 from .report import QuickstartResult, shown_rows, write_report
 
 log = logging.getLogger(__name__)
+PATIENCE_S = 5.0  # while the processes of one that was killed end
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +78,17 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
     """All stages; what is done already is not done again.
 
     Raises:
-        InputError: the log or a part of it cannot be used; what was made so far stays.
+        InputError: the log or a part of it cannot be used, and what was made so far stays; or another process is at
+            work in the same folder.
     """
+    check_place(make_folder(options.out))
+    told = "another quickstart is running here; wait for it, or end it first: this one then goes on from what is there"
+    with building(options.out, ".quickstart", busy=told, patience_s=PATIENCE_S):
+        return _all_stages(options)
+
+
+def _all_stages(options: QuickstartOptions) -> QuickstartResult:
     out = options.out
-    check_place(make_folder(out))
     stages = Stages(out / "seconds.json", total=7)
     root = stages.run(
         "make a synthetic drive" if options.data is None else "find the log", lambda: _log(options)

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from superflow.errors import InputError
+from superflow.files.writes import building
 from superflow.hub.backbone import load
+from superflow.quickstart import run
 from superflow.quickstart.report import summary_table
 from superflow.quickstart.run import QuickstartOptions, run_quickstart, teacher_size
 from superflow.street.drive import DriveSettings, make_drive
@@ -75,6 +77,16 @@ def test_a_second_call_trains_nothing(result, drive, caplog):
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert result.backbone.stat().st_mtime_ns == weights
     assert set(json.loads((out / "seconds.json").read_text())) == set(result.seconds)
+
+
+def test_two_do_not_work_in_one_folder(drive, tmp_path, monkeypatch):
+    monkeypatch.setattr(run, "PATIENCE_S", 0.0)
+    with (
+        building(tmp_path, ".quickstart"),
+        pytest.raises(InputError, match="another quickstart is running here"),
+    ):
+        run_quickstart(QuickstartOptions(out=tmp_path, data=drive, jobs=1))
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_belongs_to_one_log(result, tmp_path):
