@@ -75,15 +75,15 @@ class ConfusionMatrix:
         """Count some points.
 
         Args:
-            predicted: (N,) classes 0..C-1, or ``NO_PREDICTION``.
-            labels: (N,) train ids 0..C-1, or ``ignore``.
+            predicted: (N,) classes 0..C-1, or ``NO_PREDICTION``; whole numbers of any type.
+            labels: (N,) train ids 0..C-1, or ``ignore``; whole numbers of any type.
             ranges_m: (N,) distance from the sensor [m]; without it all points fall into the first bin.
 
         Raises:
-            ValueError: lengths differ, or a prediction or label is outside its range. Nothing is counted then:
-                an out-of-range id would silently be booked under another class.
+            ValueError: lengths differ, a prediction or label is outside its range or no whole number, or a range is
+                NaN. Nothing is counted then: it would silently be booked under another class or range.
         """
-        predicted, labels = _flat(predicted), _flat(labels)
+        predicted, labels = _whole("prediction", predicted), _whole("label", labels)
         if predicted.shape != labels.shape:
             raise ValueError(f"{len(predicted)} predictions for {len(labels)} labels; both count points")
         evaluated = (
@@ -94,6 +94,10 @@ class ConfusionMatrix:
         ranges = torch.zeros(len(labels)) if ranges_m is None else _flat(ranges_m, torch.float64)
         if ranges.shape != labels.shape:
             raise ValueError(f"{len(ranges)} ranges for {len(labels)} labels; both count points")
+        if bool(ranges.isnan().any()):
+            raise ValueError(
+                f"{int(ranges.isnan().sum())} of {len(ranges)} ranges are NaN; leave these points out"
+            )
         edges = torch.tensor(self.range_edges_m[1:-1], dtype=ranges.dtype)
         bins = torch.bucketize(ranges[evaluated], edges, right=True)
         labels, predicted = labels[evaluated], predicted[evaluated]
@@ -183,7 +187,16 @@ def _percent(value: Tensor) -> float:
     return 100.0 * float(value)
 
 
-def _flat(values: Values, dtype: torch.dtype = torch.int64) -> Tensor:
+def _whole(what: str, values: Values) -> Tensor:
+    """(N,) int64; probabilities of a class, say, would all be cut to class 0."""
+    given = _flat(values, None)
+    whole = given.to(torch.int64)
+    if given.is_floating_point() and bool((odd := given != whole).any()):
+        raise ValueError(f"a {what} is {float(given[odd][0]):g}; give whole numbers, as of argmax")
+    return whole
+
+
+def _flat(values: Values, dtype: torch.dtype | None) -> Tensor:
     if isinstance(values, np.ndarray):
         values = torch.from_numpy(np.ascontiguousarray(values))
     return values.detach().reshape(-1).to("cpu", dtype)

@@ -77,6 +77,7 @@ class Backbone(nn.Module):
         self.encoder = encoder
         self.card = card
         self._limits = Limits.from_record(card.limits)
+        encoder.raw_intensity = card.intensity == "0..255"  # for who takes the encoder alone
         self.eval()
 
     @property

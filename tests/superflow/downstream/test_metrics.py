@@ -78,6 +78,30 @@ def test_mistake_45_out_of_range_predictions_do_not_leak():
     assert matrix.counts[0, 3, 3] == 1
 
 
+def test_what_is_no_whole_number_is_no_class():
+    """Probabilities of one class would all be counted as class 0."""
+    predicted, labels, ranges = random_points()
+    want = ConfusionMatrix(5)
+    want.update(predicted, labels, ranges)
+    matrix = ConfusionMatrix(5)
+    for kind in (np.int8, np.float32, np.int64):
+        matrix.counts.zero_()
+        matrix.update(
+            predicted.astype(kind), labels.astype(np.int16).astype(kind if kind != np.int8 else int), ranges
+        )
+        assert torch.equal(matrix.counts, want.counts)
+    matrix.counts.zero_()
+    scores = np.random.default_rng(0).random(len(labels))
+    with pytest.raises(ValueError, match=r"a prediction is 0\.\d+; give whole numbers, as of argmax"):
+        matrix.update(scores, labels)
+    with pytest.raises(ValueError, match=r"a label is 0\.\d+; give whole numbers"):
+        matrix.update(predicted, torch.from_numpy(scores))
+    ranges[3] = np.nan
+    with pytest.raises(ValueError, match=r"1 of 400 ranges are NaN; leave these points out"):
+        matrix.update(predicted, labels, ranges)
+    assert not matrix.counts.any()
+
+
 def test_mistake_46_ignoring_class_zero_is_ignoring():
     random = np.random.default_rng(0)
     scores = torch.from_numpy(random.dirichlet(np.ones(4), 200)).float()

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import superflow
+from superflow.downstream.features import EncoderFeatures
 from superflow.errors import InputError, MissingFileError
 from superflow.hub.backbone import Backbone, BackboneCard
 from superflow.lidar.encoder import LidarEncoder
@@ -102,6 +103,8 @@ def test_training_may_see_what_extract_shows_the_network(card, given):
     seen = backbone.as_trained(handed_in, intensity=given)
     assert np.allclose(forward(backbone, seen).numpy(), want, atol=1e-5)
     assert np.array_equal(forward(backbone, backbone.as_trained(points)).numpy(), want)
+    alone = EncoderFeatures(backbone.encoder)(torch.from_numpy(points))  # of what `read_scan` gives
+    assert np.array_equal(alone.numpy(), want)
     assert float(seen[:, 3].max()) > 100 if card == "0..255" else float(seen[:, 3].max()) <= 1.001
 
 
