@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any, Literal
 
 import numpy as np
@@ -19,9 +20,11 @@ from torch import Tensor
 
 from ..clips.sources import Source, named
 from ..errors import InputError, OutOfReachError
+from ..lidar.voxelize import with_digits
 from .vote_voxels import ScanVoxels, VoxelSums, add_means, divide_rows
 
 Confidence = Literal["one", "max", "entropy"]
+_ROUNDING = 1e-3  # of probabilities that were stored in half precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,10 @@ class VotingOptions:
     same_frame: bool = False
 
     def __post_init__(self) -> None:
+        if not all(isinstance(offset, Integral) for offset in self.offsets):
+            raise ValueError(
+                f"offsets {self.offsets} must be whole numbers of frames; no scan lies between two"
+            )
         if 0 in self.offsets or len(set(self.offsets)) != len(self.offsets):
             raise ValueError(f"offsets {self.offsets} must be distinct frames other than 0; see same_frame")
         if not (0 < self.decay <= 1 and 0 <= self.alpha <= 1 and self.voxel_m > 0 and self.min_votes >= 1):
@@ -90,6 +97,9 @@ class Ballot:
 
     xyz: (N, 3) float32 [m, lidar frame]; probabilities: (N, C) float32; lidar_to_world: (4, 4) at its time;
     from_labels: the probabilities are annotations (one-hot), not predictions. source: the scan, for errors.
+
+    Raises:
+        ValueError: shapes or types that do not fit, or numbers that are no probabilities.
     """
 
     xyz: Tensor
@@ -110,12 +120,19 @@ class Ballot:
             raise ValueError(f"xyz has shape {shapes[0]}, probabilities {shapes[1]}; give (N, 3) and (N, C)")
         if self.probabilities.dtype not in (torch.float32, torch.float64):
             raise ValueError(f"probabilities are {self.probabilities.dtype}; give them as torch.float32")
+        if self.probabilities.numel():
+            low, high = (float(end) for end in self.probabilities.aminmax())
+            if not -_ROUNDING <= low <= high <= 1 + _ROUNDING:  # not so where one is NaN
+                raise ValueError(
+                    f"probabilities run from {low:g} to {high:g}; give those of a softmax, in [0, 1]"
+                )
 
     def voxels(self, size_m: float) -> ScanVoxels:
         """The voxels of the world that its points lie in."""
         if size_m not in self._voxels:
             with named(self.xyz, *self._sources):
-                self._voxels[size_m] = ScanVoxels.of(_array(self.xyz), self.lidar_to_world, size_m)
+                xyz = _array(with_digits(self.xyz))
+                self._voxels[size_m] = ScanVoxels.of(xyz, self.lidar_to_world, size_m)
         return self._voxels[size_m]
 
     def sums(self, size_m: float, rule: Confidence) -> VoxelSums:
@@ -163,9 +180,13 @@ def vote(
     Raises:
         ValueError: an annotated scan among the voters although ``labels_may_vote`` is not set, offset 0, or ``still``
             is there without ``options.tracks``, absent with it, or of another length than the scan; or scans have
-            other numbers of classes.
+            other numbers of classes, or none of the ``thing_classes``.
     """
     _check_still(still, len(own.xyz), options)
+    if any(not 0 <= c < own.probabilities.shape[1] for c in options.thing_classes):
+        raise ValueError(
+            f"thing_classes {options.thing_classes} are not of 0..{own.probabilities.shape[1] - 1}"
+        )
     if not label_weight >= 1:  # not for NaN
         raise ValueError(
             f"label_weight is {label_weight}; an annotation weighs at least as much as a prediction"

@@ -255,6 +255,38 @@ def test_the_control_hears_its_own_points_only(log):
     assert torch.equal(vote(own, {1: other}, options).probabilities, vote(own, {}, options).probabilities)
 
 
+@pytest.mark.parametrize("low", [-4.0, 3.0, torch.nan, torch.inf])
+def test_what_is_no_probability_is_refused(low):
+    """Logits would be mixed with probabilities, and one NaN goes to every point of its voxel."""
+    rows = torch.full((4, 2), 0.5)
+    rows[2, 1] = low
+    with pytest.raises(ValueError, match=r"^probabilities run from .*; give those of a softmax, in \[0, 1\]"):
+        Ballot(torch.zeros(4, 3), rows, np.eye(4))
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64, torch.int16])
+def test_points_of_any_type_fall_into_their_voxels(kind):
+    xyz = torch.tensor([[1, 2, 0], [3, -2, 0], [1, 2, 0]])
+    rows = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6]])
+    voted = [
+        vote(
+            Ballot(of.to(xyz), rows, np.eye(4)), {1: Ballot(of, rows, np.eye(4))}, VotingOptions(offsets=(1,))
+        )
+        for of in (xyz.float(), xyz.to(kind))
+    ]
+    assert torch.equal(voted[0].probabilities, voted[1].probabilities)
+    assert voted[1].heeded.tolist() == [True, False, True]
+
+
+def test_classes_and_frames_that_there_are_not_are_refused():
+    own = Ballot(torch.zeros(2, 3), torch.tensor([[0.6, 0.4]] * 2), np.eye(4))
+    for things in ((2,), (-1,)):
+        with pytest.raises(ValueError, match=r"thing_classes .* are not of 0\.\.1"):
+            vote(own, {1: own}, VotingOptions(thing_classes=things))
+    with pytest.raises(ValueError, match=r"offsets \(1.5,\) must be whole numbers of frames"):
+        VotingOptions(offsets=(1.5,))
+
+
 def test_labelled_scans_are_refused_unless_asked_for():
     xyz = torch.zeros(2, 3)
     own = Ballot(xyz, torch.tensor([[0.6, 0.4]] * 2), np.eye(4))
