@@ -167,8 +167,19 @@ class EngineRunner(Runner):
         with _logged(self.logger.handlers), ExitStack() as stack:
             if rank() == 0:
                 stack.enter_context(building(self.work_dir, ".training", busy=told, patience_s=PATIENCE_S))
+                self._tell_of_earlier()
                 write_text(self.work_path / "config.py", self._config_text)
             return super().train()
+
+    def _tell_of_earlier(self) -> None:
+        """Say that what lies in the folder is of another training, where this one begins anew."""
+        before = None if self._resume else find_last(self.work_dir)
+        if before is not None:
+            self.logger.warning(
+                f"{self.work_dir}: holds checkpoints of an earlier training, up to {before.name}; this one begins "
+                "anew and writes over them, and what it does not write, as best_*.pth, is that of the earlier one; end "
+                "it to go on there with --resume, or to give another --work-dir"
+            )
 
     def test(self) -> dict[str, float]:
         """Figures on the test data."""
