@@ -333,6 +333,11 @@ CASES = {
         lambda place: [*features(place), "--frames", "scene-0001", "--fit-frames", "scene-0003[:2]"],
         r"--fit-frames: 2 of 2 frames are not among --frames \(first: scene-0003-LIDAR_TOP-0 of scene-0003\)",
     ),
+    "features on a device that there is not": Case(
+        nothing,
+        lambda place: [*features(place), "--device", "gpu"],
+        r"device 'gpu' cannot be used \(.*\); there (is|are) cpu",
+    ),
     "superpixels of no segment": Case(
         nothing,
         lambda place: [*superpixels(place), "--option", "segments=0"],
