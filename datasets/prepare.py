@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MissingFileError
+from ..files.access import no_folder
 from ..progress import Progress, silent
 
 if TYPE_CHECKING:  # the table of names must not wait for numpy
@@ -74,7 +75,7 @@ def prepare(
         raise InputError(f"{name}: no dataset has this name; {nearest_name(name, DATASETS)}")
     root, out = Path(root), Path(out)
     if not root.is_dir():
-        raise MissingFileError(f"{root}: there is no such folder; give the folder of the data with --root")
+        raise MissingFileError(f"{root}: {no_folder(root)}; give the folder of the data with --root")
     if label_set and card:
         raise InputError("--label-set chooses classes of a packaged card; a --card has its own")
     chosen = {key: value for key in _CHOICES if (value := options.pop(key, None))}

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from ...errors import InputError, MissingFileError
-from ...files.access import is_text, read_text, reading
+from ...files.access import is_text, no_folder, read_text, reading
 from ..formats.bags import find_bags
 from .file_pattern import SCENE, in_number_order
 from .folder_layout import FORMATS, QUESTION
@@ -68,7 +68,7 @@ def draft_layout(root: Path) -> str:
         MissingFileError, InputError: there are no files of points, or the first of them cannot be read.
     """
     if not root.is_dir():
-        raise MissingFileError(f"{root}: there is no such folder; check the path")
+        raise MissingFileError(f"{root}: {no_folder(root)}; check the path")
     groups = _groups(root)
     clouds = [group for group in groups if _format(group) and not _is_label(group.parts, group.ending)]
     if not clouds:

@@ -142,6 +142,11 @@ def read_json_value(path: str | Path, again: str, missing: str | None = None) ->
         raise InputError(f"{path}: is no valid JSON ({error}); {again}") from error
 
 
+def no_folder(path: str | Path) -> str:
+    """What is wrong with a ``path`` that is no folder, as the middle of a sentence."""
+    return "is a file, not a folder" if os.path.lexists(path) else "there is no such folder"
+
+
 def make_folder(path: str | Path) -> Path:
     """``path``, made with its parents where it is not there.
 

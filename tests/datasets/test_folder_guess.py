@@ -12,6 +12,7 @@ import yaml
 from superflow.datasets.index import LogIndex
 from superflow.datasets.own_logs.folder_guess import draft_layout
 from superflow.datasets.prepare import prepare
+from superflow.datasets.sets.nuscenes import find_version
 from superflow.errors import MissingFileError
 
 ANSWERS = {
@@ -105,6 +106,10 @@ def test_whatever_a_folder_is_called_is_read_back(name, tmp_path):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(MissingFileError, match="gone: there is no such folder; check the path"):
         draft_layout(tmp_path / "gone")
+    (tmp_path / "scan.txt").touch()
+    for refuse in (draft_layout, find_version, lambda root: prepare("semantickitti", root, tmp_path / "out")):
+        with pytest.raises(MissingFileError, match=r"scan\.txt: is a file, not a folder; "):
+            refuse(tmp_path / "scan.txt")
     (tmp_path / "bags").mkdir()
     with pytest.raises(MissingFileError, match=r"ends with \.bin, .*; give the folder that does"):
         draft_layout(tmp_path)

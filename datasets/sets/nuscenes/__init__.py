@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ....errors import InputError, MissingFileError
-from ....files.access import check_place, reading
+from ....files.access import check_place, no_folder, reading
 from ....geometry import Transform, invert, make_transform
 from ....progress import Progress, silent
 from ...card import DatasetCard
@@ -114,9 +114,7 @@ def find_version(root: Path) -> str:
         InputError: there is none, or several and none of these two.
     """
     if not root.is_dir():
-        raise MissingFileError(
-            f"{root}: there is no such folder; give the folder that holds samples/ and v1.0-*/"
-        )
+        raise MissingFileError(f"{root}: {no_folder(root)}; give the folder that holds samples/ and v1.0-*/")
     found = sorted(name for name in os.listdir(root) if (root / name / "sample_data.json").is_file())
     if not found:
         raise MissingFileError(
