@@ -20,5 +20,5 @@ What they share:
     evidence.py         the page of figures, with ties.py, scaling_curves.py, robustness_table.py
 
 Measured apart from plans: corruptions.py, hidden_points.py, drift.py, and speed/, which also holds dry runs.
-`shipped.py` makes the backbone that comes with the package.
+`shipped.py` makes the backbones that come with the package.
 """

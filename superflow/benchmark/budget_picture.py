@@ -28,13 +28,13 @@ def draw_budgets(figures: Mapping[str, Panels], path: Path, title: str, *, basel
         baseline: the backbone that others are held against.
 
     Returns:
-        Names of the backbones that are drawn; none, and no file, where nobody has three budgets.
+        Names of the backbones that are drawn; none, and no file, where nobody beside the baseline has as many as three.
     """
     from matplotlib.figure import Figure
 
     count = {name: sum(map(len, panels.values())) for name, panels in figures.items()}
     drawn = [name for name in figures if count[name] == max(count.values()) >= _FEWEST]
-    if not drawn:
+    if drawn in ([], [baseline]):
         return []
     panels = figures[drawn[0]]
     figure = Figure(figsize=(8.4, 4.4), dpi=120, layout="constrained")

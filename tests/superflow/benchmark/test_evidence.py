@@ -236,4 +236,6 @@ def test_only_backbones_with_all_budgets_are_drawn(tmp_path):
     assert draw_budgets(figures, picture, "mIoU", baseline="scratch") == ["scratch", "mine"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert draw_budgets({"half": whole}, tmp_path / "none.png", "mIoU", baseline="scratch") == []
+    alone = {"scratch": figures["scratch"], "half": whole}
+    assert draw_budgets(alone, tmp_path / "none.png", "mIoU", baseline="scratch") == []
     assert not (tmp_path / "none.png").exists()

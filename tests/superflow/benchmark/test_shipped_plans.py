@@ -12,7 +12,7 @@ from superflow.benchmark.places_plan import GIVEN, NO_SOURCE
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.recipe_search import grid_recipes
 from superflow.benchmark.results import hash_of_config
-from superflow.benchmark.shipped import ARM, SEED, SOURCE
+from superflow.benchmark.shipped import SHIPPED
 from superflow.downstream.finetuning import Recipe
 from superflow.engine.config import load_config
 
@@ -92,15 +92,32 @@ def test_budgets_that_take_a_recipe_come_after_the_one_that_finds_it():
 
 
 def test_the_best_is_a_config_that_trains_as_the_arm_that_ships(tmp_path):
-    plan = load_places_plan(find_plan(Path("places")))
-    arm = training_config(plan, SOURCE, plan.arms[ARM], SEED, tmp_path, start=Path("images"))
+    plan, made = load_places_plan(find_plan(Path("places"))), SHIPPED["street-tiny"]
+    arm = training_config(plan, made.source, plan.arms[made.arm], made.seed, tmp_path, start=Path("images"))
     mine = load_config(
         "pretrain/best_small.py",
         options={"model.pretrained": "images"},
-        data_root=prepared_folder(plan.logs[plan.sources[SOURCE].log], tmp_path),
+        data_root=prepared_folder(plan.logs[plan.sources[made.source].log], tmp_path),
         work_dir=arm.work_dir,
         launcher="none",
         resume=True,
-        seed=SEED,
+        seed=made.seed,
     )
     assert hash_of_config(mine, {}) == hash_of_config(arm, {})
+
+
+def test_the_averaged_plan_makes_what_it_measures(tmp_path):
+    """Measured as it ships, and made by the arm that the script of shipped backbones trains."""
+    plan, made = load_places_plan(find_plan(Path("averaged"))), SHIPPED["street-tiny-averaged"]
+    assert made.rows in plan.backbones()
+    assert (made.source, made.arm) in plan.backbones()
+    further = plan.arms[plan.arms[made.arm].start]
+    assert plan.arms[further.start].weights == "street-tiny"
+    config = training_config(plan, made.source, further, made.seed, tmp_path, start=Path("street-tiny"))
+    assert (config.train_cfg.max_iters, config.model.pretrained) == (8000, "street-tiny")
+    known = load_places_plan(find_plan(Path("places")))
+    for name in plan.evaluations:
+        assert plan.evaluations[name] == known.evaluations[name]
+    tuned, other = (every.measures["fine-tuning"] for every in (plan, known))
+    assert dict(tuned.budgets) == dict(other.budgets)
+    assert tuned.options["rate"] in other.grid["rate"]

@@ -1,4 +1,4 @@
-"""The backbone that comes with the package: there, small, free to use, and what its card says."""
+"""The backbones that come with the package: there, small, free to use, and what their cards say."""
 
 from __future__ import annotations
 
@@ -12,19 +12,29 @@ import numpy as np
 import pytest
 
 import superflow
-from superflow.benchmark.shipped import ARM, NAME, SOURCE, metrics_of
-from superflow.hub.shelf import SHIPPED, registered
+from superflow.benchmark.shipped import SHIPPED, metrics_of
+from superflow.hub.shelf import SHIPPED as FOLDER
+from superflow.hub.shelf import registered
 
 ROOT = Path(__file__).parents[3]
 
 
+@pytest.fixture(scope="module", params=SHIPPED)
+def name(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def backbone():
-    return superflow.load(NAME)
+def backbone(name):
+    return superflow.load(name)
 
 
-def test_it_is_found_by_name_and_sees_points(backbone):
-    assert NAME in registered()
+def test_the_folder_holds_what_can_be_made_again():
+    assert {path.stem for path in FOLDER.glob("*.safetensors")} == set(SHIPPED)
+
+
+def test_it_is_found_by_name_and_sees_points(name, backbone):
+    assert name in registered()
     generator = np.random.default_rng(0)
     points = generator.normal(0, 8, (3000, 4)).astype(np.float32)
     points[:, 3] = generator.random(3000)
@@ -35,8 +45,8 @@ def test_it_is_found_by_name_and_sees_points(backbone):
     assert features[seen].std(axis=0).min() > 0
 
 
-def test_it_is_small_and_its_card_says_what_it_is(backbone):
-    assert (SHIPPED / f"{NAME}.safetensors").stat().st_size <= 3_000_000
+def test_it_is_small_and_its_card_says_what_it_is(name, backbone):
+    assert (FOLDER / f"{name}.safetensors").stat().st_size <= 3_000_000
     card = backbone.card
     assert card.licence == "Apache-2.0"
     assert (card.teacher["name"], card.teacher["licence"]) == ("efficientnet_lite0", "Apache-2.0")
@@ -47,10 +57,11 @@ def test_it_is_small_and_its_card_says_what_it_is(backbone):
     assert not re.search(r"""["' ](/|[A-Z]:\\\\|~)\w""", text), "a path of the machine that made it"
 
 
-def test_its_figures_are_those_of_the_evidence(backbone):
+def test_its_figures_are_those_of_the_evidence(name, backbone):
     """Seeds that were measured after it was made change no figure that it carries."""
-    with open(ROOT / "docs" / "evidence" / "places.csv", newline="", encoding="utf-8") as file:
-        rows = [row for row in csv.DictReader(file) if (row["source"], row["arm"]) == (SOURCE, ARM)]
+    shipped = SHIPPED[name]
+    with open(ROOT / f"docs/evidence/{shipped.plan}.csv", newline="", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if (row["source"], row["arm"]) == shipped.rows]
     assert {figure["measure"] for figure in backbone.card.metrics} >= {"linear probe", "fine-tuning"}
     for figure in backbone.card.metrics:
         where = figure["log"], figure["measure"], figure["budget"]
@@ -62,7 +73,23 @@ def test_its_figures_are_those_of_the_evidence(backbone):
 
 
 def test_figures_of_several_seeds_are_gathered():
-    row = {"source": SOURCE, "arm": ARM, "evaluation log": "kitti", "measure": "kNN", "budget": "all"}
+    shipped = SHIPPED["street-tiny"]
+    source, arm = shipped.rows
+    row = {"source": source, "arm": arm, "evaluation log": "kitti", "measure": "kNN", "budget": "all"}
     rows = [row | {"mIoU": "20.0"}, row | {"mIoU": "23.0"}, row | {"arm": "random", "mIoU": "1.0"}]
-    (figure,) = metrics_of(rows)
+    (figure,) = metrics_of(rows, shipped)
     assert (figure["mIoU"], figure["lowest"], figure["highest"], figure["seeds"]) == (21.5, 20.0, 23.0, 2)
+
+
+def test_the_averaged_one_is_the_mean_of_what_it_names():
+    """Its weights lie where the card says: between street-tiny's and those of the further training."""
+    averaged, first = superflow.load("street-tiny-averaged"), superflow.load("street-tiny")
+    record = averaged.card.method["averaged"]
+    assert record["share"] == 0.5
+    assert record["weights_sha256"] == averaged.card.method["pretrained"]["weights_sha256"]
+    assert averaged.encoder.config() == first.encoder.config()
+    apart = [
+        float((own.detach() - began.detach()).norm() / began.detach().norm())
+        for own, began in zip(averaged.encoder.parameters(), first.encoder.parameters(), strict=True)
+    ]
+    assert 0 < max(apart) < 1, "further from its start than a mean with it can be"
