@@ -241,7 +241,10 @@ def test_only_the_engine_imports_mmengine(repository):
 # what a room may import of superflow beside itself
 SHARED = tuple(
     f"superflow.{name}"
-    for name in ("geometry", "errors", "files", "compiled", "progress", "together", "__version__")
+    for name in (
+        *("geometry", "errors", "files", "compiled", "progress", "together", "__version__"),
+        *("devices", "option_values"),
+    )
 )
 ALLOWED = {
     "datasets": SHARED,
