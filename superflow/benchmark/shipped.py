@@ -109,7 +109,7 @@ def make_shipped(name: str, out: Path, evidence: Path, path: Path, *, jobs: int 
             card,
             name=name,
             licence=LICENCE,
-            teacher=card.teacher or taught(plan, shipped, out),
+            teacher=card.teacher or _taught(plan, shipped, out),
             metrics=metrics,
             training={**card.training, "config": config},
         ),
@@ -130,7 +130,7 @@ def _figures(shipped: Shipped, table: Path) -> list[dict[str, Any]]:
     return metrics
 
 
-def taught(plan: Any, shipped: Shipped, out: Path) -> Any:
+def _taught(plan: Any, shipped: Shipped, out: Path) -> Any:
     """The teacher of the backbone that an arm began with, whose own training has seen labels alone."""
     from ..hub.backbone import card_of
     from ..hub.encoder_file import read_encoder_file
