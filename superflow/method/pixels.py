@@ -173,14 +173,16 @@ def _pool_images(
     count = images.new_zeros(len(times) * regions, dtype=torch.float32)
     # adds 0: where no image has a region, the head still gets a gradient, of zeros, like on the other ranks
     added, rows = [images[:0].sum().float().expand(1, images.shape[1])], [table.ids.new_zeros(1)]
-    for image, (offset, ids) in enumerate(zip(batch.image_table.offset.tolist(), batch.superpixels)):
-        of_pixels = _regions_of_pixels(ids, image, batch, table)
+    # one gradient of all maps, not one with zeros of the others for every map
+    of_images = zip(images.unbind(), batch.image_table.offset.tolist(), batch.superpixels)
+    for number, (image, offset, ids) in enumerate(of_images):
+        of_pixels = _regions_of_pixels(ids, number, batch, table)
         if of_pixels is None:
             continue
         candidates, region, found = of_pixels
         row = times.index(offset) * regions + candidates
         count.index_add_(0, row, _count(region, found, len(row)))
-        added.append(sums(_cells(images[image]), region, found, taps, len(row)))
+        added.append(sums(_cells(image), region, found, taps, len(row)))
         rows.append(row)
     total = images.new_zeros(len(times) * regions, images.shape[1], dtype=torch.float32)
     if regions:

@@ -81,9 +81,28 @@ class Weighted:
 def mean_of_members(features: Tensor, members: Weighted) -> tuple[Tensor, Tensor]:
     """`pool_points` of ``features`` (V, C), by members that are known."""
     groups, regions = members.counts.shape
-    values = features.index_select(0, members.voxel).float() * members.weight[:, None]
-    means = values.new_zeros(groups * regions, values.shape[1]).index_add(0, members.segment, values)
+    means: Tensor = _Sums.apply(features, members.voxel, members.weight, members.segment, groups * regions)
     return means.view(groups, regions, means.shape[1]), members.counts
+
+
+class _Sums(torch.autograd.Function):
+    """Sums of weighted rows; unlike `Tensor.index_add`, it keeps for the gradient only where each row went."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, features: Tensor, row: Tensor, weight: Tensor, segment: Tensor, segments: int
+    ) -> Tensor:
+        ctx.save_for_backward(row, weight, segment)
+        ctx.shape, ctx.dtype = features.shape, features.dtype
+        values = features.index_select(0, row).float().mul_(weight[:, None])
+        return values.new_zeros(segments, values.shape[1]).index_add_(0, segment, values)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        row, weight, segment = ctx.saved_tensors
+        of_rows = grad.index_select(0, segment).mul_(weight[:, None]).to(ctx.dtype)
+        return of_rows.new_zeros(ctx.shape).index_add_(0, row, of_rows), None, None, None, None
 
 
 def members_of(

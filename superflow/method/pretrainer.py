@@ -149,8 +149,9 @@ class Pretrainer(nn.Module):
 
         Every rank reports the joint batch, so that all log the same and stop at the same step; gradients are its own.
         """
-        voxels = encode_clouds(self.student, batch, self.batch_norm)
+        # images first: what a teacher works in is gone before the student holds what its backward pass needs
         maps = self.image_features(batch) if self.sees_images else None
+        voxels = encode_clouds(self.student, batch, self.batch_norm)
         # mixed precision is for the networks: sums over thousands of points and logits need float32
         with torch.autocast(batch.points.device.type, enabled=False):
             points = PointFeatures(voxels.features.float(), voxels.inverse)

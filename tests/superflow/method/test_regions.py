@@ -13,7 +13,7 @@ from torch import nn
 from superflow.clips.batch import collate
 from superflow.method.patches import View
 from superflow.method.pixels import PIXELS, ImageFeatures, pool_hits, pool_patches, pool_pixels, sample_pixels
-from superflow.method.pooling import pool_points, segment_mean
+from superflow.method.pooling import mean_of_members, members_of, pool_points, segment_mean
 from superflow.method.regions import region_table
 
 
@@ -88,6 +88,27 @@ def test_superpoints_are_means_of_their_members(clip, weighting):
             assert counts[group, row] == len(voxels)
             if voxels:
                 assert torch.allclose(means[group, row], features[voxels].mean(0), atol=1e-5)
+
+
+def test_means_of_members_have_the_gradient_of_plain_sums_and_keep_no_member_for_it(clip):
+    batch = collate([clip(0), clip(1)])
+    inverse = torch.arange(len(batch.points)) // 2
+    members = members_of(len(inverse) // 2, inverse, batch, region_table(batch), range_power=1.0)
+    features = torch.randn(len(inverse) // 2, 16, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.append(tensor) or tensor, lambda tensor: tensor
+    ):
+        means, counts = mean_of_members(features, members)
+    assert max(tensor.numel() for tensor in kept) == len(members.voxel)
+    means.square().sum().backward()
+    plain = features.detach().clone().requires_grad_()
+    one_hot = torch.zeros(counts.numel(), len(plain)).index_put(
+        (members.segment, members.voxel), members.weight, accumulate=True
+    )
+    (one_hot @ plain).square().sum().backward()
+    assert plain.grad.any()
+    assert torch.allclose(features.grad, plain.grad, atol=1e-5)
 
 
 @pytest.mark.parametrize("weighting", ["pair", "point", "voxel"])
