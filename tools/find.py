@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import sys
 from pathlib import Path
@@ -65,13 +66,17 @@ def _find(args: argparse.Namespace) -> int:
     from superflow.agents.find_picture import write_match
     from superflow.agents.query_text import text_of
     from superflow.datasets.index import LogIndex
+    from superflow.progress import LogLines
 
     condition = parse_condition(args.query)
     index = LogIndex.open(args.index)
     rows = index.rows(args.frames)
     print(f"looking for: {text_of(condition)}", file=sys.stderr)
     numbers = {int(row): i for scene in index.scenes for i, row in enumerate(index.rows([scene]))}
-    scenes = scenes_of(index, rows, checkpoint=args.predictions, points=args.pictures is not None)
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    looking = LogLines(logging.getLogger(__name__), quiet=True)
+    with_points = args.pictures is not None
+    scenes = scenes_of(index, rows, checkpoint=args.predictions, points=with_points, progress=looking)
     count, unknown, drawn = 0, 0, 0
     for row, scene in zip(rows, scenes):
         found = match(condition, scene, min_points=args.min_points, max_range_m=args.max_range)

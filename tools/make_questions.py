@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
 from superflow.tools.command import command_parser, count, run_command, seed
+from superflow.tools.progress_bar import progress_bar
 
 if TYPE_CHECKING:
     from superflow.agents.bootcamps.bootcamp import Identity
@@ -133,7 +134,9 @@ def _scenes(args: argparse.Namespace) -> list[SceneRecord]:
     from superflow.datasets.index import LogIndex
 
     index = LogIndex.open(args.index)
-    return list(scenes_of(index, index.rows(args.frames), checkpoint=args.predictions))
+    with progress_bar(counts=True) as show:
+        found = scenes_of(index, index.rows(args.frames), checkpoint=args.predictions, progress=show)
+        return list(found)
 
 
 if __name__ == "__main__":

@@ -141,7 +141,9 @@ def _test(args: argparse.Namespace) -> int:
     if votes is not None:
         _vote(args, runner, votes)
     if predictions is not None and rank() == 0:
-        print(f"{args.predictions}: predictions of {predictions()['scans']} scans")
+        made = predictions()
+        packed = f", packed as {made['zip']}" if made["zip"] else ""
+        print(f"{args.predictions}: predictions of {made['scans']} scans{packed}")
     if variants:
         from superflow.benchmark.corruptions import corruption_table, test_corrupted
 

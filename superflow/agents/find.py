@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..progress import Progress, silent, track
 from . import query as ask
 from .query_answer import MIN_POINTS, Scenery, Truth, related
 from .query_parse import parse_query
@@ -73,22 +74,28 @@ def match(
 
 
 def scenes_of(
-    index: LogIndex, rows: Iterable[int], *, checkpoint: str | Path | None = None, points: bool = False
+    index: LogIndex,
+    rows: Iterable[int],
+    *,
+    checkpoint: str | Path | None = None,
+    points: bool = False,
+    progress: Progress = silent,
 ) -> Iterator[SceneRecord]:
     """Scenes of a ``LogIndex``, of boxes or instances, or with a fine-tuned network's checkpoint of its predictions.
 
     Raises:
         InputError: a scan has neither boxes nor instances, or the checkpoint is not one for this log.
     """
+    tracked = track([int(row) for row in rows], "looking at scans", progress)
     if checkpoint is None:
-        for row in rows:
-            yield scene_of(index, int(row), points=points)
+        for row in tracked:
+            yield scene_of(index, row, points=points)
         return
     from .scene_clusters import load_predictor, predicted_scene
 
     predict = load_predictor(checkpoint, index.card.classes)
-    for row in rows:
-        yield predicted_scene(index, int(row), predict, points=points)
+    for row in tracked:
+        yield predicted_scene(index, row, predict, points=points)
 
 
 def _wanted(scenery: Scenery, condition: ask.Condition) -> Iterator[ask.Things]:

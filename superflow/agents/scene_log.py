@@ -143,7 +143,8 @@ def _objects_of_instances(index: LogIndex, row: int, frame: Frame) -> tuple[Scen
     if numbers is None or classes is None:
         raise InputError(
             f"the scan {frame.token} of {index.folder} has neither boxes nor instances; "
-            "ask a fine-tuned network for its objects, or prepare a log that has them"
+            "ask a fine-tuned network for its objects (--predictions of `superflow find` or `make-questions`), or "
+            "prepare a log that has them"
         )
     if cloud.file_row is not None:
         numbers, classes = numbers[cloud.file_row], classes[cloud.file_row]

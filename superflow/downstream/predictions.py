@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,12 @@ from ..datasets.predictions.files import raw_ids, write_prediction
 from ..datasets.predictions.submission import pack, submission_of
 from ..files.access import check_place
 from ..files.writes import write_json
+from ..progress import LogLines, track
 from .features import read_scan
 from .metrics import NO_PREDICTION, class_predictions
 from .vote_log import Predictor
+
+_log = logging.getLogger(__name__)
 
 
 def write_predictions(
@@ -60,7 +64,7 @@ def write_predictions(
     numbers = raw_ids(index.card, classes) if form is None else form.numbers
     files: list[Path] = []
     missing = 0
-    for row in rows:
+    for row in track(rows, "predictions of scans", LogLines(_log, quiet=True)):
         of_rows, without = _of_rows(index, row, predict)
         missing += without
         if form is None:

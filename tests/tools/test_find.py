@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
+from superflow.agents.find import scenes_of
 from superflow.datasets.index import LogIndex
 from superflow.tools.find import main
 
@@ -65,6 +66,14 @@ def test_a_match_is_a_line_and_a_picture(prepared, tmp_path, capsys):
     image = cv2.imread(str(picture))[:, :800, ::-1]
     red = (np.abs(image.astype(int) - (255, 92, 92)).max(axis=2) < 12).sum()
     assert red > 20  # the outline of what was found
+
+
+def test_a_long_search_tells_how_far_it_is(prepared):
+    told = []
+    index = LogIndex.open(prepared)
+    for _ in scenes_of(index, index.rows(), progress=lambda *how_far: told.append(how_far)):
+        pass
+    assert told == [("looking at scans", done, 8) for done in range(9)]
 
 
 def test_no_match_is_no_error(prepared, capsys):

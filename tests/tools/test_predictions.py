@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -32,8 +33,10 @@ def test_every_row_of_every_scan_has_a_number_of_the_log(test_command, prepared_
     index = LogIndex.open(prepared_log / "prepared")
     row = int(index.rows("val")[0])
     frames = ["--prediction-frames", f"{index.scene(row)}[0:1]"]
-    assert main([*test_command, "--predictions", str(tmp_path / "made"), *frames]) == 0
-    assert f"{tmp_path / 'made'}: predictions of 1 scans" in capsys.readouterr().out
+    assert main([*test_command, "--predictions", str(tmp_path / "made"), *frames, "--zip"]) == 0
+    packed = tmp_path / "made.zip"
+    assert f"{tmp_path / 'made'}: predictions of 1 scans, packed as {packed}" in capsys.readouterr().out
+    assert [name.rpartition(".")[2] for name in ZipFile(packed).namelist()] == ["label"]
     said = json.loads((tmp_path / "made/predictions.json").read_text())
     files = [path for path in (tmp_path / "made").rglob("*") if path.suffix == ".label"]
     assert len(files) == said["scans"] == 1

@@ -85,7 +85,9 @@ def read_answers(path: str | Path, questions: Sequence[Question]) -> list[str]:
     plain = isinstance(file.value, list)
     entries = list(file.items() if plain else file.at("questions").items())
     if len(entries) != len(questions):
-        raise file.error(f"has {len(entries)} answers to {len(questions)} questions")
+        raise file.error(
+            f"is not of these questions, which are {len(questions)}; its answers are {len(entries)}"
+        )
     if plain:
         return [_text_or_count(entry) for entry in entries]
     found = []

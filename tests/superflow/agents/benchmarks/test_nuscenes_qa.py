@@ -144,7 +144,7 @@ def test_answers_of_another_order_are_refused(tmp_path):
     assert questions[0] != questions[1]
     with pytest.raises(InputError, match=r"questions\[0\] answers .* stands in the file of questions"):
         read_answers(path, swapped)
-    with pytest.raises(InputError, match="has 20 answers to 19 questions"):
+    with pytest.raises(InputError, match="is not of these questions, which are 19; its answers are 20"):
         read_answers(path, questions[:-1])
     assert read_answers(written(tmp_path, ["yes", 3]), questions[:2]) == ["yes", "3"]
 
