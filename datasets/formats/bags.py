@@ -102,7 +102,7 @@ def find_bags(root: Path) -> list[str]:
         )
     found = []
     with reading(root):
-        for path in sorted([*root.glob("*"), *root.glob("*/*")]):
+        for path in sorted([*root.glob("[!.]*"), *root.glob("[!.]*/[!.]*")]):
             inside = path.relative_to(root)
             in_bag = len(inside.parts) == 2 and (path.parent / METADATA).is_file()
             if (path.suffix in _SUFFIXES and path.is_file() and not in_bag) or (path / METADATA).is_file():

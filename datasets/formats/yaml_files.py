@@ -1,4 +1,4 @@
-"""YAML of a log's files: plain values, and never more of them than a person writes.
+"""YAML of a log's files: plain values, each key once, and never more of them than a person writes.
 
 A file of some lines can name one list in another nine times over and so on, which is few bytes in memory and never done
 when somebody goes through it; brackets in brackets by the thousand take minutes to be refused.
@@ -16,6 +16,7 @@ from ...files.access import read_text
 
 MOST_VALUES = 1_000_000  # a split of every scan of a dataset is some 30,000
 MOST_LEVELS = 50
+_MERGE = "tag:yaml.org,2002:merge"  # of <<, of which a mapping may have several
 
 
 class _Loader(yaml.SafeLoader):
@@ -39,6 +40,19 @@ class _Loader(yaml.SafeLoader):
         self._levels -= 1
         if event.anchor is not None and not is_again:
             self._sizes[event.anchor] = self._values - before
+        return node
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """Refuse a key that stands in a mapping twice: YAML forbids it, and the library would take the last."""
+        node: Any = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if (key.tag, key.value) in seen:
+                    raise yaml.MarkedYAMLError(
+                        problem=f"the key {key.value!r} stands there twice", problem_mark=key.start_mark
+                    )
+                seen.add((key.tag, key.value))
         return node
 
 

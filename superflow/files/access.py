@@ -137,9 +137,19 @@ def read_json_value(path: str | Path, again: str, missing: str | None = None) ->
     """
     text = read_text(path, missing or again)
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no valid JSON ({error}); {again}") from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these keys and values; of a key that stands there twice, the library would take the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice[:60]!r} stands twice in one object")
+    return found
 
 
 def no_folder(path: str | Path) -> str:
@@ -186,19 +196,22 @@ def check_place(folder: str | Path) -> None:
 def file_names(folder: str | Path, ending: str = "") -> list[str]:
     """Names of what lies in ``folder`` and ends so, ascending; none where there is no such folder.
 
+    Names that begin with a dot are passed over: systems leave such files beside those of a log, as ._0001.bin.
+
     Raises:
         InputError: the folder cannot be listed, or one of these names cannot be printed or written.
     """
     with reading(folder):
         names = os.listdir(folder) if Path(folder).is_dir() else []
-    return _sound(folder, sorted(name for name in names if name.endswith(ending)))
+    return _sound(folder, sorted(name for name in names if name.endswith(ending) and name[0] != "."))
 
 
 def folder_names(folder: str | Path, inside: str = "") -> list[str]:
     """Names of the folders in ``folder`` (that have a folder ``inside``), ascending; errors as of ``file_names``."""
     with reading(folder):
         names = os.listdir(folder) if Path(folder).is_dir() else []
-        return _sound(folder, sorted(name for name in names if Path(folder, name, inside).is_dir()))
+        named = (name for name in names if name[0] != "." and Path(folder, name, inside).is_dir())
+        return _sound(folder, sorted(named))
 
 
 def _sound(folder: str | Path, names: list[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
@@ -106,3 +107,16 @@ def test_scenes_limit_check_and_pictures_work(name, tmp_path, capsys):
     assert drawn == {path.name for path in (out / "check").iterdir() if path.suffix in (".png", ".jpg")}
     assert len(drawn) >= 2 + len(part.frame(int(part.rows()[0])).cameras), "from above, spread, each image"
     assert all(name in said for name in drawn)
+
+
+@every_set
+def test_files_that_systems_leave_behind_are_no_part_of_a_log(name, tmp_path):
+    """As ._000000.bin, which a Mac writes beside 000000.bin, and folders of editors."""
+    EVERY[name](tmp_path / "log")
+    before = prepare(name, tmp_path / "log", tmp_path / "out").hash
+    for path in list((tmp_path / "log").rglob("*")):
+        if path.is_file():
+            path.with_name(f"._{path.name}").write_bytes(b"Mac OS X" * 5)
+        else:
+            shutil.copytree(path, path.with_name(f".{path.name}"), dirs_exist_ok=True)
+    assert prepare(name, tmp_path / "log", tmp_path / "out").hash == before

@@ -16,6 +16,7 @@ from superflow.datasets.card import DatasetCard
 from superflow.datasets.sets.nuscenes import write_index
 from superflow.datasets.sets.nuscenes.log import read_log
 from superflow.datasets.sets.nuscenes.log_card import choose_card
+from superflow.datasets.stated import read_stated
 from superflow.errors import InputError
 from superflow.progress import silent
 
@@ -180,3 +181,9 @@ def test_nothing_is_written_for_a_wrong_one(small_log):
         with pytest.raises(InputError, match=r"dataset\.json: real is 'false'; it must be true or false$"):
             write_index(root, out)
         assert os.listdir(out) == []
+
+
+def test_a_fact_that_is_stated_twice_is_refused(tmp_path):
+    (tmp_path / "dataset.json").write_text('{"licence": "a", "splits": {"train": ["x"], "train": ["y"]}}')
+    with pytest.raises(InputError, match=r"dataset.json: is no valid JSON \(the key 'train' stands twice"):
+        read_stated(tmp_path)

@@ -85,3 +85,28 @@ def test_what_is_wrong_is_said_with_its_line(text, said, tmp_path):
     (tmp_path / "a.yaml").write_text(text)
     with pytest.raises(InputError, match=rf"a.yaml: is no valid YAML \({said}"):
         read_yaml(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("points: {files: a/*.bin}\nname: x\npoints: {files: b/*.bin}\n", 3, "points"),
+        ("cameras:\n  front: {size: [1, 2]}\n  'front': {size: [3, 4]}\n", 3, "front"),
+        ("splits: {train: [a], train: [b]}\n", 1, "train"),
+    ],
+)
+def test_a_key_that_stands_twice_is_refused_in_its_line(text, line, key, tmp_path):
+    """The library would take the last one."""
+    (tmp_path / "folder.yaml").write_text(text)
+    with pytest.raises(
+        InputError, match=rf"no valid YAML \(line {line}: the key '{key}' stands there twice\)"
+    ):
+        prepare("folder", tmp_path, tmp_path / "out")
+
+
+def test_merged_keys_may_be_given_anew():
+    for text in (
+        "a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n",
+        "a: &a {x: 1}\nb: &b {x: 2}\nc: {<<: *a, <<: *b}\n",
+    ):
+        assert load_yaml(text) == yaml.safe_load(text)
