@@ -109,6 +109,7 @@ def write_rows(
         held = _keep_whole(root, whole, held, tables)
     if rescale_intrinsics or (cameras["width"] <= 0).any() or (cameras["height"] <= 0).any():
         _sizes_from_images(cameras, root, listed.card.image_format, progress)
+        _check_sizes(root, listed.sources, frames["scene"][cameras["frame"]], cameras)
     header = _header(root, listed, names, held, row_splits, tables)
     if sweep_compensation and listed.card.time and not listed.card.compensated and _moves(frames):
         header["sweep_compensation"] = True  # of indices without, the hash stays what it was
@@ -224,11 +225,34 @@ def _check(root: Path, listed: ListedLog, frames: Columns, cameras: Columns, nam
             "number them apart, or take one away"
         )
     known = (frames["time_us"][1:] != NO_TIME) & (frames["time_us"][:-1] != NO_TIME)
-    for i in np.flatnonzero(same & known & (np.diff(frames["time_us"]) < 0))[:1].tolist():
+    for i in np.flatnonzero(same & known & (np.diff(frames["time_us"]) <= 0))[:1].tolist():
+        is_twin = frames["time_us"][i] == frames["time_us"][i + 1]
         raise InputError(
-            f"{root / listed.sources.get('times', '')}: the time of the scan {tokens[i + 1]} lies before that of "
-            f"{tokens[i]}, which comes first in {scenes[frames['scene'][i]]}; mend the times"
+            f"{root / listed.sources.get('times', '')}: the time of the scan {tokens[i + 1]} "
+            f"{'is also' if is_twin else 'lies before'} that of {tokens[i]}, which comes first in "
+            f"{scenes[frames['scene'][i]]}; mend the times{', or take one of the two away' if is_twin else ''}"
         )
+
+
+def _check_sizes(root: Path, sources: Mapping[str, str], scene: NDArray[np.int32], cameras: Columns) -> None:
+    """Refuse images of several sizes that are said to be of one lens: its intrinsics are right for one of them.
+
+    Args:
+        scene: (K,) of each image.
+    """
+    sizes: dict[tuple[int, int, bytes], int] = {}
+    for i in range(len(scene)):
+        lens = int(scene[i]), int(cameras["channel"][i]), cameras["intrinsics"][i].tobytes()
+        first = sizes.setdefault(lens, i)
+        if any(cameras[side][i] != cameras[side][first] for side in ("height", "width")):
+            told = (
+                f"{cameras['path'][k].decode()} {cameras['height'][k]} x {cameras['width'][k]}"
+                for k in (first, i)
+            )
+            raise InputError(
+                f"{root / sources.get('calibration', '')}: has one lens for images of several sizes, {', '.join(told)} "
+                "pixels; state the size that it is for and prepare with --rescale-intrinsics, or make them alike"
+            )
 
 
 def _sizes_from_images(cameras: Columns, root: Path, format: str, progress: Progress) -> None:

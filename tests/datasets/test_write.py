@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -91,3 +92,33 @@ def test_what_contradicts_itself_is_named(tmp_path, rows, message):
     with pytest.raises(InputError, match=message):
         write(tmp_path, rows())
     assert not (tmp_path / "out").exists()
+
+
+def test_two_scans_of_one_time_are_refused(tmp_path):
+    rows = [scan(0, time_us=5), scan(1, time_us=9), scan(2, time_us=9)]
+    with pytest.raises(
+        InputError, match=r"the time of the scan scan2 is also that of scan1.* take one of the two"
+    ):
+        write(tmp_path, rows)
+
+
+def image(number: int, shape: tuple[int, int], **facts) -> CameraRow:
+    cv2.imwrite(f"{number}.png", np.zeros((*shape, 3), np.uint8))
+    return CameraRow("front", f"image{number}", Place(f"{number}.png"), np.eye(3), np.eye(4), **facts)
+
+
+def test_images_of_several_sizes_have_no_lens_in_common(tmp_path):
+    """Intrinsics are right for one size; another lens, or the size that they are for, makes it clear."""
+    shapes = [(18, 32), (36, 64)]
+    rows = [scan(i, cameras=(image(i, shape),)) for i, shape in enumerate(shapes)]
+    with pytest.raises(
+        InputError, match=r"one lens for images of several sizes, 0.png 18 x 32, 1.png 36 x 64"
+    ):
+        write(tmp_path, rows)
+    other = [rows[0], scan(1, cameras=(replace(image(1, shapes[1]), intrinsics=2 * np.eye(3)),))]
+    assert [camera.size for camera in write(tmp_path, other).cameras()] == shapes
+    stated = [scan(i, cameras=(image(i, shape, size=(36, 64)),)) for i, shape in enumerate(shapes)]
+    listed = ListedLog("semantickitti", CARD, stated)
+    write_rows(tmp_path / "log", tmp_path / "out", listed, rescale_intrinsics=True)
+    found = LogIndex.open(tmp_path / "out").cameras()
+    assert [camera.intrinsics[0, 0] for camera in found] == [0.5, 1.0]
