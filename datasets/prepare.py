@@ -6,6 +6,7 @@ files give times, poses and calibration. One whose logs say themselves what they
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from inspect import signature
@@ -31,6 +32,9 @@ DATASETS = {
     **{name: f"superflow.datasets.sets.{name}" for name in SETS},
     **{name: f"superflow.datasets.own_logs.{name}" for name in OWN_LOGS},
 }
+_TOLD = 10  # warnings that are logged; index.json has all
+log = logging.getLogger(__name__)
+
 _CHOICES = {
     "version": "tables of a log in nuScenes schema",
     "variant": "one of several corrupted copies",
@@ -64,11 +68,14 @@ def prepare(
             schema), ``variant`` (which of several corrupted copies), ``layout`` (the ``folder.yaml`` of a folder),
             ``bags``, ``topics`` and ``typestore`` (which of ROS bags, and of which release their messages are).
 
+    What the log goes without is logged as warnings, which the index keeps.
+
     Raises:
         InputError: there is no such dataset, or its files are not as they must be; nothing is written.
     """
     from .card_keys import nearest_name
     from .index import LogIndex
+    from .lacks import some_lack
     from .write import write_rows
 
     if name not in DATASETS:
@@ -85,7 +92,12 @@ def prepare(
 
         listed = with_estimated_poses(root, listed, poses, progress=progress)
     write_rows(root, out, listed, progress=progress, **options)
-    return LogIndex.open(out, root=root)
+    index = LogIndex.open(out, root=root)
+    for warning in (*listed.warnings[:_TOLD], *some_lack(index)):
+        log.warning("%s", warning)
+    if len(listed.warnings) > _TOLD:
+        log.warning("... and %d more warnings, in %s", len(listed.warnings) - _TOLD, out / "index.json")
+    return index
 
 
 def _listed(

@@ -49,9 +49,9 @@ def _sequence(root: Path, card: DatasetCard, name: str, report: list[str]) -> It
     poses = read_poses(folder / "lidar/poses.json", max(numbers) + 1) @ invert(card.file_to_lidar)
     times_us = _times_us(folder / "lidar/timestamps.json", max(numbers) + 1)
     labelled = set(stems(folder / "annotations/semseg", SCAN))
-    if len(labelled.intersection(f"{n:02d}" for n in numbers)) < len(numbers):
-        report.append(f"{folder}: some scans have no labels of points; they go without")
-    cameras = [_Camera.read(folder / "camera" / channel, poses[numbers[0]]) for channel in CAMERAS]
+    if not labelled:
+        report.append(f"{folder}: has no labels of points; its scans go without")
+    cameras = [_Camera.read(folder / "camera" / channel, poses, numbers) for channel in CAMERAS]
     for number in numbers:
         token = f"{name}_{number:02d}"
         yield ScanRow(
@@ -91,9 +91,14 @@ class _Camera:
     times_us: NDArray[np.int64]
 
     @classmethod
-    def read(cls, folder: Path, first: Transform) -> _Camera | None:
-        """The camera of a sequence; None without images."""
-        numbers = [int(stem) for stem in stems(folder, ".jpg") if re.fullmatch(r"\d{2,4}", stem)]
+    def read(cls, folder: Path, egos: NDArray[np.float64], scans: list[int]) -> _Camera | None:
+        """The camera of a sequence; None without images of its scans.
+
+        Args:
+            egos: (M, 4, 4) poses of the scans by number. scans: the numbers of those that are there.
+        """
+        there = {int(stem) for stem in stems(folder, ".jpg") if re.fullmatch(r"\d{2,4}", stem)}
+        numbers = sorted(there.intersection(scans))
         if not numbers:
             return None
         count = max(numbers) + 1
@@ -103,7 +108,7 @@ class _Camera:
             numbers=frozenset(numbers),
             intrinsics=_intrinsics(folder / "intrinsics.json"),
             size=image_size(folder / f"{numbers[0]:02d}.jpg"),
-            mount=invert(first) @ poses[numbers[0]],
+            mount=invert(egos[numbers[0]]) @ poses[numbers[0]],
             poses=poses,
             times_us=_times_us(folder / "timestamps.json", count),
         )

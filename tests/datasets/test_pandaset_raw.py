@@ -25,6 +25,8 @@ CAMERA_YAW = {"front_camera": 0.0, "left_camera": 1.2}
 SCANS, POINTS = 3, 400
 START_S = 1557539924.5
 SIZE = (54, 96)
+# x forward, y left, z up to x right, y forward, z up
+_TURN = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 
 def pose(yaw: float, x: float, y: float, z: float) -> tuple[dict, np.ndarray]:
@@ -139,7 +141,29 @@ def test_labels_are_joined_by_the_numbers_of_the_rows(index):
     second[np.random.default_rng(9).permutation(POINTS)[:10]] = 0
     assert index.frame(1, images=False).labels.tolist() == [train[raw] for raw in second.tolist()]
     assert not index.has_labels(2)
-    assert any("some scans have no labels" in warning for warning in index.warnings)
+
+
+def test_scans_without_labels_are_told_of(root, tmp_path, caplog):
+    shutil.copytree(root, tmp_path / "log")
+    prepare("pandaset_raw", tmp_path / "log", tmp_path / "index")
+    assert "1 of the 3 scans of 001 have no labels, the first is 001_02" in caplog.text
+    shutil.rmtree(tmp_path / "log/001/annotations")
+    warnings = prepare("pandaset_raw", tmp_path / "log", tmp_path / "index").warnings
+    assert [warning.split(": ")[1] for warning in warnings] == [
+        "has no labels of points; its scans go without"
+    ]
+
+
+def test_a_camera_whose_first_images_are_missing_is_mounted_as_the_whole_one(root, index, tmp_path):
+    shutil.copytree(root, tmp_path / "log")
+    (tmp_path / "log/001/camera/front_camera/00.jpg").unlink()
+    found = prepare("pandaset_raw", tmp_path / "log", tmp_path / "index").frame(1).cameras[0]
+    whole = index.frame(1).cameras[0]
+    mount = np.linalg.inv(lidar_pose(1)[1] @ _TURN) @ camera_pose("front_camera", 1)[1]
+    np.testing.assert_allclose(found.camera_to_ego, mount, atol=1e-9)
+    for camera in (found, whole):
+        placed = camera.ego_to_world @ camera.camera_to_ego
+        np.testing.assert_allclose(placed, camera_pose("front_camera", 1)[1], atol=1e-9)
 
 
 def test_a_labelled_scan_is_unpacked_once_and_anew_when_it_changed(root, tmp_path, monkeypatch):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,6 @@ from ...stated import overruled, read_stated, stated_card
 from .log import Log
 from .recognition import recognise_card
 from .schema import table_path
-
-logger = logging.getLogger(__name__)
 
 
 def choose_card(root: Path, log: Log, card: DatasetCard | None, label_set: str = "") -> DatasetCard:
@@ -37,7 +34,6 @@ def choose_card(root: Path, log: Log, card: DatasetCard | None, label_set: str =
         log.warnings.append(
             f"{path.name}: {', '.join(unknown)} belong to no class of the card {values['name']}"
         )
-        logger.warning("%s: their points are ignored", log.warnings[-1])
     indexed = {index: name for name, index in log.categories.values() if index is not None}
     if log.label_paths and not indexed and names:
         raise InputError(
