@@ -57,6 +57,17 @@ class FilePattern:
         }
         return dict(sorted(found.items(), key=lambda pair: in_number_order(pair[0])))
 
+    def other_case(self, root: Path, scene: str) -> list[str]:
+        """Names of the files that the pattern would mean if small and capital letters were alike."""
+        before, _, after = (part.lower() for part in self.parts[-1].partition("*"))
+        return [
+            name
+            for name in file_names(root / self._folder(scene))
+            if name.lower().startswith(before)
+            and name.lower().endswith(after)
+            and not (name.startswith(self.parts[-1].partition("*")[0]) and name.endswith(self.ending))
+        ]
+
     def _folder(self, scene: str) -> str:
         return "/".join(scene if part == SCENE else part for part in self.parts[:-1])
 

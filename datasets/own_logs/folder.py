@@ -31,7 +31,7 @@ from ..write import ListedLog
 from .file_pattern import SCENE
 from .folder_cameras import CameraLayout
 from .folder_layout import NAME, FolderLayout, read_layout
-from .motion_files import Times, read_kitti_poses, read_times, read_tum_poses, to_us
+from .motion_files import Times, check_every_line, read_kitti_poses, read_times, read_tum_poses, to_us
 
 OWN = True  # a log of one's own, of whose download nothing can be said
 
@@ -77,6 +77,7 @@ def _scans(root: Path, layout: FolderLayout, report: list[str]) -> Iterator[Scan
     for scene in layout.points.scenes(root, root.absolute().name or "log"):
         check_scene_name(scene, root)
         files = layout.points.files(root, scene)
+        report += _passed_over(root, layout, scene, files)
         if files and not found:
             found = True
             _check_columns(root, layout, next(iter(files.values())), report)
@@ -86,6 +87,18 @@ def _scans(root: Path, layout: FolderLayout, report: list[str]) -> Iterator[Scan
         raise MissingFileError(
             f"{layout.path}: there is no file {pattern}; mend files of points\n{expected_tree('folder', root)}"
         )
+
+
+def _passed_over(root: Path, layout: FolderLayout, scene: str, files: Mapping[str, str]) -> Iterator[str]:
+    """What of a drive may be meant and is not read."""
+    other = layout.points.other_case(root, scene)
+    if other:
+        yield (
+            f"{root}: {len(other)} files of {scene}, as {other[0]}, are passed over, since the pattern "
+            f"{'/'.join(layout.points.parts)} has other small and capital letters; rename them"
+        )
+    elif not files:
+        yield f"{root}: {scene} has no file {'/'.join(layout.points.parts)}; it is left out"
 
 
 def _check_columns(root: Path, layout: FolderLayout, first: str, report: list[str]) -> None:
@@ -132,11 +145,12 @@ class _Drive:
         self._tell(labels, cameras)
 
     def _tell(self, labels: Mapping[str, str], cameras: Mapping[str, _Images]) -> None:
-        """What some scans go without, which nobody may have meant."""
+        """What scans go without, which nobody may have meant; see `lacks` for poses and labels that some have."""
         lacking = {"image of " + name: len(self.files) - camera.given for name, camera in cameras.items()}
-        lacking["pose"] = len(self.files) - len(self.poses) if self.layout.poses else 0
-        if self.layout.labels:
-            lacking["labels"] = len(self.files.keys() - labels.keys())
+        if self.layout.poses and not self.poses:
+            lacking["pose"] = len(self.files)
+        if self.layout.labels and not self.files.keys() & labels.keys():
+            lacking["labels"] = len(self.files)
         for what, count in lacking.items():
             if count:
                 self.report.append(
@@ -217,6 +231,7 @@ def by_line(path: Path, values: Sequence[_Values], stems: Sequence[str]) -> dict
     if len(values) == len(stems):
         return dict(zip(stems, values))
     if all(stem.isascii() and stem.isdecimal() and int(stem) < len(values) for stem in stems):
+        check_every_line(path)
         return {stem: values[int(stem)] for stem in stems}
     raise InputError(
         f"{path}: has {len(values)} lines for {len(stems)} files ({stems[0]} to {stems[-1]}); write a line for each of "

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from ..formats.bags import find_bags
 from .file_pattern import SCENE, in_number_order
 from .folder_layout import FORMATS, QUESTION
 from .guess_columns import guess_points
+from .motion_files import read_kitti_poses, read_tum_poses
 
 _IMAGES = (".jpg", ".jpeg", ".png")
 _TEXTS = (".txt", ".tum", ".csv")
@@ -60,6 +61,11 @@ class _Group:
         plain = [part for part in self.parts if part not in (SCENE, "data", "images", "image", "rgb")]
         return plain[-1] if plain else self.ending.strip(".")
 
+    @property
+    def whole_name(self) -> str:
+        """All folders and the ending, which tell it from every other group."""
+        return "_".join([*(part for part in self.parts if part != SCENE), self.ending.strip(".")])
+
 
 def draft_layout(root: Path) -> str:
     """The text of a ``folder.yaml`` for the files below ``root``.
@@ -87,8 +93,9 @@ def draft_layout(root: Path) -> str:
     cameras = [group for group in groups if group.ending.lower() in _IMAGES and not _is_label(group.parts)]
     if cameras:
         lines.append("cameras:")
+    alike = Counter(camera.name for camera in cameras)
     for camera in cameras:
-        lines += _camera_lines(root, camera)
+        lines += _camera_lines(root, camera, camera.name if alike[camera.name] == 1 else camera.whole_name)
     head = (
         '# Drafted from the files. Put an answer in place of every "?"; docs/own_data.md explains the keys.'
     )
@@ -255,11 +262,27 @@ def _text_lines(root: Path, points: _Group) -> Iterator[str]:
     for name in names:
         if name.endswith(_TEXTS) and (folder / name).is_file():
             found.setdefault(_width(folder / name), []).append("/".join(filter(None, (written, name))))
-    for width, form in ((12, "kitti"), (8, "tum")):
-        for file in found.get(width, [])[:1]:
-            yield f"poses: {{file: {file!r}, form: {form}}}  # of: CAMERA where they are those of a camera"
+    readers: tuple[tuple[int, str, Callable[[Path], object]], ...] = (
+        (12, "kitti", read_kitti_poses),
+        (8, "tum", read_tum_poses),
+    )
+    for width, form, read in readers:
+        # eight numbers may be those of an inertial unit, which are no poses
+        files = [file for file in found.get(width, []) if _can_be_read(folder / Path(file).name, read)]
+        more = f"; {', '.join(files[1:])} could be, too" if files[1:] else ""
+        for file in files[:1]:
+            remark = f"of: CAMERA where they are those of a camera{more}"
+            yield f"poses: {{file: {_quoted(file)}, form: {form}}}  # {remark}"
     if 1 in found and not _time_lines("times", points, ""):
-        yield f"times: {{file: {found[1][0]!r}, unit_s: 1}}"
+        yield f"times: {{file: {_quoted(found[1][0])}, unit_s: 1}}"
+
+
+def _can_be_read(path: Path, read: Callable[[Path], object]) -> bool:
+    try:
+        read(path)
+    except InputError:
+        return False
+    return True
 
 
 def _width(path: Path) -> int:
@@ -276,13 +299,13 @@ def _width(path: Path) -> int:
     return widths.most_common(1)[0][0] if widths else 0
 
 
-def _camera_lines(root: Path, camera: _Group) -> Iterator[str]:
-    yield f"  {camera.name if re.fullmatch('[A-Za-z][A-Za-z0-9_-]*', camera.name) else _quoted(camera.name)}:"
+def _camera_lines(root: Path, camera: _Group, name: str) -> Iterator[str]:
+    yield f"  {name if re.fullmatch('[A-Za-z][A-Za-z0-9_-]*', name) else _quoted(name)}:"
     yield f"    images: {_quoted(camera.pattern)}"
     infos = [name for name in sorted(os.listdir(root)) if name.endswith((".yaml", ".yml"))]
     info = next((name for name in infos if _is_camera_info(root / name) and camera.name in name), None)
     if info:
-        yield f"    camera_info: {info}"
+        yield f"    camera_info: {_quoted(info)}"
     else:
         yield f'    intrinsics: "{QUESTION}"  # [fx, fy, cx, cy]; model: pinhole, radial_tangential or fisheye'
     yield f'    lidar_to_camera: "{QUESTION}"  # three rows of four numbers; camera: x right, y down, z forward'

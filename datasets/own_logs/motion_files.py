@@ -23,6 +23,8 @@ from .file_pattern import is_path_below
 
 _LARGEST_US = 4 * 10**18  # as in `kinds`: differences of two such times are int64
 _LARGEST_M = 1e12  # as there: float64 tells millimetres apart up to there
+# room for two decimals of a quaternion; numbers of an inertial unit are further off
+_NOT_UNIT = 0.02
 _SEPARATORS = re.compile(r"[,;\s]+")
 
 
@@ -103,25 +105,53 @@ def read_tum_poses(path: Path) -> Trajectory:
     """The poses of a text file of TUM's form, time x y z qx qy qz qw a line, seconds and metres.
 
     Raises:
-        InputError: a line has other than eight finite numbers, a quaternion is zero, or there is no pose.
+        InputError: a line has other than eight finite numbers, a quaternion is not of length one, or there is no pose.
     """
     rows = _rows(path)
     if not rows:
         raise InputError(f"{path}: holds no pose; write time x y z qx qy qz qw a line")
     times = np.array([to_us(row[0], 1.0, path) for row in rows], np.int64)
     values = _numbers(path, 8)
-    try:
-        poses = make_transform(np.roll(values[:, 4:], 1, axis=1), values[:, 1:4])
-    except ValueError as error:
-        raise InputError(f"{path}: {error}; a line is time x y z qx qy qz qw") from error
-    return Trajectory.of(times, poses)
+    far = np.abs(np.linalg.norm(values[:, 4:], axis=1) - 1) > _NOT_UNIT
+    if far.any():
+        raise InputError(
+            f"{path}: the last four numbers of pose {int(np.flatnonzero(far)[0]) + 1} are no unit quaternion; a line "
+            "is time x y z qx qy qz qw"
+        )
+    return Trajectory.of(times, make_transform(np.roll(values[:, 4:], 1, axis=1), values[:, 1:4]))
 
 
 def _rows(path: Path) -> list[list[str]]:
     """The words of each line that holds some; what stands behind # is passed over, as is a first line of names."""
-    lines = (line.split("#")[0].strip() for line in read_text(path).splitlines())
-    rows = [_SEPARATORS.split(line) for line in lines if line]
-    return rows[1:] if rows and re.match("[A-Za-z_]", rows[0][0]) else rows
+    rows = [_SEPARATORS.split(line) for line in _lines(path) if line]
+    return rows[1:] if rows and _is_name(rows[0][0]) else rows
+
+
+def _lines(path: Path) -> list[str]:
+    return [line.split("#")[0].strip() for line in read_text(path).splitlines()]
+
+
+def _is_name(word: str) -> bool:
+    """Whether a word names a column, and is no number that is not finite."""
+    return re.match("[A-Za-z_]", word) is not None and word.lower() not in ("nan", "inf", "infinity")
+
+
+def check_every_line(path: Path) -> None:
+    """Refuse a blank line, or one of a remark alone, between lines of numbers that are counted.
+
+    Raises:
+        InputError: there is one; all lines behind it would be those of other scans.
+    """
+    lines = _lines(path)
+    held = [i for i, line in enumerate(lines) if line]
+    if held and _is_name(_SEPARATORS.split(lines[held[0]])[0]):
+        del held[0]
+    for i in range(held[0], held[-1]) if held else ():
+        if not lines[i]:
+            raise InputError(
+                f"{path}: line {i + 1} holds no number, and lines are counted by the numbers of the scans; fill it, or "
+                "write a line for each scan that is there"
+            )
 
 
 def _numbers(path: Path, width: int) -> NDArray[np.float64]:

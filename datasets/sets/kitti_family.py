@@ -176,7 +176,7 @@ class _Sequence:
 
 def stems(folder: Path, ending: str) -> list[str]:
     """Names of the files of a folder that end so, without their ending, ascending; none without the folder."""
-    return [name.removesuffix(ending) for name in file_names(folder, ending) if name != ending]
+    return [name.removesuffix(ending) for name in file_names(folder, ending)]
 
 
 def _in_order(names: list[str], layout: Layout) -> dict[str, int]:
@@ -229,9 +229,10 @@ def number_lines(path: Path, width: int, numbers: list[int], report: list[str]) 
     if not path.is_file():
         report.append(f"{path}: is not there; the scans go without")
         return None
-    rows = [line.split() for line in read_text(path).splitlines()]
+    # a blank line between others is refused, too: the number of each line behind it would be that of another scan
+    rows = [line.split() for line in read_text(path).rstrip().splitlines()]
     try:
-        values = np.array([row for row in rows if row], dtype=np.float64).reshape(-1, width)
+        values = np.array(rows, dtype=np.float64).reshape(-1, width)
     except ValueError as error:
         raise InputError(f"{path}: must hold {width} numbers a line; copy it again") from error
     if not (np.abs(values) <= _LARGEST).all():  # not so either where one is NaN

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
+from superflow.datasets.formats.yaml_files import load_yaml
 from superflow.datasets.index import LogIndex
 from superflow.datasets.own_logs.folder_guess import draft_layout
 from superflow.datasets.prepare import prepare
@@ -142,3 +143,32 @@ def test_a_fourth_column_of_zeros_is_no_intensity(tmp_path):
     index = prepared(tmp_path / "log", tmp_path / "out")
     assert index.frame(0).cloud.intensity is None
     np.testing.assert_array_equal(index.frame(0).cloud.xyz, rows[:, :3])
+
+
+def test_every_camera_has_a_name_of_its_own(tmp_path):
+    put(tmp_path / "lidar/0.bin", points(1).tobytes())
+    for place in ("left/image/0.png", "left/rgb/0.png", "right/0.png"):
+        put(tmp_path / "cameras" / place, b"")
+    drafted = load_yaml(draft_layout(tmp_path))["cameras"]
+    assert list(drafted) == ["cameras_left_image_png", "cameras_left_rgb_png", "right"]
+
+
+def test_names_with_signs_of_yaml_are_quoted(tmp_path):
+    put(tmp_path / "lidar/0.bin", points(1).tobytes())
+    put(tmp_path / "front/0.png", b"")
+    put(tmp_path / "front #1: new.yaml", b"camera_matrix: {}")
+    put(tmp_path / "it's #2: odometry.txt", b"0 1 2 3 0 0 0 1\n" * 3)
+    values = load_yaml(draft_layout(tmp_path))
+    assert values["cameras"]["front"]["camera_info"] == "front #1: new.yaml"
+    assert values["poses"]["file"] == "it's #2: odometry.txt"
+
+
+def test_numbers_that_are_no_poses_are_not_drafted_as_such(tmp_path):
+    """A log of an inertial unit comes first by name; of two that can be poses, the other is named."""
+    put(tmp_path / "lidar/0.bin", points(1).tobytes())
+    put(tmp_path / "imu.txt", b"0 9.8 0 0 0.1 0.2 0 35.5\n" * 3)
+    for name in ("odometry.txt", "slam.txt"):
+        put(tmp_path / name, b"0 1 2 3 0 0 0 1\n" * 3)
+    draft = draft_layout(tmp_path)
+    assert 'poses: {file: "odometry.txt", form: tum}' in draft
+    assert "slam.txt could be, too" in draft

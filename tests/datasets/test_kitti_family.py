@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import small_drives
 import yaml
 
 from superflow.datasets.card import load_card
@@ -150,3 +151,14 @@ def test_every_raw_id_is_the_class_that_the_published_map_says(shared_data, name
     np.testing.assert_array_equal(card.label_map, want)
     for train, colour in facts["palette_train_rgb"].items():
         assert card.palette[train].tolist() == colour
+
+
+@pytest.mark.parametrize("name", ["times.txt", "poses.txt"])
+def test_a_blank_line_moves_no_time_or_pose_to_another_scan(name, tmp_path):
+    root = tmp_path / "log"
+    small_drives.semantickitti(root)
+    path = root / "sequences/00" / name
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([lines[0], "", *lines[1:], lines[-1]]))
+    with pytest.raises(InputError, match=rf"{name}: must hold .* numbers a line"):
+        prepare("semantickitti", root, tmp_path / "out")

@@ -1,0 +1,72 @@
+"""An own log as a folder whose files are there in part, or hold something else than they seem to: never in silence."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from test_folder import START_NS, write, write_log
+
+from superflow.datasets.prepare import prepare
+from superflow.errors import InputError
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return write_log(tmp_path / "drive")
+
+
+def numbered(root: Path, text: str) -> None:
+    """The scans by number, with a text file of times."""
+    for i, path in enumerate(sorted((root / "lidar").iterdir())):
+        path.rename(path.with_name(f"{i:06d}.bin"))
+    (root / "times.txt").write_text(text)
+    write(root, times={"file": "times.txt"}, cameras=None, poses=None)
+
+
+@pytest.mark.parametrize("hole", ["", "# the driver was restarted", "   "])
+def test_a_line_that_is_missing_moves_no_time_to_another_scan(root, tmp_path, hole):
+    """Where lines are counted by the numbers of the scans; seven lines for five scans."""
+    numbered(root, f"# seconds\n0\n0.1\n{hole}\n0.3\n0.4\n0.5\n0.6\n\n")
+    with pytest.raises(InputError, match=r"times.txt: line 4 holds no number, and lines are counted"):
+        prepare("folder", root, tmp_path / "out")
+    (root / "times.txt").write_text("seconds\n\n0\n0.1\n0.2\n0.3\n0.4\n0.5\n0.6\n\n")
+    assert prepare("folder", root, tmp_path / "out").time_us.tolist() == [0, 100000, 200000, 300000, 400000]
+
+
+def test_a_first_time_that_is_no_number_is_no_line_of_names(root, tmp_path):
+    numbered(root, "nan\n0.1\n0.2\n0.3\n0.4\n0.5\n0.6\n")
+    with pytest.raises(InputError, match=r"times.txt: 'nan' is no time"):
+        prepare("folder", root, tmp_path / "out")
+
+
+def test_numbers_of_an_inertial_unit_are_no_poses(root, tmp_path):
+    rows = [
+        line.split()[0] + " 9.8 0 0.1 0.2 0.1 0 35.5"
+        for line in (root / "odometry.txt").read_text().splitlines()[1:]
+    ]
+    (root / "odometry.txt").write_text("\n".join(rows))
+    with pytest.raises(
+        InputError, match=r"odometry.txt: the last four numbers of pose 1 are no unit quaternion"
+    ):
+        prepare("folder", root, tmp_path / "out")
+
+
+def test_drives_and_scans_that_are_passed_over_are_told_of(root, tmp_path, caplog):
+    for drive in ("monday", "tuesday", "wednesday"):
+        shutil.copytree(root / "lidar", root / drive / "lidar")
+    for path in (root / "tuesday/lidar").iterdir():
+        path.unlink()
+    first = min((root / "wednesday/lidar").iterdir())
+    first.rename(first.with_suffix(".BIN"))
+    write(root, points={"files": "{scene}/lidar/*.bin"}, cameras=None, poses=None)
+    index = prepare("folder", root, tmp_path / "out")
+    assert (index.scenes, len(index)) == (("monday", "wednesday"), 9)
+    told = (
+        f"{root}: tuesday has no file {{scene}}/lidar/*.bin; it is left out",
+        f"{root}: 1 files of wednesday, as {START_NS}.BIN, are passed over, since the pattern "
+        "{scene}/lidar/*.bin has other small and capital letters; rename them",
+    )
+    assert index.warnings == told
+    assert all(line in caplog.text for line in told)
