@@ -135,8 +135,6 @@ def _as_png(place: str, message: Any) -> bytes:
     dtype = np.dtype(f"{'>' if message.is_bigendian else '<'}u{size}")
     pixels = np.ascontiguousarray(rows).view(dtype).astype(dtype.newbyteorder("="))
     pixels = pixels.reshape((height, width, channels) if channels > 1 else (height, width))
-    if size == 2:
-        pixels = (pixels >> 8).astype(np.uint8)
     try:
         pixels = cv2.cvtColor(pixels, getattr(cv2, conversion)) if conversion else pixels
         return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from ...geometry import Transform, make_transform
 from ..formats.bag_messages import message_key
 from ..formats.bag_stores import TF, Topic
 from ..formats.bags import Bag
-from ..records import Lens
+from ..records import PINHOLE, Lens
 from .folder_cameras import make_lens, ros_model
 from .frame_tree import FrameTree, plain
 
@@ -52,13 +52,24 @@ class Stamped:
     frame: str = ""
 
 
+class SeenBy(NamedTuple):
+    """How an image topic sees: its lens, and the turn (4, 4) from the frame of its images' header to that of the lens.
+
+    is_second: of a stereo pair, whose place by the header is not told.
+    """
+
+    lens: Lens
+    turn: Transform
+    is_second: bool
+
+
 @dataclass
 class BagContents:
     """What the pass found."""
 
     scans: Stamped = field(default_factory=Stamped)
     images: dict[str, Stamped] = field(default_factory=dict)
-    lenses: dict[str, Lens] = field(default_factory=dict)  # by the topic of the CameraInfo
+    lenses: dict[str, SeenBy] = field(default_factory=dict)  # by the topic of the CameraInfo
     frames: FrameTree = field(default_factory=FrameTree)
     body: str = ""  # the frame that the odometry tells of
     odometry: list[tuple[int, Transform]] = field(default_factory=list)
@@ -124,7 +135,7 @@ def read_contents(path: Path, bag: Bag, roles: Roles) -> BagContents:
         InputError: the bag is damaged, or a calibration cannot be used.
     """
     found = BagContents(images={topic: Stamped() for topic in roles.infos})
-    infos = set(roles.infos.values())
+    image_of = {info: image for image, info in roles.infos.items()}
     seen: Counter[tuple[str, int]] = Counter()
     for topic, time_ns, message in bag.messages(roles.topics):
         key = message_key(topic, time_ns, seen[topic, time_ns])
@@ -133,9 +144,9 @@ def read_contents(path: Path, bag: Bag, roles: Roles) -> BagContents:
             stamped = found.scans if topic == roles.cloud else found.images[topic]
             stamped.times_ns.append(_stamp_ns(message.header, time_ns))
             stamped.keys.append(key)
-            stamped.frame = stamped.frame or str(message.header.frame_id)
-        elif topic in infos and topic not in found.lenses:
-            found.lenses[topic] = _lens(path, topic, message)
+            _take_frame(path, topic, stamped, plain(str(message.header.frame_id)))
+        elif topic in image_of and topic not in found.lenses:
+            found.lenses[topic] = _seen_by(path, topic, message, is_rectified=_is_rectified(image_of[topic]))
         elif topic in roles.transforms:
             for one in message.transforms:
                 _add_transform(path, found.frames, one, time_ns, static=topic.endswith("tf_static"))
@@ -154,13 +165,37 @@ def _stamp_ns(header: Any, recorded_ns: int) -> int:
     return stamp or recorded_ns
 
 
-def _lens(path: Path, topic: str, message: Any) -> Lens:
-    matrix = getattr(message, "k", getattr(message, "K", None))  # ROS 2, ROS 1
-    bend = getattr(message, "d", getattr(message, "D", None))
+def _take_frame(path: Path, topic: str, stamped: Stamped, frame: str) -> None:
+    """The frame of a topic, which all its messages share."""
+    stamped.frame = stamped.frame or frame
+    if frame not in ("", stamped.frame):
+        raise InputError(
+            f"{path}: {topic} has messages of the frames {stamped.frame} and {frame}, and is read as of one sensor; "
+            "record a topic for each"
+        )
+
+
+def _is_rectified(image: str) -> bool:
+    """Whether a topic has images that were undistorted, and turned beside those of a stereo pair, by ROS' names."""
+    return any(part.startswith("image_rect") for part in image.split("/"))
+
+
+def _seen_by(path: Path, topic: str, message: Any, *, is_rectified: bool) -> SeenBy:
+    """By K and D of a CameraInfo, rectified images by its R and P."""
+    matrix, bend, turn, projection = (
+        np.asarray(getattr(message, name, getattr(message, name.upper(), ())), np.float64) for name in "kdrp"
+    )  # ROS 2, ROS 1
     place = f"the camera of {topic}"
-    model = ros_model(path, message.distortion_model)
     size = [int(message.height), int(message.width)]
-    return make_lens(path, place, np.asarray(matrix).tolist(), size, model, np.asarray(bend).tolist())
+    if not is_rectified:
+        model = ros_model(path, message.distortion_model)
+        lens = make_lens(path, place, matrix.tolist(), size, model, bend.tolist())
+        return SeenBy(lens, np.eye(4), is_second=False)
+    upper = projection.reshape(3, 4)
+    lens = make_lens(path, f"the rectified images of {topic}", upper[:, :3].tolist(), size, PINHOLE, [])
+    to_rectified = np.eye(4)
+    to_rectified[:3, :3] = turn.reshape(3, 3) if turn.any() else np.eye(3)
+    return SeenBy(lens, to_rectified, is_second=bool(upper[:2, 3].any()))
 
 
 def _add_transform(path: Path, frames: FrameTree, one: Any, time_ns: int, *, static: bool) -> None:

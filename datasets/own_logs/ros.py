@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError, MissingFileError
-from ...geometry import Transform
+from ...geometry import Transform, invert
 from ...progress import Progress, silent
 from ..card import DatasetCard, load_card
 from ..catalogue import expected_tree
@@ -191,6 +191,10 @@ class _Scene:
                 np.eye(4) if found.body in ("", lidar) else found.frames.between(lidar, found.body)
             )
             if lidar_to_body is not None:
+                if not found.body:
+                    self.report.append(
+                        f"{self.path}: {self.roles.odometry} names no child frame; it is taken for the way of {lidar}"
+                    )
                 times, poses = zip(*found.odometry)
                 return lidar_to_body, _Poses(Trajectory.of(np.array(times, np.int64), np.array(poses)))
             self.report.append(
@@ -219,7 +223,14 @@ class _Scene:
                 )
                 self.report.append(f"{self.path}: {lacking}; the images of {topic} are left out")
                 continue
-            yield _Camera(self, topic, images, found.lenses[info], mount)
+            seen_by = found.lenses[info]
+            if seen_by.is_second:
+                self.report.append(
+                    f"{self.path}: {topic} has rectified images of the second camera of a pair, of which {info} does "
+                    "not say where it stands; they are left out, take those of the first or ones that are not rectified"
+                )
+                continue
+            yield _Camera(self, topic, images, seen_by.lens, mount @ invert(seen_by.turn))
         for topic, about in self.roles.passed_over.items():
             if about.type.endswith("Image") and not any(
                 topic.startswith(other) or other.startswith(topic) for other in self.roles.infos

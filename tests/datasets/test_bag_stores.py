@@ -232,7 +232,7 @@ def test_a_name_that_sqlite_takes_for_another_file_is_refused(tmp_path):
     root = tmp_path / "root"
     root.mkdir()
     shutil.move(file, tmp_path / "secret.db3")
-    (root / "..%2fsecret.db3").write_bytes(b"")
+    (root / "drive%2f..%2f..%2fsecret.db3").write_bytes(b"")
     with pytest.raises(InputError, match=r"SQLite reads %, \? and # of a name as something else; rename"):
         prepare("ros", root, tmp_path / "out")
 
