@@ -1,4 +1,4 @@
-"""What some scans of a scene have and others lack, which is mostly a file that was cut off or not copied."""
+"""What a log goes without, though nobody may have meant it: files that only some scans have, and splits with slips."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..errors import suggest
 from .columns import NO_TIME
 
 if TYPE_CHECKING:
@@ -31,3 +32,20 @@ def some_lack(index: LogIndex) -> Iterator[str]:
                 f"{index.name}: {len(without)} of the {int((scenes == scene).sum())} scans of {index.scenes[scene]} "
                 f"have no {what}, the first is {index.tokens(without[:1])[0]}{more}"
             )
+
+
+def slips_of_splits(index: LogIndex) -> Iterator[str]:
+    """A sentence each about scenes that splits name and the log has not, and about those that are in two of them.
+
+    For a log that states its splits itself: packaged ones name all scenes of a dataset, of which a log may have some.
+    """
+    splits = index.card.splits
+    for split, names in splits.items():
+        if unknown := [name for name in names if name not in index.scenes]:
+            yield (
+                f"{index.name}: the split {split!r} names {unknown[0]!r}, which is no scene of this log"
+                f"{suggest(unknown[0], index.scenes)}"
+            )
+    for one, other in (("train", "val"), ("train", "test")):
+        if both := sorted(set(splits.get(one, ())) & set(splits.get(other, ()))):
+            yield f"{index.name}: {both[0]!r} is in {one!r} and in {other!r}; its figures are of scans learned from"

@@ -75,7 +75,7 @@ def prepare(
     """
     from .card_keys import nearest_name
     from .index import LogIndex
-    from .lacks import some_lack
+    from .stated import read_stated
     from .write import write_rows
 
     if name not in DATASETS:
@@ -93,11 +93,22 @@ def prepare(
         listed = with_estimated_poses(root, listed, poses, progress=progress)
     write_rows(root, out, listed, progress=progress, **options)
     index = LogIndex.open(out, root=root)
-    for warning in (*listed.warnings[:_TOLD], *some_lack(index)):
-        log.warning("%s", warning)
-    if len(listed.warnings) > _TOLD:
-        log.warning("... and %d more warnings, in %s", len(listed.warnings) - _TOLD, out / "index.json")
+    is_part = any(options.get(key) is not None for key in ("scenes", "limit"))
+    _tell(index, states_splits=name in OWN_LOGS or "splits" in read_stated(root), is_part=is_part)
     return index
+
+
+def _tell(index: LogIndex, *, states_splits: bool, is_part: bool) -> None:
+    """Log what the log goes without; its own splits are held against it where all of it was prepared."""
+    from .lacks import slips_of_splits, some_lack
+
+    slips = slips_of_splits(index) if states_splits and not is_part else ()
+    for warning in (*index.warnings[:_TOLD], *some_lack(index), *slips):
+        log.warning("%s", warning)
+    if len(index.warnings) > _TOLD:
+        log.warning(
+            "... and %d more warnings, in %s", len(index.warnings) - _TOLD, index.folder / "index.json"
+        )
 
 
 def _listed(

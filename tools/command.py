@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 from superflow.errors import InputError, MissingPackageError
@@ -41,6 +42,16 @@ def run_command(program: str, work: Callable[[], int], *, stopped: str = STOPPED
         said = refusal(error)
     print(f"{program}: {said}", file=sys.stderr)
     return 2
+
+
+def refuse_over(option: str, out: Path, *read: Path) -> None:
+    """Refuse to write over a file that is read.
+
+    Raises:
+        InputError: ``out``, as ``option`` gives it, is one of those ``read``.
+    """
+    if any(out.exists() and path.exists() and out.samefile(path) for path in read):
+        raise InputError(f"{option} {out}: is a file that is read, and would be written over; name another")
 
 
 def end_command(code: int) -> NoReturn:

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
-from superflow.tools.command import command_parser, count, run_command, seed
+from superflow.files.access import check_place
+from superflow.tools.command import command_parser, count, refuse_over, run_command, seed
 from superflow.tools.progress_bar import progress_bar
 
 if TYPE_CHECKING:
@@ -60,6 +61,9 @@ def _make(args: argparse.Namespace) -> int:
         raise InputError(f"--out {args.out}: is none of {', '.join(WRITERS)}; choose one of them")
     if args.made is not None and (args.frames or args.predictions):
         raise InputError("--made asks about no log; leave --frames and --predictions out, or give --index")
+    if args.index is not None:
+        refuse_over("--out", args.out, args.index / "index.json")
+    check_place(args.out.parent)
     scenes = _scenes(args)
     asked_of = WRITERS[args.out.suffix](args, scenes)
     print(f"{args.out}: {asked_of.total()} questions about {len(scenes)} scenes")

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from superflow.errors import InputError
-from superflow.tools.command import command_parser, run_command
+from superflow.tools.command import command_parser, refuse_over, run_command
 
 if TYPE_CHECKING:
     from superflow.agents.benchmarks.scores import Scores
@@ -50,6 +50,8 @@ def _score(args: argparse.Namespace) -> int:
             f"--answers {args.answers}: is the file of questions itself, whose golds are all right; give the file with "
             "the model's answers"
         )
+    if args.json is not None:
+        refuse_over("--json", args.json, args.questions, args.answers)
     rows, notes = FORMS[args.form](args.questions, args.answers)
     if not rows:
         raise InputError(

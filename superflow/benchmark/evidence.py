@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import MissingFileError
+from ..errors import InputError, MissingFileError
+from ..files.access import read_text
 from ..files.writes import write_text
 from .budget_picture import draw_budgets
 from .markdown import table_lines
@@ -23,6 +24,7 @@ from .trial_table import trial_lines
 SCRATCH = (NO_SOURCE, "random")  # the backbone that others are compared with
 TRIALS = "recipes"  # a table whose name ends so holds trials on held-out places
 CURVE = "fine-tuning"  # the measure of which curves are drawn
+_SHARED = ("split hash", "settings hash", "label set")  # of all seeds of a figure
 LEAKY = "†"  # behind a figure of a backbone that was trained on drives that it is judged on
 
 
@@ -70,11 +72,13 @@ def write_page(folder: Path) -> Path:
             f"{folder}: holds no table of figures; copy OUT/places.csv of a benchmark there"
         )
     introduction = folder / "introduction.md"
-    lines = [introduction.read_text(encoding="utf-8").rstrip(), ""] if introduction.is_file() else []
+    lines = [read_text(introduction).rstrip(), ""] if introduction.is_file() else []
     for path in files:
         trials = RowFile(folder / f"{path.stem}_{TRIALS}.csv", TRIAL_KEY).read()
         lines += section(path, RowFile(path).read(), folder, trials)
-    page = folder.with_suffix(".md")
+    page = folder.absolute().with_name(
+        f"{folder.absolute().name}.md"
+    )  # also where the folder's name has a dot
     write_text(page, "\n".join(lines).rstrip() + "\n")
     return page
 
@@ -142,6 +146,13 @@ def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:
 
 
 def _cell(rows: Sequence[Row]) -> Cell:
+    for column in _SHARED:
+        if len(found := sorted({row[column] for row in rows})) > 1:
+            figure = " ".join(rows[0][name] for name in ("arm", "evaluation log", "measure", "budget"))
+            raise InputError(
+                f"the seeds of {figure} have several {column} ({', '.join(found)}), so that no mean can be taken; keep "
+                "the rows of one, or make all seeds by one plan"
+            )
     by_seed = sorted(rows, key=lambda row: float(row["seed"] or 0))
     values = tuple(float(row["mIoU"]) for row in by_seed)
     leaky = any(row["leakage"] for row in rows)

@@ -70,3 +70,20 @@ def test_drives_and_scans_that_are_passed_over_are_told_of(root, tmp_path, caplo
     )
     assert index.warnings == told
     assert all(line in caplog.text for line in told)
+
+
+def test_slips_of_the_splits_are_told_of(root, tmp_path, caplog):
+    """Not where a part of the log is prepared, and not of the splits that packaged cards name."""
+    for drive in ("monday", "tuesday"):
+        shutil.copytree(root / "lidar", root / drive / "lidar")
+    splits = {"train": ["monday", "tuseday"], "val": ["tuesday"], "test": ["monday"]}
+    write(root, points={"files": "{scene}/lidar/*.bin"}, cameras=None, poses=None, splits=splits)
+    prepare("folder", root, tmp_path / "out", scenes=["monday"])
+    assert not caplog.text
+    prepare("folder", root, tmp_path / "out")
+    unknown = (
+        "the split 'train' names 'tuseday', which is no scene of this log; the nearest known one is 'tuesday'"
+    )
+    assert unknown in caplog.text
+    assert "'monday' is in 'train' and in 'test'; its figures are of scans learned from" in caplog.text
+    assert caplog.text.count("WARNING") == 2

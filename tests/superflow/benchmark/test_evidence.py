@@ -16,7 +16,7 @@ from superflow.benchmark.ties import leaders
 from superflow.benchmark.trial_table import trial_lines
 from superflow.datasets.corruptions.domain import LEVELS
 from superflow.datasets.corruptions.models import CORRUPTIONS
-from superflow.errors import MissingFileError
+from superflow.errors import InputError, MissingFileError
 from superflow.tools import evidence
 
 
@@ -239,3 +239,32 @@ def test_only_backbones_with_all_budgets_are_drawn(tmp_path):
     alone = {"scratch": figures["scratch"], "half": whole}
     assert draw_budgets(alone, tmp_path / "none.png", "mIoU", baseline="scratch") == []
     assert not (tmp_path / "none.png").exists()
+
+
+@pytest.mark.parametrize("column", ["split hash", "settings hash", "label set"])
+def test_no_mean_is_taken_of_seeds_that_were_made_otherwise(column, tmp_path):
+    """As of rows of two runs with other plans in one table."""
+    RowFile(tmp_path / "places.csv").add([row(seed=0, **{column: "aa"}), row(seed=1, **{column: "bb"})])
+    with pytest.raises(
+        InputError, match=rf"the seeds of random kitti fine-tuning .* have several {column} \(aa, bb\)"
+    ):
+        write_page(tmp_path)
+
+
+def test_the_page_has_the_whole_name_of_the_folder(tmp_path, monkeypatch):
+    """A dot in it is no ending: results.md may be another page."""
+    folder = tmp_path / "results.v2"
+    folder.mkdir()
+    RowFile(folder / "places.csv").add(ROWS)
+    (tmp_path / "results.md").write_text("mine")
+    assert write_page(folder) == tmp_path / "results.v2.md"
+    monkeypatch.chdir(folder)
+    assert evidence.main(["."]) == 0
+    assert (tmp_path / "results.md").read_text() == "mine"
+
+
+def test_an_introduction_that_is_no_text_is_one_sentence(tmp_path):
+    RowFile(tmp_path / "places.csv").add(ROWS)
+    (tmp_path / "introduction.md").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match=r"introduction.md: is not UTF-8 text"):
+        write_page(tmp_path)

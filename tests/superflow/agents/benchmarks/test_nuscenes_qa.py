@@ -273,3 +273,24 @@ def test_the_command_prints_the_table(tmp_path, capsys):
     written(tmp_path, [], "a.json")
     assert score(given) == 2
     assert "no questions to score" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("read", ["questions", "answers"])
+def test_figures_are_not_written_over_what_is_read(read, tmp_path, capsys):
+    paths = {name: tmp_path / f"{name}.json" for name in ("questions", "answers")}
+    write_questions(made(10), paths["questions"])
+    paths["answers"].write_text(json.dumps(["yes"] * 10))
+    before = paths[read].read_bytes()
+    (tmp_path / "link.json").symlink_to(paths[read])
+    for out in (paths[read], tmp_path / "link.json"):
+        words = ["--form", "nuscenes-qa", "--json", str(out)]
+        assert score([*words, *(w for name, path in paths.items() for w in (f"--{name}", str(path)))]) == 2
+        assert "is a file that is read, and would be written over; name another" in capsys.readouterr().err
+    assert paths[read].read_bytes() == before
+
+
+def test_questions_are_not_written_over_the_index_that_they_are_about(tmp_path, capsys):
+    (tmp_path / "index.json").write_text("{}")
+    assert make(["--index", str(tmp_path), "--out", str(tmp_path / "index.json")]) == 2
+    assert "is a file that is read, and would be written over" in capsys.readouterr().err
+    assert (tmp_path / "index.json").read_text() == "{}"
