@@ -12,6 +12,7 @@ from typing import Any
 from ..datasets.corruptions.corrupted_index import CLEAN
 from ..downstream.budgets import Budget
 from ..errors import InputError
+from ..option_values import Range
 from .places_plan import Evaluation, MeasurePlan
 from .plan_file import check_value, read_entry, refer
 from .recipe_search import SEARCHES, grid_recipes
@@ -19,8 +20,10 @@ from .results import json_hash
 
 log = logging.getLogger(__name__)
 DIGITS = 12  # of the hashes in a row
-# of the recipe of a decoder probe, whatever the plan says
+# of the recipe of a decoder probe
 _DECODER = {"keep": "encoder", "frozen": "encoder", "batch_norm": "estimated"}
+# of a measure's own options: shares of the steps, the last of which is judged anyway; scans
+_RANGES = {"checks": Range(0, 0.999999, above=True), "unlabelled": Range(1, whole=True)}
 
 
 @dataclass(frozen=True)
@@ -119,13 +122,16 @@ class Measure:
 
     run: the figures of a task; the first has the name ``first``. read: what the options of a plan mean; raises
     InputError where they mean nothing. tunes: it learns from a budget, with a recipe that a grid may choose; others
-    learn from all training frames.
+    learn from all training frames. fixed: fields of the recipe that no plan changes. columns: names of its figures that
+    may be columns of a table.
     """
 
     first: str
     run: Callable[[Task], list[Figure]]
     read: Callable[[Mapping[str, Any]], Any]
     tunes: bool = False
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    columns: tuple[str, ...] = ()
 
 
 def check_measure(plan: MeasurePlan, where: str) -> None:
@@ -139,6 +145,15 @@ def check_measure(plan: MeasurePlan, where: str) -> None:
         raise InputError(f"{where}: learns from all training frames; leave out its budgets and grid")
     if not plan.budgets:
         raise InputError(f"{where}: budgets is empty; name some, or leave it out for all labels")
+    said = [name for name in (*plan.options, *plan.grid) if name in measure.fixed]
+    if said:
+        raise InputError(
+            f"{where}: {said[0]} is always {measure.fixed[said[0]]} in this measure; leave it out, or take fine-tuning"
+        )
+    if "seed" in plan.options:
+        raise InputError(
+            f"{where}: seed is that of each run of the benchmark; give seeds, and leave it out here"
+        )
     try:
         default = measure.read(plan.options)
         for name, values in plan.grid.items():
@@ -152,6 +167,9 @@ def _split(options: Mapping[str, Any], beside: Mapping[str, Any]) -> tuple[dict[
     own = {name: options[name] for name in beside if name in options}
     for name, value in own.items():
         check_value(value, beside[name], name)
+        numbers = value if isinstance(value, Sequence) else (value,)
+        if name in _RANGES and (wrong := [number for number in numbers if not _RANGES[name].holds(number)]):
+            raise InputError(f"{name} is {wrong[0]!r}; give {_RANGES[name]}")
     return own, {name: value for name, value in options.items() if name not in own}
 
 
@@ -311,12 +329,12 @@ def _semi_supervised(task: Task) -> list[Figure]:
 
 def _few_labels(task: Task, encoder: Any, recipe: Any, most: int) -> Any:
     """The scans of the budget, and at most ``most`` training scans beside them, in runs around the labelled ones."""
-    from ..downstream.budgets import choose_scans, labelled_scans
+    from ..downstream.budgets import labelled_scans
     from ..downstream.semi_supervised import FewLabels
 
     budget = task.measure.budgets[task.budget]
-    rows = choose_scans(task.index, task.train, budget.scans, seed=task.seed)
-    scans = labelled_scans(task.index, rows, replace(budget, scans=None), seed=task.seed)
+    rows = budget.rows(task.index, task.train, seed=task.seed)
+    scans = labelled_scans(task.index, rows, replace(budget, scans=None, percent=None), seed=task.seed)
     others = [row for row in task.train if row not in set(rows)]
     others.sort(key=lambda row: min(abs(row - near) for near in rows))  # votes come from neighbours
     return FewLabels(
@@ -396,9 +414,22 @@ def _tune(
 
 
 MEASURES = {
-    "probe": Measure("linear probe", _probe, _probe_options),
-    "fine-tuning": Measure("fine-tuning", _fine_tuning, partial(_recipe, checks=Sequence[float]), tunes=True),
-    "decoder probe": Measure("decoder probe", _decoder_probe, _decoder_recipe, tunes=True),
+    "probe": Measure("linear probe", _probe, _probe_options, columns=("linear probe", "kNN")),
+    "fine-tuning": Measure(
+        "fine-tuning",
+        _fine_tuning,
+        partial(_recipe, checks=Sequence[float]),
+        tunes=True,
+        columns=("fine-tuning",),
+    ),
+    "decoder probe": Measure(
+        "decoder probe",
+        _decoder_probe,
+        _decoder_recipe,
+        tunes=True,
+        fixed=_DECODER,
+        columns=("decoder probe",),
+    ),
     "robustness": Measure(f"robustness: {CLEAN}", _robustness, _robustness_options),
     "semi-supervised": Measure(
         "semi-supervised: labels alone", _semi_supervised, partial(_recipe, unlabelled=int), tunes=True

@@ -109,6 +109,12 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
         refer(measure.evaluations or (), plan.evaluations, where)
         refer([*measure.recipe_of, *measure.recipe_of.values()], measure.budgets, where)
         check_measure(measure, where)
+        for name in measure.evaluations or plan.evaluations:
+            if measure.name == "robustness" and plan.evaluations[name].variant != CLEAN:
+                raise InputError(
+                    f"{where}: corrupts clean scans, and those of {name!r} are {plan.evaluations[name].variant} "
+                    "already; name others under evaluations"
+                )
         for budget, other in measure.recipe_of.items():
             if other in measure.recipe_of:
                 raise InputError(

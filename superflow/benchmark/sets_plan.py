@@ -11,7 +11,7 @@ from ..errors import InputError
 from .measures import MEASURES
 from .places_file import check_plan
 from .places_plan import Evaluation, Log, MeasurePlan, PlacesArm, PlacesPlan
-from .plan_file import entries, read_entry, read_plan
+from .plan_file import entries, read_entry, read_plan, refer
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +76,22 @@ def load_sets_plan(path: Path) -> SetsPlan:
             raise InputError(
                 f"{path}: protocols: {protocol.name!r}: the plan has no measure {protocol.measure!r} with a budget "
                 f"{protocol.budget!r}; add it to measures"
+            )
+        refer([protocol.measure], MEASURES, f"{path}: measures")
+        columns = MEASURES[protocol.measure].columns
+        if protocol.figure not in columns:
+            raise InputError(
+                f"{path}: protocols: {protocol.name!r}: {protocol.figure!r} can be no column; "
+                + (
+                    f"choose of {', '.join(columns)}"
+                    if columns
+                    else f"{protocol.measure} has no figure that can, and is for plans of places"
+                )
+            )
+        if twice := [other.name for other in plan.protocols.values() if other.title == protocol.title][1:]:
+            raise InputError(
+                f"{path}: protocols: {protocol.name!r} and {twice[0]!r} have one title, {protocol.title!r}; "
+                "name them apart"
             )
     for name in plan.evaluations:
         plan.evaluation(name)

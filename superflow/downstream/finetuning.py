@@ -85,6 +85,8 @@ class Recipe:
                 )
             if types[f.name] is float and (isinstance(value, bool) or not isinstance(value, int | float)):
                 raise InputError(f"recipe: {f.name} is {value!r}; give a number, with a point: 1.0e-3")
+            if types[f.name] is bool and not isinstance(value, bool):
+                raise InputError(f"recipe: {f.name} is {value!r}; give true or false")
             if types[f.name] is int and (isinstance(value, bool) or not isinstance(value, int)):
                 raise InputError(f"recipe: {f.name} is {value!r}; give a whole number")
             if f.name in RANGES and value is not None and not RANGES[f.name].holds(value):

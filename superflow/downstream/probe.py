@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 
+from ..errors import InputError
 from ..lidar.limits import Limits
+from ..option_values import Range
 from ..progress import LogLines, Stopwatch
 from ..protocol import check_protocol, index_protocol
 from ..together import together
@@ -35,6 +37,12 @@ from .recalibration import recalibrate_batch_norm
 
 _log = logging.getLogger(__name__)
 
+# what a number of the options may be; others fit nothing, or something else than they say
+_RANGES = {
+    **dict.fromkeys(("max_points", "iterations", "knn_per_class", "knn_points"), Range(1, whole=True)),
+    **dict.fromkeys(("recalibrate_frames", "knn", "seed"), Range(0, whole=True)),
+    **{"balance": Range(0, 1), "weight_decays": Range(0), "place_size_m": Range(0, above=True)},
+}
 NOT_AUGMENTED = "linear, not augmented"  # the head that was fitted on scans as they are
 
 
@@ -66,6 +74,20 @@ class ProbeOptions:
     place_size_m: float | None = 0.5
     limits: Limits | None = None
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, allowed in _RANGES.items():
+            value = getattr(self, name)
+            numbers = value if isinstance(value, Sequence) else () if value is None else (value,)
+            if wrong := [number for number in numbers if not allowed.holds(number)]:
+                raise InputError(f"options: {name} is {wrong[0]!r}; give {allowed}")
+        for name in ("weight_decays", "class_weights"):
+            if not getattr(self, name):
+                raise InputError(f"options: {name} is empty; give one at least")
+        if unknown := [name for name in self.class_weights if name not in CLASS_WEIGHTS]:
+            raise InputError(
+                f"options: class_weights has {unknown[0]!r}; choose of {', '.join(CLASS_WEIGHTS)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,12 +14,13 @@ from small_places import SMALL, changed, written
 
 from superflow.benchmark import measures, places, units
 from superflow.benchmark.backbones import backbone_path
-from superflow.benchmark.measures import MEASURES, Task
+from superflow.benchmark.measures import MEASURES, Task, _few_labels
 from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import prepare_log
 from superflow.benchmark.places_plan import GIVEN, NO_SOURCE, Log, MeasurePlan, PlacesArm
 from superflow.benchmark.recipe_search import SEARCHES
 from superflow.datasets.corruptions.domain import LEVELS
+from superflow.downstream import budgets
 from superflow.downstream.budgets import Budget
 from superflow.downstream.finetuning import Recipe
 from superflow.downstream.metrics import ConfusionMatrix
@@ -356,3 +358,17 @@ def test_a_search_never_sees_the_scans_of_the_figures(small, tmp_path, monkeypat
     assert noted == [100 * len(parts)] * 2
     turns = [(train - part, part) for part in parts]
     assert seen == [*turns, *turns, (train, set(rows["evaluate"]))]
+
+
+def test_a_percentage_of_labels_leaves_the_others_without(monkeypatch):
+    """Each labelled row has its own scan; a tenth of twenty scans are two, and the nearest others go without labels."""
+    scan_of = {row: SimpleNamespace(labels=torch.tensor([row % 200])) for row in range(20)}
+    monkeypatch.setattr(budgets, "read_scan", lambda index, row: scan_of[row])
+    index = SimpleNamespace(card=SimpleNamespace(fractions={}), tokens=list, root="ROOT")
+    measure = SimpleNamespace(budgets={"10 %": Budget(percent=10)})
+    task = SimpleNamespace(
+        index=index, measure=measure, budget="10 %", train=list(range(20)), evaluate=[30], seed=0
+    )
+    few = _few_labels(task, None, None, most=4)
+    assert few.labelled == {0: scan_of[0], 10: scan_of[10]}
+    assert few.unlabelled == [1, 2, 9, 11]

@@ -156,6 +156,44 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
             "unlabelled is 'a'; give a whole",
         ),
         (
+            changed(measures={"semi-supervised": {"options": {"unlabelled": -3}}}),
+            "unlabelled is -3; give a whole number from 1 on",
+        ),
+        (
+            changed(measures={"fine-tuning": {"options": {"checks": [0.5, 5.0]}}}),
+            "checks is 5.0; give a number above 0 to 0.999999",
+        ),
+        (
+            changed(measures={"fine-tuning": {"options": {"rescaled": "no"}}}),
+            "recipe: rescaled is 'no'; give true or false",
+        ),
+        (
+            changed(measures={"decoder probe": {"options": {"frozen": "nothing"}}}),
+            "'decoder probe': frozen is always encoder in this measure",
+        ),
+        (
+            changed(measures={"decoder probe": {"grid": {"keep": ["all", "encoder"]}}}),
+            "'decoder probe': keep is always encoder in this measure",
+        ),
+        (changed(measures={"probe": {"options": {"seed": 3}}}), "'probe': seed is that of each run"),
+        *(
+            (changed(measures={"probe": {"options": {name: value}}}), f"'probe': options: {message}")
+            for name, value, message in (
+                ("max_points", 0, "max_points is 0; give a whole number from 1 on"),
+                ("knn", -1, "knn is -1; give a whole number from 0 on"),
+                ("weight_decays", [0.1, -1.0], "weight_decays is -1.0; give a number from 0 on"),
+                ("weight_decays", [], "weight_decays is empty"),
+                ("class_weights", ["none", "inverse"], "class_weights has 'inverse'; choose of"),
+                ("class_weights", [], "class_weights is empty"),
+                ("place_size_m", 0.0, "place_size_m is 0.0; give a number above 0"),
+                ("balance", 7.0, "balance is 7.0; give a number from 0 to 1"),
+            )
+        ),
+        (
+            changed(evaluations={"street": {**SMALL["evaluations"]["street"], "variant": "fog/heavy"}}),
+            "'robustness': corrupts clean scans, and those of 'street' are fog/heavy already",
+        ),
+        (
             changed(measures={"fine-tuning": {"grid": {"rates": [1.0]}}}),
             "grid: 'rates' is no field of a recipe",
         ),

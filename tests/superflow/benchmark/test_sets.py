@@ -71,6 +71,26 @@ def test_the_shipped_plan_has_measures_for_all_its_protocols():
             {"protocols": {"lp": {"measure": "probe", "budget": "1 %"}}},
             "no measure 'probe' with a budget '1 %'",
         ),
+        (
+            {"protocols": {"lp": {"measure": "probe", "figure": "linear prob"}}},
+            "'lp': 'linear prob' can be no column; choose of linear probe, kNN",
+        ),
+        (
+            {
+                "protocols": {"lp": {"measure": "robustness"}},
+                "measures": {"robustness": {}},
+            },
+            "robustness has no figure that can, and is for plans of places",
+        ),
+        (
+            {
+                "protocols": {
+                    k: {"measure": "probe", "figure": f, "title": "T"}
+                    for k, f in (("a", "kNN"), ("b", "linear probe"))
+                }
+            },
+            "'a' and 'b' have one title, 'T'; name them apart",
+        ),
         ({"evaluations": {"a": {"train": "train"}}}, "evaluations: 'a' lacks 'evaluate'"),
         ({"measures": {"probe": {"budgets": {"x": {"percent": 3}}}}}, "3 % has no every-n-th rule"),
         (
