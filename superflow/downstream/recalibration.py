@@ -86,7 +86,8 @@ def recalibrate_on_log(
     limits, raw = Limits.from_record(card.limits), encoder.raw_intensity
     encoder = recalibrate_batch_norm(encoder, _clouds(index, chosen, limits))
     record = {"recalibrated_on": data_record(index, chosen, limits=limits, raw_intensity=raw)}
-    return encoder, replace(card, training={**card.training, "batch_norm": record})
+    # figures of the card are those of the statistics before
+    return encoder, replace(card, training={**card.training, "batch_norm": record}, metrics=[])
 
 
 def _clouds(index: Any, rows: Sequence[int], limits: Limits | None) -> Iterator[Scan]:

@@ -25,6 +25,8 @@ def average_with(
 ) -> tuple[LidarEncoder, BackboneCard]:
     """``encoder`` with the mean of its weights and statistics and those of ``start``, and its card, which says so.
 
+    Figures that the card has are those of the weights before, and are left out.
+
     A warning is logged where ``card`` does not say that the training began with ``start``.
 
     Args:
@@ -65,4 +67,8 @@ def average_with(
         "teacher": taught_by(other.card),
         "recordings": seen_recordings(other.card),
     }
-    return encoder, replace(card, method={**card.method, "averaged": averaged})
+    if before := card.method.get(
+        "averaged"
+    ):  # with another one, whose recordings these weights have seen as well
+        averaged["averaged"] = before
+    return encoder, replace(card, method={**card.method, "averaged": averaged}, metrics=[])

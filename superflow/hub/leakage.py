@@ -15,9 +15,12 @@ def seen_recordings(card: Mapping[str, Any]) -> dict[str, list[str]]:
         card: of an `encoder_file.EncoderFile`. Files of earlier versions do not say it.
     """
     seen: dict[str, set[str]] = {}
-    for name_of_part in ("pretrained", "averaged"):
-        before = ((card.get("method") or {}).get(name_of_part) or {}).get("recordings") or {}
-        for name, recordings in before.items():
+    method = card.get("method") or {}
+    befores = [method.get("pretrained") or {}, method.get("averaged") or {}]
+    while befores[-1].get("averaged"):  # an average of an average
+        befores.append(befores[-1]["averaged"])
+    for before in befores:
+        for name, recordings in (before.get("recordings") or {}).items():
             seen.setdefault(name, set()).update(recordings)
     for part in _parts((card.get("data") or {}).get("train") or {}):
         if part.get("recordings"):

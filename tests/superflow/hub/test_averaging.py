@@ -99,3 +99,15 @@ def test_the_command_exports_the_mean(tmp_path, capsys):
     capsys.readouterr()
     assert main([str(trained), "--share", "0.25"]) == 2
     assert "--share is that of --average-with" in capsys.readouterr().err
+
+
+def test_an_average_of_an_average_has_seen_what_all_three_were_trained_on(tmp_path):
+    """And the figures of the weights before are not those of the mean."""
+    paths = [saved(tmp_path / f"{n}.safetensors", n, metrics=[{"mIoU": 40.0}]) for n in range(4)]
+    made = read_encoder_file(paths[0])
+    for start in paths[1:]:
+        encoder_, card = average_with(build_encoder(made), card_of(made), start)
+        assert card.metrics == []
+        save_backbone(encoder_, tmp_path / "mean.safetensors", replace(card, metrics=[{"mIoU": 1.0}]))
+        made = read_encoder_file(tmp_path / "mean.safetensors")
+    assert seen_recordings(made.card) == {f"set {n}": [f"drive {n}"] for n in range(4)}
