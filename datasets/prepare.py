@@ -73,10 +73,11 @@ def prepare(
     Raises:
         InputError: there is no such dataset, or its files are not as they must be; nothing is written.
     """
+    from ..files.writes import building
     from .card_keys import nearest_name
     from .index import LogIndex
     from .stated import read_stated
-    from .write import write_rows
+    from .write import PREPARING, write_rows
 
     if name not in DATASETS:
         raise InputError(f"{name}: no dataset has this name; {nearest_name(name, DATASETS)}")
@@ -91,8 +92,13 @@ def prepare(
         from .odometry import with_estimated_poses
 
         listed = with_estimated_poses(root, listed, poses, progress=progress)
-    write_rows(root, out, listed, progress=progress, **options)
-    index = LogIndex.open(out, root=root)
+    digest = write_rows(root, out, listed, progress=progress, **options)
+    with building(out, PREPARING):  # while another one writes, nothing is whole
+        index = LogIndex.open(out, root=root)
+    if index.hash != digest:
+        raise InputError(
+            f"{out}: another process has prepared a log here at the same time; give each a folder of its own"
+        )
     is_part = any(options.get(key) is not None for key in ("scenes", "limit"))
     _tell(index, states_splits=name in OWN_LOGS or "splits" in read_stated(root), is_part=is_part)
     return index

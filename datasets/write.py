@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..files.access import check_place
+from ..files.writes import building
 from ..progress import Progress, silent
 from .card import DatasetCard
 from .columns import NO_TIME, Names, Rows, trajectory_of
@@ -27,6 +28,8 @@ from .rigid import check_geometry
 from .split_lists import join_splits
 from .stated import read_stated
 from .store import Columns, write_tables
+
+PREPARING = ".preparing"  # the file that is locked while an index is written
 
 
 @dataclass
@@ -70,8 +73,10 @@ def write_rows(
     limit: int | None = None,
     sweep_compensation: bool = True,
     progress: Progress = silent,
-) -> None:
+) -> str:
     """Write the index of a listed log under ``root`` into the folder ``out``, replacing an older one in one step.
+
+    Returns its hash.
 
     Args:
         rescale_intrinsics: take every image's size from its file and scale the intrinsics by the ratio to the size
@@ -114,7 +119,9 @@ def write_rows(
     if sweep_compensation and listed.card.time and not listed.card.compensated and _moves(frames):
         header["sweep_compensation"] = True  # of indices without, the hash stays what it was
     place = os.path.relpath(root.absolute(), out.absolute())
-    write_tables(out, header, {"root": str(root.absolute()), "root_from_index": place}, tables)
+    with building(out, PREPARING):  # files of two indices must not take turns
+        digest = write_tables(out, header, {"root": str(root.absolute()), "root_from_index": place}, tables)
+    return digest
 
 
 def _tables(root: Path, listed: ListedLog, names: Names, scans: Iterable[ScanRow]) -> dict[str, Columns]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from test_folder import START_NS, write, write_log
 
+from superflow.datasets import write as write_module
+from superflow.datasets.index import LogIndex
+from superflow.datasets.own_logs import folder
 from superflow.datasets.prepare import prepare
 from superflow.errors import InputError
+from superflow.files.writes import building
 
 
 @pytest.fixture
@@ -87,3 +93,36 @@ def test_slips_of_the_splits_are_told_of(root, tmp_path, caplog):
     assert unknown in caplog.text
     assert "'monday' is in 'train' and in 'test'; its figures are of scans learned from" in caplog.text
     assert caplog.text.count("WARNING") == 2
+
+
+def test_the_index_of_another_process_is_not_taken_for_the_own_one(root, tmp_path, monkeypatch):
+    """Two logs are prepared into one folder, and the other one is written last."""
+    other = write_log(tmp_path / "other")
+    min((other / "lidar").iterdir()).unlink()
+    written = write_module.write_tables
+
+    def overtaken(*args):
+        digest = written(*args)
+        monkeypatch.setattr(write_module, "write_tables", written)
+        write_module.write_rows(other, tmp_path / "out", folder.open_log(other))
+        return digest
+
+    monkeypatch.setattr(write_module, "write_tables", overtaken)
+    monkeypatch.setattr(write_module, "building", lambda *_: nullcontext())  # as on a disk without locks
+    with pytest.raises(InputError, match="another process has prepared a log here at the same time"):
+        prepare("folder", root, tmp_path / "out")
+    assert len(LogIndex.open(tmp_path / "out")) == 4
+    assert len(prepare("folder", root, tmp_path / "out")) == 5
+
+
+def test_files_of_two_indices_do_not_take_turns(root, tmp_path, caplog):
+    """A second writer waits until the first has all its files."""
+    first = prepare("folder", root, tmp_path / "out")
+    with ThreadPoolExecutor() as pool:
+        with building(tmp_path / "out", ".preparing"):
+            second = pool.submit(prepare, "folder", root, tmp_path / "out")
+            wait([second], timeout=1)
+            assert not second.done()
+        assert second.result().hash == first.hash
+    assert "another process is building here; waiting" in caplog.text
+    assert not (tmp_path / "out/.preparing").exists()
