@@ -6,6 +6,7 @@ camera that is nearest in time, with the pose of the car at that image.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from ...geometry import Transform, make_transform, to_quaternion
 from ..card import DatasetCard
 from ..formats.arrow_tables import INTEGER, NUMBER, TEXT, read_feather_table
 from ..records import Boxes, CameraRow, LidarRow, Place, ScanRow
-from .kitti_family import stems
+from .kitti_family import counted, stems
 
 SOURCES = {
     "poses": "LOG/city_SE3_egovehicle.feather",
@@ -66,7 +67,10 @@ class _Log:
         poses = _poses(folder / "city_SE3_egovehicle.feather")
         cameras = self._cameras(mounts)
         boxes = _annotations(folder / "annotations.feather")
-        times = sorted(int(stem) for stem in stems(folder / "sensors/lidar", ".feather") if stem.isdecimal())
+        place = folder / "sensors/lidar"
+        times = sorted(
+            int(stem) for stem in counted(stems(place, ".feather"), re.compile("[0-9]+"), place, self.report)
+        )
         without = 0
         for order, time_ns in enumerate(times):
             pose = poses.get(time_ns)

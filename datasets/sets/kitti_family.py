@@ -101,7 +101,10 @@ class _Sequence:
     def rows(self) -> Iterator[ScanRow]:
         layout, inside = self.layout, self.inside
         folder = self.root / inside
-        scans = _in_order(stems(folder / layout.points, ".bin"), layout)
+        names = stems(folder / layout.points, ".bin")
+        if layout.motion:  # lines of text files are found by number
+            names = counted(names, _COUNTED, folder / layout.points, self.report)
+        scans = _in_order(names, layout)
         label_folder = self._label_folder()
         labelled = set(stems(folder / label_folder, ".label"))
         images = {channel: set(stems(folder / channel, ".png")) for channel in layout.cameras}
@@ -179,10 +182,18 @@ def stems(folder: Path, ending: str) -> list[str]:
     return [name.removesuffix(ending) for name in file_names(folder, ending)]
 
 
+def counted(names: list[str], number: re.Pattern[str], folder: Path, report: list[str]) -> list[str]:
+    """Those of the names of the scans in ``folder`` that are numbers as the dataset has them; others are told of."""
+    odd = [name for name in names if not number.fullmatch(name)]
+    if odd:
+        report.append(
+            f"{folder}: {len(odd)} files, as {odd[0]!r}, have names that are no numbers of scans; they are passed over"
+        )
+    return [name for name in names if number.fullmatch(name)]
+
+
 def _in_order(names: list[str], layout: Layout) -> dict[str, int]:
     """Stem -> place in time: its number, or its rank where names are no numbers; with gaps where there is no order."""
-    if layout.motion:  # lines of text files are found by number
-        names = [name for name in names if _COUNTED.fullmatch(name)]
     if not layout.ordered:
         return {name: 2 * rank for rank, name in enumerate(names)}
     if all(name.isascii() and name.isdecimal() for name in names):

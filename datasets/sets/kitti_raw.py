@@ -6,6 +6,7 @@ where a scan is missing, its line of timestamps.txt is blank.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ from ...geometry import Transform, invert
 from ..card import DatasetCard
 from ..formats.transforms import check_rigid
 from ..records import CameraRow, Place, ScanRow
-from .kitti_family import beside, key_lines, stems
+from .kitti_family import beside, counted, key_lines, stems
 
 SOURCES = {
     "times": "DATE/DRIVE/velodyne_points/timestamps.txt",
@@ -115,7 +116,8 @@ def _drive(
     root: Path, inside: str, scene: str, calibration: _Calibration, report: list[str]
 ) -> Iterator[ScanRow]:
     folder = root / inside
-    numbers = [stem for stem in stems(folder / "velodyne_points/data", ".bin") if stem.isdecimal()]
+    place = folder / "velodyne_points/data"
+    numbers = counted(stems(place, ".bin"), re.compile("[0-9]+"), place, report)
     times = _times(folder / "velodyne_points/timestamps.txt", report)
     image_times = {channel: _times(folder / channel / "timestamps.txt", None) for channel in CAMERAS}
     images = {channel: _images(folder, channel) for channel in CAMERAS}

@@ -22,9 +22,10 @@ from ..card import DatasetCard
 from ..formats.images import image_size
 from ..formats.pandaset_files import SCAN, read_json_list, read_poses
 from ..records import CameraRow, Place, ScanRow
-from .kitti_family import stems
+from .kitti_family import counted, stems
 
 SOURCES = {"times": "SEQUENCE/lidar/timestamps.json", "poses": "SEQUENCE/lidar/poses.json"}
+_NUMBER = re.compile("[0-9]{2,4}")  # of a scan and its images
 CAMERAS = (
     "front_camera",
     "front_left_camera",
@@ -43,7 +44,9 @@ def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]
 
 def _sequence(root: Path, card: DatasetCard, name: str, report: list[str]) -> Iterator[ScanRow]:
     folder = root / name
-    numbers = [int(stem) for stem in stems(folder / "lidar", SCAN) if re.fullmatch(r"\d{2,4}", stem)]
+    numbers = [
+        int(name) for name in counted(stems(folder / "lidar", SCAN), _NUMBER, folder / "lidar", report)
+    ]
     if not numbers:
         return
     poses = read_poses(folder / "lidar/poses.json", max(numbers) + 1) @ invert(card.file_to_lidar)
@@ -97,7 +100,7 @@ class _Camera:
         Args:
             egos: (M, 4, 4) poses of the scans by number. scans: the numbers of those that are there.
         """
-        there = {int(stem) for stem in stems(folder, ".jpg") if re.fullmatch(r"\d{2,4}", stem)}
+        there = {int(stem) for stem in stems(folder, ".jpg") if _NUMBER.fullmatch(stem)}
         numbers = sorted(there.intersection(scans))
         if not numbers:
             return None

@@ -22,7 +22,7 @@ from ...geometry import Transform, invert, make_transform
 from ..card import DatasetCard
 from ..formats.yaml_files import read_yaml
 from ..records import CameraRow, Place, ScanRow
-from .kitti_family import number_lines, square, stems
+from .kitti_family import counted, number_lines, square, stems
 
 SOURCES = {"times": "SSSSS/times.txt", "poses": "SSSSS/poses.txt", "calibration": "SSSSS/transforms.yaml"}
 POINTS, LABELS, CAMERA = (
@@ -60,7 +60,8 @@ def _sequence(
     root: Path, card: DatasetCard, name: str, split_of: Mapping[str, str], report: list[str]
 ) -> Iterator[ScanRow]:
     folder = root / name
-    numbers = [int(stem) for stem in stems(folder / POINTS, ".bin") if re.fullmatch(r"\d{6}", stem)]
+    names = counted(stems(folder / POINTS, ".bin"), re.compile("[0-9]{6}"), folder / POINTS, report)
+    numbers = [int(stem) for stem in names]
     labelled = set(stems(folder / LABELS, ".label"))
     times = number_lines(folder / "times.txt", 1, numbers, report)
     times_us = {} if times is None else {n: round(float(times[n, 0]) * 1e6) for n in numbers}

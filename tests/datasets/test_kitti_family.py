@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from pathlib import Path
 
@@ -162,3 +163,19 @@ def test_a_blank_line_moves_no_time_or_pose_to_another_scan(name, tmp_path):
     path.write_text("\n".join([lines[0], "", *lines[1:], lines[-1]]))
     with pytest.raises(InputError, match=rf"{name}: must hold .* numbers a line"):
         prepare("semantickitti", root, tmp_path / "out")
+
+
+@pytest.mark.parametrize("name", ["semantickitti", "kitti_raw", "pandaset_raw", "rellis3d", "argoverse2"])
+def test_scans_whose_names_are_no_numbers_are_told_of(name, tmp_path, caplog):
+    """Sets whose readers find what belongs to a scan by its number."""
+    small_drives.EVERY[name](tmp_path / "log")
+    before = prepare(name, tmp_path / "log", tmp_path / "out")
+    path = before.point_path(0)
+    ending = "".join(path.suffixes)
+    shutil.copyfile(path, path.with_name(f"{path.name.removesuffix(ending)} (1){ending}"))
+    after = prepare(name, tmp_path / "log", tmp_path / "out")
+    assert after.tokens(after.rows()) == before.tokens(before.rows())
+    said = (
+        f"{path.parent}: 1 files, as '{path.name.removesuffix(ending)} (1)', have names that are no numbers"
+    )
+    assert said in caplog.text
