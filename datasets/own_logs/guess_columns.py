@@ -18,6 +18,8 @@ _TIMES = (  # name of a column, seconds of its unit, since; as the drivers of se
     *(("offset_ns", 1e-9, "scan"), ("t", 1e-9, "scan"), ("offset_time", 1e-9, "scan")),
     *(("time", 1.0, "scan"), ("timestamp", 1.0, "epoch"), ("gps_time", 1.0, "epoch")),
 )
+_UNITS_S = (1.0, 1e-3, 1e-6, 1e-9)
+_SHORTEST_S, _LONGEST_S = 5e-3, 1.0  # of a scan, so far apart that one unit fits
 _WIDTHS = (4, 5, 6, 3, 7, 8)  # columns of bare files, the usual ones first
 _FAR_M = 2000.0  # no LiDAR sees so far
 _RAW_MAX = (1.0, 255.0, 65535.0)
@@ -56,21 +58,27 @@ def time_column(names: tuple[str, ...]) -> tuple[str, float, str] | None:
 def time_of_values(columns: Columns) -> dict[str, Any] | None:
     """What a card says of the time of points, by the name of the column and by how large its values are.
 
-    A column of one value, as converters write it that know no times, says nothing. Clocks count seconds, microseconds
-    or nanoseconds of our century; others count from the beginning of the scan.
+    A column of one value, as converters write it that know no times, says nothing. Clocks count seconds or parts of
+    them in our century; others count from the beginning of the scan, in the unit in which that takes as long as scans
+    do. Those that begin with the hour or the week say nothing, either.
     """
     known = time_column(tuple(columns))
     if known is None or not len(columns[known[0]]):
         return None
     name, unit, since = known
     largest = float(np.nanmax(columns[name]))
-    if not largest > float(np.nanmin(columns[name])):
+    span = largest - float(np.nanmin(columns[name]))
+    if not span > 0:
         return None
-    for clock_unit, from_, to in ((1.0, 1e9, 1e10), (1e-6, 1e15, 1e16), (1e-9, 1e18, 1e19)):
-        if from_ <= largest < to:
+    for clock_unit in _UNITS_S:
+        if 1e9 <= largest * clock_unit < 1e10:
             return {"column": name, "unit_s": clock_unit, "since": "epoch"}
-    if since == "epoch":  # no clock of our century: seconds or nanoseconds of the scan
+    if since == "epoch":  # no clock of our century
         unit = 1.0 if largest < 10 else 1e-9
+    fitting = (own for own in _UNITS_S if _SHORTEST_S < span * own <= _LONGEST_S)
+    unit = next(fitting, unit)
+    if max(largest, span - largest) * unit > 2 * _LONGEST_S:
+        return None
     return {"column": name, "unit_s": unit, "since": "scan"}
 
 

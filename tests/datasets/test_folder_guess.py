@@ -12,6 +12,7 @@ import yaml
 from superflow.datasets.formats.yaml_files import load_yaml
 from superflow.datasets.index import LogIndex
 from superflow.datasets.own_logs.folder_guess import draft_layout
+from superflow.datasets.own_logs.guess_columns import time_of_values
 from superflow.datasets.prepare import prepare
 from superflow.datasets.sets.nuscenes import find_version
 from superflow.errors import MissingFileError
@@ -172,3 +173,15 @@ def test_numbers_that_are_no_poses_are_not_drafted_as_such(tmp_path):
     draft = draft_layout(tmp_path)
     assert 'poses: {file: "odometry.txt", form: tum}' in draft
     assert "slam.txt could be, too" in draft
+
+
+@pytest.mark.parametrize("name", ["t", "time", "timestamp", "offset_time"])
+@pytest.mark.parametrize("unit_s", [1.0, 1e-3, 1e-6, 1e-9])
+def test_the_unit_of_times_is_that_in_which_a_scan_takes_as_long_as_scans_do(name, unit_s):
+    """Drivers call seconds, parts of them and what a clock says by the same names."""
+    for begin_s, since in ((0.0, "scan"), (-0.1, "scan"), (1.7e9, "epoch")):
+        values = (begin_s + np.linspace(0.0, 0.1, 60)) / unit_s
+        values = values.astype(np.int64) if unit_s < 1e-3 else values
+        assert time_of_values({name: values}) == {"column": name, "unit_s": unit_s, "since": since}
+    of_the_week = (345_600 + np.linspace(0.0, 0.1, 60)) / unit_s
+    assert time_of_values({name: of_the_week}) is None
