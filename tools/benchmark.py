@@ -49,7 +49,14 @@ from typing import TYPE_CHECKING
 from superflow.errors import InputError
 from superflow.files.access import check_place
 from superflow.files.writes import write_json, write_text
-from superflow.tools.command import add_leakage_argument, command_parser, count, run_command, seed
+from superflow.tools.command import (
+    add_leakage_argument,
+    command_parser,
+    count,
+    named_values,
+    run_command,
+    seed,
+)
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 if TYPE_CHECKING:
@@ -227,9 +234,11 @@ def _seeds(args: argparse.Namespace, plan: PlacesPlan | QuestionsPlan | SetsPlan
 
 def _roots(args: argparse.Namespace) -> dict[str, str]:
     """What ``--root`` says: name -> place."""
-    if wrong := [text for text in args.root if not all(text.partition("="))]:
-        raise InputError(f"--root {wrong[0]}: give NAME=PLACE, as LOG=FOLDER")
-    return dict(text.split("=", 1) for text in args.root)
+    form = "NAME=PLACE, as LOG=FOLDER"
+    roots = named_values("--root", args.root, form)
+    if empty := [name for name, place in roots.items() if not place]:
+        raise InputError(f"--root {empty[0]}=: give {form}")
+    return roots
 
 
 def _questions(path: Path, args: argparse.Namespace) -> int:
@@ -262,7 +271,7 @@ def _sets(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.units import FiguresFailed, prepare_pieces
 
     plan = load_sets_plan(path)
-    protocols = plan.chosen(args.protocols.split(",") if args.protocols else list(plan.protocols))
+    protocols = plan.chosen(args.protocols.split(",") if args.protocols is not None else list(plan.protocols))
     weights, out, seeds = named_weights(args.weights), args.out.absolute(), _seeds(args, plan)
     tasks = stand_in_tasks(args.stand_ins or [], out / "stand_ins")
     check_place(out)

@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -42,6 +42,28 @@ def run_command(program: str, work: Callable[[], int], *, stopped: str = STOPPED
         said = refusal(error)
     print(f"{program}: {said}", file=sys.stderr)
     return 2
+
+
+def named_values(option: str, texts: Iterable[str], form: str) -> dict[str, str]:
+    """``["a=1"]`` as ``{"a": "1"}``.
+
+    Args:
+        option: that takes them. form: what each must be, with an example, as ``KEY=VALUE, as in segments=150``.
+
+    Raises:
+        InputError: one has no name or no ``=``, or a name is there twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not name or not sign:
+            raise InputError(f"{option} {text}: give {form}")
+        if name in found:
+            raise InputError(
+                f"{option} {text}: {name} is given twice, as {found[name]} before; leave out one of them"
+            )
+        found[name] = value
+    return found
 
 
 def refuse_over(option: str, out: Path, *read: Path) -> None:

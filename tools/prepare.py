@@ -34,7 +34,14 @@ from superflow.errors import InputError
 from superflow.files.writes import write_json
 from superflow.option_values import Range
 from superflow.together import usable_cores
-from superflow.tools.command import command_parser, count, count_or_none, number_in, run_command
+from superflow.tools.command import (
+    command_parser,
+    count,
+    count_or_none,
+    named_values,
+    number_in,
+    run_command,
+)
 from superflow.tools.log_arguments import add_log_arguments, log_options
 from superflow.tools.own_log_arguments import add_own_arguments, guess, own_options
 from superflow.tools.progress_bar import progress_bar
@@ -373,10 +380,11 @@ def _options(pairs: list[str], provider: str) -> dict[str, Any]:
 
     taken = inspect.signature(provider_class(provider)).parameters
     options: dict[str, Any] = {}
-    for pair in pairs:
-        key, sign, value = pair.partition("=")
-        if not sign or not key.isidentifier():
-            raise InputError(f"--option {pair}: must be KEY=VALUE, as in segments=150")
+    form = "KEY=VALUE, as in segments=150"
+    for key, value in named_values("--option", pairs, form).items():
+        pair = f"{key}={value}"
+        if not key.isidentifier():
+            raise InputError(f"--option {pair}: give {form}")
         allowed = allowed_types(taken[key].annotation, taken[key].default) if key in taken else frozenset()
         if takes_text(allowed):
             options[key] = read_value(value, allowed)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from superflow.errors import InputError, MissingFileError
 from superflow.files.writes import write_json
-from superflow.tools.command import command_parser, count, end_command
+from superflow.tools.command import command_parser, count, end_command, named_values
 from superflow.tools.train import add_common, read_config, run
 
 if TYPE_CHECKING:
@@ -203,9 +203,7 @@ def _of_model(runner: Any) -> dict[str, Any]:
 
 
 def _server_fields(texts: list[str]) -> dict[str, str]:
-    if wrong := [text for text in texts if not all(text.partition("=")[:2])]:
-        raise InputError(f"--server-fields {wrong[0]}: give KEY=VALUE, as account_name=me@example.org")
-    return dict(text.split("=", 1) for text in texts)
+    return named_values("--server-fields", texts, "KEY=VALUE, as account_name=me@example.org")
 
 
 def _predictions(

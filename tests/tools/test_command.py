@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 import pytest
 
-from superflow.errors import pip_install_extra, require
-from superflow.tools.command import STOPPED, run_command
+from superflow.errors import InputError, pip_install_extra, require
+from superflow.tools.command import STOPPED, named_values, run_command
 from superflow.tools.main import COMMANDS, main
 
 
@@ -165,3 +165,18 @@ def test_the_quickstart_ends_with_how_to_ask_its_log(monkeypatch, capsys):
         assert main(words) == 0
         last = capsys.readouterr().out.splitlines()[-1]
         assert last == f"ask it: bash tools/ask.sh 'how many cars are ahead?'{run}"
+
+
+def test_a_name_is_given_one_value(tmp_path, capsys):
+    """The last one would be taken: another log is measured, other regions are made."""
+    assert named_values("--root", ["a=1", "b=x=y", "c="], "NAME=PLACE") == {"a": "1", "b": "x=y", "c": ""}
+    for texts, message in (
+        (["a=1", "b=2", "a=3"], "--root a=3: a is given twice, as 1 before"),
+        (["a"], "--root a: give NAME=PLACE"),
+        (["=a"], "--root =a: give NAME=PLACE"),
+    ):
+        with pytest.raises(InputError, match=message):
+            named_values("--root", texts, "NAME=PLACE")
+    two = ["--root", "kitti=a", "--root", "kitti=b"]
+    assert main(["benchmark", "places", *two, "--out", str(tmp_path / "out")]) == 2
+    assert "--root kitti=b: kitti is given twice, as a before" in capsys.readouterr().err
