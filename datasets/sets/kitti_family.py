@@ -243,7 +243,7 @@ def number_lines(path: Path, width: int, numbers: list[int], report: list[str]) 
     # a blank line between others is refused, too: the number of each line behind it would be that of another scan
     rows = [line.split() for line in read_text(path).rstrip().splitlines()]
     try:
-        values = np.array(rows, dtype=np.float64).reshape(-1, width)
+        values = np.array(rows, dtype=np.float64).reshape(len(rows), width)
     except ValueError as error:
         raise InputError(f"{path}: must hold {width} numbers a line; copy it again") from error
     if not (np.abs(values) <= _LARGEST).all():  # not so either where one is NaN

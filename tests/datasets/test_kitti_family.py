@@ -179,3 +179,13 @@ def test_scans_whose_names_are_no_numbers_are_told_of(name, tmp_path, caplog):
         f"{path.parent}: 1 files, as '{path.name.removesuffix(ending)} (1)', have names that are no numbers"
     )
     assert said in caplog.text
+
+
+@pytest.mark.parametrize(("name", "more"), [("times.txt", " 9.5"), ("poses.txt", " 1 0 0 0 0 1 0 0 0 0 1 0")])
+def test_further_numbers_of_a_line_are_no_lines_of_their_own(name, more, tmp_path):
+    root = tmp_path / "log"
+    small_drives.semantickitti(root)
+    path = root / "sequences/00" / name
+    path.write_text("".join(f"{line}{more}\n" for line in path.read_text().splitlines()))
+    with pytest.raises(InputError, match=rf"{name}: must hold .* numbers a line"):
+        prepare("semantickitti", root, tmp_path / "out")
