@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from ...progress import Progress, silent, track
 from ...together import processes
+from ..columns import NO_TIME
 from ..formats.readers import UNKNOWN_ID
 from ..index import LogIndex
-from ..store import TABLES, is_intact, prepare_command, read_columns
+from ..store import TABLES, Columns, is_intact, prepare_command, read_columns
 from .calibration import judge_calibration, read_mounts
 from .cameras import IMAGE, judge_cameras
 from .cloud_problems import ground_height, judge_clouds
@@ -25,6 +26,8 @@ from .overlay import Project
 from .report import Problem, Report
 from .sample import sample_rows
 from .scan import Scan, inspect_scan
+
+_File = bytes | tuple[bytes, bytes]  # its path in a table; of a part of a file with its key
 
 
 def check_log(
@@ -52,7 +55,7 @@ def check_log(
         keys = int(index.is_key[rows].sum())
         scenes = len(np.unique(index.scene_of[rows]))
         report.sample = {"asked": sample, "key_frames": keys, "sweeps": len(rows) - keys, "scenes": scenes}
-    report.add(_changed_tables(index))
+    report.add(_changed_tables(index, report))
     judge_times(index, report)
     judge_poses(index, report)
     found = _Found()
@@ -128,7 +131,7 @@ def _open_report(index: LogIndex) -> Report:
     )
 
 
-def _changed_tables(index: LogIndex) -> Iterator[Problem]:
+def _changed_tables(index: LogIndex, report: Report) -> Iterator[Problem]:
     """The tables on disk are those that the hash was made of; no two files, tokens or cameras are shared."""
     if not is_intact(index.folder):
         message = f"{index.folder}: the tables are not those that were written; run "
@@ -140,17 +143,40 @@ def _changed_tables(index: LogIndex) -> Iterator[Problem]:
             column = columns[name].tolist()
             if name == "path" and columns["key"].any():  # parts of a file share its path
                 column = list(zip(column, columns["key"].tolist()))
-            twice = [_text(value) for value, count in Counter(column).items() if count > 1]
+            twice = [value for value, count in Counter(column).items() if count > 1]
+            if twice and name == "path" and "channel" in columns:
+                twice = _not_of_one_moment(column, columns, twice, report)
             if twice:
+                first = _text(twice[0])
                 yield Problem(
                     f"shared {name}",
-                    twice[0],
+                    first,
                     f"{index.source('times')}: {len(twice)} {name}s of {table} occur "
-                    f"more than once (first: {twice[0]}); give every scan and image its own",
+                    f"more than once (first: {first}); give every scan and image its own",
                 )
 
 
-def _text(value: bytes | tuple[bytes, bytes]) -> str:
+def _not_of_one_moment(
+    column: list[_File], columns: Columns, twice: list[_File], report: Report
+) -> list[_File]:
+    """Those of the files ``twice`` that are listed as images of several cameras or times.
+
+    The others are the nearest image of several scans, as where a camera is slower than the LiDAR: that is noted.
+    """
+    moments: dict[_File, set[tuple[int, int]]] = {path: set() for path in twice}
+    channels, times = columns["channel"].tolist(), columns["time_us"].tolist()
+    for path, channel, time_us in zip(column, channels, times):
+        if path in moments:
+            moments[path].add((channel, time_us))
+    wrong = [path for path, own in moments.items() if len(own) > 1 or (*own,)[0][1] == NO_TIME]
+    if len(wrong) < len(twice):
+        report.notes.append(
+            f"{len(twice) - len(wrong)} images are those of several scans each: their camera is slower than the LiDAR"
+        )
+    return wrong
+
+
+def _text(value: _File) -> str:
     return value.decode() if isinstance(value, bytes) else b" ".join(value).decode()
 
 

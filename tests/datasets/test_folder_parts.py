@@ -8,9 +8,12 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from test_folder import START_NS, write, write_log
+import yaml
+from test_folder import START_NS, TEN_LINES, write, write_log
 
+from superflow.camera.projection import project
 from superflow.datasets import write as write_module
+from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
 from superflow.datasets.own_logs import folder
 from superflow.datasets.prepare import prepare
@@ -126,3 +129,18 @@ def test_files_of_two_indices_do_not_take_turns(root, tmp_path, caplog):
         assert second.result().hash == first.hash
     assert "another process is building here; waiting" in caplog.text
     assert not (tmp_path / "out/.preparing").exists()
+
+
+def test_an_image_that_several_scans_share_is_noted_where_the_camera_is_slower(root, tmp_path):
+    for path in sorted((root / "front").iterdir())[1::2]:
+        path.unlink()
+    camera = yaml.safe_load(TEN_LINES)["cameras"]["front"]
+    write(root, cameras={"front": {**camera, "max_delay_s": 0.15}})
+    index = prepare("folder", root, tmp_path / "out")
+    report = check_log(index, project=project)
+    assert index.frame(0).cameras[0].path == index.frame(1).cameras[0].path
+    assert "shared path" not in report.problem_counts
+    assert any("are those of several scans each" in note for note in report.notes)
+    write(root, cameras={name: {**camera, "max_delay_s": 0.05} for name in ("front", "side")})
+    report = check_log(prepare("folder", root, tmp_path / "two"), project=project)
+    assert report.problem_counts["shared path"] == 1
