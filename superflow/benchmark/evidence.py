@@ -61,7 +61,9 @@ Table = dict[Backbone, dict[str, Cell]]  # budget -> cell
 def write_page(folder: Path) -> Path:
     """Write FOLDER.md, and its pictures into ``folder``, from the tables in ``folder``.
 
-    ``introduction.md`` there comes first, word for word; NAME.csv are figures and NAME_recipes.csv trials.
+    ``introduction.md`` there comes first, word for word; NAME.csv are figures, NAME_recipes.csv trials, and NAME.md,
+    where there is one, has the heading and the text that come before them. Sections stand in the order in which the
+    introduction links to their tables, those without a link behind, by name.
 
     Raises:
         MissingFileError: there is no table of figures.
@@ -71,8 +73,9 @@ def write_page(folder: Path) -> Path:
         raise MissingFileError(
             f"{folder}: holds no table of figures; copy OUT/places.csv of a benchmark there"
         )
-    introduction = folder / "introduction.md"
-    lines = [read_text(introduction).rstrip(), ""] if introduction.is_file() else []
+    introduction = _text(folder / "introduction.md")
+    lines = [introduction, ""] if introduction else []
+    files.sort(key=lambda path: _first_link(introduction, f"{folder.name}/{path.name}"))
     for path in files:
         trials = RowFile(folder / f"{path.stem}_{TRIALS}.csv", TRIAL_KEY).read()
         lines += section(path, RowFile(path).read(), folder, trials)
@@ -83,9 +86,19 @@ def write_page(folder: Path) -> Path:
     return page
 
 
+def _first_link(text: str, target: str) -> float:
+    place = text.find(f"({target})")
+    return place if place >= 0 else math.inf
+
+
+def _text(path: Path) -> str:
+    return read_text(path).rstrip() if path.is_file() else ""
+
+
 def section(path: Path, rows: Sequence[Row], folder: Path, trials: Sequence[Row] = ()) -> list[str]:
     """The lines of one table of figures and of the trials of its recipes; its curves become pictures in ``folder``."""
-    lines = [f"## {path.stem}", "", f"From [{path.name}]({folder.name}/{path.name}); mIoU [%].", ""]
+    opening = _text(path.with_suffix(".md")) or f"## {path.stem}"
+    lines = [opening, "", f"From [{path.name}]({folder.name}/{path.name}); mIoU [%].", ""]
     found = {key: table for key, table in tables(rows).items() if key[1] != ROBUSTNESS}
     for log, table in side_by_side(found).items():
         lines += [f"### One budget on {log}", "", *markdown(table), ""]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shutil
 
 import numpy as np
@@ -76,6 +77,20 @@ def test_the_page_has_means_spread_savings_and_commands(tmp_path):
     assert "![mIoU at every budget of labels](evidence/places-kitti.png)" in text
     assert (folder / "places-kitti.png").read_bytes().startswith(b"\x89PNG")
     assert write_page(folder).read_text() == text  # made again, it is the same
+
+
+def test_a_table_comes_with_its_own_text_where_the_introduction_links_to_it(tmp_path):
+    folder = tmp_path / "evidence"
+    folder.mkdir()
+    (folder / "introduction.md").write_text(
+        "# Evidence\n\nSee [z](evidence/z.csv), [b](evidence/b.csv), a.csv.\n"
+    )
+    (folder / "b.md").write_text("## Seven peers\n\nThey tie.\n")
+    for name in ("a", "b", "c", "z"):
+        RowFile(folder / f"{name}.csv").add(ROWS)
+    text = write_page(folder).read_text()
+    assert re.findall("^## .*", text, re.MULTILINE) == ["## z", "## Seven peers", "## a", "## c"]
+    assert "## Seven peers\n\nThey tie.\n\nFrom [b.csv](evidence/b.csv)" in text
 
 
 def test_recipes_are_a_row_each_named_by_what_differs_and_the_best_of_each_backbone_is_bold():
