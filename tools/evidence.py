@@ -5,8 +5,8 @@
     superflow evidence docs/evidence
 
 FOLDER.md gets the means over seeds with their spread, how many labels a backbone saves, and the command of each row;
-FOLDER the pictures. FOLDER/introduction.md, where there is one, comes first on the page, FOLDER/NAME.md, heading and text,
-before the figures of NAME.csv; sections stand in the order in which the introduction links to their tables.
+FOLDER the pictures. FOLDER/introduction.md, where there is one, comes first on the page, FOLDER/NAME.md, heading and
+text, before the figures of NAME.csv; sections stand in the order in which the introduction links to their tables.
 """
 
 from __future__ import annotations
