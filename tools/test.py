@@ -202,6 +202,17 @@ def _of_model(runner: Any) -> dict[str, Any]:
     )
 
 
+def _made_by(runner: Any) -> dict[str, Any]:
+    """What its predictions follow from, so that only the same model goes on in a folder."""
+    from superflow.hub.checkpoint import read_checkpoint
+    from superflow.hub.encoder_file import weights_hash
+
+    model = runner.plain_model.record()
+    named = ("encoder", "limits", "test_time_augmentation")
+    weights = read_checkpoint(runner.cfg.load_from)["state_dict"]  # the runner has them when it begins
+    return {"weights_sha256": weights_hash(weights), **{name: model.get(name) for name in named}}
+
+
 def _server_fields(texts: list[str]) -> dict[str, str]:
     return named_values("--server-fields", texts, "KEY=VALUE, as account_name=me@example.org")
 
@@ -212,28 +223,25 @@ def _predictions(
     """What writes them; a server that will not take them is told before the work."""
     from superflow.datasets.card import RAW_FULL
     from superflow.datasets.index import LogIndex
-    from superflow.datasets.predictions.submission import submission_of
-    from superflow.downstream.predictions import write_predictions
+    from superflow.downstream.predictions import PredictionFiles
     from superflow.downstream.vote_log import segmentor_predictor
 
     judged = runner.test_loop.dataloader.dataset
     index = LogIndex.open(args.prediction_index) if args.prediction_index else judged.index
-    rows = index.rows(args.prediction_frames).tolist()
-    if args.server:
-        submission_of(index, rows, judged.class_names, fields)
+    full = RAW_FULL if judged.raw_intensity else 1.0
+    files = PredictionFiles(
+        index,
+        index.rows(args.prediction_frames).tolist(),
+        judged.class_names,
+        args.predictions,
+        server=args.server,
+        server_fields=fields,
+        made_by={**_made_by(runner), "full_intensity": full},
+    )
 
     def write() -> dict[str, Any]:
-        return write_predictions(
-            index,
-            rows,
-            segmentor_predictor(runner.plain_model, full_intensity=RAW_FULL if judged.raw_intensity else 1.0),
-            judged.class_names,
-            args.predictions,
-            server=args.server,
-            server_fields=fields,
-            packed=args.zip,
-            record=_of_model(runner),
-        )
+        predict = segmentor_predictor(runner.plain_model, full_intensity=full)
+        return files.write(predict, packed=args.zip, record=_of_model(runner))
 
     return write
 
@@ -272,7 +280,10 @@ def _training_set(config: Any, checkpoint: Path) -> Any:
 def _vote_run(args: argparse.Namespace, runner: Any, trained: Any) -> VoteRun:
     from superflow.downstream.vote_run import VoteRun
 
-    return VoteRun(runner.test_loop.dataloader.dataset, trained, args.pseudo_frames)
+    votes = VoteRun(runner.test_loop.dataloader.dataset, trained, args.pseudo_frames)
+    if args.pseudo_labels:
+        votes.check_folder(args.pseudo_labels, _made_by(runner))
+    return votes
 
 
 def _vote(args: argparse.Namespace, runner: Any, votes: VoteRun) -> None:
@@ -282,7 +293,8 @@ def _vote(args: argparse.Namespace, runner: Any, votes: VoteRun) -> None:
         for line in vote_table(report):
             print(line)
     if args.pseudo_labels:
-        made = votes.write(runner.plain_model, args.pseudo_labels, _of_model(runner))
+        of_model = {"made_by": _made_by(runner), "record": _of_model(runner)}
+        made = votes.write(runner.plain_model, args.pseudo_labels, **of_model)
         kept, right = made["quality"]["kept"], made["quality"]["accuracy"]
         known = "" if right is None else f", {right:.1f} % of those with an annotation right"
         print(

@@ -44,6 +44,24 @@ def raw_ids(card: DatasetCard, classes: Sequence[str]) -> NDArray[np.uint32]:
     return table
 
 
+class LogFiles:
+    """The form of the log itself, with the methods of a `submission.Submission`: a file a scan."""
+
+    archive = "zip"
+
+    def __init__(self, card: DatasetCard, classes: Sequence[str]) -> None:
+        self.numbers = raw_ids(card, classes)
+
+    def write(self, index: LogIndex, row: int, numbers: NDArray[np.uint32], folder: Path) -> list[Path]:
+        return [write_prediction(index, row, numbers, folder)]
+
+    def pass_over(self) -> None:
+        """Nothing waits for other scans."""
+
+    def finish(self, folder: Path) -> list[Path]:
+        return []
+
+
 def write_prediction(index: LogIndex, row: int, numbers: NDArray[np.uint32], folder: Path) -> Path:
     """Write the numbers of one scan below ``folder``, at the path that its points have below the log's root.
 

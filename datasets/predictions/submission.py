@@ -40,11 +40,17 @@ def server_of(name: str) -> dict[str, Any] | None:
 class Submission(Protocol):
     """The files of one submission."""
 
-    server: Mapping[str, Any]
     numbers: NDArray[np.uint32]  # (256,) what stands for each train id, 255 for none
+
+    @property
+    def archive(self) -> str:
+        """One of ``ARCHIVES``, for `pack`."""
 
     def write(self, index: LogIndex, row: int, numbers: NDArray[np.uint32], folder: Path) -> Sequence[Path]:
         """Take the numbers (rows of the file,) of one scan, once; the files that are complete with it."""
+
+    def pass_over(self) -> None:
+        """The next scan's numbers are in a file of an earlier submission of the same scans."""
 
     def finish(self, folder: Path) -> Sequence[Path]:
         """Write what is to follow after the last scan."""
@@ -90,6 +96,13 @@ class TreeSubmission:
     server: Mapping[str, Any]
     numbers: NDArray[np.uint32]
     split: str
+
+    @property
+    def archive(self) -> str:
+        return str(self.server.get("archive", "zip"))
+
+    def pass_over(self) -> None:
+        """Nothing waits for other scans."""
 
     def write(self, index: LogIndex, row: int, numbers: NDArray[np.uint32], folder: Path) -> list[Path]:
         """Write the numbers of one scan at its place below ``folder``."""

@@ -59,7 +59,17 @@ class WaymoSubmission:
         self.server, self.numbers = server, numbers
         self._head = _head(about)
         self._frames: list[bytes] = []
-        self._parts = 0
+        self._parts = self._passed = 0
+
+    @property
+    def archive(self) -> str:
+        return str(self.server["archive"])
+
+    def pass_over(self) -> None:
+        """Its frame is in a file that is there, with those of the scans around it."""
+        self._passed += 1
+        if self._passed == FRAMES_OF_A_FILE:
+            self._parts, self._passed = self._parts + 1, 0
 
     def write(self, index: LogIndex, row: int, numbers: NDArray[np.uint32], folder: Path) -> list[Path]:
         """Take the numbers (rows of the file,) of one scan; the file that is full with it, if one is."""

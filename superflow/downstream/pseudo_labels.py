@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from ..files.access import check_place
 from ..files.writes import write_bytes, write_json
 from ..progress import LogLines, track
 from ..protocol import token_hash
+from .done_scans import check_made_by, done_scans
 from .features import Scan, read_scan
 from .places import label_lookup
 from .segment_data import pseudo_label_path
@@ -41,15 +42,19 @@ def write_pseudo_labels(
     labelled_rows: Sequence[int] = (),
     label_weight: float = 1.0,
     threshold: float = 0.9,
+    made_by: Mapping[str, Any] | None = None,
     record: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Write ``<token>_pseudo.bin`` (uint8 train ids, 255 = unsure, one a row of the scan's file) for each of ``rows``.
+
+    With ``made_by`` files that an earlier call has written stay, and those of further scans may come beside them.
 
     Args:
         rows: scans to label. evaluation_rows: frames that results are measured on; they neither get pseudo-labels nor
             vote, nor do sweeps next to them. labelled_rows: frames that vote with their annotation, not a prediction.
         label_weight: of such a vote against a predicted one, at least 1.
         threshold: probability from which a class is kept.
+        made_by: what the predictions follow from, as the hash of the weights, of JSON types; None: not known.
         record: provenance of the model, stored in ``pseudo_labels.json`` beside the files.
 
     Returns:
@@ -57,48 +62,97 @@ def write_pseudo_labels(
         the kept labels beside that of the naive baseline (the labels of the nearest labelled scan, by voxel).
 
     Raises:
-        InputError: one of ``rows`` or of ``labelled_rows`` is an evaluation frame, or the log has no boxes although
-            ``options.tracks`` is set.
+        InputError: one of ``rows`` or of ``labelled_rows`` is an evaluation frame, the log has no boxes although
+            ``options.tracks`` is set, or the folder holds pseudo-labels that were made by something else.
     """
     folder, rows = Path(folder), [int(row) for row in rows]
     check_place(folder)
-    labelled = {int(row) for row in labelled_rows}
-    quality, naive = _Quality(), _Quality()
-    frames: dict[str, Any] = {"evaluation_rows": evaluation_rows, "labelled_rows": labelled_rows}
-    weights: dict[str, Any] = {"threshold": threshold, "label_weight": label_weight}
-    for row, scan, labels in pseudo_labels(index, rows, predict, options, **frames, **weights):
-        of_rows = file_values(labels, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
-        write_bytes(pseudo_label_path(folder, index.tokens([row])[0]), of_rows.tobytes())
-        truth = scan.labels.numpy()
-        quality.add(labels, truth)
-        nearest = _nearest(index, row, labelled)
-        if nearest is not None:
-            table = label_lookup(index, [nearest], size_m=options.voxel_m, default=IGNORE_LABEL)
-            naive.add(table.predict(scan.world), truth)
-    result = {
-        "options": asdict(options),
-        **weights,
-        **_data(index, rows, labelled, {int(row) for row in evaluation_rows}),
-        "quality": quality.record(),
-        "nearest_labelled_scan": naive.record(),
-        **(record or {}),
-    }
-    write_json(folder / "pseudo_labels.json", result, indent=2)
+    labelled, evaluated = ({int(row) for row in some} for some in (labelled_rows, evaluation_rows))
+    _check_frames(index, rows, labelled, evaluated)
+    settings = _settings(index, options, labelled, evaluated, threshold, label_weight)
+    with done_scans(folder, _made_by(made_by, settings), **_HELD) as done:
+        left = [row for row in rows if index.tokens([row])[0] not in done]
+        frames: dict[str, Any] = {"evaluation_rows": evaluated, "labelled_rows": labelled}
+        frames |= {"threshold": threshold, "label_weight": label_weight, "ready": len(rows) - len(left)}
+        for row, scan, labels in pseudo_labels(index, left, predict, options, **frames):
+            of_rows = file_values(labels, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
+            path = pseudo_label_path(folder, token := index.tokens([row])[0])
+            write_bytes(path, of_rows.tobytes())
+            truth, nearest = scan.labels.numpy(), _nearest(index, row, labelled)
+            counts = {"quality": _counts(labels, truth)}
+            if nearest is not None:
+                table = label_lookup(index, [nearest], size_m=options.voxel_m, default=IGNORE_LABEL)
+                counts["nearest"] = _counts(table.predict(scan.world), truth)
+            done.add(token, [path], counts)
+        counted = [done.figures(token) for token in index.tokens(rows)]
+        result = {
+            **settings,
+            **{"frames": len(rows), "labelled_frames": len(labelled)},
+            "quality": _quality(counts["quality"] for counts in counted),
+            "nearest_labelled_scan": _quality(counts["nearest"] for counts in counted if "nearest" in counts),
+            **(record or {}),
+        }
+        write_json(folder / "pseudo_labels.json", result, indent=2)
     return result
 
 
-def _data(index: Any, rows: list[int], labelled: set[int], evaluated: set[int]) -> dict[str, Any]:
-    """Which frames of which log."""
+_HELD = {"what": "pseudo-labels", "left": "*_pseudo.bin"}
+
+
+def check_pseudo_labels(
+    index: Any,
+    folder: str | Path,
+    options: VotingOptions,
+    *,
+    evaluation_rows: Sequence[int],
+    labelled_rows: Sequence[int] = (),
+    label_weight: float = 1.0,
+    threshold: float = 0.9,
+    made_by: Mapping[str, Any],
+) -> None:
+    """Look at a folder before the work, as `write_pseudo_labels` with these arguments will.
+
+    Raises:
+        InputError: it cannot be written, or holds pseudo-labels that were made by something else.
+    """
+    check_place(folder)
+    settings = _settings(index, options, labelled_rows, evaluation_rows, threshold, label_weight)
+    check_made_by(folder, _made_by(made_by, settings), **_HELD)
+
+
+def _made_by(made_by: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any] | None:
+    return None if made_by is None else {**made_by, **settings}
+
+
+def _settings(
+    index: Any,
+    options: VotingOptions,
+    labelled: Collection[int],
+    evaluated: Collection[int],
+    threshold: float,
+    label_weight: float,
+) -> dict[str, Any]:
+    """What a pseudo-label follows from beside the predictions: the vote, and which frames of which log take part."""
     return {
+        "options": asdict(options),
+        "threshold": threshold,
+        "label_weight": label_weight,
         "classes": len(index.card.classes),
         "variant": index.variant,
         "index_hash": index.hash,
         "card_hash": index.card.hash,
-        "frames": len(rows),
-        "labelled_frames": len(labelled),
         "labelled_hash": token_hash(index.tokens(sorted(labelled))),
         "evaluation_hash": token_hash(index.tokens(sorted(evaluated))),
     }
+
+
+def _check_frames(index: Any, rows: Collection[int], labelled: set[int], evaluated: set[int]) -> None:
+    for what, chosen in (("given pseudo-labels", set(rows)), ("voting with its labels", labelled)):
+        if chosen & evaluated:
+            token = index.tokens([min(chosen & evaluated)])[0]
+            raise InputError(
+                f"frame {token} is evaluated and also {what}; take it out of one of the two lists"
+            )
 
 
 def pseudo_labels(
@@ -111,26 +165,20 @@ def pseudo_labels(
     labelled_rows: Sequence[int] = (),
     label_weight: float = 1.0,
     threshold: float = 0.9,
+    ready: int = 0,
 ) -> Iterator[tuple[int, Scan, NDArray[np.uint8]]]:
     """Each of ``rows``, its scan, and the classes of its points that are sure after the vote, 255 for the others.
 
-    Arguments and errors as in `write_pseudo_labels`. Without ``offsets`` nothing votes and no pose is needed: the
-    classes that the model itself is sure of.
+    Arguments and errors as in `write_pseudo_labels`; ``ready``: further scans that are done, for the progress. Without
+    ``offsets`` nothing votes and no pose is needed: the classes that the model itself is sure of.
     """
     if options.offsets:
         index.require("voting over time", "train without pseudo-labels", poses=True)
     evaluated, labelled = {int(row) for row in evaluation_rows}, {int(row) for row in labelled_rows}
-    for what, chosen in (
-        ("given pseudo-labels", {int(row) for row in rows}),
-        ("voting with its labels", labelled),
-    ):
-        if chosen & evaluated:
-            token = index.tokens([min(chosen & evaluated)])[0]
-            raise InputError(
-                f"frame {token} is evaluated and also {what}; take it out of one of the two lists"
-            )
+    rows = [int(row) for row in rows]
+    _check_frames(index, rows, labelled, evaluated)
     ballots = Ballots(index, predict, keep=len(options.offsets) + 1, labelled=labelled)
-    for row in track([int(row) for row in rows], "pseudo-labels of frames", LogLines(_log, quiet=True)):
+    for row in track(rows, "pseudo-labels of frames", LogLines(_log, quiet=True), ready=ready):
         scan = read_scan(index, row)
         if options.offsets:
             probabilities = _voted(index, row, scan, ballots, evaluated, options, label_weight)
@@ -162,26 +210,22 @@ def _voted(
     ).probabilities
 
 
-class _Quality:
-    """How many labels were kept, and how many of those are right where the truth is known."""
+def _counts(labels: NDArray[np.integer], truth: NDArray[np.integer]) -> list[int]:
+    """Of a scan: its points, how many labels were kept, of how many of these the truth is known, how many are right."""
+    kept = labels != IGNORE_LABEL
+    known = kept & (truth != IGNORE_LABEL)
+    right = labels[known] == truth[known]
+    return [len(labels), int(kept.sum()), int(known.sum()), int(right.sum())]
 
-    def __init__(self) -> None:
-        self.points = self.kept = self.known = self.right = 0
 
-    def add(self, labels: np.ndarray, truth: np.ndarray) -> None:
-        kept = labels != IGNORE_LABEL
-        known = kept & (truth != IGNORE_LABEL)
-        self.points += len(labels)
-        self.kept += int(kept.sum())
-        self.known += int(known.sum())
-        self.right += int((labels[known] == truth[known]).sum())
-
-    def record(self) -> dict[str, float | int | None]:
-        return {
-            "points": self.points,
-            "kept": 100.0 * self.kept / max(self.points, 1),
-            "accuracy": 100.0 * self.right / self.known if self.known else None,
-        }
+def _quality(counts: Iterable[Sequence[int]]) -> dict[str, float | int | None]:
+    """How many labels of all scans were kept [%], and how many of those are right where the truth is known [%]."""
+    points, kept, known, right = map(sum, zip((0, 0, 0, 0), *counts))
+    return {
+        "points": points,
+        "kept": 100.0 * kept / max(points, 1),
+        "accuracy": 100.0 * right / known if known else None,
+    }
 
 
 def _nearest(index: Any, row: int, labelled: set[int]) -> int | None:

@@ -18,7 +18,7 @@ from superflow.datasets.formats.protobuf_message import Message, bytes_field, in
 from superflow.datasets.index import LogIndex
 from superflow.datasets.predictions import waymo as waymo_submission
 from superflow.datasets.prepare import prepare
-from superflow.downstream.predictions import write_predictions
+from superflow.downstream.predictions import PredictionFiles, write_predictions
 from superflow.errors import InputError
 
 WHO = {
@@ -115,6 +115,39 @@ def test_the_files_are_those_written_byte_by_byte(index, tmp_path, monkeypatch):
     with tarfile.open(said["zip"], "r:gz") as packed:
         assert {name: packed.extractfile(name).read() for name in packed.getnames()} == want
     assert {path.name: path.read_bytes() for path in (tmp_path / "made").glob("*.bin")} == want
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3, 0])
+def test_a_submission_that_was_stopped_ends_like_one_that_was_not(index, tmp_path, monkeypatch, calls):
+    monkeypatch.setattr(waymo_submission, "FRAMES_OF_A_FILE", 2)
+    rows, asked = [0, 1, 2], []
+
+    def predict(scan):
+        asked.append(scan.source.token)
+        if len(asked) == calls:
+            raise KeyboardInterrupt
+        return predictor(index)(scan)
+
+    def files(name, rows=rows):
+        who = {"server": True, "server_fields": WHO, "made_by": {"weights": "a"}}
+        return PredictionFiles(index, rows, index.card.classes, tmp_path / name, **who)
+
+    def content(name):
+        return {path.name: path.read_bytes() for path in (tmp_path / name).glob("[!.]*")}
+
+    files("whole").write(predictor(index))
+    if calls:
+        with pytest.raises(KeyboardInterrupt):
+            files("stopped").write(predict)
+    else:  # the first file was taken away
+        files("stopped").write(predict)
+        (tmp_path / "stopped/submission_0.bin").unlink()
+    again = len(asked)
+    files("stopped").write(predict)
+    assert content("stopped") == content("whole")
+    assert len(asked) - again == {0: 2, 1: 3, 2: 3, 3: 1}[calls]
+    with pytest.raises(InputError, match="holds predictions made with another scans"):
+        files("stopped", [0, 1])
 
 
 def test_labels_that_are_predicted_are_those_that_the_log_has(index, tmp_path):

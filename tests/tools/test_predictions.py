@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -47,6 +50,41 @@ def test_every_row_of_every_scan_has_a_number_of_the_log(test_command, prepared_
         is_the_logs = number in index.card.categories  # of 16 classes, its own table names three
         assert index.card.label_map[number] == (classes.get(number, 255) if is_the_logs else 255)
         assert number in {*said["numbers"].values(), said["none"]}
+
+
+KILLED = """
+import os, signal, sys
+from superflow.downstream.done_scans import DoneScans
+from superflow.tools.main import main
+add = DoneScans.add
+def kill(self, token, *rest):
+    if len(self._entries) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    add(self, token, *rest)
+DoneScans.add = kill
+main(sys.argv[1:])
+"""
+
+
+def test_predictions_that_were_killed_end_like_those_that_were_not(test_command, tmp_path, capsys):
+    def made(name: str) -> dict[str, bytes]:
+        files = (tmp_path / name).rglob("*")
+        return {str(path.relative_to(tmp_path / name)): path.read_bytes() for path in files if path.is_file()}
+
+    command = [*test_command, "--predictions", str(tmp_path / "killed")]
+    ended = subprocess.run([sys.executable, "-c", KILLED, *command], capture_output=True, text=True)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr
+    left = made("killed")
+    assert len([name for name in left if name.endswith(".label")]) == 4, "one whose line is not written"
+    assert "predictions.json" not in left
+    assert main(command) == 0
+    assert main([*test_command, "--predictions", str(tmp_path / "whole")]) == 0
+    assert made("killed") == made("whole")
+    capsys.readouterr()
+    assert main([*command, "--test-time-augmentation", "1"]) == 2
+    out, err = capsys.readouterr()
+    assert "killed: holds predictions made with another test_time_augmentation (null instead of 1); ch" in err
+    assert "miou" not in out, "before the work"
 
 
 def test_a_log_of_ones_own_without_labels_comes_back_as_pcd(test_command, shared_data: Path, tmp_path):
