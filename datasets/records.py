@@ -20,6 +20,8 @@ CAMERA_MODELS = {
     FISHEYE: 4,
 }  # model -> number of parameters, see `camera.lens`
 
+APART = 1 << 32  # a step of ``ScanRow.order`` between scans that no recording joins: they are no neighbours
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -134,7 +136,7 @@ class ScanRow:
     Attributes:
         scene: name of the drive; scans of one scene share a world, if they have poses.
         token: unique in the log; pictures and pseudo labels are files of this name.
-        order: place within the scene, ascending with time; gaps are gaps in the recording.
+        order: place within the scene, ascending with time; gaps are gaps in the recording, see ``APART``.
         points, labels, instances: in the formats that the card states.
         lidar_to_ego: (4, 4) from x forward, y left, z up of the LiDAR, whatever axes the files have.
         time_us: of the scan [microseconds]. ego_to_world: (4, 4) at that time.

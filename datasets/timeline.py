@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from .columns import NO_TIME
+from .records import APART
 from .store import Columns
+from .trajectory import LONGEST_GAP_US
+
+_HOLE = 1.5  # of the usual step between the scans of a scene: there one is missing, at least
 
 
 class Timeline:
@@ -134,17 +140,34 @@ class Timeline:
     def key_step(self) -> float:
         """Usual step between the places of key frames in their scene, the median; 1 where no scene has two."""
         steps = np.diff(self.order[self._keys])[np.diff(self.scene_of[self._keys]) == 0]
+        steps = steps[steps < APART]
         return float(np.median(steps)) if len(steps) else 1.0
 
     def sweeps(self, row: int, count: int, *, after: int = 0) -> list[int]:
-        """Rows of scans (key frames or not) around ``row`` in its scene.
+        """Rows of scans (key frames or not) around ``row`` in its scene, none behind a hole in the recording.
 
         Up to ``count`` just before it, newest first, then up to ``after`` just after it, oldest first.
         """
         row = self._check(row)
-        first, stop = self._scene_rows(row)
+        first, stop = np.searchsorted(self._run, [self._run[row], self._run[row] + 1]).tolist()
         before = range(row - 1, max(first, row - count) - 1, -1)
         return [*before, *range(row + 1, min(stop, row + 1 + after))]
+
+    @cached_property
+    def _run(self) -> NDArray[np.int64]:
+        """(R,) ascending: scans of one number are of one scene, with no hole between them.
+
+        A hole is a step of more than the usual one of its scene, and of more than a second where times are known:
+        a few scans that a driver dropped are none.
+        """
+        within = np.diff(self.scene_of) == 0
+        steps = np.diff(self.time_us if self.has_times else self.order)
+        least = LONGEST_GAP_US if self.has_times else 0
+        new = ~within
+        for scene in np.unique(self.scene_of[1:][within]):
+            mine = np.flatnonzero(within & (self.scene_of[1:] == scene))
+            new[mine] = (steps[mine] > least) & (steps[mine] > _HOLE * np.median(steps[mine]))
+        return np.append(0, np.cumsum(new | (np.diff(self.order) >= APART)))
 
     def _check(self, row: int) -> int:
         if not 0 <= row < len(self):

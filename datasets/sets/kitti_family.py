@@ -21,7 +21,7 @@ from ...files.access import file_names, folder_names, read_text
 from ...geometry import Transform, invert
 from ..card import DatasetCard
 from ..formats.transforms import check_rigid
-from ..records import CameraRow, Place, ScanRow
+from ..records import APART, CameraRow, Place, ScanRow
 
 _COUNTED = re.compile(r"[0-9]{6}")  # names of scans to which lines of text files belong
 _LARGEST = 1e12  # of metres and seconds: as in `kinds`, and microseconds of it are int64
@@ -193,9 +193,9 @@ def counted(names: list[str], number: re.Pattern[str], folder: Path, report: lis
 
 
 def _in_order(names: list[str], layout: Layout) -> dict[str, int]:
-    """Stem -> place in time: its number, or its rank where names are no numbers; with gaps where there is no order."""
+    """Stem -> place in time: its number, or its rank where names are no numbers; apart where there is no order."""
     if not layout.ordered:
-        return {name: 2 * rank for rank, name in enumerate(names)}
+        return {name: APART * rank for rank, name in enumerate(names)}
     if all(name.isascii() and name.isdecimal() for name in names):
         return dict(sorted(((name, int(name)) for name in names), key=lambda pair: pair[1]))
     return {name: rank for rank, name in enumerate(names)}

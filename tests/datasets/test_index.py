@@ -164,6 +164,37 @@ def test_sweeps_match_the_definition(which, request):
             assert index.sweeps(row, count, after=after) == slow_sweeps(index, row, count, after)
 
 
+@pytest.mark.parametrize(("hole_s", "is_hole"), [(0.3, False), (0.9, False), (1.1, True), (600.0, True)])
+def test_sweeps_end_at_a_hole_in_the_recording(small_index, hole_s, is_hole):
+    """A few scans that a driver dropped are none; scans of minutes ago are no part of a dense cloud."""
+    index = LogIndex.open(small_index.folder)
+    first = int(index.rows("scene-0001")[0])
+    index.time_us = small_index.time_us.copy()
+    index.time_us[first + 5 :] += round(hole_s * 1e6)
+    assert index.sweeps(first + 6, 4) == [first + 5, *([] if is_hole else [first + 4, first + 3, first + 2])]
+    assert index.sweeps(first + 3, 1, after=4) == [
+        *(first + 2, first + 4),
+        *([] if is_hole else [first + 5, first + 6, first + 7]),
+    ]
+    assert index.sweeps(first + 9, 4) == [first + 8, first + 7, first + 6, first + 5]
+
+
+def test_a_slow_log_has_no_holes_for_being_slow(small_index):
+    index = LogIndex.open(small_index.folder)
+    rows = index.rows("scene-0001", keys_only=False)
+    index.time_us = small_index.time_us.copy()
+    index.time_us[rows] = 3_000_000 * np.arange(len(rows))
+    assert index.sweeps(int(rows[4]), 2, after=1) == [rows[3], rows[2], rows[5]]
+
+
+def test_without_times_holes_are_those_of_the_numbers(small_index):
+    index = LogIndex.open(small_index.folder)
+    rows = index.rows("scene-0001", keys_only=False)
+    index.has_times, index.order = False, small_index.order.copy()
+    index.order[rows] = 10 * np.arange(len(rows)) + 1000 * (np.arange(len(rows)) >= 4)
+    assert index.sweeps(int(rows[5]), 3, after=1) == [rows[4], rows[6]]
+
+
 def test_sweeps_are_the_scans_around(small_index):
     keys = small_index.rows("scene-0001")
     row = int(keys[1])

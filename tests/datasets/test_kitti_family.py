@@ -11,6 +11,7 @@ import pytest
 import small_drives
 import yaml
 
+from superflow.clips.times import ClipTimes
 from superflow.datasets.card import load_card
 from superflow.datasets.index import LogIndex
 from superflow.datasets.prepare import prepare
@@ -133,7 +134,11 @@ def test_semanticstf_has_five_columns(tmp_path):
     assert frame.labels.tolist() == want
     assert index.tokens(index.rows("val_snow")) == ["val_2018-02-04_11-09-42_00400"]
     assert len(index.rows("val")) == 2
-    assert (np.diff(index.order)[[0, 2]] > 1).all(), "single scans: none is another's neighbour in time"
+    alone = [ClipTimes(index, range(len(index)), (-1, 0, 1)).rows(row) for row in range(len(index))]
+    assert alone == [{0: row} for row in range(len(index))], (
+        "single scans: none is another's neighbour in time"
+    )
+    assert all(index.sweeps(row, 2, after=2) == [] for row in range(len(index)))
     (tmp_path / "stf/val/val.txt").write_text("2018-02-04_11-09-42_00400\n")
     with pytest.raises(InputError, match=r"val.txt: must hold NAME,WEATHER a line"):
         prepare("semanticstf", tmp_path / "stf", tmp_path / "out")
