@@ -19,7 +19,7 @@ from .card import DatasetCard
 from .cloud import TIME
 from .file_cloud import to_cloud
 from .formats.readers import read_points
-from .records import CameraRow, ScanRow
+from .records import Boxes, CameraRow, ScanRow
 from .trajectory import LONGEST_GAP_US, Trajectory
 from .write import ListedLog
 
@@ -32,7 +32,7 @@ def with_estimated_poses(
 ) -> ListedLog:
     """The log with poses out of its scans, in place of those that it may have.
 
-    The world of a scene is the ego frame of its first scan.
+    The world of a scene is the ego frame of its first scan; boxes go with their scan.
 
     Raises:
         InputError: there is no such estimator.
@@ -119,11 +119,20 @@ def _with_poses(rows: list[ScanRow], found: list[_Estimate]) -> Iterator[ScanRow
                 return of_scan
             return way.around(np.array([time_us]), max_gap_us=LONGEST_GAP_US)[0]
 
+        of_row = pose if row.time_us == end_us else at(row.time_us)
         yield replace(
             row,
-            ego_to_world=pose if row.time_us == end_us else at(row.time_us),
+            ego_to_world=of_row,
             cameras=tuple(_seen_from(camera, at(camera.time_us)) for camera in row.cameras),
+            boxes=_boxes(row, of_row),
         )
+
+
+def _boxes(row: ScanRow, ego_to_world: Transform) -> Boxes | None:
+    """The boxes of a scan where they are seen from it, in the world of the new pose; None where nobody knows that."""
+    if row.boxes is None or row.ego_to_world is None:
+        return None
+    return row.boxes.moved(ego_to_world @ invert(row.ego_to_world))
 
 
 def _seen_from(camera: CameraRow, pose: Any) -> CameraRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,13 @@ import yaml
 from scipy.spatial.transform import Rotation
 
 from superflow.camera.projection import project
+from superflow.datasets.card import load_card
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
+from superflow.datasets.odometry import with_estimated_poses
 from superflow.datasets.prepare import prepare
+from superflow.datasets.records import Boxes, Place, ScanRow
+from superflow.datasets.write import ListedLog
 from superflow.errors import InputError
 from superflow.protocol import data_record, index_protocol
 
@@ -89,6 +94,45 @@ def test_estimated_poses_are_marked_in_the_index_and_in_every_result(index, root
     assert (bare.poses, bare.has_poses) == ("", False)
     assert bare.hash != index.hash
     assert "poses" not in data_record(bare, [0], limits=None, raw_intensity=False)
+
+
+def _seen_boxes(row: ScanRow) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centres, rotations and velocities of its boxes in the frame of the ego, by hand."""
+    boxes, to_ego = row.boxes, np.linalg.inv(row.ego_to_world)
+    centers = np.column_stack([boxes.centers, np.ones(len(boxes))]) @ to_ego.T
+    turns = to_ego[:3, :3] @ Rotation.from_quat(np.roll(boxes.rotations, -1, axis=1)).as_matrix()
+    return centers[:, :3], turns, boxes.velocities @ to_ego[:3, :3].T
+
+
+def test_boxes_stay_where_they_are_seen_from_their_scan(root):
+    """They are in the world, and the world is another one: in the frame of the ego nothing may move."""
+    rng = np.random.default_rng(4)
+    old = np.eye(4)
+    old[:3, :3], old[:3, 3] = Rotation.from_euler("z", 2.0).as_matrix(), [4e5, -300, 12]
+    turns = Rotation.random(3, random_state=5)
+    boxes = Boxes.placed(
+        centers=rng.uniform(-20, 20, (3, 3)) + old[:3, 3],
+        sizes=np.ones((3, 3)),
+        rotations=np.roll(turns.as_quat(), 1, axis=1),
+        categories=("car",) * 3,
+        tracks=("a", "b", "c"),
+    )
+    boxes = replace(boxes, velocities=rng.normal(0, 5, (3, 3)))
+    bare = ScanRow("a", "0", 0, Place("a/0.bin"), MOUNT)
+    rows = [
+        replace(bare, time_us=0, ego_to_world=old @ pose_at(0), boxes=boxes),
+        replace(bare, time_us=100_000, ego_to_world=old @ pose_at(1), boxes=boxes.part(0, 0)),
+        replace(bare, time_us=200_000, boxes=boxes),
+    ]
+    listed = ListedLog("folder", load_card("folder"), rows)
+    found = list(with_estimated_poses(root, listed, "kiss-icp").scans)
+    assert np.linalg.norm(found[0].ego_to_world[:3, 3] - rows[0].ego_to_world[:3, 3]) > 1e5
+    (was, turned, went), (now, turned_now, went_now) = map(_seen_boxes, (rows[0], found[0]))
+    np.testing.assert_allclose(now, was, atol=1e-6)
+    np.testing.assert_allclose(turned_now, turned, atol=1e-9)
+    np.testing.assert_allclose(went_now, went, atol=1e-9)
+    assert len(found[1].boxes) == 0
+    assert found[2].boxes is None, "where they are seen from a scan without a pose, nobody knows"
 
 
 def test_the_same_scans_give_the_same_poses(index, root, tmp_path):
