@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files.access import is_text
 from .card_keys import only_keys, shorten
-from .formats.readers import NO_RETURNS, READERS
+from .formats.readers import NO_RETURNS, READERS, UNKNOWN_ID
 from .frame import IGNORE_LABEL
 
 AXES = ("forward-left-up", "right-forward-up")  # of the point files
@@ -231,10 +231,14 @@ def read_categories(path: Path, categories: dict[Any, Any] | None) -> dict[int, 
     named: dict[int, str] = {}
     for raw, name in (categories or {}).items():
         number = int(raw) if re.fullmatch("[0-9]{1,9}", str(raw)) else -1
-        if not 0 <= number < 65536 or not is_text(name):
+        if not 0 <= number < UNKNOWN_ID or not is_text(name):
             raise InputError(
-                f"{path}: categories holds {shorten(raw)}: {shorten(name)}; "
-                "it must give a name for each number (0 to 65535) of the label files, as in {1: car}"
+                f"{path}: categories holds {shorten(raw)}: {shorten(name)}; it must give a name for each number (0 to "
+                f"{UNKNOWN_ID - 1}, beyond which numbers are unknown) of the label files, as in {{1: car}}"
+            )
+        if number in named:  # as 1 and "01" are
+            raise InputError(
+                f"{path}: categories gives {number} two names, {shorten(named[number])} and {shorten(name)}; keep one"
             )
         named[number] = name
     return named

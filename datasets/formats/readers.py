@@ -274,6 +274,13 @@ def read_labels(
             f"{path}: {len(values)} labels for a scan of {points} points; one of the two files is cut off or belongs "
             "to another version of the log, copy both again"
         )
+    # of 64 bits only the lower half would be kept, which names another class; negative ones are the unknown id
+    if values.dtype.itemsize > 4 and len(values) and (values.max() > 0xFFFFFFFF or values.min() < -(1 << 31)):
+        beyond = values.max() if values.max() > 0xFFFFFFFF else values.min()
+        raise InputError(
+            f"{path}: holds the label {beyond}, and labels have 32 bits; write class ids of 0 to {UNKNOWN_ID - 1}, or "
+            "class and instance as two files"
+        )
     return (values.astype(np.uint32) & np.uint32(mask)) >> np.uint32(shift)
 
 

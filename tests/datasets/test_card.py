@@ -161,7 +161,10 @@ def test_own_card(tmp_path):
             "{cow: 3, sheep: 700}",
             "categories holds 'cow': 3; .* as in {1: car}",
         ),
-        ("700: sheep", "70000: sheep", r"categories holds 70000: 'sheep'; .*\(0 to 65535\)"),
+        ("700: sheep", "70000: sheep", r"categories holds 70000: 'sheep'; .*\(0 to 65534, beyond which"),
+        # all numbers that nobody knows would be sheep
+        ("700: sheep", "65535: sheep", r"categories holds 65535: 'sheep'; .*\(0 to 65534, beyond which"),
+        ("700: sheep", "'03': sheep", "categories gives 3 two names, 'cow' and 'sheep'; keep one"),
         ("{3: cow, 700: sheep, 5: tree}", "[cow, sheep]", "categories is .* numbers of the label files"),
         ("real: true", "real: 'no'", "real is 'no'; it must be true or false"),
         (

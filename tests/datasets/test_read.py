@@ -70,6 +70,28 @@ def test_label_count_must_be_the_point_count(tmp_path):
         read_labels(path, 4)
 
 
+@pytest.mark.parametrize("label", [(1 << 32) + 5, (1 << 63) - 1, -(1 << 31) - 1])
+def test_labels_of_more_than_32_bits_are_refused(tmp_path, label):
+    """Their lower half names another class."""
+    np.save(tmp_path / "l.npy", np.array([5, label, 7]))
+    with pytest.raises(InputError, match=rf"l.npy: holds the label {label}, and labels have 32 bits; write"):
+        read_labels(tmp_path / "l.npy", 3, format="npy", mask=0xFF)
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.uint64, ">i8", ">u4", np.int8])
+def test_labels_of_any_whole_number_are_the_same_ids(tmp_path, dtype):
+    np.save(tmp_path / "l.npy", np.array([5, 0, 127], dtype))
+    assert read_labels(tmp_path / "l.npy", 3, format="npy").tolist() == [5, 0, 127]
+
+
+def test_a_negative_label_is_the_unknown_id(tmp_path):
+    table = np.zeros(65536, np.uint8)
+    table[65535] = 255
+    for dtype in (np.int8, np.int16, np.int32, np.int64):
+        np.save(tmp_path / "l.npy", np.array([-1, 3], dtype))
+        assert look_up(table, read_labels(tmp_path / "l.npy", 2, format="npy")).tolist() == [255, 0]
+
+
 @pytest.fixture
 def picture():
     return np.random.default_rng(1).integers(0, 255, (20, 30, 3)).astype(np.uint8)
