@@ -44,8 +44,8 @@ class MixtureDataset:
         parts: for each log the options of a `PartOfMixture`.
 
     Raises:
-        InputError: no log, a weight that is not above 0, labels of unlike classes, or views and regions that cannot
-            share a batch.
+        InputError: no log, a weight that is not above 0, labels of unlike classes, intensities of unlike scale, or
+            views and regions that cannot share a batch.
     """
 
     draws_by_seed = True  # and so may be drawn from in a thread
@@ -77,6 +77,11 @@ class MixtureDataset:
                 "those of the further logs with `superflow prepare features --reduction-of` the folder of the first "
                 "one's features, or train with model.teacher on the images"
             )
+        if len({part.raw_intensity for part in self.parts}) > 1:
+            raise InputError(
+                "some parts have raw_intensity=True and others not, so that one is 255 times as bright as the other; "
+                "give all of them the same"
+            )
         if len({part.class_names for part in self.parts if part.clouds.labels}) > 1:
             raise InputError(
                 "the parts whose labels are read have unlike classes; prepare their logs with cards of the same classes"
@@ -97,8 +102,11 @@ class MixtureDataset:
         return self._seeing.features
 
     def record(self) -> dict[str, Any]:
-        """What the run's record says of its data."""
-        return {"parts": [{**part.record(), "share": float(s)} for part, s in zip(self.parts, self._share)]}
+        """What the run's record says of its data: of each log, and what a backbone's card says of all together."""
+        records = [{**part.record(), "share": float(s)} for part, s in zip(self.parts, self._share)]
+        limits = [record["limits"] for record in records]
+        shared = limits[0] if all(other == limits[0] for other in limits) else None
+        return {"parts": records, "raw_intensity": records[0]["raw_intensity"], "limits": shared}
 
     def __getitem__(self, key: tuple[int, int] | int) -> Batch:
         item, seed = key if isinstance(key, tuple) else (key, 0)

@@ -19,6 +19,9 @@ from superflow.datasets.index import LogIndex
 from superflow.datasets.records import CameraRow, Place, ScanRow
 from superflow.datasets.write import ListedLog, write_rows
 from superflow.errors import InputError
+from superflow.hub.checkpoint import check_intensity
+from superflow.hub.encoder_file import EncoderFile
+from superflow.lidar.limits import Limits
 from superflow.tools.prepare import main
 
 FORWARD = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # camera to ego
@@ -185,7 +188,26 @@ def test_an_item_is_its_seed(logs):
     assert torch.equal(one.points, other.points)
 
 
+@pytest.mark.parametrize("raw", [False, True])
+def test_the_card_of_a_backbone_says_what_all_logs_gave(logs, raw):
+    """Without it, one that learned from 0..255 is given 0..1, and one that saw 30 m looks everywhere."""
+    near, far = dict(range_m=(0.0, 30.0)), dict(range_m=(0.0, 50.0))
+    parts = [options(logs[name], raw_intensity=raw, limits=near) for name in CARDS]
+    record = MixtureDataset(parts).record()
+    card = {"data": {"train": record}}
+    assert EncoderFile(Path("run.pth"), {}, {}, card).raw_intensity is raw
+    assert record["limits"] == record["parts"][0]["limits"] == Limits.from_record(near).record()
+    assert MixtureDataset([parts[0], {**parts[1], "limits": far}]).record()["limits"] is None
+    check_intensity(raw, card["data"], "run.pth")
+    with pytest.raises(
+        InputError, match=r"train_dataloader.dataset gives .*set train_dataloader.dataset.raw"
+    ):
+        check_intensity(not raw, card["data"], "run.pth")
+
+
 def test_what_cannot_be_mixed_is_named(logs):
+    with pytest.raises(InputError, match="some parts have raw_intensity=True and others not"):
+        MixtureDataset([options(logs["one"]), options(logs["two"], raw_intensity=True)])
     with pytest.raises(InputError, match="parts is empty"):
         MixtureDataset([])
     with pytest.raises(InputError, match=r"weights of the parts are \[0\]"):
