@@ -256,6 +256,14 @@ class LogIndex(ScanFiles):
         delay_s, channel = ((image_us - scan_us) * 1e-6)[known], self._cameras["channel"][known]
         return {name: delay_s[channel == i] for i, name in enumerate(self.channels)}
 
+    def images_without_pose(self) -> list[str]:
+        """Tokens of images that are taken at another time than their scan, whose pose is known where theirs is not."""
+        table = self._cameras
+        scan_us, image_us = self.time_us[table["frame"]], table["time_us"]
+        moved = (scan_us != NO_TIME) & (image_us != NO_TIME) & (scan_us != image_us)
+        lacks = np.isnan(table["ego_to_world"][:, 0]) & ~np.isnan(self.ego_poses()[table["frame"], 0, 0])
+        return [token.decode() for token in table["token"][moved & lacks].tolist()]
+
     def source(self, what: str) -> Path:
         """The file that gives the log's ``times``, ``poses`` or ``calibration``, for messages; else its root."""
         return self.root / self.sources[what] if what in self.sources else self.root

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..errors import suggest
+from ..errors import InputError, suggest
 from .columns import NO_TIME
 
 if TYPE_CHECKING:
     from .index import LogIndex
 
+_JUDGED = (("train", "val"), ("train", "test"))
+
 
 def some_lack(index: LogIndex) -> Iterator[str]:
-    """A sentence each about times, poses and labels that only some key frames of a scene have."""
+    """A sentence each about times, poses and labels that only some key frames of a scene have, and poses of images."""
     rows = index.rows()
     scenes = index.scene_of[rows]
     known = {
@@ -32,6 +35,11 @@ def some_lack(index: LogIndex) -> Iterator[str]:
                 f"{index.name}: {len(without)} of the {int((scenes == scene).sum())} scans of {index.scenes[scene]} "
                 f"have no {what}, the first is {index.tokens(without[:1])[0]}{more}"
             )
+    if images := index.images_without_pose():
+        yield (
+            f"{index.name}: {len(images)} images have no pose, the first is {images[0]}; points fall on them as if "
+            "they were taken at the time of their scan, and a car that moves is elsewhere then"
+        )
 
 
 def slips_of_splits(index: LogIndex) -> Iterator[str]:
@@ -46,6 +54,25 @@ def slips_of_splits(index: LogIndex) -> Iterator[str]:
                 f"{index.name}: the split {split!r} names {unknown[0]!r}, which is no scene of this log"
                 f"{suggest(unknown[0], index.scenes)}"
             )
-    for one, other in (("train", "val"), ("train", "test")):
+    for one, other in _JUDGED:
         if both := sorted(set(splits.get(one, ())) & set(splits.get(other, ()))):
             yield f"{index.name}: {both[0]!r} is in {one!r} and in {other!r}; its figures are of scans learned from"
+
+
+def shared_scans(index: LogIndex) -> Iterator[str]:
+    """A sentence each about scans that are learned from and judged, where splits are lists of scans."""
+    for one, other in _JUDGED:
+        if {one, other} & {*index.row_splits} and {one, other} <= {*index.row_splits, *index.card.splits}:
+            both = np.intersect1d(*(_rows_of(index, split) for split in (one, other)))
+            if len(both):
+                yield (
+                    f"{index.name}: {len(both)} scans are in {one!r} and in {other!r}, the first is "
+                    f"{index.tokens(both[:1])[0]}; figures of them are of scans learned from"
+                )
+
+
+def _rows_of(index: LogIndex, split: str) -> NDArray[np.int64]:
+    try:
+        return index.rows(split)
+    except InputError:  # the log holds no scan of it
+        return np.empty(0, np.int64)

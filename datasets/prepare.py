@@ -106,10 +106,10 @@ def prepare(
 
 def _tell(index: LogIndex, *, states_splits: bool, is_part: bool) -> None:
     """Log what the log goes without; its own splits are held against it where all of it was prepared."""
-    from .lacks import slips_of_splits, some_lack
+    from .lacks import shared_scans, slips_of_splits, some_lack
 
     slips = slips_of_splits(index) if states_splits and not is_part else ()
-    for warning in (*index.warnings[:_TOLD], *some_lack(index), *slips):
+    for warning in (*index.warnings[:_TOLD], *some_lack(index), *slips, *shared_scans(index)):
         log.warning("%s", warning)
     if len(index.warnings) > _TOLD:
         log.warning(

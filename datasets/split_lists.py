@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -79,10 +79,46 @@ def _listed(
             + "; write a scan a line, by its token or by the path of its points from the log's root"
         )
     if unknown and not is_part:
-        warnings.append(
-            f"{path}: {len(unknown)} of {len(lines)} lines name no scan of this log (first: {unknown[0][:80]!r})"
-        )
+        warnings.append(_strangers(path, unknown, lines))
     return [row for row in found if row is not None]
+
+
+def _strangers(path: Path, unknown: list[str], lines: Collection[str]) -> str:
+    return (
+        f"{path}: {len(unknown)} of {len(lines)} lines name no scan of this log (first: {unknown[0][:80]!r})"
+    )
+
+
+def tell_strangers(path: Path, names: Collection[str], there: Collection[str], warnings: list[str]) -> None:
+    """A sentence where a list ``path`` names what is not ``there``."""
+    if unknown := [name for name in names if name not in there]:
+        warnings.append(_strangers(path, unknown, names))
+
+
+def split_of_paths(
+    lists: Mapping[str, Path], there: Collection[str], warnings: list[str], absent: Callable[[str], str]
+) -> dict[str, str]:
+    """Path of a scan -> its split, out of the lists that a dataset brings, one a split, as far as they are there.
+
+    Args:
+        lists: split -> file of a scan a line: the path of its points, and what may follow after a space.
+        there: paths of all scans. warnings: gets sentences of lists that are not there or name scans that are not, or
+            that another one names, too. absent: what it means for a split that its list is not there.
+    """
+    found: dict[str, str] = {}
+    for split, path in lists.items():
+        if not path.is_file():
+            warnings.append(f"{path}: is not there{absent(split)}")
+            continue
+        names = [line.split()[0] for line in read_text(path).splitlines() if line.strip()]
+        tell_strangers(path, names, there, warnings)
+        if twice := [name for name in names if found.get(name, split) != split]:
+            warnings.append(
+                f"{path}: {len(twice)} scans are of {found[twice[0]]!r}, too, and are taken for {split!r} (first: "
+                f"{twice[0]!r})"
+            )
+        found |= dict.fromkeys(names, split)
+    return found
 
 
 def _row(line: str, row_of: Mapping[str, int]) -> int | None:

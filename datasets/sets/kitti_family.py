@@ -8,7 +8,7 @@ brought to that instant, so both have one pose.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -22,6 +22,7 @@ from ...geometry import Transform, invert
 from ..card import DatasetCard
 from ..formats.transforms import check_rigid
 from ..records import APART, CameraRow, Place, ScanRow
+from ..split_lists import tell_strangers
 
 _COUNTED = re.compile(r"[0-9]{6}")  # names of scans to which lines of text files belong
 _LARGEST = 1e12  # of metres and seconds: as in `kinds`, and microseconds of it are int64
@@ -109,7 +110,7 @@ class _Sequence:
         labelled = set(stems(folder / label_folder, ".label"))
         images = {channel: set(stems(folder / channel, ".png")) for channel in layout.cameras}
         cameras, times, poses = self._motion(list(scans.values()), any(images.values()))
-        words = self._words()
+        words = self._words(scans)
         for stem, order in scans.items():
             time_us = None if times is None else round(float(times[order, 0]) * 1e6)
             pose = None if poses is None else _lidar_pose(poses[order], cameras["Tr"])
@@ -165,7 +166,7 @@ class _Sequence:
         times = number_lines(folder / "times.txt", 1, numbers, self.report)
         return cameras, times, number_lines(folder / "poses.txt", 12, numbers, self.report)
 
-    def _words(self) -> dict[str, str]:
+    def _words(self, scans: Collection[str]) -> dict[str, str]:
         """Stem of a scan -> the split of scans that the list of the sequence puts it in."""
         name = self.layout.lists.format(self.scene)
         path = self.root / self.inside / name
@@ -174,7 +175,9 @@ class _Sequence:
         pairs = [line.strip().split(",") for line in read_text(path).splitlines() if line.strip()]
         if any(len(pair) != 2 for pair in pairs):
             raise InputError(f"{path}: must hold NAME,WEATHER a line; copy it again, or leave it out")
-        return {Path(stem).stem: f"{self.scene}_{word.strip()}" for stem, word in pairs}
+        words = {Path(stem).stem: f"{self.scene}_{word.strip()}" for stem, word in pairs}
+        tell_strangers(path, words, scans, self.report)
+        return words
 
 
 def stems(folder: Path, ending: str) -> list[str]:

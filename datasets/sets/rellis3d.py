@@ -22,6 +22,8 @@ from ...geometry import Transform, invert, make_transform
 from ..card import DatasetCard
 from ..formats.yaml_files import read_yaml
 from ..records import CameraRow, Place, ScanRow
+from ..split_lists import split_of_paths
+from ..trajectory import LONGEST_GAP_US, Trajectory
 from .kitti_family import counted, number_lines, square, stems
 
 SOURCES = {"times": "SSSSS/times.txt", "poses": "SSSSS/poses.txt", "calibration": "SSSSS/transforms.yaml"}
@@ -39,21 +41,11 @@ _IMAGE = re.compile(r"frame(\d{6})-(\d{1,12})_(\d{3})\.jpg")
 def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]:
     """Every scan of every sequence below ``root``."""
     names = folder_names(root, POINTS)
-    split_of = _splits(root, report) if names else {}
+    there = {f"{name}/{POINTS}/{file}" for name in names for file in file_names(root / name / POINTS, ".bin")}
+    lists = {split: root / f"pt_{split}.lst" for split in SPLITS} if names else {}
+    split_of = split_of_paths(lists, there, report, lambda split: f"; there is no split {split!r}")
     for name in names:
         yield from _sequence(root, card, name, split_of, report)
-
-
-def _splits(root: Path, report: list[str]) -> dict[str, str]:
-    """Path of a scan -> its split, out of the lists beside the data, as far as they are there."""
-    found: dict[str, str] = {}
-    for split in SPLITS:
-        path = root / f"pt_{split}.lst"
-        if path.is_file():
-            found |= {line.split()[0]: split for line in read_text(path).splitlines() if line.strip()}
-        else:
-            report.append(f"{path}: is not there; there is no split {split!r}")
-    return found
 
 
 def _sequence(
@@ -73,9 +65,15 @@ def _sequence(
             f"{folder}: scans have no times, so images belong to scans of their number; where the two drift apart, "
             "write the scans' times from the rosbag to times.txt, one a line in seconds"
         )
+    pose_of = {}
+    if poses is not None:
+        pose_of = {n: square(poses[n].reshape(3, 4)) @ invert(to_lidar) for n in numbers}
+    way = None
+    if pose_of and len(set(times_us.values())) > 1:
+        way = Trajectory.of(np.array([times_us[n] for n in numbers]), np.array([pose_of[n] for n in numbers]))
     for number in numbers:
         path = f"{name}/{POINTS}/{number:06d}.bin"
-        pose = None if poses is None else square(poses[number].reshape(3, 4)) @ invert(to_lidar)
+        pose = pose_of.get(number)
         yield ScanRow(
             scene=name,
             token=f"{name}_{number:06d}",
@@ -85,7 +83,7 @@ def _sequence(
             labels=Place(f"{name}/{LABELS}/{number:06d}.label") if f"{number:06d}" in labelled else None,
             time_us=times_us.get(number),
             ego_to_world=pose,
-            cameras=() if camera is None else camera.rows(number, times_us.get(number), pose),
+            cameras=() if camera is None else camera.rows(number, times_us.get(number), pose, way),
             split=split_of.get(path, ""),
         )
 
@@ -118,8 +116,10 @@ class _Camera:
             camera_to_ego=to_lidar @ _camera_to_sensor(folder / "transforms.yaml"),
         )
 
-    def rows(self, number: int, time_us: int | None, pose: Transform | None) -> tuple[CameraRow, ...]:
-        """The image of a scan, if there is one."""
+    def rows(
+        self, number: int, time_us: int | None, pose: Transform | None, way: Trajectory | None
+    ) -> tuple[CameraRow, ...]:
+        """The image of a scan, if there is one, seen from where the car is at its own time as far as that is known."""
         if time_us is None:
             at = np.flatnonzero(self.numbers == number)
         else:
@@ -134,7 +134,9 @@ class _Camera:
                 camera_to_ego=self.camera_to_ego,
                 size=IMAGE_SIZE,
                 time_us=int(self.times_us[i]),
-                ego_to_world=pose,
+                ego_to_world=pose
+                if way is None
+                else way.around(self.times_us[i : i + 1], max_gap_us=LONGEST_GAP_US)[0],
             )
             for i in at[:1]
         )

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...files.access import folder_names, read_text
+from ...files.access import folder_names
 from ..card import DatasetCard
 from ..records import Place, ScanRow
+from ..split_lists import split_of_paths
 from .kitti_family import stems
 
 STYLES = ("kitti_synth", "nuscenes_synth")
@@ -23,37 +24,36 @@ SPLITS = {"train": "training_split", "val": "validation_split"}
 
 def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]:
     """Every scan of every town of both sensors below ``root``."""
-    split_of: dict[str, str] | None = None
-    for style in STYLES:
-        for town in folder_names(root / style):
-            inside = f"{style}/{town}"
-            names = stems(root / inside / "velodyne", ".npy")
-            labelled = set(stems(root / inside / "labels", ".npy"))
-            if names and split_of is None:
-                split_of = _splits(root, report)
-            if names and len(labelled.intersection(names)) < len(names):
-                report.append(f"{root / inside}: some scans have no label file; they go without labels")
-            for rank, name in enumerate(names):
-                path = f"{inside}/velodyne/{name}.npy"
-                yield ScanRow(
-                    scene=f"{style}_{town}",
-                    token=f"{style}_{town}_{name}",
-                    order=int(name) if all(n.isdecimal() for n in names) else rank,
-                    points=Place(path),
-                    lidar_to_ego=np.eye(4),
-                    labels=Place(f"{inside}/labels/{name}.npy") if name in labelled else None,
-                    split=(split_of or {}).get(path, ""),
-                )
+    towns = [(style, town) for style in STYLES for town in folder_names(root / style)]
+    names_of = {town: stems(root.joinpath(*town, "velodyne"), ".npy") for town in towns}
+    there = {f"{'/'.join(town)}/velodyne/{name}.npy" for town, names in names_of.items() for name in names}
+    split_of = _splits(root, there, report) if there else {}
+    for (style, town), names in names_of.items():
+        inside = f"{style}/{town}"
+        labelled = set(stems(root / inside / "labels", ".npy"))
+        if names and len(labelled.intersection(names)) < len(names):
+            report.append(f"{root / inside}: some scans have no label file; they go without labels")
+        are_numbers = all(name.isdecimal() for name in names)
+        for rank, name in enumerate(names):
+            path = f"{inside}/velodyne/{name}.npy"
+            yield ScanRow(
+                scene=f"{style}_{town}",
+                token=f"{style}_{town}_{name}",
+                order=int(name) if are_numbers else rank,
+                points=Place(path),
+                lidar_to_ego=np.eye(4),
+                labels=Place(f"{inside}/labels/{name}.npy") if name in labelled else None,
+                split=split_of.get(path, ""),
+            )
 
 
-def _splits(root: Path, report: list[str]) -> dict[str, str]:
+def _splits(root: Path, there: set[str], report: list[str]) -> dict[str, str]:
     """Path of a scan -> its split, out of the text files that are there."""
-    found: dict[str, str] = {}
-    for split, name in SPLITS.items():
-        path = root / f"{name}.txt"
-        if path.is_file():
-            found |= {line.strip(): split for line in read_text(path).splitlines()}
-        else:
-            pickled = ", only the pickle that is not read" if (root / f"{name}.pkl").is_file() else ""
-            report.append(f"{path}: is not there{pickled}; write it, a scan a line, for a split {split!r}")
-    return found
+    lists = {split: root / f"{name}.txt" for split, name in SPLITS.items()}
+
+    def absent(split: str) -> str:
+        pickled = lists[split].with_suffix(".pkl").is_file()
+        only = ", only the pickle that is not read" if pickled else ""
+        return f"{only}; write it, a scan a line, for a split {split!r}"
+
+    return split_of_paths(lists, there, report, absent)

@@ -139,6 +139,11 @@ def test_semanticstf_has_five_columns(tmp_path):
         "single scans: none is another's neighbour in time"
     )
     assert all(index.sweeps(row, 2, after=2) == [] for row in range(len(index)))
+    (tmp_path / "stf/val/val.txt").write_text(
+        "2018-02-04_11-09-42_00400,snow\n2018-02-04_11-09-42_400,rain\n"
+    )
+    index = prepare("semanticstf", tmp_path / "stf", tmp_path / "out")
+    assert any("val.txt: 1 of 2 lines name no scan of this log" in warning for warning in index.warnings)
     (tmp_path / "stf/val/val.txt").write_text("2018-02-04_11-09-42_00400\n")
     with pytest.raises(InputError, match=r"val.txt: must hold NAME,WEATHER a line"):
         prepare("semanticstf", tmp_path / "stf", tmp_path / "out")

@@ -145,6 +145,17 @@ def test_images_are_matched_by_time_where_scans_have_one(tmp_path):
     assert not any("of their number" in warning for warning in index.warnings)
 
 
+def test_an_image_is_seen_from_where_the_car_is_at_its_time(tmp_path):
+    """It drives a metre a scan, so a tenth of one in 10 ms; also before the first scan and after the last."""
+    root = sequence(tmp_path / "log", {0: 99.98, 2: 100.21, 5: 100.53})
+    (root / "00003/times.txt").write_text("".join(f"{100 + 0.1 * n:.6f}\n" for n in range(6)))
+    index = prepare("rellis3d", root, tmp_path / "index")
+    for row, ahead in ((0, -0.2), (2, 0.1), (5, 0.3)):
+        frame = index.frame(row, images=False)
+        moved = np.linalg.inv(frame.ego_to_world) @ frame.cameras[0].ego_to_world
+        np.testing.assert_allclose(moved[:3, 3], [ahead, 0, 0], atol=1e-9)
+
+
 def test_the_car_drives_forward_in_axes_of_the_camera(tmp_path):
     """Its sensor looks backward: poses that go along -x are ones that go forward."""
     index = prepare("rellis3d", sequence(tmp_path / "log", {}), tmp_path / "index")
@@ -161,6 +172,20 @@ def test_lists_name_the_splits_and_a_missing_one_is_told(tmp_path):
     index = prepare("rellis3d", root, tmp_path / "index")
     assert (index.rows("train").tolist(), index.rows("val").tolist()) == ([0, 4], [2])
     assert any("pt_test.lst: is not there; there is no split 'test'" in warning for warning in index.warnings)
+    assert not any("name no scan" in warning for warning in index.warnings)
+
+
+def test_lines_of_a_list_that_name_no_scan_or_one_of_another_split_are_told(tmp_path):
+    root = sequence(tmp_path / "log", {})
+    (root / "pt_train.lst").write_text(
+        "00003/os1_cloud_node_kitti_bin/000001.bin x\nRellis/00003/os1_cloud_node_kitti_bin/000002.bin x\n"
+    )
+    (root / "pt_val.lst").write_text("00003/os1_cloud_node_kitti_bin/000001.bin x\n")
+    warnings = prepare("rellis3d", root, tmp_path / "index").warnings
+    assert f"{root}/pt_train.lst: 1 of 2 lines name no scan of this log (first: " in "\n".join(warnings)
+    assert any(
+        "pt_val.lst: 1 scans are of 'train', too, and are taken for 'val' (first" in w for w in warnings
+    )
 
 
 def test_files_of_the_camera_that_cannot_be_right_are_named(tmp_path):

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from superflow.datasets.card import DatasetCard, load_card
 from superflow.datasets.index import LogIndex
+from superflow.datasets.lacks import shared_scans
 from superflow.datasets.records import Place, ScanRow
 from superflow.datasets.write import ListedLog, write_rows
 from superflow.errors import InputError
@@ -91,6 +92,21 @@ def test_splits_of_the_reader_and_of_lists_may_overlap_and_the_quickstart_takes_
     assert index.tokens(index.rows("few")) == ["a_0", "a_1"]
     assert index.tokens(index.rows("val")) == ["a_1", "b_1"], "in place of the card's scenes"
     assert split_scenes(index) == (["train"], ["val"])
+
+
+def test_scans_that_are_learned_from_and_judged_are_told(tmp_path):
+    (tmp_path / "t.txt").write_text("a_0\nb_1\nb_2\n")
+    (tmp_path / "v.txt").write_text("b_2\nb_1\na_5\n")
+    with_scenes = write_log(tmp_path, listed(train="t.txt"))
+    (told,) = shared_scans(with_scenes)
+    assert (
+        "2 scans are in 'train' and in 'val', the first is b_1; figures of them are of scans learned" in told
+    )
+    both = write_log(tmp_path, listed(train="t.txt", val="v.txt"))
+    assert list(shared_scans(both)) == list(shared_scans(with_scenes))
+    (tmp_path / "v.txt").write_text("a_5\n")
+    assert not list(shared_scans(write_log(tmp_path, listed(train="t.txt", val="v.txt"))))
+    assert not list(shared_scans(write_log(tmp_path, CARD))), "the log has no scan of its splits of scenes"
 
 
 @pytest.mark.parametrize("name", ["../t.txt", "/t.txt", "a//t.txt", "train", "a\\t.txt", ""])

@@ -69,8 +69,12 @@ def test_the_pickled_splits_are_not_opened_and_text_beside_them_is(tmp_path):
     assert not (tmp_path / "opened").exists()
     assert index.rows("val").tolist() == [1]
     assert any(
-        "training_split.txt: is not there, only the pickle that is not read" in w for w in index.warnings
+        "training_split.txt: is not there, only the pickle that is not read; write it" in w
+        for w in index.warnings
     )
+    (root / "validation_split.txt").write_text("Synth4D/kitti_synth/Town03/velodyne/000001.npy\n")
+    index = prepare("synth4d", root, tmp_path / "index")
+    assert any("validation_split.txt: 1 of 1 lines name no scan of this log" in w for w in index.warnings)
 
 
 def test_a_scan_without_labels_has_none_rather_than_zeros(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from superflow.datasets.card import load_card
 from superflow.datasets.index import LogIndex
+from superflow.datasets.lacks import some_lack
 from superflow.datasets.records import Boxes, CameraRow, Place, ScanRow
 from superflow.datasets.write import ListedLog, write_rows
 from superflow.errors import InputError
@@ -50,6 +51,28 @@ def test_scans_are_sorted_and_what_is_not_known_stays_so(tmp_path):
     assert frames[2].cameras[0].distortion[:2] == (0.5, 0.0)
     assert not index.has_times
     assert not index.has_poses
+
+
+def test_images_of_which_nobody_knows_where_they_were_taken_are_told(tmp_path):
+    """Those of the time of their scan are at its pose, and of a log without poses that says so itself."""
+
+    def image(name: str, time_us: int | None, pose: np.ndarray | None = None) -> tuple[CameraRow]:
+        return (CameraRow("c", name, Place("0.png"), np.eye(3), np.eye(4), (4, 6), time_us, pose),)
+
+    pose = np.eye(4)
+    rows = [
+        scan(0, time_us=0, ego_to_world=pose, cameras=image("late", 40_000)),
+        scan(1, time_us=100_000, ego_to_world=pose, cameras=image("known", 140_000, pose)),
+        scan(2, time_us=200_000, ego_to_world=pose, cameras=image("at_once", 200_000)),
+        scan(3, time_us=300_000, cameras=image("of_no_scan", 340_000)),
+        scan(4, time_us=400_000, ego_to_world=pose, cameras=image("of_no_time", None)),
+    ]
+    index = write(tmp_path, rows)
+    assert index.images_without_pose() == ["late"]
+    assert any(
+        "1 images have no pose, the first is late; points fall on them as" in s for s in some_lack(index)
+    )
+    assert not any("images have no pose" in sentence for sentence in some_lack(write(tmp_path, rows[1:])))
 
 
 def test_the_rows_have_a_hash_of_their_own(tmp_path):
