@@ -119,7 +119,8 @@ def _log(options: QuickstartOptions) -> Path:
     from ..street.drive import DriveSettings, make_drive
 
     root = options.out / "drive"
-    settings, progress = DriveSettings(), LogLines(log)
+    settings = DriveSettings(lidar_hz=4)  # of the sweeps between two key frames a clip takes one
+    progress = LogLines(log)
     with compiling_beside():
         make_drive(root, scenes=11, val_scenes=3, settings=settings, workers=options.jobs, progress=progress)
     return root
