@@ -19,12 +19,12 @@ from typing import Any
 from ..errors import InputError
 from ..progress import cpu_seconds
 from ..protocol import commit, device_name
-from .backbones import check_backbone, config_hash, make_backbone, read_card, training_config
+from .backbones import backbone_path, check_backbone, config_hash, make_backbone, read_card, training_config
 from .measures import MEASURES, Figure, Task
 from .places_logs import prepare_log, prepare_sources, prepared_folder
 from .places_plan import AVERAGED, FIXED_SOURCES, GIVEN, NO_SOURCE, Log, PlacesPlan, logs_at
 from .results import slug
-from .rows import TRIAL_KEY, RowFile
+from .rows import TRIAL_KEY, Row, RowFile
 from .units import prepare_pieces
 
 log = logging.getLogger(__name__)
@@ -227,7 +227,7 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     where = {"source": unit.source, "arm": unit.arm, "seed": unit.seed, "evaluation log": evaluation}
     hashes = {"split hash": task.split_hash(), "settings hash": task.settings_hash()}
     made = {**where, "measure": MEASURES[measure].first, "budget": budget}
-    if figures.find(**{**made, **hashes}):
+    if _of_backbone(unit, figures.find(**{**made, **hashes})):
         return
     common = {
         **where,
@@ -241,7 +241,8 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     searched = {**made, "budget": task.searched_budget, **hashes, "settings hash": task.search_hash()}
     searched.pop("seed")  # the recipe that one seed found serves all
     trials = places_trials(unit.out)
-    known = {row["recipe"]: float(row["mIoU"] or 0.0) for row in trials.find(**searched)}
+    tried = _of_backbone(unit, trials.find(**searched))
+    known = {row["recipe"]: float(row["mIoU"] or 0.0) for row in tried}
     notes = _Notes(trials, {**common, **searched})
     found = MEASURES[measure].run(replace(task, trials=known, note_trial=notes))
     common |= {"CPU seconds of the measure": notes.seconds(), "token list": write_list(task, unit.out)}
@@ -249,6 +250,29 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     log.info(
         "%s, %s on %s, %s: %.1f", unit.name(), measure, evaluation, budget, found[0].scores["miou"] or 0.0
     )
+
+
+def _of_backbone(unit: Unit, rows: Sequence[Row]) -> list[Row]:
+    """Those that were measured on the backbone of their seed as it is now, not on one of its name that was replaced.
+
+    A backbone that is not here says nothing against its rows: they may be a table of another machine.
+    """
+    made_by: dict[str, dict[str, str]] = {}
+    for seed in {row["seed"] for row in rows}:
+        path = backbone_path(unit.out, unit.source, unit.arm, int(seed))
+        if path.is_file():
+            made_by[seed] = _made_by(replace(unit, seed=int(seed)), path)
+    return [row for row in rows if row["seed"] not in made_by or _is_of(row, made_by[row["seed"]])]
+
+
+def _is_of(row: Row, made_by: Mapping[str, str]) -> bool:
+    config, now = (
+        each["config"].rpartition(" ")[2] for each in (row, made_by)
+    )  # the hash, not the file's name
+    return config == now and row["weights"] in (
+        "",
+        made_by["weights"],
+    )  # tables of before do not say the latter
 
 
 def _row(common: Mapping[str, Any], figure: Figure) -> dict[str, Any]:
@@ -295,21 +319,24 @@ def write_list(task: Task, out: Path) -> str:
 
 
 def _about(unit: Unit, backbone: Path, evaluation: str, measure: str) -> dict[str, Any]:
-    arm = unit.plan.arms[unit.arm]
-    card = read_card(backbone)
-    if arm.kind == AVERAGED or arm.weights is not None:
-        made_of = arm.start if arm.weights is None else Path(arm.weights).name
-        config = f"{made_of} {card['weights_sha256'][:16]}"
-    else:
-        trained = training_config(unit.plan, unit.source, arm, unit.seed, unit.out)
-        config = f"{arm.config} {config_hash(unit.plan, trained, unit.out)}"
     return {
-        "CPU seconds of pretraining": card["training"].get("cpu_seconds"),
+        "CPU seconds of pretraining": read_card(backbone)["training"].get("cpu_seconds"),
         "commit": commit(),
         "device": device_name(),
-        "config": config,
+        **_made_by(unit, backbone),
         "command": unit.command(evaluation, measure),
     }
+
+
+def _made_by(unit: Unit, backbone: Path) -> dict[str, str]:
+    """What tells a backbone from another one of its name, as its rows have it."""
+    arm = unit.plan.arms[unit.arm]
+    weights = str(read_card(backbone)["weights_sha256"])[:16]
+    if arm.kind == AVERAGED or arm.weights is not None:
+        made_of = arm.start if arm.weights is None else Path(arm.weights).name
+        return {"config": f"{made_of} {weights}", "weights": weights}
+    trained = training_config(unit.plan, unit.source, arm, unit.seed, unit.out)
+    return {"config": f"{arm.config} {config_hash(unit.plan, trained, unit.out)}", "weights": weights}
 
 
 def label_set(card: Any) -> str:

@@ -35,9 +35,10 @@ COLUMNS = (
     "commit",
     "device",
     "config",
+    "weights",  # the first digits of the hash of the backbone's
     "command",
 )
-ADDED = ("variant", "token list", "leakage", "best mIoU")  # columns that tables of before lack
+ADDED = ("variant", "token list", "leakage", "best mIoU", "weights")  # columns that tables of before lack
 NUMBERS = (  # of these columns, empty where one is not known
     *("seed", "labelled points", "mIoU", "best mIoU", "accuracy", "frequent-classes mIoU"),
     *("CPU seconds of pretraining", "CPU seconds of the measure"),

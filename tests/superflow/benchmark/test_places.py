@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -233,6 +234,46 @@ def test_a_backbone_is_made_once_and_others_start_from_it(small, tmp_path):
     changed_plan = replace(only, arms={**only.arms, "labels": longer})
     with pytest.raises(InputError, match=r"belongs to another config .* delete .*street-labels-0\.\*"):
         places.run_unit(unit(changed_plan, "street", "labels", out))
+
+
+def test_figures_of_a_backbone_that_was_replaced_are_made_anew(small, tmp_path):
+    """They would stand beside the config of the new one; so would a recipe that was chosen for the old one."""
+    out = tmp_path / "out"
+    only = replace(small, measures={"fine-tuning": small.measures["fine-tuning"]})
+    first = unit(only, "street", "labels", out)
+    second = unit(only, "street", "more labels", out)
+    assert places.run_unit(first) == places.run_unit(second) == []
+
+    def stand() -> dict:
+        figures = {(r["arm"], r["budget"], "figure"): r["weights"] for r in places.places_rows(out).read()}
+        trials = places.places_trials(out).read()
+        return figures | {(r["arm"], r["budget"], r["recipe"]): r["weights"] for r in trials}
+
+    before = stand()
+    assert len(set(before.values())) == 2
+    longer = replace(only.arms["labels"], options={**only.arms["labels"].options, "train_cfg.max_iters": 3})
+    plan = replace(only, arms={**only.arms, "labels": longer})
+    for name in ("labels", "more labels"):  # as the refusal says
+        for path in (out / "backbones").glob(f"street-{name.replace(' ', '_')}-0.*"):
+            path.unlink()
+        shutil.rmtree(out / "runs" / f"street-{name.replace(' ', '_')}-0")
+    # the config of the second is the same, but not what it begins with
+    for arm in ("labels", "more labels"):
+        assert places.run_unit(unit(plan, "street", arm, out)) == []
+    now = stand()
+    assert now.keys() == before.keys()
+    assert not set(now.values()) & set(before.values())
+
+
+def test_rows_of_a_table_of_before_are_known_by_their_config(small, tmp_path):
+    out = tmp_path / "out"
+    only = replace(small, measures={"decoder probe": small.measures["decoder probe"]})
+    own = unit(only, "street", "labels", out)
+    assert places.run_unit(own) == []
+    (row,) = places.places_rows(out).read()
+    assert places._of_backbone(own, [{**row, "weights": ""}])
+    assert not places._of_backbone(own, [{**row, "weights": "", "config": row["config"][:-1] + "?"}])
+    assert places._of_backbone(own, [{**row, "seed": "7", "weights": "of another machine"}])
 
 
 def test_scans_of_figures_are_not_learned_from(small, tmp_path):
