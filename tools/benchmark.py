@@ -306,11 +306,11 @@ def _chosen(plan: PlacesPlan | QuestionsPlan, part: str, names: list[str] | None
 
 
 def _one_log(path: Path, args: argparse.Namespace) -> int:
-    from superflow.benchmark.arms import LOOKUP, lookup_control, run_arms
+    from superflow.benchmark.arms import LOOKUP, lookup_control, read_results, run_arms
     from superflow.benchmark.chart import draw_chart
     from superflow.benchmark.plan import load_plan
     from superflow.benchmark.preparation import DEFAULT_TEACHER
-    from superflow.benchmark.table import leakage_lines, markdown, read_results, table
+    from superflow.benchmark.table import leakage_lines, markdown, table
 
     if args.data is None and args.prepared is None:
         raise InputError(f"{path}: is a plan for one log; give it with --data ROOT or --prepared FOLDER")
@@ -326,7 +326,7 @@ def _one_log(path: Path, args: argparse.Namespace) -> int:
             log.info("%d of %d: %s, seed %d is done", number, len(tasks), record["arm"], record["seed"])
     finally:  # a run that failed does not take the others' figures with it
         control = lookup_control(plan, prepared=prepared, out=args.out)
-        records = [*([control] if control else []), *read_results(args.out)]
+        records = [*([control] if control else []), *read_results(plan, prepared=prepared, out=args.out)]
         rows = table(plan, records)
         text = "\n".join([markdown(rows), *leakage_lines(records)])
         write_json(args.out / "table.json", rows)

@@ -19,7 +19,7 @@ from ..method.launch import refuse_several
 from ..progress import Stopwatch
 from ..protocol import commit, device_name, peak_memory
 from .plan import Arm, Plan
-from .results import AGAIN, claim, hash_of_config
+from .results import AGAIN, claim, differs, hash_of_config
 from .shards import begin_process, run_shards
 
 log = logging.getLogger(__name__)
@@ -72,6 +72,23 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     record |= {"seconds": watch.wall, "cpu_seconds": watch.cpu, **_provenance()}
     write_json(result, record)
     return record
+
+
+def read_results(plan: Plan, *, prepared: str | Path, out: str | Path) -> Iterator[dict[str, Any]]:
+    """The records of a benchmark's folder that are of this plan; of other seeds some may be of a plan of before."""
+    from ..datasets.index import LogIndex
+
+    index = LogIndex.open(prepared)
+    for path in sorted(Path(out).glob("*/seed_*/benchmark.json")):
+        record = read_json(path, AGAIN)
+        arm = next((arm for arm in plan.arms if arm.name == record["arm"]), None)
+        if arm is None:
+            continue
+        config = None if arm.kind == "raw" else _config(plan, arm, record["seed"], prepared, path.parent)
+        if differing := differs(path, _made_of(plan, index, config, prepared)):
+            log.warning("%s: is of another %s, so it is left out of the table", path, differing)
+        else:
+            yield record
 
 
 def _allowed(record: dict[str, Any], result: Path, *, allowed: bool) -> dict[str, Any]:

@@ -37,6 +37,13 @@ def json_hash(value: Any, digits: int = 16) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:digits]
 
 
+def differs(result: Path, made_of: Mapping[str, Any]) -> str:
+    """Name of what ``result`` was made, or begun, of otherwise; empty where it is of this, or does not say."""
+    beside = _beside(result)
+    before = read_json(beside, AGAIN) if beside.is_file() else made_of
+    return next((name for name in (*made_of, *before) if before.get(name) != made_of.get(name)), "")
+
+
 def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None) -> None:
     """Write beside ``result`` what it is going to be made of, so that a stopped run is not continued as another.
 
@@ -46,14 +53,16 @@ def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None
     Raises:
         InputError: it was made, or begun, of something else.
     """
-    beside = result.with_suffix(".made_of.json")
+    beside = _beside(result)
     if not beside.is_file():
         write_json(beside, made_of)
-        return
-    before = read_json(beside, AGAIN)
-    for name in (*made_of, *before):
-        if before.get(name) != made_of.get(name):
-            raise InputError(
-                f"{result}: belongs to another {name} ({before.get(name)} instead of {made_of.get(name)}); "
-                f"choose another folder for results or delete {remove or beside.parent}"
-            )
+    elif name := differs(result, made_of):
+        before = read_json(beside, AGAIN)
+        raise InputError(
+            f"{result}: belongs to another {name} ({before.get(name)} instead of {made_of.get(name)}); "
+            f"choose another folder for results or delete {remove or beside.parent}"
+        )
+
+
+def _beside(result: Path) -> Path:
+    return result.with_suffix(".made_of.json")

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..files.access import read_json
 from .arms import LOOKUP
 from .markdown import table_lines
 from .plan import Plan
-from .results import AGAIN
-
-
-def read_results(out: str | Path) -> Iterator[dict[str, Any]]:
-    """All records of a benchmark folder."""
-    for path in sorted(Path(out).glob("*/seed_*/benchmark.json")):
-        yield read_json(path, AGAIN)
-
 
 # column -> where a record has it
 COLUMNS: dict[str, Sequence[str]] = {

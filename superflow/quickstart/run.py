@@ -14,10 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..benchmark.arms import labelled_frames, run_arms
+from ..benchmark.arms import labelled_frames, read_results, run_arms
 from ..benchmark.plan import Plan, load_plan
 from ..benchmark.preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
-from ..benchmark.table import read_results
 from ..files.access import check_place, make_folder, read_json
 from ..files.writes import building, write_json
 from ..progress import LogLines
@@ -101,7 +100,8 @@ def _all_stages(options: QuickstartOptions) -> QuickstartResult:
     tasks = [(plan, arm, seed, out / "prepared", out / "runs") for seed in options.seeds for arm in plan.arms]
     stages.run("pretrain, probe and vote", lambda: _run(tasks, options.jobs))
     backbone = stages.run("export", lambda: _export(index, plan, options))
-    result = QuickstartResult(index, plan, list(read_results(out / "runs")), stages.seconds, backbone)
+    records = list(read_results(plan, prepared=out / "prepared", out=out / "runs"))
+    result = QuickstartResult(index, plan, records, stages.seconds, backbone)
     stages.run(
         "pictures and report", lambda: write_report(result, out / "report.html", pictures=out / "pictures")
     )
@@ -159,17 +159,23 @@ def _score(record: dict[str, Any]) -> str:
 
 
 def _export(index: Any, plan: Plan, options: QuickstartOptions) -> Path:
-    """The pretrained encoder of the first seed as a file, its batch-norm statistics those of whole scans."""
+    """The pretrained encoder of the first seed as a file, its batch-norm statistics those of whole scans.
+
+    One that lies there is taken only if it was made of that encoder and these frames: a run may be another since.
+    """
     from ..downstream.recalibration import recalibrate_on_log
     from ..hub.backbone import card_of, save_backbone
-    from ..hub.encoder_file import build_encoder, read_encoder_file
+    from ..hub.encoder_file import build_encoder, read_encoder_file, weights_hash
 
     target = options.out / "backbone.safetensors"
-    if target.is_file():
-        return target
+    beside = target.with_suffix(".made_of.json")
     arm = next(arm for arm in plan.arms if arm.kind == "pretrained")
     file = read_encoder_file(options.out / "runs" / arm.slug / f"seed_{options.seeds[0]}")
+    made_of = {"weights": weights_hash(file.weights), "log": index.hash, "frames": plan.train}
+    if target.is_file() and beside.is_file() and read_json(beside, "delete it") == made_of:
+        return target
     card = replace(card_of(file), name="quickstart")
     encoder, card = recalibrate_on_log(build_encoder(file), card, index, index.rows(plan.train))
     save_backbone(encoder, target, card)
+    write_json(beside, made_of)  # last: it vouches for the file
     return target

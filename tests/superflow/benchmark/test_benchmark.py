@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from superflow.benchmark.arms import lookup_control, run_arm, run_arms
+from superflow.benchmark.arms import lookup_control, read_results, run_arm, run_arms
 from superflow.benchmark.plan import Arm, Plan, load_plan
 from superflow.benchmark.table import markdown, table
 from superflow.datasets.index import LogIndex
@@ -145,6 +145,18 @@ def test_a_finished_arm_is_not_run_again_and_not_taken_for_another(prepared, tmp
         InputError, match=r"belongs to another vote_frames \(2 instead of 1\); choose another folder"
     ):
         run_arm(replace(plan, vote_frames=1), raw, 4, prepared=prepared, out=tmp_path)
+
+
+def test_a_table_has_no_seed_of_another_plan(prepared_scans, tmp_path, caplog):
+    """A mean over it would be of nothing, and the picture, too."""
+    raw, log = Arm("raw", "raw"), prepared_scans.folder
+    plan = Plan(arms=(raw,), train=["scene-0001"], evaluate=["scene-0003"], new_places_m=None)
+    run_arm(plan, raw, 0, prepared=log, out=tmp_path)
+    run_arm(replace(plan, vote_frames=1), raw, 1, prepared=log, out=tmp_path)
+    assert [r["seed"] for r in read_results(plan, prepared=log, out=tmp_path)] == [0]
+    assert "seed_1/benchmark.json: is of another vote_frames, so it is left out of the table" in caplog.text
+    other = replace(plan, arms=(Arm("other", "raw"),))
+    assert list(read_results(other, prepared=log, out=tmp_path)) == []
 
 
 def test_a_stopped_run_is_not_continued_with_another_config(prepared, tmp_path):
