@@ -17,6 +17,7 @@ from ..engine.runner import build_runner
 from ..errors import InputError
 from ..files.writes import write_json
 from ..method.distributed import rank
+from .robustness_table import baseline_of
 
 log = logging.getLogger(__name__)
 
@@ -61,11 +62,17 @@ def test_corrupted(config: Any, variants: Sequence[Variant], clean: Mapping[str,
         "clean": float(clean["miou"]),
         "corrupted": scores,
         "left_out": left_out,
-        **_relative(float(clean["miou"]), scores, index.card.name),
+        **_relative(float(clean["miou"]), scores, _baseline(index.card, variants)),
     }
     if rank() == 0:
         write_json(Path(config.work_dir) / "test_corruptions.json", report)
     return report
+
+
+def _baseline(card: Any, variants: Sequence[Variant]) -> str:
+    """The dataset whose published baseline saw the same classes and the same corruptions; empty where none did."""
+    is_published = all(variant.is_published for variant in variants)
+    return baseline_of(card.name, len(card.classes)) if is_published else ""
 
 
 def _relative(clean: float, scores: Mapping[str, Mapping[str, float]], dataset: str) -> dict[str, Any]:

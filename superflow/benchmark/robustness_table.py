@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from ..datasets.card import card_names, load_card
 from ..datasets.corruptions.corrupted_index import CLEAN
 from ..datasets.corruptions.models import CORRUPTIONS
 from ..downstream.robustness import robustness
@@ -39,10 +40,20 @@ def robustness_lines(rows: Iterable[Row]) -> list[str]:
     return lines
 
 
+def baseline_of(dataset: str, classes: int) -> str:
+    """``dataset``, or nothing where its log has another number of classes than its card in this package.
+
+    The published baseline was judged on those: of another label set, or one's own classes, it says nothing.
+    """
+    return dataset if dataset in card_names() and len(load_card(dataset).classes) == classes else ""
+
+
 def _cells(backbone: tuple[str, str], rows: Sequence[Row], names: Sequence[str]) -> list[str]:
     means = _means(rows)
     corrupted = {name: [means[name]] for name in names if name in means}
-    dataset = rows[0]["label set"].partition(",")[0]
+    dataset, _, of = rows[0]["label set"].partition(", ")
+    classes = of.partition(" ")[0]
+    dataset = baseline_of(dataset, int(classes)) if classes.isdecimal() else ""
     found = None
     if len(corrupted) == len(CORRUPTIONS) and means.get(CLEAN, 0) > 0:
         found = robustness(means[CLEAN], corrupted, dataset)

@@ -9,14 +9,17 @@ import shutil
 import numpy as np
 import pytest
 
+from superflow.benchmark import corruptions
 from superflow.benchmark.budget_picture import draw_budgets
 from superflow.benchmark.evidence import SCRATCH, labels_needed, savings, tables, write_page
+from superflow.benchmark.robustness_table import robustness_lines
 from superflow.benchmark.rows import COLUMNS, RowFile
 from superflow.benchmark.scaling_curves import panels
 from superflow.benchmark.ties import leaders
 from superflow.benchmark.trial_table import trial_lines
+from superflow.datasets.card import load_card
 from superflow.datasets.corruptions.domain import LEVELS
-from superflow.datasets.corruptions.models import CORRUPTIONS
+from superflow.datasets.corruptions.models import CORRUPTIONS, Variant
 from superflow.errors import InputError, MissingFileError
 from superflow.tools import evidence
 
@@ -155,6 +158,36 @@ def test_corrupted_scans_are_a_table_of_what_is_left(tmp_path):
     assert f"| nothing | random | 2 | 40.0 | {'20.5 | ' * 8}{mce:.1f} | {100 * 20.5 / 40:.1f} |" in text
     assert f"| made | SLidR | 2 | 40.0 | 20.5 | {'- | ' * 7}- | - |" in text
     assert "### robustness" not in text
+
+
+@pytest.mark.parametrize(
+    ("label_set", "has_baseline"),
+    [
+        ("semantickitti, 19 classes, 4d440262", True),
+        ("semantickitti moving, 25 classes, 4d440262", False),
+        ("semantickitti, 7 classes, 4d440262", False),  # one's own card of that name
+        ("pandaset, 16 classes, 4d440262", False),
+        ("", False),
+    ],
+)
+def test_errors_relative_to_a_baseline_are_of_its_classes(label_set, has_baseline):
+    names = ["clean", *(f"{name}/heavy" for name in CORRUPTIONS)]
+    rows = [row(measure=f"robustness: {name}", miou=40.0, budget="all") for name in names]
+    lines = robustness_lines([{**r, "mIoU": "40.0", "label set": label_set} for r in rows])
+    (cells,) = (line.split("|")[-3:-1] for line in lines if line.startswith("| nothing "))
+    assert (cells[0].strip() != "-", cells[1].strip()) == (has_baseline, "100.0")
+
+
+@pytest.mark.parametrize(
+    ("change", "variant", "baseline"),
+    [
+        ({}, "fog/heavy", "semantickitti"),
+        ({}, "fog/heavy/corrected", ""),  # the baseline has the mistakes of the published code
+        ({"label_set": "moving"}, "fog/heavy", ""),
+    ],
+)
+def test_a_test_on_corrupted_scans_has_the_baseline_of_its_classes(change, variant, baseline):
+    assert corruptions._baseline(load_card("semantickitti", **change), [Variant.parse(variant)]) == baseline
 
 
 def test_names_that_are_numbers_of_something_make_curves(tmp_path):
