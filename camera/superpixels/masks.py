@@ -16,12 +16,14 @@ from ...files.access import file_in, reading
 from .ids import IGNORE, as_ids
 from .provider import Provider
 
+_GREY_STEPS = {"L;2": 85, "L;4": 17}  # by which Pillow spreads the few levels of such a PNG over 0 to 255
+
 
 @dataclass(frozen=True)
 class Masks(Provider):
     """Provider that reads ``source/<token>.png`` or all PNG in ``source/<token>/``.
 
-    A label map is a grey or palette PNG of 8 or 16 bits; its values are the ids (65535 is no region). A folder of
+    A label map is a grey or palette PNG; its values are the ids (65535 is no region). A folder of
     masks has one PNG a region, non-zero inside; ids count them from the largest to the smallest (equal ones by
     file name), a smaller mask lies on top, and pixels of no mask have no region.
 
@@ -85,7 +87,7 @@ class Masks(Provider):
 
 
 def read_ids(path: str | Path) -> NDArray:
-    """(H, W) values of a grey or palette PNG as stored, 8 or 16 bits.
+    """(H, W) values of a grey or palette PNG as stored, of 1 to 16 bits.
 
     Raises:
         MissingFileError, InputError: no such file; not an image; a colour image.
@@ -97,7 +99,8 @@ def open_ids(path: str | Path) -> tuple[NDArray, dict[Any, Any]]:
     """What ``read_ids`` returns, and the texts that lie in the file beside it."""
     try:
         with Image.open(path) as picture:
-            values = np.asarray(picture)
+            step = _GREY_STEPS.get(_raw_mode(picture), 1)
+            values = np.asarray(picture) // np.uint8(step) if step > 1 else np.asarray(picture)
             texts = dict(picture.info)
     except FileNotFoundError:
         raise MissingFileError(
@@ -108,6 +111,12 @@ def open_ids(path: str | Path) -> tuple[NDArray, dict[Any, Any]]:
     if values.ndim != 2:
         raise InputError(f"{path}: has {values.shape[2]} channels; region ids need a grey or palette PNG")
     return values, texts
+
+
+def _raw_mode(picture: Image.Image) -> str:
+    """How the pixels lie in the file, as Pillow names it; before they are read."""
+    tiles = getattr(picture, "tile", ())
+    return str(tiles[0][3]) if tiles else ""
 
 
 def paint(files: list[Path], source: Path) -> NDArray[np.int64]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import pickle
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -212,6 +214,20 @@ def test_label_maps_of_all_kinds(tmp_path):
         cv2.imwrite(str(tmp_path / "none" / f"{name}.png"), np.ones(size, np.uint8))
     with pytest.raises(InputError, match="its masks have different sizes"):
         make_superpixels("masks", image, token="none", source=tmp_path)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_ids_of_a_grey_png_of_few_bits_are_as_they_are_stored(tmp_path, bits):
+    """Who reads such a file as a picture spreads its levels over 0 to 255: class 3 of 4 bits would be 51."""
+    values = np.arange(32, dtype=np.uint8).reshape(4, 8) % (1 << min(bits, 5))
+    lines = np.unpackbits(values[:, :, None], axis=2)[:, :, 8 - bits :].reshape(4, -1)
+    rows = np.pad(np.packbits(lines, axis=1), ((0, 0), (1, 0))).tobytes()  # before each line its filter: none
+    head = struct.pack(">IIBBBBB", 8, 4, bits, 0, 0, 0, 0)
+    chunks = [(b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    parts = [struct.pack(">I", len(d)) + t + d + struct.pack(">I", zlib.crc32(t + d)) for t, d in chunks]
+    (tmp_path / f"{TOKEN}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    image = np.zeros((4, 8, 3), np.uint8)
+    np.testing.assert_array_equal(make_superpixels("masks", image, token=TOKEN, source=tmp_path), values)
 
 
 def test_mistake_19_ids_do_not_wrap():
