@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..datasets.frame import Camera
+from ..errors import MissingFileError
 from .images import camera_image
 
 
@@ -48,6 +51,20 @@ class ImageIdentity:
         ):
             return None
         return cls(**{name: values[name] for name in names})
+
+
+def of_other_images(cameras: Iterable[Camera], noted: Callable[[str], ImageIdentity | None]) -> list[str]:
+    """Tokens of the cameras whose image is another one than that which was noted under their token.
+
+    An image that is not there says nothing: what was made of it may be all that is kept.
+    """
+    found = []
+    for camera in cameras:
+        image = noted(camera.token)
+        with suppress(MissingFileError):
+            if image is not None and not image.holds(camera):
+                found.append(camera.token)
+    return found
 
 
 def identified_image(camera: Camera) -> tuple[NDArray[np.uint8], ImageIdentity]:

@@ -26,6 +26,7 @@ from ...errors import InputError
 from ...files.writes import write_bytes
 from ..cache import FeatureCache
 from ..crops import resize_ids, resize_image
+from ..identity import of_other_images
 from ..images import camera_image
 from ..reduction import Reduction, ReductionFit, read_tensors
 from ..teacher import Teacher, make_teacher
@@ -107,15 +108,25 @@ class Clusters(Provider):
         return frozenset({"teacher_path", "features"})
 
     def made_by(self) -> dict[str, Any]:
-        """The teacher's record and the codebook's hash."""
-        record = self._cache.record["key"]["teacher"] if self._cache else self._running_teacher().record()
-        return {
-            "teacher": record,
-            "codebook_sha256": hashlib.sha256(_fitted(self._centres).tobytes()).hexdigest(),
-        }
+        """The teacher's record and the codebook's hash; and which features of a cache the codebook is of."""
+        codebook = {"codebook_sha256": hashlib.sha256(_fitted(self._centres).tobytes()).hexdigest()}
+        if self._cache is None:
+            return {**codebook, "teacher": self._running_teacher().record()}
+        record = self._cache.record
+        features = {"size": record["key"]["size"], "reduction_sha256": record["reduction_sha256"]}
+        return {**codebook, "features": features, "teacher": record["key"]["teacher"]}
 
     def fit(self, cameras: Sequence[Camera], folder: Path | None = None) -> Clusters:
-        """The provider with a codebook of these images; one that lies in ``folder`` is taken as it is."""
+        """The provider with a codebook of these images; one that lies in ``folder`` is taken as it is.
+
+        Raises:
+            InputError: an image was replaced since its features were made; none may make the codebook.
+        """
+        if self._cache and (others := of_other_images(cameras, self._cache.identities().get)):
+            raise InputError(
+                f"{self._cache.folder}: its features of {others[0]} are of another image ({len(others)} such images); "
+                "run `superflow prepare features` again, which makes those anew"
+            )
         ready = copy(self)
         file = None if folder is None else Path(folder) / CODEBOOK
         if file is not None and os.path.lexists(file):

@@ -24,7 +24,7 @@ from ...files.access import file_in, read_json
 from ...files.writes import building, write_bytes, write_json
 from ...progress import LogLines, Progress, track
 from ...together import one_thread, processes
-from ..identity import identified_image
+from ..identity import ImageIdentity, identified_image
 from ..reduction import AGAIN
 from .ids import IGNORE
 from .map_file import MapNote, encode_map, read_map, read_note
@@ -149,6 +149,12 @@ def read_superpixels(folder: str | Path, token: str, size: tuple[int, int]) -> N
     return ids
 
 
+def noted_image(folder: str | Path, token: str) -> ImageIdentity | None:
+    """Which image the regions of that token are of; None where there are none, or they do not say it."""
+    note = read_note(map_path(folder, token))
+    return None if note is None else note.image
+
+
 def read_record(folder: str | Path) -> dict[str, Any]:
     """What made the regions in ``folder``; ``shared_ids`` says whether ids mean the same in all images.
 
@@ -215,17 +221,27 @@ def _check_tokens(cameras: Sequence[Camera], folder: Path) -> None:
 def _check_same(
     folder: Path, before: dict[str, Any] | None, now: dict[str, Any], places: frozenset[str] = frozenset()
 ) -> None:
-    """``places`` are the options whose names say nothing: what lies there is compared instead."""
+    """``places`` are the options whose names say nothing, only that there is one: what lies there is compared."""
     if before is None:
         return
     for name, value in now.items():
         had, has = before.get(name), json.loads(json.dumps(value))
         if name == "options":
             had, has = (
-                {k: v for k, v in values.items() if k not in places} for values in (before[name], has)
+                {k: v is not None if k in places else v for k, v in values.items()} for values in (had, has)
             )
+        elif name == "made_by":  # one of an earlier version says less
+            had = {**has, **had}
         if had != has:
             raise InputError(
-                f"{folder}: holds superpixels made with another {name} ({json.dumps(had)[:150]} instead "
-                f"of {json.dumps(has)[:150]}); choose another folder or delete this one"
+                f"{folder}: holds superpixels made with another {_differing(name, had, has)}; choose another folder "
+                "or delete this one"
             )
+
+
+def _differing(name: str, had: Any, has: Any) -> str:
+    """What two values of a record differ in, with both."""
+    while isinstance(had, dict) and isinstance(has, dict):
+        key = next(k for k in {**has, **had} if k not in had or k not in has or had[k] != has[k])
+        name, had, has = f"{name}: {key}", had.get(key), has.get(key)
+    return f"{name} ({json.dumps(had)[:150]} instead of {json.dumps(has)[:150]})"

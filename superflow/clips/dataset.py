@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..camera.cache import FeatureCache
-from ..camera.superpixels import read_record
+from ..camera.identity import ImageIdentity, of_other_images
+from ..camera.superpixels import noted_image, read_record
 from ..datasets.frame import Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError
@@ -31,6 +34,7 @@ from .views import TeacherView, TeacherViews
 _log = logging.getLogger(__name__)
 
 REGIONS = ("superpixel", "world_cell")
+_LOOKED_AT = 32  # frames whose images are held against those that features and superpixels were made of
 
 
 class PretrainDataset:
@@ -98,6 +102,7 @@ class PretrainDataset:
             )
         self.cameras_per_clip = cameras_per_clip if images else 0
         self.region, self.cell_m = region, cell_m
+        self.ids_by = ""  # what gave ids their meaning that is the same in all images
         if not images:
             self.id_scope = "batch"  # of no regions
         elif region == "world_cell":
@@ -108,11 +113,16 @@ class PretrainDataset:
         elif superpixels is None:
             raise ValueError('region "superpixel" needs superpixels=FOLDER of the prepared maps')
         else:
-            self.id_scope = "batch" if read_record(Path(superpixels))["shared_ids"] else "image"
+            record = read_record(Path(superpixels))
+            self.id_scope = "batch" if record["shared_ids"] else "image"
+            if record["shared_ids"]:
+                self.ids_by = json.dumps([record.get("provider"), record.get("made_by")], sort_keys=True)
         maps = Path(superpixels) if region == "superpixel" and superpixels is not None else None
         self.views = TeacherViews(superpixels=maps, **(views or {}))
         if images and self.views.features is not None:
             self._check_features(self.views.features, frames)
+        if images and maps is not None:
+            self._check_images(maps, partial(noted_image, maps), "superflow prepare superpixels")
         self.one_depth_per_superpixel = one_depth_per_superpixel
         self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
         self.shuffle_pairs = shuffle_pairs
@@ -149,6 +159,20 @@ class PretrainDataset:
                 f"{cache.folder}: {len(lacking)} of the {len(tokens)} images of the chosen frames have no features "
                 f"(first: {lacking[0]}); make them, what is there stays, with "
                 f"`{cache.command(self.index.folder, terms)}`"
+            )
+        self._check_images(cache.folder, cache.identities().get, "superflow prepare features")
+
+    def _check_images(self, folder: Path, noted: Callable[[str], ImageIdentity | None], command: str) -> None:
+        """What was made of another log, or before its images were replaced, may have the same tokens.
+
+        Some frames are looked at: all of a large log on a network's disk would take minutes.
+        """
+        spaced = np.unique(np.linspace(0, len(self.rows) - 1, _LOOKED_AT).round().astype(np.int64))
+        if others := of_other_images(self.index.cameras(self.rows[spaced]), noted):
+            raise InputError(
+                f"{folder}: what it holds of {others[0]} was made of another image than that of {self.index.root} "
+                f"({len(others)} such images in {len(spaced)} frames that were looked at); run `{command}` again with "
+                "the index of this log, which makes those anew, or give the folder that belongs to it"
             )
 
     def __len__(self) -> int:

@@ -36,9 +36,10 @@ class MixtureDataset:
     """Each item is a clip of one of several logs, drawn by their weights.
 
     ``dataset[(item, seed)]`` draws the log, its clip and all that is random in it from ``seed`` alone. Points have the
-    columns x, y, z, intensity; tokens are dataset/variant/token; regions of two logs are never the same. Where the
-    labels of one log are read, points of logs without have the class "none". Clips of logs without cameras (parts with
-    ``images=False``) train what needs no images; objectives over images see fewer clips.
+    columns x, y, z, intensity; tokens are dataset/variant/token; regions of two logs are never the same but for ids
+    that one model gave in both, such as classes: clusters of two codebooks are told apart. Where the labels of one log
+    are read, points of logs without have the class "none". Clips of logs without cameras (parts with ``images=False``)
+    train what needs no images; objectives over images see fewer clips.
 
     Args:
         parts: for each log the options of a `PartOfMixture`.
@@ -65,6 +66,7 @@ class MixtureDataset:
                 "all parts have images=False, and pretraining needs some; take one log with cameras, or fine-tune"
             )
         self._seeing = seeing[0]
+        self._vocabularies = len({part.ids_by for part in seeing})
         kinds = {(part.views.size, part.id_scope, part.features is None) for part in seeing}
         if len(kinds) > 1:
             raise InputError(
@@ -113,6 +115,7 @@ class MixtureDataset:
         generator = np.random.default_rng([seed, item])
         part = self.parts[int(generator.choice(len(self.parts), p=self._share))]
         clip = part[(int(generator.integers(len(part))), seed)]
+        apart = part.ids_by if self._vocabularies > 1 else ""
         clip = clip if part.images else self._with_tables(clip)
         index = part.index
         name = f"{index.card.name}/{index.variant}"
@@ -125,7 +128,7 @@ class MixtureDataset:
             labels=labels,
             image_space=clip.image_space
             if clip.image_space is None
-            else _of_log(clip.image_space, index.hash),
+            else _of_log(clip.image_space, index.hash, apart),
             tokens=tuple(f"{name}/{token}" for token in clip.tokens),
         )
 
@@ -150,6 +153,10 @@ def _basis(cache: FeatureCache | None) -> tuple[str, str]:
     return json.dumps(cache.record["key"], sort_keys=True), cache.record["reduction_sha256"]
 
 
-def _of_log(space: torch.Tensor, log: str) -> torch.Tensor:
-    """Spaces of region ids as those of one log: two logs may have scenes of one name. 0 is shared by all."""
-    return torch.where(space == 0, space, space ^ id_space(log))
+def _of_log(space: torch.Tensor, log: str, ids_by: str) -> torch.Tensor:
+    """Spaces of region ids as those of one log: two logs may have scenes of one name.
+
+    0 is shared by all; where the logs' shared ids were given by several models, ``ids_by`` is theirs.
+    """
+    shared = torch.full_like(space, id_space(ids_by) if ids_by else 0)
+    return torch.where(space == 0, shared, space ^ id_space(log))

@@ -22,7 +22,8 @@ class RegionTable:
 
     region: (P,) int64 region of each pair, -1 where its id is none.
     ids: (R,) int64 id of each region as in the files; equal in several clips for class-like ids.
-    owner: (R,) int64 image, camera of a clip, clip or 0 that the region belongs to, after ``scope``.
+    owner: (R,) int64 image, camera of a clip, clip, or what its ids are counted in, that the region belongs to, after
+        ``scope``.
     names: (R,) int64, equal where two regions are the same: the same class, the same place of the same scene, the
         same superpixel of the same image; in other clips, steps and processes too (`clips.batch.Batch.image_space`).
     groups: sparse ones first, by offset; cloud_group: (K,) int64 group of each cloud.
@@ -111,6 +112,8 @@ def image_owner(batch: Batch, scope: str) -> Tensor:
         if batch.image_camera is None:
             raise ValueError("the batch does not say of which camera an image is: give image_camera")
         return clip * (int(batch.image_camera.max()) + 1 if len(clip) else 1) + batch.image_camera
+    if scope == "batch" and batch.image_space is not None:  # clusters of two codebooks share but a number
+        return torch.unique(batch.image_space, return_inverse=True)[1]
     return clip if scope == "clip" else torch.zeros_like(clip)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 from image_files import read_image
 
+from superflow.camera.cache_build import build_feature_cache
 from superflow.camera.identity import ImageIdentity
 from superflow.camera.superpixels import (
     IGNORE,
@@ -21,6 +23,7 @@ from superflow.camera.superpixels import (
     write_superpixels,
 )
 from superflow.camera.superpixels.map_file import MapNote, encode_map, read_map, read_note
+from superflow.camera.teacher import make_teacher
 from superflow.datasets.frame import Camera
 from superflow.errors import InputError, MissingFileError
 
@@ -78,7 +81,7 @@ def test_workers_make_the_same_files(make_cameras, tmp_path):
 def test_a_folder_holds_one_kind_of_regions(make_cameras, tmp_path):
     cameras = make_cameras(2)
     write_superpixels(cameras, tmp_path, segments=20)
-    with pytest.raises(InputError, match=r"another options .*choose another folder or delete"):
+    with pytest.raises(InputError, match=r"another options: segments .*choose another folder or delete"):
         write_superpixels(cameras, tmp_path, segments=21)
     (tmp_path / "masks").mkdir()
     with pytest.raises(InputError, match="another provider"):
@@ -95,6 +98,47 @@ def test_cluster_codebook_is_kept_for_a_resumed_run(make_cameras, tmp_path):
     again = write_superpixels(cameras, tmp_path / "out", provider="clusters", **options)
     assert again == record
     assert max(read_superpixels(tmp_path / "out", f"token{i}", SIZE).max() for i in range(3)) < 4
+
+
+def test_clusters_go_on_with_the_features_that_their_codebook_is_of(make_cameras, tmp_path):
+    """Those of the same teacher reduced otherwise have other channels under the same numbers."""
+    cameras = make_cameras(3)
+    teacher = make_teacher("filter_bank")
+    for name, fit in (("first", "token0"), ("other", "token2")):
+        build_feature_cache(cameras, teacher, tmp_path / name, size=SIZE, components=8, fit_tokens=[fit])
+    build_feature_cache(cameras, teacher, tmp_path / "whole", size=SIZE, components=None)
+    options = {"clusters": 4, "segments": 30, "size": SIZE}
+
+    def write(count: int, **given) -> dict:
+        return write_superpixels(cameras[:count], tmp_path / "out", provider="clusters", **options, **given)
+
+    record = write(1, features=tmp_path / "first")
+    for given, message in (
+        ({"features": tmp_path / "other"}, "another made_by: features: reduction_sha256"),
+        ({"features": tmp_path / "whole"}, "another made_by: features: reduction_sha256"),
+        ({"teacher": "filter_bank"}, "another options: teacher|another options: features"),
+    ):
+        with pytest.raises(InputError, match=message):
+            write(2, **given)
+    shutil.copytree(tmp_path / "first", tmp_path / "moved")
+    assert write(2, features=tmp_path / "moved") == record
+    path = tmp_path / "out" / "superpixels.json"
+    before = json.loads(path.read_text())
+    del before["made_by"]["features"]  # as an earlier version wrote it
+    path.write_text(json.dumps(before))
+    write(3, features=tmp_path / "first")
+
+
+def test_clusters_are_not_made_of_features_of_a_replaced_image(make_cameras, tmp_path):
+    cameras = make_cameras(3)
+    build_feature_cache(cameras, make_teacher("filter_bank"), tmp_path / "cache", size=SIZE, components=8)
+    options = {"provider": "clusters", "features": tmp_path / "cache", "clusters": 4, "segments": 30}
+    write_superpixels(cameras, tmp_path / "out", **options)
+    shutil.copy(cameras[0].path, cameras[1].path)
+    with pytest.raises(InputError, match=r"cache: its features of token1 are of another image \(1 such"):
+        write_superpixels(cameras, tmp_path / "out", **options)
+    build_feature_cache(cameras, make_teacher("filter_bank"), tmp_path / "cache", size=SIZE, components=8)
+    write_superpixels(cameras, tmp_path / "out", **options)
 
 
 def test_maps_that_do_not_fit_are_refused(make_cameras, tmp_path):

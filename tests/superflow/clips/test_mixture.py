@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from superflow.camera.superpixels import write_superpixels
 from superflow.clips.batch import collate
 from superflow.clips.dataset import PretrainDataset
 from superflow.clips.mixture import MixtureDataset
@@ -22,6 +23,7 @@ from superflow.errors import InputError
 from superflow.hub.checkpoint import check_intensity
 from superflow.hub.encoder_file import EncoderFile
 from superflow.lidar.limits import Limits
+from superflow.method.regions import region_table
 from superflow.tools.prepare import main
 
 FORWARD = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # camera to ego
@@ -89,6 +91,35 @@ def test_clips_of_both_logs_share_a_batch(logs):
         spaces[clip.tokens[0].rsplit("/", 1)[0]] |= set(clip.image_space.tolist())
     assert not set.intersection(*spaces.values())  # "street" of one log is not that of the other
     assert [part["dataset"] for part in mixture.record()["parts"]] == ["semantickitti", "nuscenes"]
+
+
+@pytest.mark.parametrize("provider", ["clusters", "masks"])
+def test_mistake_23_clusters_of_two_codebooks_share_but_a_number(logs, tmp_path, provider):
+    """Classes that another program gave both logs are the same in both."""
+    parts = []
+    for name, index in logs.items():
+        made = {"teacher": "filter_bank", "clusters": 3, "segments": 8, "size": (16, 32)}
+        cameras = index.cameras()
+        if provider == "masks":
+            made = {"source": tmp_path / f"classes {name}", "shared_ids": True}
+            made["source"].mkdir()
+            for camera in cameras:
+                halves = np.repeat(np.arange(2, dtype=np.uint8), 40)[None].repeat(40, axis=0)
+                cv2.imwrite(str(made["source"] / f"{camera.token}.png"), halves)
+        write_superpixels(cameras, tmp_path / name, provider=provider, **made)
+        parts.append(options(index, region="superpixel", superpixels=tmp_path / name))
+    mixture = MixtureDataset(parts)
+    batch = collate([mixture[(item, 5)] for item in range(6)]).to("cpu")
+    by_log: dict[str, set[int]] = {"semantickitti": set(), "nuscenes": set()}
+    for scope in ("clip", "batch"):
+        table = region_table(batch, scope=scope)
+        assert len(table.ids) == len(table.names.unique()) or scope == "clip"
+        for point, region in zip(batch.pair_point.tolist(), table.region.tolist()):
+            log = batch.tokens[int(batch.cloud[point])].partition("/")[0]
+            by_log[log].add(int(table.names[region]))
+        assert all(len(names) > 1 for names in by_log.values())
+        one, two = by_log.values()
+        assert (not one & two) if provider == "clusters" else one == two == {0, 1}
 
 
 @pytest.fixture(scope="module")
