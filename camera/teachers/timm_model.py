@@ -74,6 +74,11 @@ def build(
     if output not in OUTPUTS:
         raise ValueError(f"output must be one of {OUTPUTS}, not {output!r}")
     _check_known(name)
+    if out_indices is not None and (not out_indices or list(out_indices) != _ascending(out_indices)):
+        # timm gives the maps in the network's order, and their channels in that of the indices
+        raise InputError(
+            f"teacher {name}: out_indices is {tuple(out_indices)}; give ascending numbers from 0 on"
+        )
     file = Path(path) if path is not None else cached_file(name)
     weights = read_weights(file) if file is not None else None
     plain: Any = timm.create_model(name, pretrained=False)
@@ -105,6 +110,10 @@ def build(
             **options,
         },
     )
+
+
+def _ascending(indices: Sequence[int]) -> list[int]:
+    return sorted({abs(index) for index in indices})
 
 
 def _check_known(name: str) -> None:

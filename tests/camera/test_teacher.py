@@ -231,6 +231,13 @@ def test_convolutional_network_joins_strides_8_16_32(tmp_path):
     assert make_teacher("test_resnet", path=path, out_indices=(1,)).stride == 4
 
 
+@pytest.mark.parametrize("indices", [(), (3, 1), (1, 1), (-1,), (1, -1)])
+def test_stages_are_named_in_their_order(indices):
+    """The channels of a scale would be looked for at those of another."""
+    with pytest.raises(InputError, match=r"out_indices is .*; give ascending numbers from 0 on"):
+        make_teacher("resnet18", out_indices=indices)
+
+
 def test_weights_that_are_missing_are_never_random(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"test_resnet\.pth: holds no weights for layer1\.0\.conv1"):
         make_teacher("test_resnet", path=saved_model("test_resnet", tmp_path, ".pth", drop="layer1.0.conv1"))
