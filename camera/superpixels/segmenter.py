@@ -25,7 +25,7 @@ class Segmenter(Provider):
 
     Attributes:
         model: name of a model in ``torchvision.models.segmentation``, or path of an ``.onnx`` file that takes
-            (1, 3, H, W) and gives class scores (1, C, h, w) or class ids (1, h, w).
+            (1, 3, H, W) and gives class scores (1, C, h, w), before or after a softmax, or class ids (1, h, w).
         weights: of a torchvision model: path of its state dict, or ``default`` for torchvision's own (downloaded).
         size: height, width the model sees; None is the image's own.
         mean, std: its input is (RGB in [0, 1] - mean) / std.
@@ -71,7 +71,8 @@ class Segmenter(Provider):
             classes = scores.argmax(axis=2)
             if self.min_score > 0:
                 best = np.take_along_axis(scores, classes[:, :, None], axis=2)
-                probability = 1 / np.exp(scores - best).sum(axis=2)
+                is_share = scores.min() >= 0 and np.abs(scores.sum(axis=2) - 1).max() < 1e-3
+                probability = best[:, :, 0] if is_share else 1 / np.exp(scores - best).sum(axis=2)
                 classes[probability < self.min_score] = IGNORE
             return classes
         if output.ndim in (3, 4) and output.shape[0] == 1:

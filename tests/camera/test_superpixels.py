@@ -386,6 +386,17 @@ def test_onnx_segmenter_takes_the_strongest_colour(tmp_path, scene):
     np.testing.assert_array_equal(ids, scene[0].argmax(axis=2))
 
 
+def test_a_segmenter_may_end_in_a_softmax():
+    """A softmax of shares would be sure of nothing, and take nearly every pixel for one of no class."""
+    scores = np.random.default_rng(0).normal(0, 3, (1, 5, 6, 7)).astype(np.float32)
+    shares = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
+    segmenter = make_provider("segmenter", model="x.onnx", min_score=0.6)
+    found = segmenter._classes(scores, (6, 7))
+    np.testing.assert_array_equal(segmenter._classes(shares, (6, 7)), found)
+    np.testing.assert_array_equal(found == IGNORE, shares[0].max(axis=0) < 0.6)
+    assert 0 < (found == IGNORE).mean() < 1
+
+
 def test_segmenters_that_cannot_be_had(tmp_path, torchvision_weights):
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(InputError, match="segmenter lraspp_mobilenet_v3_large: no weights"):
