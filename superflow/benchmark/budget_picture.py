@@ -32,8 +32,12 @@ def draw_budgets(figures: Mapping[str, Panels], path: Path, title: str, *, basel
     """
     from matplotlib.figure import Figure
 
-    count = {name: sum(map(len, panels.values())) for name, panels in figures.items()}
-    drawn = [name for name in figures if count[name] == max(count.values()) >= _FEWEST]
+    own = {
+        name: {(panel, budget) for panel, budgets in panels.items() for budget in budgets}
+        for name, panels in figures.items()
+    }
+    every = set().union(*own.values())
+    drawn = [name for name in figures if own[name] == every and len(every) >= _FEWEST]
     if drawn in ([], [baseline]):
         return []
     panels = figures[drawn[0]]

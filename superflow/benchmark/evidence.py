@@ -116,7 +116,8 @@ def section(path: Path, rows: Sequence[Row], folder: Path, trials: Sequence[Row]
                 "",
             ]
         picture = folder / f"{path.stem}-{_file_name(log)}.png"
-        shown = {_label(backbone): _panels(cells) for backbone, cells in table.items()}
+        labelled = _labelled(table)
+        shown = {_label(backbone): _panels(cells, labelled) for backbone, cells in table.items()}
         if draw_budgets(shown, picture, f"{measure} on {log}: mIoU [%]", baseline=_label(SCRATCH)):
             lines += [f"![mIoU at every budget of labels]({folder.name}/{picture.name})", ""]
     return [
@@ -179,11 +180,17 @@ def _mean(rows: Iterable[Row], column: str) -> float | None:
 
 def _budgets(table: Table) -> list[str]:
     """All budgets of a table, by the number of labels where it is known."""
+    size = _labelled(table)
+    return sorted(size, key=lambda budget: size[budget])
+
+
+def _labelled(table: Table) -> dict[str, float]:
+    """Budget -> number of labels of the first backbone that has it; 0 where it is not known."""
     size: dict[str, float] = {}
     for cells in table.values():
         for budget, cell in cells.items():
             size.setdefault(budget, cell.labelled or 0.0)
-    return sorted(size, key=lambda budget: size[budget])
+    return size
 
 
 def markdown(table: Table) -> list[str]:
@@ -219,14 +226,20 @@ def _label(backbone: Backbone) -> str:
     return "from scratch" if backbone == SCRATCH else f"{arm} ({source})"
 
 
-def _panels(cells: Mapping[str, Cell]) -> dict[str, dict[str, tuple[float, ...]]]:
-    """Panel -> budget, with its number of labels -> figures of the seeds; points of scans apart from whole scans."""
+def _panels(
+    cells: Mapping[str, Cell], labelled: Mapping[str, float]
+) -> dict[str, dict[str, tuple[float, ...]]]:
+    """Panel -> budget, with its number of labels -> figures of the seeds; points of scans apart from whole scans.
+
+    Args:
+        labelled: budget -> number of labels: a budget has one name, whatever scans the seeds of each have drawn.
+    """
     panels: dict[str, dict[str, tuple[float, ...]]] = {"a few points of each scan": {}, "whole scans": {}}
-    for budget, cell in sorted(cells.items(), key=lambda item: item[1].labelled or 0.0):
-        if cell.labelled:
-            few, whole = panels.values()
-            budget_and_labels = f"{budget.replace(' x ', chr(10) + 'x ')}\n{cell.labelled:,.0f} labels"
-            (few if " x " in budget else whole)[budget_and_labels] = cell.values
+    few, whole = panels.values()
+    for budget in sorted(cells, key=lambda budget: labelled[budget]):
+        if labelled[budget]:
+            budget_and_labels = f"{budget.replace(' x ', chr(10) + 'x ')}\n{labelled[budget]:,.0f} labels"
+            (few if " x " in budget else whole)[budget_and_labels] = cells[budget].values
     return {name: panel for name, panel in panels.items() if panel}
 
 

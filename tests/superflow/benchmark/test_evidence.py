@@ -284,6 +284,9 @@ def test_only_backbones_with_all_budgets_are_drawn(tmp_path):
     assert draw_budgets(figures, picture, "mIoU", baseline="scratch") == ["scratch", "mine"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert draw_budgets({"half": whole}, tmp_path / "none.png", "mIoU", baseline="scratch") == []
+    other = {"few": {"30 x 9": (1.0,)}, "whole": both["whole"]}  # as many, but others
+    for wrong in ({"scratch": both, "other": other}, {"scratch": other, "mine": both, "both": both}):
+        assert draw_budgets(wrong, tmp_path / "none.png", "mIoU", baseline="scratch") == []
     alone = {"scratch": figures["scratch"], "half": whole}
     assert draw_budgets(alone, tmp_path / "none.png", "mIoU", baseline="scratch") == []
     assert not (tmp_path / "none.png").exists()
