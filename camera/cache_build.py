@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import __version__
@@ -292,10 +293,16 @@ def _fill(
     reduction = cache.reduction()
     with ShardWriter(cache.folder, cache.kind) as shards:
         for chunk, images, features in passes.over(todo):
-            values = reduction(features).cpu().numpy().astype(np.float16)
-            shards.add([camera.token for camera in chunk], images, values)
+            shards.add([camera.token for camera in chunk], images, _halves(reduction(features)))
             ready += len(chunk)
             progress("features", ready, total)
+
+
+def _halves(features: Tensor) -> NDArray[np.float16]:
+    """``features`` in float16, without infinities: a channel that hardly fires where the reduction was fitted has large
+    values where it does."""
+    most = float(np.finfo(np.float16).max)
+    return features.clamp(-most, most).cpu().numpy().astype(np.float16)
 
 
 def _fit_cameras(cameras: Sequence[Camera], fit_tokens: Iterable[str] | None) -> list[Camera]:

@@ -305,6 +305,23 @@ def test_a_full_disk_is_an_error_that_leaves_nothing(make_cameras, tmp_path, mon
     assert len(build_feature_cache(cameras, make_small_teacher(), tmp_path / "c", **options)) == 2
 
 
+def test_a_channel_that_hardly_fires_where_it_was_fitted_has_no_infinite_features():
+    """A loss would not be finite from the first such image on."""
+    fit = ReductionFit(2)
+    quiet = torch.randn(1, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+    quiet[:, 1] = 0
+    quiet[0, 1, 0, 0] = 1e-3
+    fit.add(quiet)
+    reduced = fit.finish((1, 1), 2)(torch.full((1, 2, 1, 1), 100.0))
+    assert reduced.abs().max() > 65504
+    stored = cache_build._halves(reduced)
+    assert stored.dtype == np.float16
+    assert np.isfinite(stored).all()
+    np.testing.assert_array_equal(np.sign(stored), np.sign(reduced.numpy()))
+    small = torch.linspace(-9, 9, 12).view(1, 3, 2, 2)
+    np.testing.assert_array_equal(cache_build._halves(small), small.numpy().astype(np.float16))
+
+
 def test_a_dead_channel_stays_zero_and_the_order_of_images_plays_no_part():
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(4, 5, 3, 4, generator=generator) + 1000  # far from zero: sums must not cancel
