@@ -205,8 +205,10 @@ def _annotations(path: Path) -> _Annotations | None:
     )
 
 
-def _in_world(boxes: _Annotations, time_ns: int, ego_to_world: Transform) -> Boxes:
-    """The boxes of one sweep."""
+def _in_world(boxes: _Annotations, time_ns: int, ego_to_world: Transform) -> Boxes | None:
+    """The boxes of one sweep; None before the first and after the last one that was annotated."""
+    if not len(boxes.times_ns) or not boxes.times_ns.min() <= time_ns <= boxes.times_ns.max():
+        return None
     rows = np.flatnonzero(boxes.times_ns == time_ns)
     to_world = ego_to_world @ boxes.box_to_ego[rows]
     return Boxes.placed(

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pyarrow
 import pytest
+import small_drives
 from pyarrow import feather
 
 from superflow.camera.projection import project
@@ -179,6 +180,29 @@ def test_without_poses_and_boxes_a_log_has_none(root, tmp_path):
     index = prepare("argoverse2", tmp_path / "log", tmp_path / "index")
     assert (index.frame(0, boxes=True).ego_to_world, index.boxes(0)) == (None, None)
     assert any("1 of 1 sweeps have no pose" in warning for warning in index.warnings)
+
+
+def test_sweeps_that_nobody_annotated_have_no_boxes_rather_than_an_empty_street(tmp_path):
+    """Of five sweeps the second to the fourth were annotated, and nothing stood around the third."""
+    small_drives.argoverse2(tmp_path / "log")
+    (log,) = (tmp_path / "log/val").iterdir()
+    times = sorted(int(path.stem) for path in (log / "sensors/lidar").iterdir())
+    for name, shifts in (("annotations", (1, 3)), ("city_SE3_egovehicle", range(5))):
+        rows = feather.read_table(log / f"{name}.feather").to_pylist()[:1]
+        step = [{**rows[0], "timestamp_ns": times[0] + i * 100_000_000} for i in shifts]
+        feather.write_feather(pyarrow.Table.from_pylist(step), log / f"{name}.feather")
+    for i in (3, 4):
+        shutil.copy(
+            log / f"sensors/lidar/{times[0]}.feather", log / f"sensors/lidar/{times[0] + i * 10**8}.feather"
+        )
+    index = prepare("argoverse2", tmp_path / "log", tmp_path / "index")
+    assert [boxes if boxes is None else len(boxes) for boxes in map(index.boxes, range(5))] == [
+        None,
+        1,
+        0,
+        1,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
