@@ -52,7 +52,7 @@ class Batch:
         cloud_dense: (K,) bool, True for a cloud merged from several scans.
     Images: I of them, all of one size; none when only clouds are asked for, or of logs without cameras.
         images: (I, 3, H, W) float32 RGB in [0, 1], or (I, C, h, w) cached teacher features.
-        image_clip, image_offset, image_camera: (I,) int64.
+        image_clip, image_offset, image_camera: (I,) int64; a camera of a clip has one number at all times.
         image_space: (I,) int64 what an image's region ids are counted in (`pairing.id_space`): equal ids of two images
             are the same region where this is equal, also in two batches and processes. None: they always are.
         superpixels: (I, H', W') int32 ids, 65535 = ignore; None when regions are not drawn in images.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -239,7 +240,8 @@ class PretrainDataset:
         for cloud in clouds:
             if not cloud.dense:
                 for place, camera in enumerate(cloud.cameras(channels)):
-                    views.append(self.views.view(camera, cloud.offset, place, cloud.pairs, generator))
+                    view = self.views.view(camera, cloud.offset, place, cloud.pairs, generator)
+                    views.append(replace(view, number=channels.index(camera.channel)))
         return views
 
     def _pairs(self, cloud: ClipCloud, views: list[TeacherView]) -> dict[str, NDArray]:
@@ -313,7 +315,7 @@ class PretrainDataset:
                 "images": torch.stack([view.image for view in views]),
                 "image_clip": torch.zeros(len(views), dtype=torch.int64),
                 "image_offset": torch.tensor([view.offset for view in views]),
-                "image_camera": torch.tensor([view.place for view in views]),
+                "image_camera": torch.tensor([view.number for view in views]),
                 "image_space": torch.tensor([self._space(clouds[0].frame, view) for view in views]),
                 "superpixels": torch.from_numpy(np.stack(maps).view(np.int16)) if maps else None,
                 "pair_point": torch.cat(point_pairs),

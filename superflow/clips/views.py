@@ -28,11 +28,12 @@ class TeacherView:
     """What the teacher sees of one camera at one time."""
 
     offset: int
-    place: int  # in the sample's list of cameras
+    place: int  # in the list of the cameras that have an image at this time, by which pairs number them
     token: str  # of the image
     image: Tensor  # (3, H, W) uint8 RGB, or (C, h, w) float16 cached features
     ids: NDArray[np.uint16] | None  # (H, W) superpixels of the view
     to_view: NDArray[np.float64]  # (3, 3) takes pixels of the stored image to pixels of the view
+    number: int = 0  # of the camera among those of the clip, the same at all times
 
     def pairs(
         self, pairs: FramePairs, size: tuple[int, int]

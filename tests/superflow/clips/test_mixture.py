@@ -204,6 +204,37 @@ def test_features_of_logs_that_are_mixed(logs, tmp_path, capsys):
     assert "--fit-frames: nothing is fitted with --reduction-of" in capsys.readouterr().err
 
 
+def test_a_camera_has_one_number_at_all_times(logs, tmp_path):
+    """Also where another one has no image at one of them: regions of a camera would be those of its neighbour."""
+    card, rows, shown = load_card("semantickitti"), [], {}
+    intrinsics = np.array([[40.0, 0, 40], [0, 40, 20], [0, 0, 1]])
+    for number in range(3):
+        np.random.default_rng(number).uniform(5, 9, (50, 4)).astype("<f4").tofile(tmp_path / f"{number}.bin")
+        cameras = []
+        for channel in range(3):
+            shade = 30 * number + 10 * channel + 5
+            shown[shade] = (number - 1, channel)
+            name = f"{number}_{channel}"
+            cv2.imwrite(str(tmp_path / f"{name}.png"), np.full((40, 80, 3), shade, np.uint8))
+            cameras.append(
+                CameraRow(f"c{channel}", name, Place(f"{name}.png"), intrinsics, FORWARD, (40, 80))
+            )
+        seen = tuple(cameras[number == 0 :])  # the first scan has no image of the first camera
+        place, pose = Place(f"{number}.bin"), np.eye(4)
+        facts = {"time_us": number * 10**5, "ego_to_world": pose, "cameras": seen}
+        rows.append(ScanRow("street", f"s{number}", number, place, pose, **facts))
+    write_rows(tmp_path, tmp_path / "index", ListedLog("one", card, rows))
+    dataset = PretrainDataset(**options(LogIndex.open(tmp_path / "index")))
+    channel_of = {}
+    for seed in range(4):
+        clip = dataset[(1, seed)]
+        assert len(clip.images) == 8
+        for image, offset, number in zip(clip.images, clip.image_offset.tolist(), clip.image_camera.tolist()):
+            at, channel = shown[int(image[0, 0, 0])]
+            assert at == offset
+            assert channel_of.setdefault((seed, number), channel) == channel
+
+
 def test_weights_say_how_often_a_log_is_drawn(logs):
     mixture = MixtureDataset([options(logs["one"], weight=3), options(logs["two"])])
     assert len(mixture) == 6
