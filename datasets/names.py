@@ -73,6 +73,12 @@ def check_picture_names(
         )
 
 
+def in_number_order(stem: str) -> tuple[tuple[int, int, str], ...]:
+    """Sorts names with numbers in them by these: scan_2 before scan_10."""
+    words = re.split(r"([0-9]+)", stem)
+    return tuple((1, int(word), word) if i % 2 else (0, 0, word) for i, word in enumerate(words))
+
+
 def with_slashes(root: Path, table: Path, paths: list[str]) -> list[str]:
     r"""Turn the backslashes of ``paths`` into slashes, in place, and say so in a sentence; none if nothing was turned.
 

@@ -64,6 +64,7 @@ def judge_clouds(index: LogIndex, clouds: NDArray[np.void], report: Report) -> b
     if not wrong:
         report.add(_one_for_all(index, clouds), first=True)
         report.add(_far_points(index, clouds))
+        report.notes += _repeated(index, clouds)
         report.notes += _notes(clouds, index.card.has_intensity)
     return not wrong
 
@@ -135,6 +136,24 @@ def _one_for_all(index: LogIndex, clouds: NDArray[np.void]) -> Iterator[Problem]
             str(path),
             f"{path}: the points of all {len(clouds)} scans that were read are these, while the vehicle moves; export "
             "every scan to its own file",
+        )
+
+
+def _repeated(index: LogIndex, clouds: NDArray[np.void]) -> Iterator[str]:
+    """Scans of which another file holds the same points, where not all do."""
+    of_file = {
+        (index.point_path(row), index.point_key(row)): i for i, row in enumerate(clouds["row"].tolist())
+    }
+    files, clouds = list(of_file), clouds[list(of_file.values())]
+    kind = [("points", "i8"), ("digest", "u4"), ("spread_m", "f8")]
+    seen = np.rec.fromarrays([clouds[name] for name, _ in kind], dtype=kind)
+    _, first, of = np.unique(seen, return_index=True, return_inverse=True)
+    twins = np.flatnonzero(first[of] != np.arange(len(clouds)))
+    if len(twins) and len(first) > 1:
+        one, other = (" ".join(map(str, filter(None, files[i]))) for i in (twins[0], first[of[twins[0]]]))
+        yield (
+            f"{len(twins)} of {len(clouds)} scans that were read have the very points of another one (first: {one}, as "
+            f"{other}): a driver that repeats itself, or files that were copied twice; leave them out"
         )
 
 

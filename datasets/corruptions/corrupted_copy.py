@@ -73,10 +73,11 @@ def _check(index: LogIndex, variant: Variant) -> None:
         raise InputError(
             f"{index.folder}: holds the corrupted copy {index.variant}; corrupt the clean log instead"
         )
-    if card.point_format != "f4" or card.intensity_rule not in ("linear", "none") or card.time:
+    plain = card.point_format == "f4" and card.labels["format"] in NUMBERS
+    if not plain or card.intensity_rule not in ("linear", "none") or card.time:
         raise InputError(
             f"{index.folder}: scans of {card.name} cannot be written in the form of their files, only rows of float32 "
-            "can; `superflow test --corruptions` corrupts them while they are read"
+            "and labels of bare numbers can; `superflow test --corruptions` corrupts them while they are read"
         )
     if what := lacks(variant.corruption, card):
         raise InputError(f"{variant}: its model needs {what}, and {card.name} has none; leave it out")

@@ -10,6 +10,7 @@ from typing import Any
 from ...errors import InputError
 from ...files.access import file_names, folder_names, is_text
 from ..card_keys import shorten
+from ..names import in_number_order
 
 SCENE = "{scene}"  # stands for a folder, one a drive
 _FORM = "below the log's root with one * in its last part, as in lidar/*.bin or {scene}/lidar/*.bin"
@@ -83,9 +84,3 @@ def _is_below(parts: tuple[str, ...]) -> bool:
 def is_path_below(value: Any) -> bool:
     """Whether ``value`` is a path, with slashes, that leads downwards from a folder."""
     return is_text(value) and _is_below(tuple(value.split("/")))
-
-
-def in_number_order(stem: str) -> tuple[tuple[int, int, str], ...]:
-    """Sorts names with numbers in them by these: scan_2 before scan_10."""
-    words = re.split(r"([0-9]+)", stem)
-    return tuple((1, int(word), word) if i % 2 else (0, 0, word) for i, word in enumerate(words))

@@ -14,7 +14,8 @@ from pathlib import Path
 from ...errors import InputError, MissingFileError
 from ...files.access import is_text, no_folder, read_text, reading
 from ..formats.bags import find_bags
-from .file_pattern import SCENE, in_number_order
+from ..names import in_number_order
+from .file_pattern import SCENE
 from .folder_layout import FORMATS, QUESTION
 from .guess_columns import guess_points
 from .motion_files import read_kitti_poses, read_tum_poses

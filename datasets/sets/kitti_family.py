@@ -21,6 +21,7 @@ from ...files.access import file_names, folder_names, read_text
 from ...geometry import Transform, invert
 from ..card import DatasetCard
 from ..formats.transforms import check_rigid
+from ..names import in_number_order
 from ..records import APART, CameraRow, Place, ScanRow
 from ..split_lists import tell_strangers
 
@@ -201,7 +202,7 @@ def _in_order(names: list[str], layout: Layout) -> dict[str, int]:
         return {name: APART * rank for rank, name in enumerate(names)}
     if all(name.isascii() and name.isdecimal() for name in names):
         return dict(sorted(((name, int(name)) for name in names), key=lambda pair: pair[1]))
-    return {name: rank for rank, name in enumerate(names)}
+    return {name: rank for rank, name in enumerate(sorted(names, key=in_number_order))}
 
 
 def _cameras(path: Path, names: tuple[str, ...], needed: bool) -> dict[str, NDArray[np.float64]]:

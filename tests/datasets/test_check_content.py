@@ -198,6 +198,10 @@ RIGS = {
     ),
     "rows for no return": (lambda s: s.scans(with_no_returns), "50.0% of the points lie at (0, 0, 0)"),
     "two returns": (lambda s: s.scans(two_returns), "50.0% of the points are copies of others of their scan"),
+    "a driver that repeats a scan": (
+        lambda s: s.scans(lambda seed: scan(seed - (seed == 9))),
+        "1 of 62 scans that were read have the very points of another one (first: ",
+    ),
     "a standing car": (
         lambda s: [
             row.update(translation=[5, 5, 0], rotation=[1, 0, 0, 0]) for row in s.log.tables["ego_pose"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -78,6 +79,14 @@ def test_files_of_nuscenes_are_those_of_its_published_copies(small_index, tmp_pa
         assert set(read.cloud.extra["snow"].tolist()) <= {0, 1, 2}
         raw = np.fromfile(copy.label_path(ours), np.uint8)
         assert ((raw == 42) == (read.cloud.extra["snow"] == 2)).all()
+
+
+def test_labels_of_a_form_that_no_copy_has_are_refused_before_anything_is_written(kitti, tmp_path):
+    index = LogIndex.open(kitti.folder)
+    index.card = replace(index.card, labels={"format": "npy"})
+    with pytest.raises(InputError, match="only rows of float32 and labels of bare numbers can"):
+        write_copy(index, [0], Variant.parse("fog/light"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_copy_goes_on_where_it_was_stopped(kitti, tmp_path):

@@ -106,6 +106,13 @@ def test_daps_has_two_parts_and_an_honest_split_of_the_second(tmp_path):
     assert classes(index, 0) == ["vehicle", "human", "surface", "obstacle", ""]
     assert index.tokens(index.rows("daps2_val")) == ["daps-2_42-48_10_78_90_a", "daps-2_42-48_10_78_90_b"]
     assert not set(index.rows("daps2_val")) & set(index.rows("daps2_train"))
+    for stem in ("b_2", "b_10"):
+        scan(tmp_path / "d/daps-2/data/38-18_7_72_90", stem, [40, 50], points="clouds")
+    again = prepare("daps3d", tmp_path / "d", tmp_path / "again")
+    names = [token.partition("90_")[2] for token in again.tokens(again.rows("daps2_train"))]
+    assert names == ["a", "b", "b_2", "b_10"], (
+        "names without numbers of their own are in the order of those in them"
+    )
     assert set(index.rows("daps2_val_published")) > set(index.rows("daps2_train"))
 
 
