@@ -14,6 +14,7 @@ from .store import Columns
 from .trajectory import LONGEST_GAP_US
 
 _HOLE = 1.5  # of the usual step between the scans of a scene: there one is missing, at least
+_ENOUGH = 3  # steps of a scene: of fewer, half can be holes
 
 
 class Timeline:
@@ -157,8 +158,8 @@ class Timeline:
     def _run(self) -> NDArray[np.int64]:
         """(R,) ascending: scans of one number are of one scene, with no hole between them.
 
-        A hole is a step of more than the usual one of its scene, and of more than a second where times are known:
-        a few scans that a driver dropped are none.
+        A hole is a step of more than the usual one of its scene (of the log, where the scene is too short to tell), and
+        of more than a second where times are known: a few scans that a driver dropped are none.
         """
         within = np.diff(self.scene_of) == 0
         steps = np.diff(self.time_us if self.has_times else self.order)
@@ -166,7 +167,8 @@ class Timeline:
         new = ~within
         for scene in np.unique(self.scene_of[1:][within]):
             mine = np.flatnonzero(within & (self.scene_of[1:] == scene))
-            new[mine] = (steps[mine] > least) & (steps[mine] > _HOLE * np.median(steps[mine]))
+            usual = np.median(steps[mine] if len(mine) >= _ENOUGH else steps[within])
+            new[mine] = (steps[mine] > least) & (steps[mine] > _HOLE * usual)
         return np.append(0, np.cumsum(new | (np.diff(self.order) >= APART)))
 
     def _check(self, row: int) -> int:

@@ -14,10 +14,13 @@ import pyarrow.ipc
 import pytest
 from pyarrow import feather
 
+from superflow.datasets.card import load_card
 from superflow.datasets.index import LogIndex
+from superflow.datasets.records import Place, ScanRow
 from superflow.datasets.sets.nuscenes import write_index
 from superflow.datasets.sets.nuscenes.annotations import velocities
 from superflow.datasets.store import TABLES, is_intact, read_columns, write_tables
+from superflow.datasets.write import ListedLog, write_rows
 from superflow.errors import InputError
 from superflow.geometry import transform_points
 
@@ -185,6 +188,18 @@ def test_a_slow_log_has_no_holes_for_being_slow(small_index):
     index.time_us = small_index.time_us.copy()
     index.time_us[rows] = 3_000_000 * np.arange(len(rows))
     assert index.sweeps(int(rows[4]), 2, after=1) == [rows[3], rows[2], rows[5]]
+
+
+def test_what_is_usual_in_a_scene_of_few_scans_is_what_is_in_the_log(tmp_path):
+    """Of its two steps one is a hole, so that their median says nothing."""
+    times_s = [0, 0.1, 0.2, 0.3, 0.4, 0.5, 50.0, 50.1, 90.0]
+    rows = [
+        ScanRow("ab"[i > 5], f"s{i}", i, Place(f"{i}.bin"), np.eye(4), time_us=round(seconds * 1e6))
+        for i, seconds in enumerate(times_s)
+    ]
+    write_rows(tmp_path, tmp_path / "index", ListedLog("made", load_card("semantickitti"), rows))
+    index = LogIndex.open(tmp_path / "index")
+    assert [index.sweeps(row, 1) for row in range(9)] == [[], [0], [1], [2], [3], [4], [], [6], []]
 
 
 def test_without_times_holes_are_those_of_the_numbers(small_index):
