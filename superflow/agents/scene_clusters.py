@@ -5,6 +5,7 @@ So a log without labels can be asked, too. What a cluster does not tell, as moti
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,12 @@ from ..errors import InputError, require
 from ..hub.checkpoint import find_last, load_weights, read_checkpoint
 from .scene import SceneObject, SceneRecord
 from .scene_log import ego_points, object_around, record
-from .words import category_of
+from .words import category_of, is_known
 
 if TYPE_CHECKING:
     from ..datasets.index import LogIndex
+
+log = logging.getLogger(__name__)
 
 # points of one object are nearer to each other than this [m]: large ones are seen with wide gaps, people stand close
 REACH_M = {"pedestrian": 0.5, "bicycle": 0.6, "motorcycle": 0.6, "traffic cone": 0.4, "barrier": 0.6}
@@ -97,5 +100,13 @@ def load_predictor(checkpoint: str | Path, classes: Sequence[str]) -> Predictor:
         said["encoder"], said["num_classes"], pretrained=said["pretrained"] or {}, limits=said["limits"]
     )
     load_weights(segmentor, stored["state_dict"], str(path))
+    unknown = [name for name in classes if not is_known(name)]
+    if unknown:
+        log.warning(
+            "%s: no word for objects is known by the class names %s; they are taken for background, and no object is "
+            "found in them",
+            path,
+            ", ".join(unknown),
+        )
     raw = bool(trained.get("raw_intensity", False))
     return segmentor_predictor(segmentor.eval(), full_intensity=255.0 if raw else 1.0)

@@ -14,12 +14,13 @@ from ..datasets.records import Boxes
 from ..errors import InputError
 from ..geometry import Transform, invert, make_transform, transform_points
 from .scene import SceneObject, SceneRecord
-from .words import annotated_category, status_of, status_of_class
+from .words import annotated_category, is_known, status_of, status_of_class
 
 if TYPE_CHECKING:
     from ..datasets.index import LogIndex
 
 Triple = tuple[float, float, float]
+FEW_POINTS = 50  # of things without a number: SemanticKITTI's panoptic figures leave out smaller ones
 
 
 def scene_of(index: LogIndex, row: int, *, points: bool = True) -> SceneRecord:
@@ -29,7 +30,8 @@ def scene_of(index: LogIndex, row: int, *, points: bool = True) -> SceneRecord:
         points: keep the points of the scan in the record.
 
     Raises:
-        InputError: the scan has neither boxes nor instances, or boxes without a pose; the message says what serves.
+        InputError: the scan has neither boxes nor instances, or boxes without a pose, or labels of things without any
+            number of an instance; the message says what serves.
     """
     boxes = index.boxes(row)
     if boxes is not None:
@@ -149,6 +151,7 @@ def _objects_of_instances(index: LogIndex, row: int, frame: Frame) -> tuple[Scen
     if cloud.file_row is not None:
         numbers, classes = numbers[cloud.file_row], classes[cloud.file_row]
     points, found = ego_points(frame), []
+    _check_numbered(index, frame, classes, numbers)
     for pair in np.unique(np.stack([classes, numbers], axis=1)[numbers > 0], axis=0):
         name = index.card.categories.get(int(pair[0]), "")
         category = annotated_category(name, class_name(index.card, name))
@@ -157,3 +160,19 @@ def _objects_of_instances(index: LogIndex, row: int, frame: Frame) -> tuple[Scen
         inside = points[(classes == pair[0]) & (numbers == pair[1])]
         found.append(object_around(inside, f"{frame.scene}/{category}/{int(pair[1])}", category, name))
     return tuple(found)
+
+
+def _check_numbered(
+    index: LogIndex, frame: Frame, classes: NDArray[np.integer[Any]], numbers: NDArray[np.integer[Any]]
+) -> None:
+    """Refuse labels that tell things from background, and no thing from another: they would be a scan without any."""
+    names = {number: index.card.categories.get(number, "") for number in np.unique(classes).tolist()}
+    both = {number: (name, class_name(index.card, name)) for number, name in names.items()}
+    known = [n for n, told in both.items() if any(map(is_known, told)) and annotated_category(*told)]
+    things = np.isin(classes, known)
+    if things.sum() >= FEW_POINTS and not numbers[things].any():
+        raise InputError(
+            f"the scan {frame.token} of {index.folder} has {things.sum()} points of things and none with a number of "
+            "its instance, so that nothing tells one from another; give panoptic labels, or ask a fine-tuned "
+            "network for its objects (--predictions of `superflow find` or `make-questions`)"
+        )

@@ -5,6 +5,7 @@ Datasets name things in many ways; here each has one name. A word that a dataset
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 OTHER_VEHICLE, OTHER_OBJECT = "other vehicle", "other object"
@@ -42,8 +43,10 @@ APPLIES = {
     "without rider": CYCLES,
 }
 
-# categories of nuScenes, of which the longest beginning counts; classes of SemanticKITTI and of this package's cards
+# categories of nuScenes, of which the longest beginning counts; classes of SemanticKITTI and of this package's cards;
+# boxes of PandaSet and Argoverse 2 whose classes, if they have any, say less. Case and joints do not matter.
 _CATEGORY_OF = {
+    **{category: category for category in CATEGORIES},
     "vehicle.car": "car",
     "vehicle.truck": "truck",
     "vehicle.bus": "bus",
@@ -58,31 +61,30 @@ _CATEGORY_OF = {
     "movable_object": OTHER_OBJECT,
     "static_object.bicycle_rack": OTHER_OBJECT,
     "animal": OTHER_OBJECT,
-    "car": "car",
-    "truck": "truck",
-    "bus": "bus",
-    "trailer": "trailer",
-    "construction_vehicle": "construction vehicle",
-    "motorcycle": "motorcycle",
-    "bicycle": "bicycle",
-    "pedestrian": "pedestrian",
     "person": "pedestrian",
     "bicyclist": "bicycle",
     "cyclist": "bicycle",
     "motorcyclist": "motorcycle",
-    "traffic_cone": "traffic cone",
-    "barrier": "barrier",
     "on-rails": OTHER_VEHICLE,
-    "other-vehicle": OTHER_VEHICLE,
-    "other_vehicle": OTHER_VEHICLE,
     "human": "pedestrian",
     "rider": "bicycle",
     "bike": "bicycle",
-    "traffic-cone": "traffic cone",
     "trashcan": OTHER_OBJECT,
     "cone-stone": OTHER_OBJECT,
     "construction_cone": "traffic cone",
+    "Other Vehicle - Construction Vehicle": "construction vehicle",
+    "Towed Object": "trailer",
+    "Emergency Vehicle": OTHER_VEHICLE,
+    "REGULAR_VEHICLE": "car",
+    "LARGE_VEHICLE": OTHER_VEHICLE,
+    "RAILED_VEHICLE": OTHER_VEHICLE,
+    **dict.fromkeys(("BOX_TRUCK", "TRUCK_CAB"), "truck"),
+    **dict.fromkeys(("SCHOOL_BUS", "ARTICULATED_BUS"), "bus"),
+    **dict.fromkeys(("VEHICULAR_TRAILER", "MESSAGE_BOARD_TRAILER", "TRAFFIC_LIGHT_TRAILER"), "trailer"),
+    **dict.fromkeys(("OFFICIAL_SIGNALER", "WHEELED_RIDER"), "pedestrian"),
 }
+# of Argoverse 2, in these letters: the rider, whose cycle has a box of its own
+_RIDER_APART = {"BICYCLIST": "pedestrian", "MOTORCYCLIST": "pedestrian"}
 # what is no object, by the same rule; a thing of no known name is one all the same
 BACKGROUND = frozenset(
     [
@@ -104,7 +106,6 @@ BACKGROUND = frozenset(
         "mud",
         "noise",
         "obstacle",
-        "other-ground",
         "other-object",
         "other-structure",
         "other_flat",
@@ -122,7 +123,6 @@ BACKGROUND = frozenset(
         "static",
         "surface",
         "terrain",
-        "traffic-sign",
         "traffic_light",
         "traffic_sign",
         "tree",
@@ -135,6 +135,15 @@ BACKGROUND = frozenset(
         "water",
     ]
 )
+
+
+def _plain(name: str) -> str:
+    """ "traffic_cone" of "Traffic Cone" and of "traffic-cone"; dots stay."""
+    return re.sub(r"[^a-z0-9.]+", "_", name.lower()).strip("_")
+
+
+# "other object" is SemanticKITTI's word for background, too, and there it stays so
+_KNOWN = {_plain(name): word for name, word in {**_CATEGORY_OF, **dict.fromkeys(BACKGROUND)}.items()}
 _RIDDEN = ("bicyclist", "cyclist", "motorcyclist", "rider")
 # last part of an attribute of nuScenes, or of PandaSet in its schema -> word
 _STATUS_OF = {
@@ -153,10 +162,12 @@ _STATUS_OF = {
 
 def category_of(name: str) -> str | None:
     """The word of ``CATEGORIES`` for a category or class of a dataset; None for others, as roads."""
-    for part in _beginnings(name):
-        if part in _CATEGORY_OF or part in BACKGROUND:
-            return _CATEGORY_OF.get(part)
-    return None
+    return _meaning(name)[1]
+
+
+def is_known(name: str) -> bool:
+    """Whether a name of a dataset is that of an object, or of background."""
+    return _meaning(name)[0]
 
 
 def annotated_category(name: str, class_name: str) -> str | None:
@@ -165,15 +176,19 @@ def annotated_category(name: str, class_name: str) -> str | None:
     A name that nobody knows is told by the class that the dataset's card puts it into, else it is an other object: a
     thing that is left out would be a silent no.
     """
-    for text in (name, class_name):
-        if any(part in _CATEGORY_OF or part in BACKGROUND for part in _beginnings(text)):
-            return category_of(text)
-    return OTHER_OBJECT
+    return next((category_of(text) for text in (name, class_name) if is_known(text)), OTHER_OBJECT)
+
+
+def _meaning(name: str) -> tuple[bool, str | None]:
+    """Whether a name is known, and its category, None of background."""
+    if name in _RIDER_APART:
+        return True, _RIDER_APART[name]
+    return next(((True, _KNOWN[part]) for part in _beginnings(name) if part in _KNOWN), (False, None))
 
 
 def _beginnings(name: str) -> Iterator[str]:
     """The name, then it without its last part, and so on: vehicle.bus.bendy, vehicle.bus, vehicle."""
-    name = name.removeprefix("moving-")
+    name = _plain(name).removeprefix("moving_")
     while name:
         yield name
         name = name.rpartition(".")[0]
@@ -187,5 +202,6 @@ def status_of(attributes: str) -> tuple[str, ...]:
 
 def status_of_class(name: str) -> tuple[str, ...]:
     """What a class name itself tells: SemanticKITTI's ``moving-car`` moves, its ``bicyclist`` is a ridden bicycle."""
-    ridden = ("with rider",) if name.removeprefix("moving-") in _RIDDEN else ()
-    return (("moving",) if name.startswith("moving-") else ()) + ridden
+    plain = _plain(name)
+    ridden = ("with rider",) if plain.removeprefix("moving_") in _RIDDEN else ()
+    return (("moving",) if plain.startswith("moving_") else ()) + ridden

@@ -58,7 +58,7 @@ def test_lone_points_and_unknown_classes_are_no_objects():
     assert cluster_objects(points[:0], np.array([], int), CLASSES) == ()
 
 
-def test_a_network_tells_the_objects_of_a_log_without_labels(small_index, tmp_path):
+def test_a_network_tells_the_objects_of_a_log_without_labels(small_index, tmp_path, caplog):
     classes = small_index.card.classes
     encoder = {
         "grid": {"type": "cubic", "size_m": 0.5},
@@ -92,6 +92,13 @@ def test_a_network_tells_the_objects_of_a_log_without_labels(small_index, tmp_pa
         InputError, match=f"on the class '{classes[0]}' where the log has '{classes[1]}'; prepare"
     ):
         load_predictor(tmp_path / "named.pth", swapped)
+    said["data"]["train"].pop("classes")
+    write_checkpoint(
+        tmp_path / "own.pth", {"meta": {}, "superflow": said, "state_dict": segmentor.state_dict()}
+    )
+    assert "no object" not in caplog.text
+    load_predictor(tmp_path / "own.pth", ["lorry", "Car", *classes[2:]])
+    assert "by the class names lorry; they are taken for background" in caplog.text
     write_checkpoint(
         tmp_path / "other.pth", {"meta": {}, "superflow": {"kind": "pretrainer"}, "state_dict": {}}
     )

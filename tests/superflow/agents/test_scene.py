@@ -14,11 +14,11 @@ from superflow.agents.scene_log import box_around, class_name, scene_of
 from superflow.agents.scene_split import read_split, split_scenes, write_split
 from superflow.agents.words import (
     APPLIES,
-    BACKGROUND,
     CATEGORIES,
     STATUSES,
     annotated_category,
     category_of,
+    is_known,
     status_of,
     status_of_class,
 )
@@ -167,8 +167,7 @@ def test_words_of_datasets():
 def test_every_class_of_a_card_is_an_object_or_said_to_be_background(name):
     card = load_card(name)
     for each in card.classes:
-        known = (category_of(each) is None) == (each in BACKGROUND)
-        assert known, f"say in superflow/agents/words.py what {each!r} is, or that it is background"
+        assert is_known(each), f"say in superflow/agents/words.py what {each!r} is, or that it is background"
     for each in card.categories.values():
         found = annotated_category(each, class_name(card, each))
         assert found in CATEGORIES or found is None, each
@@ -182,6 +181,60 @@ def test_a_thing_of_an_unknown_name_is_told_by_its_class_and_never_left_out():
     assert annotated_category("Road", class_name(card, "Road")) is None
     assert annotated_category("vehicle.ego", "") is None
     assert annotated_category("building", "barrier") is None  # its own name counts before its class
+
+
+# names of the boxes of datasets whose cards have no class for them, or a wider one -> word, None for "other object"
+BOXES = {
+    "pandaset": {
+        "Other Vehicle - Construction Vehicle": "construction vehicle",
+        "Towed Object": "trailer",
+        "Emergency Vehicle": "other vehicle",
+        "Semi-truck": "truck",
+    },
+    "argoverse2": {
+        "REGULAR_VEHICLE": "car",
+        "PEDESTRIAN": "pedestrian",
+        "CONSTRUCTION_CONE": "traffic cone",
+        "BICYCLE": "bicycle",
+        "BICYCLIST": "pedestrian",  # the cycle has a box of its own
+        "MOTORCYCLE": "motorcycle",
+        "MOTORCYCLIST": "pedestrian",
+        "WHEELED_RIDER": "pedestrian",
+        "OFFICIAL_SIGNALER": "pedestrian",
+        "BUS": "bus",
+        "SCHOOL_BUS": "bus",
+        "ARTICULATED_BUS": "bus",
+        "TRUCK": "truck",
+        "BOX_TRUCK": "truck",
+        "TRUCK_CAB": "truck",
+        "VEHICULAR_TRAILER": "trailer",
+        "LARGE_VEHICLE": "other vehicle",
+        "RAILED_VEHICLE": "other vehicle",
+        "DOG": "other object",
+        "BOLLARD": "other object",
+    },
+}
+
+
+@pytest.mark.parametrize("name", BOXES)
+def test_boxes_of_other_datasets_have_the_words_of_queries(name):
+    card = load_card(name)
+    found = {each: annotated_category(each, class_name(card, each)) for each in BOXES[name]}
+    assert found == BOXES[name]
+
+
+def test_case_and_what_joins_the_words_of_a_name_do_not_matter():
+    for name in ("Traffic Cone", "traffic-cone", "TRAFFIC_CONE", "traffic cone"):
+        assert category_of(name) == annotated_category(name, name) == "traffic cone"
+    assert [category_of(each) for each in ("Car", "Construction Vehicle", "Moving-Bicyclist")] == [
+        "car",
+        "construction vehicle",
+        "bicycle",
+    ]
+    assert status_of_class("Moving-Bicyclist") == ("moving", "with rider")
+    assert [category_of(each) for each in CATEGORIES if each != "other object"] == list(CATEGORIES[:-1])
+    assert category_of("other-object") is None  # SemanticKITTI's background
+    assert not is_known("lorry")
 
 
 @pytest.mark.parametrize("yaw", [-1.2, 0.0, 0.4, 1.5])
@@ -235,7 +288,24 @@ def test_a_scan_without_boxes_and_instances_has_no_objects_to_ask_for(tmp_path):
             with pytest.raises(InputError, match="neither boxes nor instances"):
                 scene_of(index, 1)
         else:
-            assert scene_of(index, 1).objects == ()  # instances that are all 0: nothing is an object
+            assert scene_of(index, 1).objects == ()  # too few to be seen have no number
+
+
+def test_labels_without_numbers_of_instances_are_not_a_scan_without_objects(tmp_path):
+    unnumbered = [CAR] * 30 + [MOVING_CAR] * 20 + [ROAD | 7 << 16]
+    index = kitti(
+        tmp_path,
+        {
+            "000000": unnumbered[1:],
+            "000001": unnumbered,
+            "000002": [*unnumbered, CAR | 1 << 16],
+            "000003": [0] * 60,
+        },
+    )
+    assert scene_of(index, 0).objects == scene_of(index, 3).objects == ()
+    with pytest.raises(InputError, match=r"08_000001 .* has 50 points of things and none with a number"):
+        scene_of(index, 1)
+    assert [o.points for o in scene_of(index, 2).objects] == [1]
 
 
 def made(scene: int, frame: int) -> SceneRecord:
