@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, ClassVar
 
@@ -19,6 +19,7 @@ import numpy as np
 from ...errors import InputError, suggest
 from ..query_answer import Scenery
 from ..scene import SceneRecord
+from .doubt import is_open
 from .replies import CANNOT_TELL, MAX_LENGTH, Reply, Unreadable
 
 Identity = dict[str, Any]
@@ -117,7 +118,9 @@ class Bootcamp(ABC):
             asked = self.ask(self.scenery(scene, self.difficulty))
             if asked is not None:
                 asked = {**self.difficulty, **asked}
-                found.append((scene, asked, self.solve(self.scenery(scene, asked), asked)))
+                gold = self.solve(self.scenery(scene, asked), asked)
+                if gold is not None or self._is_open(scene, asked):
+                    found.append((scene, asked, gold))
             if len(found) == CHOICES:
                 break
         if not found:
@@ -127,6 +130,12 @@ class Bootcamp(ABC):
         scene, asked, gold = min(found, key=lambda each: self._given[self.reply.bin_of(each[2])])
         self._given[self.reply.bin_of(gold)] += 1
         return {"family": self.name(), "scene": scene.token, "asked": asked, "gold": gold}
+
+    @classmethod
+    def _is_open(cls, scene: SceneRecord, asked: Mapping[str, Any]) -> bool:
+        """Whether nobody can tell the answer of a question that ``solve`` has none for."""
+        near = replace(scene, objects=cls.scenery(scene, asked).objects)
+        return is_open(near, asked["min_points"], lambda case: cls.solve(cls.scenery(case, asked), asked))
 
     @classmethod
     def prompt_func(cls, identity: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -118,6 +119,18 @@ def test_the_sensor_cannot_tell_is_an_answer_that_is_asked_for(family):
     told = Counter(case["gold"] is None for case in cases(family.name()))
     assert CANNOT_TELL in family.prompt_func(cases(family.name())[0])
     assert told[True] >= 30
+
+
+def test_what_nobody_can_tell_has_two_answers(family):
+    """All cases of what the sensor hardly hit, each thing there or not: one answer to all of them would be known."""
+    for case in [each for each in cases(family.name()) if each["gold"] is None][::8]:
+        asked, scene = case["asked"], SCENES[case["scene"]]
+        near = [o for o in scene.objects if o.range_m <= asked["max_range_m"]]
+        answers = set()
+        for kept in product(*((False, True) if o.points < asked["min_points"] else (True,) for o in near)):
+            there = tuple(replace(o, points=9) for o, keep in zip(near, kept) if keep)
+            answers.add(family.answer(replace(scene, objects=there), asked))
+        assert answers == {CANNOT_TELL} or len(answers) > 1, case
 
 
 def blurred(scene, generator, amount):
