@@ -26,7 +26,10 @@ from superflow.tools.command import command_parser, count, run_command, seed
 from superflow.tools.progress_bar import progress_bar
 
 if TYPE_CHECKING:
+    from superflow.agents.vlm.ask import Training
     from superflow.datasets.index import LogIndex
+
+STEPS, QUESTIONS, SEED = 1000, 1500, 0
 
 
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
@@ -45,13 +48,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--frame", help="scan: scene[a:b], a split's or scene's first (default: the first that is held out)"
     )
-    parser.add_argument(
-        "--steps", type=count, default=1000, help="of the training on questions (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--questions", type=count, default=1500, help="of each kind to train on (default: %(default)s)"
-    )
-    parser.add_argument("--seed", type=seed, default=0, help="of the training (default: %(default)s)")
+    parser.add_argument("--steps", type=count, help=f"of the training on questions (default: {STEPS})")
+    parser.add_argument("--questions", type=count, help=f"of each kind to train on (default: {QUESTIONS})")
+    parser.add_argument("--seed", type=seed, help=f"of the training (default: {SEED})")
     parser.add_argument(
         "--objects",
         action="store_true",
@@ -126,31 +125,52 @@ def _ask_objects(index: LogIndex, row: int, where: str, question: str) -> None:
 
 def _ask_scan(args: argparse.Namespace, index: LogIndex, row: int, where: str) -> None:
     from superflow.agents.vlm import load_vlm
-    from superflow.agents.vlm.ask import REPORT, Training, answer_on, kept_report, train_on, wording
-    from superflow.agents.vlm.sft import Recipe
+    from superflow.agents.vlm.ask import REPORT, answer_on, kept_report, train_on, wording
+    from superflow.benchmark.rows import held
     from superflow.hub.backbone import load
     from superflow.quickstart.frames import split_scenes
 
     question = wording(args.question)  # refuses before the work
     folder = args.model or args.run / "ask"
+    given = {name: getattr(args, name) for name in ("steps", "questions", "seed")}
+    given = {name: value for name, value in given.items() if value is not None}
     if not (folder / REPORT).is_file():
-        backbone = load(args.backbone or args.run / "backbone.safetensors")
-        training = Training(
-            questions=args.questions,
-            alignment=Recipe(steps=max(1, round(0.6 * args.steps)), learning_rate=3e-3),
-            recipe=Recipe(steps=args.steps, learning_rate=2e-3),
-            seed=args.seed,
-        )
-        with progress_bar() as show:
-            train_on(index, backbone, folder, training, frames=split_scenes(index), progress=show)
-    report = kept_report(folder, index)
+        with held(folder.with_name(f"{folder.name}.lock")):  # another process may be training there
+            if not (folder / REPORT).is_file():
+                backbone = load(args.backbone or args.run / "backbone.safetensors")
+                with progress_bar() as show:
+                    frames = split_scenes(index)
+                    train_on(index, backbone, folder, _training(given), frames=frames, progress=show)
+    if args.backbone is not None:
+        given["backbone"] = load(args.backbone).card.weights_sha256
+    report = kept_report(folder, index, given)
     model, processor = load_vlm(folder)
     said, known = answer_on(model, processor, index, row, args.question)
     print(f"{where}: {question}")
     print(f"answer: {said}")
     if known:
         print(f"the log's labels say: {known}")
+    if index.tokens([row])[0] in report["scans"]["train"]:
+        print(
+            "This scan is one of those that the model was trained on: it may know it by heart.",
+            file=sys.stderr,
+        )
     print(_limits(report), file=sys.stderr)
+
+
+def _training(given: dict[str, int]) -> Training:
+    """What was given on the command line, else the defaults."""
+    from superflow.agents.vlm.ask import Training
+    from superflow.agents.vlm.sft import Recipe
+
+    chosen = {"steps": STEPS, "questions": QUESTIONS, "seed": SEED, **given}
+    steps = chosen["steps"]
+    return Training(
+        questions=chosen["questions"],
+        alignment=Recipe(steps=max(1, round(0.6 * steps)), learning_rate=3e-3),
+        recipe=Recipe(steps=steps, learning_rate=2e-3),
+        seed=chosen["seed"],
+    )
 
 
 def _limits(report: dict) -> str:

@@ -5,6 +5,7 @@
                | "are there more" things "than" things
     condition  = all {"or" all}          all = part {"and" part}          part = "not" part | "(" condition ")" | amount
     amount     = ["a" | "the" | "no" | "at least" N | "at most" N | "exactly" N | "more than" N | "fewer than" N] things
+                 (what is counted is not the nearest or farthest)
     things     = ["nearest" | "farthest"] {["not"] status} noun {["and"] ["that is"] ["not"] (status | relation)}
     relation   = "within" N "m of" anchor | "more than" N "m from" anchor | direction anchor | "ahead"
                | ("faster" | "slower") "than" N ("m/s" | "km/h")
@@ -83,7 +84,7 @@ class _Parser:
         if take("is there", expected="a question") or take("are there", expected="a question"):
             return ask.IsThere(self._condition())
         if take("how many", expected="a question"):
-            found = ask.HowMany(self._things())
+            found = ask.HowMany(self._several())
             _ = take("are there", expected="the end") or take("are visible", expected="the end")
             return found
         if take("do", expected="a question"):
@@ -136,7 +137,17 @@ class _Parser:
             raise words.error()
         if number + found[1] < 0:
             raise InputError('the query asks for fewer than 0; ask for at most 0, or for none with "no"')
-        return ask.Amount(self._things(), found[0], int(number) + found[1])
+        return ask.Amount(self._several(), found[0], int(number) + found[1])
+
+    def _several(self) -> ask.Things:
+        """Things that are counted."""
+        found = self._things()
+        if found.pick is not None:
+            raise InputError(
+                f'"{found.pick}" means one thing, of which there are never several; ask for "the {found.pick}", or '
+                f'count without it, as in "at least 2 cars within 10 m of me"'
+            )
+        return found
 
     def _the_things(self) -> ask.Things:
         self.words.take_of(ARTICLES, '"a" or "the"')

@@ -1,4 +1,5 @@
-"""A query as a sentence. ``parse_query(text_of(query)) == query``, so the words here are those of the parser, too."""
+"""A query as a sentence. ``parse_query(text_of(query)) == query``, so the words here are those of the parser, too; only
+numbers of the nearest thing, which is one, are not read again."""
 
 from __future__ import annotations
 

@@ -112,8 +112,14 @@ class Voice:
 
         Raises:
             Refusal: 400; text holds a special token, or there is more of it than the model takes.
-            InputError: a question that a model which ``superflow ask`` trained does not know.
+            InputError: a question that a model which ``superflow ask`` trained does not know, or more than one.
         """
+        if self._of_ask and [sorted(part is None for part in parts) for _, parts in turns] != [[False, True]]:
+            raise Refusal(
+                400,
+                "bad_request",
+                "this small model was trained on one question about one scan; send one message with both and no other",
+            )
         chat = [
             {"role": role, "content": [self._part(role, part) for part in parts]} for role, parts in turns
         ]

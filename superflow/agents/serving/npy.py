@@ -84,6 +84,7 @@ def frame_of(value: Any) -> NDArray[np.float64] | None:
         or not np.isfinite(frame).all()
         or frame[3].tolist() != [0, 0, 0, 1]
         or not np.allclose(frame[:3, :3] @ frame[:3, :3].T, np.eye(3), atol=1e-3)
+        or np.linalg.det(frame[:3, :3]) < 0  # a mirror would swap left and right
         or np.abs(frame[:3, 3]).max() > FARTHEST_M
     ):
         raise _bad(

@@ -18,7 +18,9 @@ from ...files.access import make_folder, read_json
 from ...files.writes import write_json
 from ...hub.backbone import Backbone
 from ...progress import Progress, silent, track
+from .. import query as ask
 from ..bootcamps.bootcamp import Bootcamp, Identity
+from ..bootcamps.phrases import NEAR_M
 from ..bootcamps.registry import families
 from ..query_answer import Scenery
 from ..query_parse import parse_query
@@ -196,6 +198,7 @@ def train_on(
         "index_hash": index.hash,
         "scans": {part: index.tokens(rows[part]) for part in rows},
         "seed": training.seed,
+        "made_of": made_of(training, backbone),
         "questions": {part: len(examples[part]) for part in examples},
         "loss": round(float(np.mean(losses[-20:])), 4),
         **_examine(model, processor, cases, examples),
@@ -242,17 +245,38 @@ def _learn(
     )
 
 
-def kept_report(folder: Path, index: LogIndex) -> dict[str, Any]:
+def made_of(training: Training, backbone: Backbone) -> dict[str, Any]:
+    """What a report says of the training: each of its options by name, and the backbone's weights by their hash."""
+    return {
+        "steps": training.recipe.steps,
+        "questions": training.questions,
+        "seed": training.seed,
+        "backbone": backbone.card.weights_sha256,
+    }
+
+
+def kept_report(folder: Path, index: LogIndex, given: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """What ``train_on`` wrote of the model that is kept in ``folder``.
 
+    Args:
+        given: of `made_of`, what the model must be made of.
+
     Raises:
-        InputError: it was trained on another log than ``index``, of which its figures say nothing.
+        InputError: it was trained on another log than ``index``, of which its figures say nothing; or is made of
+            something else than what was ``given``.
     """
     report = read_json(folder / REPORT, f"delete {folder} to train anew")
     if report.get("index_hash") != index.hash:
         raise InputError(
             f"{folder}: this model was trained on another prepared log than {index.folder}, and its accuracy is "
             "measured there; ask about that one with --index, or name another folder with --model to train there"
+        )
+    made = report.get("made_of", {})
+    other = next((name for name, value in (given or {}).items() if made.get(name) != value), None)
+    if other is not None:
+        raise InputError(
+            f"{folder}: the model that is kept there was not made with this --{other} ({made.get(other, 'unknown')}); "
+            "leave it out, or name another folder with --model to train there"
         )
     return report
 
@@ -292,7 +316,8 @@ def wording(question: str) -> str:
     """A question in the words that the small model was trained on.
 
     Raises:
-        InputError: it cannot be read, asks for something else than whether, or how many, or for a status or a speed.
+        InputError: it cannot be read, asks for something else than whether, or how many, for a status or a speed, or in
+            a form that the model was not trained on.
     """
     shown = question if len(question) <= SHOWN else f"{question[:SHOWN]}..."
     unknown = (
@@ -312,7 +337,30 @@ def wording(question: str) -> str:
             f"{shown!r}: this small model learned from questions without a status or a speed, which one scan "
             'does not show; leave such words out, as in "how many cars are ahead?"'
         )
+    if not _was_trained(parse_query(question)):
+        raise InputError(
+            f"{shown!r}: this small model learned from questions about one kind of thing with at most one place, seen "
+            f'from me; ask so, as in "how many cars are ahead?" or "is there a bus within {NEAR_M[1]:g} m of me?" '
+            f"({', '.join(f'{metres:g}' for metres in NEAR_M)} m)"
+        )
     return f"{text[0].upper()}{text[1:]}?"
+
+
+def _was_trained(query: ask.Query) -> bool:
+    """Whether `cases_of` asks such questions: to another one it says something, too, and nobody has counted how often
+    that is right."""
+    match query:
+        case ask.IsThere(ask.Amount(things, "at least", 1)) | ask.HowMany(things):
+            places = things.relations
+        case _:
+            return False
+    return (
+        things.pick is None
+        and len(places) <= 1
+        and all(isinstance(place, ask.Within | ask.Toward) and not place.negated for place in places)
+        and all(place.anchor == ask.Ego() for place in places)
+        and all(place.metres in NEAR_M for place in places if isinstance(place, ask.Within))
+    )
 
 
 def answer_on(

@@ -83,7 +83,10 @@ PARTS = (
     {"type": "lidar_embeds", "lidar_embeds": EMBEDS}, {"type": "lidar_embeds", "lidar_embeds": {"data": "AAAA"}},
     {"type": "lidar_embeds", "lidar_embeds": {**EMBEDS, "data": 7}},
 )  # fmt: skip
-FRAMES = ([], "eye", [[1, 0], [0, 1]], (2 * np.eye(4)).tolist(), [[0] * 4] * 4, [[None] * 4] * 4)
+FRAMES = (
+    [], "eye", [[1, 0], [0, 1]], (2 * np.eye(4)).tolist(), [[0] * 4] * 4, [[None] * 4] * 4,
+    np.diag([1, -1, 1, 1]).tolist(),
+)  # fmt: skip
 BODIES = (
     b"", b"{", b"[]", b"null", b"7", b'"text"', b"\xff\xfe", b"[" * 100_000, b'{"model": NaN}', b'{"model": 1e999}',
     b'{"model": ' + b"9" * 5000 + b"}", b"{} {}", b"model=vlm",
@@ -154,8 +157,16 @@ def test_whatever_is_sent(both):
 def test_a_model_of_ask_refuses_in_one_sentence_what_it_does_not_know(both, folder):
     (folder / "ask.json").write_text("{}")
     _, voice = both()
-    for question in ("How many carz are ahead?", "Describe the scene.", "what is " * 900):
+    for question in ("How many carz are ahead?", "Describe the scene.", "what is " * 900, "Is there no car?"):
         refused(voice.chat(lidar_url(GOOD), question), 400, question[:40])
+    known = "How many cars are ahead?"
+    for parts in ((known,), (lidar_url(GOOD), known, known), (lidar_url(GOOD), lidar_url(GOOD), known)):
+        refused(voice.chat(*parts), 400, len(parts))
+    for before in ({"role": "system", "content": "Be brief."}, {"role": "user", "content": known}):
+        question = {"role": "user", "content": [lidar_url(GOOD), {"type": "text", "text": known}]}
+        request = {"model": "vlm", "messages": [before, question]}
+        refused(voice.post("/v1/chat/completions", request), 400, before)
+    assert voice.chat(lidar_url(GOOD), known, max_tokens=2).status == 200
 
 
 def test_a_header_takes_no_memory_for_what_it_promises():

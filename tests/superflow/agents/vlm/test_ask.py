@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import torch
 
 pytest.importorskip("transformers", reason="needs the extra agents")
 from superflow.agents.scene import SceneObject, SceneRecord
+from superflow.agents.scene_log import scene_of
 from superflow.agents.vlm import ask
 from superflow.agents.vlm.bev import scatter
 from superflow.agents.vlm.object_tape import HEAD, ask_tape, tape_of
@@ -69,7 +71,6 @@ def test_directions_turn_with_the_scene(side, where):
 
 
 def test_no_question_is_about_motion(small_index):
-    from superflow.agents.scene_log import scene_of
     from superflow.agents.words import STATUSES
 
     scenes = [scene_of(small_index, int(row), points=False) for row in small_index.rows()]
@@ -100,6 +101,25 @@ def test_questions_are_put_into_the_words_of_training():
         InputError, match="the query cannot be read: at character 10"
     ):  # here the mark under it helps
         ask.wording("how many carz are ahead?")
+
+
+def test_questions_of_other_forms_than_those_of_training_are_refused(small_index):
+    scenes = [scene_of(small_index, int(row), points=False) for row in small_index.rows()]
+    for case in ask.cases_of(scenes, 60, seed=0):
+        assert ask.wording(case["asked"]["query"]) == f"{case['asked']['query'].capitalize()}?"
+    for other in (
+        "is there no car?",
+        "is there a car and a bus?",
+        "is there exactly 1 car?",
+        "how many nearest cars?",
+        "is there the nearest car?",
+        "how many cars within 10 m of a truck?",
+        "how many cars not ahead?",
+        "how many cars within 12 m of me?",
+        "is there a car ahead within 10 m of me?",
+    ):
+        with pytest.raises(InputError, match=r"learned from questions about one kind|means one thing"):
+            ask.wording(other)
 
 
 @pytest.fixture
@@ -133,6 +153,20 @@ def test_the_command_trains_once_and_answers(small_index, run_folder, capsys):
     assert main(["how many cars are ahead?", *given]) == 0
     assert capsys.readouterr().out == first.out
     assert (run_folder / "ask" / ask.REPORT).stat().st_mtime_ns == made
+    assert "by heart" not in first.err
+    assert main(["how many cars are ahead?", *given, "--frame", "scene-0001"]) == 0
+    assert "one of those that the model was trained on: it may know it by heart" in capsys.readouterr().err
+    for option, value, was in (
+        ("--steps", "3", "2"),
+        ("--seed", "1", "0"),
+        ("--backbone", "street-tiny", "[0-9a-f]+"),
+    ):
+        assert main(["how many cars are ahead?", *given, option, value]) == 2
+        said = capsys.readouterr()
+        assert re.search(
+            rf"was not made with this {option} \({was}\); leave it out, or name another", said.err
+        )
+        assert not said.out
     log = SmallLog(run_folder / "log")
     log.tables["sample_annotation"].pop()
     other = write_index(log.write(), run_folder / "index")
