@@ -16,7 +16,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from superflow.errors import InputError
 from superflow.files.access import check_place
@@ -65,8 +65,16 @@ def _make(args: argparse.Namespace) -> int:
         refuse_over("--out", args.out, args.index / "index.json")
     check_place(args.out.parent)
     scenes = _scenes(args)
-    asked_of = WRITERS[args.out.suffix](args, scenes)
-    print(f"{args.out}: {asked_of.total()} questions about {len(scenes)} scenes")
+    asked = list(WRITERS[args.out.suffix](args, scenes))
+    twice = len(asked) - len(set(asked))
+    told = f", {twice} of them a second time" if twice else ""
+    print(f"{args.out}: {len(asked)} questions about {len(scenes)} scenes{told}")
+    if args.made is not None:
+        print(
+            f"another file of --seed {args.seed} asks about the same thrown scenes; hold out with another seed",
+            file=sys.stderr,
+        )
+    asked_of = Counter(question.family for question in asked)
     known = TYPES if args.out.suffix == ".json" else tuple(families())
     missing = [name for name in args.families or known if not asked_of[name]]
     if missing:
@@ -76,7 +84,15 @@ def _make(args: argparse.Namespace) -> int:
     return 0
 
 
-def _write_cases(args: argparse.Namespace, scenes: list[SceneRecord]) -> Counter[str]:
+class Asked(NamedTuple):
+    """A question that was written: of a type, about a scan, in these words."""
+
+    family: str
+    scene: str
+    text: str
+
+
+def _write_cases(args: argparse.Namespace, scenes: list[SceneRecord]) -> list[Asked]:
     from superflow.agents.bootcamps.export import (
         json_row,
         mixed_cases,
@@ -88,18 +104,18 @@ def _write_cases(args: argparse.Namespace, scenes: list[SceneRecord]) -> Counter
     from superflow.agents.scene_text import scene_text
 
     scene_of = {scene.token: scene for scene in scenes}
-    asked_of = Counter[str]()
-    cases = _counted(mixed_cases(scenes, args.count, names=args.families, seed=args.seed), asked_of)
+    written: list[Asked] = []
+    cases = _noted(mixed_cases(scenes, args.count, names=args.families, seed=args.seed), written)
     asked = ((case, prompt_of(case, scene_of, scene_text if args.with_scene else None)) for case in cases)
     if args.out.suffix == ".jsonl":
         write_jsonl((json_row(case, prompt) for case, prompt in asked), args.out)
     else:
         rows = (verl_row(case, prompt, index=i, split=args.split) for i, (case, prompt) in enumerate(asked))
         write_parquet(rows, args.out)
-    return asked_of
+    return written
 
 
-def _write_nuscenes_qa(args: argparse.Namespace, scenes: list[SceneRecord]) -> Counter[str]:
+def _write_nuscenes_qa(args: argparse.Namespace, scenes: list[SceneRecord]) -> list[Asked]:
     from superflow.agents.benchmarks.frames import frame_names
     from superflow.agents.benchmarks.nuscenes_qa import write_questions
     from superflow.agents.benchmarks.nuscenes_qa_made import INFO, made_questions
@@ -114,16 +130,18 @@ def _write_nuscenes_qa(args: argparse.Namespace, scenes: list[SceneRecord]) -> C
         )
     )
     write_questions(questions, args.out, INFO)
-    return Counter(question.template_type for question in questions)
+    return [Asked(each.template_type, each.sample_token, each.question) for each in questions]
 
 
 WRITERS = {".jsonl": _write_cases, ".parquet": _write_cases, ".json": _write_nuscenes_qa}
 
 
-def _counted(cases: Iterator[Identity], counts: Counter[str]) -> Iterator[Identity]:
-    """The same cases; their families are counted on the way."""
+def _noted(cases: Iterator[Identity], written: list[Asked]) -> Iterator[Identity]:
+    """The same cases; each is noted on the way."""
+    from superflow.agents.bootcamps.registry import family_of
+
     for case in cases:
-        counts[case["family"]] += 1
+        written.append(Asked(case["family"], case["scene"], family_of(case).prompt_func(case)))
         yield case
 
 
@@ -133,7 +151,8 @@ def _scenes(args: argparse.Namespace) -> list[SceneRecord]:
 
         from superflow.agents.bootcamps.made_scenes import made_scenes
 
-        return list(made_scenes(np.random.default_rng(args.seed), args.made))
+        # scenes of another seed are others, and have other tokens
+        return list(made_scenes(np.random.default_rng(args.seed), args.made, name=f"made-{args.seed}"))
     from superflow.agents.find import scenes_of
     from superflow.datasets.index import LogIndex
 

@@ -246,7 +246,7 @@ def _figures(
     for kind in (ALL, *dict.fromkeys(each["family"] for each in given)):
         chosen = [i for i, each in enumerate(given) if kind in (ALL, each["family"])]
         own, scenes = 100 * np.array(values)[chosen], [given[i]["scene"] for i in chosen]
-        low, high = interval(own, scenes)
+        low, high = interval(own, scenes) or (None, None)
         yield {
             **about,
             "questions": kind,
@@ -273,7 +273,9 @@ def markdown(rows: Sequence[Row]) -> str:
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows:
         arm = f"{row['arm']} - {row['minus']}" if row["minus"] else row["arm"]
-        text = f"{float(row['exact match']):.1f} ({float(row['low']):.1f} to {float(row['high']):.1f})"
+        text = f"{float(row['exact match']):.1f}"
+        if row["low"]:  # of a single scene there is no interval
+            text += f" ({float(row['low']):.1f} to {float(row['high']):.1f})"
         cells.setdefault((arm, row["seed"]), {})[row["questions"]] = text
     shown = ([*of, *(own.get(kind, "-") for kind in kinds)] for of, own in cells.items())
     return "\n".join(table_lines(["arm", "seed", *kinds], shown))

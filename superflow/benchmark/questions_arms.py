@@ -26,6 +26,7 @@ from ..agents.vlm.language import load_language_model, tiny
 from ..agents.vlm.model import LidarVLM
 from ..agents.vlm.processor import LidarProcessor
 from ..agents.vlm.sft import Example, Recipe, answers, train
+from ..errors import InputError
 from ..files.access import read_json
 from ..files.writes import write_json
 from ..progress import LogLines, cpu_seconds
@@ -266,10 +267,19 @@ def _shuffled(study: Study) -> Answered:
 
 
 def elsewhere(part: Part, seed: int) -> dict[str, str]:
-    """Token of each scan -> that of a scan of another scene; scenes are drawn anew, and each looks at the next."""
+    """Token of each scan -> that of a scan of another scene; scenes are drawn anew, and each looks at the next.
+
+    Raises:
+        InputError: there is one scene only.
+    """
     scenes: dict[str, list[str]] = {}
     for token, row in part.row_of.items():
         scenes.setdefault(part.index.scene(row), []).append(token)
+    if len(scenes) < 2:
+        raise InputError(
+            f"{part.index.folder}: the questions of {part.name} are about one scene, so none can be asked with another "
+            "scene's scan; leave the arms of the kind 'shuffled' out, or ask about more scenes"
+        )
     order = torch.randperm(len(scenes), generator=torch.Generator().manual_seed(seed)).tolist()
     names = [sorted(scenes)[i] for i in order]
     return {

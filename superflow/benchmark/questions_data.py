@@ -119,7 +119,7 @@ def prepare_questions(plan: QuestionsPlan, out: Path, *, jobs: int) -> None:
     """Make the drives and the questions about them, where they are not there yet.
 
     Raises:
-        InputError: ``out`` holds those of another plan, the parts share a scene, or the scenes allow no question of a
+        InputError: ``out`` holds those of another plan, the parts share a scan, or the scenes allow no question of a
             family.
     """
     for name in dict.fromkeys(part.log for part in plan.parts.values()):
@@ -152,9 +152,9 @@ def _rows(plan: QuestionsPlan, name: str, out: Path) -> tuple[LogIndex, list[int
 
 
 def _refuse_shared_scenes(plan: QuestionsPlan, out: Path) -> None:
-    if len({part.log for part in plan.parts.values()}) > 1:
-        return
-    asked = [set(_rows(plan, name, out)[1]) for name in PARTS]
+    # logs of two names may be one
+    of_part = [_rows(plan, name, out) for name in PARTS]
+    asked = [{(index.hash, row) for row in rows} for index, rows in of_part]
     if shared := set.intersection(*asked):
         raise InputError(
             f"parts: {len(shared)} scans are in train and in held_out; a figure needs scans that nobody trained on"

@@ -22,7 +22,7 @@ from ..scene import SceneRecord
 from .doubt import is_open
 from .replies import CANNOT_TELL, MAX_LENGTH, Reply, Unreadable
 
-Identity = dict[str, Any]
+Identity = dict[str, Any]  # family, scene: token of the scan, drive: that it is of, asked, gold
 # given to every family: LiDAR points from which an object is surely there, range of what is asked about [m]
 COMMON = {"min_points": (5,), "max_range_m": (50.0, 30.0)}
 TRIES, CHOICES = 300, 4  # scenes tried for a case; questions of which the one with the rarest answer is taken
@@ -129,7 +129,8 @@ class Bootcamp(ABC):
             )
         scene, asked, gold = min(found, key=lambda each: self._given[self.reply.bin_of(each[2])])
         self._given[self.reply.bin_of(gold)] += 1
-        return {"family": self.name(), "scene": scene.token, "asked": asked, "gold": gold}
+        about = {"family": self.name(), "scene": scene.token, "drive": scene.scene}
+        return {**about, "asked": asked, "gold": gold}
 
     @classmethod
     def _is_open(cls, scene: SceneRecord, asked: Mapping[str, Any]) -> bool:

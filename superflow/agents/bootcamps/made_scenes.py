@@ -30,12 +30,12 @@ UNKNOWN = 0.1  # share of objects whose motion nobody can tell
 
 
 def made_scenes(
-    rng: np.random.Generator, count: int, *, objects: tuple[int, int] = (4, 14)
+    rng: np.random.Generator, count: int, *, objects: tuple[int, int] = (4, 14), name: str = "made"
 ) -> Iterator[SceneRecord]:
     """Scenes, each of a scene of its own; boxes do not overlap.
 
     Args:
-        objects: the fewest and the most of a scene.
+        objects: the fewest and the most of a scene. name: with which their tokens begin.
     """
     for number in range(count):
         found: list[SceneObject] = []
@@ -43,7 +43,7 @@ def made_scenes(
             thing = _thing(rng, f"object/{len(found)}")
             if all(_apart(thing, other) for other in found):
                 found.append(thing)
-        yield SceneRecord(f"made-{number}", f"made-{number}", tuple(found))
+        yield SceneRecord(f"{name}-{number}", f"{name}-{number}", tuple(found))
 
 
 def _thing(rng: np.random.Generator, track: str) -> SceneObject:

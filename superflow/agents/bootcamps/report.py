@@ -19,7 +19,8 @@ class Report:
     """Figures of one family, or of all; None where no case serves.
 
     Attributes:
-        cases, scenes: how many. accuracy: over all cases. interval: 95 %, by bootstrap over scenes.
+        cases, scenes: how many; scenes are drives, not scans. accuracy: over all cases. interval: 95 %, by bootstrap
+            over scenes; None of a single one, which tells nothing of others.
         told: accuracy where the sensor can tell. abstained: share of the cases where it cannot that were answered so.
         doubted: share of the cases where it can that were answered with "cannot tell". unread: answers that are none.
     """
@@ -27,7 +28,7 @@ class Report:
     cases: int
     scenes: int
     accuracy: float
-    interval: tuple[float, float]
+    interval: tuple[float, float] | None
     told: float | None
     abstained: float | None
     doubted: float | None
@@ -48,7 +49,7 @@ def _report(group: list[tuple[Identity, str]], seed: int) -> Report:
     right = np.array([score.value for score in scores])
     silent = np.array([case["gold"] is None for case, _ in group])
     doubts = np.array([float(_is_doubt(case, output)) for case, output in group])
-    scenes = [case["scene"] for case, _ in group]
+    scenes = [case.get("drive", case["scene"]) for case, _ in group]  # cases of before do not name it
     return Report(
         cases=len(group),
         scenes=len(set(scenes)),
@@ -61,9 +62,16 @@ def _report(group: list[tuple[Identity, str]], seed: int) -> Report:
     )
 
 
-def interval(values: NDArray[np.floating], scenes: Sequence[str], *, seed: int = 0) -> tuple[float, float]:
-    """95 % of the mean of values (N,), by bootstrap over their scenes: values of one scene are drawn together."""
+def interval(
+    values: NDArray[np.floating], scenes: Sequence[str], *, seed: int = 0
+) -> tuple[float, float] | None:
+    """95 % of the mean of values (N,), by bootstrap over their scenes: values of one scene are drawn together.
+
+    None of a single scene: there is no other to draw.
+    """
     names, row_of = np.unique(list(scenes), return_inverse=True)
+    if len(names) < 2:
+        return None
     sums, counts = np.bincount(row_of, values), np.bincount(row_of)
     drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
     low, high = np.quantile(sums[drawn].sum(1) / counts[drawn].sum(1), [0.025, 0.975])

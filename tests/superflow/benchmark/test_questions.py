@@ -28,8 +28,8 @@ from superflow.tools.benchmark import main
 SMALL = {
     "logs": {"log": {"root": "ROOT"}},
     "parts": {
-        "train": {"log": "log", "frames": ["scene-0001"], "questions": 8},
-        "held_out": {"log": "log", "frames": ["scene-0003"], "questions": 6},
+        "train": {"log": "log", "frames": ["scene-0001[:2]", "scene-0003[:2]"], "questions": 8},
+        "held_out": {"log": "log", "frames": ["scene-0001[2:]", "scene-0003[2:]"], "questions": 6},
     },
     "backbones": {"own": None, "random": "random of own"},
     "families": {"exist": {"hops": 0}, "count": {"hops": 0}},
@@ -286,6 +286,11 @@ def test_nobody_looks_at_the_own_scene(ran):
         for token, instead in elsewhere(both, seed).items():
             scene = {name: both.index.scene(both.row_of[name]) for name in (token, instead)}
             assert scene[token] != scene[instead]
+    first = both.index.tokens(both.index.rows("scene-0001"))
+    with pytest.raises(
+        InputError, match=r"are about one scene, so none can be asked with another scene's scan"
+    ):
+        elsewhere(replace(both, cases=[{"scene": token} for token in first]), 0)
 
 
 def test_training_scans_are_asked_about_from_all_sides(ran):
@@ -326,6 +331,17 @@ def test_interval_against_a_loop():
         chosen = [values[i] for name in row for i in range(40) if scenes[i] == names[name]]
         means.append(np.mean(chosen))
     assert interval(values, scenes, seed=3) == pytest.approx(np.quantile(means, [0.025, 0.975]))
+    assert interval(values, ["one"] * len(values)) is None
+    row = {
+        "arm": "a",
+        "minus": "",
+        "seed": "0",
+        "questions": "all",
+        "exact match": "40.00",
+        "low": "",
+        "high": "",
+    }
+    assert questions.markdown([row]).splitlines()[-1].split("|")[-2].strip() == "40.0"
 
 
 @pytest.mark.parametrize("name", ["questions", "questions_small"])
@@ -377,17 +393,13 @@ def test_wrong_plans(tmp_path, parts, said):
         load_questions_plan(written(tmp_path, changed(**parts)))
 
 
-def test_parts_that_share_scans_are_refused(tmp_path, small_index, capsys):
+@pytest.mark.parametrize("other", ["log", "again"])
+def test_parts_that_share_scans_are_refused(tmp_path, small_index, capsys, other):
     plan = changed(arms={"majority": {"kind": "majority"}}, differences=[])
-    plan["parts"]["held_out"]["frames"] = ["scene-0001[2:]", "scene-0003"]
-    words = [
-        str(written(tmp_path, plan)),
-        "--root",
-        f"log={small_index.root}",
-        "--out",
-        str(tmp_path / "out"),
-    ]
-    assert main(words) == 2
+    plan["logs"] = {name: {"root": "ROOT"} for name in ("log", other)}
+    plan["parts"]["held_out"] |= {"frames": ["scene-0001[2:]", "scene-0003"], "log": other}
+    roots = [word for name in plan["logs"] for word in ("--root", f"{name}={small_index.root}")]
+    assert main([str(written(tmp_path, plan)), *roots, "--out", str(tmp_path / "out")]) == 2
     assert "2 scans are in train and in held_out" in capsys.readouterr().err
 
 

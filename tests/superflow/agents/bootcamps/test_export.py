@@ -50,7 +50,23 @@ def test_scenes_without_enough_objects_are_asked_what_they_allow(tmp_path, capsy
         list(mixed_cases([replace(scene, objects=()) for scene in SCENES], 2, names=["pose", "order"]))
     assert main(["--made", "1", "--seed", "4", "--count", "40", "--out", str(tmp_path / "q.jsonl")]) == 0
     assert len((tmp_path / "q.jsonl").read_text().splitlines()) == 40
-    assert "40 questions about 1 scenes" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "40 questions about 1 scenes" in told.out
+    lines = [json.loads(line) for line in (tmp_path / "q.jsonl").read_text().splitlines()]
+    different = {(line["ground_truth"]["scene"], line["prompt"]) for line in lines}
+    assert f"scenes, {40 - len(different)} of them a second time" in told.out
+    assert "another file of --seed 4 asks about the same thrown scenes" in told.err
+
+
+def test_thrown_scenes_of_two_seeds_have_two_names(tmp_path):
+    names = []
+    for seed in ("4", "5", "4"):
+        words = ["--made", "2", "--families", "exist", "--count", "20", "--out", str(tmp_path / "q.jsonl")]
+        assert main([*words, "--seed", seed]) == 0
+        lines = (tmp_path / "q.jsonl").read_text().splitlines()
+        names.append({json.loads(line)["ground_truth"]["scene"] for line in lines})
+    assert not names[0] & names[1]
+    assert names[0] == names[2]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +177,10 @@ def test_the_report_counts_what_the_sensor_cannot_tell_apart():
     assert (coward.told, coward.abstained, coward.doubted) == (0, 1, 1)
     assert coward.accuracy == pytest.approx(len(silent) / len(made))
     assert coward.interval[0] < coward.accuracy < coward.interval[1]
+    drive = [({**case, "drive": "one"}, gold(case)) for case in made]  # scans of one drive are no scenes
+    assert (report(drive)["all"].scenes, report(drive)["all"].interval) == (1, None)
+    before = [({k: v for k, v in case.items() if k != "drive"}, gold(case)) for case in made]
+    assert report(before)["all"] == perfect
     mute = report((case, "") for case in made)
     assert mute["all"].unread == 1.0
     assert set(mute) == {*families(), "all"}
