@@ -205,6 +205,7 @@ def run_unit(unit: Unit) -> list[str]:
     """Make a backbone and take all its measures; what failed, in words."""
     arm = unit.plan.arms[unit.arm]
     backbone = make_backbone(unit.plan, unit.source, arm, unit.seed, unit.out)
+    _drop_replaced(unit, backbone)
     failed = []
     for evaluation, measure, budget in unit.plan.tasks(unit.arm):
         if evaluation not in unit.evaluations or measure not in unit.measures:
@@ -227,7 +228,7 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     where = {"source": unit.source, "arm": unit.arm, "seed": unit.seed, "evaluation log": evaluation}
     hashes = {"split hash": task.split_hash(), "settings hash": task.settings_hash()}
     made = {**where, "measure": MEASURES[measure].first, "budget": budget}
-    if _of_backbone(unit, figures.find(**{**made, **hashes})):
+    if figures.find(**{**made, **hashes}):
         return
     common = {
         **where,
@@ -252,8 +253,17 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     )
 
 
+def _drop_replaced(unit: Unit, backbone: Path) -> None:
+    """Take out figures and trials of another backbone of this name and seed: it was deleted and made anew."""
+    own, made_by = {"source": unit.source, "arm": unit.arm, "seed": str(unit.seed)}, _made_by(unit, backbone)
+    for file in (places_rows(unit.out), places_trials(unit.out)):
+        count = file.drop(lambda row: all(row[k] == v for k, v in own.items()) and not _is_of(row, made_by))
+        if count:
+            log.warning("%s: %d rows were of another %s, and are taken out", file.path, count, unit.name())
+
+
 def _of_backbone(unit: Unit, rows: Sequence[Row]) -> list[Row]:
-    """Those that were measured on the backbone of their seed as it is now, not on one of its name that was replaced.
+    """Trials of any seed that were made on its backbone as it is now, not on one of its name that was replaced.
 
     A backbone that is not here says nothing against its rows: they may be a table of another machine.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -106,11 +106,22 @@ class RowFile:
         """Write the file with these rows, one of the same key replaced; a row lacking a column is a mistake."""
         new = [{name: _text(row[name]) for name in self.columns} for row in rows]
         with held(self.path.with_name(f".{self.path.name}.lock")):
-            all_rows = {tuple(row[name] for name in self.key): row for row in [*self.read(), *new]}
-            with write_atomically(self.path, "w") as file:
-                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(all_rows.values())
+            self._write({tuple(row[name] for name in self.key): row for row in [*self.read(), *new]}.values())
+
+    def drop(self, is_old: Callable[[Row], bool]) -> int:
+        """Write the file without such rows; how many there were."""
+        with held(self.path.with_name(f".{self.path.name}.lock")):
+            rows = self.read()
+            kept = [row for row in rows if not is_old(row)]
+            if len(kept) < len(rows):
+                self._write(kept)
+        return len(rows) - len(kept)
+
+    def _write(self, rows: Iterable[Row]) -> None:
+        with write_atomically(self.path, "w") as file:
+            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 @contextmanager

@@ -263,6 +263,12 @@ def test_figures_of_a_backbone_that_was_replaced_are_made_anew(small, tmp_path):
     now = stand()
     assert now.keys() == before.keys()
     assert not set(now.values()) & set(before.values())
+    kept = places.places_rows(out).read()
+    rows = [{**row, "weights": "of another", "measure": "kNN"} for row in kept]  # not measured again now
+    places.places_rows(out).add(rows)
+    assert places.run_unit(unit(plan, "street", "labels", out)) == []
+    left = [row["arm"] for row in places.places_rows(out).read() if row["measure"] == "kNN"]
+    assert set(left) == {"more labels"}
 
 
 def test_rows_of_a_table_of_before_are_known_by_their_config(small, tmp_path):

@@ -29,6 +29,15 @@ def test_rows_are_kept_and_replaced_by_their_key(tmp_path):
     assert [r["mIoU"] for r in file.find(arm="a", seed=1)] == ["10.00"]
 
 
+def test_rows_are_taken_out(tmp_path):
+    file = RowFile(tmp_path / "places.csv")
+    assert file.drop(lambda row: True) == 0
+    assert not file.path.exists()
+    file.add([row(arm=arm, seed=0) for arm in "abc"])
+    assert file.drop(lambda row: row["arm"] in "ac") == 2
+    assert [r["arm"] for r in file.read()] == ["b"]
+
+
 def test_every_trial_of_a_recipe_is_a_row(tmp_path):
     file = RowFile(tmp_path / "recipes.csv", TRIAL_KEY)
     file.add([row(recipe="x"), row(recipe="y"), row(recipe="x", mIoU=30.0)])
