@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
 from .card import DatasetCard
 from .cloud import TIME, Cloud
 from .formats.readers import FilePoints
+
+COARSEST_S = 2e-3  # between the times of points: a car at 30 m/s drives 6 cm
 
 
 def to_cloud(
@@ -53,12 +56,25 @@ def _turned(axes: list[NDArray[np.float32]], turn: NDArray[np.float32]) -> NDArr
     return xyz
 
 
+def smallest_step_s(values: NDArray[Any], unit_s: float) -> float:
+    """Seconds between the largest (N > 0) of the values and the next number of their type."""
+    if values.dtype.kind in "iu":
+        return unit_s
+    return abs(float(np.spacing(values[np.abs(values).argmax()]))) * unit_s
+
+
 def _seconds(time: Mapping[str, Any], values: NDArray[Any], time_us: int | None) -> NDArray[np.float32]:
     """(N,) seconds from the time of the scan; NaN where a clock's time is of no use, as the scan has none."""
     if time["since"] == "scan":
         return (values * float(time["unit_s"])).astype(np.float32)
-    if time_us is None:
+    if time_us is None or not len(values):
         return np.full(len(values), np.nan, np.float32)
+    if (step_s := smallest_step_s(values, float(time["unit_s"]))) > COARSEST_S:
+        raise InputError(
+            f"the column {time['column']} of the points holds a clock in {values.dtype}, which tells no two times "
+            f"apart that are less than {step_s:.3g} s from each other; write it in float64, or seconds since the scan, "
+            "or leave time out of points"
+        )
     clock = time_us / (float(time["unit_s"]) * 1e6)
     if values.dtype.kind in "iu":  # whole numbers of nanoseconds are more than float64 can tell apart
         values, clock = values.astype(np.int64), round(clock)

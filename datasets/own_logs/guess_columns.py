@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError
+from ..file_cloud import COARSEST_S, smallest_step_s
 from ..formats.probe_columns import stored_names
 from ..formats.read import read_bytes
 from ..formats.readers import READERS, Columns
@@ -60,7 +61,7 @@ def time_of_values(columns: Columns) -> dict[str, Any] | None:
 
     A column of one value, as converters write it that know no times, says nothing. Clocks count seconds or parts of
     them in our century; others count from the beginning of the scan, in the unit in which that takes as long as scans
-    do. Those that begin with the hour or the week say nothing, either.
+    do. Those that begin with the hour or the week say nothing, nor do clocks in numbers that are too coarse for one.
     """
     known = time_column(tuple(columns))
     if known is None or not len(columns[known[0]]):
@@ -72,6 +73,8 @@ def time_of_values(columns: Columns) -> dict[str, Any] | None:
         return None
     for clock_unit in _UNITS_S:
         if 1e9 <= largest * clock_unit < 1e10:
+            if smallest_step_s(columns[name], clock_unit) > COARSEST_S:  # as of a float32
+                return None
             return {"column": name, "unit_s": clock_unit, "since": "epoch"}
     if since == "epoch":  # no clock of our century
         unit = 1.0 if largest < 10 else 1e-9

@@ -15,6 +15,7 @@ from superflow.datasets.cloud import Cloud, file_values
 from superflow.datasets.file_cloud import to_cloud
 from superflow.datasets.formats.readers import NO_RETURNS, FilePoints, read_points
 from superflow.datasets.index import LogIndex
+from superflow.datasets.own_logs.guess_columns import time_of_values
 from superflow.datasets.records import Place, ScanRow
 from superflow.datasets.write import ListedLog, write_rows
 from superflow.downstream.pseudo_labels import write_pseudo_labels
@@ -102,6 +103,26 @@ def test_times_of_points_are_seconds_from_that_of_the_scan(time, values):
     np.testing.assert_allclose(cloud.extra["time_s"], np.array([0, 0.025, 0.099]) - middle, atol=1e-6)
     if time["since"] == "epoch":
         assert np.isnan(to_cloud(known, file, None).extra["time_s"]).all()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "unit_s", "step"),
+    [("<f4", 1.0, "128"), ("<f4", 1e-3, "131"), ("<i8", 1.0, "1"), ("<f8", 1e-9, None), ("<i8", 1e-3, None)],
+)
+def test_a_clock_in_numbers_that_are_too_coarse_for_one_is_refused(dtype, unit_s, step):
+    """In float32 all points of a scan have one time, and would stay where a moving car saw them."""
+    values = ((1.7e9 + np.array([0.0, 0.03, 0.09])) / unit_s).astype(dtype)
+    file = FilePoints({**{name: np.ones(3, np.float32) for name in "xyz"}, "t": values}, None, 3)
+    known = card(time={"column": "t", "unit_s": unit_s, "since": "epoch"}, intensity_rule="none")
+    if step is None:
+        seconds = to_cloud(known, file, 1_700_000_000_000_000).extra["time_s"]
+        np.testing.assert_allclose(seconds, [0, 0.03, 0.09], atol=1e-3)
+        return
+    with pytest.raises(
+        InputError, match=rf"the column t .* no two times apart that are less than {step} s from"
+    ):
+        to_cloud(known, file, 1_700_000_000_000_000)
+    assert time_of_values({"t": np.array([1.7e9, 1.7e9 + 200], dtype)}) is None
 
 
 @pytest.fixture
