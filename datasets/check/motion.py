@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from ...errors import InputError
+from ..cloud import TIME
 from ..index import LogIndex
 from .report import Problem, Report
 
@@ -14,6 +16,7 @@ _FASTEST_M_S = 70.0  # an ego pose that moves faster than this is wrong
 _SHORTEST_S, _LONGEST_S = 1e-3, 10.0  # usual gaps outside come from time stamps of another unit
 _LAST_US = 10**17  # the year 5138
 _LATEST_S = 0.1  # cameras further from their scan than this were matched wrongly
+_SHORTEST_SCAN_S = 5e-3  # from the first to the last point of a scan
 _STEP_M = 0.3  # steps from which the direction of travel is seen
 
 
@@ -76,6 +79,7 @@ def judge_poses(index: LogIndex, report: Report) -> None:
             "the log does not know the poses of all scans: no dense clouds, world cells or votes over time"
         )
         return
+    report.notes += _point_times(index)
     if index.poses:
         report.notes.append(f"the poses are {index.poses}: they drift, and results carry the mark")
     report.notes += _sweeps(index)
@@ -104,6 +108,25 @@ def _sweeps(index: LogIndex) -> Iterator[str]:
         yield (
             "the points carry no time, so scans are not brought to one instant (0.1 s at 10 m/s are 1 m); if "
             "they are of one already, let the card say so: compensated: true in points"
+        )
+
+
+def _point_times(index: LogIndex) -> Iterator[str]:
+    """Whether points take as long as a LiDAR does for a scan; times of another unit may be those of an instant."""
+    if not index.card.time or index.card.compensated:
+        return
+    spans_s = []
+    for row in index.rows()[:: max(1, len(index.rows()) // 3)][:3].tolist():
+        try:
+            times_s = index.frame(row, cameras=(), labels=False).cloud.extra[TIME]
+        except InputError:  # told of where scans are read
+            continue
+        if np.isfinite(times_s).any():
+            spans_s.append(float(np.nanmax(times_s) - np.nanmin(times_s)))
+    if spans_s and max(spans_s) < _SHORTEST_SCAN_S:
+        yield (
+            f"the points of a scan are taken within {max(spans_s):.2g} s by their times, in which no LiDAR turns: look "
+            "at unit_s of points.time, by which scans are brought to one instant"
         )
 
 

@@ -58,7 +58,7 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
             cloud, some = measure_cloud(row, points, to_lidar, spread)
             problems += scan_problems(path, cloud)
     if read is not None:
-        problems += _others_of_scan(index, row)
+        problems += _made_of_scan(index, row)
     raw_labels = _read_raw_labels(index, row, None if read is None else read.rows, problems)
     frame = index.frame(row, points=False, images=False, labels=False)
     images = list(_read_images(index, frame, row, problems))
@@ -99,9 +99,9 @@ def _read_cloud(index: LogIndex, row: int, problems: list[Problem]) -> FilePoint
     return points
 
 
-def _others_of_scan(index: LogIndex, row: int) -> Iterator[Problem]:
-    """What is wrong with the files of further LiDARs, or with whose the points are."""
-    if index.lidars(row):
+def _made_of_scan(index: LogIndex, row: int) -> Iterator[Problem]:
+    """What is wrong with the files of further LiDARs, with whose the points are, or with their times."""
+    if index.lidars(row) or index.card.time:
         try:
             index.frame(row, cameras=(), labels=False)
         except InputError as error:

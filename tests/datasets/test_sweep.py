@@ -169,6 +169,17 @@ def test_times_of_another_unit_are_told_of(tmp_path):
         InputError, match=r"0.bin: the times of its points reach 99\.\d s from that of the scan"
     ):
         index.frame(0)
+    report = check_log(index, project=project)
+    assert report.problem_counts == {"points": COUNT}, "what cannot be read so is found before a training"
+
+
+@pytest.mark.parametrize(("unit_s", "is_told"), [(1, False), (1e-3, True), (1e-9, True)])
+def test_times_by_which_a_scan_is_of_an_instant_are_told_of(tmp_path, unit_s, is_told):
+    """Scans stay as they were taken, and nothing else says so."""
+    time = {"column": "t", "unit_s": unit_s, "since": "scan"}
+    index = prepare("folder", write_log(tmp_path / "log", time=time), tmp_path / "out")
+    told = [note for note in check_log(index, project=project).notes if "in which no LiDAR turns" in note]
+    assert bool(told) is is_told
 
 
 def test_the_motion_beside_a_gap_of_poses_goes_on():
