@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..files.access import each_once
 from ..geometry import Transform
 from .words import APPLIES, CATEGORIES, MOTIONS, RIDERS, STATUSES
 
@@ -154,7 +155,7 @@ class SceneRecord:
     def from_json(cls, text: str) -> SceneRecord:
         """What ``to_json`` gave; raises ``InputError`` as ``from_dict`` does."""
         try:
-            values = json.loads(text)
+            values = json.loads(text, object_pairs_hook=each_once)
         except ValueError as error:
             raise InputError(
                 f"this is no scene record, since it is no JSON ({error}); write it again"

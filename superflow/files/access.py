@@ -137,12 +137,12 @@ def read_json_value(path: str | Path, again: str, missing: str | None = None) ->
     """
     text = read_text(path, missing or again)
     try:
-        return json.loads(text, object_pairs_hook=_each_once)
+        return json.loads(text, object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no valid JSON ({error}); {again}") from error
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these keys and values; of a key that stands there twice, the library would take the last."""
     found = dict(pairs)
     if len(found) < len(pairs):

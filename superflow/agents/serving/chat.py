@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...errors import InputError
+from ...files.access import each_once
 from .halves import Turn
 from .link import Scan
 from .npy import bytes_of_url, frame_of, points_of
@@ -214,7 +215,9 @@ def _json(data: bytes) -> Any:
         return value if math.isfinite(value) else no_number(text[:20])
 
     try:
-        return json.loads(data.decode(), parse_constant=no_number, parse_float=finite)
+        return json.loads(
+            data.decode(), parse_constant=no_number, parse_float=finite, object_pairs_hook=each_once
+        )
     except (ValueError, RecursionError) as error:
         raise _bad(f"the request is no JSON ({str(error)[:60]}); send UTF-8 JSON") from error
 

@@ -12,8 +12,10 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import BatchFeature, ProcessorMixin
 
-from ...errors import InputError
+from ...errors import InputError, suggest
 from .tokenizer import LIDAR, LIDAR_END, LIDAR_START
+
+PARTS = ("points", "planes", "lidar_to_ego", "cameras")  # of a scan that is more than an array
 
 
 class LidarProcessor(ProcessorMixin):
@@ -199,6 +201,10 @@ class LidarProcessor(ProcessorMixin):
     def _find(scan: Any) -> tuple[Tensor, Any]:
         """Planes or points, and the frame of the points or None."""
         parts = scan if isinstance(scan, Mapping) else {}
+        if unknown := [name for name in parts if name not in PARTS]:
+            raise InputError(f"a scan has no {unknown[0]!r}{suggest(unknown[0], PARTS)}")
+        if {"planes", "points"} <= set(parts):
+            raise InputError("a scan comes as planes or as points; give one of them")
         if "planes" in parts:
             scan = parts["planes"]
         elif parts:

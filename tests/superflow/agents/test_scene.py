@@ -106,6 +106,9 @@ def test_what_is_no_scene_is_said(change, said):
             SceneRecord.from_dict({**values, "objects": [{**values["objects"][0], **wrong}]})
     with pytest.raises(InputError, match="no JSON"):
         SceneRecord.from_json("{")
+    twice = SceneRecord("t", "s", (thing(),)).to_json().replace('"objects"', '"objects": [], "objects"')
+    with pytest.raises(InputError, match="the key 'objects' stands twice"):
+        SceneRecord.from_json(twice)
 
 
 def test_the_sensor_can_tell_what_has_points_and_is_near():

@@ -90,6 +90,7 @@ FRAMES = (
 BODIES = (
     b"", b"{", b"[]", b"null", b"7", b'"text"', b"\xff\xfe", b"[" * 100_000, b'{"model": NaN}', b'{"model": 1e999}',
     b'{"model": ' + b"9" * 5000 + b"}", b"{} {}", b"model=vlm",
+    b'{"model": "vlm", "messages": [], "messages": [{"role": "user", "content": "a"}]}',
 )  # fmt: skip
 OPTIONS = (
     {"messages": None}, {"messages": []}, {"messages": {}}, {"messages": [7]}, {"messages": [{"role": "user"}]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
@@ -83,6 +84,8 @@ def test_marks_what_the_assistant_says(processor, scan):
         ),
         (["p", "q"], [f"{LIDAR}{LIDAR}"], {}, "as planes and as points"),
         (["q", "r"], [f"{LIDAR}{LIDAR}"], {}, "come from different grids"),
+        (["t"], [f"{LIDAR}"], {}, "a scan has no 'lidar_to_egp'; the nearest known one is 'lidar_to_ego'"),
+        (["u"], [f"{LIDAR}"], {}, "as planes or as points; give one of them"),
         (["s"], [f"{LIDAR}"], {}, r"a scan is \(3,\); give points"),
         (["p"], None, {}, "there is no text"),
     ],
@@ -90,6 +93,8 @@ def test_marks_what_the_assistant_says(processor, scan):
 def test_refusals(processor, images, text, options, said):
     planes = torch.zeros(7, 8, 16)
     processor.scans = {"p": torch.zeros(5, 4), "q": planes, "r": planes[:, :4], "s": torch.zeros(3)}
+    processor.scans["t"] = {"points": torch.zeros(5, 4), "lidar_to_egp": np.eye(4)}
+    processor.scans["u"] = {"points": torch.zeros(5, 4), "planes": planes}
     with pytest.raises(InputError, match=said):
         processor(images, text, **options)
 
