@@ -74,6 +74,13 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _ask(args: argparse.Namespace) -> int:
+    trained = [
+        name
+        for name in ("model", "backbone", "steps", "questions", "seed")
+        if getattr(args, name) is not None
+    ]
+    if args.objects and trained:
+        raise InputError(f"--objects asks a model that is not trained here; leave --{trained[0]} out")
     require("transformers", "agents").utils.logging.disable_progress_bar()
     index = _index(args)
     row = int(index.rows(args.frame or _first_choice(index, args.objects))[0])

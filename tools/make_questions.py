@@ -42,7 +42,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True, help="a .jsonl, .parquet or .json file")
     parser.add_argument("--count", type=count, default=1000, help="questions (default: 1000)")
     parser.add_argument("--families", nargs="+", help="default: all that these scenes allow a question of")
-    parser.add_argument("--split", default="train", help="what rows of .parquet and .json call themselves")
+    parser.add_argument(
+        "--split", help="what rows of .parquet and .json call themselves; chooses no scans (default: train)"
+    )
     parser.add_argument("--with-scene", action="store_true", help="the scene as text before each question")
     parser.add_argument("--seed", type=seed, default=0)
     return parser.parse_args(argv)
@@ -61,6 +63,15 @@ def _make(args: argparse.Namespace) -> int:
         raise InputError(f"--out {args.out}: is none of {', '.join(WRITERS)}; choose one of them")
     if args.made is not None and (args.frames or args.predictions):
         raise InputError("--made asks about no log; leave --frames and --predictions out, or give --index")
+    if args.split is not None and args.out.suffix == ".jsonl":
+        raise InputError(
+            "--split names rows of .parquet and .json, and a .jsonl has no place for it; leave it out"
+        )
+    if args.split is not None and args.index is not None and args.frames is None:
+        print(
+            f"--split {args.split} is a name alone: the questions are about all key frames; --frames chooses",
+            file=sys.stderr,
+        )
     if args.index is not None:
         refuse_over("--out", args.out, args.index / "index.json")
     check_place(args.out.parent)
@@ -110,7 +121,10 @@ def _write_cases(args: argparse.Namespace, scenes: list[SceneRecord]) -> list[As
     if args.out.suffix == ".jsonl":
         write_jsonl((json_row(case, prompt) for case, prompt in asked), args.out)
     else:
-        rows = (verl_row(case, prompt, index=i, split=args.split) for i, (case, prompt) in enumerate(asked))
+        rows = (
+            verl_row(case, prompt, index=i, split=args.split or SPLIT)
+            for i, (case, prompt) in enumerate(asked)
+        )
         write_parquet(rows, args.out)
     return written
 
@@ -126,13 +140,19 @@ def _write_nuscenes_qa(args: argparse.Namespace, scenes: list[SceneRecord]) -> l
     frame_of = {} if args.index is None else frame_names(LogIndex.open(args.index))
     questions = list(
         made_questions(
-            scenes, args.count, frame_of=frame_of, names=args.families, split=args.split, seed=args.seed
+            scenes,
+            args.count,
+            frame_of=frame_of,
+            names=args.families,
+            split=args.split or SPLIT,
+            seed=args.seed,
         )
     )
     write_questions(questions, args.out, INFO)
     return [Asked(each.template_type, each.sample_token, each.question) for each in questions]
 
 
+SPLIT = "train"
 WRITERS = {".jsonl": _write_cases, ".parquet": _write_cases, ".json": _write_nuscenes_qa}
 
 

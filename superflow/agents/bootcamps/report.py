@@ -49,7 +49,7 @@ def _report(group: list[tuple[Identity, str]], seed: int) -> Report:
     right = np.array([score.value for score in scores])
     silent = np.array([case["gold"] is None for case, _ in group])
     doubts = np.array([float(_is_doubt(case, output)) for case, output in group])
-    scenes = [case.get("drive", case["scene"]) for case, _ in group]  # cases of before do not name it
+    scenes = [str(case.get("drive", case["scene"])) for case, _ in group]  # cases of before do not name it
     return Report(
         cases=len(group),
         scenes=len(set(scenes)),

@@ -233,7 +233,11 @@ def test_questions_about_a_log_name_its_key_frames_and_find_them_again(small_ind
     out = tmp_path / "q.json"
     given = ["--index", str(index.folder), "--count", "12", "--families", "exist", "count", "--split", "val"]
     assert make([*given, "--out", str(out)]) == 0
-    assert "12 questions about 8 scenes" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "12 questions about 8 scenes" in told.out
+    assert "--split val is a name alone: the questions are about all key frames" in told.err
+    assert make([*given, "--frames", "scene-0001", "--out", str(tmp_path / "one.json")]) == 0
+    assert "a name alone" not in capsys.readouterr().err
     questions = read_questions(out)
     rows = index.rows()
     assert {q.sample_token for q in questions} <= set(index.sample_tokens(rows))

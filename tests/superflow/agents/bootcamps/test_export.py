@@ -74,6 +74,7 @@ def test_thrown_scenes_of_two_seeds_have_two_names(tmp_path):
     [
         (["--made", "3", "--frames", "val"], "--made asks about no log"),
         (["--made", "3", "--predictions", "run"], "--made asks about no log"),
+        (["--made", "3", "--split", "val"], "a .jsonl has no place for it"),
     ],
 )
 def test_options_that_cannot_serve_are_refused(tmp_path, capsys, options, said):

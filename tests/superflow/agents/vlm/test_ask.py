@@ -235,6 +235,10 @@ def test_paths_lie_where_the_script_was_called(tmp_path):
         (["what is the weather?"], 'knows only "is there'),
         (["how many carz?"], "the query cannot be read"),
         (["is there a bus?", "--frame", "scene-none"], "scene-none"),
+        (
+            ["is there a bus?", "--objects", "--seed", "1"],
+            "a model that is not trained here; leave --seed out",
+        ),
     ],
 )
 def test_the_command_refuses_before_the_work(small_index, run_folder, capsys, words, said):
