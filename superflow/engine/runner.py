@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import itertools
 import logging
+import os
 import platform
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from .. import __version__
+from ..errors import InputError
 from ..files.access import check_place, make_folder
 from ..files.writes import building, write_text
 from ..hub.checkpoint import (
@@ -60,7 +63,6 @@ def build_runner(config: Config) -> EngineRunner:
     config = copy.deepcopy(config)
     # mmengine keeps loggers by name for the whole process: runs of the same second must not share one
     config.setdefault("experiment_name", f"{Path(config.filename or 'run').stem}_{next(_runs)}")
-    check_place(make_folder(config.work_dir))
     config.setdefault("env_cfg", {})  # mmengine's own default asks for nccl, also on a CPU
     for stage in ("train", "val", "test"):
         if config.get(f"{stage}_cfg") is not None:
@@ -96,7 +98,12 @@ class EngineRunner(Runner):
         self._read: dict[
             Path | None, dict[str, Any]
         ] = {}  # what the model was built from, until it has its weights
-        super().__init__(*args, **options)
+        self._may_begin = False  # all that is refused before the first step was looked at
+        self._made: list[Path] = []  # folders that were not there before
+        with self._leaving_nothing():
+            self._make(Path(options["work_dir"]))
+            check_place(options["work_dir"])
+            super().__init__(*args, **options)
 
     # -- what the hooks read ---------------------------------------------------------------------------------
 
@@ -140,6 +147,7 @@ class EngineRunner(Runner):
             torch.set_num_threads(env_cfg["threads"])
         torch.backends.cudnn.benchmark = env_cfg.get("cudnn_benchmark", False)
         super().setup_env({"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}})
+        self._make(self.work_path / self.timestamp)
 
     def set_randomness(self, seed: int | None = 0, deterministic: bool = False) -> None:
         """Seed everything; without a seed the run gets 0, so that every run can be repeated.
@@ -164,12 +172,27 @@ class EngineRunner(Runner):
             InputError: another process is training in the same folder: each would delete the other's checkpoints.
         """
         told = "another training is running here; end it first, or give this one another --work-dir"
-        with _logged(self.logger.handlers), ExitStack() as stack:
+        with self._leaving_nothing(), _logged(self.logger.handlers), ExitStack() as stack:
             if rank() == 0:
                 stack.enter_context(building(self.work_dir, ".training", busy=told, patience_s=PATIENCE_S))
                 self._tell_of_earlier()
-                write_text(self.work_path / "config.py", self._config_text)
             return super().train()
+
+    def _make(self, folder: Path) -> None:
+        if not folder.exists():
+            self._made.append(make_folder(folder))
+
+    @contextmanager
+    def _leaving_nothing(self) -> Iterator[None]:
+        """A run that is refused before it begins leaves no folder: all that it has to say stands on the screen."""
+        try:
+            yield
+        except InputError:
+            for folder in reversed(self._made) if not self._may_begin and rank() == 0 else ():
+                is_log = folder.name == getattr(self, "_timestamp", None)
+                with suppress(OSError):  # in the work folder others may have written meanwhile
+                    (shutil.rmtree if is_log else os.rmdir)(folder)
+            raise
 
     def _tell_of_earlier(self) -> None:
         """Say that what lies in the folder is of another training, where this one begins anew."""
@@ -183,7 +206,7 @@ class EngineRunner(Runner):
 
     def test(self) -> dict[str, float]:
         """Figures on the test data."""
-        with _logged(self.logger.handlers):
+        with self._leaving_nothing(), _logged(self.logger.handlers):
             return super().test()
 
     def _log_env(self, env_cfg: Mapping[str, Any]) -> None:
@@ -195,9 +218,7 @@ class EngineRunner(Runner):
         )
 
     def dump_config(self) -> None:
-        """Write the resolved config of a test beside the run; that of a training is written as it begins."""
-        if rank() == 0 and self._train_loop is None:
-            write_text(self.work_path / "test_config.py", self._config_text)
+        """Not yet: what stands there is of an earlier run, and stays where this one is refused."""
 
     def get_hooks_info(self) -> str:
         """Names of the hooks in the order of their calls."""
@@ -342,6 +363,10 @@ class EngineRunner(Runner):
         elif path is not None:
             began = self.load_checkpoint(path).get("superflow", {})
         self._check_leakage(began)
+        self._may_begin = True
+        if rank() == 0:
+            name = "test_config.py" if self._train_loop is None else "config.py"
+            write_text(self.work_path / name, self._config_text)
 
     def _check_leakage(self, began: Mapping[str, Any] | None) -> None:
         """Refuse to measure weights on drives that they, or what they began as, have seen, unless that is allowed."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pickle
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -212,11 +213,13 @@ def check_start(
         parameters: names of the weights among the model's tensors.
 
     Raises:
-        InputError: it was trained with another teacher or on another scale of intensity, or is not finite.
+        InputError: it was trained with another teacher, on another scale of intensity or on other classes than it is
+            judged by, or is not finite.
     """
-    before = checkpoint.get("superflow", {})
+    trained = checkpoint.get("superflow", {}).get("data", {}).get("train", {})
     check_teacher(checkpoint, record, source)
-    check_intensity(before.get("data", {}).get("train", {}).get("raw_intensity"), record["data"], source)
+    check_intensity(trained.get("raw_intensity"), record["data"], source)
+    check_classes(trained.get("classes"), record["data"], source)
     if broken := not_finite(checkpoint, parameters):
         raise InputError(
             f"{source}: {broken[0]} is not finite, so nothing can go on from it; use an earlier checkpoint"
@@ -257,6 +260,33 @@ def check_intensity(raw: bool | None, data: Mapping[str, Mapping[str, Any]], sou
                 f"{source}: was trained on intensity {scale[raw]}, but {key} gives {scale[given]}; "
                 f"set {key}.raw_intensity={raw}"
             )
+
+
+def check_classes(classes: Sequence[str] | None, data: Mapping[str, Mapping[str, Any]], source: str) -> None:
+    """Compare the classes that weights tell apart with those that they are judged by, where nothing is trained.
+
+    Args:
+        classes: names in the order of the scores; None where they are not known.
+        data: record of each dataset by its stage.
+
+    Raises:
+        InputError: they differ: as many, but others, would give wrong figures.
+    """
+    for stage, record in data.items() if "train" not in data else ():
+        given = record.get("classes")
+        if classes is not None and given is not None and list(given) != list(classes):
+            number, (had, has) = first_difference(classes, given)
+            raise InputError(
+                f"{source}: was trained on other classes than {stage}_dataloader.dataset has (number {number} of "
+                f"{len(classes)} is {had}, there {has}); prepare that log with the card and the label set of the "
+                "training"
+            )
+
+
+def first_difference(one: Sequence[str], other: Sequence[str]) -> tuple[int, tuple[str, str]]:
+    """Number and names of the first class that two lists do not have alike; "none" where one has ended."""
+    pairs = zip_longest(one, other, fillvalue="none")
+    return next((number, pair) for number, pair in enumerate(pairs) if pair[0] != pair[1])
 
 
 def with_tuples(state: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from typing import IO
 import pytest
 import torch
 import torch.distributed as dist
+from engine_toy import ToyDataset
 
 from superflow.engine import load_config
 from superflow.errors import InputError
@@ -54,6 +55,59 @@ def test_train_resume_and_test_from_the_command_line(
     assert "miou" in capsys.readouterr().out
     assert (work / "test_result.json").is_file()
     assert (work / "config.py").read_text() == trained_with
+
+
+@pytest.mark.parametrize(
+    "option", ["model.dropout=7", "train_dataloader.dataset.items=0", "load_from=nowhere.pth"]
+)
+def test_a_run_that_is_refused_leaves_no_folder(toy_config: Path, option: str) -> None:
+    work = toy_config.parent / "work"
+    common = [str(toy_config), "--work-dir", str(work), "--cfg-options", "train_cfg.max_iters=1"]
+    assert train_main([*common, option]) == 2
+    assert not work.exists()
+    assert train_main(common) == 0
+    assert [path for path in work.iterdir() if path.is_dir()], "where it logs"
+
+
+def test_a_run_that_is_refused_changes_nothing_of_an_earlier_one(
+    toy_config: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The config that it was trained with is what the message points at."""
+    work = toy_config.parent / "work"
+    common = [str(toy_config), "--work-dir", str(work), "--cfg-options", "train_cfg.max_iters=2"]
+    assert train_main(common) == 0
+    assert evaluate([*common[:1], str(work), "--work-dir", str(work)]) == 0
+
+    def content() -> dict[str, bytes]:  # a run of the same second logs into the same file
+        return {path.name: path.read_bytes() for path in work.iterdir() if path.is_file()}
+
+    before = content()
+    assert {"config.py", "test_config.py"} <= before.keys()
+    assert train_main([*common, "model.dropout=0.5", "--resume"]) == 2
+    assert "resume with the config it was trained with (config.py beside it)" in capsys.readouterr().err
+    assert train_main([*common, "default_hooks.checkpoint.save_best=mIoU"]) == 2
+    assert evaluate([*common[:1], str(work), "--cfg-options", "model.width=4"]) == 2
+    assert content() == before
+
+
+def test_weights_are_not_judged_by_as_many_other_classes(
+    toy_config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each would be counted under the name of another one."""
+    plain = ToyDataset.record
+    monkeypatch.setattr(ToyDataset, "record", lambda self: {**plain(self), "classes": list(self.class_names)})
+    work = toy_config.parent / "work"
+    common = [str(toy_config), "--work-dir", str(work), "--cfg-options", "train_cfg.max_iters=1"]
+    assert train_main(common) == 0
+    assert evaluate([*common[:1], str(work)]) == 0
+    monkeypatch.setattr(ToyDataset, "class_names", ("left", "right", "middle"))
+    capsys.readouterr()
+    assert evaluate([*common[:1], str(work)]) == 2
+    said = (
+        "was trained on other classes than test_dataloader.dataset has (number 1 of 3 is middle, there right)"
+    )
+    assert said in capsys.readouterr().err
+    assert train_main([*common, f"load_from={work / 'iter_1.pth'}"]) == 0, "further training may change them"
 
 
 def test_nothing_to_evaluate_is_said_before_a_folder_is_made(

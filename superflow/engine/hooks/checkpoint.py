@@ -53,8 +53,8 @@ class CheckpointHook(Hook):
         self._due = False
         self._unproven = False  # whether the newest checkpoint's weights have yet to give a finite loss
 
-    def before_train(self, runner: Any) -> None:
-        """Refuse to wait for a figure that no evaluation gives, then look at the folder."""
+    def before_run(self, runner: Any) -> None:
+        """Refuse to wait for a figure that no evaluation gives."""
         metrics = [] if runner.val_loop is None else runner.val_loop.evaluator.metrics
         names = [metric.names() if hasattr(metric, "names") else None for metric in metrics]
         known = [name for each in names for name in each or ()]
@@ -63,10 +63,9 @@ class CheckpointHook(Hook):
                 f"default_hooks.checkpoint.save_best: an evaluation gives no {self.save_best!r}"
                 f"{suggest(self.save_best, known)}"
             )
-        self._look_at_folder(runner)
 
     @master_only
-    def _look_at_folder(self, runner: Any) -> None:
+    def before_train(self, runner: Any) -> None:
         """Clear what a killed writer left behind, and say what would be taken for this run's, or never come."""
         remove_leftovers(runner.work_dir)
         if runner.iter == 0 and (earlier := list_checkpoints(runner.work_dir)):
