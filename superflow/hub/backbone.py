@@ -118,9 +118,9 @@ class Backbone(nn.Module):
 
         Args:
             points: (N, 4+) x, y, z [m, lidar frame: x forward, y left, z up], intensity; any N including 0. An array of
-                any numbers, byte order and strides, a structured array with the fields x, y, z, intensity, a tensor,
-                or lists; columns that the encoder does not read do not matter. One that knows whether a point has an
-                intensity (input ``has_intensity``) takes NaN for none, and (N, 3).
+                any numbers, byte order and strides, a structured array or a data frame with x, y, z, intensity, a
+                tensor, or lists; columns that the encoder does not read do not matter. One that knows whether a point
+                has an intensity (input ``has_intensity``) takes NaN for none, and (N, 3).
             intensity: range of the intensity that is handed in; it is converted to what the encoder expects.
             everywhere: give points outside the limits their features too, as the network makes them out of what it
                 never saw. Those of points near the border change a little with it: they have more neighbours.
@@ -190,6 +190,13 @@ class Backbone(nn.Module):
         if not len(given):
             return
         low, high = float(given.min()), float(given.max())
+        if intensity == "0..255" and 0 < high <= 1 and bool((given % 1 != 0).any()):
+            log.warning(
+                'points: intensity runs from %g to %g, all but black of 0..255; leave out intensity="0..255" if it is '
+                "0..1",
+                low,
+                high,
+            )
         if not -1e-3 <= low <= high <= 1.001 * _FULL[intensity]:
             few = (
                 f"; if these {len(cloud)} rows are columns, give points.T"

@@ -23,7 +23,7 @@ def read_columns(points: Any, columns: Sequence[int], *, needs_intensity: bool =
 
     Args:
         points: (N, C or more) array of any numbers, byte order and strides, structured array with the fields x, y, z
-            and intensity, tensor, or lists. It is not changed.
+            and intensity, data frame (by these names, where it has them), tensor, or lists. It is not changed.
         columns: those that are read. The others are zero in the copy, whatever they hold.
         needs_intensity: without, intensity may be NaN, or be missing (a table of three columns, a structured array
             without that field), and is then NaN in the copy.
@@ -58,6 +58,8 @@ def _from_tensor(points: Tensor, columns: Sequence[int]) -> Tensor:
 
 def _as_array(points: Any) -> NDArray[Any]:
     try:
+        if (order := _named_columns(points)) is not None:
+            return np.column_stack([np.asarray(points[name]) for name in order])
         masked = isinstance(points, np.ma.MaskedArray)  # what is masked is no number
         return points.astype(np.float64).filled(np.nan) if masked else np.asarray(points)
     except (TypeError, ValueError) as error:
@@ -65,6 +67,15 @@ def _as_array(points: Any) -> NDArray[Any]:
             f"points are a {type(points).__name__} that is no table of numbers ({error}); "
             "give one row a point: x, y, z, intensity"
         ) from error
+
+
+def _named_columns(points: Any) -> list[Any] | None:
+    """Columns of a data frame by their names: x, y, z, intensity, then others; None where it does not name these."""
+    found = getattr(points, "columns", ())
+    names = {} if callable(found) else {str(name).lower(): name for name in found}
+    if len(names) < len(found) or not (set(NAMES) <= names.keys() or names.keys() == set(NAMES[:3])):
+        return None
+    return [names[name] for name in dict.fromkeys((*NAMES, *names)) if name in names]
 
 
 def _with_intensity(points: Tensor | NDArray[Any]) -> Tensor | NDArray[Any]:

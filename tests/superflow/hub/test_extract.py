@@ -317,3 +317,40 @@ def test_a_backbone_that_knows_of_points_without_intensity_takes_three_columns()
         BACKBONE.extract(points[:, :3])
     with pytest.raises(InputError, match=r"column 3 \(intensity\): NaN"):
         BACKBONE.extract(unknown)
+
+
+class Table:
+    """What data frames have in common."""
+
+    def __init__(self, **columns):
+        self.columns, self._columns = list(columns), columns
+
+    def __getitem__(self, name):
+        return self._columns[name]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.column_stack(list(self._columns.values())).astype(dtype or np.float64)
+
+
+def test_the_columns_of_a_data_frame_are_told_by_their_names():
+    points = make_points(50)
+    x, y, z, intensity = points[:, :4].T
+    want = BACKBONE.extract(points[:, :4])
+    for table in (
+        Table(intensity=intensity, z=z, Y=y, x=x),
+        Table(t=x, x=x, y=y, z=z, Intensity=intensity),
+        Table(a=x, b=y, c=z, d=intensity, e=x),
+        Table(x=x, y=y, z=z, i=intensity, t=x),
+    ):
+        np.testing.assert_array_equal(BACKBONE.extract(table), want)
+
+
+def test_intensity_of_0_to_1_that_is_said_to_be_raw_is_told(caplog):
+    points = make_points(50)
+    points[:, 3] = np.linspace(0, 1, 50)
+    BACKBONE.extract(points, intensity="0..255")
+    assert "intensity runs from 0 to 1, all but black of 0..255; leave out" in caplog.text
+    caplog.clear()
+    points[:, 3] = np.arange(50) % 2
+    BACKBONE.extract(points, intensity="0..255")
+    assert not caplog.text
