@@ -87,14 +87,17 @@ def as_trained(encoder: LidarEncoder, points: Tensor) -> Tensor:
 
 
 class RawCoordinates:
-    """The baseline without a network: x, y, z, horizontal range, intensity, and the squares of these five."""
+    """The baseline without a network: x, y, z, horizontal range, intensity, and the squares of these five.
+
+    A point without an intensity (NaN) has 0, as an encoder sees it.
+    """
 
     channels = 10
 
     def __call__(self, points: Tensor, rows: Tensor | None = None) -> Tensor:
         points = points if rows is None else points[rows]
         distance = torch.linalg.vector_norm(points[:, :2], dim=1, keepdim=True)
-        values = torch.cat([points[:, :3], distance, points[:, 3:4]], dim=1).float()
+        values = torch.cat([points[:, :3], distance, points[:, 3:4].nan_to_num(0.0)], dim=1).float()
         return torch.cat([values, values.square()], dim=1)
 
 

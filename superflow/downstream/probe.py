@@ -142,8 +142,8 @@ def probe(
         protocol: further fields of the record (pretraining, teacher, seed of the run, ...).
 
     Raises:
-        InputError: no frame to fit on, to choose by or to evaluate has a labelled point; or ``protocol`` takes a field
-            away that results are compared by (its value is None).
+        InputError: no frame to fit on, to choose by or to evaluate has a labelled point, of the first two none within
+            the limits; or ``protocol`` takes a field away that results are compared by (its value is None).
         ValueError: training and evaluation frames overlap, or no frame is left to fit on.
     """
     options = options or ProbeOptions()
@@ -222,6 +222,14 @@ def _heads(
 ) -> tuple[LinearProbe, list[dict[str, Any]], dict[str, Head]]:
     """The linear probe, the options that were tried for it, and all heads by name."""
     held_out = sample.of_rows(held_out_rows)
+    for part, rows, what in (
+        (sample.of_rows(fit_rows), fit_rows, "training"),
+        (held_out, held_out_rows, "held-out"),
+    ):
+        if not len(part.labels):  # of which nothing could be fitted, or chosen
+            raise InputError(
+                f"none of the {len(rows)} {what} frames has a labelled point within the limits; choose other frames"
+            )
     samples = [augmented] if options.augmentation is None else [augmented, sample]
     fits = [functools.partial(_fit, of, fit_rows, held_out, classes, options) for of in samples]
     (head, tried), *plain = together(*fits)

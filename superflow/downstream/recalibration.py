@@ -35,7 +35,8 @@ def recalibrate_batch_norm(encoder: LidarEncoder, clouds: Iterable[Tensor | Scan
             a `Scan`.
 
     Raises:
-        InputError: a cloud has points that cannot be voxelised.
+        InputError: a cloud has points that cannot be voxelised, or all are so small that a layer never had the two
+            voxels that a variance needs.
         ValueError: there is no cloud, although the encoder has batch norm.
     """
     encoder = copy.deepcopy(encoder).eval()
@@ -58,6 +59,11 @@ def recalibrate_batch_norm(encoder: LidarEncoder, clouds: Iterable[Tensor | Scan
             seen += 1
     if seen == 0:
         raise ValueError("no cloud to take batch-norm statistics from; give at least one")
+    if not all(bool(norm.num_batches_tracked) for norm in norms):  # it would keep mean 0 and variance 1
+        raise InputError(
+            f"the {seen} clouds to take batch-norm statistics from are too small: each fills less than two voxels of a "
+            "level; give whole scans"
+        )
     for norm, momentum in zip(norms, momenta):
         norm.momentum = momentum
     return encoder.eval()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -168,6 +169,12 @@ def test_raw_coordinates():
     assert RawCoordinates()(points.repeat(3, 1), torch.tensor([1])).shape == (1, 10)
 
 
+def test_raw_coordinates_of_points_without_intensity():
+    points = torch.tensor([[1.0, 2.0, 3.0, torch.nan], [1.0, 2.0, 3.0, 0.0]])
+    one, other = RawCoordinates()(points)
+    assert torch.equal(one, other)
+
+
 def test_recalibration_is_the_plain_average_over_clouds(encoder, log):
     clouds = [read_scan(log, row).points for row in (0, 3, 7)]
     first = next(m for m in encoder.modules() if isinstance(m, torch.nn.BatchNorm1d))
@@ -192,6 +199,13 @@ def test_recalibration_is_the_plain_average_over_clouds(encoder, log):
     assert not fresh.training
     with pytest.raises(ValueError, match="no cloud"):
         recalibrate_batch_norm(encoder, [])
+
+
+def test_statistics_are_not_taken_from_clouds_without_any(encoder):
+    """Layers that never saw two voxels would keep the mean 0 and the variance 1."""
+    points = torch.tensor([[1.0, 1.0, 0.5, 0.2], [1.0, 1.0, 0.5, 0.2]])
+    with pytest.raises(InputError, match="the 2 clouds to take batch-norm statistics from are too small"):
+        recalibrate_batch_norm(encoder, [points, points[:0]])
 
 
 def test_samples_are_seeded_labelled_and_within_the_limits(log):
@@ -432,6 +446,24 @@ def test_frames_without_a_labelled_point_are_refused_before_the_work(log, monkey
     if purpose == "evaluation":
         with pytest.raises(InputError, match="none of the 2 evaluation frames"):
             lookup_scores(log, [0, 1], [4, 5])
+
+
+@pytest.mark.parametrize(("near", "what"), [([3], "1 training"), ([0, 1, 2], "1 held-out")])
+def test_nothing_is_chosen_by_frames_that_have_no_labelled_point_within_the_limits(
+    log, monkeypatch, near, what
+):
+    """The first options of the grid would be the best of all."""
+    mask, places = Limits.mask, [log.frame(row).points for row in near]
+
+    def inside(self, points):
+        known = any(len(points) == len(one) and bool((points.numpy() == one).all()) for one in places)
+        return mask(self, points) & known
+
+    monkeypatch.setattr(Limits, "mask", inside)
+    options = replace(FAST, limits=Limits(range_m=(0.0, 30.0)))
+    rows = [0, 3] if near == [3] else [0, 1, 2, 3]
+    with pytest.raises(InputError, match=f"none of the {what} frames has a labelled point within the limits"):
+        probe(RawCoordinates(), log, rows, [4], held_out_rows=[3], options=options)
 
 
 def test_training_frames_are_never_evaluated(log):
