@@ -113,10 +113,18 @@ def read_tokens(path: str | Path) -> list[str]:
         MissingFileError: there is no such file.
         InputError: a token occurs twice.
     """
-    path = Path(path)
     lines = read_text(path, "write a list of one token a line there").splitlines()
     tokens = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    check_once(tokens, str(path))
+    return tokens
+
+
+def check_once(tokens: Sequence[str], source: str) -> None:
+    """Make sure that no frame counts twice.
+
+    Raises:
+        InputError: a token does, in the list ``source``.
+    """
     if len(set(tokens)) != len(tokens):
         twice = next(token for token in tokens if tokens.count(token) > 1)
-        raise InputError(f"{path}: token {twice} is listed twice; each frame may count once")
-    return tokens
+        raise InputError(f"{source}: token {twice} is listed twice; each frame may count once")

@@ -24,7 +24,7 @@ from ..protocol import token_hash
 from .done_scans import check_made_by, done_scans
 from .features import Scan, read_scan
 from .places import label_lookup
-from .segment_data import pseudo_label_path
+from .segment_data import PSEUDO_RECORD, pseudo_label_path
 from .vote_log import Ballots, Predictor, still_points
 from .voting import VotingOptions, is_beside, neighbour_rows, vote
 
@@ -92,7 +92,7 @@ def write_pseudo_labels(
             "nearest_labelled_scan": _quality(counts["nearest"] for counts in counted if "nearest" in counts),
             **(record or {}),
         }
-        write_json(folder / "pseudo_labels.json", result, indent=2)
+        write_json(folder / PSEUDO_RECORD, result, indent=2)
     return result
 
 
@@ -138,6 +138,7 @@ def _settings(
         "threshold": threshold,
         "label_weight": label_weight,
         "classes": len(index.card.classes),
+        "class_names": list(index.card.classes),
         "variant": index.variant,
         "index_hash": index.hash,
         "card_hash": index.card.hash,
@@ -177,6 +178,8 @@ def pseudo_labels(
     evaluated, labelled = {int(row) for row in evaluation_rows}, {int(row) for row in labelled_rows}
     rows = [int(row) for row in rows]
     _check_frames(index, rows, labelled, evaluated)
+    if not 0 < threshold <= 1:  # at 0, what nothing is known of would be of the first class
+        raise InputError(f"the threshold of pseudo-labels is {threshold:g}; give a probability above 0")
     ballots = Ballots(index, predict, keep=len(options.offsets) + 1, labelled=labelled)
     for row in track(rows, "pseudo-labels of frames", LogLines(_log, quiet=True), ready=ready):
         scan = read_scan(index, row)

@@ -19,15 +19,19 @@ from ..datasets.corruptions.corrupted_index import CLEAN, in_variant
 from ..datasets.frame import IGNORE_LABEL, Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError
-from ..files.access import file_in, reading
+from ..files.access import file_in, read_json, reading
+from ..hub.checkpoint import first_difference
 from ..lidar.augment import augment
 from ..lidar.limits import Count, Limits, draw_count
 from ..lidar.viewpoint import check_viewpoint, thin_as_from_elsewhere
 from ..protocol import data_record
-from .fractions import read_tokens
+from .done_scans import JOURNAL
+from .fractions import check_once, read_tokens
 from .labelled import few_labelled, require_labelled_points
 
 _log = logging.getLogger(__name__)
+
+PSEUDO_RECORD = "pseudo_labels.json"  # what made the pseudo-labels of its folder
 
 
 class SegmentDataset(Dataset):
@@ -226,6 +230,17 @@ class SegmentDataset(Dataset):
                 f"{folder}: holds no pseudo-labels of the {len(self.rows)} chosen frames; write some with "
                 "`superflow test --pseudo-labels`, or choose their frames too"
             )
+        if not (folder / PSEUDO_RECORD).is_file():
+            if (folder / JOURNAL).is_file():
+                _log.warning("%s: the job that writes these pseudo-labels was stopped before its end", folder)
+            return
+        names = read_json(folder / PSEUDO_RECORD, "write the pseudo-labels again").get("class_names")
+        if names is not None and names != list(self.class_names):
+            number, (had, has) = first_difference(names, self.class_names)
+            raise InputError(
+                f"{folder}: its pseudo-labels are of other classes than this log has (number {number} is {had}, here "
+                f"{has}); write them again with `superflow test --pseudo-labels` on this log"
+            )
 
     def _vary(
         self, points: Tensor, labels: Tensor, origins: Tensor | None, generator: torch.Generator
@@ -277,6 +292,9 @@ def pseudo_label_path(folder: str | Path, token: str) -> Path:
 def _only_tokens(index: LogIndex, rows: np.ndarray, tokens: str | Path | Sequence[str]) -> np.ndarray:
     source = str(tokens) if isinstance(tokens, str | Path) else "the token list"
     wanted = read_tokens(tokens) if isinstance(tokens, str | Path) else list(tokens)
+    check_once(wanted, source)
+    if not wanted:
+        raise InputError(f"{source}: names no frame; write one token a line, or leave it out")
     row_of = dict(zip(index.tokens(rows), rows.tolist()))
     unknown = [token for token in wanted if token not in row_of]
     if unknown:

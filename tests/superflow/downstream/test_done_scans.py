@@ -102,6 +102,15 @@ def test_another_job_does_not_go_on_in_a_folder(log, tmp_path, change, said):
             check_pseudo_labels(log, tmp_path, options, made_by={"weights": "b"}, **FRAMES)
 
 
+@pytest.mark.parametrize("threshold", [0.0, -1.0, 1.5, float("nan")])
+def test_a_threshold_that_takes_what_nothing_is_known_of_is_refused(log, tmp_path, threshold):
+    def blind(scan):
+        return torch.zeros(len(scan.points), 4)
+
+    with pytest.raises(InputError, match=r"the threshold of pseudo-labels is .*; give a probability above 0"):
+        write(log, tmp_path, blind, threshold=threshold)
+
+
 def test_files_of_nobody_knows_what_are_neither_taken_nor_mixed_with_others(log, tmp_path):
     write_pseudo_labels(log, [1], sharp, tmp_path / "a", VotingOptions(), evaluation_rows=[])
     with pytest.raises(InputError, match="holds pseudo-labels, and nothing says what made them; choose anot"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 
 import numpy as np
@@ -114,6 +115,15 @@ def test_token_lists_choose_frames(log, tmp_path):
         InputError, match=r"list.txt: token token8 \(1 in all\) is not among the 6 chosen frames"
     ):
         SegmentDataset(log, frames="a", tokens=tmp_path / "list.txt")
+    with pytest.raises(
+        InputError, match="the token list: token token1 is listed twice; each frame may count"
+    ):
+        SegmentDataset(log, tokens=["token1", "token2", "token1"])
+    (tmp_path / "list.txt").write_text("# none\n")
+    with pytest.raises(
+        InputError, match=r"list.txt: names no frame; write one token a line, or leave it out"
+    ):
+        SegmentDataset(log, tokens=tmp_path / "list.txt")
 
 
 def test_wrong_choices_are_named(log):
@@ -203,3 +213,21 @@ def test_mistake_48_evaluated_points_are_the_labelled_points_of_the_files(log, e
 def test_a_variant_is_for_evaluation():
     with pytest.raises(InputError, match="variant=fog/light: corrupted scans are to be judged on"):
         SegmentDataset("nowhere", train=True, variant="fog/light")
+
+
+def test_pseudo_labels_of_other_classes_or_of_a_stopped_job_are_told(log, tmp_path, caplog):
+    """As many classes in another order would be learned under each other's names."""
+    np.full(7, 2, dtype=np.uint8).tofile(tmp_path / "token0_pseudo.bin")
+    (tmp_path / ".done.jsonl").touch()
+    SegmentDataset(log, frames="a", pseudo_labels=tmp_path, train=True)
+    assert "the job that writes these pseudo-labels was stopped before its end" in caplog.text
+    names = list(log.card.classes)
+    for known in (names, None):
+        (tmp_path / "pseudo_labels.json").write_text(json.dumps({"class_names": known}))
+        SegmentDataset(log, frames="a", pseudo_labels=tmp_path, train=True)
+    said = rf"are of other classes than this log has \(number 0 is {names[1]}, here {names[0]}\); write them"
+    (tmp_path / "pseudo_labels.json").write_text(
+        json.dumps({"class_names": [names[1], names[0], *names[2:]]})
+    )
+    with pytest.raises(InputError, match=said):
+        SegmentDataset(log, frames="a", pseudo_labels=tmp_path, train=True)
