@@ -16,7 +16,13 @@ _MOST = 63  # splits are bits of an int64
 
 
 def join_splits(
-    root: Path, files: Mapping[str, str], frames: Columns, warnings: list[str], *, is_part: bool = False
+    root: Path,
+    files: Mapping[str, str],
+    frames: Columns,
+    warnings: list[str],
+    *,
+    stated: Collection[str] = (),
+    is_part: bool = False,
 ) -> tuple[NDArray[np.int64], list[str]]:
     """(R,) the splits of every scan as bits, and the name of each bit, the lowest first.
 
@@ -24,19 +30,22 @@ def join_splits(
         files: split -> its list below ``root``: a scan a line, by its token or by the path of its points, whole or
             without ending; what follows after a space is passed over, as are empty lines and those that begin with #.
         frames: with token, sample, path and ``split``, what the reader named.
+        stated: splits by the log's own word, which counts more than the reader's.
         is_part: only some scans of the log are there, so that a list may name none of them.
         warnings: gets a sentence for every list of which some lines name no scan of this log.
 
     Raises:
         InputError: a list cannot be read, or names no scan of the log at all.
     """
-    of_reader = np.unique(frames["split"][frames["split"] != b""]).tolist()
+    over = [b"", *(name.encode() for name in stated)]
+    of_reader = [name for name in np.unique(frames["split"]).tolist() if name not in over]
     names = sorted({name.decode() for name in of_reader} | set(files))
     if len(names) > _MOST:
         raise InputError(f"{root}: {len(names)} splits of scans are named; an index can tell {_MOST} apart")
     bits = np.zeros(len(frames["split"]), np.int64)
     for bit, name in enumerate(names):
-        bits[frames["split"] == name.encode()] |= 1 << bit
+        if name.encode() in of_reader:
+            bits[frames["split"] == name.encode()] |= 1 << bit
     if files:
         row_of = _names_of_scans(frames)
         for name, file in files.items():

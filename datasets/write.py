@@ -99,7 +99,12 @@ def write_rows(
     tables = _tables(root, listed, names, scans)
     frames, cameras = tables["frames"], tables["cameras"]
     frames["splits"], row_splits = join_splits(
-        root, listed.card.split_files, frames, listed.warnings, is_part=is_part
+        root,
+        listed.card.split_files,
+        frames,
+        listed.warnings,
+        stated=read_stated(root).get("splits", ()),
+        is_part=is_part,
     )
     del frames["split"]
     held = list(names.scenes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -180,6 +181,23 @@ def test_without_poses_and_boxes_a_log_has_none(root, tmp_path):
     index = prepare("argoverse2", tmp_path / "log", tmp_path / "index")
     assert (index.frame(0, boxes=True).ego_to_world, index.boxes(0)) == (None, None)
     assert any("1 of 1 sweeps have no pose" in warning for warning in index.warnings)
+
+
+def test_splits_that_a_log_states_count_more_than_its_folders(tmp_path):
+    """Two logs lie in the folder val, and dataset.json learns from one of them."""
+    small_drives.argoverse2(tmp_path / "log")
+    (log,) = (tmp_path / "log/val").iterdir()
+    shutil.copytree(log, log.parent / "other")
+    index = prepare("argoverse2", tmp_path / "log", tmp_path / "index")
+    assert [index.scene(row) for row in index.rows("val[:1]")] == [log.name, "other"]
+    splits = {"train": ["other"], "val": [log.name]}
+    (tmp_path / "log/dataset.json").write_text(json.dumps({"splits": splits}))
+    index = prepare("argoverse2", tmp_path / "log", tmp_path / "index")
+    assert {name: [index.scene(row) for row in index.rows(f"{name}[:1]")] for name in splits} == splits
+    (tmp_path / "log/v.txt").write_text(index.tokens([1])[0])
+    (tmp_path / "log/dataset.json").write_text(json.dumps({"splits": {"val": "v.txt"}}))
+    index = prepare("argoverse2", tmp_path / "log", tmp_path / "index")
+    assert index.rows("val").tolist() == [1]
 
 
 def test_sweeps_that_nobody_annotated_have_no_boxes_rather_than_an_empty_street(tmp_path):
