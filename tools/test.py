@@ -174,6 +174,10 @@ def _check_together(args: argparse.Namespace) -> None:
 def _evaluated(args: argparse.Namespace, checkpoint: Path) -> Any:
     """The config of a run that tests alone, what the checkpoint was trained with still in it."""
     config = read_config(args, load_from=checkpoint)
+    if args.predictions is not None and config.model.type != "Segmentor":
+        raise InputError(
+            f"--predictions writes the classes of a Segmentor, and {config.model.type} gives none; leave it out"
+        )
     if args.test_time_augmentation is not None:
         _augment(config, args.test_time_augmentation)
     if args.work_dir is None:

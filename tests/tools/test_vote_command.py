@@ -121,3 +121,8 @@ def test_a_pretraining_cannot_vote(run, tmp_path, capsys):
     arguments = ["test", "pretrain/slidr_small.py", str(run), "--work-dir", str(tmp_path), "--vote"]
     assert main(arguments) == 2
     assert "need the config that a Segmentor was trained with" in capsys.readouterr().err
+    assert main([*arguments[:-1], "--predictions", str(tmp_path / "made")]) == 2
+    assert (
+        "--predictions writes the classes of a Segmentor, and Pretrainer gives none"
+        in capsys.readouterr().err
+    )
