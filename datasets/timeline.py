@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,9 +166,9 @@ class Timeline:
         steps = np.diff(self.time_us if self.has_times else self.order)
         least = LONGEST_GAP_US if self.has_times else 0
         new = ~within
-        for scene in np.unique(self.scene_of[1:][within]):
-            mine = np.flatnonzero(within & (self.scene_of[1:] == scene))
-            usual = np.median(steps[mine] if len(mine) >= _ENOUGH else steps[within])
+        borders = [0, *(np.flatnonzero(new) + 1).tolist(), len(self)]
+        for mine in (slice(start, stop - 1) for start, stop in pairwise(borders) if stop - start > 1):
+            usual = np.median(steps[mine] if len(steps[mine]) >= _ENOUGH else steps[within])
             new[mine] = (steps[mine] > least) & (steps[mine] > _HOLE * usual)
         return np.append(0, np.cumsum(new | (np.diff(self.order) >= APART)))
 
