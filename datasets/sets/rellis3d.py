@@ -91,8 +91,8 @@ def _sequence(
 @dataclass(frozen=True, slots=True)
 class _Camera:
     folder: str  # of the images, below the root
-    files: dict[int, str]  # number -> file
-    numbers: NDArray[np.int64]
+    files: tuple[str, ...]
+    numbers: NDArray[np.int64]  # of each of these
     times_us: NDArray[np.int64]  # of each of these
     intrinsics: NDArray[np.float64]
     camera_to_ego: Transform
@@ -109,7 +109,7 @@ class _Camera:
         times_us = [int(match[2]) * 1_000_000 + int(match[3]) * 1000 for match in found]
         return cls(
             folder=f"{name}/{CAMERA}",
-            files={int(match[1]): match[0] for match in found},
+            files=tuple(match[0] for match in found),
             numbers=np.array([int(match[1]) for match in found]),
             times_us=np.array(times_us),
             intrinsics=_intrinsics(folder / "camera_info.txt"),
@@ -129,7 +129,7 @@ class _Camera:
             CameraRow(
                 channel=CAMERA,
                 token=f"{self.folder.partition('/')[0]}_{number:06d}_{CAMERA}",
-                image=Place(f"{self.folder}/{self.files[int(self.numbers[i])]}"),
+                image=Place(f"{self.folder}/{self.files[i]}"),
                 intrinsics=self.intrinsics,
                 camera_to_ego=self.camera_to_ego,
                 size=IMAGE_SIZE,

@@ -142,6 +142,16 @@ def test_images_are_matched_by_time_where_scans_have_one(tmp_path):
     index = prepare("rellis3d", root, tmp_path / "index")
     assert matched(index) == ["000000", "", "000001", "", "000002", ""]
     assert index.camera_delays()["pylon_camera_node"] == pytest.approx([0.01, 0.01, 0.02], abs=1e-6)
+    for seconds in (102, 99):  # images of two bags may have the numbers of others
+        sequence(tmp_path / f"{seconds}", {1: seconds})
+        shutil.copytree(
+            tmp_path / f"{seconds}/00003/pylon_camera_node",
+            root / "00003/pylon_camera_node",
+            dirs_exist_ok=True,
+        )
+    index = prepare("rellis3d", root, tmp_path / "index")
+    files = [Path(camera.path).name for camera in index.cameras()]
+    assert files[1] == "frame000001-100_210.jpg", files
     assert not any("of their number" in warning for warning in index.warnings)
 
 
