@@ -74,7 +74,8 @@ def _one_direction(
         # masked after the division: the slope of -inf / temperature would be nan
         logits = torch.cat([logits, (more[0] / temperature).masked_fill(more[1], -torch.inf)], dim=1)
     if counts is not None:
-        counts.append(top_1(logits.detach(), own, wanted))
+        all_count = dropped is None and more is None
+        counts.append(top_1(logits.detach(), own, wanted, all_count=all_count))
     if len(own) == 0:
         loss = logits.sum()
     elif wanted is None:
@@ -85,12 +86,13 @@ def _one_direction(
     return mean_of_rows(loss + 0.0 * columns.sum(), len(anchors), gather=gather)
 
 
-def top_1(logits: Tensor, own: Tensor, positives: Tensor | None) -> Tensor:
+def top_1(logits: Tensor, own: Tensor, positives: Tensor | None, *, all_count: bool = False) -> Tensor:
     """(3,) int64: rows, the columns that count for them, and rows of which a positive column has the largest logit.
 
     Args:
         logits: (S, columns), -inf where a column does not count; own: (S,) each row's column.
         positives: (S, first columns) bool, or None where only the own ones are.
+        all_count: no column is masked, so that none needs to be looked for.
     """
     if not len(own):
         return torch.zeros(3, dtype=torch.int64, device=logits.device)
@@ -99,7 +101,8 @@ def top_1(logits: Tensor, own: Tensor, positives: Tensor | None) -> Tensor:
     if positives is not None:  # further columns are negatives of earlier steps
         within = best.clamp(max=positives.shape[1] - 1)
         right = positives.gather(1, within[:, None])[:, 0] & (best == within)
-    return torch.stack([torch.ones_like(own).sum(), (logits > -torch.inf).sum(), right.sum()])
+    columns = own.new_full((), logits.numel()) if all_count else (logits > -torch.inf).sum()
+    return torch.stack([torch.ones_like(own).sum(), columns, right.sum()])
 
 
 def mean_of_rows(total: Tensor, rows: int | Tensor, *, gather: bool = True) -> Tensor:

@@ -14,6 +14,7 @@ from small_batch import make_objective, matches, of, table_of, value, with_table
 from superflow.clips.batch import collate
 from superflow.method.contrast import info_nce
 from superflow.method.matches import EmbeddedPairs, Superpoints, TargetPairs
+from superflow.method.objective import RegionContrast
 
 spatial, temporal, cross_temporal = (
     partial(value, name) for name in ("spatial", "temporal", "cross_temporal")
@@ -205,6 +206,38 @@ def test_rows_whose_positive_is_the_closest_are_counted(same_id):
         right += best == i or (same_id == "positive" and best < 12 and same[best])
     assert counts.tolist() == [12, columns, right]
     assert 0 < right < 12
+
+
+@pytest.mark.parametrize("same_id", ["ignored", "positive"])
+@pytest.mark.parametrize("further", [{}, {"queue": 7}, {"symmetric": True}])
+def test_where_no_region_is_there_twice_masks_change_no_bit(same_id, further, monkeypatch):
+    def found() -> tuple[list[float], list[list[int]], torch.Tensor]:
+        anchors = q[None].clone().requires_grad_()
+        scene = matches([(0, False)], anchors, k[None], ids=torch.arange(40) * 3)
+        spatial = make_objective("spatial", scene, same_id=same_id, **further)
+        losses = []
+        for _ in range(2):
+            spatial.end_step()
+            losses.append(of(spatial, scene))
+        (grad,) = torch.autograd.grad(sum(losses), anchors)
+        return [loss.item() for loss in losses], [counts.tolist() for counts in spatial.counts], grad
+
+    q, k = F.normalize(rows(40, 6, 1), dim=1), F.normalize(rows(40, 6, 2), dim=1)
+    masked = []
+    no_negatives = RegionContrast._no_negatives
+    monkeypatch.setattr(
+        RegionContrast,
+        "_no_negatives",
+        lambda *these: masked.append(1) or no_negatives(*these),
+    )
+    losses, counts, grad = found()
+    assert len(masked) == (2 if "queue" in further else 0)  # the queue's rows are of other steps
+    monkeypatch.setattr(RegionContrast, "_all_differ", lambda *these: False)
+    plain = found()
+    assert len(masked) == (6 if "queue" in further else 2)
+    assert (losses, counts) == plain[:2]
+    assert torch.equal(grad, plain[2])
+    assert grad.abs().sum() > 0
 
 
 def test_no_rows_still_give_a_gradient():
