@@ -357,8 +357,10 @@ def _was_trained(query: ask.Query) -> bool:
     return (
         things.pick is None
         and len(places) <= 1
-        and all(isinstance(place, ask.Within | ask.Toward) and not place.negated for place in places)
-        and all(place.anchor == ask.Ego() for place in places)
+        and all(
+            isinstance(place, ask.Within | ask.Toward) and not place.negated and place.anchor == ask.Ego()
+            for place in places
+        )
         and all(place.metres in NEAR_M for place in places if isinstance(place, ask.Within))
     )
 
