@@ -63,7 +63,7 @@ def shared_scans(index: LogIndex) -> Iterator[str]:
     """A sentence each about scans that are learned from and judged, where splits are lists of scans."""
     for one, other in _JUDGED:
         if {one, other} & {*index.row_splits} and {one, other} <= {*index.row_splits, *index.card.splits}:
-            both = np.intersect1d(*(_rows_of(index, split) for split in (one, other)))
+            both = np.intersect1d(_rows_of(index, one), _rows_of(index, other))
             if len(both):
                 yield (
                     f"{index.name}: {len(both)} scans are in {one!r} and in {other!r}, the first is "

@@ -225,7 +225,8 @@ def _check_same(
     if before is None:
         return
     for name, value in now.items():
-        had, has = before.get(name), json.loads(json.dumps(value))
+        had: Any = before.get(name)
+        has: Any = json.loads(json.dumps(value))
         if name == "options":
             had, has = (
                 {k: v is not None if k in places else v for k, v in values.items()} for values in (had, has)
