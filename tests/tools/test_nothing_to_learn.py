@@ -102,7 +102,9 @@ def finetune(place: Path, command: str, config: str, *options: str) -> int:
 def nothing_to_export(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert list((place / "work").rglob("*.pth")) == []
     assert main(["export", str(place / "work"), "--out", str(place / "b.safetensors")]) == 2
-    assert "holds no checkpoint" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    # what is refused before it begins leaves no folder
+    assert ("holds no checkpoint" if (place / "work").is_dir() else "there is no such file") in said
     assert not (place / "b.safetensors").exists()
 
 
