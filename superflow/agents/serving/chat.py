@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import InputError
-from ...files.access import each_once
 from .halves import Turn
 from .link import Scan
 from .npy import bytes_of_url, frame_of, points_of
 from .refusal import Refusal
+from .web import json_of
 from .wire import Features, Shape, features_of
 
 ROLES = ("system", "user", "assistant")
@@ -61,7 +59,7 @@ def chat_of(data: bytes, *, name: str, model: str, shape: Shape) -> Chat:
     Raises:
         Refusal: status 400, 404 (another model's name) or 413, with one sentence about the first thing that is wrong.
     """
-    values = _json(data)
+    values = json_of(data)
     if not isinstance(values, dict):
         raise _bad("the request is no JSON object; send one with model and messages")
     for key, value in values.items():
@@ -74,7 +72,8 @@ def chat_of(data: bytes, *, name: str, model: str, shape: Shape) -> Chat:
             404, "unknown_model", f"the model {values.get('model')!r:.60} is not served; ask for {name!r}"
         )
     turns, scans = _turns(values.get("messages"), model, shape)
-    options = values.get("stream_options") or {}
+    options = values.get("stream_options")
+    options = {} if options is None else options
     if not isinstance(options, dict) or set(options) - {"include_usage"}:
         raise _bad('stream_options knows only {"include_usage": true}')
     tokens = values.get("max_completion_tokens")
@@ -204,22 +203,6 @@ def _temperature(value: Any) -> float:
     if type(value) not in (int, float) or not 0 <= value <= 2:
         raise _bad("temperature is no number from 0 to 2")
     return float(value)
-
-
-def _json(data: bytes) -> Any:
-    def no_number(text: str) -> float:
-        raise ValueError(f"{text} is no number of JSON")
-
-    def finite(text: str) -> float:
-        value = float(text)
-        return value if math.isfinite(value) else no_number(text[:20])
-
-    try:
-        return json.loads(
-            data.decode(), parse_constant=no_number, parse_float=finite, object_pairs_hook=each_once
-        )
-    except (ValueError, RecursionError) as error:
-        raise _bad(f"the request is no JSON ({str(error)[:60]}); send UTF-8 JSON") from error
 
 
 def _bad(sentence: str) -> Refusal:

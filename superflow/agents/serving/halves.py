@@ -20,6 +20,7 @@ from ..vlm.tokenizer import LIDAR, LIDAR_END, LIDAR_START
 from .refusal import Refusal
 from .wire import Features, Shape
 
+COLD = 1e-5  # temperature: the likeliest word is drawn all the same, and logits over less of it would have no end
 Turn = tuple[str, Sequence[str | None]]  # who says it; its parts: text, or None for a scan
 
 
@@ -164,21 +165,25 @@ class Voice:
 
         Args:
             scans: features in the order of their places. enough: ends the answer when it is set.
-            temperature: 0 is greedy. seed: of the drawing.
+            temperature: up to ``COLD`` it is greedy. seed: of the drawing, from all words.
         """
         given: dict[str, Any] = {}
         if scans:
             given["lidar_embeds"] = torch.cat([scan.tokens.to(self._model.dtype) for scan in scans])
             given["lidar_lengths"] = torch.tensor([len(scan.tokens) for scan in scans])
             given["lidar_rows"] = torch.zeros(len(scans), dtype=torch.int64)
-        if temperature > 0:
-            given["temperature"] = temperature
+        drawn = temperature > COLD
+        if drawn:
+            given |= {
+                "temperature": temperature,
+                "top_k": 0,
+            }  # left out, only the likeliest 50 would be drawn from
             torch.manual_seed(torch.seed() if seed is None else seed)
         written = self._model.generate(
             input_ids=ids[None],
             attention_mask=torch.ones_like(ids)[None],
             max_new_tokens=answer_tokens,
-            do_sample=temperature > 0,
+            do_sample=drawn,
             streamer=_Pieces(self._processor.tokenizer, heard),
             stopping_criteria=StoppingCriteriaList([_Enough(enough)]),
             **given,

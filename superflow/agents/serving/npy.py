@@ -76,11 +76,12 @@ def frame_of(value: Any) -> NDArray[np.float64] | None:
     if value is None:
         return None
     try:
-        frame = np.array(value, dtype=np.float64)
+        frame = np.array(value)
     except (TypeError, ValueError, OverflowError):
         frame = np.zeros(0)
     if (
         frame.shape != (4, 4)
+        or frame.dtype.kind not in "if"  # numpy makes numbers of texts, too
         or not np.isfinite(frame).all()
         or frame[3].tolist() != [0, 0, 0, 1]
         or not np.allclose(frame[:3, :3] @ frame[:3, :3].T, np.eye(3), atol=1e-3)
@@ -90,7 +91,7 @@ def frame_of(value: Any) -> NDArray[np.float64] | None:
         raise _bad(
             "lidar_to_ego is no rigid transform; send 4 rows of 4 numbers, a rotation and metres, or leave it out"
         )
-    return frame
+    return frame.astype(np.float64)
 
 
 def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:

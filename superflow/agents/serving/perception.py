@@ -18,7 +18,7 @@ from .npy import MOST_BYTES, frame_of, points_of
 from .refusal import Refusal
 from .scenes import Scenes
 from .trace import Trace
-from .web import body_of, kind_of, make_app
+from .web import body_of, json_of, kind_of, make_app
 from .wire import DTYPES, HEADER, Features
 
 TRACE = "X-Superflow-Trace"  # of the response: the stages as JSON
@@ -53,7 +53,7 @@ def perception_app(
         dtype = _dtype(request)
         with gate.enter():
             data = await body_of(request, MOST_BYTES, (NPY, "application/json"))
-            frame = _json(request.headers.get(FRAME, "null"))
+            frame = json_of(request.headers.get(FRAME, "null").encode())
             with trace.stage("perception"):
                 work = worker.submit(_look, eyes, scenes, kind_of(request), data, frame, dtype, trace)
                 features = await asyncio.wrap_future(work)
@@ -114,14 +114,7 @@ def _served(scenes: Scenes | None) -> Scenes:
 
 
 def _scene_in(data: bytes) -> Any:
-    values = _json(data[:_MOST_JSON])
+    values = json_of(data[:_MOST_JSON])
     if not isinstance(values, dict) or set(values) != {"scene"}:
         raise Refusal(400, "bad_request", 'the JSON holds no scan; send {"scene": TOKEN}')
     return values["scene"]
-
-
-def _json(data: bytes | str) -> Any:
-    try:
-        return json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise Refusal(400, "bad_request", f"this is no JSON ({str(error)[:60]})") from error

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hmac
+import json
+import math
+import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,6 +17,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 
 from ...errors import InputError
+from ...files.access import each_once
 from .gate import Gate
 from .refusal import Refusal
 from .trace import Trace
@@ -110,6 +114,36 @@ async def body_of(request: Request, most: int, kinds: tuple[str, ...]) -> bytes:
     return bytes(data)
 
 
+def json_of(data: bytes) -> Any:
+    """What a client sent as JSON.
+
+    Raises:
+        Refusal: 400, it is none, or leaves open what is meant: a key twice, a number that is none or has no end.
+    """
+
+    def no_number(text: str) -> float:
+        raise ValueError(f"{text} is no number of JSON")
+
+    def finite(text: str) -> float:
+        value = float(text)
+        return value if math.isfinite(value) else no_number(text[:20])
+
+    try:
+        return json.loads(
+            data.decode(), parse_constant=no_number, parse_float=finite, object_pairs_hook=each_once
+        )
+    except (ValueError, RecursionError) as error:
+        raise Refusal(
+            400, "bad_request", f"the request is no JSON ({str(error)[:60]}); send UTF-8 JSON"
+        ) from error
+
+
+def _is_own(host: str) -> bool:
+    """Whether a Host header names this machine; what cannot be read names another."""
+    read = re.fullmatch(r"(?:\[([^\]]*)\]|([^:]*))(?::\d+)?", host)
+    return read is not None and (read[1] or read[2] or "").lower() in LOOPBACK
+
+
 class _Door:
     """Refuses strangers, and counts what is answered."""
 
@@ -141,7 +175,8 @@ class _Door:
             self._figures.answered(getattr(route, "path", "other"), status)
 
     def _refusal(self, request: Request) -> Refusal | None:
-        if not self._any_host and request.url.hostname not in LOOPBACK:
+        # not by the request's URL, which of a header that cannot be read has the address that was bound
+        if not self._any_host and not all(map(_is_own, request.headers.getlist("host"))):
             return Refusal(
                 421, "bad_host", "this server answers on 127.0.0.1 and localhost alone; ask it there"
             )

@@ -85,7 +85,7 @@ PARTS = (
 )  # fmt: skip
 FRAMES = (
     [], "eye", [[1, 0], [0, 1]], (2 * np.eye(4)).tolist(), [[0] * 4] * 4, [[None] * 4] * 4,
-    np.diag([1, -1, 1, 1]).tolist(),
+    np.diag([1, -1, 1, 1]).tolist(), np.eye(4).astype(int).astype(str).tolist(),
 )  # fmt: skip
 BODIES = (
     b"", b"{", b"[]", b"null", b"7", b'"text"', b"\xff\xfe", b"[" * 100_000, b'{"model": NaN}', b'{"model": 1e999}',
@@ -96,7 +96,8 @@ OPTIONS = (
     {"messages": None}, {"messages": []}, {"messages": {}}, {"messages": [7]}, {"messages": [{"role": "user"}]},
     {"messages": [{"role": "tool", "content": "a"}]}, {"messages": [{"role": "assistant", "content": "a"}]},
     {"messages": [{"role": "user", "content": "a"}] * 65}, {"n": 2}, {"tools": [{}]}, {"stop": "a"}, {"stream": 1},
-    {"stream": "yes"}, {"stream_options": {"a": 1}}, {"stream_options": 7}, {"max_tokens": 0}, {"max_tokens": 10**9},
+    {"stream": "yes"}, {"stream_options": {"a": 1}}, {"stream_options": 7},
+    {"stream_options": []}, {"max_tokens": 0}, {"max_tokens": 10**9},
     {"max_tokens": 1.5}, {"max_tokens": True}, {"temperature": -1}, {"temperature": "hot"}, {"seed": -1},
     {"nonsense": 1},
 )  # fmt: skip
@@ -134,6 +135,11 @@ def test_whatever_is_sent(both):
         request = {"model": "vlm", "messages": [{"role": "user", "content": "a"}], **options}
         refused(voice.post("/v1/chat/completions", request), 400, options)
     assert asked + len(bad) + len(BODIES) + len(OPTIONS) > 100
+    for body in (*BODIES, b'{"scene": "a", "scene": "b"}'):
+        refused(eyes.ask("POST", "/v1/perception", body, Content_Type="application/json"), 400, body[:40])
+    for frame in ("{", "NaN", "[[1e999]]", json.dumps(FRAMES[-1])):
+        sent = {"Content_Type": "application/x-npy", "X_Superflow_Lidar_To_Ego": frame}
+        refused(eyes.ask("POST", "/v1/perception", npy(GOOD), **sent), 400, frame)
     scene = {"type": "lidar_scene", "lidar_scene": {"token": "../../etc/passwd"}}
     refused(voice.chat(scene, "a"), 404, scene)
     refused(voice.chat("a", model="gpt-4"), 404, "another model")

@@ -23,8 +23,8 @@ from superflow.errors import InputError
 KEY = "k" * 16
 
 
-def status_of(app, path: str, **headers: str) -> int:
-    """Of a GET from elsewhere."""
+def status_of(app, path: str, bound: str = "203.0.113.1", **headers: str) -> int:
+    """Of a GET to a server that is bound to this address."""
     sent = []
 
     async def receive():
@@ -42,7 +42,7 @@ def status_of(app, path: str, **headers: str) -> int:
         "root_path": "",
         "scheme": "http",
         "http_version": "1.1",
-        "server": ("203.0.113.1", 80),
+        "server": (bound, 80),
         "client": ("203.0.113.2", 1),
         "headers": [(name.lower().encode(), value.encode("latin1")) for name, value in headers.items()],
     }
@@ -57,9 +57,31 @@ def test_a_key_is_wanted_where_there_is_one():
         assert status_of(app, "/v1/nothing", Authorization=shown) == 401
     assert status_of(app, "/metrics", Authorization=f"Bearer {KEY}") == 200
     assert status_of(app, "/v1/nothing", Authorization=f"Bearer {KEY}") == 404
-    own, _ = make_app(Gate(1), key=None, any_host=False)
-    assert status_of(own, "/metrics", Host="evil.example") == 421
-    assert status_of(own, "/metrics", Host="localhost:8000") == 200
+
+
+def test_another_host_is_refused_also_where_its_name_cannot_be_read():
+    app, _ = make_app(Gate(1), key=None, any_host=False)
+    others = (
+        "evil.example",
+        "evil.example:x",
+        "evil.example:99999",
+        "[",
+        "[::1",
+        "a b",
+        "",
+        "localhost@evil.example",
+    )
+    for host in (
+        *others,
+        "evil.example, localhost",
+        "localhost, evil.example",
+        "127.0.0.1.evil.example",
+        "\xe9",
+    ):
+        assert status_of(app, "/metrics", bound="127.0.0.1", Host=host) == 421, host
+    for host in ("localhost", "localhost:8000", "LOCALHOST", "127.0.0.1:8000", "[::1]:8000", "[::1]"):
+        assert status_of(app, "/metrics", bound="127.0.0.1", Host=host) == 200, host
+    assert status_of(app, "/metrics", bound="127.0.0.1") == 200  # a client of HTTP/1.0, which is no browser
 
 
 def test_other_addresses_want_a_key(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -112,6 +113,31 @@ def test_two_scans_and_none(both, alone, scan):
     none = voice.chat(QUESTION, max_tokens=12).json()
     assert none["usage"]["lidar_tokens"] == 0
     assert none["choices"][0]["message"]["content"] == alone().text
+
+
+def test_words_are_drawn_from_all_of_them_at_their_temperature(folder):
+    from superflow.agents.serving.halves import Voice
+
+    voice = Voice(folder)
+    ids = voice.prompt([("user", [QUESTION])], [], 1)
+
+    def said(**options):
+        given = {"answer_tokens": 1, "heard": lambda piece: None, "enough": threading.Event()}
+        return voice.say(ids, [], **given, **options).text
+
+    with torch.no_grad():
+        logits = voice._model(input_ids=ids[None]).logits[0, -1]
+    decode = voice._processor.tokenizer.decode
+    places = []
+    for seed in range(30):
+        torch.manual_seed(seed)
+        word = torch.multinomial((logits / 2).softmax(-1), 1)
+        places.append(int((logits > logits[word]).sum()))
+        assert said(temperature=2.0, seed=seed) == decode(word, skip_special_tokens=True)
+    assert max(places) > 50  # of which transformers draws where nothing is said
+    likeliest = decode(logits.argmax(), skip_special_tokens=True)
+    for cold in (0.0, 5e-324, 1e-40, 1e-6):  # logits over these are infinite
+        assert said(temperature=cold, seed=1) == likeliest
 
 
 def test_bfloat16_is_the_features_rounded(both, alone, scan):
