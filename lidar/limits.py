@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,9 +49,14 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("range_m", "height_m"):
-            value = tuple(float(border) for border in getattr(self, name))
+            given = getattr(self, name)
+            try:
+                value = tuple(float(border) for border in given)
+            except (TypeError, ValueError):
+                value = ()
             if len(value) != 2 or not value[0] < value[1]:
-                raise InputError(f"limits.{name} is {list(value)}; give two ascending numbers in metres")
+                shown = list(value) or given
+                raise InputError(f"limits.{name} is {shown!r}; give two ascending numbers in metres")
             object.__setattr__(self, name, value)
 
     def mask(self, points: Tensor) -> Tensor:
@@ -75,15 +81,19 @@ class Limits:
         """Limits from a config or a card; None stays None.
 
         Raises:
-            InputError: an unknown key, or borders that do not ascend.
+            InputError: no mapping, an unknown key, or what is no two borders that ascend.
         """
         if record is None or isinstance(record, Limits):
             return record
+        if not isinstance(record, Mapping):
+            raise InputError(f"limits are {record!r}; give their keys range_m and height_m")
         unknown = set(record) - {"range_m", "height_m"}
         if unknown:
             raise InputError(f"limits has no {sorted(unknown)[0]!r}; its keys are range_m and height_m")
 
-        def borders(value: list[float | None]) -> tuple[float, float]:
+        def borders(value: Any) -> Any:
+            if not isinstance(value, list | tuple) or len(value) != 2:
+                return value  # which is refused
             low, high = value
             return (-math.inf if low is None else low, math.inf if high is None else high)
 

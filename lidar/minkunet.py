@@ -213,6 +213,10 @@ class MinkUNet(nn.Module):
             raise InputError(
                 f'width {width!r} and output {output!r} must be positive; output may be "published"'
             )
+        if isinstance(momentum, bool) or not isinstance(momentum, int | float) or not 0 <= momentum <= 1:
+            raise InputError(
+                f"momentum is {momentum!r}; give the share of a batch in running statistics, 0 to 1"
+            )
         base, stages = MINKUNET[depth]
         base = _scaled(base, width)
         stages = tuple(stage._replace(channels=_scaled(stage.channels, width)) for stage in stages)

@@ -21,6 +21,7 @@ from ..files.writes import write_bytes, write_text
 from ..lidar.encoder import LidarEncoder
 from ..lidar.evaluation import evaluating
 from ..lidar.limits import Limits
+from .checkpoint import not_finite
 from .encoder_file import CARD_KEY, FORMAT, EncoderFile, build_encoder, read_encoder_file, weights_hash
 from .point_columns import MOST_COLUMNS, read_columns
 
@@ -61,6 +62,7 @@ class BackboneCard:
     def __post_init__(self) -> None:
         if self.intensity not in _FULL:
             raise InputError(f'card: intensity is {self.intensity!r}; it must be "0..1" or "0..255"')
+        Limits.from_record(self.limits)
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> BackboneCard:
@@ -226,7 +228,8 @@ def save_backbone(
         The card as written, with architecture, width, hash and version filled in.
 
     Raises:
-        InputError: another suffix, a weight that float16 cannot hold, or the disk is full; nothing half-written stays.
+        InputError: another suffix, a weight that is not finite or that float16 cannot hold, or the disk is full;
+            nothing half-written stays.
     """
     from safetensors.torch import save
 
@@ -234,6 +237,11 @@ def save_backbone(
     if path.suffix != ".safetensors":
         raise InputError(f"{path}: a backbone is saved as .safetensors; rename it to {path.stem}.safetensors")
     weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
+    if broken := not_finite({"state_dict": weights}, weights):
+        raise InputError(
+            f"{path}: {broken[0].removeprefix('state_dict.')} is not finite, so it would give no features; "
+            "export an earlier checkpoint"
+        )
     if half:
         weights = {
             name: value.half() if value.ndim > 1 else value  # statistics and scales are few, and may be large
@@ -275,7 +283,10 @@ def load(name_or_path: str | Path, *, device: torch.device | str | int | None = 
 
 def card_of(file: EncoderFile) -> BackboneCard:
     """The card of a file that was read."""
-    card = BackboneCard.from_record({**file.card, "encoder": file.config})
+    try:
+        card = BackboneCard.from_record({**file.card, "encoder": file.config})
+    except InputError as error:
+        raise InputError(f"{file.path}: {error}") from error
     if file.raw_intensity:
         card = replace(card, intensity="0..255")
     return replace(

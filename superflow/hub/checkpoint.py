@@ -23,6 +23,7 @@ from ..files.access import check_readable, read_text
 from ..files.writes import write_atomically, write_text
 
 POINTER = "last_checkpoint"  # text file that names the newest checkpoint of its folder
+_STATISTICS = ("running_mean", "running_var")  # of batch norm, as PyTorch names them
 _NUMBERED = re.compile(r"iter_(\d+)\.pth")
 
 
@@ -96,7 +97,10 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(
             f"{path}: is no readable checkpoint ({first_line(error)}); delete it and use an earlier one"
         ) from error
-    if not isinstance(checkpoint, dict) or not {"meta", "state_dict"} <= checkpoint.keys():
+    parts = (
+        [checkpoint.get(name) for name in ("meta", "state_dict")] if isinstance(checkpoint, dict) else [None]
+    )
+    if not all(isinstance(part, dict) for part in parts):
         raise InputError(f"{path}: is no checkpoint of superflow, it lacks 'meta' or 'state_dict'")
     return checkpoint
 
@@ -133,8 +137,8 @@ def saved_iteration(path: Path) -> int:
 def not_finite(checkpoint: Mapping[str, Any], parameters: Collection[str]) -> list[str]:
     """Names of the tensors of a checkpoint that hold what no training goes on from.
 
-    That is a nan anywhere, and in weights, their averages and the optimizer's state an infinite number, too. Buffers
-    may hold one: masks do.
+    That is a nan anywhere, and in weights, their averages, the optimizer's state and the statistics of batch norm an
+    infinite number, too. Other buffers may hold one: masks do.
 
     Args:
         parameters: names of the weights among the model's tensors.
@@ -142,7 +146,9 @@ def not_finite(checkpoint: Mapping[str, Any], parameters: Collection[str]) -> li
     found = []
     for part in ("state_dict", "training_state_dict", "optimizer"):
         for name, value in _tensors(checkpoint.get(part, {}), part):
-            strict = part == "optimizer" or name.removeprefix(f"{part}.") in parameters
+            own = name.removeprefix(f"{part}.")
+            strict = part == "optimizer" or own in parameters or own.endswith(_STATISTICS)
+            value = value if value.element_size() > 1 else value.float()  # 8 bits know no isfinite
             broken = ~torch.isfinite(value) if strict else torch.isnan(value)
             if broken.any():
                 found.append(name)
@@ -161,14 +167,15 @@ def _tensors(value: Any, where: str) -> Iterator[tuple[str, Tensor]]:
 
 
 def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, optional: str = "") -> None:
-    """Copy ``state`` into ``model``: every name and shape must fit, or nothing is copied.
+    """Copy ``state`` into ``model``: every name, shape and kind of number must fit, or nothing is copied.
 
     Args:
         source: file name, for the message.
         optional: names that start with this may be missing (a teacher is named, not stored).
 
     Raises:
-        InputError: the file belongs to another architecture, whose first differences are named, or is of an old form.
+        InputError: the file belongs to another architecture, whose first differences are named, is of an old form, or
+            holds what is not finite.
     """
     if any(name.startswith(("queues.", "temperatures.")) for name in state):
         raise InputError(
@@ -182,6 +189,11 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, opt
         raise InputError(
             f"{source}: does not fit this model: {'; '.join(differences[:3])}{more}; "
             "use the config that it was trained with, or another file"
+        )
+    if broken := not_finite({"state_dict": state}, [name for name, _ in model.named_parameters()]):
+        raise InputError(
+            f"{source}: {broken[0].removeprefix('state_dict.')} is not finite, so nothing can be computed with it; "
+            "use an earlier checkpoint"
         )
     model.load_state_dict({name: state[name] for name in own if name in state}, strict=not optional)
 
@@ -305,6 +317,8 @@ def _differences(own: Mapping[str, Tensor], state: Mapping[str, Tensor], optiona
     for name, tensor in own.items():
         if name in state and state[name].shape != tensor.shape:
             yield f"{name} is {tuple(state[name].shape)} in the file and {tuple(tensor.shape)} in the model"
+        elif name in state and tensor.is_floating_point() and not state[name].is_floating_point():
+            yield f"{name} is of {state[name].dtype} in the file and of {tensor.dtype} in the model"
     for name in own:
         if name not in state and not (optional and name.startswith(optional)):
             yield f"the file has no {name}"

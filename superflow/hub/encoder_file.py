@@ -25,6 +25,13 @@ from .shelf import find
 FORMAT = 1  # of the card inside an exported file; raised when an older reader would misread a newer file
 CARD_KEY = "superflow_card"
 
+# what stands under the keys of a card that are read; null is as good as left out
+_KINDS = {
+    **dict.fromkeys(("name", "licence"), str),
+    **dict.fromkeys(("encoder", "limits", "teacher", "method", "data", "training"), dict),
+    "metrics": list,
+}
+
 _log = logging.getLogger(__name__)
 
 
@@ -168,7 +175,8 @@ def _read_exported(path: Path) -> EncoderFile:
         )
     try:
         card = json.loads(metadata[CARD_KEY])
-        version, config = card["format"], card["encoder"]
+        version, card = card["format"], _without_null(card)
+        config = card["encoder"]
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: its card cannot be read ({error!r}); export it again") from error
     if version != FORMAT:
@@ -176,6 +184,7 @@ def _read_exported(path: Path) -> EncoderFile:
             f"{path}: is of format {version}, this version reads format {FORMAT}; "
             "update superflow-lidar or export the file again"
         )
+    _check_kinds(path, card)
     if card.get("weights_sha256") not in (None, weights_hash(weights)):
         raise InputError(
             f"{path}: its weights do not match the hash in its card; copy it anew or export it again"
@@ -186,10 +195,13 @@ def _read_exported(path: Path) -> EncoderFile:
 def _read_checkpoint(path: Path) -> EncoderFile:
     checkpoint = read_checkpoint(path)
     state, record = checkpoint["state_dict"], checkpoint.get("superflow")
-    if not isinstance(state, dict) or not isinstance(record, dict) or "encoder" not in record:
+    tensors = all(isinstance(key, str) and isinstance(value, Tensor) for key, value in state.items())
+    if not tensors or not isinstance(record, dict) or "encoder" not in record:
         raise InputError(
             f"{path}: holds no record of a LiDAR encoder; give a checkpoint that `superflow train` wrote"
         )
+    record = _without_null(record)
+    _check_kinds(path, record)
     try:
         names = list(LidarEncoder(**record["encoder"]).state_dict())
     except (TypeError, ValueError, KeyError) as error:
@@ -201,6 +213,19 @@ def _read_checkpoint(path: Path) -> EncoderFile:
     if not prefix:
         weights = {name: weights[name] for name in names if name in weights}
     return EncoderFile(path, dict(record["encoder"]), weights, _card(record, checkpoint["meta"]))
+
+
+def _without_null(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in record.items() if value is not None or key not in _KINDS}
+
+
+def _check_kinds(path: Path, record: Mapping[str, Any]) -> None:
+    for key, kind in _KINDS.items():
+        if not isinstance(record.get(key, kind()), kind):
+            raise InputError(
+                f"{path}: its card cannot be read ({key} is {str(record[key])[:60]!r}); export it again, or leave the "
+                "card as it was written"
+            )
 
 
 def _card(record: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 import superflow
 from superflow.errors import InputError, MissingFileError
 from superflow.hub.backbone import Backbone, BackboneCard, load, save_backbone
-from superflow.hub.encoder_file import fill_encoder
+from superflow.hub.encoder_file import fill_encoder, weights_hash
 from superflow.hub.shelf import registered
 from superflow.lidar.encoder import LidarEncoder
 
@@ -229,6 +229,109 @@ def test_changed_weights_are_noticed(path):
     rewrite(path, poke)
     with pytest.raises(InputError, match="do not match the hash in its card"):
         load(path)
+
+
+def change_weights(card, weights, change):
+    """Weights that are changed, and a card that knows of it."""
+    weights.update({name: change(name, value) for name, value in weights.items()})
+    card["weights_sha256"] = weights_hash(weights)
+
+
+@pytest.mark.parametrize("name", ["backbone.stem.0.conv.weight", "backbone.stem.0.norm.running_var"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_give_no_features(encoder, path, name, value):
+    def poke(each, weights):
+        return weights + value if each == name else weights
+
+    rewrite(path, lambda card, weights: change_weights(card, weights, poke))
+    for read in (load, lambda path: fill_encoder(encoder, path)):
+        with pytest.raises(InputError, match=rf"street.safetensors: {name} is not finite"):
+            read(path)
+    with torch.no_grad():
+        encoder.state_dict()[name].add_(value)
+    before = path.read_bytes()
+    with pytest.raises(InputError, match=rf"{name} is not finite, so it would give no features"):
+        save_backbone(encoder, path, CARD)
+    assert path.read_bytes() == before
+    state = {"meta": {}, "state_dict": encoder.state_dict(), "superflow": {"encoder": encoder.config()}}
+    torch.save(state, path.with_suffix(".pth"))
+    with pytest.raises(InputError, match=rf"street.pth: {name} is not finite"):
+        load(path.with_suffix(".pth"))
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64])
+def test_weights_that_are_no_real_numbers_are_refused(path, dtype):
+    def cast(name, weights):
+        return weights.to(dtype) if weights.is_floating_point() else weights
+
+    rewrite(path, lambda card, weights: change_weights(card, weights, cast))
+    with pytest.raises(
+        InputError, match=rf"street.safetensors: .* is of {dtype} in the file and of torch.float32"
+    ):
+        load(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float8_e5m2])
+def test_weights_of_other_floating_types_become_float32(path, points, dtype):
+    def cast(name, weights):
+        return weights.to(dtype) if weights.is_floating_point() else weights
+
+    rewrite(path, lambda card, weights: change_weights(card, weights, cast))
+    assert {weights.dtype for weights in load(path).parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("limits", [], r"its card cannot be read \(limits is '\[\]'\)"),
+        ("limits", {"range_m": [0]}, r"limits.range_m is \[0.0\]; give two ascending numbers"),
+        ("limits", {"range_m": ["a", "b"]}, "limits.range_m is .*; give two ascending numbers"),
+        ("limits", {"height_m": 3}, "limits.height_m is 3; give two ascending numbers"),
+        ("limits", {"far": 3}, "limits has no 'far'"),
+        ("intensity", "raw", "card: intensity is 'raw'"),
+        ("method", 3, "its card cannot be read"),
+        ("data", ["street"], "its card cannot be read"),
+        ("name", 3, "its card cannot be read"),
+        ("metrics", {}, "its card cannot be read"),
+        ("encoder", [1], "its card cannot be read"),
+        (
+            "encoder",
+            {"backbone": {"depth": "tiny", "momentum": "x"}, "grid": {"type": "cubic"}},
+            "momentum is 'x'",
+        ),
+    ],
+)
+def test_cards_with_wrong_fields_are_one_sentence_that_names_the_file(path, field, value, message):
+    rewrite(path, lambda card, weights: card.update({field: value}))
+    with pytest.raises(InputError, match=f"street.safetensors: .*{message}|street.safetensors: {message}"):
+        load(path)
+
+
+@pytest.mark.parametrize(
+    "field", ["name", "licence", "limits", "teacher", "method", "data", "training", "metrics"]
+)
+def test_null_in_a_card_is_as_good_as_nothing(path, field):
+    rewrite(path, lambda card, weights: card.update({field: None}))
+    card = load(path).card
+    assert getattr(card, field) == getattr(BackboneCard("street"), field)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"meta": None},
+        {"state_dict": [1]},
+        {"superflow": {"encoder": {}, "data": [1]}},
+        {"state_dict": {"student.x": [1, 2]}},
+        {"state_dict": {5: torch.zeros(1)}},
+    ],
+    ids=str,
+)
+def test_checkpoints_with_wrong_parts_are_one_sentence(encoder, tmp_path, change):
+    whole = {"meta": {}, "state_dict": encoder.state_dict(), "superflow": {"encoder": encoder.config()}}
+    torch.save({**whole, **change}, tmp_path / "last.pth")
+    with pytest.raises(InputError, match=r"last\.pth: "):
+        load(tmp_path / "last.pth")
 
 
 def test_damaged_and_foreign_checkpoints(encoder, tmp_path):
