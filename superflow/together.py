@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import active_children, parent_process
 from multiprocessing.context import SpawnContext, SpawnProcess
 from typing import Any, TypeVar
 
@@ -43,7 +45,7 @@ def one_thread(worker: int = 0) -> None:
 
 
 class _Process(SpawnProcess):
-    """A process that Ctrl-C does not reach while it imports what it needs, until it calls ``end_with_ctrl_c``."""
+    """A process that Ctrl-C does not reach while it imports what it needs, until it calls ``end_with_starter``."""
 
     def start(self) -> None:
         if not _MASKS:
@@ -82,22 +84,68 @@ def processes(
 
 
 def _begin(begin: Callable[..., None] | None, given: tuple[Any, ...]) -> None:
-    end_with_ctrl_c()
+    end_with_starter()
     if begin is not None:
         begin(*given)
 
 
-def end_with_ctrl_c() -> None:
-    """Make Ctrl-C end this process, which another one started, at once and without a word.
+def begin_loader_worker(worker: int = 0) -> None:
+    """What a worker of torch's loader begins with. Ctrl-C it leaves to torch, which would complain of its end."""
+    one_thread()
+    end_after_starter()
 
-    It reaches every process of a terminal, and who started this one says what there is to say. Compiled code would else
-    run to its end first, and a traceback follow. Where it was ignored from the start, as under nohup, it still is. A
-    process of ``SPAWN`` calls this first.
+
+def end_with_starter() -> None:
+    """Make Ctrl-C, and the end of the process that started this one, end this one at once and without a word.
+
+    Ctrl-C reaches every process of a terminal, and who started this one says what there is to say. Compiled code would
+    else run to its end first, and a traceback follow. Where it was ignored from the start, as under nohup, it still is.
+    A process of ``SPAWN`` calls this first.
     """
+    end_after_starter()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if _MASKS:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+def end_after_starter() -> None:
+    """End this process within moments of the one that started it, however that ended: a kill says nothing to it."""
+    starter = parent_process()
+    if starter is not None:  # joined by its pipe, which also tells when it was gone before
+        end_after(starter.join, lambda: os._exit(1))
+
+
+def end_after(wait: Callable[[], object], end: Callable[[], object]) -> None:
+    """Call ``end`` once ``wait`` returns, in a thread that holds nobody up."""
+
+    def watch() -> None:
+        wait()
+        end()
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+
+
+def end_with_closed_input() -> None:
+    """Send this process SIGTERM once its standard input is at its end: a pipe that its starter holds open."""
+
+    def read() -> None:
+        while os.read(0, 4096):  # sys.stdin would be locked when Python ends
+            pass
+
+    end_after(read, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def end_at_sigterm() -> None:
+    """Make SIGTERM end this process at once, whatever it waits for; called where Python may not come to hear it."""
+    if threading.current_thread() is threading.main_thread():  # no other one may say so
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def terminate_started() -> None:
+    """Tell the processes that this one started, as `processes`, ``SPAWN`` and torch's loader do, to end."""
+    for process in active_children():
+        process.terminate()
 
 
 def one_ahead(batches: Iterator[Any], make: Callable[[Any], Result]) -> Iterator[Result]:

@@ -5,43 +5,75 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 from superflow.errors import InputError, MissingPackageError
 from superflow.files.access import refusal
 from superflow.option_values import Range
+from superflow.together import terminate_started
 
 STOPPED = "stopped; run the same command again, it goes on from what is finished or begins anew"
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came. What is done at Ctrl-C is done."""
 
 
 def run_command(program: str, work: Callable[[], int], *, stopped: str = STOPPED) -> int:
     """The exit code of ``work()``; 2 where an input, a file that the system refuses, or a lacking package stopped it.
 
-    Ctrl-C ends it with 130 and the words ``stopped``.
+    Ctrl-C ends it with 130 and the words ``stopped``, SIGTERM with 143 and the same words.
 
     Readers and writers say what is wrong with their files; what the system refuses elsewhere is said here, so that
     nobody reads a traceback about a folder without rights, or a pipe that was closed. Another ``OSError`` about no file
     is a fault of the program.
     """
     try:
-        return work()
+        with _stopped_by_sigterm():
+            return work()
     except (InputError, MissingPackageError) as error:
         said = str(error)
     except BrokenPipeError:  # whoever read what is printed has seen enough, as head does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python complains at its end
         return 141  # what a shell gives for the end by SIGPIPE
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
         print(f"{program}: {stopped}", file=sys.stderr)
-        return 130  # what a shell gives for the end by SIGINT
+        # what a shell gives for the end by that signal
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     except OSError as error:
         if error.filename is None:
             raise
         said = refusal(error)
     print(f"{program}: {said}", file=sys.stderr)
     return 2
+
+
+@contextmanager
+def _stopped_by_sigterm() -> Iterator[None]:
+    """Raise `Terminated` at SIGTERM in a block, unless the signal means something else to who called."""
+
+    def stop(*_: Any) -> NoReturn:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one does not wait
+        terminate_started()  # Ctrl-C reaches them by itself
+        raise Terminated
+
+    # only the main thread may set what a signal does
+    if threading.current_thread() is not threading.main_thread() or (
+        signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def named_values(option: str, texts: Iterable[str], form: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from typing import Any
 
 from superflow.errors import MissingFileError, require
 from superflow.option_values import Range
+from superflow.together import end_with_closed_input
 from superflow.tools.command import command_parser, count, number_in, run_command
 
 LOCAL = "127.0.0.1"
@@ -60,6 +61,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         metavar="SHARE",
         help="of tiles with full tokens, by the model's router (default: all)",
     )
+    # of those who start this one: it shall not outlive them, see ``keeper.HELD``
+    parser.add_argument("--until-stdin-closes", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
 
@@ -107,6 +110,8 @@ def _serve(args: argparse.Namespace) -> int:
     require("transformers", "agents").utils.logging.disable_progress_bar()
     from superflow.agents.serving import run
 
+    if args.until_stdin_closes:
+        end_with_closed_input()
     run.key_for(args.host)
     model, index = model_of(args)
     if args.part == "both":

@@ -137,7 +137,7 @@ def _killed(
 def _served(args: argparse.Namespace, model: Path, index: Path) -> Iterator[Visitor]:
     """`superflow serve` on a free port, until the block ends."""
     from superflow.agents.serving.flips import ANSWER_TOKENS
-    from superflow.agents.serving.keeper import free_port
+    from superflow.agents.serving.keeper import HELD, free_port
     from superflow.agents.serving.load import well
     from superflow.agents.serving.visitor import Visitor
 
@@ -155,7 +155,10 @@ def _served(args: argparse.Namespace, model: Path, index: Path) -> Iterator[Visi
     options = ["--port", str(port), "--places", str(args.places), "--features", args.features]
     with tempfile.TemporaryFile("w+") as said:
         keeper = subprocess.Popen(
-            [*command, *options, "--timeout", str(args.patience)], stdout=said, stderr=subprocess.STDOUT
+            [*command, *options, "--timeout", str(args.patience), HELD],
+            stdin=subprocess.PIPE,
+            stdout=said,
+            stderr=subprocess.STDOUT,
         )
         visitor = Visitor(port, model.resolve().name, patience_s=args.patience, answer_tokens=ANSWER_TOKENS)
         try:

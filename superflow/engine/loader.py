@@ -14,7 +14,7 @@ from ..clips.batch import collate
 from ..clips.sampler import DrawBatches, EveryItem
 from ..errors import InputError
 from ..method.distributed import rank, world_size
-from ..together import one_thread
+from ..together import begin_loader_worker
 from .registry import DATASETS, as_plain
 
 
@@ -48,7 +48,7 @@ def build_loader(config: Any, *, seed: int, purpose: str) -> DataLoader:
             )
         else:
             options |= {"batch_size": batch_size, "sampler": EveryItem(items, **place)}
-        return _Loader(dataset, collate_fn=collate, worker_init_fn=one_thread, **options)
+        return _Loader(dataset, collate_fn=collate, worker_init_fn=begin_loader_worker, **options)
 
 
 class _Loader(DataLoader):

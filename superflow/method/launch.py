@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 
 from ..errors import InputError
+from ..together import end_at_sigterm
 
 # starter -> the variables that number the processes which it starts, and count them
 _STARTERS = {
@@ -61,6 +62,8 @@ def start_distributed(
     backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
     backend = "cpu:gloo,cuda:nccl" if backend == "nccl" else backend
     dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    # who started the processes ends by it those that wait, in a collective, for one that failed
+    end_at_sigterm()
     global _joined
     _joined = True
 

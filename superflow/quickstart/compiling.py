@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..compiled import cache_folder
-from ..together import SPAWN, end_with_ctrl_c, usable_cores
+from ..together import SPAWN, end_with_starter, usable_cores
 
 
 @contextmanager
@@ -31,7 +31,7 @@ def compiling_beside() -> Iterator[None]:
 
 def _quietly() -> None:
     # what fails here fails again where it is needed, and is told there
-    end_with_ctrl_c()
+    end_with_starter()
     with suppress(Exception):
         compile_ahead()
 

@@ -14,6 +14,7 @@ from typing import Any
 from ...errors import InputError
 from .run import DRAIN_S, listen
 
+HELD = "--until-stdin-closes"  # of a command that shall end with the process that holds its standard input
 WRONG_INPUT = 2  # exit code of a command whose input cannot be used: it would end again
 MOST_ENDS, WITHIN_S = 5, 30.0  # of one server, before it is given up
 
@@ -28,6 +29,7 @@ def keep(commands: Mapping[str, Sequence[str]], tell: Callable[[str], None]) -> 
     """Run each command until SIGINT or SIGTERM; returns the exit code. To be called in the main thread.
 
     Args:
+        commands: name of a server -> what starts it; it takes ``HELD``, and so ends where this process was killed.
         tell: is called with a sentence when a server ended and is started anew.
 
     Raises:
@@ -38,7 +40,7 @@ def keep(commands: Mapping[str, Sequence[str]], tell: Callable[[str], None]) -> 
     ends: dict[str, deque[float]] = {name: deque(maxlen=MOST_ENDS) for name in commands}
 
     def start(name: str) -> None:
-        child = running[name] = subprocess.Popen(commands[name])
+        child = running[name] = subprocess.Popen([*commands[name], HELD], stdin=subprocess.PIPE)
 
         def wait() -> None:
             child.wait()

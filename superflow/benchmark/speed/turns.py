@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from ...errors import InputError
-from ...together import SPAWN, end_with_ctrl_c
+from ...together import SPAWN, end_with_starter
 
 Seconds = dict[str, float]  # by clock: thread, process, wall
 Work = Callable[[], Any]
@@ -165,7 +165,7 @@ def timed_in_fresh_process(work: Callable[..., Work], *given: Any, rounds: int, 
 def _in_child(
     sender: Any, threads: int, rounds: int, clock: str, work: Callable[..., Work], given: tuple[Any, ...]
 ) -> None:
-    end_with_ctrl_c()
+    end_with_starter()
     torch.set_num_threads(threads)
     call = work(*given)
     before = _status_mb("VmRSS")
@@ -189,7 +189,8 @@ def _in_child(
 @contextmanager
 def busy_cores() -> Iterator[None]:
     """One process a core that does nothing but keep it busy."""
-    spin = [sys.executable, "-c", "while True: pass"]
+    # until this process is gone, should it be killed
+    spin = [sys.executable, "-c", f"import os\nwhile os.getppid() == {os.getpid()}: pass"]
     others = [subprocess.Popen(spin) for _ in range(os.cpu_count() or 1)]
     try:
         yield
