@@ -33,7 +33,9 @@ def read_npz(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray
                 held = [name.removesuffix(".npy") for name in archive.namelist()]
                 if not key and set(names) <= set(held):
                     check_unpacked(path, sum(_size(archive, name) for name in names), path.stat().st_size)
-                    return {name: _column(path, name, _array(path, archive, name)) for name in names}
+                    return _alike(
+                        path, {name: _column(path, name, _array(path, archive, name)) for name in names}
+                    )
                 if not key and len(held) != 1:
                     choose(path, names, held)
                 choose(path, [key] if key else [], held)
@@ -89,3 +91,15 @@ def _column(path: Path, name: str, values: NDArray[Any]) -> NDArray[Any]:
         raise InputError(f"{path}: {name} has the shape {values.shape}, and a column has one; mend columns")
     check_rows(path, len(values))
     return values
+
+
+def _alike(path: Path, columns: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    """The columns, as long as each other: one of a single value would else be that of every point."""
+    first = next(iter(columns))
+    for name, values in columns.items():
+        if len(values) != len(columns[first]):
+            raise InputError(
+                f"{path}: {first} has {len(columns[first])} values and {name} has {len(values)}, and a column has one "
+                "for each point; export the scan again"
+            )
+    return columns

@@ -92,9 +92,8 @@ def with_column(path: Path, name: str, values: NDArray[np.uint32]) -> bytes:
     rows = np.zeros(header.rows, [(f"f{i}", _dtype(field), (field.count,)) for i, field in enumerate(fields)])
     if header.rows:
         own = _rows(path, header, data[header.body :])
-        for i, field in enumerate(header.fields):
-            parts = [f"f{i}"] if field.count == 1 else [f"f{i}__{k:04d}" for k in range(field.count)]
-            rows[f"f{i}"] = np.stack([own[part] for part in parts], axis=1)
+        for i in range(len(header.fields)):
+            rows[f"f{i}"] = _values(header, own, i)
     rows[f"f{len(header.fields)}"] = values[:, None]
     columns = zip(*((field.name, field.size, field.kind, field.count) for field in fields))
     lines = (f"{key} {' '.join(map(str, column))}\n" for key, column in zip(_KEYS[1:5], columns))
@@ -189,6 +188,18 @@ def _check_size(path: Path, header: PcdHeader, data: bytes) -> None:
             f"{path}: holds {held} bytes of points where its header claims {header.rows} points of {needed}; "
             "it is cut off, copy it again"
         )
+
+
+def _values(header: PcdHeader, rows: NDArray[Any], place: int) -> NDArray[Any]:
+    """(rows, count) of the field at ``place`` of what `_rows` gave."""
+    count = header.fields[place].count
+    if count == 1:
+        return rows[f"f{place}"][:, None]
+    parts = [rows[f"f{place}__{k:04d}"] for k in range(count)]
+    if header.data == "binary_compressed":
+        # PCL packs a field point by point, and pypcd4 takes that for the first value of all points, then the second
+        return np.concatenate(parts).reshape(-1, count)
+    return np.stack(parts, axis=1)
 
 
 def _dtype(field: Field) -> np.dtype[Any]:

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...geometry import Transform, make_transform
 from ..formats.bag_messages import message_key
 from ..formats.bag_stores import TF, Topic
 from ..formats.bags import Bag
-from ..records import PINHOLE, Lens
+from ..records import CAMERA_MODELS, PINHOLE, Lens
 from .folder_cameras import make_lens, ros_model
 from .frame_tree import FrameTree, plain
 
@@ -24,6 +25,10 @@ IMAGES = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image")  # the fir
 INFO, ODOMETRY = "sensor_msgs/msg/CameraInfo", "nav_msgs/msg/Odometry"
 READ = (CLOUD, *IMAGES, INFO, TF, ODOMETRY)
 _FARTHEST_M = 1e12  # as in `motion_files`
+_SAME_PIXELS, _SAME_BEND = (
+    1.0,
+    1e-2,
+)  # by which numbers of one lens may differ that is told of again and again
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +66,21 @@ class SeenBy(NamedTuple):
     lens: Lens
     turn: Transform
     is_second: bool
+
+    def is_as(self, other: SeenBy) -> bool:
+        """Whether pixels are the same to about one."""
+        numbers, others = (
+            np.concatenate([by.lens.intrinsics.ravel(), by.turn.ravel() * by.lens.intrinsics[0, 0]])
+            for by in (self, other)
+        )
+        bends = np.zeros((2, max(CAMERA_MODELS.values())))
+        for bend, by in zip(bends, (self, other)):
+            bend[: len(by.lens.distortion)] = by.lens.distortion
+        return (
+            (self.lens.size, self.lens.model) == (other.lens.size, other.lens.model)
+            and bool((np.abs(numbers - others) <= _SAME_PIXELS).all())
+            and bool((np.abs(bends[0] - bends[1]) <= _SAME_BEND).all())
+        )
 
 
 @dataclass
@@ -145,8 +165,13 @@ def read_contents(path: Path, bag: Bag, roles: Roles) -> BagContents:
             stamped.times_ns.append(_stamp_ns(message.header, time_ns))
             stamped.keys.append(key)
             _take_frame(path, topic, stamped, plain(str(message.header.frame_id)))
-        elif topic in image_of and topic not in found.lenses:
-            found.lenses[topic] = _seen_by(path, topic, message, is_rectified=_is_rectified(image_of[topic]))
+        elif topic in image_of:
+            seen_by = _seen_by(path, topic, message, is_rectified=_is_rectified(image_of[topic]))
+            if not seen_by.is_as(found.lenses.setdefault(topic, seen_by)):
+                raise InputError(
+                    f"{path}: {topic} tells of another lens from {time_ns} ns on, and is read as of one; cut the bag "
+                    "there, or record with a fixed one"
+                )
         elif topic in roles.transforms:
             for one in message.transforms:
                 _add_transform(path, found.frames, one, time_ns, static=topic.endswith("tf_static"))
@@ -186,16 +211,40 @@ def _seen_by(path: Path, topic: str, message: Any, *, is_rectified: bool) -> See
         np.asarray(getattr(message, name, getattr(message, name.upper(), ())), np.float64) for name in "kdrp"
     )  # ROS 2, ROS 1
     place = f"the camera of {topic}"
-    size = [int(message.height), int(message.width)]
+    size, to_image = _of_its_images(path, topic, message)
     if not is_rectified:
         model = ros_model(path, message.distortion_model)
-        lens = make_lens(path, place, matrix.tolist(), size, model, bend.tolist())
+        lens = make_lens(path, place, (to_image @ matrix.reshape(3, 3)).tolist(), size, model, bend.tolist())
         return SeenBy(lens, np.eye(4), is_second=False)
     upper = projection.reshape(3, 4)
-    lens = make_lens(path, f"the rectified images of {topic}", upper[:, :3].tolist(), size, PINHOLE, [])
+    lens = make_lens(
+        path, f"the rectified images of {topic}", (to_image @ upper[:, :3]).tolist(), size, PINHOLE, []
+    )
     to_rectified = np.eye(4)
     to_rectified[:3, :3] = turn.reshape(3, 3) if turn.any() else np.eye(3)
     return SeenBy(lens, to_rectified, is_second=bool(upper[:2, 3].any()))
+
+
+def _of_its_images(path: Path, topic: str, message: Any) -> tuple[list[int], NDArray[np.float64]]:
+    """Height and width of the images, and (3, 3) to their pixels from those of the whole sensor.
+
+    K and P of a CameraInfo are of the whole sensor; its images may be a window of that (``roi``), of whose pixels
+    blocks were joined to one (``binning``). Source: REP 104.
+    """
+    roi, blocks = message.roi, [max(int(message.binning_x), 1), max(int(message.binning_y), 1)]
+    height, width = int(roi.height) or int(message.height), int(roi.width) or int(message.width)
+    to_image = np.eye(3)
+    for axis, (block, first) in enumerate(zip(blocks, (int(roi.x_offset), int(roi.y_offset)))):
+        # pixel 0 is the centre of the first pixel, so the image starts at -0.5
+        to_image[axis, [axis, 2]] = 1 / block, (0.5 - first) / block - 0.5
+    is_part = blocks != [1, 1] or bool(roi.x_offset or roi.y_offset)
+    inside = roi.x_offset + width <= message.width and roi.y_offset + height <= message.height
+    if is_part and not (inside and height and width):
+        raise InputError(
+            f"{path}: {topic} tells of a window of {width} x {height} pixels from ({roi.x_offset}, {roi.y_offset}) on "
+            f"a sensor of {message.width} x {message.height}; record it again"
+        )
+    return [height // blocks[1], width // blocks[0]], to_image
 
 
 def _add_transform(path: Path, frames: FrameTree, one: Any, time_ns: int, *, static: bool) -> None:

@@ -275,6 +275,15 @@ def test_pickles_in_an_archive_stay_shut(tmp_path):
         read_points(path, ("x", "y", "z"), format="npz")
 
 
+@pytest.mark.parametrize("rows", [1, 39])
+def test_columns_of_an_archive_are_as_long_as_each_other(rows, tmp_path):
+    """One of a single value was that of every point."""
+    path = tmp_path / "a.npz"
+    path.write_bytes(npz({**dict(zip("xyz", XYZ.T.copy())), "intensity": INTENSITY[:rows]}))
+    with pytest.raises(InputError, match=rf"a.npz: x has 40 values and intensity has {rows}, and a column"):
+        read_points(path, ("x", "y", "z", "intensity"), format="npz")
+
+
 def test_an_archive_is_not_unpacked_beyond_what_a_scan_can_be(tmp_path):
     path = tmp_path / "a.npz"
     data = npz({"data": np.zeros((9, 3), "<f4")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import torch
 import yaml
 from bag_writer import write_bag
-from test_point_files import FILES, INTENSITY, LABEL, XYZ
+from test_point_files import FILES, HEAD, INTENSITY, LABEL, XYZ, lzf_of_literals
 
 from superflow.datasets.card import load_card
 from superflow.datasets.formats.readers import read_points
@@ -67,6 +68,26 @@ def test_padding_and_fields_of_several_values_come_back(tmp_path):
     assert len(body) == 40 * (12 + 16 + 3 + 4)
     assert body[12:28] == b"\xee" * 16
     assert body[31:35] == bytes(4)
+
+
+def test_fields_of_several_values_come_back_from_a_compressed_file(tmp_path):
+    """PCL packs them point by point: all values of the first point's normal, then those of the second."""
+    normals = np.arange(120, dtype="<f4").reshape(40, 3)
+    held = XYZ.T.tobytes() + normals.tobytes()
+    packed = lzf_of_literals(held)
+    head = (
+        HEAD.format("x y z normal", "4 4 4 4", "F F F F", "1 1 1 3") + "POINTS 40\nDATA binary_compressed\n"
+    )
+    index = own_log(tmp_path / "log", "compressed.pcd")
+    (index.root / "scans/compressed.pcd").write_bytes(
+        head.encode() + struct.pack("<II", len(packed), len(held)) + packed
+    )
+    path = write_prediction(index, 0, np.arange(40, dtype=np.uint32), tmp_path / "made")
+    body = path.read_bytes().split(b"DATA binary\n")[1]
+    rows = np.frombuffer(body, [("xyz", "<f4", 3), ("normal", "<f4", 3), ("class", "<u4")])
+    np.testing.assert_array_equal(rows["xyz"], XYZ)
+    np.testing.assert_array_equal(rows["normal"], normals)
+    np.testing.assert_array_equal(rows["class"], np.arange(40))
 
 
 def test_other_files_get_a_number_a_row_in_the_logs_own_ids(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,66 @@ def test_odometry_of_no_frame_is_told_of(tmp_path: Path):
     rewritten(tmp_path / "bags/drive", nameless)
     index = prepare("ros", tmp_path / "bags", tmp_path / "out")
     assert any("/odom names no child frame; it is taken for the way of top" in w for w in index.warnings)
+
+
+@pytest.mark.parametrize(("window", "blocks"), [((8, 4), (1, 1)), ((0, 0), (2, 2)), ((16, 12), (4, 2))])
+def test_a_window_of_a_sensor_and_joined_pixels_are_seen_where_they_are(window, blocks, tmp_path):
+    """K is of the whole sensor (REP 104); a point falls on the pixel that holds the one of the sensor."""
+    left, top = window
+    height, width = SIZE[0] * blocks[1], SIZE[1] * blocks[0]
+    focal = 22.0 * np.array(blocks)
+    centre = np.array([left + width / 2, top + height / 2])
+
+    def change(rows):
+        for topic, _, _, message in rows:
+            if topic == "/raw/camera_info":
+                message.k = np.array([focal[0], 0, centre[0], 0, focal[1], centre[1], 0, 0, 1])
+                message.height, message.width = height + top + 3, width + left + 5
+                message.binning_x, message.binning_y = blocks
+                message.roi.x_offset, message.roi.y_offset = window
+                message.roi.height, message.roi.width = height, width
+        return rows
+
+    rewritten(tmp_path / "bags/drive", change)
+    frame = prepare("ros", tmp_path / "bags", tmp_path / "out", sweep_compensation=False).frame(1)
+    camera = frame.cameras[1]
+    assert camera.size == camera.image.shape[:2] == SIZE
+    seen = project(frame.cloud.xyz, frame.lidar_to_camera(camera), camera.lens)
+    way = frame.lidar_to_camera(camera)
+    u, v, w = way[:3, :3] @ frame.cloud.xyz[seen.rows].T + way[:3, 3:]
+    on_sensor = focal * np.stack([u / w, v / w], axis=1) + centre
+    # edges of pixels, from the corner of the window on
+    want = (on_sensor + 0.5 - window) / blocks - 0.5
+    assert len(want) > 3
+    np.testing.assert_allclose(seen.pixels, want, atol=2e-3)
+
+
+def test_a_window_beyond_its_sensor_is_refused(tmp_path):
+    def change(rows):
+        for topic, _, _, message in rows:
+            if topic == "/raw/camera_info":
+                message.roi.x_offset, message.roi.height, message.roi.width = 8, *SIZE
+        return rows
+
+    rewritten(tmp_path / "bags/drive", change)
+    with pytest.raises(
+        InputError, match=r"/raw/camera_info tells of a window of 64 x 36 pixels from \(8, 0\) on a"
+    ):
+        prepare("ros", tmp_path / "bags", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("change", "is_other"), [(0.2, False), (5.0, True)])
+def test_a_lens_that_changes_on_the_way_is_refused(change, is_other, tmp_path):
+    def later(rows):
+        topic, kind, time_ns, message = next(row for row in rows if row[0] == "/raw/camera_info")
+        other = replace(message, k=message.k + np.array([change, 0, 0, 0, change, 0, 0, 0, 0]))
+        return [*rows, (topic, kind, time_ns + 400_000_000, other)]
+
+    rewritten(tmp_path / "bags/drive", later)
+    if not is_other:
+        prepare("ros", tmp_path / "bags", tmp_path / "out")
+        return
+    with pytest.raises(
+        InputError, match=r"/raw/camera_info tells of another lens from 1700000000100000000 ns on"
+    ):
+        prepare("ros", tmp_path / "bags", tmp_path / "out")
