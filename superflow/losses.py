@@ -115,9 +115,18 @@ def _labelled(logits: Tensor, labels: Tensor, ignore: int) -> tuple[Tensor, Tens
         raise ValueError(f"labels are {labels.dtype}; give whole numbers, as torch.int64")
     chosen = labels != ignore
     logits, labels = logits[chosen].float(), labels[chosen].long()
-    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= logits.shape[1]):
-        raise ValueError(
-            f"labels run from {int(labels.min())} to {int(labels.max())}, but there are {logits.shape[1]} classes; "
-            f"map raw ids to 0..{logits.shape[1] - 1} or {ignore} = ignore"
-        )
+    check_labels(labels, logits.shape[1], ignore)
     return logits, labels
+
+
+def check_labels(labels: Tensor, num_classes: int, ignore: int = IGNORE_LABEL) -> None:
+    """Look at labels (N,) without ignored ones before they are counted or looked up.
+
+    Raises:
+        ValueError: one is outside 0..C-1.
+    """
+    if len(labels) and (int(labels.min()) < 0 or int(labels.max()) >= num_classes):
+        raise ValueError(
+            f"labels run from {int(labels.min())} to {int(labels.max())}, but there are {num_classes} classes; "
+            f"map raw ids to 0..{num_classes - 1} or {ignore} = ignore"
+        )

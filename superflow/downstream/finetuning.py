@@ -222,13 +222,7 @@ def _train_all(
     """One cycle over all that is not frozen; the model whose weights are to be judged."""
     groups = rate_groups(model, recipe)
     optimiser = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay)
-    cycle = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser,
-        [group["lr"] for group in groups],
-        total_steps=recipe.steps,
-        pct_start=recipe.warm,
-        cycle_momentum=False,
-    )
+    cycle = _one_cycle(optimiser, recipe)
     average, taught = None, None
     decay = recipe.averaging if mean_teacher is None else mean_teacher.decay
     if decay:
@@ -242,13 +236,28 @@ def _train_all(
     for step in range(recipe.steps):
         batch = taught.next() if taught and step % 2 and step >= recipe.warm * recipe.steps else None
         _step(model, batch or draws.next(), optimiser)
-        cycle.step()
+        if step + 1 < recipe.steps:  # torch divides by the length of a fall that there may not be
+            cycle.step()
         if average is not None:
             average.update_parameters(model)
         if checks is not None and step + 1 in checks.steps(recipe.steps):
             checks.judge(*_features_and_head(copy.deepcopy(judged)))
     assert isinstance(judged, Segmentor)
     return judged
+
+
+def _one_cycle(optimiser: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.OneCycleLR:
+    """The rise and fall of all rates over the steps of a recipe."""
+    rise = (
+        recipe.warm * recipe.steps - 1
+    )  # torch divides by it: where it is one step, by hardly more than nothing
+    return torch.optim.lr_scheduler.OneCycleLR(
+        optimiser,
+        [group["lr"] for group in optimiser.param_groups],
+        total_steps=recipe.steps,
+        pct_start=recipe.warm if rise else recipe.warm + 1e-9,
+        cycle_momentum=False,
+    )
 
 
 def rate_groups(model: Segmentor, recipe: Recipe) -> list[dict[str, Any]]:

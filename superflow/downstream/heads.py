@@ -13,6 +13,7 @@ from torch import Tensor
 from ..losses import inverse_root_weights
 
 CLASS_WEIGHTS = ("none", "inverse_root")
+_CONSTANT = 1e-6  # spread of a feature over its mean that is rounding: divided by it, rounding would be what is learned
 
 
 class Head(Protocol):
@@ -64,8 +65,10 @@ def fit_linear_probe(
     if class_weights not in CLASS_WEIGHTS:
         raise ValueError(f"class_weights is {class_weights!r}; choose one of {', '.join(CLASS_WEIGHTS)}")
     mean = features.mean(dim=0)
-    scale = features.std(dim=0, correction=0).clamp(min=1e-6)
-    inputs = (features - mean) / scale
+    scale = features.std(dim=0, correction=0)
+    constant = scale <= _CONSTANT * mean.abs()
+    scale = scale.clamp(min=1e-6)
+    inputs = ((features - mean) / scale).masked_fill(constant, 0.0)
     weights = None
     if class_weights == "inverse_root":
         weights = inverse_root_weights(torch.bincount(labels, minlength=num_classes)).to(features.device)

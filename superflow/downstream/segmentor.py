@@ -17,7 +17,7 @@ from ..lidar.augment import transform, turned_and_mirrored
 from ..lidar.encoder import LidarEncoder
 from ..lidar.evaluation import evaluating
 from ..lidar.limits import Limits
-from ..losses import check_class_weights, cross_entropy, lovasz_softmax
+from ..losses import check_class_weights, check_labels, cross_entropy, lovasz_softmax
 
 # output of `Segmentor.loss` -> what it means when it stays 0, and what to do
 NEEDS = {
@@ -199,12 +199,16 @@ def voxel_labels(
     Args:
         inverse: (N,) int64 voxel of each point.
         rule: "majority" of the labelled points (ties to the lower id), or the "first" point whatever its label.
+
+    Raises:
+        ValueError: a label is outside 0..C-1; it would be counted for another voxel.
     """
     if rule == "first":
         order = torch.arange(len(labels), device=labels.device)
         first = order.new_full((num_voxels,), len(labels)).scatter_reduce(0, inverse, order, "amin")
         return torch.cat([labels, labels.new_full((1,), ignore)])[first]
     known = labels != ignore
+    check_labels(labels[known], num_classes, ignore)
     votes = torch.bincount(inverse[known] * num_classes + labels[known], minlength=num_voxels * num_classes)
     votes = votes.view(num_voxels, num_classes)
     return torch.where(votes.sum(dim=1) > 0, votes.argmax(dim=1), ignore)

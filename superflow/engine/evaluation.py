@@ -11,7 +11,7 @@ from torch import Tensor
 from ..clips.batch import Batch
 from ..downstream.metrics import ConfusionMatrix, class_predictions
 from ..errors import InputError
-from ..method.distributed import world_sum
+from ..method.distributed import gather_values, world_sum
 from .registry import METRICS
 
 _WHOLE = ("miou", "accuracy", "frequent_miou")
@@ -60,19 +60,19 @@ class SegmentationMetric:
 class LossMetric:
     """Means over batches of what ``model.loss`` returns, for sets held out of pretraining.
 
-    Each batch is looked at by itself, so that the number of processes does not change them.
+    Each batch is looked at by itself, so that the number of processes does not change them. What only some batches
+    give, as the figures of a contrast without rows, is the mean over these.
     """
 
     def __init__(self) -> None:
-        self._sums: dict[str, float] = {}
-        self._batches = 0
+        self._sums: dict[str, tuple[float, int]] = {}  # with the number of batches that gave a value
 
     def process(self, data_batch: Batch, data_samples: tuple[Batch, Mapping[str, Any]]) -> None:
         """Add the scalars of one batch."""
-        self._batches += 1
         for name, value in data_samples[1].items():
             if not name.startswith("_"):
-                self._sums[name] = self._sums.get(name, 0.0) + float(value)
+                total, batches = self._sums.get(name, (0.0, 0))
+                self._sums[name] = total + float(value), batches + 1
 
     def evaluate(self, size: int) -> dict[str, float]:
         """The means, over the batches of all ranks.
@@ -80,13 +80,14 @@ class LossMetric:
         Raises:
             InputError: the model counts its pairs, and no batch has any: a loss of 0 would be the best of all.
         """
-        names = sorted(self._sums)
-        own = [*(self._sums[name] for name in names), self._batches]
-        *totals, batches = world_sum(torch.tensor(own, dtype=torch.float64)).tolist()
-        self._sums, self._batches = {}, 0
-        if dict(zip(names, totals)).get("pairs") == 0:
+        ranks, self._sums = gather_values(self._sums), {}  # each has the names that its batches gave
+        found = {
+            name: [sum(column) for column in zip(*(of[name] for of in ranks if name in of))]
+            for name in sorted(set().union(*ranks))
+        }
+        if "pairs" in found and found["pairs"][0] == 0:
             raise InputError(
                 f"none of the {size} held-out frames has a LiDAR point on an image; look at them with "
                 "`superflow prepare DATASET --check`, or choose others in val_dataloader.dataset.frames"
             )
-        return {name: total / max(batches, 1) for name, total in zip(names, totals)}
+        return {name: total / batches for name, (total, batches) in found.items()}

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+T = TypeVar("T")
 _alone: list[bool] = []  # one entry for each `each_rank_alone` block around the current call
 
 
@@ -55,6 +56,15 @@ def world_sum(values: Tensor) -> Tensor:
 def world_mean(values: Tensor) -> Tensor:
     """Mean of ``values`` (any shape, equal on all ranks) over ranks. A new tensor, without gradient."""
     return world_sum(values) / world_size()
+
+
+def gather_values(value: T) -> list[T]:
+    """``value``, anything that can be pickled, of every rank in their order."""
+    if world_size() == 1:
+        return [value]
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, value)
+    return found
 
 
 def copy_from_first(tensors: Iterable[Tensor]) -> None:

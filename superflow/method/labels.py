@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..losses import inverse_root_weights, lovasz_softmax
+from ..losses import check_labels, inverse_root_weights, lovasz_softmax
 from .contrast import mean_of_rows
 from .distributed import gather_rows, world_sum
 from .matches import LabelledPoints
@@ -47,8 +47,7 @@ class Segmentation(Objective):
     def forward(self, points: LabelledPoints) -> Tensor:
         """Mean over the labelled points of all ranks, each with the weight of its class."""
         classes = self.sizes.classes
-        if len(points.label) and int(points.label.max()) >= classes:
-            raise ValueError(f"a label is {int(points.label.max())}, but there are {classes} classes")
+        check_labels(points.label, classes)
         logits = self.head(points.voxels)
         # points of one voxel share its logits: the sum over them is one product with their numbers
         table = torch.bincount(points.voxel * classes + points.label, minlength=len(logits) * classes)

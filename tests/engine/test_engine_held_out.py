@@ -85,6 +85,21 @@ def test_held_out_frames_without_a_pair_are_not_judged(batches: list[dict[str, f
         metric.evaluate(len(batches))
 
 
+def test_what_only_some_batches_give_is_the_mean_over_these(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = [{"loss": 2.0, "spatial_top1": 0.8}, {"loss": 1.0}, {"loss": 0.0, "spatial_top1": 0.4}]
+    one = LossMetric()
+    for losses in batches:
+        one.process(data_batch=None, data_samples=(None, losses))
+    wanted = {"loss": 1.0, "spatial_top1": pytest.approx(0.6)}
+    assert one.evaluate(3) == wanted
+    ranks = [LossMetric(), LossMetric()]  # the second one's batch has no rows of that contrast
+    for rank, losses in zip((0, 1, 0), batches):
+        ranks[rank].process(data_batch=None, data_samples=(None, losses))
+    sums = [rank._sums for rank in ranks]
+    monkeypatch.setattr("superflow.engine.evaluation.gather_values", lambda value: sums)
+    assert [rank.evaluate(3) for rank in ranks] == [wanted, wanted]
+
+
 if __name__ == "__main__":
     rank, folder = int(sys.argv[1]), Path(sys.argv[2])
     torch.set_num_threads(1)

@@ -13,7 +13,15 @@ import torch.nn.functional as F
 from superflow.datasets.frame import IGNORE_LABEL
 from superflow.downstream.budgets import Budget, choose_scans, labelled_scans
 from superflow.downstream.evaluation import evaluate_heads
-from superflow.downstream.finetuning import RANGES, Checks, Recipe, fine_tune, rate_groups, thinned
+from superflow.downstream.finetuning import (
+    RANGES,
+    Checks,
+    Recipe,
+    _one_cycle,
+    fine_tune,
+    rate_groups,
+    thinned,
+)
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.taking_over import is_encoder_half, rescale, stage_of, take_over
 from superflow.errors import InputError
@@ -80,6 +88,28 @@ def test_it_is_what_a_plain_loop_does(log, encoder):
     for name, value in source.encoder.state_dict().items():
         apart = (value - expected[name]).abs().double().mean()
         assert apart <= 0.02 * (expected[name] - start[name]).abs().double().mean(), name
+
+
+@pytest.mark.parametrize(("steps", "warm"), [(2, 0.5), (5, 0.2), (10, 0.1), (3, 1.0), (2, 0.0), (3, 0.2)])
+def test_the_rate_goes_over_any_length(steps, warm):
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(()))], 2.0)
+    cycle = _one_cycle(optimiser, Recipe(steps=steps, warm=warm))
+    rates = [2.0]
+    for _ in range(steps):
+        rates.append(optimiser.param_groups[0]["lr"])
+        optimiser.step()
+        if len(rates) <= steps:
+            cycle.step()
+    rise = warm * steps - 1
+    assert rates[1] == pytest.approx(2.0 / 25 if rise >= 0 else rates[1])
+    assert rates[-1] == pytest.approx(2.0 if warm == 1 else 2.0 / 25e4)
+    assert max(rates[1:]) <= 2.0
+
+
+def test_a_short_recipe_trains(log, encoder):
+    scans = labelled_scans(log, [0], Budget(points=60), seed=0)
+    for steps, warm in ((5, 0.2), (2, 1.0)):
+        assert fine_tune(encoder, scans, 4, replace(SHORT, steps=steps, warm=warm), seed=0)
 
 
 def test_it_learns_from_few_points_and_repeats(log, encoder):

@@ -219,6 +219,15 @@ def test_linear_probe_does_not_depend_on_scale_or_start():
         fit_linear_probe(features, labels, 3, class_weights="sqrt")
 
 
+@pytest.mark.parametrize("constant", [0.1, 1.0, 100.3, 30000.7])
+def test_a_feature_that_is_always_the_same_changes_nothing(constant):
+    features, labels = blobs()
+    plain = fit_linear_probe(features, labels, 3)
+    wider = torch.cat([features, torch.full((len(features), 1), constant)], 1)
+    head = fit_linear_probe(wider, labels, 3)
+    torch.testing.assert_close(head.probabilities(wider), plain.probabilities(features), atol=1e-5, rtol=0)
+
+
 def test_knn_matches_a_loop():
     bank, labels = blobs(60)
     queries, _ = blobs(25, seed=1)

@@ -171,6 +171,15 @@ def test_voxel_labels_match_a_loop():
         assert got == (min(set(mine), key=lambda c: (-mine.count(c), c)) if mine else 255)
 
 
+def test_a_label_beyond_the_classes_is_no_vote_for_the_next_voxel(encoder, batch):
+    inverse, labels = torch.tensor([0, 0, 1]), torch.tensor([5, 5, 1])
+    with pytest.raises(ValueError, match="labels run from 1 to 5, but there are 4 classes"):
+        voxel_labels(labels, inverse, 2, 4)
+    for loss_on in ("points", "voxels"):
+        with pytest.raises(ValueError, match=r"labels run from \d to \d, but there are 2 classes"):
+            Segmentor(encoder, 2, loss_on=loss_on).loss(batch)
+
+
 def test_pretrained_weights_come_from_checkpoint_or_export(make_encoder, tmp_path):
     source = make_encoder(seed=1)
     save_backbone(source, tmp_path / "backbone.safetensors", BackboneCard("test"))

@@ -123,7 +123,7 @@ def test_what_cannot_be_learned_is_one_sentence(student, clip):
         Pretrainer(student, objectives=[{"type": "segmentation"}])
     with pytest.raises(InputError, match="class_weights 'root' is unknown; use one of none, inverse_root"):
         Pretrainer(student, objectives=[{"type": "segmentation", "class_weights": "root"}], num_classes=4)
-    with pytest.raises(ValueError, match="a label is 3, but there are 2 classes"):
+    with pytest.raises(ValueError, match="labels run from 0 to 3, but there are 2 classes"):
         Pretrainer(student, objectives=[{"type": "segmentation"}], num_classes=2).loss(clip(0))
     with pytest.raises(ValueError, match="give either a teacher or the folder"):
         Pretrainer(student, objectives=[{"type": "segmentation"}, SPATIAL], num_classes=4)
