@@ -155,6 +155,10 @@ class Timeline:
         before = range(row - 1, max(first, row - count) - 1, -1)
         return [*before, *range(row + 1, min(stop, row + 1 + after))]
 
+    def is_unbroken(self, row: int, other: int) -> bool:
+        """Whether two scans are of one scene with no hole in the recording between them."""
+        return bool(self._run[self._check(row)] == self._run[self._check(other)])
+
     @cached_property
     def _run(self) -> NDArray[np.int64]:
         """(R,) ascending: scans of one number are of one scene, with no hole between them.

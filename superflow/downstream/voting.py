@@ -31,7 +31,7 @@ _ROUNDING = 1e-3  # of probabilities that were stored in half precision
 class VotingOptions:
     """Settings of the vote.
 
-    offsets: key frames that vote, relative to t; those beyond the border of the scene are absent.
+    offsets: key frames that vote, relative to t; those beyond the border of the scene or a hole in it are absent.
     sweeps: offsets count scans, the sweeps between key frames included.
     voxel_m: edge of a voxel; the grid lies along the axes of the world.
     decay: the weight of a vote falls by this factor for every frame of distance, of key frames or of scans.
@@ -291,14 +291,21 @@ def _check_still(still: Tensor | None, count: int, options: VotingOptions) -> No
 
 
 def neighbour_rows(index: Any, row: int, offsets: Sequence[int], *, sweeps: bool = False) -> dict[int, int]:
-    """offset -> row of the key frames around ``row`` in its scene (``sweeps``: of the scans); absent ones left out."""
+    """offset -> row of the key frames (``sweeps``: of the scans) around ``row`` in its scene; absent ones are left out.
+
+    So are those behind a hole in the recording: what was seen minutes ago need not be there, and poses drift meanwhile.
+    """
     if sweeps:
         scans = {-i: other for i, other in enumerate(index.sweeps(row, max(0, -min(offsets, default=0))), 1)}
         after = index.sweeps(row, 0, after=max(0, max(offsets, default=0)))
         scans |= dict(enumerate(after, 1))
         return {offset: scans[offset] for offset in offsets if offset in scans}
     found = {offset: index.neighbour(row, offset) for offset in offsets}
-    return {offset: other for offset, other in found.items() if other is not None}
+    return {
+        offset: other
+        for offset, other in found.items()
+        if other is not None and index.is_unbroken(row, other)
+    }
 
 
 def is_beside(index: Any, row: int, rows: Collection[int]) -> bool:

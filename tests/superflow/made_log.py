@@ -93,6 +93,9 @@ class MadeLog:
         inside = 0 <= other < len(self.scene_of) and self.scene_of[other] == self.scene_of[row]
         return other if inside else None
 
+    def is_unbroken(self, row: int, other: int) -> bool:
+        return bool(self.scene_of[row] == self.scene_of[other])
+
     def sweeps(self, row: int, count: int, *, after: int = 0) -> list[int]:
         of_scene = np.flatnonzero(self.scene_of == self.scene_of[row]).tolist()
         place = of_scene.index(row)

@@ -110,28 +110,6 @@ def test_window_is_symmetric_or_causal():
     assert VotingOptions.window(3, causal=True).offsets == (-3, -2, -1)
 
 
-def test_neighbours_end_at_the_border_of_the_scene(log):
-    assert neighbour_rows(log, 5, (-2, -1, 1, 2)) == {-2: 3, -1: 4}
-    assert neighbour_rows(log, 6, (-2, -1, 1, 2)) == {1: 7, 2: 8}
-
-
-def test_sweeps_are_counted_as_scans_within_the_scene(prepared_scans):
-    index = prepared_scans
-    key = int(index.rows()[1])
-    assert neighbour_rows(index, key, (-2, -1, 1, 2), sweeps=True) == {
-        -2: key - 2,
-        -1: key - 1,
-        1: key + 1,
-        2: key + 2,
-    }
-    assert neighbour_rows(index, key, (-1, 1)) == {-1: key - 10, 1: key + 10}
-    first, last = (int(index.rows(["scene-0001"])[i]) for i in (0, -1))
-    assert set(neighbour_rows(index, first, (-1, 1), sweeps=True)) == {1}
-    assert set(neighbour_rows(index, last, (-1, 1), sweeps=True)) == {-1}
-    assert neighbour_rows(index, key, (-3,), sweeps=True) == {-3: key - 3}
-    assert neighbour_rows(index, key, (), sweeps=True) == {}
-
-
 def test_a_sweep_votes_unless_a_labelled_frame_is_next_to_it(prepared_scans):
     index = prepared_scans
     before, key, after = (int(row) for row in index.rows(["scene-0001"])[:3])
