@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..geometry import Transform
 from .card import DatasetCard
 from .cloud import TIME, Cloud
 from .formats.readers import FilePoints
 
+_FAR_M = 4096.0  # of the origin of the files' axes
 COARSEST_S = 2e-3  # between the times of points: a car at 30 m/s drives 6 cm
 
 
@@ -26,12 +28,7 @@ def to_cloud(
         raw_intensity: see `DatasetCard.normalise_intensity`.
     """
     columns = dict(file.columns)
-    turn = card.file_to_lidar.astype(np.float32)
-    xyz = _turned(
-        [columns.pop(name).astype(np.float32, copy=False) for name in ("x", "y", "z")], turn[:3, :3]
-    )
-    if turn[:3, 3].any():
-        xyz += turn[:3, 3]
+    xyz = _in_lidar([columns.pop(name) for name in ("x", "y", "z")], card.file_to_lidar)
     raw = columns.pop("intensity", None)
     intensity = None
     if raw is not None and card.has_intensity:
@@ -41,6 +38,27 @@ def to_cloud(
         for name, values in columns.items()
     )
     return Cloud(xyz, intensity, extra, file.row, file.rows if file.row is not None else 0)
+
+
+def _in_lidar(axes: list[NDArray[Any]], file_to_lidar: Transform) -> NDArray[np.float32]:
+    """(N, 3) of three columns (N,) in the axes of the files."""
+    shift = file_to_lidar[:3, 3]
+    if shift.any() and any(
+        _is_far(values) for values in axes
+    ):  # from where float32 is too coarse to where it is not
+        return (np.stack(axes, axis=1) @ file_to_lidar[:3, :3].T + shift).astype(np.float32)
+    turn = file_to_lidar.astype(np.float32)
+    xyz = _turned([values.astype(np.float32, copy=False) for values in axes], turn[:3, :3])
+    if shift.any():
+        xyz += turn[:3, 3]
+    return xyz
+
+
+def _is_far(values: NDArray[Any]) -> bool:
+    """Whether the column (N,) holds coordinates that float32 rounds by more than a quarter of a millimetre."""
+    return values.dtype.itemsize > 4 - (values.dtype.kind in "iu") and bool(
+        len(values) and max(abs(float(values.max())), abs(float(values.min()))) > _FAR_M
+    )
 
 
 def _turned(axes: list[NDArray[np.float32]], turn: NDArray[np.float32]) -> NDArray[np.float32]:

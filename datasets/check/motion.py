@@ -86,6 +86,7 @@ def judge_poses(index: LogIndex, report: Report) -> None:
     report.add(_jumps(index))
     report.notes += _standing(index)
     report.notes += _sideways(index)
+    report.notes += _upside_down(index)
 
 
 def _sweeps(index: LogIndex) -> Iterator[str]:
@@ -188,4 +189,14 @@ def _sideways(index: LogIndex) -> Iterator[str]:
         yield (
             f"the vehicle travels {way} most of the time: rotations of ego_pose are w, x, y, z, and take x forward, "
             "y left, z up of the vehicle to the world"
+        )
+
+
+def _upside_down(index: LogIndex) -> Iterator[str]:
+    """A vehicle on its head, as quaternions in another order make it of one that drives on a level street."""
+    up = index.ego_poses()[:, 2, 2]
+    if len(up) and np.median(up) < -0.5:
+        yield (
+            "z of the vehicle points downwards in the world most of the time: quaternions are w, x, y, z in nuScenes' "
+            "tables and x, y, z, w in TUM's files; right only where z of the world points downwards"
         )

@@ -26,6 +26,8 @@ _LARGEST_M = 1e12  # as there: float64 tells millimetres apart up to there
 # room for two decimals of a quaternion; numbers of an inertial unit are further off
 _NOT_UNIT = 0.02
 _SEPARATORS = re.compile(r"[,;\s]+")
+_WHOLE = re.compile("[-+]?[0-9]+")
+_FINE_S = 1e-5  # whole numbers of so small a unit, or a smaller one, need no fraction
 
 
 class Times(NamedTuple):
@@ -59,9 +61,20 @@ def read_times(path: Path, unit_s: float) -> NDArray[np.int64]:
     """(S,) microseconds of a text file of one time a line; further columns are passed over.
 
     Raises:
-        InputError: a line begins with no number.
+        InputError: a line begins with no number, or all begin with a whole one before another number: seconds beside
+            their nanoseconds, a decimal comma, or a number of the line, by which times would be others.
     """
-    return np.array([to_us(row[0], unit_s, path) for row in _rows(path)], np.int64)
+    rows = _rows(path)
+    if rows and unit_s > _FINE_S and all(_WHOLE.fullmatch(row[0]) and _is_number(row[1:]) for row in rows):
+        raise InputError(
+            f"{path}: its lines begin with two numbers ({' '.join(rows[0][:2])[:60]}), of which the first is whole; "
+            "write a time a line, with a point before its fraction"
+        )
+    return np.array([to_us(row[0], unit_s, path) for row in rows], np.int64)
+
+
+def _is_number(words: list[str]) -> bool:
+    return bool(words) and re.fullmatch(r"[-+]?[0-9.]+([eE][-+]?[0-9]+)?", words[0]) is not None
 
 
 def to_us(text: str, unit_s: float, path: Path) -> int:

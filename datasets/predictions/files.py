@@ -25,6 +25,9 @@ def raw_ids(card: DatasetCard, classes: Sequence[str]) -> NDArray[np.uint32]:
 
     Those of the card where its classes are these: of several that mean one class that of its name, else the lowest; and
     numbers that it does not use where none does. Else 1, 2, ... in the order of ``classes``, with 0 for none.
+
+    Raises:
+        InputError: the card's label files can hold no number that it does not use.
     """
     table = np.zeros(IGNORE_LABEL + 1, np.uint32)
     of_class: dict[int, int] = {}
@@ -37,11 +40,32 @@ def raw_ids(card: DatasetCard, classes: Sequence[str]) -> NDArray[np.uint32]:
     if tuple(classes) != card.classes or not card.categories:
         table[: len(classes)] = 1 + np.arange(len(classes))
         return table
-    unused = iter(sorted(set(range(2 * IGNORE_LABEL + len(card.categories))) - card.categories.keys()))
+    spare = set(range(2 * IGNORE_LABEL + len(card.categories))) - card.categories.keys()
+    unused = iter(number for number in sorted(spare) if _can_be_stored(card, number))
     for train_id in (*range(len(classes)), IGNORE_LABEL):
-        table[train_id] = of_class[train_id] if train_id in of_class else next(unused)
+        if (number := of_class[train_id] if train_id in of_class else next(unused, None)) is None:
+            raise InputError(
+                f"the labels of {card.name} have a category for each number that their files can hold, and none is "
+                "left for points without a class; write them with a wider format"
+            )
+        table[train_id] = number
     table[len(classes) :] = table[IGNORE_LABEL]
     return table
+
+
+def _in_files(card: DatasetCard) -> tuple[str, int, int]:
+    """NumPy's type, mask and shift of the numbers in files of predictions: as in the label files, if these are bare."""
+    said = card.labels
+    if card.point_format == "pcd" or said["format"] not in NUMBERS:
+        return "<u4", 0xFFFFFFFF, 0
+    return NUMBERS[said["format"]], said.get("mask", 0xFFFFFFFF), said.get("shift", 0)
+
+
+def _can_be_stored(card: DatasetCard, number: int) -> bool:
+    """Whether ``number`` is read as what was written."""
+    dtype, mask, shift = _in_files(card)
+    stored = (number << shift) & mask
+    return stored >> shift == number and stored <= np.iinfo(dtype).max
 
 
 class LogFiles:
@@ -51,6 +75,8 @@ class LogFiles:
 
     def __init__(self, card: DatasetCard, classes: Sequence[str]) -> None:
         self.numbers = raw_ids(card, classes)
+        if tuple(classes) == card.classes:  # read by the card again, they are its ids
+            self.numbers <<= np.uint32(_in_files(card)[2])
 
     def write(self, index: LogIndex, row: int, numbers: NDArray[np.uint32], folder: Path) -> list[Path]:
         return [write_prediction(index, row, numbers, folder)]
@@ -80,7 +106,7 @@ def write_prediction(index: LogIndex, row: int, numbers: NDArray[np.uint32], fol
         data = with_column(source, COLUMN, numbers)
         target = _below(folder, inside)
     else:
-        data = numbers.astype(NUMBERS.get(index.card.labels["format"], "<u4")).tobytes()
+        data = numbers.astype(_in_files(index.card)[0]).tobytes()
         if index.point_key(row):  # one of the scans that the file holds
             inside = inside / index.tokens([row])[0]
         target = _below(folder, inside.parent / f"{stem(inside.name)}.label")

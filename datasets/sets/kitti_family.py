@@ -222,15 +222,17 @@ def _cameras(path: Path, names: tuple[str, ...], needed: bool) -> dict[str, NDAr
 
 def key_lines(path: Path) -> dict[str, NDArray[np.float64]]:
     """Numbers of a text file of ``key: numbers`` lines by key; other lines, as dates are, are passed over."""
-    found = {}
+    found: dict[str, NDArray[np.float64]] = {}
     for line in read_text(path).splitlines():
         name, _, values = line.partition(":")
         try:
             numbers = np.array(values.split(), dtype=np.float64)
         except ValueError:
             continue
-        if np.isfinite(numbers).all():
-            found[name.strip()] = numbers
+        if not np.isfinite(numbers).all():
+            continue
+        if not np.array_equal(found.setdefault(name.strip(), numbers), numbers):
+            raise InputError(f"{path}: has two lines {name.strip()[:60]} of unlike numbers; copy it again")
     return found
 
 

@@ -241,6 +241,13 @@ RIGS = {
         ],
         "the vehicle travels along its own y axis most of the time",
     ),
+    "a world whose z points down": (
+        lambda s: [
+            Street.mount(row, np.diag([1.0, -1, -1, 1]) @ make_transform(row["rotation"], row["translation"]))
+            for row in s.log.tables["ego_pose"]
+        ],
+        "z of the vehicle points downwards in the world most of the time: quaternions are w, x, y, z",
+    ),
     "one black image": (
         lambda s: s.log.files.update(
             {

@@ -240,3 +240,17 @@ def test_axes_are_turned_as_by_a_matrix(axes):
     np.testing.assert_array_equal(found, plain, strict=True)
     assert (np.signbit(found) == np.signbit(plain + np.float32(0))).all()  # -0.0 would be another direction
     assert found.flags.c_contiguous
+
+
+@pytest.mark.parametrize("dtype", ["f8", "i8"])
+def test_axes_with_a_far_origin_lose_no_millimetres(dtype):
+    """Coordinates of UTM, which float32 holds to half a metre."""
+    far = np.array([691_000.0, 5_334_000.0, 520.0])
+    near = np.random.default_rng(2).integers(-50, 50, (60, 3)) + (0.123 if dtype == "f8" else 0)
+    turn = np.array([[0.0, 1, 0], [-1, 0, 0], [0, 0, 1]])
+    axes = np.eye(4)
+    axes[:3, :3], axes[:3, 3] = turn, -turn @ far
+    columns = dict(zip("xyz", (near + far).astype(dtype).T), intensity=np.zeros(60), ring=np.zeros(60))
+    cloud = to_cloud(card(axes=tuple(map(tuple, axes.tolist()))), FilePoints(columns, None, 60), None)
+    assert cloud.xyz.dtype == np.float32
+    np.testing.assert_allclose(cloud.xyz, near @ turn.T, atol=1e-5)

@@ -44,6 +44,23 @@ def test_a_line_that_is_missing_moves_no_time_to_another_scan(root, tmp_path, ho
     assert prepare("folder", root, tmp_path / "out").time_us.tolist() == [0, 100000, 200000, 300000, 400000]
 
 
+@pytest.mark.parametrize("form", ["{0},{1:06d}", "{0} {1:06d}000", "{2:06d} {0}.{1:06d}", "{0:,}.{1:06d}"])
+def test_whole_numbers_before_others_are_no_times(root, tmp_path, form):
+    """A decimal comma, seconds beside nanoseconds, numbers of lines, commas between thousands."""
+    numbered(root, "".join(form.format(1700000000 + 2 * i, 500000 + i, i) + "\n" for i in range(5)))
+    with pytest.raises(
+        InputError, match=r"times.txt: its lines begin with two numbers \(.*write a time a line, with a"
+    ):
+        prepare("folder", root, tmp_path / "out")
+
+
+@pytest.mark.parametrize(("form", "unit_s"), [("{0}000,7.5", 1e-6), ("{0}.5 3", 1.0), ("{0} scan.pcd", 1.0)])
+def test_what_stands_beside_a_time_is_passed_over(root, tmp_path, form, unit_s):
+    numbered(root, "".join(form.format(1700000 + i) + "\n" for i in range(5)))
+    write(root, times={"file": "times.txt", "unit_s": unit_s}, cameras=None, poses=None)
+    assert prepare("folder", root, tmp_path / "out").has_times
+
+
 def test_a_first_time_that_is_no_number_is_no_line_of_names(root, tmp_path):
     numbered(root, "nan\n0.1\n0.2\n0.3\n0.4\n0.5\n0.6\n")
     with pytest.raises(InputError, match=r"times.txt: 'nan' is no time"):

@@ -206,3 +206,14 @@ def test_further_numbers_of_a_line_are_no_lines_of_their_own(name, more, tmp_pat
     path.write_text("".join(f"{line}{more}\n" for line in path.read_text().splitlines()))
     with pytest.raises(InputError, match=rf"{name}: must hold .* numbers a line"):
         prepare("semantickitti", root, tmp_path / "out")
+
+
+def test_a_calibration_with_two_unlike_lines_of_one_name_is_refused(tmp_path):
+    small_drives.semantickitti(tmp_path / "log")
+    path = tmp_path / "log/sequences/00/calib.txt"
+    (line,) = [line for line in path.read_text().splitlines() if line.startswith("Tr:")]
+    path.write_text(f"{path.read_text()}\n{line}\n")
+    prepare("semantickitti", tmp_path / "log", tmp_path / "out")
+    path.write_text(f"{path.read_text()}\nTr: 1 0 0 7 0 1 0 0 0 0 1 0\n")
+    with pytest.raises(InputError, match=r"calib.txt: has two lines Tr of unlike numbers; copy it again"):
+        prepare("semantickitti", tmp_path / "log", tmp_path / "out")

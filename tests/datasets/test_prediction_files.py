@@ -14,7 +14,7 @@ from bag_writer import write_bag
 from test_point_files import FILES, HEAD, INTENSITY, LABEL, XYZ, lzf_of_literals
 
 from superflow.datasets.card import load_card
-from superflow.datasets.formats.readers import read_points
+from superflow.datasets.formats.readers import read_labels, read_points
 from superflow.datasets.index import LogIndex
 from superflow.datasets.predictions.files import raw_ids, write_prediction
 from superflow.datasets.prepare import prepare
@@ -109,6 +109,36 @@ def test_other_files_get_a_number_a_row_in_the_logs_own_ids(tmp_path):
     got = np.fromfile(tmp_path / "made/scans/a.label", "<u2")
     np.testing.assert_array_equal(got, np.where(XYZ[:, 2] > 40, made["none"], np.where(XYZ[:, 0] > 0, 0, 7)))
     assert made["none"] not in (0, 7, 9)
+
+
+NIBBLES = {"files": "labels/*.label", "format": "u1", "mask": 0xF0, "shift": 4}
+
+
+def nibble_log(root: Path, ids: range) -> LogIndex:
+    """Classes in the upper half of a byte."""
+    (root / "labels").mkdir(parents=True)
+    np.zeros(40, "u1").tofile(root / "labels/a.label")
+    categories = {i: f"kind {i}" for i in ids}
+    names = {"near": [f"kind {i}" for i in ids if i != 9], "far": ["kind 9"]}
+    classes = [{"name": n, "colour": [0, 0, i], "categories": c} for i, (n, c) in enumerate(names.items())]
+    return own_log(root, "a.bin", labels=NIBBLES, classes=classes, categories=categories)
+
+
+def test_numbers_stand_in_the_bits_in_which_the_logs_labels_do(tmp_path):
+    index = nibble_log(tmp_path / "log", range(12))
+    made = write_predictions(index, [0], predict, CLASSES, tmp_path / "made")
+    assert (made["numbers"], made["none"]) == ({"near": 0, "far": 9 << 4}, 12 << 4)
+    path = tmp_path / "made/scans/a.label"
+    got = index.card.label_map[read_labels(path, 40, format="u1", mask=0xF0, shift=4)]
+    np.testing.assert_array_equal(got, np.where(XYZ[:, 2] > 40, 255, XYZ[:, 0] > 0))
+
+
+def test_files_without_a_number_for_points_of_no_class_are_refused(tmp_path):
+    index = nibble_log(tmp_path / "log", range(16))
+    with pytest.raises(
+        InputError, match=r"a category for each number that their files can hold, and none is left"
+    ):
+        write_predictions(index, [0], predict, CLASSES, tmp_path / "made")
 
 
 def test_scans_of_a_bag_get_a_file_each_with_rows_for_what_is_no_point(tmp_path):
