@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -132,17 +132,17 @@ class SceneRecord:
         try:
             pose, points = values["ego_to_world"], values["points"]
             return cls(
-                token=str(values["token"]),
-                scene=str(values["scene"]),
+                token=_text(values, "token"),
+                scene=_text(values, "scene"),
                 source=_one_of(values["source"], SOURCES, "source"),
-                time_us=None if values["time_us"] is None else int(values["time_us"]),
-                ego_to_world=None if pose is None else np.array(pose, np.float64).reshape(4, 4),
-                objects=tuple(_object(o) for o in values["objects"]),
+                time_us=None if values["time_us"] is None else _whole(values, "time_us"),
+                ego_to_world=None if pose is None else _pose(values),
+                objects=tuple(_object(o) for o in _listed(values, "objects")),
                 points=None if points is None else _points(points),
             )
         except InputError:
             raise
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"this is no scene record ({type(error).__name__}: {error}); write it with SceneRecord.to_json"
             ) from error
@@ -164,30 +164,67 @@ class SceneRecord:
 
 
 def _object(values: Mapping[str, Any]) -> SceneObject:
-    numbers = {name: tuple(float(v) for v in values[name]) for name in ("center", "size")}
-    velocity = None if values["velocity"] is None else tuple(float(v) for v in values["velocity"])
-    found = [*numbers["center"], *numbers["size"], *(velocity or ()), float(values["yaw"])]
-    lengths = len(numbers["center"]), len(numbers["size"]), 2 if velocity is None else len(velocity)
-    if lengths != (3, 3, 2) or not all(map(math.isfinite, found)):
-        raise InputError(
-            f"the object {values['track']!r} has numbers that are no box; give three of center, three of size, "
-            "two of velocity or null, and one of yaw, all finite"
-        )
+    center, size = _numbers(values, "center", 3), _numbers(values, "size", 3)
+    points = _whole(values, "points")
+    if min(size) < 0 or points < 0:
+        raise ValueError(f"the object {values['track']!r:.40} has a size or points of less than 0")
     return SceneObject(
-        track=str(values["track"]),
+        track=_text(values, "track"),
         category=_one_of(values["category"], CATEGORIES, "category"),
-        status=tuple(_one_of(word, STATUSES, "status") for word in values["status"]),
-        center=numbers["center"],  # type: ignore[arg-type]
-        size=numbers["size"],  # type: ignore[arg-type]
-        velocity=velocity,  # type: ignore[arg-type]
-        yaw=float(values["yaw"]),
-        points=int(values["points"]),
+        status=tuple(_one_of(word, STATUSES, "status") for word in _listed(values, "status")),
+        center=center,  # type: ignore[arg-type]
+        size=size,  # type: ignore[arg-type]
+        velocity=None if values["velocity"] is None else _numbers(values, "velocity", 2),  # type: ignore[arg-type]
+        yaw=_finite("yaw", values["yaw"]),
+        points=points,
     )
 
 
+def _pose(values: Mapping[str, Any]) -> Transform:
+    rows = _listed(values, "ego_to_world")
+    return np.array([_numbers({"ego_to_world": row}, "ego_to_world", 4) for row in rows]).reshape(4, 4)
+
+
 def _points(values: Mapping[str, Any]) -> NDArray[np.float32]:
-    data = base64.b64decode(values["float32"], validate=True)
-    return np.frombuffer(data, "<f4").reshape(values["shape"]).astype(np.float32)
+    rows, columns = _listed(values, "shape")
+    data = np.frombuffer(base64.b64decode(_text(values, "float32"), validate=True), "<f4")
+    if columns != 4 or rows != len(data) / 4:
+        raise ValueError(f"there are {len(data)} numbers of points and not {rows!r:.20} x 4")
+    return data.reshape(-1, 4).astype(np.float32)
+
+
+def _listed(values: Mapping[str, Any], name: str) -> Sequence[Any]:
+    found = values[name]
+    if not isinstance(found, list | tuple):
+        raise TypeError(f"{name} is no list")
+    return found
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    found = values[name]
+    if not isinstance(found, str):
+        raise TypeError(f"{name} is {found!r:.40} and no text")
+    return found
+
+
+def _whole(values: Mapping[str, Any], name: str) -> int:
+    found = values[name]
+    if isinstance(found, bool) or not isinstance(found, int):
+        raise TypeError(f"{name} is {found!r:.40} and no whole number")
+    return found
+
+
+def _numbers(values: Mapping[str, Any], name: str, count: int) -> tuple[float, ...]:
+    found = tuple(_finite(name, value) for value in _listed(values, name))
+    if len(found) != count:
+        raise ValueError(f"{name} has {len(found)} numbers and not {count}")
+    return found
+
+
+def _finite(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
+        raise ValueError(f"{name} has {value!r:.40}, which is no number, or has no end")
+    return float(value)
 
 
 def _one_of(word: Any, known: tuple[str, ...], what: str) -> str:

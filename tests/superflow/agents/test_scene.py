@@ -88,6 +88,15 @@ def test_json_gives_the_same_scene_to_the_last_bit(small_index):
         ({"source": "guess"}, "'guess' is no source"),
         ({"points": {"shape": [2, 4], "float32": "AAAA"}}, "no scene record"),
         ({"ego_to_world": [1, 2]}, "no scene record"),
+        *(({name: wrong}, name) for name in ("token", "scene") for wrong in (None, 7, ["a"])),
+        *(({"time_us": wrong}, "time_us is") for wrong in (float("inf"), 2.7, True, "5")),
+        *(({"objects": wrong}, "objects is no list") for wrong in ("", {}, "car", None)),
+        *(({"ego_to_world": [[wrong] * 4] * 4}, "no scene record") for wrong in (10**400, "1", None, True)),
+        ({"ego_to_world": np.eye(4).ravel().tolist()}, "no scene record"),
+        *(
+            ({"points": {"shape": shape, "float32": "AAAAAAAAAAAAAAAAAAAAAA=="}}, "no scene record")
+            for shape in ([-1, 4], [4, 1], [4], None, ["1", 4], [1, 4, 1])
+        ),
     ],
 )
 def test_what_is_no_scene_is_said(change, said):
@@ -101,8 +110,15 @@ def test_what_is_no_scene_is_said(change, said):
         {"center": [1.0, 2.0]},
         {"center": [1.0, 2.0], "size": [4.0, 2.0, 1.5, 1.0]},
         {"velocity": [1.0]},
+        *({"points": wrong} for wrong in (2.7, True, "5", -5, float("inf"), None)),
+        *({"center": [wrong, 0.0, 0.0]} for wrong in ("1", True, None, 10**400, float("-inf"))),
+        {"size": [4.0, -2.0, 1.5]},
+        {"yaw": "0"},
+        {"status": "moving"},
+        {"status": ""},
+        {"track": None},
     ):
-        with pytest.raises(InputError):
+        with pytest.raises(InputError, match=r"no scene record|is no"):
             SceneRecord.from_dict({**values, "objects": [{**values["objects"][0], **wrong}]})
     with pytest.raises(InputError, match="no JSON"):
         SceneRecord.from_json("{")
