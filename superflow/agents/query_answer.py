@@ -162,11 +162,16 @@ class Scenery:
 
     @staticmethod
     def _same_status(first: SceneObject | None, second: SceneObject | None) -> Truth:
-        if first is None or second is None or first.motion is None or second.motion is None:
+        if first is None or second is None:
             return None
-        if first.motion == second.motion:  # also a word that its category does not have by `words.APPLIES`
+        words = first.motion, second.motion
+        if (
+            words[0] == words[1] and words[0] is not None
+        ):  # also one that its category does not have by `words.APPLIES`
             return True
-        return first.is_in(second.motion) if second.motion != "still" else second.is_in(first.motion)
+        # whether the one of which less is known can be what the other is
+        vague, word = (first, words[1]) if words[0] in (None, "still") else (second, words[0])
+        return None if word is None else vague.is_in(word)
 
 
 def sector_of(x: float, y: float) -> str | None:

@@ -63,16 +63,17 @@ class TwinOf:
         return low if low == high else None
 
     def same(self, words):
-        if None in words or None in [word for word, _ in words]:
+        if None in words:
             return None
         (first, i), (second, k) = words
-        if first == second:
+        if first == second and first is not None:
             return True
-        if "still" in (first, second):
-            other, of_still = (second, i) if first == "still" else (first, k)
-            possible = other != "moving" and self.objects[of_still].category in APPLIES[other]
-            return None if possible else False
-        return False
+        return None if self.possible(first, i) & self.possible(second, k) else False
+
+    def possible(self, word, i):
+        """The words that can be true of a thing of which this one is known, or none."""
+        own = {each for each in MOTIONS if self.objects[i].category in APPLIES[each]}
+        return own if word is None else own - {"moving"} if word == "still" else {word}
 
     def word(self, i):
         said = [word for word in self.objects[i].status if word in MOTIONS]

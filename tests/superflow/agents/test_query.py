@@ -180,6 +180,13 @@ def test_status_questions():
     assert asked("what is the status of the car", thing()) is None
     assert asked("do the car and the truck have the same status", parked, still) is None
     assert asked("do the pedestrian and the truck have the same status", walker, still) is False
+    # a pedestrian of whom nobody knows more is never parked, and may stand as well as the truck
+    who = thing("pedestrian", 3, 3)
+    assert asked("do the pedestrian and the car have the same status", who, parked) is False
+    assert asked("do the car and the pedestrian have the same status", who, parked) is False
+    assert asked("do the pedestrian and the truck have the same status", who, still) is None
+    assert asked("do the truck and the pedestrian have the same status", who, still) is None
+    assert asked("do the pedestrian and the car have the same status", who, thing()) is None
     assert asked("are there more cars than trucks", parked, still) is False
     assert asked("are there more than 1 vehicle", parked, still) is True
     assert asked("a pedestrian faster than 5 km/h", walker) is True

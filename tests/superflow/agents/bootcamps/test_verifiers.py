@@ -72,6 +72,36 @@ def test_who_cannot_tell_must_say_so():
     ] == [0.0] * 6
 
 
+@pytest.mark.parametrize(
+    ("query", "is_open"),
+    [
+        ("are there more moving trucks than moving vehicles", False),  # all of those are of these
+        ("are there more parked cars than still cars", False),
+        ("are there more moving trucks than moving cars", True),
+        ("are there more parked vehicles than still trucks", True),
+        ("do the car and the truck have the same status", True),
+        ("do the nearest vehicle and the nearest pedestrian have the same status", True),
+        (
+            "do the nearest pedestrian and the nearest parked bus have the same status",
+            True,
+        ),  # perhaps there is no bus
+        ("a parked bus or no parked bus", False),
+        ("at least 1 bicycle with rider or at least 1 bicycle without rider", False),
+        ("at least 1 bicycle with rider", True),
+    ],
+)
+def test_a_status_that_nobody_knows_leaves_open_what_hangs_on_it_alone(query, is_open):
+    kinds = ("car", "truck", "pedestrian", "bus", "bicycle")
+    things = [
+        SceneObject(k, k, (9.0 + i, 1.0, 0.5), (2.0, 1.0, 1.5), 0.0, points=9) for i, k in enumerate(kinds)
+    ]
+    hidden = SceneObject("b", "bicycle", (30.0, 5.0, 0.5), (2.0, 1.0, 1.5), 0.0, points=2)
+    scene, asked = SceneRecord("t", "s", (*things, hidden)), {**COMMON, "query": query}
+    camp = families()["comparison"]
+    assert camp.solve(camp.scenery(scene, asked), asked) is None
+    assert camp._is_open(scene, asked) is is_open
+
+
 def test_a_family_that_there_is_not():
     with pytest.raises(InputError, match="no family 'exists' of questions; the nearest known one is 'exist'"):
         family_of({"family": "exists"})
