@@ -64,6 +64,8 @@ def read_pcd(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray
     header = read_header(path, data)
     where = {field.name: number for number, field in enumerate(header.fields) if field.count == 1}
     choose(path, names, where)
+    if twice := [name for name in names if [field.name for field in header.fields].count(name) > 1]:
+        raise InputError(f"{path}: its header names the field {twice[0]} twice; rename one of them")
     if not header.rows:
         return {name: np.empty(0, _dtype(header.fields[where[name]])) for name in names}
     rows = _rows(path, header, data[header.body :])

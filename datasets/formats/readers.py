@@ -34,6 +34,21 @@ NO_RETURNS = (
     "zero",
 )  # what a file may hold in place of a point: coordinates that are no numbers, or all 0
 
+_SIGNS = {  # what files of other formats begin with
+    **{b"# .PCD": "a PCD file with a header", b"VERSION": "a PCD file with a header", b"ply": "a PLY file"},
+    **{
+        b"\x93NUMPY": "a NumPy file",
+        b"LASF": "a LAS file",
+        b"PAR1": "a parquet file",
+        b"ARROW1": "a feather file",
+    },
+    **{
+        b"PK\x03\x04": "a zip archive",
+        b"\x1f\x8b\x08": "packed by gzip",
+        b"\x28\xb5\x2f\xfd": "packed by zstd",
+    },
+}
+
 _Array = NDArray[Any]
 Columns = Mapping[str, _Array]  # (N,) by name
 
@@ -57,11 +72,12 @@ def _bare(path: Path, key: str, names: Sequence[str], dtype: str) -> Columns:
             f"{path}: a file of bare numbers has no part {key!r}; give its rows a format that has parts"
         )
     data = read_bytes(path)
-    if data.startswith((b"# .PCD", b"VERSION")):
-        raise InputError(
-            f"{path}: is a PCD file with a header; the schema's .pcd.bin holds bare float32 rows, convert it"
-        )
     item = np.dtype(dtype)
+    kind = next((kind for sign, kind in _SIGNS.items() if data.startswith(sign)), "")
+    if kind and item.kind == "f":  # in labels it may be chance; no coordinate of a scan is such a number
+        raise InputError(
+            f"{path}: is {kind} and no file of bare {item.name} rows; convert it, or give it its own format"
+        )
     width = item.itemsize * len(names)
     if len(data) % width:
         rows = "labels" if len(names) == 1 else f"points of {len(names)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import zlib
 from pathlib import Path
@@ -244,6 +245,11 @@ def test_a_real_pcd_of_mixed_field_sizes_is_that_of_a_plain_read(shared_data: Pa
         ),
         ("binary.pcd", lambda d: b"x" * 300, r"is no PCD file"),
         ("ascii.pcd", lambda d: d.replace(b"FIELDS x", b"FIELDS w"), r"has no column x, but w, y, z"),
+        (
+            "ascii.pcd",
+            lambda d: d.replace(b" intensity", b" x"),
+            r"its header names the field x twice; rename",
+        ),
         ("ascii.pcd", lambda d: d[: len(d) // 2], r"its points cannot be read"),
         ("compressed.pcd", lambda d: d[:-9], r"is cut off"),
         (
@@ -273,6 +279,31 @@ def test_pickles_in_an_archive_stay_shut(tmp_path):
     np.savez(path, x=np.array([{}], object), y=np.zeros(1), z=np.zeros(1))
     with pytest.raises(InputError, match=r"a.npz: is no NumPy archive of plain numbers"):
         read_points(path, ("x", "y", "z"), format="npz")
+
+
+@pytest.mark.parametrize(
+    "name", ["table.npy", "scan.bin.gz", "table.npz", "little.ply", "points.las", "scan.feather"]
+)
+def test_files_with_a_head_are_no_bare_rows(name, tmp_path):
+    """Of rows that divide the file's size, which is then no sign: heads of NumPy are 128 bytes, others are filled up."""
+    path = tmp_path / name
+    rows = np.zeros((40, 8), "<f4")
+    if name == "table.npy":
+        np.save(path, rows)
+    elif name == "scan.bin.gz":
+        path.write_bytes(gzip.compress(rows.tobytes()))
+    elif name == "scan.feather":
+        feather.write_feather(pyarrow.table({"x": rows[:, 0]}), path)
+    else:
+        path.write_bytes(
+            {"table.npz": lambda: npz({"data": rows}), "points.las": las}.get(name, FILES["little.ply"])()
+        )
+    data = path.read_bytes()
+    path.write_bytes(data + bytes(-len(data) % 32))
+    with pytest.raises(
+        InputError, match=rf"{name}: is .* and no file of bare float32 rows; convert it, or give it"
+    ):
+        read_points(path, (*"xyz", *"abcde"), format="f4")
 
 
 @pytest.mark.parametrize("rows", [1, 39])
