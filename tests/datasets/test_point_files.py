@@ -285,7 +285,7 @@ def test_pickles_in_an_archive_stay_shut(tmp_path):
     "name", ["table.npy", "scan.bin.gz", "table.npz", "little.ply", "points.las", "scan.feather"]
 )
 def test_files_with_a_head_are_no_bare_rows(name, tmp_path):
-    """Of rows that divide the file's size, which is then no sign: heads of NumPy are 128 bytes, others are filled up."""
+    """Whose size is no sign: heads of NumPy are 128 bytes long, the others are filled up to whole rows."""
     path = tmp_path / name
     rows = np.zeros((40, 8), "<f4")
     if name == "table.npy":
