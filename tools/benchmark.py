@@ -309,14 +309,15 @@ def _one_log(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.arms import LOOKUP, lookup_control, read_results, run_arms
     from superflow.benchmark.chart import draw_chart
     from superflow.benchmark.plan import load_plan
-    from superflow.benchmark.preparation import DEFAULT_TEACHER
     from superflow.benchmark.table import leakage_lines, markdown, table
 
     if args.data is None and args.prepared is None:
         raise InputError(f"{path}: is a plan for one log; give it with --data ROOT or --prepared FOLDER")
-    args.seeds, args.teacher = _seeds(args), args.teacher or DEFAULT_TEACHER
+    args.seeds = _seeds(args)
     plan = load_plan(path)
-    plan = replace(plan, teacher=args.teacher, allow_leakage=args.allow_leakage or plan.allow_leakage)
+    plan = replace(
+        plan, teacher=args.teacher or plan.teacher, allow_leakage=args.allow_leakage or plan.allow_leakage
+    )
     arms = list(plan.arms) if args.arms is None else [plan.arm(name) for name in args.arms]
     check_place(args.out)
     prepared = args.prepared or _prepare(plan, args)
@@ -343,7 +344,7 @@ def _prepare(plan: Plan, args: argparse.Namespace) -> Path:
     prepared = args.out / "prepared"
     index = prepare_index(args.data, prepared, **log_options(args))
     labelled_frames(plan, index)  # refuses before the work
-    features = prepare_features(index, plan.train, teacher=args.teacher, threads=args.jobs)
+    features = prepare_features(index, plan.train, teacher=plan.teacher, threads=args.jobs)
     prepare_providers(index, plan.train, plan.superpixels, features=features, workers=args.jobs)
     return prepared
 

@@ -19,6 +19,7 @@ from ..method.launch import refuse_several
 from ..progress import Stopwatch
 from ..protocol import commit, device_name, peak_memory
 from .plan import Arm, Plan
+from .preparation import prepared_hashes
 from .results import AGAIN, claim, differs, hash_of_config
 from .shards import begin_process, run_shards
 
@@ -40,7 +41,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     result = folder / "benchmark.json"
     index = LogIndex.open(prepared)
     config: Any = None if arm.kind == "raw" else _config(plan, arm, seed, prepared, folder)
-    claim(result, _made_of(plan, index, config, prepared))
+    claim(result, _made_of(plan, index, arm, config, prepared))
     if result.is_file():
         return _allowed(read_json(result, AGAIN), result, allowed=plan.allow_leakage)
     labelled = labelled_frames(plan, index)  # refuses before the work
@@ -85,7 +86,7 @@ def read_results(plan: Plan, *, prepared: str | Path, out: str | Path) -> Iterat
         if arm is None:
             continue
         config = None if arm.kind == "raw" else _config(plan, arm, record["seed"], prepared, path.parent)
-        if differing := differs(path, _made_of(plan, index, config, prepared)):
+        if differing := differs(path, _made_of(plan, index, arm, config, prepared)):
             log.warning("%s: is of another %s, so it is left out of the table", path, differing)
         else:
             yield record
@@ -102,7 +103,7 @@ def _allowed(record: dict[str, Any], result: Path, *, allowed: bool) -> dict[str
     return record
 
 
-def _made_of(plan: Plan, index: Any, config: Any, prepared: str | Path) -> dict[str, Any]:
+def _made_of(plan: Plan, index: Any, arm: Arm | None, config: Any, prepared: str | Path) -> dict[str, Any]:
     """What a result depends on beside the code: a folder of results must not mix two of them."""
     measured = {
         name: getattr(plan, name)
@@ -111,6 +112,8 @@ def _made_of(plan: Plan, index: Any, config: Any, prepared: str | Path) -> dict[
     found = {"log": index.hash, **{name: json.loads(json.dumps(value)) for name, value in measured.items()}}
     if config is not None:
         found["config"] = hash_of_config(config, {str(prepared): "PREPARED"})
+    if arm is not None and arm.kind == "pretrained":
+        found |= prepared_hashes(config)
     return found
 
 
@@ -270,7 +273,7 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
 
     file = Path(out) / "label_lookup.json"
     index = LogIndex.open(prepared)
-    claim(file, _made_of(plan, index, None, prepared))
+    claim(file, _made_of(plan, index, None, None, prepared))
     if file.is_file():
         return read_json(file, AGAIN)
     train, evaluate = index.rows(plan.train).tolist(), index.rows(plan.evaluate).tolist()

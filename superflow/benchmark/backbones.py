@@ -11,6 +11,7 @@ from ..errors import InputError
 from ..progress import cpu_seconds
 from .places_logs import Features, features_folder, prepared_folder
 from .places_plan import AVERAGED, NO_SOURCE, PlacesArm, PlacesPlan, Source
+from .preparation import prepared_hashes
 from .results import claim, hash_of_config, slug
 from .rows import held
 
@@ -35,6 +36,8 @@ def make_backbone(plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out:
         start = _start_of(plan, source, arm, seed, out)
         config = training_config(plan, source, arm, seed, out, start)
         made_of = _made_of(plan, source, config, start, out)
+        if arm.kind == "pretrained":
+            made_of |= prepared_hashes(config)
         claim(path.with_suffix(".json"), made_of, remove=f"{path.with_suffix('.*')} and {config.work_dir}")
         if not path.is_file():
             _make(plan, arm, config, start, path, seed)

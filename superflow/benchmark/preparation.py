@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .results import json_hash
 
 log = logging.getLogger(__name__)
 
@@ -125,3 +126,29 @@ def prepare_providers(
     for provider, options in providers.items():
         made_of = {"features": str(features)} if provider == "clusters" else {}
         prepare_superpixels(index, frames, provider=provider, workers=workers, **made_of, **options)
+
+
+def prepared_hashes(config: Any) -> dict[str, str]:
+    """What made the teacher features and superpixels that a config's training set reads, as far as they are there.
+
+    They lie beside the index under names that say little: other ones may have taken their place.
+    """
+    from ..camera.cache import read_record
+    from ..camera.superpixels import read_record as read_regions
+    from ..camera.superpixels.store import RECORD
+
+    dataset = config.train_dataloader.dataset
+    parts = dataset.get("parts", [dataset])
+    features = [
+        Path(part["views"]["features"]) for part in parts if (part.get("views") or {}).get("features")
+    ]
+    superpixels = [Path(part["superpixels"]) for part in parts if part.get("superpixels")]
+    keys = [record["key"] for folder in features if (record := read_record(folder)) is not None]
+    regions = [read_regions(folder) for folder in superpixels if (folder / RECORD).is_file()]
+    made_by = [(region["options"], region.get("made_by")) for region in regions]
+    found = {}
+    if keys:
+        found["teacher features"] = f"{keys[0]['teacher']['name']} {json_hash(keys, 8)}"
+    if regions:
+        found["superpixels"] = f"{regions[0]['provider']} {json_hash(made_by, 8)}"
+    return found

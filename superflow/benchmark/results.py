@@ -13,6 +13,8 @@ from ..files.access import read_json
 from ..files.writes import write_json
 
 AGAIN = "delete its folder to have it measured again"  # what to do about a damaged result
+# what results of before do not say, nor what was begun while it was not there
+_MAY_LACK = ("teacher features", "superpixels")
 _OF_THIS_CALL = ("work_dir", "data_root", "resume", "load_from", "allow_leakage")
 
 
@@ -41,7 +43,9 @@ def differs(result: Path, made_of: Mapping[str, Any]) -> str:
     """Name of what ``result`` was made, or begun, of otherwise; empty where it is of this, or does not say."""
     beside = _beside(result)
     before = read_json(beside, AGAIN) if beside.is_file() else made_of
-    return next((name for name in (*made_of, *before) if before.get(name) != made_of.get(name)), "")
+    said = before.keys() & made_of.keys()
+    names = (name for name in (*made_of, *before) if name in said or name not in _MAY_LACK)
+    return next((name for name in names if before.get(name) != made_of.get(name)), "")
 
 
 def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None) -> None:
@@ -54,14 +58,15 @@ def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None
         InputError: it was made, or begun, of something else.
     """
     beside = _beside(result)
-    if not beside.is_file():
-        write_json(beside, made_of)
-    elif name := differs(result, made_of):
+    if name := differs(result, made_of):
         before = read_json(beside, AGAIN)
         raise InputError(
             f"{result}: belongs to another {name} ({before.get(name)} instead of {made_of.get(name)}); "
             f"choose another folder for results or delete {remove or beside.parent}"
         )
+    # what was begun before something of it was prepared now says of what it is; what is finished does not know
+    if not beside.is_file() or not result.is_file():
+        write_json(beside, {**(read_json(beside, AGAIN) if beside.is_file() else {}), **made_of})
 
 
 def _beside(result: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,9 @@ from superflow.benchmark.plan import Arm, Plan, load_plan
 from superflow.benchmark.table import markdown, table
 from superflow.datasets.index import LogIndex
 from superflow.errors import InputError, MissingFileError
+from superflow.files.writes import write_json
+from superflow.lidar.encoder import LidarEncoder
+from superflow.tools.main import main
 
 RECORD = {
     "probe": {
@@ -168,6 +172,60 @@ def test_a_stopped_run_is_not_continued_with_another_config(prepared, tmp_path):
     longer = replace(arm, options={"train_cfg.max_iters": 481})
     with pytest.raises(InputError, match="belongs to another config"):
         run_arm(plan, longer, 0, prepared=prepared, out=tmp_path)
+
+
+@pytest.mark.parametrize("what", ["teacher features", "superpixels"])
+def test_a_result_of_other_features_or_superpixels_is_told_from_one_of_these(
+    prepared_scans, tmp_path, monkeypatch, caplog, what
+):
+    """They lie beside the index, under names that stay when others take their place."""
+    log = tmp_path / "prepared"
+    shutil.copytree(prepared_scans.folder, log)
+    arm = Arm("slidr", "pretrained", "pretrain/slidr_small.py")
+    plan = Plan(arms=(arm,), train=["scene-0001"], evaluate=["scene-0003"], new_places_m=None)
+
+    def prepare(size: int) -> None:
+        teacher = {"name": "efficientnet_lite0", "weights_sha256": "0"}
+        key = {"teacher": teacher, "size": [size, 64], "components": 8, "fit_images_sha256": "0"}
+        features = {"schema": 2, "key": key, "channels": 8, "grid": [2, 4], "reduction_sha256": "0"}
+        regions = {"schema": 2, "provider": "slic", "options": {"segments": size}, "shared_ids": False}
+        name, record = {
+            "teacher features": ("features/efficientnet_lite0/features.json", {**features, "fit_tokens": []}),
+            "superpixels": ("superpixels/slic/superpixels.json", regions),
+        }[what]
+        write_json(log / name, record)
+
+    def train(config, index, evaluate):
+        return LidarEncoder(**config.model.student), {}
+
+    monkeypatch.setattr("superflow.benchmark.arms._train", None)
+    with pytest.raises(TypeError):  # begun before it was prepared
+        run_arm(plan, arm, 0, prepared=log, out=tmp_path / "out")
+    monkeypatch.setattr("superflow.benchmark.arms._train", train)
+    prepare(32)
+    for _ in range(2):
+        assert run_arm(plan, arm, 0, prepared=log, out=tmp_path / "out")["arm"] == "slidr"
+    prepare(48)
+    with pytest.raises(
+        InputError, match=rf"belongs to another {what} \(\w+ \w{{8}} instead of \w+ \w{{8}}\)"
+    ):
+        run_arm(plan, arm, 0, prepared=log, out=tmp_path / "out")
+    assert list(read_results(plan, prepared=log, out=tmp_path / "out")) == []
+    assert f"is of another {what}, so it is left out of the table" in caplog.text
+
+
+def test_the_teacher_of_a_plan_is_taken_unless_another_one_is_given(prepared_scans, tmp_path, monkeypatch):
+    plan = tmp_path / "plan.yaml"
+    plan.write_text("arms: {raw: {kind: raw}}\nteacher: filters\n")
+    taken = []
+    monkeypatch.setattr(
+        "superflow.benchmark.arms.run_arms", lambda tasks, jobs: iter(taken.append(tasks[0][0].teacher) or [])
+    )
+    monkeypatch.setattr("superflow.benchmark.chart.draw_chart", lambda *_, **__: None)
+    words = ["benchmark", str(plan), "--prepared", str(prepared_scans.folder), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    assert main([*words, "--teacher", "dinov2_small"]) == 0
+    assert taken == ["filters", "dinov2_small"]
 
 
 def test_a_run_that_fails_is_named_when_the_others_are_done(prepared, tmp_path):
