@@ -78,8 +78,11 @@ class _Found:
     high: float = -np.inf
     clouds: list[NDArray[np.void]] = field(default_factory=list)
     images: list[NDArray[np.void]] = field(default_factory=list)
+    silent: dict[str, list[int]] = field(default_factory=dict)  # LiDAR -> scans that hold no point of it
 
     def add(self, index: LogIndex, scan: Scan) -> None:
+        for name in scan.silent:
+            self.silent.setdefault(name, []).append(scan.row)
         self.low, self.high = min(self.low, scan.intensity[0]), max(self.high, scan.intensity[1])
         if scan.cloud is not None:
             self.clouds.append(scan.cloud)
@@ -91,6 +94,11 @@ class _Found:
 
 
 def _judge_content(index: LogIndex, report: Report, found: _Found) -> None:
+    for name, rows in found.silent.items():
+        report.notes.append(
+            f"{len(rows)} scans hold no point of the LiDAR {name}, the first is {index.tokens(rows[:1])[0]}: what it "
+            "alone sees is missing there"
+        )
     clouds = np.array(found.clouds, CLOUD)
     images = np.concatenate([np.empty(0, IMAGE), *found.images])
     mounts = read_mounts(index, images)

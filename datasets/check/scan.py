@@ -30,6 +30,7 @@ class Scan:
     cloud: NDArray[np.void] | None  # record of CLOUD; None where points are absent or cannot be coordinates
     images: NDArray[np.void]  # (K,) of IMAGE
     raw_labels: NDArray[np.int64] | None  # (K, 2) raw ids that occur, and points of each
+    silent: tuple[str, ...]  # of several LiDARs that made it, those of which it holds no point
     problems: tuple[Problem, ...]
 
 
@@ -57,8 +58,7 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
             spread = (low, high) if index.card.has_intensity else (0.0, 0.0)
             cloud, some = measure_cloud(row, points, to_lidar, spread)
             problems += scan_problems(path, cloud)
-    if read is not None:
-        problems += _made_of_scan(index, row)
+    silent = () if read is None else _silent_lidars(index, row, problems)
     raw_labels = _read_raw_labels(index, row, None if read is None else read.rows, problems)
     frame = index.frame(row, points=False, images=False, labels=False)
     images = list(_read_images(index, frame, row, problems))
@@ -69,7 +69,9 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
         every = points[:, :3] @ to_lidar.T.astype(np.float32) if unseen else some
         for facts, camera in unseen:  # perhaps a few of the others are
             measure_points(facts, frame, camera, project, every)
-    return Scan(row, len(points), (low, high), cloud, np.array(images, IMAGE), raw_labels, tuple(problems))
+    return Scan(
+        row, len(points), (low, high), cloud, np.array(images, IMAGE), raw_labels, silent, tuple(problems)
+    )
 
 
 def _said(error: InputError, kind: str, file: str) -> Problem:
@@ -99,13 +101,19 @@ def _read_cloud(index: LogIndex, row: int, problems: list[Problem]) -> FilePoint
     return points
 
 
-def _made_of_scan(index: LogIndex, row: int) -> Iterator[Problem]:
-    """What is wrong with the files of further LiDARs, with whose the points are, or with their times."""
-    if index.lidars(row) or index.card.time:
-        try:
-            index.frame(row, cameras=(), labels=False)
-        except InputError as error:
-            yield _said(error, "points", str(index.point_path(row)))
+def _silent_lidars(index: LogIndex, row: int, problems: list[Problem]) -> tuple[str, ...]:
+    """LiDARs of a scan of several of which it holds no point.
+
+    What is wrong with their files, with whose the points are, or with their times, becomes a problem.
+    """
+    if not index.lidars(row) and not index.card.time:
+        return ()
+    try:
+        frame = index.frame(row, cameras=(), labels=False)
+    except InputError as error:
+        problems.append(_said(error, "points", str(index.point_path(row))))
+        return ()
+    return tuple(lidar.name for (rows, _), lidar in zip(frame.by_lidar, frame.lidars) if not len(rows))
 
 
 def _read_raw_labels(

@@ -120,6 +120,15 @@ def sibling(path: Path, component: str) -> Path:
     return path.parent.parent / component / path.name
 
 
+def read_lidars(path: Path) -> dict[int, set[int]]:
+    """Time of each frame in a file of the component ``lidar`` -> the LiDARs that have a range image of it."""
+    shape = "[LiDARComponent].range_image_return1.shape"
+    seeing: dict[int, set[int]] = {}
+    for row in read_parquet_table(path, {TIME: INTEGER, LASER: INTEGER, shape: NUMBERS}).to_pylist():
+        seeing.setdefault(row[TIME], set()).update([row[LASER]] if row[shape] else [])
+    return seeing
+
+
 def read_beams(path: Path) -> dict[int, Beams]:
     """LiDAR -> how it sees."""
     part = "[LiDARCalibrationComponent]."

@@ -126,6 +126,14 @@ class TfrecordFrame:
             return any(len(image.data(_LABELS)) for _, image in self._returns())
 
     @cached_property
+    def lidars(self) -> set[int]:
+        """Those that have a range image."""
+        with self._decoding():
+            return {
+                laser for (laser, echo), image in self._returns() if echo == 1 and len(image.data(_RANGES))
+            }
+
+    @cached_property
     def all_beams(self) -> dict[int, Beams]:
         """LiDAR -> how it sees."""
         found = {}

@@ -8,7 +8,7 @@ rolling shutter is left aside.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ...geometry import Transform
 from ..card import DatasetCard
 from ..formats.arrow_tables import INTEGER, NUMBER, NUMBERS, read_parquet_table
 from ..formats.tfrecord import records
-from ..formats.waymo_parquet import CAMERA, TIME, read_beams, read_poses, sibling
+from ..formats.waymo_parquet import CAMERA, TIME, read_beams, read_lidars, read_poses, sibling
 from ..formats.waymo_points import LIDARS, Beams, matrix
 from ..formats.waymo_tfrecord import SUFFIX, TfrecordFrame
 from ..records import RADIAL_TANGENTIAL, CameraRow, LidarRow, Place, ScanRow
@@ -58,9 +58,10 @@ def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]
         )
     for folder, split in FOLDERS.items():
         for name in parquet[folder]:
-            yield from _ParquetSegment(root, folder, name.removesuffix(".parquet"), split).frames()
+            segment = _ParquetSegment(root, folder, name.removesuffix(".parquet"), split)
+            yield from segment.frames(report)
         for name in tfrecord[folder]:
-            yield from _tfrecord_frames(root, f"{folder}/{name}".lstrip("/"), split)
+            yield from _tfrecord_frames(root, f"{folder}/{name}".lstrip("/"), split, report)
 
 
 @dataclass
@@ -73,16 +74,17 @@ class _ParquetSegment:
     def _inside(self, component: str) -> str:
         return f"{self.folder}/{component}/{self.name}.parquet".lstrip("/")
 
-    def frames(self) -> Iterator[ScanRow]:
+    def frames(self, report: list[str]) -> Iterator[ScanRow]:
         path = self.root / self._inside("lidar")
-        times = _times(path)
+        seeing = read_lidars(path)
+        report += _without_lidars(path, seeing)
         mounted = sibling(path, "lidar_calibration")
         lidars = _lidars(mounted, read_beams(mounted))
         poses = read_poses(sibling(path, "vehicle_pose"))
         segmentation = self.root / self._inside("lidar_segmentation")
         labelled = set(_times(segmentation)) if segmentation.is_file() else set()
         cameras = self._cameras()
-        for order, time_us in enumerate(times):
+        for order, time_us in enumerate(sorted(seeing)):
             labels = Place(self._inside("lidar_segmentation"), str(time_us)) if time_us in labelled else None
             yield ScanRow(
                 scene=self.name,
@@ -122,10 +124,11 @@ class _ParquetSegment:
         return found
 
 
-def _tfrecord_frames(root: Path, inside: str, split: str) -> Iterator[ScanRow]:
+def _tfrecord_frames(root: Path, inside: str, split: str, report: list[str]) -> Iterator[ScanRow]:
     """The frames of a file in the order of their times; every record is read whole, so a damaged one is found here."""
     path = root / inside
     found: dict[int, ScanRow] = {}
+    seeing: dict[int, set[int]] = {}
     segment = ""
     for offset, data in records(path):
         frame = TfrecordFrame(path, offset, data)
@@ -136,6 +139,8 @@ def _tfrecord_frames(root: Path, inside: str, split: str) -> Iterator[ScanRow]:
             )
         segment = frame.segment
         found[frame.time_us] = _tfrecord_row(frame, inside, split)
+        seeing[frame.time_us] = frame.lidars
+    report += _without_lidars(path, seeing)
     for order, time_us in enumerate(sorted(found)):
         yield replace(found[time_us], order=order)
 
@@ -177,6 +182,17 @@ def _lidars(path: Path, beams: Mapping[int, Beams]) -> tuple[LidarRow, ...]:
     if len(lidars) < len(LIDARS):
         raise InputError(f"{path}: has {len(lidars)} of {len(LIDARS)} LiDARs; copy it again")
     return lidars
+
+
+def _without_lidars(path: Path, seeing: Mapping[int, Collection[int]]) -> Iterator[str]:
+    """A sentence about frames that go without the points of some LiDARs; ``seeing``: of each time those that it has."""
+    lacking = [time_us for time_us in sorted(seeing) if len(seeing[time_us]) < len(LIDARS)]
+    if lacking:
+        first = [name for number, name in enumerate(LIDARS, 1) if number not in seeing[lacking[0]]]
+        yield (
+            f"{path}: {len(lacking)} of {len(seeing)} frames lack the points of a LiDAR, the first is {lacking[0]} "
+            f"without {', '.join(first)}; copy the file again, or take them as they are"
+        )
 
 
 def _times(path: Path) -> list[int]:

@@ -429,3 +429,27 @@ def test_an_image_that_is_not_there_is_named(tmp_path):
     parquet.write_table(parquet.read_table(path, partitioning=None).slice(5), path)
     with pytest.raises(InputError, match=rf"has 0 images of the camera 1 at {TIMES[0]}"):
         index.frame(0)
+
+
+def test_frames_that_lack_a_lidar_are_told(tmp_path, caplog):
+    """Their points are fewer, and nothing else says so."""
+    path = write(tmp_path) / "training" / "lidar" / f"{SEGMENT}.parquet"
+    rows = parquet.read_table(path).to_pylist()
+    part = "[LiDARComponent].range_image_return1."
+    for row in rows:
+        if (row["key.frame_timestamp_micros"], row["key.laser_name"]) == (TIMES[2], 5):
+            row[f"{part}values"] = row[f"{part}shape"] = None
+    kept = [
+        row for row in rows if (row["key.frame_timestamp_micros"], row["key.laser_name"]) != (TIMES[1], 2)
+    ]
+    parquet.write_table(pa.Table.from_pylist(kept, schema=parquet.read_schema(path)), path)
+    index = prepare("waymo", tmp_path, tmp_path / "index")
+    said = (
+        f"{path}: 2 of 3 frames lack the points of a LiDAR, the first is {TIMES[1]} without FRONT; copy the file "
+        "again, or take them as they are"
+    )
+    assert said in caplog.text
+    notes = check_log(index, project=project, workers=1).notes
+    assert said in notes
+    for name, time in (("FRONT", TIMES[1]), ("REAR", TIMES[2])):
+        assert f"1 scans hold no point of the LiDAR {name}, the first is {SEGMENT}_{time}" in "; ".join(notes)

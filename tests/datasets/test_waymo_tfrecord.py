@@ -417,3 +417,18 @@ def framing(data: bytes) -> bytes:
     """What follows the length of a record; the quick checksum, which is held against the slow one above."""
     head = struct.pack("<I", masked_crc32c(struct.pack("<Q", len(data))))
     return head + bytes(data) + struct.pack("<I", masked_crc32c(bytes(data)))
+
+
+def test_frames_that_lack_a_lidar_are_told(tmp_path, monkeypatch, caplog):
+    whole = made.laser_of
+    monkeypatch.setattr(
+        made,
+        "laser_of",
+        lambda time, laser: made.whole(1, 4) if (time, laser) == (TIMES[1], 4) else whole(time, laser),
+    )
+    path = made.write(tmp_path)
+    prepare("waymo", tmp_path, tmp_path / "index")
+    assert (
+        f"{path}: 1 of 3 frames lack the points of a LiDAR, the first is {TIMES[1]} without SIDE_RIGHT"
+        in caplog.text
+    )
