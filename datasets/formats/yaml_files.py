@@ -6,6 +6,7 @@ when somebody goes through it; brackets in brackets by the thousand take minutes
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ...files.access import read_text
 
 MOST_VALUES = 1_000_000  # a split of every scan of a dataset is some 30,000
 MOST_LEVELS = 50
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _MERGE = "tag:yaml.org,2002:merge"  # of <<, of which a mapping may have several
 
 
@@ -54,6 +56,21 @@ class _Loader(yaml.SafeLoader):
                     )
                 seen.add((key.tag, key.value))
         return node
+
+    def construct_scalar(self, node: Any) -> Any:
+        """Refuse a number that means another one than it looks like: YAML 1.1 reads 010 as 8 and 1:30 as 90."""
+        if node.tag in _NUMBERS and (":" in node.value or _is_octal(node.value)):
+            raise yaml.MarkedYAMLError(
+                problem=f"{node.value[:40]!r} is another number in YAML; write it in quotes, or without 0 and colons",
+                problem_mark=node.start_mark,
+            )
+        return super().construct_scalar(node)
+
+
+def _is_octal(text: str) -> bool:
+    """Whether digits are read to the base of 8, and so as another number."""
+    digits = text.lstrip("+-").replace("_", "")
+    return re.fullmatch("0[0-7]+", digits) is not None and int(digits, 8) != int(digits)
 
 
 def load_yaml(text: str) -> Any:

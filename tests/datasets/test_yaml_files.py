@@ -110,3 +110,16 @@ def test_merged_keys_may_be_given_anew():
         "a: &a {x: 1}\nb: &b {x: 2}\nc: {<<: *a, <<: *b}\n",
     ):
         assert load_yaml(text) == yaml.safe_load(text)
+
+
+@pytest.mark.parametrize("number", ["010", "-017", "1:30", "190:20:30.15", "0_10"])
+def test_a_number_that_means_another_one_is_refused(number, tmp_path):
+    """As ids of classes are written, 001 to 020, of which YAML reads 010 as 8; 00 and 07 are themselves."""
+    path = tmp_path / "a.yaml"
+    path.write_text(f"name: x\ncategories: {{007: car, {number}: road}}\n")
+    with pytest.raises(
+        InputError, match=rf"no valid YAML \(line 2: '{number}' is another number in YAML; write it in"
+    ):
+        read_yaml(path)
+    path.write_text(f'categories: {{000: car, 007: van, "{number}": road, 0x10: bus, 0.50: kerb}}\n')
+    assert set(read_yaml(path)["categories"]) == {0, 7, number, 16, 0.5}
