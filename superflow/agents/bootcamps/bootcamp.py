@@ -153,8 +153,11 @@ class Bootcamp(ABC):
         """The score of a model's output: of its one marked answer, or of all of it where it is short and marks none."""
         if len(output) > MAX_OUTPUT:
             return Score(0.0, "no answer")
-        marked = _ANSWER.findall(output)
-        if len(_MARK.findall(output)) != 2 * len(marked) or len(marked) > 1:
+        marks = len(
+            _MARK.findall(output)
+        )  # before the pairs, which are slow to find where many marks are never closed
+        marked = _ANSWER.findall(output) if marks == 2 else []
+        if marks != 2 * len(marked):
             return Score(0.0, "several answers")
         text = marked[0] if marked else output
         if not text.strip() or len(text) > MAX_LENGTH:

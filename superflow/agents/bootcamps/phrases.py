@@ -30,6 +30,11 @@ def seen(scenery: Scenery) -> list[SceneObject]:
     return [o for o in scenery.objects if o.points >= scenery.min_points]
 
 
+def tells_motion(scenery: Scenery) -> bool:
+    """Whether anything is known of how the objects move; else a question for it would have one answer to all."""
+    return any(o.motion is not None for o in scenery.objects)
+
+
 def draw_things(rng: np.random.Generator, scenery: Scenery, hops: int) -> ask.Things:
     """A phrase that is mostly true of something in the scene, and sometimes of nothing.
 

@@ -32,6 +32,8 @@ NUMBER_WORDS = (
     ),
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
+# unit -> its name in questions, and how answers may write it
+_UNITS = {"m": ("metres", "m|metres?|meters?"), "s": ("seconds", "s|seconds?")}
 Asked = Mapping[str, Any]
 
 
@@ -193,8 +195,7 @@ class Measure(Reply):
     instead: tuple[str, ...] = ()
 
     def instruction(self, asked: Asked) -> str:
-        names = {"m": "metres", "s": "seconds"}
-        return " or ".join([f"a number of {names[self.unit]}", *(f'"{word}"' for word in self.instead)])
+        return " or ".join([f"a number of {_UNITS[self.unit][0]}", *(f'"{word}"' for word in self.instead)])
 
     def written(self, value: float | str) -> str:
         return value if isinstance(value, str) else f"{value:.1f} {self.unit}"
@@ -202,7 +203,7 @@ class Measure(Reply):
     def read(self, text: str, asked: Asked) -> float | str:
         if text in self.instead:
             return text
-        found = re.fullmatch(rf"(\d{{1,6}}(?:\.\d{{1,6}})?) ?{self.unit}?", text)
+        found = re.fullmatch(rf"(\d{{1,6}}(?:\.\d{{1,6}})?) ?(?:{_UNITS[self.unit][1]})?", text)
         if found is None:
             raise Unreadable(text)
         return float(found[1])
@@ -274,7 +275,7 @@ class Place(Reply):
         return ", ".join(f"{number:.1f}" for number in value)
 
     def read(self, text: str, asked: Asked) -> list[float]:
-        number = r"(-?\d{1,6}(?:\.\d{1,6})?)(?: ?m)?"
+        number = rf"(-?\d{{1,6}}(?:\.\d{{1,6}})?)(?: ?(?:{_UNITS['m'][1]}))?"
         found = re.fullmatch(rf"\(?{number}, ?{number}\)?", text)
         if found is None:
             raise Unreadable(text)

@@ -8,7 +8,7 @@ from ... import query as ask
 from ...query_answer import Scenery
 from ...query_text import text_of
 from ...words import MOTIONS
-from ..phrases import HOPS, draw_one
+from ..phrases import HOPS, draw_one, tells_motion
 from ..query_question import QueryBootcamp
 from ..replies import Choice
 
@@ -20,6 +20,8 @@ class Status(QueryBootcamp):
     grid: ClassVar = {"hops": HOPS}
 
     def ask(self, scenery: Scenery) -> dict[str, Any] | None:
+        if not tells_motion(scenery):
+            return None
         things = draw_one(self.rng, scenery, self.difficulty["hops"])
         if things is None or any(
             status.word in MOTIONS for status in things.statuses

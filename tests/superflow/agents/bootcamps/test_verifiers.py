@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -48,6 +49,70 @@ def test_a_number_may_be_a_word_and_have_its_noun(text):
 )
 def test_other_texts_are_not_that_number(text):
     assert family_of(CARS).verify_score(text, CARS) == 0.0
+
+
+FAR = case("distance", 12.34, query="how far is the car")
+SOON = case("time_to_collision", 12.34, thing="the car", near_m=4.0)
+THERE = case("pose", [12.34, -3.0], thing="the car", anchor="the bus")
+
+
+@pytest.mark.parametrize(
+    ("asked", "right", "wrong"),
+    [
+        (
+            FAR,
+            ("12", "12.", "12 .", "12m", "12.0 metres", "12 meters", "12 METRE"),
+            ("12 metres per second", "12 s"),
+        ),
+        (
+            SOON,
+            ("12.3", "12.3 s", "12.3 seconds", "12.3 second"),
+            ("12.3 m", "12.3 minutes", "12.3 secondsm"),
+        ),
+        (
+            THERE,
+            ("12, -3", "(12.0, -3.0)", "12 m, -3 metres"),
+            ("12, -3 feet", "12 metres", "12 m -3 m", "12, 3"),
+        ),
+    ],
+)
+def test_a_unit_may_be_written_as_the_question_has_it(asked, right, wrong):
+    score = family_of(asked).verify_score
+    assert [score(text, asked) for text in right] == [1.0] * len(right)
+    others = (
+        "12 feet",
+        "40 feet",
+        "1234 cm",
+        "12 km",
+        "about 12 m",
+        "12 to 13 m",
+        "12-13",
+        "12 or 13 metres",
+        "~12",
+    )
+    assert [score(text, asked) for text in (*wrong, *others)] == [0.0] * (len(wrong) + len(others))
+
+
+def test_marks_that_are_never_closed_take_no_time():
+    """Each was looked for an end to the end of the text: 4 seconds for a model that says nothing else."""
+    before = time.process_time()
+    for text in ("[answer]" * 12_000, "[answer]" * 12_000 + "[/answer]", "[/answer]" * 11_000):
+        assert family_of(CARS).check(text, CARS).reason == "several answers"
+    assert time.process_time() - before < 1
+
+
+def test_where_no_motion_is_known_nobody_is_asked_for_it():
+    """One answer to all of it, "cannot tell", would tell nothing of a model."""
+    scenes = list(made_scenes(np.random.default_rng(0), 20, objects=(8, 12)))
+    mute = [
+        replace(scene, objects=tuple(replace(o, status=(), velocity=None) for o in scene.objects))
+        for scene in scenes
+    ]
+    for name, options in (("status", {}), ("comparison", {"of": "status"}), ("time_to_collision", {})):
+        assert families()[name](scenes, **options).case_generator()
+        with pytest.raises(InputError, match=f"allows a question of {name}"):
+            families()[name](mute, **options).case_generator()
+    assert families()["comparison"](mute, of="number").case_generator()
 
 
 def test_reasons_and_the_score_of_a_form():
