@@ -86,7 +86,18 @@ class _Passes:
             for number, chunk in enumerate(chunks):
                 identities, made, done = ahead.popleft().result()
                 ahead.extend(pool.submit(work, following) for following in chunks[number + ready :][:1])
-                yield chunk, identities, made if done else self.teacher(made.to(device).float() / 255)
+                features = made if done else self.teacher(made.to(device).float() / 255)
+                self._check(chunk, features)
+                yield chunk, identities, features
+
+    def _check(self, chunk: Sequence[Camera], features: Tensor) -> None:
+        finite = features.flatten(1).isfinite().all(1)
+        if not bool(finite.all()):
+            path = chunk[int((~finite).nonzero()[0])].path
+            raise InputError(
+                f"{path}: {self.teacher.name} sees what is not finite in this image, and a loss with it would not be "
+                "either; run it on a CPU, where it computes in float32, or take another teacher"
+            )
 
     def keep(self, camera: Camera, image: ImageIdentity, features: Tensor) -> None:
         """For a later pass over the same images, as many as fit into memory."""
@@ -136,8 +147,8 @@ def build_feature_cache(
 
     Raises:
         InputError: the folder holds features of another teacher, size or reduction, or damaged ones; an image is
-            unreadable; repeated tokens, an unknown fit token, no images, more components than channels; the device
-            cannot be used.
+            unreadable, or the teacher's features of it are not finite; repeated tokens, an unknown fit token, no
+            images, more components than channels; the device cannot be used.
     """
     folder = Path(folder)
     fit = _fit_cameras(cameras, fit_tokens)

