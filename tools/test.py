@@ -286,7 +286,7 @@ def _vote_run(args: argparse.Namespace, runner: Any, trained: Any) -> VoteRun:
 
     votes = VoteRun(runner.test_loop.dataloader.dataset, trained, args.pseudo_frames)
     if args.pseudo_labels:
-        votes.check_folder(args.pseudo_labels, _made_by(runner))
+        votes.files(args.pseudo_labels, _made_by(runner))  # looks at the folder
     return votes
 
 
@@ -297,8 +297,8 @@ def _vote(args: argparse.Namespace, runner: Any, votes: VoteRun) -> None:
         for line in vote_table(report):
             print(line)
     if args.pseudo_labels:
-        of_model = {"made_by": _made_by(runner), "record": _of_model(runner)}
-        made = votes.write(runner.plain_model, args.pseudo_labels, **of_model)
+        files = votes.files(args.pseudo_labels, _made_by(runner))
+        made = votes.write(runner.plain_model, files, _of_model(runner))
         kept, right = made["quality"]["kept"], made["quality"]["accuracy"]
         known = "" if right is None else f", {right:.1f} % of those with an annotation right"
         print(

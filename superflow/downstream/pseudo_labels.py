@@ -21,7 +21,7 @@ from ..files.access import check_place
 from ..files.writes import write_bytes, write_json
 from ..progress import LogLines, track
 from ..protocol import token_hash
-from .done_scans import check_made_by, done_scans
+from .done_scans import DoneScans, check_made_by, done_scans
 from .features import Scan, read_scan
 from .places import label_lookup
 from .segment_data import PSEUDO_RECORD, pseudo_label_path
@@ -31,23 +31,13 @@ from .voting import VotingOptions, is_beside, neighbour_rows, vote
 _log = logging.getLogger(__name__)
 
 
-def write_pseudo_labels(
-    index: Any,
-    rows: Sequence[int],
-    predict: Predictor,
-    folder: str | Path,
-    options: VotingOptions,
-    *,
-    evaluation_rows: Sequence[int],
-    labelled_rows: Sequence[int] = (),
-    label_weight: float = 1.0,
-    threshold: float = 0.9,
-    made_by: Mapping[str, Any] | None = None,
-    record: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Write ``<token>_pseudo.bin`` (uint8 train ids, 255 = unsure, one a row of the scan's file) for each of ``rows``.
+_HELD = {"what": "pseudo-labels", "left": "*_pseudo.bin"}
 
-    With ``made_by`` files that an earlier call has written stay, and those of further scans may come beside them.
+
+class PseudoLabelFiles:
+    """``<token>_pseudo.bin`` (uint8 train ids, 255 = unsure, one a row of the scan's file) of scans, below ``folder``.
+
+    With ``made_by`` files that were written before stay, and those of further scans may come beside them.
 
     Args:
         rows: scans to label. evaluation_rows: frames that results are measured on; they neither get pseudo-labels nor
@@ -55,73 +45,78 @@ def write_pseudo_labels(
         label_weight: of such a vote against a predicted one, at least 1.
         threshold: probability from which a class is kept.
         made_by: what the predictions follow from, as the hash of the weights, of JSON types; None: not known.
-        record: provenance of the model, stored in ``pseudo_labels.json`` beside the files.
-
-    Returns:
-        The record as written: options, frames, share of points labelled, and where annotations exist, accuracy of
-        the kept labels beside that of the naive baseline (the labels of the nearest labelled scan, by voxel).
 
     Raises:
-        InputError: one of ``rows`` or of ``labelled_rows`` is an evaluation frame, the log has no boxes although
-            ``options.tracks`` is set, or the folder holds pseudo-labels that were made by something else.
+        InputError: one of ``rows`` or of ``labelled_rows`` is an evaluation frame, or the folder cannot be written or
+            holds pseudo-labels that were made by something else.
     """
-    folder, rows = Path(folder), [int(row) for row in rows]
-    check_place(folder)
-    labelled, evaluated = ({int(row) for row in some} for some in (labelled_rows, evaluation_rows))
-    _check_frames(index, rows, labelled, evaluated)
-    settings = _settings(index, options, labelled, evaluated, threshold, label_weight)
-    with done_scans(folder, _made_by(made_by, settings), **_HELD) as done:
-        left = [row for row in rows if index.tokens([row])[0] not in done]
-        frames: dict[str, Any] = {"evaluation_rows": evaluated, "labelled_rows": labelled}
-        frames |= {"threshold": threshold, "label_weight": label_weight, "ready": len(rows) - len(left)}
-        for row, scan, labels in pseudo_labels(index, left, predict, options, **frames):
+
+    def __init__(
+        self,
+        index: Any,
+        rows: Sequence[int],
+        folder: str | Path,
+        options: VotingOptions,
+        *,
+        evaluation_rows: Sequence[int],
+        labelled_rows: Sequence[int] = (),
+        label_weight: float = 1.0,
+        threshold: float = 0.9,
+        made_by: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.index, self.rows, self.folder = index, [int(row) for row in rows], Path(folder)
+        self._options = options
+        self._labelled, evaluated = ({int(row) for row in some} for some in (labelled_rows, evaluation_rows))
+        _check_frames(index, self.rows, self._labelled, evaluated)
+        self._frames: dict[str, Any] = {"evaluation_rows": evaluated, "labelled_rows": self._labelled}
+        self._frames |= {"threshold": threshold, "label_weight": label_weight}
+        self._settings = _settings(index, options, self._labelled, evaluated, threshold, label_weight)
+        self._made_by = None if made_by is None else {**made_by, **self._settings}
+        check_place(folder)
+        check_made_by(folder, self._made_by, **_HELD)
+
+    def write(self, predict: Predictor, *, record: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Write what is not there yet.
+
+        Args:
+            record: provenance of the model, stored in ``pseudo_labels.json`` beside the files.
+
+        Returns:
+            The record as written: options, frames, share of points labelled, and where annotations exist, accuracy of
+            the kept labels beside that of the naive baseline (the labels of the nearest labelled scan, by voxel).
+
+        Raises:
+            InputError: the log has no boxes although ``options.tracks`` is set, or a scan cannot be read.
+        """
+        with done_scans(self.folder, self._made_by, **_HELD) as done:
+            self._write_scans(predict, done)
+            counted = [done.figures(token) for token in self.index.tokens(self.rows)]
+            result = {
+                **self._settings,
+                **{"frames": len(self.rows), "labelled_frames": len(self._labelled)},
+                "quality": _quality(counts["quality"] for counts in counted),
+                "nearest_labelled_scan": _quality(
+                    counts["nearest"] for counts in counted if "nearest" in counts
+                ),
+                **(record or {}),
+            }
+            write_json(self.folder / PSEUDO_RECORD, result, indent=2)
+        return result
+
+    def _write_scans(self, predict: Predictor, done: DoneScans) -> None:
+        index, options = self.index, self._options
+        left = [row for row in self.rows if index.tokens([row])[0] not in done]
+        ready = len(self.rows) - len(left)
+        for row, scan, labels in pseudo_labels(index, left, predict, options, **self._frames, ready=ready):
             of_rows = file_values(labels, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
-            path = pseudo_label_path(folder, token := index.tokens([row])[0])
+            path = pseudo_label_path(self.folder, token := index.tokens([row])[0])
             write_bytes(path, of_rows.tobytes())
-            truth, nearest = scan.labels.numpy(), _nearest(index, row, labelled)
+            truth, nearest = scan.labels.numpy(), _nearest(index, row, self._labelled)
             counts = {"quality": _counts(labels, truth)}
             if nearest is not None:
                 table = label_lookup(index, [nearest], size_m=options.voxel_m, default=IGNORE_LABEL)
                 counts["nearest"] = _counts(table.predict(scan.world), truth)
             done.add(token, [path], counts)
-        counted = [done.figures(token) for token in index.tokens(rows)]
-        result = {
-            **settings,
-            **{"frames": len(rows), "labelled_frames": len(labelled)},
-            "quality": _quality(counts["quality"] for counts in counted),
-            "nearest_labelled_scan": _quality(counts["nearest"] for counts in counted if "nearest" in counts),
-            **(record or {}),
-        }
-        write_json(folder / PSEUDO_RECORD, result, indent=2)
-    return result
-
-
-_HELD = {"what": "pseudo-labels", "left": "*_pseudo.bin"}
-
-
-def check_pseudo_labels(
-    index: Any,
-    folder: str | Path,
-    options: VotingOptions,
-    *,
-    evaluation_rows: Sequence[int],
-    labelled_rows: Sequence[int] = (),
-    label_weight: float = 1.0,
-    threshold: float = 0.9,
-    made_by: Mapping[str, Any],
-) -> None:
-    """Look at a folder before the work, as `write_pseudo_labels` with these arguments will.
-
-    Raises:
-        InputError: it cannot be written, or holds pseudo-labels that were made by something else.
-    """
-    check_place(folder)
-    settings = _settings(index, options, labelled_rows, evaluation_rows, threshold, label_weight)
-    check_made_by(folder, _made_by(made_by, settings), **_HELD)
-
-
-def _made_by(made_by: Mapping[str, Any] | None, settings: Mapping[str, Any]) -> dict[str, Any] | None:
-    return None if made_by is None else {**made_by, **settings}
 
 
 def _settings(
@@ -170,7 +165,7 @@ def pseudo_labels(
 ) -> Iterator[tuple[int, Scan, NDArray[np.uint8]]]:
     """Each of ``rows``, its scan, and the classes of its points that are sure after the vote, 255 for the others.
 
-    Arguments and errors as in `write_pseudo_labels`; ``ready``: further scans that are done, for the progress. Without
+    Arguments and errors as of `PseudoLabelFiles`; ``ready``: further scans that are done, for the progress. Without
     ``offsets`` nothing votes and no pose is needed: the classes that the model itself is sure of.
     """
     if options.offsets:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..datasets.card import RAW_FULL
 from ..errors import InputError
-from .pseudo_labels import check_pseudo_labels, write_pseudo_labels
+from .pseudo_labels import PseudoLabelFiles
 from .segment_data import SegmentDataset
 from .segmentor import Segmentor
 from .vote_log import Predictor, evaluate_voting, segmentor_predictor
@@ -63,33 +63,27 @@ class VoteRun:
         predict = self._predictor(segmentor)
         return evaluate_voting(self.index, self.evaluated, predict, variants, labelled_rows=self.labelled)
 
-    def check_folder(self, folder: str | Path, made_by: Mapping[str, Any]) -> None:
-        """Refuse before the work a folder that `write` will not go on in."""
-        check_pseudo_labels(self.index, folder, **self._vote(made_by))
-
-    def write(
-        self,
-        segmentor: Segmentor,
-        folder: str | Path,
-        *,
-        made_by: Mapping[str, Any],
-        record: Mapping[str, Any],
-    ) -> dict[str, Any]:
-        """`write_pseudo_labels` into ``folder``; frames of the training set vote with their labels.
+    def files(self, folder: str | Path, made_by: Mapping[str, Any]) -> PseudoLabelFiles:
+        """The pseudo-labels of ``folder``; frames of the training set vote with their labels.
 
         Args:
-            made_by: what the predictions of ``segmentor`` follow from; the scale of intensity is known here.
+            made_by: what the predictions of the segmentor follow from; the scale of intensity is known here.
         """
-        predict, vote = self._predictor(segmentor), self._vote(made_by)
-        return write_pseudo_labels(self.index, self.pseudo, predict, folder, **vote, record=record)
+        return PseudoLabelFiles(
+            self.index,
+            self.pseudo,
+            folder,
+            VotingOptions.window(WINDOW),
+            evaluation_rows=self.evaluated,
+            labelled_rows=self.labelled,
+            made_by={**made_by, "full_intensity": self._full_intensity},
+        )
 
-    def _vote(self, made_by: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "options": VotingOptions.window(WINDOW),
-            "evaluation_rows": self.evaluated,
-            "labelled_rows": self.labelled,
-            "made_by": {**made_by, "full_intensity": self._full_intensity},
-        }
+    def write(
+        self, segmentor: Segmentor, files: PseudoLabelFiles, record: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """`PseudoLabelFiles.write` of those that `files` gave."""
+        return files.write(self._predictor(segmentor), record=record)
 
     def _predictor(self, segmentor: Segmentor) -> Predictor:
         return segmentor_predictor(segmentor, full_intensity=self._full_intensity)

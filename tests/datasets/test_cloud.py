@@ -18,7 +18,7 @@ from superflow.datasets.index import LogIndex
 from superflow.datasets.own_logs.guess_columns import time_of_values
 from superflow.datasets.records import Place, ScanRow
 from superflow.datasets.write import ListedLog, write_rows
-from superflow.downstream.pseudo_labels import write_pseudo_labels
+from superflow.downstream.pseudo_labels import PseudoLabelFiles
 from superflow.downstream.segment_data import SegmentDataset
 from superflow.downstream.voting import VotingOptions
 from superflow.errors import InputError
@@ -160,9 +160,8 @@ def test_pseudo_labels_have_an_entry_for_every_row_of_the_file(log, tmp_path):
         return torch.nn.functional.one_hot(of_class, len(log.card.classes)).float()
 
     folder = tmp_path / "pseudo"
-    write_pseudo_labels(
-        log, [0, 1], predict, folder, VotingOptions(offsets=(1,)), evaluation_rows=[2], threshold=0.5
-    )
+    options = VotingOptions(offsets=(1,))
+    PseudoLabelFiles(log, [0, 1], folder, options, evaluation_rows=[2], threshold=0.5).write(predict)
     for row in (0, 1):
         written = np.fromfile(folder / f"s{row}_pseudo.bin", np.uint8)
         x = np.fromfile(tmp_path / f"{row}.bin", "<f4").reshape(-1, 5)[:, 0]

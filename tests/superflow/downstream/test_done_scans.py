@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from superflow.downstream.done_scans import JOURNAL, done_scans
-from superflow.downstream.pseudo_labels import check_pseudo_labels, write_pseudo_labels
+from superflow.downstream.pseudo_labels import PseudoLabelFiles
 from superflow.downstream.voting import VotingOptions
 from superflow.errors import InputError
 
@@ -41,9 +41,8 @@ def stopping_after(calls: int):
 
 def write(log, folder: Path, predict=sharp, made_by="a", rows=ROWS, options=None, **choice):
     options = options or VotingOptions.window(1, min_votes=1, voxel_m=0.3)
-    return write_pseudo_labels(
-        log, rows, predict, folder, options, made_by={"weights": made_by}, **(FRAMES | choice)
-    )
+    files = PseudoLabelFiles(log, rows, folder, options, made_by={"weights": made_by}, **(FRAMES | choice))
+    return files.write(predict)
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -99,7 +98,7 @@ def test_another_job_does_not_go_on_in_a_folder(log, tmp_path, change, said):
     if "made_by" in change:
         options = VotingOptions.window(1, min_votes=1, voxel_m=0.3)
         with pytest.raises(InputError, match=said):
-            check_pseudo_labels(log, tmp_path, options, made_by={"weights": "b"}, **FRAMES)
+            PseudoLabelFiles(log, ROWS, tmp_path, options, made_by={"weights": "b"}, **FRAMES)
 
 
 @pytest.mark.parametrize("threshold", [0.0, -1.0, 1.5, float("nan")])
@@ -112,12 +111,12 @@ def test_a_threshold_that_takes_what_nothing_is_known_of_is_refused(log, tmp_pat
 
 
 def test_files_of_nobody_knows_what_are_neither_taken_nor_mixed_with_others(log, tmp_path):
-    write_pseudo_labels(log, [1], sharp, tmp_path / "a", VotingOptions(), evaluation_rows=[])
+    PseudoLabelFiles(log, [1], tmp_path / "a", VotingOptions(), evaluation_rows=[]).write(sharp)
     with pytest.raises(InputError, match="holds pseudo-labels, and nothing says what made them; choose anot"):
         write(log, tmp_path / "a")
     write(log, tmp_path / "b", rows=[1])
     with pytest.raises(InputError, match="made with another weights"):
-        write_pseudo_labels(log, [1], sharp, tmp_path / "b", VotingOptions(), evaluation_rows=[])
+        PseudoLabelFiles(log, [1], tmp_path / "b", VotingOptions(), evaluation_rows=[])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]\n", '{"a": 1}\n[2]\n'])

@@ -12,7 +12,7 @@ from superflow.downstream.evaluation import evaluate_heads
 from superflow.downstream.features import RawCoordinates, sample_features
 from superflow.downstream.heads import fit_linear_probe
 from superflow.downstream.probe import ProbeOptions, choose_linear_probe
-from superflow.downstream.pseudo_labels import write_pseudo_labels
+from superflow.downstream.pseudo_labels import PseudoLabelFiles
 from superflow.downstream.vote_log import evaluate_voting
 from superflow.downstream.voting import VotingOptions
 
@@ -41,5 +41,5 @@ def test_every_long_loop_logs_what_is_left(log, slow_clock, caplog, tmp_path):
 
         evaluate_voting(log, [2, 3], even, {"voted": VotingOptions.window(1)}, labelled_rows=[])
         assert "voting on frames: 1/2, 11 s left" in caplog.messages
-        write_pseudo_labels(log, [2, 3], even, tmp_path, VotingOptions.window(1), evaluation_rows=[])
+        PseudoLabelFiles(log, [2, 3], tmp_path, VotingOptions.window(1), evaluation_rows=[]).write(even)
         assert "pseudo-labels of frames: 1/2, 11 s left" in caplog.messages

@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from superflow.datasets.frame import Boxes
 from superflow.downstream.features import read_scan
-from superflow.downstream.pseudo_labels import write_pseudo_labels
+from superflow.downstream.pseudo_labels import PseudoLabelFiles
 from superflow.downstream.tracks import points_in_boxes, standing_points
 from superflow.downstream.vote_log import evaluate_voting
 from superflow.downstream.voting import Ballot, VotingOptions, neighbour_rows, vote
@@ -234,9 +234,8 @@ def test_pseudo_labels_use_the_tracks_and_say_so(log, tmp_path):
     for tracks in (False, True):
         folder = tmp_path / str(tracks)
         options = VotingOptions(**WALLS, tracks=tracks)
-        record = write_pseudo_labels(
-            log, [2], blind_at_times, folder, options, evaluation_rows=[9], threshold=0.4
-        )
+        files = PseudoLabelFiles(log, [2], folder, options, evaluation_rows=[9], threshold=0.4)
+        record = files.write(blind_at_times)
         assert record["options"]["tracks"] is tracks
         labels[tracks] = np.fromfile(folder / "token2_pseudo.bin", dtype=np.uint8)
     still = standing(log, 2).numpy()
@@ -251,6 +250,6 @@ def test_a_log_without_boxes_is_named(log, tmp_path):
     with pytest.raises(InputError, match=message):
         evaluate_voting(log, [2], blind_at_times, {"tracked": TRACKED}, labelled_rows=[])
     with pytest.raises(InputError, match=message):
-        write_pseudo_labels(log, [2], blind_at_times, tmp_path, TRACKED, evaluation_rows=[])
+        PseudoLabelFiles(log, [2], tmp_path, TRACKED, evaluation_rows=[]).write(blind_at_times)
     assert list(tmp_path.iterdir()) == []
     evaluate_voting(log, [2], blind_at_times, {"guarded": GUARDED}, labelled_rows=[])

@@ -11,7 +11,7 @@ import torch
 
 from superflow.downstream.features import Scan, read_scan
 from superflow.downstream.heads import LinearProbe
-from superflow.downstream.pseudo_labels import write_pseudo_labels
+from superflow.downstream.pseudo_labels import PseudoLabelFiles
 from superflow.downstream.segment_data import SegmentDataset
 from superflow.downstream.segmentor import Segmentor
 from superflow.downstream.vote_log import (
@@ -147,7 +147,7 @@ def test_sweeps_beside_evaluated_frames_give_no_pseudo_labels(prepared_scans, tm
         return torch.full((len(scan.points), len(index.card.classes)), 1 / len(index.card.classes))
 
     options = VotingOptions(offsets=(-1, 1), sweeps=True)
-    write_pseudo_labels(index, [key], predict, tmp_path, options, evaluation_rows=[before])
+    PseudoLabelFiles(index, [key], tmp_path, options, evaluation_rows=[before]).write(predict)
     assert len(asked) == 2, "the scan and the sweep after it"
 
 
@@ -387,18 +387,9 @@ def test_labelled_frames_never_vote_for_evaluated_ones(log):
 
 def test_pseudo_labels_are_written_with_their_provenance(log, tmp_path):
     options = VotingOptions(voxel_m=0.3, alpha=0.2, min_votes=1)
-    record = write_pseudo_labels(
-        log,
-        [1, 2, 4],
-        NoisyOracle(),
-        tmp_path,
-        options,
-        evaluation_rows=[10, 11],
-        labelled_rows=[0, 3],
-        label_weight=3.0,
-        threshold=0.75,
-        record={"model": "oracle"},
-    )
+    frames = {"evaluation_rows": [10, 11], "labelled_rows": [0, 3]}
+    files = PseudoLabelFiles(log, [1, 2, 4], tmp_path, options, **frames, label_weight=3.0, threshold=0.75)
+    record = files.write(NoisyOracle(), record={"model": "oracle"})
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "pseudo_labels.json",
         "token1_pseudo.bin",
@@ -427,20 +418,17 @@ def test_pseudo_labels_predict_each_scan_once(log, tmp_path):
         return NoisyOracle()(scan)
 
     rows = [1, 2, 3, 4, 5, 6]
-    write_pseudo_labels(
-        log, rows, predict, tmp_path, VotingOptions(), evaluation_rows=[10], labelled_rows=[3]
-    )
+    files = PseudoLabelFiles(log, rows, tmp_path, VotingOptions(), evaluation_rows=[10], labelled_rows=[3])
+    files.write(predict)
     # the neighbours, too; the labelled one votes with its labels, and is predicted to be labelled itself
     assert sorted(predicted) == [f"token{row}" for row in range(9)]
 
 
 def test_evaluation_frames_get_no_pseudo_labels_and_lend_none(log, tmp_path):
     with pytest.raises(InputError, match="frame token2 is evaluated and also given pseudo-labels"):
-        write_pseudo_labels(log, [1, 2], NoisyOracle(), tmp_path, VotingOptions(), evaluation_rows=[2])
+        PseudoLabelFiles(log, [1, 2], tmp_path, VotingOptions(), evaluation_rows=[2])
     with pytest.raises(InputError, match="frame token3 is evaluated and also voting with its labels"):
-        write_pseudo_labels(
-            log, [1], NoisyOracle(), tmp_path, VotingOptions(), evaluation_rows=[3], labelled_rows=[3]
-        )
+        PseudoLabelFiles(log, [1], tmp_path, VotingOptions(), evaluation_rows=[3], labelled_rows=[3])
     assert list(tmp_path.iterdir()) == []
 
 
