@@ -109,6 +109,7 @@ def _serve(args: argparse.Namespace) -> int:
     require("fastapi", "agents")
     require("transformers", "agents").utils.logging.disable_progress_bar()
     from superflow.agents.serving import run
+    from superflow.agents.serving.hosts import in_url
 
     if args.until_stdin_closes:
         end_with_closed_input()
@@ -119,7 +120,7 @@ def _serve(args: argparse.Namespace) -> int:
     port = {"perception": 8001, "language": 8000}[args.part] if args.port is None else args.port
     bound = run.listen(args.host, port)  # before the work, so that a taken port is told at once
     server = _server(args, model, index)
-    address = f"http://{args.host}:{bound.getsockname()[1]}"
+    address = f"http://{in_url(args.host)}:{bound.getsockname()[1]}"
     what = {"perception": "perception server", "language": "page and chat endpoint (/v1)"}[args.part]
     print(f"{what} of {model} at {address}; it ends with Ctrl-C", flush=True)
     with suppress(KeyboardInterrupt):  # which uvicorn passes on after it has ended as it should

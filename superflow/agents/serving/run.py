@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 from pathlib import Path
 from typing import Any
 
 from ...errors import InputError, require
+from .hosts import is_loopback
 
 KEY = "SUPERFLOW_SERVE_KEY"  # of the environment: a key on the command line would stand in every list of processes
 DRAIN_S = 30  # for what was taken, when a server is told to end
@@ -28,14 +28,6 @@ def key_for(host: str) -> str | None:
     if key is not None and (len(key) < 16 or not key.isascii() or not key.isprintable() or " " in key):
         raise InputError(f"{KEY} is shorter than 16 characters or holds others than ASCII's; choose another")
     return key
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine reaches an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -6,7 +6,6 @@ import asyncio
 import hmac
 import json
 import math
-import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -19,10 +18,10 @@ from starlette.exceptions import HTTPException
 from ...errors import InputError
 from ...files.access import each_once
 from .gate import Gate
+from .hosts import names_loopback
 from .refusal import Refusal
 from .trace import Trace
 
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 OPEN = ("/health", "/")  # without a key: whether the server is well, and the page, which asks for the key
 BODY_S = 30.0  # for all of a body to arrive
 
@@ -138,12 +137,6 @@ def json_of(data: bytes) -> Any:
         ) from error
 
 
-def _is_own(host: str) -> bool:
-    """Whether a Host header names this machine; what cannot be read names another."""
-    read = re.fullmatch(r"(?:\[([^\]]*)\]|([^:]*))(?::\d+)?", host)
-    return read is not None and (read[1] or read[2] or "").lower() in LOOPBACK
-
-
 class _Door:
     """Refuses strangers, and counts what is answered."""
 
@@ -176,7 +169,7 @@ class _Door:
 
     def _refusal(self, request: Request) -> Refusal | None:
         # not by the request's URL, which of a header that cannot be read has the address that was bound
-        if not self._any_host and not all(map(_is_own, request.headers.getlist("host"))):
+        if not self._any_host and not all(map(names_loopback, request.headers.getlist("host"))):
             return Refusal(
                 421, "bad_host", "this server answers on 127.0.0.1 and localhost alone; ask it there"
             )
