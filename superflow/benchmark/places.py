@@ -21,7 +21,7 @@ from ..progress import cpu_seconds
 from ..protocol import commit, device_name
 from .backbones import backbone_path, check_backbone, config_hash, make_backbone, read_card, training_config
 from .measures import MEASURES, Figure, Task
-from .places_logs import prepare_log, prepare_sources, prepared_folder
+from .places_logs import check_logs, prepare_log, prepare_sources, prepared_folder
 from .places_plan import AVERAGED, FIXED_SOURCES, GIVEN, NO_SOURCE, Log, PlacesPlan, logs_at
 from .results import slug
 from .rows import TRIAL_KEY, Row, RowFile
@@ -122,6 +122,7 @@ def prepare_places(
         if (arms is None or arm in arms) and source in (*FIXED_SOURCES, *sources):
             check_backbone(plan, source, plan.arms[arm], out)
     logs = {name: plan.logs[name] for name in plan.logs_of(sources, evaluations)}
+    check_logs(logs.values())
     if ray is None:
         for log in logs.values():
             prepare_log(log, out, jobs=jobs)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files.access import no_folder
 from .places_plan import Log, PlacesArm, PlacesPlan, Source
 from .plan_file import check_value, read_entry
 from .preparation import prepare_features, prepare_providers, refuse_other_log
@@ -22,6 +23,22 @@ def prepared_folder(log: Log, out: Path) -> Path:
     return out / "prepared" / log.name
 
 
+def check_logs(logs: Iterable[Log]) -> None:
+    """Called before the first log is made, which may take long: those that are not made lie where they are said to.
+
+    Raises:
+        InputError: one of them has neither a root nor a drive, or there is no such folder.
+    """
+    for log in logs:
+        given = f"give it with --root {log.name}=FOLDER"
+        if log.drive is not None:
+            continue
+        if log.root is None:
+            raise InputError(f"log {log.name!r} has no root in the plan; {given}")
+        if not Path(log.root).is_dir():
+            raise InputError(f"{log.root}: {no_folder(log.root)}; the log {log.name!r} is needed, {given}")
+
+
 def prepare_log(log: Log, out: Path, *, jobs: int) -> Any:
     """The index of a log; a made drive is made first, what is there already is kept.
 
@@ -32,14 +49,11 @@ def prepare_log(log: Log, out: Path, *, jobs: int) -> Any:
     from ..datasets.index import LogIndex
     from ..datasets.prepare import prepare
 
+    check_logs([log])
     folder = prepared_folder(log, out)
     if log.root is not None and folder == Path(log.root):
         return LogIndex.open(folder)
-    root = log.root
-    if log.drive is not None:
-        root = str(_make(log, out, jobs=jobs))
-    if root is None:
-        raise InputError(f"log {log.name!r} has no root in the plan; give it with --root {log.name}=FOLDER")
+    root = str(log.root if log.drive is None else _make(log, out, jobs=jobs))
     refuse_other_log(folder, root)
     card = None if log.card is None else load_card(log.card, label_set=log.label_set)
     label_set = "" if card is not None else log.label_set

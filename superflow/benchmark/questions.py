@@ -19,13 +19,14 @@ import numpy as np
 from ..errors import InputError
 from ..files.access import make_folder, read_text
 from ..files.writes import write_atomically
+from ..hub.encoder_file import read_encoder_file
 from ..progress import cpu_seconds
 from ..protocol import commit, device_name
 from .markdown import table_lines
 from .places_plan import logs_at
 from .questions_arms import ANSWERS, Answered, Study
 from .questions_data import leakage_of, prepare_questions
-from .questions_plan import QuestionsPlan
+from .questions_plan import RANDOM, QuestionsPlan
 from .results import claim, slug
 from .rows import Row, RowFile
 
@@ -135,16 +136,24 @@ def prepare(plan: QuestionsPlan, arms: Sequence[str], out: Path, *, jobs: int) -
     Raises:
         InputError: a backbone has no file, or has seen what is asked about; or ``out`` holds another benchmark.
     """
-    for arm in arms:
-        for name in _backbones(plan, arm):
-            if plan.backbones[name] is None:
-                raise InputError(
-                    f"the plan has no file for the backbone {name!r}, which {arm!r} needs; "
-                    f"give it with --root {name}=FILE, or leave the arm out with --arms"
-                )
+    needed = {name: arm for arm in reversed(arms) for name in _backbones(plan, arm)}
+    for name, arm in needed.items():
+        _check_file(plan, name, arm)
     prepare_questions(plan, out, jobs=jobs)
-    for name in dict.fromkeys(name for arm in arms for name in _backbones(plan, arm)):
+    for name in needed:
         leakage_of(plan, name, out)
+
+
+def _check_file(plan: QuestionsPlan, name: str, arm: str) -> None:
+    """Read the file of a backbone, or of the one that random weights are like; scenes may take long to make."""
+    while (where := plan.backbones[name]) is not None and where.startswith(RANDOM):
+        name = where.removeprefix(RANDOM)
+    if where is None:
+        raise InputError(
+            f"the plan has no file for the backbone {name!r}, which {arm!r} needs; "
+            f"give it with --root {name}=FILE, or leave the arm out with --arms"
+        )
+    read_encoder_file(where)
 
 
 def _backbones(plan: QuestionsPlan, arm: str) -> list[str]:

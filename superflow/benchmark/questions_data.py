@@ -25,7 +25,7 @@ from ..errors import InputError
 from ..files.access import make_folder, read_text
 from ..files.writes import write_atomically, write_bytes
 from ..hub.backbone import Backbone
-from .places_logs import prepare_log, prepared_folder
+from .places_logs import check_logs, prepare_log, prepared_folder
 from .questions_plan import PARTS, RANDOM, QuestionsPlan
 from .results import claim, json_hash
 from .rows import held
@@ -119,11 +119,13 @@ def prepare_questions(plan: QuestionsPlan, out: Path, *, jobs: int) -> None:
     """Make the drives and the questions about them, where they are not there yet.
 
     Raises:
-        InputError: ``out`` holds those of another plan, the parts share a scan, or the scenes allow no question of a
-            family.
+        InputError: a log is not there, ``out`` holds those of another plan, the parts share a scan, or the scenes
+            allow no question of a family.
     """
-    for name in dict.fromkeys(part.log for part in plan.parts.values()):
-        prepare_log(plan.logs[name], out, jobs=jobs)
+    logs = [plan.logs[name] for name in dict.fromkeys(part.log for part in plan.parts.values())]
+    check_logs(logs)
+    for log in logs:
+        prepare_log(log, out, jobs=jobs)
     _refuse_shared_scenes(plan, out)
     for name, part in plan.parts.items():
         index, rows = _rows(plan, name, out)

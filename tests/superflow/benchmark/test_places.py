@@ -140,6 +140,22 @@ def test_a_drive_that_cannot_be_made_is_one_sentence(tmp_path, drive, message):
         prepare_log(Log("made", drive=drive), tmp_path, jobs=1)
 
 
+@pytest.mark.parametrize(
+    ("root", "message"),
+    [
+        (None, "^log 'street' has no root in the plan; give it with --root street=FOLDER"),
+        ("nowhere", "^nowhere: there is no such folder; the log 'street' is needed, give it with --root str"),
+    ],
+)
+def test_a_log_that_is_not_there_is_refused_before_another_is_made(small, tmp_path, root, message):
+    logs = {"made": Log("made", drive={"scenes": 100}), "street": Log("street", root=root)}
+    sources = {**small.sources, "made": replace(small.sources["street"], name="made", log="made")}
+    plan = replace(small, logs=logs, sources=sources)
+    with pytest.raises(InputError, match=message):
+        places.prepare_places(plan, ["made", "street"], ["street"], tmp_path / "out", jobs=1)
+    assert not (tmp_path / "out").exists()
+
+
 def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):
     out = tmp_path / "out"
     assert places.run_unit(unit(small, NO_SOURCE, "random", out)) == []

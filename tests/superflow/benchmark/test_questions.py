@@ -418,3 +418,6 @@ def test_a_backbone_without_a_file_is_asked_for(tmp_path, small_index, capsys):
     assert "is a plan of questions" in capsys.readouterr().err
     assert main([*words, "--root", "nowhere=x"]) == 2
     assert "no such log or backbone" in capsys.readouterr().err
+    assert main([*words, "--root", "own=nowhere.pth"]) == 2
+    assert "nowhere.pth: there is no such file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists(), "it is refused before scenes and questions are made"
