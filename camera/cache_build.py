@@ -350,7 +350,7 @@ def _check_key(folder: Path, record: dict[str, Any], key: dict[str, Any]) -> Non
         name = differing[0]
         before, now = (json.dumps(values.get(name))[:120] for values in (found, key))
         raise InputError(
-            f"{folder}: holds features made with another {name} ({before} instead of {now}); "
+            f"{folder}: holds features made with other {name} ({before} instead of {now}); "
             "choose another folder or delete this one"
         )
 

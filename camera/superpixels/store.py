@@ -235,7 +235,7 @@ def _check_same(
             had = {**has, **had}
         if had != has:
             raise InputError(
-                f"{folder}: holds superpixels made with another {_differing(name, had, has)}; choose another folder "
+                f"{folder}: holds superpixels made with other {_differing(name, had, has)}; choose another folder "
                 "or delete this one"
             )
 

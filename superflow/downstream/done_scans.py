@@ -101,7 +101,7 @@ def check_made_by(
         if before.get(name) != now.get(name):
             had, has = (json.dumps(values.get(name))[:150] for values in (before, now))
             raise InputError(
-                f"{folder}: holds {what} made with another {name} ({had} instead of {has}); {again}"
+                f"{folder}: holds {what} made with other {name} ({had} instead of {has}); {again}"
             )
     return {entry["scan"]: entry for entry in entries if {"scan", "files", "figures"} <= entry.keys()}
 

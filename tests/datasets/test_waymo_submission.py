@@ -146,7 +146,7 @@ def test_a_submission_that_was_stopped_ends_like_one_that_was_not(index, tmp_pat
     files("stopped").write(predict)
     assert content("stopped") == content("whole")
     assert len(asked) - again == {0: 2, 1: 3, 2: 3, 3: 1}[calls]
-    with pytest.raises(InputError, match="holds predictions made with another scans"):
+    with pytest.raises(InputError, match="holds predictions made with other scans"):
         files("stopped", [0, 1])
 
 

@@ -83,7 +83,7 @@ def test_predictions_that_were_killed_end_like_those_that_were_not(test_command,
     capsys.readouterr()
     assert main([*command, "--test-time-augmentation", "1"]) == 2
     out, err = capsys.readouterr()
-    assert "killed: holds predictions made with another test_time_augmentation (null instead of 1); ch" in err
+    assert "killed: holds predictions made with other test_time_augmentation (null instead of 1); ch" in err
     assert "miou" not in out, "before the work"
 
 

@@ -63,7 +63,7 @@ def test_pseudo_labels_are_written_and_trained_on(prepared_log, run, tmp_path, c
     wanted = index.tokens(index.rows("scene-0001[1:]"))
     assert sorted(path.name for path in pseudo.glob("*.bin")) == sorted(f"{t}_pseudo.bin" for t in wanted)
     assert vote(prepared_log, run, tmp_path / "tested", *given, "--test-time-augmentation") == 2
-    assert "holds pseudo-labels made with another test_time_augmentation" in capsys.readouterr().err
+    assert "holds pseudo-labels made with other test_time_augmentation" in capsys.readouterr().err
     record = json.loads((pseudo / "pseudo_labels.json").read_text())
     assert record["labelled_frames"] == 1
     assert record["iteration"] == 2

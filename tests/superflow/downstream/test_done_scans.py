@@ -80,12 +80,12 @@ def test_what_is_done_is_not_done_again_but_what_was_removed_is(log, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"made_by": "b"}, r'made with another weights \("a" instead of "b"\); choose another folder or del'),
-        ({"threshold": 0.8}, r"made with another threshold \(0.9 instead of 0.8\)"),
-        ({"label_weight": 2.0}, "made with another label_weight"),
-        ({"options": VotingOptions.window(2)}, "made with another options"),
-        ({"labelled_rows": []}, "made with another labelled_hash"),
-        ({"evaluation_rows": [11]}, "made with another evaluation_hash"),
+        ({"made_by": "b"}, r'made with other weights \("a" instead of "b"\); choose another folder or del'),
+        ({"threshold": 0.8}, r"made with other threshold \(0.9 instead of 0.8\)"),
+        ({"label_weight": 2.0}, "made with other label_weight"),
+        ({"options": VotingOptions.window(2)}, "made with other options"),
+        ({"labelled_rows": []}, "made with other labelled_hash"),
+        ({"evaluation_rows": [11]}, "made with other evaluation_hash"),
     ],
 )
 def test_another_job_does_not_go_on_in_a_folder(log, tmp_path, change, said):
@@ -115,7 +115,7 @@ def test_files_of_nobody_knows_what_are_neither_taken_nor_mixed_with_others(log,
     with pytest.raises(InputError, match="holds pseudo-labels, and nothing says what made them; choose anot"):
         write(log, tmp_path / "a")
     write(log, tmp_path / "b", rows=[1])
-    with pytest.raises(InputError, match="made with another weights"):
+    with pytest.raises(InputError, match="made with other weights"):
         PseudoLabelFiles(log, [1], tmp_path / "b", VotingOptions(), evaluation_rows=[])
 
 
