@@ -100,8 +100,16 @@ def _quickstart(args: argparse.Namespace) -> int:
     ):
         print(f"{what}: {path}")
     where = [] if args.out == OUT else ["--run", str(args.out)]
-    print(f"ask it: {shlex.join(['bash', 'tools/ask.sh', 'how many cars are ahead?', *where])}")
+    print(f"ask it: {shlex.join([*_ask_command(args.cwd), 'how many cars are ahead?', *where])}")
     return 0
+
+
+def _ask_command(caller: Path | None) -> list[str]:
+    """The script beside the one that was called, as it is found from there; None: no script was."""
+    if caller is None:
+        return ["superflow", "ask"]
+    script = Path("tools/ask.sh")  # scripts work in the root of the checkout
+    return ["bash", str(script if caller == Path.cwd() else script.absolute())]
 
 
 if __name__ == "__main__":

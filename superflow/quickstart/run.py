@@ -17,7 +17,8 @@ import numpy as np
 from ..benchmark.arms import labelled_frames, read_results, run_arms
 from ..benchmark.plan import Plan, load_plan
 from ..benchmark.preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
-from ..files.access import check_place, make_folder, read_json
+from ..errors import InputError
+from ..files.access import check_place, make_folder, no_folder, read_json
 from ..files.writes import building, write_json
 from ..progress import LogLines
 from .compiling import compiling_beside
@@ -80,6 +81,10 @@ def run_quickstart(options: QuickstartOptions) -> QuickstartResult:
         InputError: the log or a part of it cannot be used, and what was made so far stays; or another process is at
             work in the same folder.
     """
+    if options.data is not None and not options.data.is_dir():  # before a folder is made for it
+        raise InputError(
+            f"{options.data}: {no_folder(options.data)}; give the folder that holds samples/ and v1.0-*/"
+        )
     check_place(make_folder(options.out))
     told = "another quickstart is running here; wait for it, or end it first: this one then goes on from what is there"
     with building(options.out, ".quickstart", busy=told, patience_s=PATIENCE_S):

@@ -153,7 +153,8 @@ def test_a_seed_is_there_once(words, capsys, tmp_path, monkeypatch):
     assert "--seeds is 0 1 0; give different whole numbers" in capsys.readouterr().err
 
 
-def test_the_quickstart_ends_with_how_to_ask_its_log(monkeypatch, capsys):
+def test_the_quickstart_ends_with_how_to_ask_its_log(monkeypatch, capsys, tmp_path):
+    """By the command of an installation, or by the script beside the one that was called."""
     from types import SimpleNamespace
 
     from superflow.tools.quickstart import main
@@ -161,10 +162,16 @@ def test_the_quickstart_ends_with_how_to_ask_its_log(monkeypatch, capsys):
     done = SimpleNamespace(backbone="b.safetensors")
     monkeypatch.setattr("superflow.quickstart.run.run_quickstart", lambda options: done)
     monkeypatch.setattr("superflow.quickstart.report.summary_table", lambda result: "the table")
-    for words, run in (([], ""), (["--out", "my runs"], " --run 'my runs'")):
+    here = Path.cwd()
+    for words, command, run in (
+        ([], "superflow ask", ""),
+        (["--out", "my runs"], "superflow ask", " --run 'my runs'"),
+        (["--cwd", str(here)], "bash tools/ask.sh", ""),
+        (["--cwd", str(tmp_path)], f"bash {here}/tools/ask.sh", f" --run {here}/work_dirs/quickstart"),
+    ):
         assert main(words) == 0
         last = capsys.readouterr().out.splitlines()[-1]
-        assert last == f"ask it: bash tools/ask.sh 'how many cars are ahead?'{run}"
+        assert last == f"ask it: {command} 'how many cars are ahead?'{run}"
 
 
 def test_a_name_is_given_one_value(tmp_path, capsys):

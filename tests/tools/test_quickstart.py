@@ -89,6 +89,14 @@ def test_two_do_not_work_in_one_folder(drive, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_log_that_is_not_there_leaves_no_folder(tmp_path):
+    with pytest.raises(
+        InputError, match="nowhere: there is no such folder; give the folder that holds samples/"
+    ):
+        run_quickstart(QuickstartOptions(out=tmp_path / "out", data=tmp_path / "nowhere", jobs=1))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_folder_belongs_to_one_log(result, tmp_path):
     with pytest.raises(InputError, match="is the preparation of"):
         run_quickstart(QuickstartOptions(out=result.backbone.parent, data=tmp_path, jobs=1))
