@@ -7,6 +7,7 @@ A checkpoint is a dict with ``meta`` (iteration, seed, config text, best value, 
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,6 +22,8 @@ from torch import Tensor, nn
 from ..errors import InputError, MissingFileError, first_line
 from ..files.access import check_readable, read_text
 from ..files.writes import write_atomically, write_text
+
+_log = logging.getLogger(__name__)
 
 POINTER = "last_checkpoint"  # text file that names the newest checkpoint of its folder
 _STATISTICS = ("running_mean", "running_var")  # of batch norm, as PyTorch names them
@@ -224,6 +227,8 @@ def check_start(
         source: its name, for messages. record: of the model and, under ``data``, of the data of the run.
         parameters: names of the weights among the model's tensors.
 
+    A warning is logged where its encoder was trained with another grid, other inputs or limits.
+
     Raises:
         InputError: it was trained with another teacher, on another scale of intensity or on other classes than it is
             judged by, or is not finite.
@@ -232,9 +237,27 @@ def check_start(
     check_teacher(checkpoint, record, source)
     check_intensity(trained.get("raw_intensity"), record["data"], source)
     check_classes(trained.get("classes"), record["data"], source)
+    _tell_of_settings(checkpoint.get("superflow", {}), record, source)
     if broken := not_finite(checkpoint, parameters):
         raise InputError(
             f"{source}: {broken[0]} is not finite, so nothing can go on from it; use an earlier checkpoint"
+        )
+
+
+def _tell_of_settings(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:
+    """Warn where the same weights are to see other voxels or inputs of them, or another region, than in training."""
+    was, own = ({"limits": of.get("limits"), **(of.get("encoder") or {})} for of in (before, now))
+    told = [
+        f"{name} {own[name]} instead of {was[name]}"
+        for name in ("grid", "inputs", "reduce", "limits")
+        if name in was and name in own and plain(was[name]) != plain(own[name])
+    ]
+    if told and before.get("kind") == now.get("kind"):
+        _log.warning(
+            "%s: was trained with other settings (model has %s), so figures are not those of what was trained; unless "
+            "that is meant, give the config it was trained with (config.py beside it)",
+            source,
+            "; ".join(told),
         )
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import builtins
 import errno
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from engine_toy import ToyModel
 
 from superflow.errors import InputError, MissingFileError
 from superflow.hub.checkpoint import (
+    check_start,
     find_last,
     list_checkpoints,
     load_weights,
@@ -130,6 +132,32 @@ def test_queues_and_temperatures_beside_the_objectives_are_of_an_earlier_version
             InputError, match=r"^iter_5\.pth: is of an earlier version, .*or export its backbone"
         ):
             load_weights(model, {**model.state_dict(), name: torch.zeros(1)}, "iter_5.pth")
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "told"),
+    [
+        ("grid", {"type": "cubic", "size_m": [0.2] * 3}, "grid {'type': 'cubic', 'size_m': .* instead of"),
+        ("inputs", ["x", "y"], "inputs .* instead of"),
+        ("reduce", "first", "reduce first instead of mean"),
+        ("limits", {"range_m": [0.0, 20.0]}, "limits .* instead of None"),
+        ("reduce", "mean", None),
+        ("inputs", ("x", "z"), None),
+    ],
+)
+def test_weights_that_are_to_see_other_voxels_or_another_region_are_told_of(
+    setting: str, value: Any, told: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    encoder = {"grid": {"type": "cubic", "size_m": [0.1] * 3}, "inputs": ["x", "z"], "reduce": "mean"}
+    before = {"kind": "segmentor", "encoder": encoder, "limits": None}
+    now = {**before, "data": {}}
+    now |= {"limits": value} if setting == "limits" else {"encoder": {**encoder, setting: value}}
+    with caplog.at_level("WARNING", "superflow"):
+        check_start({"superflow": before, "state_dict": {}}, "iter_5.pth", record=now, parameters=[])
+    if told is None:
+        assert caplog.text == ""
+        return
+    assert re.search(rf"iter_5\.pth: was trained with other settings \(model has {told}", caplog.text)
 
 
 def test_the_newest_checkpoint_is_found_also_without_its_pointer(tmp_path: Path) -> None:
