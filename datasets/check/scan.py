@@ -42,12 +42,14 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
     """
     problems: list[Problem] = []
     read = _read_cloud(index, row, problems)
-    points = np.empty((0, 4), np.float32) if read is None else _table(read.columns, index.card.has_intensity)
-    cloud, some = None, np.empty((0, 3), np.float32)
     to_lidar = index.card.file_to_lidar[:3, :3]
+    points = np.empty((0, 4), np.float32)
+    if read is not None:
+        shift = index.card.file_to_lidar[:3, 3] @ to_lidar
+        points = _table(read.columns, index.card.has_intensity, shift)
+    cloud, some = None, np.empty((0, 3), np.float32)
     low, high = np.inf, -np.inf
     if len(points):
-        points[:, :3] += (index.card.file_to_lidar[:3, 3] @ to_lidar).astype(np.float32)
         path = index.point_path(row)
         if index.card.has_intensity:
             low, high = float(points[:, 3].min()), float(points[:, 3].max())
@@ -78,11 +80,13 @@ def _said(error: InputError, kind: str, file: str) -> Problem:
     return Problem("missing file" if isinstance(error, MissingFileError) else kind, file, str(error))
 
 
-def _table(columns: Columns, has_intensity: bool) -> NDArray[np.float32]:
-    """(N, 4) x, y, z and intensity, 0 where there is none."""
+def _table(columns: Columns, has_intensity: bool, shift: NDArray[np.float64]) -> NDArray[np.float32]:
+    """(N, 4) x, y, z, which ``shift`` (3,) brings to the sensor, and intensity, 0 where there is none."""
     table = np.zeros((len(columns["x"]), 4), np.float32)
     for place, name in enumerate(("x", "y", "z", "intensity") if has_intensity else ("x", "y", "z")):
-        table[:, place] = columns[name]
+        values = columns[name]
+        # not first to float32, which is too coarse for coordinates of a far origin
+        table[:, place] = values + shift[place] if name != "intensity" and shift[place] else values
     return table
 
 

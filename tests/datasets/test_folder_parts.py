@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from test_folder import START_NS, TEN_LINES, write, write_log
@@ -161,3 +162,20 @@ def test_an_image_that_several_scans_share_is_noted_where_the_camera_is_slower(r
     write(root, cameras={name: {**camera, "max_delay_s": 0.05} for name in ("front", "side")})
     report = check_log(prepare("folder", root, tmp_path / "two"), project=project)
     assert report.problem_counts["shared path"] == 1
+
+
+def test_the_check_sees_coordinates_of_a_far_origin_as_they_are(tmp_path):
+    """By axes that bring UTM to the sensor; float32 would put the points of a street on a grid of half metres."""
+    far = [691_000.0, 5_334_000.0, 520.0]
+    points = np.random.default_rng(4).uniform(-30, 30, (4000, 3)) * [1, 1, 0] - [0, 0, 1.5]
+    (tmp_path / "log/lidar").mkdir(parents=True)
+    (points + far).astype("<f8").tofile(tmp_path / "log/lidar/a.bin")
+    axes = [[1.0, 0, 0, -far[0]], [0.0, 1, 0, -far[1]], [0.0, 0, 1, -far[2]], [0.0, 0, 0, 1]]
+    points_are = {"files": "lidar/*.bin", "format": "f8", "axes": axes, "columns": ["x", "y", "z"]}
+    without = dict.fromkeys(("intensity", "times", "poses", "cameras"))
+    write(tmp_path / "log", points=points_are, **without)
+    report = check_log(prepare("folder", tmp_path / "log", tmp_path / "out"), project=project)
+    assert report.clouds["copies_share"]["largest"] == 0
+    assert report.clouds["range_m"]["median"] == pytest.approx(
+        np.median(np.linalg.norm(points, axis=1)), rel=0.05
+    )
