@@ -256,6 +256,12 @@ class LogIndex(ScanFiles):
         delay_s, channel = ((image_us - scan_us) * 1e-6)[known], self._cameras["channel"][known]
         return {name: delay_s[channel == i] for i, name in enumerate(self.channels)}
 
+    def has_images(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """(N, C) whether each of ``rows`` has an image of each of ``channels``."""
+        has = np.zeros((len(self), len(self.channels)), np.bool_)
+        has[self._cameras["frame"], self._cameras["channel"]] = True
+        return has[rows]
+
     def images_without_pose(self) -> list[str]:
         """Tokens of images that are taken at another time than their scan, whose pose is known where theirs is not."""
         table = self._cameras

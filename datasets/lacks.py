@@ -18,7 +18,7 @@ _JUDGED = (("train", "val"), ("train", "test"))
 
 
 def some_lack(index: LogIndex) -> Iterator[str]:
-    """A sentence each about times, poses and labels that only some key frames of a scene have, and poses of images."""
+    """A sentence each about what only some key frames of a scene have, poses of images, and ways that nobody saw."""
     rows = index.rows()
     scenes = index.scene_of[rows]
     known = {
@@ -35,10 +35,34 @@ def some_lack(index: LogIndex) -> Iterator[str]:
                 f"{index.name}: {len(without)} of the {int((scenes == scene).sum())} scans of {index.scenes[scene]} "
                 f"have no {what}, the first is {index.tokens(without[:1])[0]}{more}"
             )
+    yield from _some_images(index, rows, scenes)
     if images := index.images_without_pose():
         yield (
             f"{index.name}: {len(images)} images have no pose, the first is {images[0]}; points fall on them as if "
             "they were taken at the time of their scan, and a car that moves is elsewhere then"
+        )
+    if index.poses and len(behind := index.behind_holes()):
+        yield (
+            f"{index.name}: {len(behind)} holes in the recording, the first before {index.tokens(behind[:1])[0]}: no "
+            "scan shows how the vehicle moved meanwhile, so the estimated poses before and behind need not fit; make "
+            "scenes of the parts"
+        )
+
+
+def _some_images(index: LogIndex, rows: NDArray[np.int64], scenes: NDArray[np.int32]) -> Iterator[str]:
+    """About key frames ``rows`` (N,) without an image of a camera that others of their scene have."""
+    if not len(rows):
+        return
+    has = index.has_images(rows)
+    first = np.flatnonzero(np.diff(scenes, prepend=-1))
+    of_scene = np.logical_or.reduceat(has, first)
+    lacks = of_scene[np.searchsorted(first, np.arange(len(rows)), "right") - 1] & ~has
+    without = np.flatnonzero(lacks.any(axis=1))
+    if len(without):
+        names = [index.channels[channel] for channel in np.flatnonzero(lacks[without[0]])]
+        yield (
+            f"{index.name}: {len(without)} of the {len(rows)} scans lack images of cameras that others of their scene "
+            f"have, the first is {index.tokens(rows[without[:1]])[0]} without {', '.join(names)}"
         )
 
 

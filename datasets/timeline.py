@@ -159,6 +159,10 @@ class Timeline:
         """Whether two scans are of one scene with no hole in the recording between them."""
         return bool(self._run[self._check(row)] == self._run[self._check(other)])
 
+    def behind_holes(self) -> NDArray[np.int64]:
+        """Rows of the first scans behind each hole in the recording of a scene."""
+        return np.flatnonzero((np.diff(self._run) > 0) & (np.diff(self.scene_of) == 0)) + 1
+
     @cached_property
     def _run(self) -> NDArray[np.int64]:
         """(R,) ascending: scans of one number are of one scene, with no hole between them.

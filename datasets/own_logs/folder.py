@@ -145,8 +145,10 @@ class _Drive:
         self._tell(labels, cameras)
 
     def _tell(self, labels: Mapping[str, str], cameras: Mapping[str, _Images]) -> None:
-        """What scans go without, which nobody may have meant; see `lacks` for poses and labels that some have."""
-        lacking = {"image of " + name: len(self.files) - camera.given for name, camera in cameras.items()}
+        """What all scans go without, which nobody may have meant; see `lacks` for what some have."""
+        lacking = {
+            "image of " + name: len(self.files) for name, camera in cameras.items() if not camera.given
+        }
         if self.layout.poses and not self.poses:
             lacking["pose"] = len(self.files)
         if self.layout.labels and not self.files.keys() & labels.keys():

@@ -75,6 +75,34 @@ def test_images_of_which_nobody_knows_where_they_were_taken_are_told(tmp_path):
     assert not any("images have no pose" in sentence for sentence in some_lack(write(tmp_path, rows[1:])))
 
 
+def test_images_that_only_some_scans_have_are_told(tmp_path):
+    def images(number: int, *names: str) -> tuple[CameraRow, ...]:
+        made = np.eye(3), np.eye(4), (4, 6)
+        return tuple(
+            CameraRow(name, f"{name}{number}", Place(f"{name}{number}.png"), *made) for name in names
+        )
+
+    rows = [scan(0, cameras=images(0, "a")), scan(1, cameras=images(1, "a", "b")), scan(2)]
+    rows += [replace(scan(number), scene="other", cameras=images(number, "b")) for number in (3, 4)]
+    (said,) = (sentence for sentence in some_lack(write(tmp_path, rows)) if "images" in sentence)
+    assert said.endswith(
+        ": 2 of the 5 scans lack images of cameras that others of their scene have, the first is scan0 without b"
+    )
+    whole = [sentence for sentence in some_lack(write(tmp_path, rows[3:])) if "images" in sentence]
+    assert whole == []
+
+
+@pytest.mark.parametrize("poses", ["", "estimated by kiss-icp 1.2"])
+def test_estimated_poses_over_a_hole_in_the_recording_are_told(tmp_path, poses):
+    """Nothing knows how the vehicle moved there, and the world of both sides looks as if it were one."""
+    times = [100_000 * number + (60_000_000 if number > 2 else 0) for number in range(6)]
+    rows = [scan(number, time_us=time, ego_to_world=np.eye(4)) for number, time in enumerate(times)]
+    write_rows(tmp_path, tmp_path / "out", ListedLog("made", CARD, rows, poses=poses))
+    said = [s for s in some_lack(LogIndex.open(tmp_path / "out")) if "holes in the recording" in s]
+    assert len(said) == bool(poses)
+    assert all("1 holes in the recording, the first before scan3: no scan shows how" in s for s in said)
+
+
 def test_the_rows_have_a_hash_of_their_own(tmp_path):
     before = write(tmp_path, [scan(0)])
     after = write(tmp_path, [scan(0)], replace(CARD, licence="another"))
