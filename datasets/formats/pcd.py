@@ -24,6 +24,7 @@ from .read import check_rows, choose, no_parts, read_bytes
 _KINDS = {"F": (4, 8), "I": (1, 2, 4, 8), "U": (1, 2, 4, 8)}  # type -> sizes
 _KEYS = ("VERSION", "FIELDS", "SIZE", "TYPE", "COUNT", "WIDTH", "HEIGHT", "VIEWPOINT", "POINTS", "DATA")
 _DATA = ("ascii", "binary", "binary_compressed")
+_ORIGIN = tuple("0001000")  # of VIEWPOINT: x y z, then the quaternion w x y z
 _LONGEST_HEADER = 1 << 16  # bytes
 _MOST_COUNT = 1 << 16  # values of a field of one point
 _LZF = 88  # so many bytes at most come out of one: a run of 264 is written in 3
@@ -75,6 +76,11 @@ def read_pcd(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray
 def pcd_fields(path: Path) -> tuple[str, ...]:
     """Names of the fields of a PCD file that have one value a point."""
     return tuple(field.name for field in read_header(path, read_bytes(path)).fields if field.count == 1)
+
+
+def has_viewpoint(path: Path) -> bool:
+    """Whether the header of a PCD file says that its points were seen from elsewhere than their origin."""
+    return read_header(path, read_bytes(path)).viewpoint != _ORIGIN
 
 
 def with_column(path: Path, name: str, values: NDArray[np.uint32]) -> bytes:
@@ -139,8 +145,8 @@ def read_header(path: Path, data: bytes) -> PcdHeader:
         raise InputError(f"{path}: its rows are written as {kind[:40]!r}; export it as {', '.join(_DATA)}")
     width, height = shape if len(shape) == 2 else (rows, 1)
     viewpoint = words.get("VIEWPOINT", ())
-    if len(viewpoint) != 7:
-        viewpoint = tuple("0001000")
+    if len(viewpoint) != 7 or all(map(_is_same, viewpoint, _ORIGIN)):
+        viewpoint = _ORIGIN
     header = PcdHeader(fields, rows, kind, body, width, height, viewpoint)
     _check_size(path, header, data)
     return header
@@ -159,6 +165,13 @@ def _words(path: Path, data: bytes) -> tuple[dict[str, tuple[str, ...]], int]:
         if line:
             words[line[0]] = tuple(line[1:])
     return words, start
+
+
+def _is_same(word: str, other: str) -> bool:
+    try:
+        return float(word) == float(other)
+    except ValueError:
+        return False
 
 
 def _numbers(path: Path, key: str, words: Mapping[str, Sequence[str]]) -> list[int]:

@@ -21,6 +21,7 @@ from ...geometry import Transform, invert
 from ...progress import Progress, silent
 from ..card import DatasetCard
 from ..catalogue import expected_tree
+from ..formats.pcd import has_viewpoint
 from ..formats.probe_columns import stored_names
 from ..formats.read import choose
 from ..names import check_scene_name
@@ -108,6 +109,11 @@ def _check_columns(root: Path, layout: FolderLayout, first: str, report: list[st
     if not names or card.point_format == "npz":  # an archive may hold one table without names
         return
     choose(root / first, [card.stored.get(name, name) for name in card.columns], names)
+    if card.point_format == "pcd" and has_viewpoint(root / first):
+        report.append(
+            f"{root / first}: says by VIEWPOINT from where its points were seen, which is not read: points are taken "
+            "for those of the frame of the sensor, and poses come from `poses`"
+        )
     if "intensity" in names and "intensity" not in card.columns:
         report.append(
             f"{layout.path}: the points have an intensity that is not read; say which value of it becomes 1, as in "

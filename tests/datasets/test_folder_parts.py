@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 from test_folder import START_NS, TEN_LINES, write, write_log
+from test_point_files import FILES
 
 from superflow.camera.projection import project
 from superflow.datasets import write as write_module
@@ -179,3 +180,14 @@ def test_the_check_sees_coordinates_of_a_far_origin_as_they_are(tmp_path):
     assert report.clouds["range_m"]["median"] == pytest.approx(
         np.median(np.linalg.norm(points, axis=1)), rel=0.05
     )
+
+
+@pytest.mark.parametrize(("viewpoint", "is_told"), [("0.0 0 0 1 0 -0 0", False), ("5 -2 1.5 1 0 0 0", True)])
+def test_a_viewpoint_that_is_not_read_is_told_of(viewpoint, is_told, tmp_path):
+    (tmp_path / "log/lidar").mkdir(parents=True)
+    data = FILES["binary.pcd"]().replace(b"VIEWPOINT 0 0 0 1 0 0 0", f"VIEWPOINT {viewpoint}".encode())
+    (tmp_path / "log/lidar/a.pcd").write_bytes(data)
+    without = dict.fromkeys(("intensity", "times", "poses", "cameras"))
+    write(tmp_path / "log", points={"files": "lidar/*.pcd", "axes": "forward-left-up"}, **without)
+    index = prepare("folder", tmp_path / "log", tmp_path / "out")
+    assert any("a.pcd: says by VIEWPOINT from where" in line for line in index.warnings) is is_told
