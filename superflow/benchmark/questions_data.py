@@ -25,6 +25,7 @@ from ..errors import InputError
 from ..files.access import make_folder, read_text
 from ..files.writes import write_atomically, write_bytes
 from ..hub.backbone import Backbone
+from ..protocol import token_hash
 from .places_logs import check_logs, prepare_log, prepared_folder
 from .questions_plan import PARTS, RANDOM, QuestionsPlan
 from .results import claim, json_hash
@@ -133,6 +134,7 @@ def prepare_questions(plan: QuestionsPlan, out: Path, *, jobs: int) -> None:
         made_of = {
             "log": index.hash,
             "frames": len(rows),
+            "scans": token_hash(index.tokens(rows)),
             "families": {family: dict(options) for family, options in plan.families.items()},
             "still": list(plan.still),
             "max_range_m": plan.max_range_m,

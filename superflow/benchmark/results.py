@@ -14,7 +14,7 @@ from ..files.writes import write_json
 
 AGAIN = "delete its folder to have it measured again"  # what to do about a damaged result
 # what results of before do not say, nor what was begun while it was not there
-_MAY_LACK = ("teacher features", "superpixels")
+_MAY_LACK = ("teacher features", "superpixels", "scans")
 _OF_THIS_CALL = ("work_dir", "data_root", "resume", "load_from", "allow_leakage")
 
 

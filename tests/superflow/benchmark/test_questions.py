@@ -403,6 +403,37 @@ def test_parts_that_share_scans_are_refused(tmp_path, small_index, capsys, other
     assert "2 scans are in train and in held_out" in capsys.readouterr().err
 
 
+def test_questions_are_not_those_of_as_many_other_scans(tmp_path, small_index, capsys):
+    """Held-out scans became those for training, and the questions about them stayed where they were."""
+    plan = changed(arms={"majority": {"kind": "majority"}}, differences=[])
+    words = [
+        str(written(tmp_path, plan)),
+        "--root",
+        f"log={small_index.root}",
+        "--out",
+        str(tmp_path / "out"),
+    ]
+    assert main(words) == 0
+    frames = {name: plan["parts"][name]["frames"] for name in ("train", "held_out")}
+    assert len({len(small_index.rows(each)) for each in frames.values()}) == 1
+    plan["parts"]["train"]["frames"], plan["parts"]["held_out"]["frames"] = (
+        frames["held_out"],
+        frames["train"],
+    )
+    written(tmp_path, plan)
+    assert main(words) == 2
+    assert "belongs to another scans" in capsys.readouterr().err
+    plan["parts"]["train"]["frames"], plan["parts"]["held_out"]["frames"] = (
+        frames["train"],
+        frames["held_out"],
+    )
+    written(tmp_path, plan)
+    for path in (tmp_path / "out").rglob("*.made_of.json"):  # as before it was written there
+        said = json.loads(path.read_text())
+        path.write_text(json.dumps({name: value for name, value in said.items() if name != "scans"}))
+    assert main(words) == 0
+
+
 def test_a_backbone_without_a_file_is_asked_for(tmp_path, small_index, capsys):
     words = [
         str(written(tmp_path, SMALL)),
