@@ -59,6 +59,27 @@ def test_the_python_blocks_run(repository, tmp_path, monkeypatch):
     assert names["logits"].requires_grad
 
 
+@pytest.mark.parametrize(
+    ("page", "first"),
+    [
+        ("docs/own_data.md", None),
+        ("docs/superpixels.md", None),
+        ("docs/teachers.md", None),
+        ("docs/agents.md", 1),
+    ],
+)
+def test_the_python_blocks_of_a_page_run(repository, small_index, tmp_path, monkeypatch, page, first):
+    """One after the other, on a prepared log. Those of agents behind the first want models or published files."""
+    (tmp_path / "work_dirs").mkdir()
+    (tmp_path / "work_dirs" / "prepared").symlink_to(small_index.folder)
+    monkeypatch.chdir(tmp_path)
+    found = blocks(repository, page, "python")[:first]
+    assert found
+    names: dict = {}
+    for block in found:
+        exec(block.replace("(448, 832)", "(64, 96)").replace("prepared/my_log", "work_dirs/prepared"), names)
+
+
 def test_there_are_the_two_commands_first(repository):
     first = blocks(repository, "README.md", "bash")[0]
     assert [line.split("  ")[0] for line in first.splitlines()] == [
