@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar(*, counts: bool = False) -> Iterator[Progress]:
-    """A ``Progress`` that draws a bar a job on standard error, with the share (or count) done and the time left."""
+    """A ``Progress`` that draws a bar a job on standard error, with the share (or count) done and the time left.
+
+    Work that is refused before it begins leaves no empty line before its message.
+    """
     from rich import progress
     from rich.console import Console
 
@@ -20,12 +23,17 @@ def progress_bar(*, counts: bool = False) -> Iterator[Progress]:
     columns = (
         progress.TextColumn("{task.description}"), progress.BarColumn(), how_far, progress.TimeRemainingColumn()
     )  # fmt: skip
-    with progress.Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, Any] = {}
+    bars = progress.Progress(*columns, console=Console(stderr=True))
+    tasks: dict[str, Any] = {}
 
-        def show(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, total=total)
+    def show(what: str, done: int, total: int) -> None:
+        if what not in tasks:
+            bars.start()
+            tasks[what] = bars.add_task(what, total=total)
+        bars.update(tasks[what], completed=done, total=total)
 
+    try:
         yield show
+    finally:
+        if tasks:
+            bars.stop()

@@ -66,6 +66,12 @@ def test_a_bar_shows_each_job_on_standard_error(capsys, counts, share):
     assert share in lines["writing"]
 
 
+def test_work_that_is_refused_draws_nothing(capsys):
+    with pytest.raises(ValueError, match="refused"), progress_bar():
+        raise ValueError("refused")
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_loop_over_what_has_no_length_is_told_its_total_and_what_was_ready():
     told = []
     items = track(iter("bc"), "letters", lambda *said: told.append(said), total=3, ready=1)
