@@ -122,6 +122,15 @@ class MeanTeacher:
     decay: float = 0.99
     threshold: float = 0.9
 
+    def __post_init__(self) -> None:
+        if not (
+            0 < self.decay < 1 and 0 < self.threshold <= 1
+        ):  # at 0 there is no average, and nothing is unsure
+            raise InputError(
+                f"mean teacher: decay {self.decay} and threshold {self.threshold} must lie above 0, the decay below 1, "
+                "the threshold at 1 at most"
+            )
+
 
 @dataclass(frozen=True, slots=True)
 class Checks:

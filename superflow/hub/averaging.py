@@ -13,7 +13,7 @@ from pathlib import Path
 from ..errors import InputError
 from ..lidar.encoder import LidarEncoder
 from .backbone import BackboneCard
-from .encoder_file import build_encoder, read_encoder_file, taught_by, weights_hash
+from .encoder_file import build_encoder, differing_settings, read_encoder_file, taught_by, weights_hash
 from .leakage import seen_recordings
 
 HALF = 0.5
@@ -39,8 +39,8 @@ def average_with(
     """
     if not 0 < share < 1:
         raise InputError(f"the share of {start} in an average is {share:g}; give one above 0 and below 1")
-    other, own = read_encoder_file(start), encoder.config()
-    differ = [key for key in own if own[key] != other.config.get(key)]
+    other = read_encoder_file(start)
+    differ = differing_settings(encoder.config(), other.config)
     raw = "0..255" if other.raw_intensity else "0..1"
     if raw != card.intensity:
         differ.append("intensity")

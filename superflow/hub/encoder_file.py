@@ -75,11 +75,13 @@ def read_encoder_file(path: str | os.PathLike[str]) -> EncoderFile:
         raise InputError("the name of a backbone is empty; give a file, the folder of a run, or a name")
     path = Path(path)
     with reading(path):  # also names that no file can have
-        if path.is_dir():
-            path = _newest_checkpoint(path)
+        if path.expanduser().is_dir():
+            path = _newest_checkpoint(path.expanduser())
         path = find(path)
     check_readable(path)
-    return _read_exported(path) if path.suffix == ".safetensors" else _read_checkpoint(path)
+    with reading(path):
+        is_exported = path.suffix == ".safetensors" or _holds_safetensors(path)
+    return _read_exported(path) if is_exported else _read_checkpoint(path)
 
 
 def load_encoder(path: str | Path) -> LidarEncoder:
@@ -120,9 +122,7 @@ def fill_encoder(encoder: LidarEncoder, path: str | Path) -> dict[str, Any]:
     file = read_encoder_file(path)
     load_weights(encoder, file.weights, str(file.path))
     encoder.raw_intensity = bool(file.raw_intensity)
-    config = encoder.config()
-    differing = sorted(key for key in config if config[key] != file.config.get(key, config[key]))
-    if differing:
+    if differing := differing_settings(encoder.config(), file.config):
         _log.warning("%s was trained with other settings of %s", file.path, ", ".join(differing))
     return {
         "file": file.path.name,
@@ -131,6 +131,18 @@ def fill_encoder(encoder: LidarEncoder, path: str | Path) -> dict[str, Any]:
         "teacher": taught_by(file.card),
         "recordings": seen_recordings(file.card),
     }
+
+
+def differing_settings(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Settings by which two encoders compute otherwise with the same weights; what only one of them says is none.
+
+    The momentum of batch norm is none either: it says how statistics follow in training.
+    """
+    was, now = (
+        {**config, "backbone": {k: v for k, v in config.get("backbone", {}).items() if k != "momentum"}}
+        for config in (other, one)
+    )
+    return sorted(key for key in now if now[key] != was.get(key, now[key]))
 
 
 def taught_by(card: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -147,6 +159,12 @@ def weights_hash(weights: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _holds_safetensors(path: Path) -> bool:
+    """Whether a file is one by its first bytes: copies and links may have any name."""
+    with open(path, "rb") as file:
+        return file.read(9)[8:] == b"{"  # behind the length of the header, which is JSON
 
 
 def _newest_checkpoint(folder: Path) -> Path:

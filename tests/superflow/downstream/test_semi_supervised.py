@@ -135,3 +135,11 @@ def test_a_scan_that_is_evaluated_or_labelled_is_refused_as_unlabelled(few):
             replace(few, unlabelled=rows)
     with pytest.raises(InputError, match="no scan is left without a label"):
         replace(few, unlabelled=[])
+
+
+@pytest.mark.parametrize(
+    "options", [{"decay": 0.0}, {"decay": 1.0}, {"threshold": 0.0}, {"threshold": float("nan")}]
+)
+def test_a_mean_teacher_that_would_not_teach_is_refused(options):
+    with pytest.raises(InputError, match=r"mean teacher: decay .* and threshold .* must lie above 0"):
+        MeanTeacher([], **options)

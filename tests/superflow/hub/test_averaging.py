@@ -12,7 +12,7 @@ import superflow
 from superflow.errors import InputError
 from superflow.hub.averaging import average_with
 from superflow.hub.backbone import BackboneCard, card_of, save_backbone
-from superflow.hub.encoder_file import build_encoder, read_encoder_file
+from superflow.hub.encoder_file import build_encoder, fill_encoder, read_encoder_file
 from superflow.hub.leakage import seen_recordings
 from superflow.lidar.encoder import LidarEncoder
 from superflow.tools.export import main
@@ -86,6 +86,20 @@ def test_another_architecture_other_intensities_and_no_share_are_refused(tmp_pat
         with pytest.raises(InputError, match=message):
             average_with(other, card, start, share=share)
         assert all(torch.equal(value, weights[name]) for name, value in other.state_dict().items())
+
+
+def test_how_statistics_follow_in_training_makes_no_other_backbone(tmp_path, caplog):
+    """The configs for nuScenes pretrain with another momentum of batch norm than they fine-tune with."""
+    start = saved(tmp_path / "start.safetensors", 1)
+    backbone = {"depth": "tiny", "width": 0.25, "momentum": 0.02}
+    tuned = LidarEncoder(grid={"type": "cubic", "size_m": 0.5}, backbone=backbone)
+    fill_encoder(tuned, start)
+    assert "other settings" not in caplog.text
+    before = {name: value.clone() for name, value in tuned.state_dict().items()}
+    averaged, _ = average_with(tuned, BackboneCard("tuned"), start)
+    assert averaged.config()["backbone"] == backbone
+    for name, value in averaged.state_dict().items():
+        torch.testing.assert_close(value, before[name])
 
 
 def test_the_command_exports_the_mean(tmp_path, capsys):

@@ -145,6 +145,24 @@ def test_names_resolve_in_the_registry_folder(encoder, tmp_path, monkeypatch):
     assert fill_encoder(LidarEncoder(**encoder.config()), "street")["file"] == "street.safetensors"
 
 
+def test_an_exported_file_is_known_by_its_content_whatever_it_is_called(
+    encoder, path, points, tmp_path, monkeypatch
+):
+    want = load(path).extract(points)
+    for name in ("link", "street.SAFETENSORS", "v1.2", "street.pth"):
+        (tmp_path / name).symlink_to(path)
+        np.testing.assert_array_equal(load(tmp_path / name).extract(points), want)
+    (tmp_path / "cut").write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(InputError, match="cut: is truncated or no safetensors file"):
+        load(tmp_path / "cut")
+    run = tmp_path / "run"
+    run.mkdir()
+    state = {"meta": {}, "state_dict": encoder.state_dict(), "superflow": {"encoder": encoder.config()}}
+    torch.save(state, run / "iter_3.pth")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.testing.assert_array_equal(load("~/run").extract(points), want)
+
+
 def test_half_the_size_and_nearly_the_same_features(encoder, tmp_path, points):
     whole = save_backbone(encoder, tmp_path / "whole.safetensors", CARD)
     card = save_backbone(encoder, tmp_path / "half.safetensors", CARD, half=True)
