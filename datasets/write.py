@@ -117,8 +117,10 @@ def write_rows(
     whole = whole_scenes(root, tables, len(held))
     if complete_scenes:
         held = _keep_whole(root, whole, held, tables)
-    if rescale_intrinsics or (cameras["width"] <= 0).any() or (cameras["height"] <= 0).any():
-        _sizes_from_images(cameras, root, listed.card.image_format, progress)
+    # of other images, a size that is not the stated one is refused when they are read
+    unknown = (cameras["width"] <= 0) | (cameras["height"] <= 0) | rescale_intrinsics
+    if unknown.any():
+        _sizes_from_images(cameras, np.flatnonzero(unknown), root, listed.card.image_format, progress)
         _check_sizes(root, listed.sources, frames["scene"][cameras["frame"]], cameras)
     header = _header(root, listed, names, held, row_splits, tables)
     if sweep_compensation and listed.card.time and not listed.card.compensated and _moves(frames):
@@ -267,11 +269,13 @@ def _check_sizes(root: Path, sources: Mapping[str, str], scene: NDArray[np.int32
             )
 
 
-def _sizes_from_images(cameras: Columns, root: Path, format: str, progress: Progress) -> None:
-    """Put each image's own size into the columns; intrinsics follow where another size was listed."""
-    total = len(cameras["frame"])
+def _sizes_from_images(
+    cameras: Columns, rows: NDArray[np.int64], root: Path, format: str, progress: Progress
+) -> None:
+    """Put the own size of each image of ``rows`` into the columns; intrinsics follow where another was listed."""
+    total = len(rows)
     progress("reading image sizes", 0, total)
-    for i in range(total):
+    for done, i in enumerate(rows.tolist()):
         path, key = (cameras[name][i].decode() for name in ("path", "key"))
         height, width = image_size(root / path, format=format, key=key)
         stated_height, stated_width = cameras["height"][i], cameras["width"][i]
@@ -281,5 +285,5 @@ def _sizes_from_images(cameras: Columns, root: Path, format: str, progress: Prog
             scale[:2, 2] = (np.diag(scale)[:2] - 1) / 2
             cameras["intrinsics"][i] = (scale @ cameras["intrinsics"][i].reshape(3, 3)).reshape(-1)
         cameras["height"][i], cameras["width"][i] = height, width
-        if i % 100 == 0 or i + 1 == total:
-            progress("reading image sizes", i + 1, total)
+        if done % 100 == 0 or done + 1 == total:
+            progress("reading image sizes", done + 1, total)

@@ -69,6 +69,20 @@ def test_a_first_time_that_is_no_number_is_no_line_of_names(root, tmp_path):
         prepare("folder", root, tmp_path / "out")
 
 
+def test_a_stated_size_counts_beside_a_camera_that_states_none(root, tmp_path):
+    """Its images were resized, or cut out of larger ones; which of the two nobody but the log's owner knows."""
+    (front,) = yaml.safe_load(TEN_LINES)["cameras"].values()
+    stated, silent = {**front, "size": [72, 128]}, {key: one for key, one in front.items() if key != "size"}
+    write(root, cameras={"stated": stated, "silent": silent})
+    cameras = {
+        one.channel: one for one in prepare("folder", root, tmp_path / "out").frame(0, images=False).cameras
+    }
+    assert (cameras["stated"].size, cameras["silent"].size) == ((72, 128), (36, 64))
+    np.testing.assert_array_equal(cameras["stated"].intrinsics, cameras["silent"].intrinsics)
+    with pytest.raises(InputError, match="is 64 x 36 pixels but its intrinsics are for 128 x 72"):
+        cameras["stated"].read()
+
+
 def test_numbers_of_an_inertial_unit_are_no_poses(root, tmp_path):
     rows = [
         line.split()[0] + " 9.8 0 0.1 0.2 0.1 0 35.5"
