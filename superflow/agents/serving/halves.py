@@ -121,6 +121,8 @@ class Voice:
                 "bad_request",
                 "this small model was trained on one question about one scan; send one message with both and no other",
             )
+        for _, parts in turns:
+            self._refuse_special("".join(part or "" for part in parts))
         chat = [
             {"role": role, "content": [self._part(role, part) for part in parts]} for role, parts in turns
         ]
@@ -141,12 +143,15 @@ class Voice:
             )
         return ids
 
+    def _refuse_special(self, said: str) -> None:
+        """Of a whole message: the chat form writes its texts one after another, maybe those beside a scan, too."""
+        for token in self._special:
+            if token in said:
+                raise Refusal(400, "bad_text", f"text holds the special token {token}; leave it out")
+
     def _part(self, role: str, part: str | None) -> dict[str, str]:
         if part is None:
             return {"type": "lidar"}
-        for token in self._special:
-            if token in part:
-                raise Refusal(400, "bad_text", f"text holds the special token {token}; leave it out")
         return {"type": "text", "text": wording(part) if self._of_ask and role == "user" else part}
 
     @torch.no_grad()

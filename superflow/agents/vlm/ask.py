@@ -176,12 +176,17 @@ def train_on(
         that is the most frequent for each family in training.
 
     Raises:
-        InputError: the log has no boxes or instances, or no scenes for training and evaluation.
+        InputError: the log has no boxes or instances, or no scenes for training and evaluation, or one for both.
     """
     rows = {part: index.rows(list(terms)) for part, terms in zip(("train", "val"), frames)}
     if not all(map(len, rows.values())):
         raise InputError(
             f"{index.folder} has no scans for training or none held out; prepare a log that has both"
+        )
+    if shared := set(rows["train"].tolist()) & set(rows["val"].tolist()):
+        raise InputError(
+            f"{index.folder}: {len(shared)} of the scans are for training and held out; give splits that share "
+            "none, since a figure needs scans that nobody trained on"
         )
     views, cases = _asked(index, rows, training)
     examples = {part: [example_of(case) for case in cases[part]] for part in cases}

@@ -259,6 +259,13 @@ def test_report_of_a_model_that_was_trained(small_index, small_backbone, tmp_pat
         assert 0 <= report[name] <= 100
 
 
+def test_scans_are_not_for_training_and_held_out(small_index, small_backbone, tmp_path):
+    frames = (("scene-0001",), ("scene-0001[1:2]", "scene-0003"))
+    with pytest.raises(InputError, match="1 of the scans are for training and held out"):
+        ask.train_on(small_index, small_backbone, tmp_path / "ask", frames=frames)
+    assert not (tmp_path / "ask").exists()
+
+
 def test_objects_as_text():
     scene = SceneRecord(
         "t",
