@@ -19,15 +19,6 @@ def detection_rate(fails: Fails, k: int) -> float:
     return float(fails[:k].any(axis=0).mean()) if fails.shape[1] else float("nan")
 
 
-def verifier_accuracy(problems: Sequence[Fails], k: int) -> float:
-    """VAcc@k: the share of problems of which the first k tests find every wrong program.
-
-    Problems without a wrong program do not count.
-    """
-    whole = [bool(fails[:k].any(axis=0).all()) for fails in problems if fails.shape[1]]
-    return sum(whole) / len(whole) if whole else float("nan")
-
-
 def error_patterns(fails: Fails, k: int) -> int:
     """DEPC: how many different sets of programs the first k tests find, each test one; finding nothing is none."""
     return len({row.tobytes() for row in np.ascontiguousarray(fails[:k]) if row.any()})

@@ -18,9 +18,6 @@ from typing import Any
 
 from ...errors import InputError
 from .cases import Case
-from .worker import FIRST
-
-Outcomes = Sequence[Mapping[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,40 +92,22 @@ class Sandbox:
             raise InputError(f"the process that runs programs ended with {self._process.wait()}; start anew")
         return [Result(**json.loads(line)) for line in lines]
 
-    def outcomes(self, source: str, name: str, cases: Sequence[Case]) -> list[dict[str, Any]]:
-        """What a program gives on each test, see `outcomes.outcome`; those that it did not come to are missing."""
-        return self.run([{"source": source, "name": name}], cases)[0].rows
-
-    def failures(
-        self,
-        sources: Sequence[str],
-        name: str,
-        cases: Sequence[Case],
-        expected: Outcomes,
-        *,
-        stop: bool = False,
-    ) -> list[list[bool]]:
-        """Of each program whether each test fails it; a test that it is killed on does, those after it do not.
-
-        Args:
-            expected: outcomes of the reference. stop: a row ends with its first failure.
-        """
-        jobs = [{"source": each, "name": name, "expected": list(expected), "stop": stop} for each in sources]
-        return [_failed(result, len(cases), stop) for result in self.run(jobs, cases)]
-
     def compare(
         self, reference: str, sources: Sequence[str], name: str, cases: Sequence[Case]
     ) -> tuple[list[bool], list[list[bool]]]:
-        """Which tests the reference has an answer to, and what ``failures`` gives, in one batch."""
+        """Which tests the reference has an answer to, and of each program whether each test fails it, in one batch.
+
+        A test that a program is killed on fails it, those after it do not.
+        """
         jobs: list[dict[str, Any]] = [{"source": reference, "name": name}]
-        jobs += [{"source": each, "name": name, "expected": FIRST} for each in sources]
+        jobs += [{"source": each, "name": name, "differs": True} for each in sources]
         first, *results = self.run(jobs, cases)
         answered = ["value" in row for row in first.rows] + [False] * (len(cases) - len(first.rows))
-        return answered, [_failed(result, len(cases), False) for result in results]
+        return answered, [_failed(result, len(cases)) for result in results]
 
 
-def _failed(result: Result, count: int, stop: bool) -> list[bool]:
+def _failed(result: Result, count: int) -> list[bool]:
     """A job's row; the test that ended it early is failed, too."""
     cut = bool(result.killed) and len(result.rows) < count
     row = [*result.rows, True] if cut else list(result.rows)
-    return row if stop else row + [False] * (count - len(row))
+    return row + [False] * (count - len(row))

@@ -1,9 +1,8 @@
 """Runs programs, each in a child process of its own within limits: ``python -m superflow.agents.saga.worker``.
 
 Reads batches, lines of JSON ``{"limits", "cases", "jobs"}``, and writes a line of JSON for each job. A job is
-``{"source", "name"}``, of which the outcome on every case is written, with ``"expected"`` whether that is another one,
-with ``"stop"`` only up to the first that is; or ``{"search": {...}}``, see `differential.search`. Where ``"expected"``
-is ``FIRST``, it is what the first job of the batch gave.
+``{"source", "name"}``, of which the outcome on every case is written, with ``"differs"`` whether that is another one
+than the first job of the batch gave; or ``{"search": {...}}``, see `differential.search`.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from .differential import search
 from .outcomes import load_program, outcome, same
 
 MAX_OUTPUT = 1 << 26  # bytes of one job
-FIRST = "first"
 DONE = b'"done"\n'  # the last row of a child that came to its end
 
 
@@ -39,21 +37,23 @@ def main() -> None:
                 import_module("hypothesis.strategies")
         first: dict[str, Any] = {"rows": []}
         for number, job in enumerate(batch["jobs"]):
-            given = job if job.get("expected") != FIRST else {**job, "expected": first["rows"]}
-            result = _run(given, cases, batch["limits"])
+            expected = first["rows"] if job.get("differs") else None
+            result = _run(job, cases, batch["limits"], expected)
             if number == 0:
                 first = result
             print(json.dumps(result), flush=True)
 
 
-def _run(job: Mapping[str, Any], cases: Sequence[Case], limits: Mapping[str, int]) -> dict[str, Any]:
+def _run(
+    job: Mapping[str, Any], cases: Sequence[Case], limits: Mapping[str, int], expected: Sequence[Any] | None
+) -> dict[str, Any]:
     """The rows that a child wrote, and what ended it before its end, if something did."""
     read, write = os.pipe()
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
         os.close(read)
-        _child(job, cases, limits, write)
+        _child(_rows(job, cases, expected), limits, write)
     os.close(write)
     parts, size, end = [], 0, time.monotonic() + limits["wall_s"]
     killed = ""
@@ -82,7 +82,7 @@ def _run(job: Mapping[str, Any], cases: Sequence[Case], limits: Mapping[str, int
     return {"rows": [json.loads(row) for row in (rows[:-1] if done else rows)], "killed": killed}
 
 
-def _child(job: Mapping[str, Any], cases: Sequence[Case], limits: Mapping[str, int], write: int) -> None:
+def _child(rows: Iterator[Any], limits: Mapping[str, int], write: int) -> None:
     """Never returns."""
     try:
         os.setsid()
@@ -98,7 +98,7 @@ def _child(job: Mapping[str, Any], cases: Sequence[Case], limits: Mapping[str, i
             resource.setrlimit(name, (limit, limit))
         # a fork begins at 0; the soft limit tells that it was time, the hard one ends what does not listen
         resource.setrlimit(resource.RLIMIT_CPU, (limits["cpu_s"], limits["cpu_s"] + 1))
-        for row in _rows(job, cases):
+        for row in rows:
             os.write(write, json.dumps(row).encode() + b"\n")
         os.write(write, DONE)
     except BaseException:
@@ -106,7 +106,7 @@ def _child(job: Mapping[str, Any], cases: Sequence[Case], limits: Mapping[str, i
     os._exit(0)
 
 
-def _rows(job: Mapping[str, Any], cases: Sequence[Case]) -> Iterator[Any]:
+def _rows(job: Mapping[str, Any], cases: Sequence[Case], expected: Sequence[Any] | None) -> Iterator[Any]:
     if "search" in job:
         yield search(**job["search"])
         return
@@ -118,16 +118,9 @@ def _rows(job: Mapping[str, Any], cases: Sequence[Case]) -> Iterator[Any]:
         def program(*_: Any, **__: Any) -> Any:
             raise ImportError(text)
 
-    expected = job.get("expected")
     for i, case in enumerate(cases):
         found = outcome(program, case)
-        if expected is None:
-            yield found
-            continue
-        differs = not same(found, expected[i])
-        yield differs
-        if differs and job.get("stop"):
-            return
+        yield found if expected is None else not same(found, expected[i])
 
 
 if __name__ == "__main__":
