@@ -83,13 +83,7 @@ class LanguageServer:
             async with asyncio.timeout(self.link.timeout_s):
                 return await asyncio.wrap_future(work)
         except TimeoutError as error:
-            raise Refusal(
-                504,
-                "perception_slow",
-                f"the perception server at {self.link.url} did not answer within {self.link.timeout_s:g} s; "
-                "ask again, or start it anew",
-                retry_after_s=5,
-            ) from error
+            raise self.link.late() from error
 
     def say(
         self, chat: Chat, ids: Any, scans: list[Features], trace: Trace, heard: Any, enough: threading.Event

@@ -74,6 +74,11 @@ class Link:
         """What a page draws of a scan."""
         return self.get(f"/v1/scene?token={quote(token, safe='')}")
 
+    def late(self) -> Refusal:
+        """What is said where an answer takes too long."""
+        said = f"the perception server at {self.url} did not answer within {self.timeout_s:g} s; "
+        return Refusal(504, "perception_slow", f"{said}ask again, or start it anew", retry_after_s=5)
+
     def _ask(self, method: str, path: str, data: bytes | None, headers: dict[str, str]) -> tuple[bytes, Any]:
         if self._key is not None:
             headers = {**headers, "Authorization": f"Bearer {self._key}"}
@@ -84,13 +89,7 @@ class Link:
                 # a kept connection dies with its server, and another may stand there by now; looking twice does no harm
                 status, told, values = self._once(method, path, data, headers)
         except TimeoutError as error:
-            raise Refusal(
-                504,
-                "perception_slow",
-                f"the perception server at {self.url} did not answer within {self.timeout_s:g} s; "
-                "ask again, or start it anew",
-                retry_after_s=5,
-            ) from error
+            raise self.late() from error
         except (OSError, http.client.HTTPException) as error:
             raise Refusal(
                 503,
