@@ -36,23 +36,15 @@ class Projection:
         return Projection(self.rows[places], np.take(self.pixels, places, axis=0), self.depth[places])
 
 
-def project(
-    points: NDArray,
-    lidar_to_camera: ArrayLike,
-    lens: Lens,
-    *,
-    min_depth: float = MIN_DEPTH_M,
-) -> Projection:
+def project(points: NDArray, lidar_to_camera: ArrayLike, lens: Lens) -> Projection:
     """Pixels of the points in front of a camera.
 
     Args:
         points: (N, 3+) x, y, z [m, lidar frame] of any numbers; rows that are not finite are left out.
         lidar_to_camera: (4, 4), through both ego poses (``Frame.lidar_to_camera``).
         lens: of the camera; rays that its model does not hold for, see `lens.bend`, fall nowhere.
-        min_depth: points nearer than this are left out [m]; they lie on the vehicle itself.
-
     Returns:
-        Points with depth > ``min_depth`` and 0 < u < width - 1, 0 < v < height - 1, all strict, so that the
+        Points with depth > ``MIN_DEPTH_M`` and 0 < u < width - 1, 0 < v < height - 1, all strict, so that the
         four pixels around each position exist. A point may be in several cameras' projections.
 
     Raises:
@@ -61,7 +53,7 @@ def project(
     to_camera = checked_transform(lidar_to_camera)
     intrinsics = np.array(lens.intrinsics, dtype=np.float64)
     rows, in_camera = _in_front(
-        point_rows(points), to_camera, float(min_depth), intrinsics, *lens.size, lens.model != PINHOLE
+        point_rows(points), to_camera, MIN_DEPTH_M, intrinsics, *lens.size, lens.model != PINHOLE
     )
     # of the few that are left, by the matrix product: a compiled one would round otherwise
     on_image = bend(in_camera, lens) @ intrinsics.T

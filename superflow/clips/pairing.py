@@ -15,6 +15,9 @@ from ..compiled import compiled
 from ..datasets.frame import Camera, Frame
 from ..geometry import voxel_keys
 
+# beyond the nearest point of its superpixel, so that slanted surfaces such as the road stay whole
+_SLACK_RATIO, _SLACK_M = 0.2, 0.5
+
 
 @dataclass(frozen=True, slots=True)
 class FramePairs:
@@ -106,9 +109,7 @@ def concatenate(parts: Sequence[FramePairs]) -> FramePairs:
     )
 
 
-def nearest_of_region(
-    region: NDArray[np.int64], depth: NDArray[np.float32], *, slack_ratio: float = 0.2, slack_m: float = 0.5
-) -> NDArray[np.bool_]:
+def nearest_of_region(region: NDArray[np.int64], depth: NDArray[np.float32]) -> NDArray[np.bool_]:
     """(P,) true where no point of the same superpixel of the image is clearly nearer to the camera.
 
     A superpixel that is one thing has one depth; what lies behind it was seen over it or through it. Regions that
@@ -117,14 +118,12 @@ def nearest_of_region(
     Args:
         region: (P,) superpixel id of each pair of one image, -1 for none; those pairs stay.
         depth: (P,) depth of its point [m].
-        slack_ratio, slack_m: a pair stays if its depth is at most nearest * (1 + ratio) + slack, with the nearest
-            depth of its superpixel, so that slanted surfaces such as the road stay whole.
     """
     nearest = np.full(int(region.max(initial=-1)) + 1, np.inf, dtype=np.float32)
     named = region >= 0
     np.minimum.at(nearest, region[named], depth[named])
     kept = ~named
-    kept[named] = depth[named] <= nearest[region[named]] * (1 + slack_ratio) + slack_m
+    kept[named] = depth[named] <= nearest[region[named]] * (1 + _SLACK_RATIO) + _SLACK_M
     return kept
 
 

@@ -98,15 +98,14 @@ def draw_points(
     depth: NDArray,
     *,
     picked: int | None = None,
-    radius_px: float | None = None,
 ) -> Image:
     """Points on a camera image that is dimmed; near points cover far ones.
 
     Args:
         image: (H, W, 3) uint8 RGB. pixels: (P, 2) u, v. colors: (P, 3) RGB. depth: (P,) [m].
-        picked: row of ``pixels`` to mark. radius_px: of a dot; by the image's width when None.
+        picked: row of ``pixels`` to mark.
     """
-    radius = max(1.2, image.shape[1] / 450) if radius_px is None else radius_px
+    radius = max(1.2, image.shape[1] / 450)
     canvas = (image * 0.55).astype(np.uint8)
     places = 4  # binary places of sub-pixel positions
     scaled = np.round(np.asarray(pixels, dtype=np.float64) * (1 << places)).astype(np.int64)

@@ -39,7 +39,7 @@ def look_at(world, movers, share, p, x, y, z, dx, dy, dz, footprint, normal, loc
     axis = surface(world, movers, share, p, x, y, z, normal, local)
     if world.material[p] != LEAF and dx * normal[0] + dy * normal[1] + dz * normal[2] > 0.0:
         normal[0], normal[1], normal[2] = -normal[0], -normal[1], -normal[2]
-    return primitive_color(world, p, axis, local, normal, footprint, color), int(world.label[p])
+    return primitive_color(world, p, axis, local, footprint, color), int(world.label[p])
 
 
 @jit

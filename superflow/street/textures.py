@@ -245,7 +245,7 @@ def _bus(world, p, local, axis, out):
 
 
 @jit_inline
-def primitive_color(world, p, axis, local, normal, footprint, out):
+def primitive_color(world, p, axis, local, footprint, out):
     """Write the linear RGB of primitive p at metric ``local`` (3,) into ``out``; returns the gloss 0 .. 1."""
     material = world.material[p]
     first, second, half, seed = world.color[p, 0], world.color[p, 1], world.half[p], world.seed[p]
