@@ -21,7 +21,7 @@ from ..protocol import commit, device_name, peak_memory
 from .plan import Arm, Plan
 from .preparation import prepared_hashes
 from .results import AGAIN, claim, differs, hash_of_config
-from .shards import begin_process, run_shards
+from .shards import run_shards
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +55,10 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     elif arm.kind == "random":
         import torch
 
+        from ..engine.registry import as_plain
+
         torch.manual_seed(seed)
-        source = EncoderFeatures(LidarEncoder(**_plain(config.model.student)))
+        source = EncoderFeatures(LidarEncoder(**as_plain(config.model.student)))
     else:
         encoder, training = _train(config, index, index.rows(plan.evaluate))
         source = EncoderFeatures(encoder)
@@ -228,14 +230,8 @@ def _train(config: Any, index: Any, evaluate: Any) -> tuple[Any, dict[str, Any]]
     return load_encoder(run), read_json(run / "result.json", AGAIN)
 
 
-def _plain(value: Any) -> Any:
-    from ..engine.registry import as_plain
-
-    return as_plain(value)
-
-
 def run_arms(tasks: Sequence[tuple[Plan, Arm, int, Path, Path]], *, jobs: int) -> Iterator[dict[str, Any]]:
-    """Records of (plan, arm, seed, prepared, out), as they finish: ``jobs`` processes at a time, see `begin_process`.
+    """Records of (plan, arm, seed, prepared, out), as they finish: ``jobs`` processes at a time, see `run_shards`.
 
     Raises:
         InputError: this is one of several processes that were started for the same; at the end, when every other run
@@ -243,7 +239,7 @@ def run_arms(tasks: Sequence[tuple[Plan, Arm, int, Path, Path]], *, jobs: int) -
     """
     refuse_several(os.environ)
     failed: list[str] = []
-    for (_, arm, seed, *_), found in run_shards(_run_alone, tasks, jobs=jobs):
+    for (_, arm, seed, *_), found in run_shards(_run_task, tasks, jobs=jobs):
         if isinstance(found, BaseException):
             failed.append(f"{arm.name}, seed {seed}: {found}")
             log.error("failed: %s", failed[-1])
@@ -253,9 +249,7 @@ def run_arms(tasks: Sequence[tuple[Plan, Arm, int, Path, Path]], *, jobs: int) -
         raise InputError(f"{len(failed)} of {len(tasks)} runs failed, the first one {failed[0]}")
 
 
-def _run_alone(task: tuple[Plan, Arm, int, Path, Path]) -> dict[str, Any]:
-    """`run_arm` in a process of its own."""
-    begin_process()
+def _run_task(task: tuple[Plan, Arm, int, Path, Path]) -> dict[str, Any]:
     plan, arm, seed, prepared, out = task
     return run_arm(plan, arm, seed, prepared=prepared, out=out)
 

@@ -26,7 +26,9 @@ def run_shards(
     """Each of ``items`` with its result, or with what stopped it, as they finish; one failure leaves the others alone.
 
     Args:
-        work: a function of a module, which the processes import. jobs: processes at a time of this machine.
+        work: a function of a module, which the processes import; each begins with log lines with the time and one
+            thread. Convolutions have the bits of one thread for any number, and take the cores that no other uses.
+        jobs: processes at a time of this machine.
         ray: address of a cluster that takes the place of these processes, one core for each item; "local" starts one of
             ``jobs`` cores on this machine. All of its machines must see the paths that ``items`` name.
 
@@ -82,11 +84,8 @@ def own_cores() -> int:
     return 1 if _running is None else max(1, min(usable_cores() // max(_running.value, 1), 4))
 
 
-def begin_process() -> None:
-    """What work of a process of its own begins with: log lines with the time, one thread.
-
-    Its convolutions have the bits of one thread for any number, and take those cores that no other process uses.
-    """
+def _begin(work: Callable[[Item], Result], item: Item) -> Result:
+    """What a process of its own does."""
     import torch
 
     from ..lidar.backends import block_threads
@@ -94,13 +93,14 @@ def begin_process() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     torch.set_num_threads(1)
     block_threads.use(own_cores)
+    return work(item)
 
 
 def _in_own_process(work: Callable[[Item], Result], item: Item, running: _Running) -> Result:
     # a pool for each: a process that the system kills would take the others of its pool with it
     with running.one_more(), processes(1, _keep_running, (running.shared,)) as pool:
         try:
-            return pool.submit(work, item).result()
+            return pool.submit(_begin, work, item).result()
         except BrokenProcessPool as error:
             raise InputError(
                 "its process was killed, maybe for lack of memory; run the same command again, with fewer --jobs"
@@ -125,7 +125,7 @@ def _on_ray(
     try:
 
         def shard(item: Item) -> Result:  # Ray takes no callable but a function
-            return work(item)
+            return _begin(work, item)
 
         remote = ray.remote(num_cpus=1, max_calls=1, max_retries=0)(shard)
         waiting = {remote.remote(item): item for item in items}

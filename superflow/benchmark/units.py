@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from operator import methodcaller
 from typing import Protocol
 
 from ..errors import InputError
 from ..method.launch import refuse_several
-from .shards import Item, Result, begin_process, run_shards
+from .shards import Item, Result, run_shards
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ def run_units(units: Sequence[Unit], *, jobs: int, ray: str | None = None) -> It
     failed: list[str] = []
     for seed in dict.fromkeys(unit.seed for unit in units):
         own = [unit for unit in units if unit.seed == seed]
-        for unit, found in run_shards(_run_alone, own, jobs=jobs, ray=ray):
+        for unit, found in run_shards(methodcaller("run"), own, jobs=jobs, ray=ray):
             failed += found if isinstance(found, list) else [f"{unit.name()}: {found}"]
             yield unit.name()
     if failed:
@@ -70,7 +70,7 @@ def prepare_pieces(
     name_of = {id(piece): name for name, piece in pieces.items()}
     made: dict[str, Result] = {}
     failed: list[str] = []
-    for piece, found in run_shards(partial(_alone, work), list(pieces.values()), jobs=jobs, ray=ray):
+    for piece, found in run_shards(work, list(pieces.values()), jobs=jobs, ray=ray):
         name = name_of[id(piece)]
         if isinstance(found, BaseException):
             failed.append(f"{name}: {found}")
@@ -79,13 +79,3 @@ def prepare_pieces(
             made[name] = found
             log.info("%d of %d: %s is prepared", len(made), len(pieces), name)
     return {name: made[name] for name in pieces if name in made}, failed
-
-
-def _run_alone(unit: Unit) -> list[str]:
-    begin_process()
-    return unit.run()
-
-
-def _alone(work: Callable[[Item], Result], item: Item) -> Result:
-    begin_process()
-    return work(item)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import yaml
 
-from superflow.benchmark import places, shards, units
+from superflow.benchmark import places, shards
 from superflow.benchmark.evidence import Cell
 from superflow.benchmark.measures import MEASURES
 from superflow.benchmark.places import label_set, places_rows
@@ -198,7 +198,6 @@ def test_a_table_of_before_is_read_and_goes_on(tmp_path):
 def here(monkeypatch):
     """Work in this process: what new ones add is tested in test_shards.py."""
     monkeypatch.setattr(shards, "_in_own_process", lambda work, item, running: work(item))
-    monkeypatch.setattr(units, "_run_alone", lambda unit: unit.run())
 
 
 @pytest.fixture
@@ -277,7 +276,7 @@ def test_a_benchmark_of_two_sets_and_one_that_fails(
 KILLED = """
 import os, signal, sys
 from dataclasses import replace
-from superflow.benchmark import places, shards, units
+from superflow.benchmark import places, shards
 from superflow.benchmark.measures import MEASURES
 from superflow.tools.benchmark import main
 
@@ -287,7 +286,6 @@ def tuned(task):
     return MEASURES["fine-tuning"].run(task)
 
 shards._in_own_process = lambda work, item, running: work(item)
-units._run_alone = lambda unit: unit.run()
 places.MEASURES = {**MEASURES, "fine-tuning": replace(MEASURES["fine-tuning"], run=tuned)}
 main(sys.argv[1:])
 """

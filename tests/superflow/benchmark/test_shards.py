@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from superflow.benchmark import shards, units
+from superflow.benchmark import shards
 from superflow.benchmark.places import places_rows, prepare_places
 from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.plan_file import find_plan
@@ -147,7 +147,6 @@ def test_a_cluster_measures_what_this_machine_does(
     call += ["--protocols", "lp,knn"]
     assert main([*call, "--ray", cluster, "--out", str(tmp_path / "there")]) == 0
     monkeypatch.setattr(shards, "_in_own_process", lambda work, item, running: work(item))
-    monkeypatch.setattr(units, "_run_alone", lambda unit: unit.run())
     assert main([*call, "--jobs", "1", "--out", str(tmp_path / "here")]) == 0
     here, there = (places_rows(tmp_path / name).read() for name in ("here", "there"))
     assert len(here) == len(there) == 2
