@@ -142,13 +142,12 @@ def _table(title: str, turns: Turns, beside: Mapping[str, tuple[str, str]]) -> T
     """Milliseconds of each work; ``beside`` names for some the two whose ratio stands in their row."""
     rows = []
     for name, took in turns.seconds.items():
-        ratios = turns.ratios(*beside[name]) if name in beside else []
         rows.append(
             [
                 name,
                 f"{1e3 * median(took):.2f}",
                 spread([1e3 * s for s in took]),
-                f"{' / '.join(beside[name])}: {median(ratios):.2f}, {spread(ratios)}" if ratios else "",
+                f"{' / '.join(beside[name])}: {turns.compared(*beside[name])}" if name in beside else "",
             ]
         )
     return Table(title, ("work", "ms", "from, to", "ratio"), rows, [turns.conditions()], turns.record())

@@ -58,14 +58,13 @@ def _table(title: str, turns: Turns, parts: dict[str, dict[str, float]], peaks: 
     rows = []
     ours = next(iter(parts))
     for name, own in parts.items():
-        ratios = turns.ratios(ours, name)
         rows.append(
             [
                 name,
                 *(f"{own[part]:.3f}" for part in ("maps", "forward", "backward")),
                 f"{turns.median(name):.3f}",
                 spread(turns.seconds[name], 3),
-                "" if name == ours else f"{median(ratios):.3f}, {spread(ratios)}",
+                turns.compared(ours, name, 3),
                 f"{peaks[name]:.0f}" if name in peaks else "-",
             ]
         )

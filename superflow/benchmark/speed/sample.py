@@ -46,14 +46,14 @@ def measure(options: Options, drive: DriveSettings = DRIVE) -> list[Table]:
     first = next(iter(ARMS))
     rows, record = [], {}
     for name, arm in arms.items():
-        took, ratios = [1e3 * s / SAMPLES for s in turns.seconds[name]], turns.ratios(name, first)
+        took = [1e3 * s / SAMPLES for s in turns.seconds[name]]
         record[name] = {"megabytes": arm.megabytes, "points": arm.points, "faults": arm.faults}
         rows.append(
             [
                 name,
                 f"{median(took):.1f}",
                 spread(took, 1),
-                "" if name == first else f"{median(ratios):.2f}, {spread(ratios)}",
+                turns.compared(name, first),
                 f"{arm.megabytes:.2f}",
                 f"{median(arm.faults):.0f}",
             ]

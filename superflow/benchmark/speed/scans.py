@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from statistics import median
-
 import torch
 from torch import Tensor
 
@@ -32,7 +30,6 @@ def measure(options: Options) -> list[Table]:
             clock=options.clock,
         )
         for name, took in turns.seconds.items():
-            ratios = turns.ratios(usable_backends()[0], name)
             rows.append(
                 [
                     f"MinkUNet-{depth}, {size_m:g} m",
@@ -40,7 +37,7 @@ def measure(options: Options) -> list[Table]:
                     f"{turns.median(name) * 1e3:.0f}",
                     spread([seconds * 1e3 for seconds in took], 0),
                     f"{len(scan) / turns.median(name):,.0f}",
-                    "" if name == usable_backends()[0] else f"{median(ratios):.2f}, {spread(ratios)}",
+                    turns.compared(usable_backends()[0], name),
                 ]
             )
         records[str(depth)] = turns.record()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from statistics import median
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from ...lidar.encoder import LidarEncoder
 from ...method.pretrainer import Pretrainer
 from ..published import OBJECTIVES, published_loss, superflowpp
 from .batches import IDS, CachedFeatures, any_teacher, make_batch
-from .options import Options, Table, spread
+from .options import Options, Table
 from .turns import Work, in_fresh_process, in_turn
 
 CAMERAS, VIEW = 3, (224, 448)
@@ -43,10 +42,8 @@ def measure(options: Options) -> list[Table]:
     peaks = {name: in_fresh_process(arm_alone, name, options) for name in ARMS} if options.memory else {}
     rows = []
     for name in ARMS:
-        ratios = turns.ratios(PUBLISHED, name)
         peak = [f"{mb:.0f}" for mb in peaks[name]] if peaks else ["-", "-"]
-        faster = "" if name == PUBLISHED else f"{median(ratios):.2f}, {spread(ratios)}"
-        rows.append([name, f"{turns.median(name):.2f}", faster, *peak])
+        rows.append([name, f"{turns.median(name):.2f}", turns.compared(PUBLISHED, name), *peak])
     title = (
         f"SuperFlow++ step, {options.clips} clips of 4 clouds of {options.points} points, {CAMERAS} cameras of "
         f"{VIEW[0]} x {VIEW[1]} at 3 times, student MinkUNet-{options.depth or 'tiny'}, teacher {arms.teacher.name}"

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from contextlib import nullcontext
-from statistics import median
 
 import torch
 
 from .network import made_network, network_step, usable_backends
-from .options import Options, Table, spread
+from .options import Options, Table
 from .turns import Turns, Work, busy_cores, in_turn
 
 MOST = 8  # threads, where none are asked for
@@ -52,15 +51,13 @@ def _table(title: str, turns: Turns, several: int) -> Table:
     rows = []
     first, *others = usable_backends()
     for name in (first, *others):
-        gains = turns.ratios(f"{name}, 1", f"{name}, {several}")
-        of_it = turns.ratios(f"{first}, {several}", f"{name}, {several}")
         rows.append(
             [
                 name,
                 f"{turns.median(f'{name}, 1'):.3f}",
                 f"{turns.median(f'{name}, {several}'):.3f}",
-                f"{median(gains):.2f}, {spread(gains)}",
-                "" if name == first else f"{median(of_it):.2f}, {spread(of_it)}",
+                turns.compared(f"{name}, 1", f"{name}, {several}"),
+                turns.compared(f"{first}, {several}", f"{name}, {several}"),
             ]
         )
     columns = (

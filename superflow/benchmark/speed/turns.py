@@ -17,6 +17,7 @@ import torch
 
 from ...errors import InputError
 from ...together import SPAWN, end_with_starter
+from .options import spread
 
 Seconds = dict[str, float]  # by clock: thread, process, wall
 Work = Callable[[], Any]
@@ -43,6 +44,11 @@ class Turns:
     def ratios(self, name: str, to: str) -> list[float]:
         """Round by round, so that a machine whose speed drifts does not decide."""
         return [a / b for a, b in zip(self.seconds[name], self.seconds[to])]
+
+    def compared(self, name: str, to: str, digits: int = 2) -> str:
+        """The ratios in words: the middle one, then the smallest and the largest; nothing of a work to itself."""
+        ratios = self.ratios(name, to)
+        return "" if name == to else f"{median(ratios):.{digits}f}, {spread(ratios)}"
 
     def record(self) -> dict[str, Any]:
         """Plain values."""
