@@ -171,11 +171,11 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 
 def _saga(path: Path, args: argparse.Namespace) -> int:
+    from superflow.benchmark.plan_file import refuse_absent
     from superflow.benchmark.saga import ARMS, run_saga, table
 
     arms = args.arms or list(ARMS)
-    if wrong := [name for name in arms if name not in ARMS]:
-        raise InputError(f"--arms: saga has no {wrong[0]!r}; it has {', '.join(ARMS)}")
+    refuse_absent(arms, ARMS, "--arms: saga")
     check_place(args.out)
     for name in run_saga(args.out, _seeds(args), arms):
         log.info("%s is done", name)
@@ -298,10 +298,10 @@ def _sets(path: Path, args: argparse.Namespace) -> int:
 
 def _chosen(plan: PlacesPlan | QuestionsPlan, part: str, names: list[str] | None) -> list[str]:
     """The names of a part of a plan that were asked for, all of them when None."""
+    from superflow.benchmark.plan_file import refuse_absent
+
     known = list(getattr(plan, part))
-    for name in names or ():
-        if name not in known:
-            raise InputError(f"--{part}: the plan has no {name!r}; it has {', '.join(known)}")
+    refuse_absent(names or (), known, f"--{part}: the plan")
     return known if names is None else [name for name in known if name in names]
 
 

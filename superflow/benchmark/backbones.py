@@ -40,7 +40,7 @@ def make_backbone(plan: PlacesPlan, source: str, arm: PlacesArm, seed: int, out:
             made_of |= prepared_hashes(config)
         claim(path.with_suffix(".json"), made_of, remove=f"{path.with_suffix('.*')} and {config.work_dir}")
         if not path.is_file():
-            _make(plan, arm, config, start, path, seed)
+            _make(arm, config, start, path, seed)
     return path
 
 
@@ -209,7 +209,7 @@ def read_card(path: Path) -> Mapping[str, Any]:
     return read_json(path.with_suffix(".json"), "export the backbone again")
 
 
-def _make(plan: PlacesPlan, arm: PlacesArm, config: Any, start: Path | None, path: Path, seed: int) -> None:
+def _make(arm: PlacesArm, config: Any, start: Path | None, path: Path, seed: int) -> None:
     from ..engine.registry import as_plain
     from ..engine.runner import build_runner
     from ..hub.backbone import card_of, save_backbone

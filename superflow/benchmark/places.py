@@ -23,6 +23,7 @@ from .backbones import backbone_path, check_backbone, config_hash, make_backbone
 from .measures import MEASURES, Figure, Task
 from .places_logs import check_logs, prepare_log, prepare_sources, prepared_folder
 from .places_plan import AVERAGED, FIXED_SOURCES, GIVEN, NO_SOURCE, Log, PlacesPlan, logs_at
+from .plan_file import refuse_absent
 from .results import slug
 from .rows import TRIAL_KEY, Row, RowFile
 from .units import prepare_pieces
@@ -91,8 +92,7 @@ def with_budgets(plan: PlacesPlan, names: Sequence[str] | None) -> PlacesPlan:
     if names is None:
         return plan
     known = list(dict.fromkeys(budget for measure in plan.measures.values() for budget in measure.budgets))
-    if unknown := [name for name in names if name not in known]:
-        raise InputError(f"--budgets: the plan has no {unknown[0]!r}; it has {', '.join(known)}")
+    refuse_absent(names, known, "--budgets: the plan")
     return replace(plan, only_budgets=tuple(names))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, field, fields
 from pathlib import Path
 from types import NoneType
@@ -169,6 +169,13 @@ def refuse_unknown(content: Iterable[str], known: Iterable[str], where: str) -> 
     """Raise an InputError for the first key of ``content`` that is none of ``known``."""
     if unknown := sorted(set(content) - set(known)):
         raise InputError(f"{where}: {unknown[0]!r} is unknown; the keys are {', '.join(known)}")
+
+
+def refuse_absent(names: Iterable[str], known: Collection[str], whose: str) -> None:
+    """Raise an InputError for the first of ``names`` that a call asks for and that ``whose`` has not."""
+    for name in names:
+        if name not in known:
+            raise InputError(f"{whose} has no {name!r}; it has {', '.join(known)}")
 
 
 def refer(names: Iterable[Any], to: Mapping[str, Any], where: str) -> None:

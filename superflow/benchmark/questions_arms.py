@@ -167,6 +167,11 @@ class Study:
     def ask(self, model: Any, processor: Any, examples: Sequence[Example]) -> list[str]:
         return answers(model, processor, examples, batch=64, max_new_tokens=NEW_TOKENS)
 
+    def answered(self, model: Any, processor: Any, training: float) -> Answered:
+        """The held-out questions, each with the scan that the processor has for it."""
+        texts = self.ask(model, processor, self.examples(self.held_out))
+        return Answered(texts, processor.tokens_per_scan, training)
+
 
 def _majority(study: Study) -> Answered:
     seen: dict[str, Counter[str]] = {}
@@ -204,10 +209,7 @@ def _zero(study: Study) -> Answered:
     model.model.connector = ZeroTokens(processor.tokens_per_scan, model.config.text_config.hidden_size)
     nothing = torch.zeros(2, grid.rows, grid.columns)
     processor.scans = dict.fromkeys([*study.train.views, *study.held_out.views], nothing)
-    spent = study.fit(model, processor, examples, study.recipe)
-    return Answered(
-        study.ask(model, processor, study.examples(study.held_out)), processor.tokens_per_scan, spent
-    )
+    return study.answered(model, processor, study.fit(model, processor, examples, study.recipe))
 
 
 def _train_on_planes(study: Study) -> tuple[LidarVLM, LidarProcessor]:
@@ -249,9 +251,7 @@ def model_on_planes(
 def _planes(study: Study) -> Answered:
     model, processor, spent = model_on_planes(study)
     processor.scans = study.planes(study.held_out)
-    return Answered(
-        study.ask(model, processor, study.examples(study.held_out)), processor.tokens_per_scan, spent
-    )
+    return study.answered(model, processor, spent)
 
 
 def _shuffled(study: Study) -> Answered:
@@ -261,9 +261,7 @@ def _shuffled(study: Study) -> Answered:
     processor.scans = {
         token: planes[instead] for token, instead in elsewhere(study.held_out, study.seed).items()
     }
-    return Answered(
-        study.ask(model, processor, study.examples(study.held_out)), processor.tokens_per_scan, spent
-    )
+    return study.answered(model, processor, spent)
 
 
 def elsewhere(part: Part, seed: int) -> dict[str, str]:
@@ -315,7 +313,7 @@ def _open(study: Study) -> Answered:
     rows = np.array(list(held_out.row_of.values()))
     seen = scans_of(held_out.index, rows, tower.backbone, tower.grid)  # once a scan, not once a question
     processor.scans = held_out.turned(seen)
-    return Answered(study.ask(model, processor, study.examples(held_out)), processor.tokens_per_scan, spent)
+    return study.answered(model, processor, spent)
 
 
 def _predicted(study: Study, part: Part) -> Mapping[str, Any]:

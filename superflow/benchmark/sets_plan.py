@@ -11,7 +11,7 @@ from ..errors import InputError
 from .measures import MEASURES
 from .places_file import check_plan
 from .places_plan import Evaluation, Log, MeasurePlan, PlacesArm, PlacesPlan
-from .plan_file import entries, read_entry, read_plan, refer
+from .plan_file import entries, read_entry, read_plan, refer, refuse_absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,7 @@ class SetsPlan:
         Raises:
             InputError: one is unknown.
         """
-        if unknown := [name for name in names if name not in self.protocols]:
-            raise InputError(
-                f"--protocols: {self.path} has no {unknown[0]!r}; it has {', '.join(self.protocols)}"
-            )
+        refuse_absent(names, self.protocols, f"--protocols: {self.path}")
         return {name: protocol for name, protocol in self.protocols.items() if name in names}
 
 
