@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import SequenceMatcher
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
@@ -39,6 +39,12 @@ def suggest(name: str, known: Iterable[str], *, words: str = "the nearest known 
         default=None,
     )
     return "" if near is None else f"; {words} {near!r}"
+
+
+def first_few(words: Sequence[object], joint: str = ", ") -> str:
+    """Three of them at most, and how many more there are."""
+    more = f" and {len(words) - 3} more" if len(words) > 3 else ""
+    return joint.join(map(str, words[:3])) + more
 
 
 def first_line(error: BaseException) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ...errors import InputError, MissingFileError
+from ...errors import InputError, MissingFileError, first_few
 from ...files.access import is_text, no_folder, read_text, reading
 from ..formats.bags import find_bags
 from ..names import in_number_order
@@ -200,8 +200,7 @@ def _drives(group: _Group) -> str:
         return ""
     place = group.parts.index(SCENE)
     names = [folder.split("/")[place] for folder in group.folders]
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"  # {', '.join(names[:3])}{more} are taken for drives, each of its own"
+    return f"  # {first_few(names)} are taken for drives, each of its own"
 
 
 def _quoted(text: str) -> str:

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, MissingFileError, first_line
+from ..errors import InputError, MissingFileError, first_few, first_line
 from ..files.access import check_readable, read_text
 from ..files.writes import write_atomically, write_text
 
@@ -188,9 +188,8 @@ def load_weights(model: nn.Module, state: Mapping[str, Tensor], source: str, opt
     own = model.state_dict()
     differences = list(_differences(own, state, optional))
     if differences:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise InputError(
-            f"{source}: does not fit this model: {'; '.join(differences[:3])}{more}; "
+            f"{source}: does not fit this model: {first_few(differences, '; ')}; "
             "use the config that it was trained with, or another file"
         )
     if broken := not_finite({"state_dict": state}, [name for name, _ in model.named_parameters()]):

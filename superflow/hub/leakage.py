@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, first_few
 
 
 def seen_recordings(card: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -98,9 +98,8 @@ def check_leakage(
     found = sorted(set().union(*shared.values()))
     if found and not allowed:
         where = next(where for where, names in shared.items() if names)
-        more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         raise InputError(
-            f"{where}: was trained on drives that are evaluated here ({', '.join(found[:3])}{more}), so figures would "
+            f"{where}: was trained on drives that are evaluated here ({first_few(found)}), so figures would "
             "be too good; train without these scenes, evaluate on others, or give --allow-leakage (the result says it)"
         )
     return found
