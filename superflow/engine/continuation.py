@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ..errors import InputError
+from ..errors import InputError, first_few
 from ..option_values import allowed_types
 from .keys import TOP, Place
 from .registry import MOVED, with_folder
@@ -92,17 +92,20 @@ def check_changes(changes: Iterable[Change], source: str) -> str:
     refused, told = ([change for change in changes if change.effect == effect] for effect in (REFUSED, TOLD))
     if refused:
         parts = dict.fromkeys(_PARTS.get(change.key.partition(".")[0], "settings") for change in refused)
-        more = f" and {len(refused) - 3} more" if len(refused) > 3 else ""
-        raise InputError(
-            f"{source}: its {', '.join(parts)} are not those of this config "
-            f"({'; '.join(map(str, refused[:3]))}{more}); resume with the config it was trained with "
-            "(config.py beside it), or take its weights by load_from into another work_dir"
-        )
+        raise another_run(source, ", ".join(parts), first_few(refused, "; "))
     if not told:
         return ""
     return (
         f"{source}: the run goes on, but not as one that was never stopped: {'; '.join(map(str, told))}; "
         "from here on settings and learning rates are those of this config"
+    )
+
+
+def another_run(source: str, parts: str, why: object) -> InputError:
+    """The refusal to go on from the checkpoint ``source``, some ``parts`` of which are others."""
+    return InputError(
+        f"{source}: its {parts} are not those of this config ({why}); resume with the config it was trained with "
+        "(config.py beside it), or take its weights by load_from into another work_dir"
     )
 
 

@@ -10,7 +10,7 @@ from mmengine.optim import OptimWrapper
 
 from ..errors import InputError
 from ..hub.checkpoint import with_tuples
-from .continuation import check_changes
+from .continuation import another_run, check_changes
 
 
 def go_on(runner: Any, checkpoint: Mapping[str, Any], source: str) -> None:
@@ -44,10 +44,7 @@ def go_on(runner: Any, checkpoint: Mapping[str, Any], source: str) -> None:
     try:
         _restore(runner, checkpoint)
     except (KeyError, ValueError) as error:
-        raise InputError(
-            f"{source}: its optimizer and schedules are not those of this config ({error}); resume with "
-            "the config it was trained with (config.py beside it), or take its weights by load_from"
-        ) from error
+        raise another_run(source, "optimizer and schedules", error) from error
 
 
 def _restore(runner: Any, checkpoint: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -95,13 +95,13 @@ class EngineRunner(Runner):
         self.leakage: dict[str, Any] = {}
         self.evaluated: dict[str, Any] = {}
         self._begun, self._commit = time.monotonic(), commit()
-        self._read: dict[
-            Path | None, dict[str, Any]
-        ] = {}  # what the model was built from, until it has its weights
-        self._may_begin = False  # all that is refused before the first step was looked at
-        self._made: list[Path] = []  # folders that were not there before
+        # the checkpoint that the model was built from, until it has its weights
+        self._read: dict[Path | None, dict[str, Any]] = {}
+        self._unmake = (
+            ExitStack()
+        )  # of new folders, until all was looked at that is refused before the first step
         with self._leaving_nothing():
-            self._make(Path(options["work_dir"]))
+            self._make(Path(options["work_dir"]), os.rmdir)  # others may write there meanwhile
             check_place(options["work_dir"])
             super().__init__(*args, **options)
 
@@ -147,7 +147,7 @@ class EngineRunner(Runner):
             torch.set_num_threads(env_cfg["threads"])
         torch.backends.cudnn.benchmark = env_cfg.get("cudnn_benchmark", False)
         super().setup_env({"mp_cfg": {"mp_start_method": "fork", "opencv_num_threads": 0}})
-        self._make(self.work_path / self.timestamp)
+        self._make(self.work_path / self.timestamp, shutil.rmtree)
 
     def set_randomness(self, seed: int | None = 0, deterministic: bool = False) -> None:
         """Seed everything; without a seed the run gets 0, so that every run can be repeated.
@@ -178,9 +178,9 @@ class EngineRunner(Runner):
                 self._tell_of_earlier()
             return super().train()
 
-    def _make(self, folder: Path) -> None:
+    def _make(self, folder: Path, remove: Callable[[Path], None]) -> None:
         if not folder.exists():
-            self._made.append(make_folder(folder))
+            self._unmake.callback(remove, make_folder(folder))
 
     @contextmanager
     def _leaving_nothing(self) -> Iterator[None]:
@@ -188,10 +188,9 @@ class EngineRunner(Runner):
         try:
             yield
         except InputError:
-            for folder in reversed(self._made) if not self._may_begin and rank() == 0 else ():
-                is_log = folder.name == getattr(self, "_timestamp", None)
-                with suppress(OSError):  # in the work folder others may have written meanwhile
-                    (shutil.rmtree if is_log else os.rmdir)(folder)
+            if rank() == 0:
+                with suppress(OSError):
+                    self._unmake.close()
             raise
 
     def _tell_of_earlier(self) -> None:
@@ -363,7 +362,7 @@ class EngineRunner(Runner):
         elif path is not None:
             began = self.load_checkpoint(path).get("superflow", {})
         self._check_leakage(began)
-        self._may_begin = True
+        self._unmake.pop_all()
         if rank() == 0:
             name = "test_config.py" if self._train_loop is None else "config.py"
             write_text(self.work_path / name, self._config_text)
