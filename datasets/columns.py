@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Transform
+from ..geometry import Transform, matrix_of
 from .records import CAMERA_MODELS, Boxes, CameraRow, LidarRow, Place, ScanRow
 from .store import Columns, text_column
 from .trajectory import Trajectory
@@ -252,15 +252,8 @@ def boxes_of(table: Columns, row: int, categories: Sequence[str]) -> Boxes:
     )
 
 
-def matrix_of(values: NDArray[np.float64]) -> Transform:
-    """(4, 4) from the 12 numbers of its upper rows."""
-    a_to_b = np.eye(4)
-    a_to_b[:3] = values.reshape(3, 4)
-    return a_to_b
-
-
 def pose_of(values: NDArray[np.float64]) -> Transform | None:
-    """As ``matrix_of``; None where it is not known."""
+    """(4, 4) from the 12 numbers of its upper rows; None where it is not known."""
     return None if np.isnan(values[0]) else matrix_of(values)
 
 
@@ -273,9 +266,7 @@ def trajectory_of(times_us: NDArray[np.int64], poses: NDArray[np.float64]) -> Tr
     known = (times_us != NO_TIME) & ~np.isnan(poses).any(axis=1)
     if len(np.unique(times_us[known])) < 2:
         return None
-    squares = np.tile(np.eye(4), (int(known.sum()), 1, 1))
-    squares[:, :3] = poses[known].reshape(-1, 3, 4)
-    return Trajectory.of(times_us[known], squares)
+    return Trajectory.of(times_us[known], matrix_of(poses[known]))
 
 
 def time_of(value: np.int64) -> int | None:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MissingFileError
+from ..geometry import matrix_of
 from .card import DatasetCard
-from .columns import NO_TIME, boxes_of, matrix_of, pose_of, time_of
+from .columns import NO_TIME, boxes_of, pose_of, time_of
 from .frame import Camera, Clip, Frame
 from .recordings import recordings_of
 from .records import CAMERA_MODELS, Boxes

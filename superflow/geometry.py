@@ -12,6 +12,8 @@ from scipy.spatial.transform import Rotation
 from .errors import InputError, OutOfReachError
 
 Transform = NDArray[np.float64]
+# from a camera's axes (x right, y down, z forward) to those of a sensor or vehicle that looks the same way
+OPTICAL: Transform = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
 KEY_BITS = (24, 24, 15)  # of x, y, z of a packed voxel; 63 in all, so that a key is a non-negative int64
 
 
@@ -62,6 +64,15 @@ def make_transform(rotation: ArrayLike, translation: ArrayLike) -> Transform:
     if wxyz.size:  # scipy before 1.15 takes no empty list
         a_to_b[..., :3, :3] = Rotation.from_quat(np.roll(wxyz, -1, axis=-1)).as_matrix()
     a_to_b[..., :3, 3] = translation
+    a_to_b[..., 3, 3] = 1
+    return a_to_b
+
+
+def matrix_of(rows: ArrayLike) -> Transform:
+    """(4, 4) from its upper rows (3, 4), or their 12 numbers; (N, 4, 4) from (N, 3, 4) or (N, 12)."""
+    upper = np.asarray(rows, dtype=np.float64)
+    a_to_b = np.zeros((*upper.shape[: -1 if upper.shape[-1] == 12 else -2], 4, 4))
+    a_to_b[..., :3, :] = upper.reshape(*a_to_b.shape[:-2], 3, 4)
     a_to_b[..., 3, 3] = 1
     return a_to_b
 

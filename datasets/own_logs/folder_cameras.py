@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import is_text
-from ...geometry import Transform, invert
+from ...geometry import Transform, invert, matrix_of
 from ..card_keys import only_keys, shorten
 from ..formats.yaml_files import read_yaml
 from ..records import CAMERA_MODELS, FISHEYE, PINHOLE, RADIAL_TANGENTIAL, Lens
@@ -99,7 +99,7 @@ def rigid(path: Path, key: str, rows: Any, default: Transform | None = None) -> 
     except (TypeError, ValueError, OverflowError):
         matrix = np.empty(0)
     if len(matrix) in (12, 16) and (np.abs(matrix) <= _LARGEST).all():
-        square = np.vstack([matrix[:12].reshape(3, 4), [0.0, 0.0, 0.0, 1.0]])
+        square = matrix_of(matrix[:12])
         turn = square[:3, :3]
         left, _, right = np.linalg.svd(turn)
         nearest = left @ right

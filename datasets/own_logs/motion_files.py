@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import read_text
-from ...geometry import make_transform
+from ...geometry import make_transform, matrix_of
 from ..card_file import as_number
 from ..card_keys import only_keys, shorten
 from ..trajectory import Trajectory
@@ -101,8 +101,7 @@ def read_kitti_poses(path: Path) -> NDArray[np.float64]:
         InputError: a line has other than twelve finite numbers, or they are no rigid transform.
     """
     values = _numbers(path, 12)
-    poses = np.tile(np.eye(4), (len(values), 1, 1))
-    poses[:, :3] = values.reshape(-1, 3, 4)
+    poses = matrix_of(values)
     turn = poses[:, :3, :3]
     wrong = np.abs(turn @ np.swapaxes(turn, 1, 2) - np.eye(3)).max(axis=(1, 2), initial=0) > 1e-2
     wrong |= np.linalg.det(turn) < 0

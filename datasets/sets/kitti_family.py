@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import file_names, folder_names, read_text
-from ...geometry import Transform, invert
+from ...geometry import Transform, invert, matrix_of
 from ..card import DatasetCard
 from ..formats.transforms import check_rigid
 from ..names import in_number_order
@@ -263,7 +263,7 @@ def number_lines(path: Path, width: int, numbers: list[int], report: list[str]) 
 
 def _lidar_pose(line: NDArray[np.float64], lidar_to_camera: NDArray[np.float64]) -> Transform:
     """LiDAR to world: the line is the pose of the left grey camera, in a world of its first frame."""
-    camera_to_world, to_camera = square(line.reshape(3, 4)), square(lidar_to_camera)
+    camera_to_world, to_camera = matrix_of(line), matrix_of(lidar_to_camera)
     return invert(to_camera) @ camera_to_world @ to_camera
 
 
@@ -271,7 +271,7 @@ def _camera_to_lidar(
     path: Path, projection: NDArray[np.float64], lidar_to_gray: NDArray[np.float64]
 ) -> Transform:
     """The projection is K [I | b]: the camera stands beside the left grey one, turned alike."""
-    return invert(beside(path, projection) @ square(lidar_to_gray))
+    return invert(beside(path, projection) @ matrix_of(lidar_to_gray))
 
 
 def beside(path: Path, projection: NDArray[np.float64]) -> Transform:
@@ -290,8 +290,3 @@ def beside(path: Path, projection: NDArray[np.float64]) -> Transform:
             f"{path}: {' '.join(f'{value:g}' for value in projection.ravel())} projects on no image; copy it again"
         )
     return to_camera
-
-
-def square(upper: NDArray[np.float64]) -> Transform:
-    """The transform with these upper rows."""
-    return np.vstack([upper, [0.0, 0.0, 0.0, 1.0]])

@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import file_names, folder_names, read_text
-from ...geometry import Transform, invert, make_transform
+from ...geometry import Transform, invert, make_transform, matrix_of
 from ..card import DatasetCard
 from ..formats.yaml_files import read_yaml
 from ..records import CameraRow, Place, ScanRow
 from ..split_lists import split_of_paths
 from ..trajectory import LONGEST_GAP_US, Trajectory
-from .kitti_family import counted, number_lines, square, stems
+from .kitti_family import counted, number_lines, stems
 
 SOURCES = {"times": "SSSSS/times.txt", "poses": "SSSSS/poses.txt", "calibration": "SSSSS/transforms.yaml"}
 POINTS, LABELS, CAMERA = (
@@ -67,7 +67,7 @@ def _sequence(
         )
     pose_of = {}
     if poses is not None:
-        pose_of = {n: square(poses[n].reshape(3, 4)) @ invert(to_lidar) for n in numbers}
+        pose_of = {n: matrix_of(poses[n]) @ invert(to_lidar) for n in numbers}
     way = None
     if pose_of and len(set(times_us.values())) > 1:
         way = Trajectory.of(np.array([times_us[n] for n in numbers]), np.array([pose_of[n] for n in numbers]))

@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...files.access import file_names
-from ...geometry import Transform
+from ...geometry import OPTICAL, Transform
 from ..card import DatasetCard
 from ..formats.arrow_tables import INTEGER, NUMBER, NUMBERS, read_parquet_table
 from ..formats.tfrecord import records
@@ -35,8 +35,7 @@ FOLDERS = {  # of the download -> split
     "": "",
 }
 CAMERAS = ("FRONT", "FRONT_LEFT", "FRONT_RIGHT", "SIDE_LEFT", "SIDE_RIGHT")  # 1 to 5
-# x forward, y left, z up of a camera of the dataset from x right, y down, z forward
-_FROM_OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+
 _EDGE = 0.5  # its pixel 0 begins where the image does, ours is the centre of the first pixel
 _INTRINSIC = ("f_u", "f_v", "c_u", "c_v", "k1", "k2", "p1", "p2", "k3")
 _LENS = "[CameraCalibrationComponent]."
@@ -243,7 +242,7 @@ def _lens(
     fx, fy, cx, cy, *distortion = intrinsic
     return {
         "intrinsics": np.array([[fx, 0, cx - _EDGE], [0, fy, cy - _EDGE], [0, 0, 1]]),
-        "camera_to_ego": mount @ _FROM_OPTICAL,
+        "camera_to_ego": mount @ OPTICAL,  # a camera of the dataset looks along x
         "size": size,
         "model": RADIAL_TANGENTIAL,
         "distortion": tuple(map(float, distortion)),

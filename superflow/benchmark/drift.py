@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..geometry import matrix_of
 
 STRETCH_M = 100.0
 STEP = 5  # scans between the beginnings of stretches
@@ -50,7 +51,7 @@ def drift(known: Any, estimated: Any) -> Drift:
         raise InputError(
             f"{estimated.folder}: holds other scans than {known.folder}; prepare the same log with and without --poses"
         )
-    poses = [_square(index.ego_poses()[own]) for index, own in ((known, rows), (estimated, others))]
+    poses = [matrix_of(index.ego_poses()[own]) for index, own in ((known, rows), (estimated, others))]
     for index, own in ((known, poses[0]), (estimated, poses[1])):
         if not np.isfinite(own).all():
             raise InputError(f"{index.folder}: a scan has no pose; prepare a log whose scans have theirs")
@@ -99,10 +100,3 @@ def _between(poses: NDArray[np.float64], start: int, end: int) -> NDArray[np.flo
     """(4, 4) from the vehicle at the end to that at the start."""
     between: NDArray[np.float64] = np.linalg.inv(poses[start]) @ poses[end]
     return between
-
-
-def _square(upper: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(S, 4, 4) of the upper rows (S, 3, 4)."""
-    poses = np.tile(np.eye(4), (len(upper), 1, 1))
-    poses[:, :3] = upper
-    return poses

@@ -67,11 +67,11 @@ def _pair(points: NDArray[np.float32]) -> None:
     from ..clips.within import rows_within
     from ..datasets.cloud import Cloud
     from ..datasets.frame import Camera, Frame
+    from ..geometry import OPTICAL
     from ..lidar.limits import Limits
 
     to_image, here = np.array([[50.0, 0, 50], [0, 50, 50], [0, 0, 1]]), np.eye(4)
-    ahead = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
-    camera = Camera("made", "made", 0, to_image, ahead, here, path="", size=(100, 100))
+    camera = Camera("made", "made", 0, to_image, OPTICAL, here, path="", size=(100, 100))
     frame = Frame("made", "made", 0, True, Cloud.from_table(points), here, here, cameras=(camera,))
     kept = rows_within(Limits(range_m=(1.5, 60.0), height_m=(-5.0, 14.0)), frame.cloud.xyz)
     found = pair(frame, frame.cloud.xyz, [camera], surface=scan_surface(frame.cloud.xyz)).of(kept, [0])

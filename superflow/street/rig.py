@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Transform, make_transform, rotation_z, to_quaternion
+from ..geometry import OPTICAL, Transform, make_transform, rotation_z, to_quaternion
 from .lidar import START_DEG, STREET_LIDAR, Lidar, draw_lidar
 
 FIRST_S = 0.05  # first key frame: the end of a turn
@@ -23,10 +23,6 @@ CAMERAS = {
     "CAM_FRONT_LEFT": ((1.58, 0.48, 1.50), 55.0, 0.79),
 }
 SEVENTH = {"CAM_FRONT_NARROW": ((1.70, 0.10, 1.50), 0.0, 1.6)}
-# camera frame (x right, y down, z forward) to a frame with x forward, y left, z up
-_OPTICAL = np.array(
-    [[0.0, 0.0, 1.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, -1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]]
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +92,7 @@ def draw_rig(rng: np.random.Generator, height: int, width: int) -> Rig:
 def _camera(rng, channel, position, yaw, focal, height, width, turn_s, gain=1.0) -> Sensor:
     """A camera at ``position`` (3,) [m] that looks to ``yaw`` [deg], ``focal`` image widths long."""
     tilt = _small_rotation(rng.normal(0, np.deg2rad(0.4), 3))
-    pose = rotation_z(np.deg2rad(yaw)) @ tilt @ _OPTICAL
+    pose = rotation_z(np.deg2rad(yaw)) @ tilt @ OPTICAL
     pose[:3, 3] = position
     f = focal * width * (1 + rng.normal(0, 0.003))
     center = ((width - 1) / 2 + rng.normal(0, 0.01) * width, (height - 1) / 2 + 0.04 * height)

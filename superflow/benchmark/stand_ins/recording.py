@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ...geometry import Transform, make_transform, rotation_z, transform_points
+from ...geometry import OPTICAL, Transform, make_transform, rotation_z, transform_points
 from ...street.lidar import Lidar
 from ...street.recorder import Recorder
 from ...street.rig import Rig, Sensor, as_stored
@@ -17,8 +17,7 @@ from ...street.scene import make_scene
 STEP_S = 0.5  # between scans
 START_US = 1_700_000_000_000_000
 SCENE_US = 120_000_000  # from one scene's start to the next one's
-# camera (x right, y down, z forward) and LiDAR of the street (x right, y forward) to x forward, y left
-OPTICAL = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])
+# LiDAR of the street (x right, y forward) to x forward, y left
 _OF_STREET = np.array([[0.0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 MOUNT = make_transform([1.0, 0.0, 0.0, 0.0], [0.9, 0.0, 1.8])  # LiDAR to vehicle [m]
 

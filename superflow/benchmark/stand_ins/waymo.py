@@ -20,8 +20,8 @@ from ...datasets.card import DatasetCard
 from ...datasets.formats.waymo_points import LIDARS, TOP
 from ...datasets.sets.waymo import CAMERAS
 from ...files.writes import write_atomically
-from ...geometry import Transform, invert
-from .recording import MOUNT, OPTICAL, Street, Taken
+from ...geometry import OPTICAL, Transform, invert
+from .recording import MOUNT, Street, Taken
 from .words import raw_ids
 
 _EDGE = 0.5  # pixel 0 begins where the image does
