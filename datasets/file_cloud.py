@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,28 @@ from ..errors import InputError
 from ..geometry import Transform
 from .card import DatasetCard
 from .cloud import TIME, Cloud
-from .formats.readers import FilePoints
+from .formats.readers import FilePoints, read_points
+from .records import Place
 
 _FAR_M = 4096.0  # of the origin of the files' axes
 COARSEST_S = 2e-3  # between the times of points: a car at 30 m/s drives 6 cm
+
+
+def read_file(card: DatasetCard, root: Path, place: Place) -> FilePoints:
+    """The points at ``place`` below ``root``, in the file's axes, as ``card`` says what stands there.
+
+    Raises:
+        InputError: the file is missing or wrong; the message names it.
+    """
+    return read_points(
+        root / place.path,
+        card.columns,
+        format=card.point_format,
+        key=place.key,
+        stored=card.stored,
+        no_return=card.no_return,
+        range_m=card.range_m,
+    )
 
 
 def to_cloud(

@@ -13,8 +13,8 @@ from ..errors import InputError
 from ..geometry import Transform, invert
 from .card import DatasetCard
 from .cloud import LIDAR, Cloud, join_clouds
-from .file_cloud import to_cloud
-from .formats.readers import look_up, read_labels, read_points
+from .file_cloud import read_file, to_cloud
+from .formats.readers import look_up, read_labels
 from .frame import IGNORE_LABEL, Lidar
 from .records import LidarRow, Place
 
@@ -58,16 +58,7 @@ def merge_lidars(
     for number, (row, lidar) in enumerate(zip(rows, lidars, strict=True)):
         if number in shared or row.points is None:
             continue
-        points = row.points
-        file = read_points(
-            root / points.path,
-            card.columns,
-            format=card.point_format,
-            key=points.key,
-            stored=card.stored,
-            no_return=card.no_return,
-            range_m=card.range_m,
-        )
+        file = read_file(card, root, row.points)
         own = to_cloud(card, file, time_us, raw_intensity=raw_intensity).moved(lidar.to_cloud)
         clouds.append(replace(own, extra={**own.extra, LIDAR: np.full(len(own), number)}))
         parts.append((_train_ids(root, card, row, file.rows) if with_labels else None, file.rows))

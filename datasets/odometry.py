@@ -17,8 +17,7 @@ from ..geometry import Transform, invert
 from ..progress import Progress, silent
 from .card import DatasetCard
 from .cloud import TIME
-from .file_cloud import to_cloud
-from .formats.readers import read_points
+from .file_cloud import read_file, to_cloud
 from .records import Boxes, CameraRow, ScanRow
 from .trajectory import LONGEST_GAP_US, Trajectory
 from .write import ListedLog
@@ -80,17 +79,7 @@ class _Odometry:
 
     def pose(self, root: Path, row: ScanRow) -> _Estimate:
         """The pose after one more scan."""
-        card = self._card
-        file = read_points(
-            root / row.points.path,
-            card.columns,
-            format=card.point_format,
-            key=row.points.key,
-            stored=card.stored,
-            no_return=card.no_return,
-            range_m=card.range_m,
-        )
-        cloud = to_cloud(card, file, row.time_us)
+        cloud = to_cloud(self._card, read_file(self._card, root, row.points), row.time_us)
         time_us = row.time_us
         share: NDArray[np.float64] = np.empty(0)
         if self._deskew and len(cloud):

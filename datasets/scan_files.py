@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingFileError
+from ..geometry import matrix_of
 from .card import DatasetCard
 from .cloud import Cloud
-from .columns import lidar_rows, matrix_of, time_of, trajectory_of
+from .columns import lidar_rows, time_of, trajectory_of
 from .complete import KEY_FRAMES_ONLY
-from .file_cloud import to_cloud
-from .formats.readers import FilePoints, look_up, read_labels, read_points
+from .file_cloud import read_file, to_cloud
+from .formats.readers import FilePoints, look_up, read_labels
 from .frame import Lidar
 from .lidars import lidars_of, merge_lidars, read_label_files
 from .records import LidarRow, Place
@@ -141,17 +142,8 @@ class ScanFiles(Timeline):
         Raises:
             InputError: the file is missing or wrong; the message names it.
         """
-        card, key = self.card, self._frames["key"][row].decode()
         try:
-            return read_points(
-                self.point_path(row),
-                card.columns,
-                format=card.point_format,
-                key=key,
-                stored=card.stored,
-                no_return=card.no_return,
-                range_m=card.range_m,
-            )
+            return read_file(self.card, self.root, self._place(row))
         except MissingFileError as error:
             if self.is_key[row]:
                 raise
