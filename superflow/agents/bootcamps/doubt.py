@@ -65,5 +65,5 @@ def _told(thing: SceneObject) -> list[SceneObject]:
     halts = halts or ["still"]
     known = thing.motion
     motions = ["moving", *halts] if known is None else halts if known == "still" else [known]
-    riders = [(word,) for word in RIDERS if thing.is_in(word) is not False] or [()]
+    riders: list[tuple[str, ...]] = [(word,) for word in RIDERS if thing.is_in(word) is not False] or [()]
     return [replace(thing, status=(motion, *rider)) for motion in motions for rider in riders]
