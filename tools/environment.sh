@@ -1,6 +1,8 @@
-# Sourced by the other scripts: makes .venv in the repository root and installs superflow with the named extra.
-#   . tools/environment.sh EXTRA      then "$PYTHON" is the environment's interpreter
+# Makes .venv in the repository root and installs superflow with the named extra:
+#   bash tools/environment.sh EXTRA
+# The other scripts source it; then "$PYTHON" is the environment's interpreter.
 # PYTHON3=/path/to/python3.12 chooses the interpreter (3.11 or newer).
+set -euo pipefail  # also called alone: an installation that failed leaves no stamp
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 EXTRA="${1:?extra to install}"
