@@ -29,6 +29,7 @@ from .split_lists import join_splits
 from .stated import read_stated
 from .store import Columns, write_tables
 
+_UNEVEN = 0.02  # of the scales of width and height: rounding of small images is below
 PREPARING = ".preparing"  # the file that is locked while an index is written
 
 
@@ -120,7 +121,9 @@ def write_rows(
     # of other images, a size that is not the stated one is refused when they are read
     unknown = (cameras["width"] <= 0) | (cameras["height"] <= 0) | rescale_intrinsics
     if unknown.any():
-        _sizes_from_images(cameras, np.flatnonzero(unknown), root, listed.card.image_format, progress)
+        listed.warnings += _sizes_from_images(
+            cameras, np.flatnonzero(unknown), root, listed.card.image_format, progress
+        )
         _check_sizes(root, listed.sources, frames["scene"][cameras["frame"]], cameras)
     header = _header(root, listed, names, held, row_splits, tables)
     if sweep_compensation and listed.card.time and not listed.card.compensated and _moves(frames):
@@ -271,9 +274,12 @@ def _check_sizes(root: Path, sources: Mapping[str, str], scene: NDArray[np.int32
 
 def _sizes_from_images(
     cameras: Columns, rows: NDArray[np.int64], root: Path, format: str, progress: Progress
-) -> None:
-    """Put the own size of each image of ``rows`` into the columns; intrinsics follow where another was listed."""
-    total = len(rows)
+) -> list[str]:
+    """Put the own size of each image of ``rows`` into the columns; intrinsics follow where another was listed.
+
+    A sentence where those have other proportions than their images, which may be cut instead of resized.
+    """
+    total, uneven = len(rows), list[str]()
     progress("reading image sizes", 0, total)
     for done, i in enumerate(rows.tolist()):
         path, key = (cameras[name][i].decode() for name in ("path", "key"))
@@ -282,8 +288,15 @@ def _sizes_from_images(
         if stated_width > 0 and stated_height > 0:
             # pixel (0, 0) is the centre of the first pixel, so the image starts at -0.5
             scale = np.diag([width / stated_width, height / stated_height, 1.0])
+            if abs(scale[0, 0] / scale[1, 1] - 1) > _UNEVEN:
+                uneven.append(f"{path} {width} x {height} for {stated_width} x {stated_height}")
             scale[:2, 2] = (np.diag(scale)[:2] - 1) / 2
             cameras["intrinsics"][i] = (scale @ cameras["intrinsics"][i].reshape(3, 3)).reshape(-1)
         cameras["height"][i], cameras["width"][i] = height, width
         if done % 100 == 0 or done + 1 == total:
             progress("reading image sizes", done + 1, total)
+    return [
+        f"{root}: {len(uneven)} images have other proportions than their intrinsics (first: {one} pixels), which "
+        "follow as if they were resized; of images that were cut, state the intrinsics of the cut ones"
+        for one in uneven[:1]
+    ]

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
+from superflow.datasets import write as write_module
 from superflow.datasets.card import load_card
 from superflow.datasets.index import LogIndex
 from superflow.datasets.lacks import some_lack
@@ -173,3 +174,15 @@ def test_images_of_several_sizes_have_no_lens_in_common(tmp_path):
     write_rows(tmp_path / "log", tmp_path / "out", listed, rescale_intrinsics=True)
     found = LogIndex.open(tmp_path / "out").cameras()
     assert [camera.intrinsics[0, 0] for camera in found] == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(("shape", "is_told"), [((18, 32), False), ((17, 31), False), ((36, 48), True)])
+def test_images_of_other_proportions_than_their_lens_are_told_of(shape, is_told, tmp_path, monkeypatch):
+    """They may be cut, and then another lens is theirs."""
+    monkeypatch.setattr(write_module, "_UNEVEN", 0.05)  # images of cameras are larger
+    rows = [scan(0, cameras=(image(0, shape, size=(36, 64)),))]
+    write_rows(
+        tmp_path / "log", tmp_path / "out", ListedLog("semantickitti", CARD, rows), rescale_intrinsics=True
+    )
+    said = f"1 images have other proportions than their intrinsics (first: 0.png {shape[1]} x {shape[0]} for 64 x 36"
+    assert any(said in line for line in LogIndex.open(tmp_path / "out").warnings) is is_told
