@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -78,11 +78,13 @@ class _Found:
     high: float = -np.inf
     clouds: list[NDArray[np.void]] = field(default_factory=list)
     images: list[NDArray[np.void]] = field(default_factory=list)
-    silent: dict[str, list[int]] = field(default_factory=dict)  # LiDAR -> scans that hold no point of it
+    lidars: list[tuple[int, Mapping[str, bool]]] = field(
+        default_factory=list
+    )  # of scans of several, see `Scan`
 
     def add(self, index: LogIndex, scan: Scan) -> None:
-        for name in scan.silent:
-            self.silent.setdefault(name, []).append(scan.row)
+        if scan.lidars:
+            self.lidars.append((scan.row, scan.lidars))
         self.low, self.high = min(self.low, scan.intensity[0]), max(self.high, scan.intensity[1])
         if scan.cloud is not None:
             self.clouds.append(scan.cloud)
@@ -94,11 +96,7 @@ class _Found:
 
 
 def _judge_content(index: LogIndex, report: Report, found: _Found) -> None:
-    for name, rows in found.silent.items():
-        report.notes.append(
-            f"{len(rows)} scans hold no point of the LiDAR {name}, the first is {index.tokens(rows[:1])[0]}: what it "
-            "alone sees is missing there"
-        )
+    report.notes += _silent_lidars(index, found)
     clouds = np.array(found.clouds, CLOUD)
     images = np.concatenate([np.empty(0, IMAGE), *found.images])
     mounts = read_mounts(index, images)
@@ -112,6 +110,17 @@ def _judge_content(index: LogIndex, report: Report, found: _Found) -> None:
     judge_lidar_mount(index, ground_m, report)
     describe_labels(index, report, found.raw_labels, found.frames_with)
     describe_intensity(index, report, found.low, found.high)
+
+
+def _silent_lidars(index: LogIndex, found: _Found) -> Iterator[str]:
+    """About scans of several LiDARs that hold no point of one of them."""
+    for name in dict.fromkeys(name for _, lidars in found.lidars for name in lidars):
+        rows = [row for row, lidars in found.lidars if not lidars.get(name, False)]
+        if rows:
+            yield (
+                f"{len(rows)} scans hold no point of the LiDAR {name}, the first is {index.tokens(rows[:1])[0]}: what "
+                "it alone sees is missing there"
+            )
 
 
 def _open_report(index: LogIndex) -> Report:

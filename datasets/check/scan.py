@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,9 @@ from .clouds import measure_cloud
 from .overlay import Project
 from .report import Problem
 
+_SENSOR = "sensor"  # column that numbers the LiDARs of a file whose mounts nobody knows
+_MOST_LIDARS = 16  # of more numbers the column is of something else
+
 
 @dataclass(frozen=True, slots=True)
 class Scan:
@@ -30,7 +33,9 @@ class Scan:
     cloud: NDArray[np.void] | None  # record of CLOUD; None where points are absent or cannot be coordinates
     images: NDArray[np.void]  # (K,) of IMAGE
     raw_labels: NDArray[np.int64] | None  # (K, 2) raw ids that occur, and points of each
-    silent: tuple[str, ...]  # of several LiDARs that made it, those of which it holds no point
+    lidars: Mapping[
+        str, bool
+    ]  # of several that made it, as far as known: name -> whether it holds points of that one
     problems: tuple[Problem, ...]
 
 
@@ -60,7 +65,7 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
             spread = (low, high) if index.card.has_intensity else (0.0, 0.0)
             cloud, some = measure_cloud(row, points, to_lidar, spread)
             problems += scan_problems(path, cloud)
-    silent = () if read is None else _silent_lidars(index, row, problems)
+    lidars = {} if read is None else _lidars(index, row, read.columns, problems)
     raw_labels = _read_raw_labels(index, row, None if read is None else read.rows, problems)
     frame = index.frame(row, points=False, images=False, labels=False)
     images = list(_read_images(index, frame, row, problems))
@@ -72,7 +77,7 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
         for facts, camera in unseen:  # perhaps a few of the others are
             measure_points(facts, frame, camera, project, every)
     return Scan(
-        row, len(points), (low, high), cloud, np.array(images, IMAGE), raw_labels, silent, tuple(problems)
+        row, len(points), (low, high), cloud, np.array(images, IMAGE), raw_labels, lidars, tuple(problems)
     )
 
 
@@ -105,19 +110,21 @@ def _read_cloud(index: LogIndex, row: int, problems: list[Problem]) -> FilePoint
     return points
 
 
-def _silent_lidars(index: LogIndex, row: int, problems: list[Problem]) -> tuple[str, ...]:
-    """LiDARs of a scan of several of which it holds no point.
+def _lidars(index: LogIndex, row: int, columns: Columns, problems: list[Problem]) -> dict[str, bool]:
+    """LiDARs that made a scan, and whether it holds points of each; where only the points tell, those that it holds.
 
     What is wrong with their files, with whose the points are, or with their times, becomes a problem.
     """
+    numbers = np.unique(columns[_SENSOR]) if _SENSOR in columns else np.empty(0)
+    found = {f"{_SENSOR} {number:g}": True for number in numbers} if len(numbers) <= _MOST_LIDARS else {}
     if not index.lidars(row) and not index.card.time:
-        return ()
+        return found
     try:
         frame = index.frame(row, cameras=(), labels=False)
     except InputError as error:
         problems.append(_said(error, "points", str(index.point_path(row))))
-        return ()
-    return tuple(lidar.name for (rows, _), lidar in zip(frame.by_lidar, frame.lidars) if not len(rows))
+        return {}
+    return {lidar.name: bool(len(rows)) for (rows, _), lidar in zip(frame.by_lidar, frame.lidars)} or found
 
 
 def _read_raw_labels(

@@ -94,18 +94,19 @@ def test_a_column_tells_the_lidars_of_one_file_apart(tmp_path):
         write(tmp_path, card("lidar"), [LidarRow("side", SIDE, Place("1.bin"))])
 
 
-def test_a_lidar_of_which_scans_hold_no_point_is_told(tmp_path):
-    rows = [LidarRow("top", TOP), LidarRow("side", SIDE)]
+@pytest.mark.parametrize(("column", "name"), [("lidar", "side"), ("sensor", "sensor 1")])
+def test_a_lidar_of_which_scans_hold_no_point_is_told(tmp_path, column, name):
+    rows = (LidarRow("top", TOP), LidarRow("side", SIDE)) if column == "lidar" else ()
     scans = []
     for order in range(3):
         table = points(order, 30, 5)
         table[:, 4] = 0 if order else np.arange(30) % 2
         table.tofile(tmp_path / f"{order}.bin")
-        scans.append(ScanRow("s", f"t{order}", order, Place(f"{order}.bin"), TOP, lidars=tuple(rows)))
-    write_rows(tmp_path, tmp_path / "index", ListedLog("made", card("lidar"), scans))
+        scans.append(ScanRow("s", f"t{order}", order, Place(f"{order}.bin"), TOP, lidars=rows))
+    write_rows(tmp_path, tmp_path / "index", ListedLog("made", card(column), scans))
     notes = check_log(LogIndex.open(tmp_path / "index"), project=project, workers=1).notes
     assert [note for note in notes if "no point of" in note] == [
-        "2 scans hold no point of the LiDAR side, the first is t1: what it alone sees is missing there"
+        f"2 scans hold no point of the LiDAR {name}, the first is t1: what it alone sees is missing there"
     ]
 
 
