@@ -27,3 +27,7 @@ def __getattr__(name: str) -> Any:
 
         return load
     raise AttributeError(f"module 'superflow' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})  # notebooks complete what is imported on demand, too
