@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
@@ -116,10 +116,38 @@ def end_command(code: int) -> NoReturn:
     sys.exit(code)
 
 
+class _CommandParser(argparse.ArgumentParser):
+    """Says why an argument is missing that stands there: an option before it takes every word behind it."""
+
+    _words: Sequence[str] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._words = sys.argv[1:] if args is None else args
+        return super().parse_known_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        missing = message.partition("required: ")[2].split(", ")
+        names = [
+            action.dest for action in self._actions if not action.option_strings and action.dest in missing
+        ]
+        greedy = [
+            option
+            for action in self._actions
+            if action.nargs in ("?", "*", "+")
+            for option in action.option_strings
+            if option in self._words
+        ]
+        if names and greedy:
+            message += (
+                f"; {greedy[0]} takes the words behind it for its own: write {' '.join(names)} before it"
+            )
+        super().error(message)
+
+
 def command_parser(name: str, page: str | None) -> argparse.ArgumentParser:
     """The parser of ``superflow NAME``, whose help begins with the page of its module as it stands."""
     form = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(prog=f"superflow {name}", description=page, formatter_class=form)
+    return _CommandParser(prog=f"superflow {name}", description=page, formatter_class=form)
 
 
 def number_in(numbers: Range) -> Callable[[str], Any]:

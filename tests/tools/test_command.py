@@ -153,6 +153,31 @@ def test_a_seed_is_there_once(words, capsys, tmp_path, monkeypatch):
     assert "--seeds is 0 1 0; give different whole numbers" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["train", "--resume", "pretrain/ppkt_small.py"],
+            "config; --resume takes the words behind it for its own",
+        ),
+        (
+            ["find", "--index", "x", "--frames", "val", "a car"],
+            "query; --frames takes the words behind it for its",
+        ),
+        (
+            ["test", "--cfg-options", "a=1", "c.py", "d"],
+            "--cfg-options takes the words behind it for its own: write c",
+        ),
+        (["train"], "required: config\n"),
+        (["make-drive", "--vary", "place"], "required: --out\n"),
+    ],
+)
+def test_a_word_that_an_option_took_is_looked_for_before_it(words, said, capsys):
+    with pytest.raises(SystemExit):
+        main(words)
+    assert said in capsys.readouterr().err
+
+
 def test_the_quickstart_ends_with_how_to_ask_its_log(monkeypatch, capsys, tmp_path):
     """By the command of an installation, or by the script beside the one that was called."""
     from types import SimpleNamespace
