@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from superflow.errors import InputError
+from superflow.lidar.conv import use_backend
 from superflow.lidar.encoder import INPUTS, LidarEncoder
 from superflow.lidar.voxelize import CubicGrid
 
@@ -143,6 +144,25 @@ def test_moving_by_sixteen_voxels_changes_no_feature():
     moved = points + torch.tensor([-8.0, 16.0, 8.0, 0.0])
     want, got = (net.point_features(*one_cloud(cloud)) for cloud in (points, moved))
     torch.testing.assert_close(got, want, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("reduce", ["mean", "first"])
+@pytest.mark.parametrize("sectors", [None, 384, 3, 2, 1])
+def test_clouds_of_any_size_together_have_the_features_of_each_alone(sectors, reduce):
+    """With few sectors a turn closes on itself at the coarser strides."""
+    grid = (
+        CUBIC if sectors is None else {"type": "cylinder", "rho_m": 0.5, "phi_deg": 360 / sectors, "z_m": 0.5}
+    )
+    net = encoder(grid, reduce=reduce).eval()
+    clouds = [street(count, seed) for seed, count in enumerate((0, 1, 300, 2, 0))]
+    want = torch.cat([net.point_features(*one_cloud(points)) for points in clouds])
+    together, cloud = torch.cat(clouds), torch.repeat_interleave(torch.tensor([len(each) for each in clouds]))
+    torch.testing.assert_close(net.point_features(together, cloud, 5), want, rtol=1e-4, atol=1e-5)
+    twice = net.point_features(torch.cat([together, together]), torch.cat([cloud, cloud]), 5)
+    torch.testing.assert_close(twice, torch.cat([want, want]), rtol=1e-4, atol=1e-5)
+    for name in ("torch", "torch_grouped"):
+        with use_backend(name):
+            torch.testing.assert_close(net.point_features(together, cloud, 5), want, rtol=1e-4, atol=1e-5)
 
 
 def test_mistake_37_intensity_is_scaled_where_it_is_not_published():
