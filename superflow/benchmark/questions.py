@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..files.access import make_folder, read_text
+from ..files.access import make_folder, read_json_lines
 from ..files.writes import write_atomically
 from ..hub.encoder_file import read_encoder_file
 from ..progress import cpu_seconds
@@ -268,7 +268,8 @@ def _figures(
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in read_text(path).splitlines()]
+    again = f"delete {path.with_suffix('.*')}, and the arm's rows of questions.csv, to have it answer again"
+    return read_json_lines(path, again)
 
 
 def _about(plan: str, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, Any]:

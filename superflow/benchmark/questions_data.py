@@ -22,7 +22,7 @@ from ..agents.bootcamps.bootcamp import Identity
 from ..agents.scene import SceneRecord
 from ..datasets.index import LogIndex
 from ..errors import InputError
-from ..files.access import make_folder, read_text
+from ..files.access import make_folder, read_json_lines, read_text
 from ..files.writes import write_atomically, write_bytes
 from ..hub.backbone import Backbone
 from ..protocol import token_hash
@@ -189,8 +189,9 @@ def _sides(plan: QuestionsPlan, part: str) -> int:
 def part_of(plan: QuestionsPlan, name: str, out: Path) -> Part:
     """A part that ``prepare_questions`` made."""
     index, _ = _rows(plan, name, out)
-    text = read_text(out / "questions" / f"{name}.jsonl")
-    return Part(name, index, [json.loads(line) for line in text.splitlines()], _sides(plan, name))
+    path = out / "questions" / f"{name}.jsonl"
+    cases = read_json_lines(path, f"delete {path.with_suffix('.*')} to have it made again")
+    return Part(name, index, cases, _sides(plan, name))
 
 
 def find_backbone(plan: QuestionsPlan, name: str, seed: int, train: Part) -> tuple[Backbone, str]:

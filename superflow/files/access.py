@@ -135,11 +135,32 @@ def read_json_value(path: str | Path, again: str, missing: str | None = None) ->
     Raises:
         MissingFileError, InputError: as ``reading``; it is no JSON.
     """
-    text = read_text(path, missing or again)
+    return _value_of(read_text(path, missing or again), f"{path}: is", again)
+
+
+def read_json_lines(path: str | Path, again: str) -> list[dict[str, Any]]:
+    """The JSON objects in ``path``, one a line.
+
+    Args:
+        again: what to do where there is no such file, or it is damaged.
+
+    Raises:
+        MissingFileError, InputError: as ``reading``; a line is no JSON object, as one that was cut.
+    """
+    found = []
+    for number, line in enumerate(read_text(path, again).splitlines(), start=1):
+        value = _value_of(line, f"{path}: line {number} is", again)
+        if not isinstance(value, dict):
+            raise InputError(f"{path}: line {number} is no JSON object; {again}")
+        found.append(value)
+    return found
+
+
+def _value_of(text: str, what: str, again: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=each_once)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no valid JSON ({error}); {again}") from error
+        raise InputError(f"{what} no valid JSON ({error}); {again}") from error
 
 
 def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

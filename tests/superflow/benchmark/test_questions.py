@@ -403,6 +403,23 @@ def test_parts_that_share_scans_are_refused(tmp_path, small_index, capsys, other
     assert "2 scans are in train and in held_out" in capsys.readouterr().err
 
 
+def test_damaged_questions_and_answers_are_named(ran, tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"right": tr')
+    with pytest.raises(
+        InputError, match=r"a\.jsonl: line 1 is no valid JSON .*; delete .*a\.\*, and the arm's rows"
+    ):
+        questions._read(tmp_path / "a.jsonl")
+    plan = questions.with_places(load_questions_plan(find_plan(written(ran[0].parent, SMALL))), {"log": "x"})
+    path = ran[0] / "questions" / "train.jsonl"
+    whole = path.read_text()
+    try:
+        path.write_text(whole[:-20])
+        with pytest.raises(InputError, match=r"train\.jsonl: line \d+ is no valid JSON"):
+            part_of(plan, "train", ran[0])
+    finally:
+        path.write_text(whole)
+
+
 def test_questions_are_not_those_of_as_many_other_scans(tmp_path, small_index, capsys):
     """Held-out scans became those for training, and the questions about them stayed where they were."""
     plan = changed(arms={"majority": {"kind": "majority"}}, differences=[])

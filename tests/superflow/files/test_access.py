@@ -16,6 +16,7 @@ from superflow.files.access import (
     file_in,
     make_folder,
     read_json,
+    read_json_lines,
     read_text,
     reading,
     writing,
@@ -134,6 +135,19 @@ def test_text_and_json_are_read_with_and_without_a_byte_order_mark(tmp_path, mar
     assert read_text(tmp_path / "a.json") == '{"name": "Straße"}'
     assert read_json(tmp_path / "a.json", "mend it") == {"name": "Straße"}
     check_readable(tmp_path / "a.json")
+
+
+def test_lines_of_json_are_read_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"a": 1}\n{"b": [2]}\n')
+    assert read_json_lines(path, "mend it") == [{"a": 1}, {"b": [2]}]
+    for wrong in ('{"a": ', "", "[1]", "7", '{"a": 1, "a": 2}', '{"a": 1} {"a": 1}', "[" * 50_000):
+        path.write_text('{"a": 1}\n' + wrong + '\n{"a": 1}\n')
+        with pytest.raises(
+            InputError, match=r"a\.jsonl: line 2 is no (valid JSON|JSON object).*; mend it$"
+        ) as caught:
+            read_json_lines(path, "mend it")
+        assert len(str(caught.value)) < 400
 
 
 @pytest.mark.parametrize(
