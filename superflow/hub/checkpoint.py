@@ -236,7 +236,11 @@ def check_start(
     check_teacher(checkpoint, record, source)
     check_intensity(trained.get("raw_intensity"), record["data"], source)
     check_classes(trained.get("classes"), record["data"], source)
-    _tell_of_settings(checkpoint.get("superflow", {}), record, source)
+    before = checkpoint.get("superflow", {})
+    if before.get("kind") == record.get("kind") and all(
+        isinstance(of.get("encoder"), Mapping) for of in (before, record)
+    ):
+        _tell_of_settings(before, record, source)
     if broken := not_finite(checkpoint, parameters):
         raise InputError(
             f"{source}: {broken[0]} is not finite, so nothing can go on from it; use an earlier checkpoint"
@@ -245,13 +249,13 @@ def check_start(
 
 def _tell_of_settings(before: Mapping[str, Any], now: Mapping[str, Any], source: str) -> None:
     """Warn where the same weights are to see other voxels or inputs of them, or another region, than in training."""
-    was, own = ({"limits": of.get("limits"), **(of.get("encoder") or {})} for of in (before, now))
+    was, own = ({"limits": of.get("limits"), **of["encoder"]} for of in (before, now))
     told = [
         f"{name} {own[name]} instead of {was[name]}"
         for name in ("grid", "inputs", "reduce", "limits")
         if name in was and name in own and plain(was[name]) != plain(own[name])
     ]
-    if told and before.get("kind") == now.get("kind"):
+    if told:
         _log.warning(
             "%s: was trained with other settings (model has %s), so figures are not those of what was trained; unless "
             "that is meant, give the config it was trained with (config.py beside it)",
