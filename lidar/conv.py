@@ -221,20 +221,23 @@ def load_backend(name: str) -> ModuleType:
 def main() -> int:
     """Print each back end on each device; 1 if the one in use there is wrong."""
     failed = False
-    print(f"{'back end':10}{'device':8}{'version':28}self-test")
+    wide = max(map(len, ("back end", *BACKENDS))) + 2
+    print(f"{'back end':{wide}}{'device':8}{'version':28}self-test")
     for kind in [kind for kind in PREFERRED if kind == "cpu" or torch.cuda.is_available()]:
         device = torch.device(kind)
         used = backend_for(kind)
         for name in BACKENDS:
             module = load_backend(name)
             if problem := module.problem(device):
-                print(f"{name:10}{kind:8}{'-':28}{problem}")
+                print(f"{name:{wide}}{kind:8}{'-':28}{problem}")
                 continue
             error = largest_error(module, device)
             state = "ok" if error < TOLERANCE else "WRONG"
             mark = ", in use" if module is used else ""
             failed |= state == "WRONG" and module is used
-            print(f"{name:10}{kind:8}{module.version():28}{state}, largest relative error {error:.1e}{mark}")
+            print(
+                f"{name:{wide}}{kind:8}{module.version():28}{state}, largest relative error {error:.1e}{mark}"
+            )
     return int(failed)
 
 
