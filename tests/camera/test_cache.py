@@ -203,7 +203,7 @@ def test_a_stopped_build_goes_on_where_it_was(make_cameras, tmp_path, caplog, mo
 def test_features_of_something_else_are_refused(make_cameras, tmp_path):
     cameras = make_cameras(3, size=SIZE)
     build_feature_cache(cameras, make_small_teacher(), tmp_path, size=SIZE, components=2)
-    with pytest.raises(InputError, match=r"another teacher .*choose another folder or delete"):
+    with pytest.raises(InputError, match=r"other teacher .*choose another folder or delete"):
         build_feature_cache(cameras, make_small_teacher(sha256="other"), tmp_path, size=SIZE, components=2)
     with pytest.raises(InputError, match=r"another size \(\[32, 48\] instead of \[32, 64\]\)"):
         build_feature_cache(cameras, make_small_teacher(), tmp_path, size=(32, 64), components=2)

@@ -81,10 +81,10 @@ def test_workers_make_the_same_files(make_cameras, tmp_path):
 def test_a_folder_holds_one_kind_of_regions(make_cameras, tmp_path):
     cameras = make_cameras(2)
     write_superpixels(cameras, tmp_path, segments=20)
-    with pytest.raises(InputError, match=r"another options: segments .*choose another folder or delete"):
+    with pytest.raises(InputError, match=r"other options: segments .*choose another folder or delete"):
         write_superpixels(cameras, tmp_path, segments=21)
     (tmp_path / "masks").mkdir()
-    with pytest.raises(InputError, match="another provider"):
+    with pytest.raises(InputError, match="other provider"):
         write_superpixels(cameras, tmp_path, provider="masks", source=tmp_path / "masks")
 
 
@@ -114,9 +114,9 @@ def test_clusters_go_on_with_the_features_that_their_codebook_is_of(make_cameras
 
     record = write(1, features=tmp_path / "first")
     for given, message in (
-        ({"features": tmp_path / "other"}, "another made_by: features: reduction_sha256"),
-        ({"features": tmp_path / "whole"}, "another made_by: features: reduction_sha256"),
-        ({"teacher": "filter_bank"}, "another options: teacher|another options: features"),
+        ({"features": tmp_path / "other"}, "other made_by: features: reduction_sha256"),
+        ({"features": tmp_path / "whole"}, "other made_by: features: reduction_sha256"),
+        ({"teacher": "filter_bank"}, "other options: teacher|other options: features"),
     ):
         with pytest.raises(InputError, match=message):
             write(2, **given)
