@@ -205,9 +205,9 @@ def test_features_of_something_else_are_refused(make_cameras, tmp_path):
     build_feature_cache(cameras, make_small_teacher(), tmp_path, size=SIZE, components=2)
     with pytest.raises(InputError, match=r"other teacher .*choose another folder or delete"):
         build_feature_cache(cameras, make_small_teacher(sha256="other"), tmp_path, size=SIZE, components=2)
-    with pytest.raises(InputError, match=r"another size \(\[32, 48\] instead of \[32, 64\]\)"):
+    with pytest.raises(InputError, match=r"other size \(\[32, 48\] instead of \[32, 64\]\)"):
         build_feature_cache(cameras, make_small_teacher(), tmp_path, size=(32, 64), components=2)
-    with pytest.raises(InputError, match="another components"):
+    with pytest.raises(InputError, match="other components"):
         build_feature_cache(cameras, make_small_teacher(), tmp_path, size=SIZE, components=3)
     refused = r"its reduction was fitted on 2 images \(first: token1\) that are not among those that may be fitted on"
     with pytest.raises(InputError, match=refused):
