@@ -61,7 +61,7 @@ def claim(result: Path, made_of: Mapping[str, Any], *, remove: str | None = None
     if name := differs(result, made_of):
         before = read_json(beside, AGAIN)
         raise InputError(
-            f"{result}: belongs to another {name} ({before.get(name)} instead of {made_of.get(name)}); "
+            f"{result}: was made with other {name} ({before.get(name)} instead of {made_of.get(name)}); "
             f"choose another folder for results or delete {remove or beside.parent}"
         )
     # what was begun before something of it was prepared now says of what it is; what is finished does not know

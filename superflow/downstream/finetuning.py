@@ -123,9 +123,8 @@ class MeanTeacher:
     threshold: float = 0.9
 
     def __post_init__(self) -> None:
-        if not (
-            0 < self.decay < 1 and 0 < self.threshold <= 1
-        ):  # at 0 there is no average, and nothing is unsure
+        # at 0 there is no average, and nothing is unsure
+        if not (0 < self.decay < 1 and 0 < self.threshold <= 1):
             raise InputError(
                 f"mean teacher: decay {self.decay} and threshold {self.threshold} must lie above 0, the decay below 1, "
                 "the threshold at 1 at most"
@@ -257,9 +256,8 @@ def _train_all(
 
 def _one_cycle(optimiser: torch.optim.Optimizer, recipe: Recipe) -> torch.optim.lr_scheduler.OneCycleLR:
     """The rise and fall of all rates over the steps of a recipe."""
-    rise = (
-        recipe.warm * recipe.steps - 1
-    )  # torch divides by it: where it is one step, by hardly more than nothing
+    # torch divides by the length of the rise: where it is one step, by hardly more than nothing
+    rise = recipe.warm * recipe.steps - 1
     return torch.optim.lr_scheduler.OneCycleLR(
         optimiser,
         [group["lr"] for group in optimiser.param_groups],

@@ -98,7 +98,7 @@ def test_the_look_up_control_stands_above_the_arms(prepared, tmp_path, monkeypat
     assert scores["linear"]["miou"] > 2 * scores["linear, new places"]["miou"]
     monkeypatch.setattr("superflow.downstream.evaluation.lookup_scores", None)  # it is not made twice
     assert lookup_control(plan, prepared=prepared, out=tmp_path) == control
-    with pytest.raises(InputError, match=r"belongs to another train \(\['scene-9002\[0:3\]'\] instead of"):
+    with pytest.raises(InputError, match=r"was made with other train \(\['scene-9002\[0:3\]'\] instead of"):
         lookup_control(replace(plan, train=["scene-9002[0:4]"]), prepared=prepared, out=tmp_path)
     assert next(iter(table(plan, [record("random", 0, 10.0), control]))) == "label look-up, no network"
     assert lookup_control(replace(plan, new_places_m=None), prepared=tmp_path, out=tmp_path / "x") is None
@@ -146,7 +146,7 @@ def test_a_finished_arm_is_not_run_again_and_not_taken_for_another(prepared, tmp
     result.write_text(json.dumps({**first, "seed": 99}))
     assert run_arm(plan, raw, 4, prepared=prepared, out=tmp_path)["seed"] == 99
     with pytest.raises(
-        InputError, match=r"belongs to another vote_frames \(2 instead of 1\); choose another folder"
+        InputError, match=r"was made with other vote_frames \(2 instead of 1\); choose another folder"
     ):
         run_arm(replace(plan, vote_frames=1), raw, 4, prepared=prepared, out=tmp_path)
 
@@ -170,7 +170,7 @@ def test_a_stopped_run_is_not_continued_with_another_config(prepared, tmp_path):
         with pytest.raises(InputError, match="neither a split nor a scene"):
             run_arm(plan, arm, 0, prepared=prepared, out=tmp_path)
     longer = replace(arm, options={"train_cfg.max_iters": 481})
-    with pytest.raises(InputError, match="belongs to another config"):
+    with pytest.raises(InputError, match="was made with other config"):
         run_arm(plan, longer, 0, prepared=prepared, out=tmp_path)
 
 
@@ -207,7 +207,7 @@ def test_a_result_of_other_features_or_superpixels_is_told_from_one_of_these(
         assert run_arm(plan, arm, 0, prepared=log, out=tmp_path / "out")["arm"] == "slidr"
     prepare(48)
     with pytest.raises(
-        InputError, match=rf"belongs to another {what} \(\w+ \w{{8}} instead of \w+ \w{{8}}\)"
+        InputError, match=rf"was made with other {what} \(\w+ \w{{8}} instead of \w+ \w{{8}}\)"
     ):
         run_arm(plan, arm, 0, prepared=log, out=tmp_path / "out")
     assert list(read_results(plan, prepared=log, out=tmp_path / "out")) == []

@@ -244,11 +244,11 @@ def test_a_backbone_is_made_once_and_others_start_from_it(small, tmp_path):
             want = 0.25 * first_part.double() + 0.75 * second_part.double()
             assert torch.equal(mean_part, want.float())
     changed_share = {**only.arms, "mean": replace(mean, share=0.5)}
-    with pytest.raises(InputError, match=r"belongs to another .* delete .*street-mean-0\.\*"):
+    with pytest.raises(InputError, match=r"was made with other .* delete .*street-mean-0\.\*"):
         places.run_unit(unit(replace(only, arms=changed_share), "street", "mean", out))
     longer = replace(only.arms["labels"], options={**only.arms["labels"].options, "train_cfg.max_iters": 3})
     changed_plan = replace(only, arms={**only.arms, "labels": longer})
-    with pytest.raises(InputError, match=r"belongs to another config .* delete .*street-labels-0\.\*"):
+    with pytest.raises(InputError, match=r"was made with other config .* delete .*street-labels-0\.\*"):
         places.run_unit(unit(changed_plan, "street", "labels", out))
 
 

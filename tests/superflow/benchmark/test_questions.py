@@ -259,7 +259,7 @@ def test_what_is_there_is_not_made_again_and_other_settings_are_refused(ran, cap
     assert {path: path.stat().st_mtime_ns for path in before} == times
     written(out.parent, changed(recipe={"steps": 3, "batch": 4}))
     assert main([*words, "--arms", "own"]) == 2
-    assert "belongs to another settings" in capsys.readouterr().err
+    assert "was made with other settings" in capsys.readouterr().err
     written(out.parent, SMALL)
 
 
@@ -439,7 +439,7 @@ def test_questions_are_not_those_of_as_many_other_scans(tmp_path, small_index, c
     )
     written(tmp_path, plan)
     assert main(words) == 2
-    assert "belongs to another scans" in capsys.readouterr().err
+    assert "was made with other scans" in capsys.readouterr().err
     plan["parts"]["train"]["frames"], plan["parts"]["held_out"]["frames"] = (
         frames["train"],
         frames["held_out"],

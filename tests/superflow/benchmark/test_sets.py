@@ -387,7 +387,7 @@ def test_other_weights_of_the_same_name_are_refused(tmp_path, prepared_scans, gi
     save_backbone(make_encoder(seed=1), given, BackboneCard("mine"))
     assert main(call) == 2
     page = (tmp_path / "out" / "datasets.md").read_text()
-    assert "belongs to another weights" in page
+    assert "was made with other weights" in page
     copied = json.loads((tmp_path / "out" / "backbones" / "elsewhere-mine-0.json").read_text())
     assert copied["name"] == "mine"
 
