@@ -36,9 +36,8 @@ class Columns:
     range_m: NDArray[np.float64]  # (N,)
     column: NDArray[np.int64]  # (N,) ascending; a column is as wide as the gap between two
     column_gap: float  # [rad]
-    beam_gap: NDArray[
-        np.float64
-    ]  # (N,) usual gap from a return to the next one above it, at its elevation [rad]
+    # (N,) usual gap from a return to the next one above it, at its elevation [rad]
+    beam_gap: NDArray[np.float64]
 
 
 def scan_columns(points: NDArray) -> Columns:
@@ -120,9 +119,8 @@ def _in_sectors(azimuth, step, width):
     sector, into, count = np.empty(len(azimuth)), np.empty(len(azimuth)), 0
     for n in range(len(azimuth)):
         turned = azimuth[n] + math.pi
-        rough = (
-            turned - math.floor(turned / step) * step
-        )  # off by roundings, so only what is clearly outside is passed
+        # off by roundings, so only what is clearly outside is passed
+        rough = turned - math.floor(turned / step) * step
         if width + 1e-6 < rough < step - 1e-6:
             continue
         sector[count], into[count] = divmod(turned, step)

@@ -42,9 +42,8 @@ class FeatureCache:
         self.channels: int = record["channels"]
         self.grid: tuple[int, int] = (record["grid"][0], record["grid"][1])
         self._paths: list[Path] = []  # of the shards
-        self._first = [
-            0
-        ]  # row at which each shard begins, counted through all of them; then how many there are
+        # row at which each shard begins, counted through all of them; then how many there are
+        self._first = [0]
         self._rows: dict[str, int] | None = None  # token -> row, counted likewise
         self._maps: dict[int, Features] = {}
 

@@ -50,9 +50,8 @@ class DatasetCard:
     class_of: Mapping[str, int]  # category name -> train id
     categories: Mapping[int, str]  # raw id in the label files -> category name
     columns: tuple[str, ...] = ("x", "y", "z", "intensity")  # of a point row on disk
-    stored: Mapping[str, str] = field(
-        default_factory=dict
-    )  # what the files call those with another name there
+    # what the files call those with another name there
+    stored: Mapping[str, str] = field(default_factory=dict)
     # of the point files, or (4, 4) from theirs to forward-left-up, to which readers turn them
     axes: str | tuple[tuple[float, ...], ...] = "right-forward-up"
     intensity_max: float = 255.0  # raw value that becomes 1
@@ -69,9 +68,8 @@ class DatasetCard:
     instances: Mapping[str, Any] = field(default_factory=dict)  # the same
     label_set: str = ""  # which of the card's the classes are
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # split -> scene names
-    split_files: Mapping[str, str] = field(
-        default_factory=dict
-    )  # split -> list of scans, below the log's root
+    # split -> list of scans, below the log's root
+    split_files: Mapping[str, str] = field(default_factory=dict)
     sensor: Mapping[str, Any] = field(default_factory=dict)
     # of a published k % of the labels: what is counted, scenes or scans, and where that is from
     fractions: Mapping[str, str] = field(default_factory=dict)
@@ -117,9 +115,8 @@ class DatasetCard:
         With ``keep_raw`` in 0..255, not clipped, as published code uses them: nuScenes' own values, and those of other
         sensors brought to that scale, so that weights mean the same on both.
         """
-        with np.errstate(
-            over="ignore"
-        ):  # what no float32 holds is full intensity, as all beyond the largest value is
+        # what no float32 holds is full intensity, as all beyond the largest value is
+        with np.errstate(over="ignore"):
             raw = np.asarray(raw, dtype=np.float32)
             if self.intensity_rule == "linear":
                 if keep_raw:

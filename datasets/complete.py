@@ -24,9 +24,8 @@ def whole_scenes(root: Path, tables: Mapping[str, Columns], scenes: int) -> NDAr
 
     def is_missing(path: bytes) -> bool:
         folder, name = os.path.split(path)
-        if (
-            folder not in folders
-        ):  # one listing a folder: half a million single look-ups are slow on network disks
+        # one listing a folder: half a million single look-ups are slow on network disks
+        if folder not in folders:
             folders[folder] = _names_in(os.path.join(os.fsencode(root), folder))
         return name not in folders[folder]
 

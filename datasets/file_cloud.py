@@ -62,9 +62,8 @@ def to_cloud(
 def _in_lidar(axes: list[NDArray[Any]], file_to_lidar: Transform) -> NDArray[np.float32]:
     """(N, 3) of three columns (N,) in the axes of the files."""
     shift = file_to_lidar[:3, 3]
-    if shift.any() and any(
-        _is_far(values) for values in axes
-    ):  # from where float32 is too coarse to where it is not
+    # from where float32 is too coarse to where it is not
+    if shift.any() and any(_is_far(values) for values in axes):
         return (np.stack(axes, axis=1) @ file_to_lidar[:3, :3].T + shift).astype(np.float32)
     turn = file_to_lidar.astype(np.float32)
     xyz = _turned([values.astype(np.float32, copy=False) for values in axes], turn[:3, :3])

@@ -106,9 +106,8 @@ class Frame:
     boxes: Boxes | None = None
     dataset: str = ""  # name of the card
     variant: str = "clean"  # or how a copy was corrupted
-    lidars: tuple[
-        Lidar, ...
-    ] = ()  # by the numbers in the cloud's column ``lidar``; none where one LiDAR is the origin
+    # by the numbers in the cloud's column ``lidar``; none where one LiDAR is the origin
+    lidars: tuple[Lidar, ...] = ()
 
     @property
     def points(self) -> NDArray[np.float32]:

@@ -14,11 +14,8 @@ from ..geometry import Transform, make_transform, to_quaternion
 PINHOLE = "pinhole"  # of images that are undistorted
 RADIAL_TANGENTIAL = "radial_tangential"  # k1, k2, p1, p2, k3 as in OpenCV; ROS' plumb_bob
 FISHEYE = "fisheye"  # equidistant, k1 to k4 as in OpenCV's fisheye module
-CAMERA_MODELS = {
-    PINHOLE: 0,
-    RADIAL_TANGENTIAL: 5,
-    FISHEYE: 4,
-}  # model -> number of parameters, see `camera.lens`
+# model -> number of parameters, see `camera.lens`
+CAMERA_MODELS = {PINHOLE: 0, RADIAL_TANGENTIAL: 5, FISHEYE: 4}
 
 APART = 1 << 32  # a step of ``ScanRow.order`` between scans that no recording joins: they are no neighbours
 
@@ -97,9 +94,8 @@ class Boxes:
     categories: tuple[str, ...]  # B names as in the dataset
     tracks: tuple[str, ...]  # B instance tokens, equal over time
     velocities: NDArray[np.float64]  # (B, 3) [m/s, world]; NaN where it is not known
-    status: tuple[
-        str, ...
-    ]  # B: attributes as the dataset words them, as vehicle.parked, joined by spaces; "" for none
+    # B: attributes as the dataset words them, as vehicle.parked, joined by spaces; "" for none
+    status: tuple[str, ...]
     points: NDArray[np.int32]  # (B,) LiDAR points inside; -1 where they were not counted
 
     def __len__(self) -> int:

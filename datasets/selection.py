@@ -145,9 +145,8 @@ def _within_scene(is_key: NDArray[np.bool_], keys: slice) -> NDArray[np.bool_]:
         return np.zeros(len(is_key), dtype=bool)
     wanted = np.zeros(total, dtype=bool)
     wanted[keys] = True
-    owner: NDArray[np.int64] = (
-        np.cumsum(is_key) - is_key
-    )  # keys before this scan = position of the key at or after it
+    # keys before this scan = position of the key at or after it
+    owner: NDArray[np.int64] = np.cumsum(is_key) - is_key
     return wanted[np.minimum(owner, total - 1)]
 
 

@@ -31,10 +31,8 @@ BACKENDS = {
     "torch_grouped": "torch_grouped",
     "spconv": "spconv",
 }
-PREFERRED = {
-    "cpu": ("compiled", "torch"),
-    "cuda": ("spconv", "torch_grouped"),
-}  # the last of them is plain PyTorch
+# the last of them is plain PyTorch
+PREFERRED = {"cpu": ("compiled", "torch"), "cuda": ("spconv", "torch_grouped")}
 ELSEWHERE = ("torch_grouped",)
 ENVIRONMENT = "SUPERFLOW_CONV_BACKEND"
 

@@ -31,17 +31,14 @@ class QualityReport:
     hit: float  # ids with a pair, mean over images
     points_a_region: float  # pairs of a hit id, median
     coverage: float | None  # share of pairs whose pixel has a region
-    purity: (
-        float | None
-    )  # share of labelled pairs that have the commonest class of their region in this image
+    # share of labelled pairs that have the commonest class of their region in this image
+    purity: float | None
     purity_log: float | None  # the same with regions over all images; only for shared ids
-    view_classes: (
-        float | None
-    )  # share of labelled double views whose two regions have the same commonest class
+    # share of labelled double views whose two regions have the same commonest class
+    view_classes: float | None
     view_ids: float | None  # share of double views with the same id twice; only for shared ids
-    view_partition: (
-        float | None
-    )  # adjusted Rand index of two cameras' regions on their double views, mean over them
+    # adjusted Rand index of two cameras' regions on their double views, mean over them
+    view_partition: float | None
     double_views: int
 
     def record(self) -> dict[str, Any]:
@@ -92,9 +89,8 @@ class _View:
     rows: NDArray[np.int64]  # of the cloud, ascending
     ids: NDArray[np.int64]
     classes: NDArray[np.int64]  # of the point
-    dominant: NDArray[
-        np.int64
-    ]  # commonest class of the point's region in this image, IGNORE_LABEL without labels
+    # commonest class of the point's region in this image, IGNORE_LABEL without labels
+    dominant: NDArray[np.int64]
 
 
 class _Counts:

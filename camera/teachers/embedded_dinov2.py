@@ -95,9 +95,8 @@ def timm_names(tensors: dict[str, NDArray], nodes: list[Node], *, blocks: int) -
     vit = "backbone.embeddings"
     state["cls_token"] = tensors[f"{vit}.cls_token"]
     positions = [t for name, t in tensors.items() if t.ndim == 3 and not name.startswith("backbone.")]
-    state["pos_embed"] = np.concatenate(
-        sorted(positions, key=lambda t: t.shape[1]), axis=1
-    )  # class, then patches
+    # class, then patches
+    state["pos_embed"] = np.concatenate(sorted(positions, key=lambda t: t.shape[1]), axis=1)
     for part in ("weight", "bias"):
         state[f"patch_embed.proj.{part}"] = tensors[f"{vit}.patch_embeddings.projection.{part}"]
         state[f"norm.{part}"] = tensors[f"backbone.layernorm.{part}"]

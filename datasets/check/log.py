@@ -78,9 +78,8 @@ class _Found:
     high: float = -np.inf
     clouds: list[NDArray[np.void]] = field(default_factory=list)
     images: list[NDArray[np.void]] = field(default_factory=list)
-    lidars: list[tuple[int, Mapping[str, bool]]] = field(
-        default_factory=list
-    )  # of scans of several, see `Scan`
+    # of scans of several, see `Scan`
+    lidars: list[tuple[int, Mapping[str, bool]]] = field(default_factory=list)
 
     def add(self, index: LogIndex, scan: Scan) -> None:
         if scan.lidars:

@@ -33,9 +33,8 @@ class Scan:
     cloud: NDArray[np.void] | None  # record of CLOUD; None where points are absent or cannot be coordinates
     images: NDArray[np.void]  # (K,) of IMAGE
     raw_labels: NDArray[np.int64] | None  # (K, 2) raw ids that occur, and points of each
-    lidars: Mapping[
-        str, bool
-    ]  # of several that made it, as far as known: name -> whether it holds points of that one
+    # of several that made it, as far as known: name -> whether it holds points of that one
+    lidars: Mapping[str, bool]
     problems: tuple[Problem, ...]
 
 

@@ -31,9 +31,8 @@ def beam_missing(
 
     A quarter of them is drawn for each level. The published code draws with replacement, so that fewer are lost.
     """
-    edge = (
-        domain.beams // 16
-    )  # 2 and 28 of 32 beams, 4 and 58 of 64 are the first and the last that may be lost
+    # 2 and 28 of 32 beams, 4 and 58 of 64 are the first and the last that may be lost
+    edge = domain.beams // 16
     inner = np.arange(edge, domain.beams - edge - 1)
     count = min(domain.beams // 4 * (level + 1), len(inner))
     lost = rng.choice(inner, count, replace=domain.is_published)

@@ -57,8 +57,9 @@ def transmission(angle: NDArray[np.float64], reflectivity: NDArray[np.float64]) 
     """
     cos_air = np.cos(angle)
     cos_water = np.sqrt(1 - (_AIR / _WATER * np.sin(angle)) ** 2)
+    # perpendicular, parallel; the same from either side
     mirrored = (
         ((_AIR * cos_air - _WATER * cos_water) / (_AIR * cos_air + _WATER * cos_water)) ** 2,
         ((_WATER * cos_air - _AIR * cos_water) / (_WATER * cos_air + _AIR * cos_water)) ** 2,
-    )  # perpendicular, parallel; the same from either side
+    )
     return np.maximum(*((1 - r) ** 2 * reflectivity / (1 - reflectivity * r) for r in mirrored))

@@ -23,17 +23,13 @@ LONGEST_NAME = 200  # bytes of a token: files are named by some, and file names 
 _LONGEST_TEXT = 1024  # bytes; columns are as wide as their longest text
 _LONGEST_PART = 255  # bytes between two slashes of a path, on every usual file system
 _LARGEST = 1e12  # of coordinates: float64 tells millimetres apart up to there
-_LARGEST_TIME_US = (
-    4 * 10**18
-)  # differences of two such times are int64; nanoseconds of our century are below it
-_UNIT = (
-    1 - 1e-3,
-    1 + 1e-3,
-)  # norm of a unit quaternion: room for three decimals, not for another kind of rotation
+# differences of two such times are int64; nanoseconds of our century are below it
+_LARGEST_TIME_US = 4 * 10**18
+# norm of a unit quaternion: room for three decimals, not for another kind of rotation
+_UNIT = (1 - 1e-3, 1 + 1e-3)
 _NOT_ZERO = (1e-3, math.inf)
-_UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
-)  # what breaks lines, or is no UTF-8
+# what breaks lines, or is no UTF-8
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _PRINTABLE = bytes(range(0x20, 0x7F))  # of ASCII
 _DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _NUMBERS = {int, float}

@@ -29,10 +29,8 @@ from .read import DAMAGED_HEAD, of_the_log, read_bytes, zip_member
 from .waymo_files import read_waymo, read_waymo_image, read_waymo_labels
 
 UNKNOWN_ID = 65535  # raw ids from here on are one: no label set can name them
-NO_RETURNS = (
-    "nan",
-    "zero",
-)  # what a file may hold in place of a point: coordinates that are no numbers, or all 0
+# what a file may hold in place of a point: coordinates that are no numbers, or all 0
+NO_RETURNS = ("nan", "zero")
 
 _SIGNS = {  # what files of other formats begin with
     **{b"# .PCD": "a PCD file with a header", b"VERSION": "a PCD file with a header", b"ply": "a PLY file"},

@@ -20,13 +20,8 @@ from ...geometry import Transform
 from .arrow_tables import BYTES, INTEGER, NUMBER, NUMBERS, read_parquet_table
 from .waymo_points import LABEL_CHANNELS, POSE_CHANNELS, RANGE_CHANNELS, TOP, Beams, matrix
 
-COMPONENTS = (
-    "lidar",
-    "lidar_segmentation",
-    "lidar_calibration",
-    "vehicle_pose",
-    "lidar_pose",
-)  # that a frame reads
+# that a frame reads
+COMPONENTS = ("lidar", "lidar_segmentation", "lidar_calibration", "vehicle_pose", "lidar_pose")
 TIME, LASER, CAMERA = "key.frame_timestamp_micros", "key.laser_name", "key.camera_name"
 
 _Images = dict[tuple[int, int], NDArray[Any]]

@@ -25,10 +25,8 @@ IMAGES = ("sensor_msgs/msg/CompressedImage", "sensor_msgs/msg/Image")  # the fir
 INFO, ODOMETRY = "sensor_msgs/msg/CameraInfo", "nav_msgs/msg/Odometry"
 READ = (CLOUD, *IMAGES, INFO, TF, ODOMETRY)
 _FARTHEST_M = 1e12  # as in `motion_files`
-_SAME_PIXELS, _SAME_BEND = (
-    1.0,
-    1e-2,
-)  # by which numbers of one lens may differ that is told of again and again
+# by which numbers of one lens may differ that is told of again and again
+_SAME_PIXELS, _SAME_BEND = (1.0, 1e-2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,9 +205,10 @@ def _is_rectified(image: str) -> bool:
 
 def _seen_by(path: Path, topic: str, message: Any, *, is_rectified: bool) -> SeenBy:
     """By K and D of a CameraInfo, rectified images by its R and P."""
+    # ROS 2, ROS 1
     matrix, bend, turn, projection = (
         np.asarray(getattr(message, name, getattr(message, name.upper(), ())), np.float64) for name in "kdrp"
-    )  # ROS 2, ROS 1
+    )
     place = f"the camera of {topic}"
     size, to_image = _of_its_images(path, topic, message)
     if not is_rectified:

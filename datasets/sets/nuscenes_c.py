@@ -45,10 +45,8 @@ def open_log(
     variant = _choose(root, variant)
     own = load_card("nuscenes_c") if card is None else card
     log = nuscenes.open_log(root, own, version=version, progress=progress)
-    categories = {
-        **own.categories,
-        **log.card.categories,
-    }  # those of nuScenes' tables, and what corruptions add
+    # those of nuScenes' tables, and what corruptions add
+    categories = {**own.categories, **log.card.categories}
     columns = log.card.columns
     if variant.startswith("snow"):
         columns = tuple(SNOW_COLUMN if name == "ring" else name for name in columns)

@@ -203,9 +203,8 @@ def _sum(arranged, b, products, output):
     _, _, cuts, edges, order, starts = arranged
     columns = output.shape[1]
     count = cuts[b, -1] - cuts[b, 0]
-    rows_of_products = products[: count * columns].reshape(
-        (count, columns)
-    )  # two axes: then loops are vectorised
+    # two axes: then loops are vectorised
+    rows_of_products = products[: count * columns].reshape((count, columns))
     for row in range(edges[b], edges[b + 1]):
         for c in range(columns):
             output[row, c] = 0.0

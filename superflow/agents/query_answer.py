@@ -165,9 +165,8 @@ class Scenery:
         if first is None or second is None:
             return None
         words = first.motion, second.motion
-        if (
-            words[0] == words[1] and words[0] is not None
-        ):  # also one that its category does not have by `words.APPLIES`
+        # also one that its category does not have by `words.APPLIES`
+        if words[0] == words[1] and words[0] is not None:
             return True
         # whether the one of which less is known can be what the other is
         vague, word = (first, words[1]) if words[0] in (None, "still") else (second, words[0])

@@ -97,9 +97,8 @@ class EngineRunner(Runner):
         self._begun, self._commit = time.monotonic(), commit()
         # the checkpoint that the model was built from, until it has its weights
         self._read: dict[Path | None, dict[str, Any]] = {}
-        self._unmake = (
-            ExitStack()
-        )  # of new folders, until all was looked at that is refused before the first step
+        # of new folders, until all was looked at that is refused before the first step
+        self._unmake = ExitStack()
         with self._leaving_nothing():
             self._make(Path(options["work_dir"]), os.rmdir)  # others may write there meanwhile
             check_place(options["work_dir"])
@@ -198,9 +197,9 @@ class EngineRunner(Runner):
         before = None if self._resume else find_last(self.work_dir)
         if before is not None:
             self.logger.warning(
-                f"{self.work_dir}: holds checkpoints of an earlier training, up to {before.name}; this one begins "
-                "anew and writes over them, and what it does not write, as best_*.pth, is that of the earlier one; end "
-                "it to go on there with --resume, or to give another --work-dir"
+                f"{self.work_dir}: holds checkpoints of an earlier training, up to {before.name}; this one begins anew "
+                "and writes over them, --resume goes on from them until it has written its first, and best_*.pth may "
+                "stay that of the earlier one; end it to go on there with --resume, or to give another --work-dir"
             )
 
     def test(self) -> dict[str, float]:

@@ -17,9 +17,8 @@ log = logging.getLogger(__name__)
 
 _JPEG = b"\xff\xd8\xff"
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # marks of JPEG segments that say the size
-_BEFORE = frozenset(
-    (0xC4, 0xCC, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0))
-)  # marks of those that may stand before it
+# marks of those that may stand before it
+_BEFORE = frozenset((0xC4, 0xCC, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)))
 _TAIL = 65536  # bytes in which a JPEG has its end mark
 _MOST_PIXELS = 1 << 27  # of one image: a camera of 134 megapixels; decoded it takes 800 MB at most
 
@@ -111,9 +110,8 @@ def _decode(data: NDArray[np.uint8], path: str | Path, half: bool) -> NDArray[np
             return None if deep is None else deep[..., ::-1].copy()
         if deep.dtype == np.uint16:
             return _upper_bits(deep[..., ::-1], path)
-    stored |= (
-        cv2.IMREAD_REDUCED_GRAYSCALE_2 if half else 0
-    )  # the bit of one half; beside a bit of colour, no grey
+    # the bit of one half; beside a bit of colour, no grey
+    stored |= cv2.IMREAD_REDUCED_GRAYSCALE_2 if half else 0
     image: Any = cv2.imdecode(data, (cv2.IMREAD_COLOR if rgb is None else rgb) | stored)
     return image[..., ::-1].copy() if image is not None and rgb is None else image
 

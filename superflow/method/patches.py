@@ -12,9 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Taps = Sequence[
-    tuple[Tensor, Tensor]
-]  # of each of four patches: (M,) int32 its number, (M,) float32 its weight
+# of each of four patches: (M,) int32 its number, (M,) float32 its weight
+Taps = Sequence[tuple[Tensor, Tensor]]
 
 
 def taps_of_pixels(view_size: tuple[int, int], grid: tuple[int, int], device: torch.device) -> Taps:

@@ -138,10 +138,8 @@ def _windows_of_turn(world, movers, view, first, step, fans, elevations, slack, 
             turn = math.atan2(corners[c, 0], corners[c, 1]) - middle
             turn -= 2.0 * math.pi * math.floor(turn / (2.0 * math.pi) + 0.5)
             left, right = min(left, turn), max(right, turn)
-        low, high = (
-            FAR,
-            -FAR,
-        )  # tangents of the elevation: extreme on an edge, at its ends or where it is nearest
+        # tangents of the elevation: extreme on an edge, at its ends or where it is nearest
+        low, high = (FAR, -FAR)
         for c in range(8):
             for k in range(3):
                 if c >> k & 1:

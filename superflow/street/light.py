@@ -14,9 +14,8 @@ class Film:
 
     exposure: float
     noise: float = 0.008  # deviation, of white
-    balance: NDArray[np.float64] = field(
-        default_factory=lambda: np.array([1.0, 1.0, 1.0])
-    )  # (3,) gains of RGB
+    # (3,) gains of RGB
+    balance: NDArray[np.float64] = field(default_factory=lambda: np.array([1.0, 1.0, 1.0]))
     gamma: float = 1.0  # of the coded values
     saturation: float = 1.0
 

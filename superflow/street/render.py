@@ -79,9 +79,8 @@ def _shade(
                     rgb[k] *= 1.2
             else:
                 facing = normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2]
-                facing = (
-                    0.25 + 0.75 * abs(facing) if leaf else max(facing, 0.0)
-                )  # light passes through leaves
+                # light passes through leaves
+                facing = 0.25 + 0.75 * abs(facing) if leaf else max(facing, 0.0)
                 if facing > 0.0:
                     away = 0.2 if leaf else 0.03  # off the surface that the ray starts from
                     if in_shadow(

@@ -67,9 +67,8 @@ def draw_rig(rng: np.random.Generator, height: int, width: int) -> Rig:
     pose = rotation_z(np.deg2rad(-90.0 + rng.normal(0, 0.5))) @ _small_rotation(
         rng.normal(0, np.deg2rad(0.5), 3)
     )
-    top = (
-        rng.uniform(1.6, 2.2) if rng.random() < 0.8 else rng.uniform(2.2, 3.2)
-    )  # m: cars, then vans and lorries
+    # m: cars, then vans and lorries
+    top = rng.uniform(1.6, 2.2) if rng.random() < 0.8 else rng.uniform(2.2, 3.2)
     pose[:3, 3] = (rng.uniform(0.3, 1.4), rng.normal(0, 0.05), top)
     every = CAMERAS | SEVENTH
     count = int(rng.integers(1, len(every) + 1))

@@ -41,10 +41,8 @@ def make_building(rng: np.random.Generator, length: float, depth: float, height:
     model.box((0, 0, (height - base) / 2), half, FACADE, wall, trim)
     if height < 9.0 and rng.random() < 0.6:
         rise = rng.uniform(0.35, 0.7) * depth / 2
-        a, b = (
-            0.27 * depth,
-            0.5 * rise,
-        )  # the cube becomes a bar with a rhombic section, its lower half inside
+        # the cube becomes a bar with a rhombic section, its lower half inside
+        a, b = (0.27 * depth, 0.5 * rise)
         axes = np.array([[0.515 * length, 0, 0], [0, a, -a], [0, b, b]])
         color = ((0.22, 0.06, 0.04), (0.06, 0.06, 0.07), (0.15, 0.10, 0.07))[int(rng.integers(3))]
         model.box((0, 0, height), axes, ROOF, color)

@@ -26,11 +26,8 @@ _MAX_LEAF_STEPS = 24
 @jit_inline
 def _slabs(o0, o1, o2, d0, d1, d2):
     """Entry and exit of the unit cube; entry > exit when it is missed."""
-    i0, i1, i2 = (
-        1.0 / d0,
-        1.0 / d1,
-        1.0 / d2,
-    )  # infinite along a face: its planes are then met before or after all
+    # infinite along a face: its planes are then met before or after all
+    i0, i1, i2 = (1.0 / d0, 1.0 / d1, 1.0 / d2)
     a0, b0 = (-1.0 - o0) * i0, (1.0 - o0) * i0
     a1, b1 = (-1.0 - o1) * i1, (1.0 - o1) * i1
     a2, b2 = (-1.0 - o2) * i2, (1.0 - o2) * i2

@@ -28,9 +28,8 @@ class World(NamedTuple):
     kind: NDArray[np.int32]  # (P,) shape
     matrix: NDArray[np.float64]  # (P, 12) affine to the unit shape
     half: NDArray[np.float64]  # (P, 3) half sizes [m]
-    box: NDArray[
-        np.float64
-    ]  # (P, 4, 3) centre and half axes of the box around it (movers: in the mover's frame)
+    # (P, 4, 3) centre and half axes of the box around it (movers: in the mover's frame)
+    box: NDArray[np.float64]
     shape: NDArray[np.float64]  # (P, 2) the shape's two numbers
     seed: NDArray[np.int64]  # (P,)
     mover: NDArray[np.int32]  # (P,) row of Movers, -1 = fixed

@@ -270,9 +270,8 @@ def make_motorcycle(rng: np.random.Generator, rider: bool = False) -> Model:
             PLAIN,
             DARK,
         )
-        model.rod(
-            (-0.2, side * 0.2, 0.3), (-0.85, side * 0.2, 0.42), 0.06, PLAIN, (0.5, 0.5, 0.5)
-        )  # exhausts
+        # exhausts
+        model.rod((-0.2, side * 0.2, 0.3), (-0.85, side * 0.2, 0.42), 0.06, PLAIN, (0.5, 0.5, 0.5))
     model.ball((0.52 * scale, 0, 0.88 * scale), (0.1, 0.11, 0.11), LAMP, WHITE_LAMP, shine=3.0)
     model.box((-0.83 * scale, 0, 0.72 * scale), (0.03, 0.07, 0.04), LAMP, RED_LAMP, shine=3.0)
     if rider:

@@ -189,9 +189,8 @@ def test_two_builders_of_two_parts_of_a_log_make_one_cache(make_cameras, tmp_pat
     tokens = [camera.token for camera in cameras]
     shared = FeatureCache.open(tmp_path / "shared")
     assert values(shared, tokens) == values(build(cameras, tmp_path / "alone"), tokens)
-    assert (
-        sum(len(load_file(path)["features"]) for path in shards.shard_paths(shared.folder)) == 8
-    )  # each once
+    # each once
+    assert sum(len(load_file(path)["features"]) for path in shards.shard_paths(shared.folder)) == 8
 
 
 def test_the_last_shard_counts_whatever_there_is(tmp_path):

@@ -40,9 +40,8 @@ def node(operation: str, inputs: list[str], outputs: list[str]) -> bytes:
 
 def model(nodes: list[bytes], tensors: list[bytes]) -> bytes:
     graph = b"".join(field(1, n) for n in nodes) + field(2, "graph") + b"".join(field(5, t) for t in tensors)
-    return (
-        field(1, 8) + field(2, "made by hand") + field(7, graph) + b"\x4d" + b"\0\0\0\0"
-    )  # an unknown fixed32
+    # an unknown fixed32
+    return field(1, 8) + field(2, "made by hand") + field(7, graph) + b"\x4d" + b"\0\0\0\0"
 
 
 def test_reads_tensors_and_nodes(tmp_path):
@@ -113,6 +112,5 @@ def test_linear_weights_are_found_through_their_bias_and_transposed():
     np.testing.assert_array_equal(state["blocks.0.mlp.fc1.bias"], tensors[f"{layer}.mlp.fc1.bias"])
     np.testing.assert_array_equal(state["pos_embed"], np.concatenate([first, patches], axis=1))
     np.testing.assert_array_equal(state["blocks.0.ls2.gamma"], tensors[f"{layer}.layer_scale2.lambda1"])
-    assert (
-        len(state) == 3 + 1 + 2 + 8 + 6
-    )  # tokens and patches, norm, four layers, scales and norms of the block
+    # tokens and patches, norm, four layers, scales and norms of the block
+    assert len(state) == 3 + 1 + 2 + 8 + 6

@@ -82,9 +82,8 @@ def test_mistake_37_intensity_is_normalised_by_the_card():
     kept = card.normalise_intensity(raw, keep_raw=True)
     np.testing.assert_array_equal(kept, raw)
     assert kept is not raw
-    unit = dataclasses.replace(
-        card, intensity_max=1.0
-    )  # a sensor that writes 0..1 is brought to the published scale
+    # a sensor that writes 0..1 is brought to the published scale
+    unit = dataclasses.replace(card, intensity_max=1.0)
     np.testing.assert_allclose(unit.normalise_intensity(raw / 255, keep_raw=True), raw, rtol=1e-6)
     assert card.normalise_intensity(raw).dtype == np.float32
 

@@ -23,9 +23,8 @@ from superflow.errors import InputError, MissingFileError
 from superflow.tools import main as tools
 
 PAGE = Path(__file__).resolve().parents[2] / "docs/own_data.md"
-TEN_LINES = (
-    PAGE.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
-)  # the worked example of the page
+# the worked example of the page
+TEN_LINES = PAGE.read_text(encoding="utf-8").split("```yaml\n")[1].split("```")[0]
 START_NS = 1_700_000_000_000_000_000
 COUNT = 5
 

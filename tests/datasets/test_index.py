@@ -132,9 +132,8 @@ def test_neighbours_by_seconds_are_the_nearest_key_frames(small_index):
     row = int(small_index.rows("scene-0001")[1])
     assert small_index.neighbour_at(row, 0.5, tolerance_s=0.0) == row + 10
     assert small_index.neighbour_at(row, -0.5, tolerance_s=0.0) == row - 10
-    assert (
-        small_index.neighbour_at(row, 0.2, tolerance_s=0.3) == row + 10
-    )  # never itself, though that is nearer
+    # never itself, though that is nearer
+    assert small_index.neighbour_at(row, 0.2, tolerance_s=0.3) == row + 10
     assert small_index.neighbour_at(row, 0.75, tolerance_s=0.3) == row + 10  # of two equally near
     assert small_index.neighbour_at(row + 4, 0.3, tolerance_s=0.01) == row + 10  # from a sweep
     assert small_index.neighbour_at(row + 4, 0, tolerance_s=0.0) == row + 4

@@ -65,9 +65,8 @@ def test_a_scan_is_what_was_written(made, tmp_path):
     row = made.rows("val").tolist()[-1]
     frame = made.frame(row)
     written = np.load(tmp_path / "streets/street_1/scans.npy")[3]
-    np.testing.assert_allclose(
-        frame.points[:, 0], written[:, 1]
-    )  # the card turns the axes and lifts the sensor
+    # the card turns the axes and lifts the sensor
+    np.testing.assert_allclose(frame.points[:, 0], written[:, 1])
     np.testing.assert_allclose(frame.points[:, 1], -written[:, 0])
     np.testing.assert_allclose(frame.points[:, 2], written[:, 2] + np.float32(0.5))
     np.testing.assert_array_equal(frame.points[:, 4], written[:, 3])

@@ -13,9 +13,8 @@ from superflow.errors import InputError
 from superflow.geometry import invert, make_transform, rotation_z, transform_points
 
 SENSOR_M = 1.8  # above the road
-CAR = np.array(
-    [[-14.0, -1.0, -1.8], [-10.0, 1.0, -0.3]]
-)  # two corners; the vehicle's back is the seam of azimuth
+# two corners; the vehicle's back is the seam of azimuth
+CAR = np.array([[-14.0, -1.0, -1.8], [-10.0, 1.0, -0.3]])
 
 
 def slow_seen_through(points, scan, bin_deg=1.5, margin_m=0.5, margin=0.05):

@@ -194,9 +194,8 @@ def test_las_and_laz(packed, tmp_path):
 def test_a_real_pcd_of_mixed_field_sizes_is_that_of_a_plain_read(shared_data: Path):
     path = shared_data / "fragments/vehicle_drivers/vlp16_1673400472138016708.pcd"
     data = path.read_bytes()
-    row = np.dtype(
-        "<f4,<f4,<f4,u1,u1,<u2,<f4,<f4,<f4,<u4"
-    )  # x y z intensity return_type channel azimuth elevation distance time_stamp
+    # x y z intensity return_type channel azimuth elevation distance time_stamp
+    row = np.dtype("<f4,<f4,<f4,u1,u1,<u2,<f4,<f4,<f4,<u4")
     want = np.frombuffer(data, row, 14831, data.index(b"DATA binary\n") + len(b"DATA binary\n"))
     names = ("x", "y", "z", "intensity", "channel", "distance", "time_stamp")
     read = read_points(path, names, format="pcd")

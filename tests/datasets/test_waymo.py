@@ -26,13 +26,8 @@ SEGMENT = "10017090168044687777_6380_000_6400_000"
 TIMES = (1_550_083_467_346_370, 1_550_083_467_446_351, 1_550_083_467_546_333)  # [microseconds]
 LABELLED = TIMES[1]
 SHAPES = {1: (8, 60), 2: (3, 5), 3: (3, 5), 4: (3, 5), 5: (3, 5)}
-SIZES = {
-    1: (128, 192),
-    2: (128, 192),
-    3: (128, 192),
-    4: (88, 192),
-    5: (88, 192),
-}  # height, width of the cameras
+# height, width of the cameras
+SIZES = {1: (128, 192), 2: (128, 192), 3: (128, 192), 4: (88, 192), 5: (88, 192)}
 
 
 def rotation(roll: float, pitch: float, yaw: float) -> np.ndarray:

@@ -70,9 +70,8 @@ def image(time: int, echo: int, of_rows: list[int]) -> np.ndarray:
     for i in range(ranges.shape[0]):
         for j in range(ranges.shape[1]):
             if ranges[i, j, 0] > 0:
-                found[i, j, 1] = max(
-                    0, 1 + of_rows.pop(0)
-                )  # the classes are 1 to 22, 0 where none is predicted
+                # the classes are 1 to 22, 0 where none is predicted
+                found[i, j, 1] = max(0, 1 + of_rows.pop(0))
     return found
 
 

@@ -34,8 +34,7 @@ def test_batches_made_ready_ahead_train_to_the_same_bits(train: Train, monkeypat
     assert all(name.startswith("beside") for name in makers)
     assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))
     count = len(makers)
-    monkeypatch.setattr(
-        ToyDataset, "draws_by_seed", False
-    )  # as one that draws from the process's random numbers
+    # as one that draws from the process's random numbers
+    monkeypatch.setattr(ToyDataset, "draws_by_seed", False)
     train({"train_cfg.val_interval": 100}, name="undeclared")
     assert len(makers) == count

@@ -332,9 +332,8 @@ def test_every_shipped_config_is_free_of_keys_that_nothing_reads(name: str) -> N
 @pytest.mark.parametrize("name", sorted(shipped_configs()))
 def test_a_killed_run_of_a_shipped_config_has_something_to_go_on_from(name: str) -> None:
     config = load_config(name)
-    length = (
-        config.train_cfg.get("max_iters") or config.train_cfg.max_epochs * 24_000 / 32
-    )  # key frames, 8 GPUs
+    # key frames, 8 GPUs
+    length = config.train_cfg.get("max_iters") or config.train_cfg.max_epochs * 24_000 / 32
     assert 1 <= config.default_hooks.checkpoint.interval <= length / 4
 
 

@@ -46,12 +46,13 @@ def test_what_stands_in_the_folder_of_a_new_run_is_said(
     train: Train, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = train({"train_cfg.max_iters": 3})
-    assert "of an earlier run" not in capsys.readouterr().out
+    assert "of an earlier training" not in capsys.readouterr().out
     train({"train_cfg.max_iters": 3}, resume=True)
-    assert "of an earlier run" not in capsys.readouterr().out
+    assert "of an earlier training" not in capsys.readouterr().out
     train({"train_cfg.max_iters": 2, "val_dataloader": None})
     said = capsys.readouterr().out
-    assert f"{before.work_path / 'iter_3.pth'} is of an earlier run in this folder" in said
+    told = f"{before.work_path}: holds checkpoints of an earlier training, up to iter_3.pth; this one begins anew"
+    assert said.count("of an earlier training") == said.count(told) == 1
     assert "save_best=miou: there is no val_dataloader, so no best checkpoint will be kept" in said
 
 
@@ -123,9 +124,8 @@ def test_the_history_of_the_figures_does_not_grow_with_the_run(
 def test_a_run_that_ended_writes_down_no_more(train: Train) -> None:
     """What the process says later is none of its business; its folder may be gone."""
     folder = next(train().work_path.glob("*/*.log")).parent
-    logging.config.dictConfig(
-        {"version": 1, "disable_existing_loggers": False}
-    )  # as servers do: closes all files
+    # as servers do: closes all files
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
     shutil.rmtree(folder)
     logging.getLogger("superflow.anything").warning("after")
     assert not folder.exists()

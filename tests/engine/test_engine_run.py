@@ -310,18 +310,6 @@ def test_two_trainings_do_not_share_a_folder(train: Train, monkeypatch: pytest.M
     train({"custom_hooks": [{"type": "SecondHook"}]})  # the folder is free again
 
 
-def test_a_training_anew_tells_of_the_checkpoints_that_it_writes_over(train: Train) -> None:
-    def warned(runner: Any) -> bool:
-        (file,) = Path(runner.log_dir).glob("*.log")
-        return (
-            "holds checkpoints of an earlier training, up to iter_12.pth; this one begins" in file.read_text()
-        )
-
-    assert not warned(train())
-    assert not warned(train({"resume": True}))
-    assert warned(train())
-
-
 def test_miou_is_that_of_a_plain_count(train: Train) -> None:
     runner = train({"custom_hooks": []})
     model = runner.plain_model.eval()

@@ -99,9 +99,8 @@ def test_a_gpu_config_means_the_same_on_any_number_of_gpus(
         assert plan.epochs == pytest.approx(config.train_cfg.max_epochs, abs=4 * ranks / ITEMS)
         share = 4 * ranks / config.auto_scale_lr.base_batch_size
         assert plan.learning_rates == pytest.approx([given * factor * share for factor in groups])
-        assert first[ranks] == pytest.approx(
-            [rate / 25 for rate in plan.learning_rates]
-        )  # where the cycle begins
+        # where the cycle begins
+        assert first[ranks] == pytest.approx([rate / 25 for rate in plan.learning_rates])
     wanted = 1 if "pretrain" in name else 10
     assert list(evaluations.values()) == pytest.approx([wanted] * len(RANKS), rel=1e-3)
 

@@ -129,9 +129,8 @@ def outcome(options: dict[str, Any], batch: Batch) -> dict[str, Any]:
     teacher = None if labels_alone else Fixed()
     model = Pretrainer(EveryPointAVoxel(), teacher, **({"channels": 6, "num_classes": CLASSES} | options))
     model.loss(batch)
-    with (
-        torch.no_grad()
-    ):  # a step: else positives tie with their copies in a queue, and rounding says which is best
+    # a step: else positives tie with their copies in a queue, and rounding says which is best
+    with torch.no_grad():
         for parameter in model.parameters():
             parameter += 0.1 * torch.arange(parameter.numel()).sin().view_as(parameter)
     out = model.loss(batch)

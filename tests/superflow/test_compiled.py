@@ -55,9 +55,8 @@ def name_in(place: str) -> str:
 
 @pytest.mark.parametrize("place", ORDER)
 def test_the_first_place_that_can_be_written_is_taken_and_is_this_users_alone(package, places, place):
-    for blocked in ORDER[
-        : ORDER.index(place)
-    ]:  # a file where the folder should be; a file stops root as well
+    # a file where the folder should be; a file stops root as well
+    for blocked in ORDER[: ORDER.index(place)]:
         places[blocked].parent.mkdir(exist_ok=True)
         places[blocked].write_text("")
     folder = found(package)

@@ -27,9 +27,8 @@ from .typed_tables import Only, Row, dangling
 logger = logging.getLogger(__name__)
 
 LIDAR = "LIDAR_TOP"
-Calibration = tuple[
-    str, Transform, NDArray[np.float64]
-]  # channel, sensor_to_ego, intrinsics (9,), (0,) of the LiDAR
+# channel, sensor_to_ego, intrinsics (9,), (0,) of the LiDAR
+Calibration = tuple[str, Transform, NDArray[np.float64]]
 
 
 _COLUMNS = {

@@ -153,9 +153,8 @@ class Bootcamp(ABC):
         """The score of a model's output: of its one marked answer, or of all of it where it is short and marks none."""
         if len(output) > MAX_OUTPUT:
             return Score(0.0, "no answer")
-        marks = len(
-            _MARK.findall(output)
-        )  # before the pairs, which are slow to find where many marks are never closed
+        # before the pairs, which are slow to find where many marks are never closed
+        marks = len(_MARK.findall(output))
         marked = _ANSWER.findall(output) if marks == 2 else []
         if marks != 2 * len(marked):
             return Score(0.0, "several answers")

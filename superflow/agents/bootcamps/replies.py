@@ -211,9 +211,8 @@ class Measure(Reply):
     def is_right(self, value: float | str, gold: float | str) -> bool:
         if isinstance(value, str) or isinstance(gold, str):
             return value == gold
-        return (
-            abs(value - gold) <= max(self.absolute, self.relative * gold) + 0.05
-        )  # half of the last digit that is written
+        # half of the last digit that is written
+        return abs(value - gold) <= max(self.absolute, self.relative * gold) + 0.05
 
     def bin_of(self, value: float | str | None) -> str:
         return f"{math.floor(value / 10)}0" if isinstance(value, float) else self.text(value)

@@ -10,9 +10,8 @@ import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-Change = Callable[
-    [ast.AST], ast.AST | None
-]  # the node that takes the place of one; None where it does not apply
+# the node that takes the place of one; None where it does not apply
+Change = Callable[[ast.AST], ast.AST | None]
 
 
 @dataclass(frozen=True, slots=True)

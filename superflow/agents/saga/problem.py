@@ -12,9 +12,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, TypeVar
 
-Span = tuple[
-    Any, ...
-]  # words to choose from, or the lowest and the highest number; whole ones where both are
+# words to choose from, or the lowest and the highest number; whole ones where both are
+Span = tuple[Any, ...]
 Reference = TypeVar("Reference", bound=Callable[..., Any])
 
 

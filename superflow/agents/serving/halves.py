@@ -179,10 +179,8 @@ class Voice:
             given["lidar_rows"] = torch.zeros(len(scans), dtype=torch.int64)
         drawn = temperature > COLD
         if drawn:
-            given |= {
-                "temperature": temperature,
-                "top_k": 0,
-            }  # left out, only the likeliest 50 would be drawn from
+            # left out, only the likeliest 50 would be drawn from
+            given |= {"temperature": temperature, "top_k": 0}
             torch.manual_seed(torch.seed() if seed is None else seed)
         written = self._model.generate(
             input_ids=ids[None],

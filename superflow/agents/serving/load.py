@@ -189,12 +189,13 @@ def overlap(traces: Iterable[Mapping[str, Any]]) -> float:
     traces = list(traces)
     spoken = _spans(traces, "language")
     looked = _spans(traces, "perception.look")
+    # one scan is looked at at a time, so none is counted twice
     shared = sum(
         max(0.0, min(end, other_end) - max(begin, other_begin))
         for request, begin, end in spoken
         for other, other_begin, other_end in looked
         if request != other
-    )  # one scan is looked at at a time, so none is counted twice
+    )
     whole = sum(end - begin for _, begin, end in spoken)
     return shared / whole if whole else 0.0
 

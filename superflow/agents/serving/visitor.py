@@ -69,10 +69,8 @@ class Visitor:
             status, told, values, more = _all_of(connection.sock)
         except TimeoutError:
             return End(asked, LOST, began, time.monotonic())
-        except (
-            OSError,
-            http.client.HTTPException,
-        ):  # also where nothing, or half an answer, came before its end
+        except (OSError, http.client.HTTPException):
+            # also where nothing, or half an answer, came before its end
             return End(asked, BROKEN, began, time.monotonic())
         else:
             ended = time.monotonic()

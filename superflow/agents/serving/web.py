@@ -162,9 +162,8 @@ class _Door:
             else:
                 await _refused(Request(scope), refusal)(scope, receive, counted)
         finally:
-            route = scope.get(
-                "route"
-            )  # of unknown paths there is none: strangers make no new rows of figures
+            # of unknown paths there is none: strangers make no new rows of figures
+            route = scope.get("route")
             self._figures.answered(getattr(route, "path", "other"), status)
 
     def _refusal(self, request: Request) -> Refusal | None:

@@ -19,13 +19,8 @@ from .bev import BevGrid, to_tiles
 from .config import LidarVLMConfig
 from .connector import POSITION, with_position
 
-SHARES = (
-    0.1,
-    0.25,
-    0.5,
-    0.75,
-    0.9,
-)  # of tiles that keep their full tokens: the budgets that a router is set to
+# of tiles that keep their full tokens: the budgets that a router is set to
+SHARES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
 
 class TileRouter(nn.Module):

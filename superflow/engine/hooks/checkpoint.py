@@ -66,13 +66,8 @@ class CheckpointHook(Hook):
 
     @master_only
     def before_train(self, runner: Any) -> None:
-        """Clear what a killed writer left behind, and say what would be taken for this run's, or never come."""
+        """Clear what a killed writer left behind, and say what will never come."""
         remove_leftovers(runner.work_dir)
-        if runner.iter == 0 and (earlier := list_checkpoints(runner.work_dir)):
-            runner.logger.warning(
-                f"{earlier[-1]} is of an earlier run in this folder; until this run has written a checkpoint, --resume "
-                "goes on from that one: delete it, or give another --work-dir"
-            )
         if self.save_best is not None and runner.val_loop is None:
             runner.logger.warning(
                 f"default_hooks.checkpoint.save_best={self.save_best}: there is no val_dataloader, so no best "

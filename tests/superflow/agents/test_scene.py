@@ -148,9 +148,8 @@ def test_status_words_are_true_false_or_not_known():
     assert thing(velocity=(0.3, 0.3)).is_in("parked") is None  # it stands, and why is not told
     assert thing(velocity=(3.0, 0.0)).is_in("parked") is False
     assert thing(velocity=(0.3, 0.4)).is_in("moving") is True  # the limit itself moves
-    assert (
-        thing(velocity=(3.0, 0.0), status=("stopped",)).is_in("moving") is False
-    )  # the dataset's word counts
+    # the dataset's word counts
+    assert thing(velocity=(3.0, 0.0), status=("stopped",)).is_in("moving") is False
     assert thing().is_in("with rider") is False
     bicycle = thing(category="bicycle", status=("with rider",))
     assert (bicycle.is_in("with rider"), bicycle.is_in("without rider"), bicycle.is_in("moving")) == (

@@ -62,9 +62,8 @@ def test_the_page_has_means_spread_savings_and_commands(tmp_path):
     folder.mkdir()
     (folder / "introduction.md").write_text("# Evidence\n\nFew scans.\n")
     RowFile(folder / "places.csv").add(ROWS)
-    RowFile(folder / "places_recipes.csv").add(
-        [row(miou=99.9, recipe="rate=0.1 steps=3")]
-    )  # trials are no figures
+    # trials are no figures
+    RowFile(folder / "places_recipes.csv").add([row(miou=99.9, recipe="rate=0.1 steps=3")])
     assert evidence.main([str(folder)]) == 0
     text = (tmp_path / "evidence.md").read_text()
     assert text.startswith("# Evidence\n\nFew scans.\n\n## places\n")

@@ -99,9 +99,8 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
     swapped = replace(plan, sources={**plan.sources, source: replace(plan.sources[source], mix=blind_first)})
     parts = training_config(swapped, source, arm, 0, tmp_path).train_dataloader.dataset.parts
     assert ["views" in part for part in parts] == [False, True]
-    assert (
-        parts[1].views.features == seen.views.features
-    )  # reduced to its own directions: the first has no images
+    # reduced to its own directions: the first has no images
+    assert parts[1].views.features == seen.views.features
 
 
 @pytest.mark.parametrize(

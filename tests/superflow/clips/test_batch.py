@@ -29,9 +29,8 @@ def test_a_loader_pins_every_tensor(monkeypatch):
     assert len(pinned) == len(tensors(clip))
     for name, value in tensors(clip).items():
         assert torch.equal(getattr(batch, name), value)
-        assert all(
-            getattr(batch, name) is not other for other in pinned
-        )  # the pinned copy, not what was pinned
+        # the pinned copy, not what was pinned
+        assert all(getattr(batch, name) is not other for other in pinned)
     assert (batch.tokens, batch.view_size) == (clip.tokens, clip.view_size)
 
 

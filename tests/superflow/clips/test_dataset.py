@@ -324,9 +324,8 @@ def test_scenes_of_different_rates_each_have_their_usual_time(index):
     mixed = LogIndex.open(index.folder)
     rows = mixed.rows(["scene-9102"])
     mixed.time_us = index.time_us.copy()
-    mixed.time_us[rows] += 9 * (
-        index.time_us[rows] - index.time_us[rows[0]]
-    )  # a frame a second, the others ten
+    # a frame a second, the others ten
+    mixed.time_us[rows] += 9 * (index.time_us[rows] - index.time_us[rows[0]])
     assert ClipTimes(mixed, mixed.rows(), (-1, 0, 1)).rows(rows[4]) == {-1: rows[3], 0: rows[4], 1: rows[5]}
     mixed.time_us[rows[5:]] += 700_000
     assert ClipTimes(mixed, mixed.rows(), (-1, 0, 1)).rows(rows[4]) == {-1: rows[3], 0: rows[4]}

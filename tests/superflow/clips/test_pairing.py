@@ -166,12 +166,8 @@ def test_world_cells_are_the_same_at_all_times():
 def test_pairs_of_a_view_are_those_whose_pixel_lies_in_it():
     rng = np.random.default_rng(1)
     pixels = rng.uniform(-6, 30, (200, 2)).astype(np.float32)
-    pixels[:4] = [
-        [-0.5, 3],
-        [9.5, 3],
-        [3, -0.5],
-        [3, 5.5],
-    ]  # on the borders: the first and the third are inside
+    # on the borders: the first and the third are inside
+    pixels[:4] = [[-0.5, 3], [9.5, 3], [3, -0.5], [3, 5.5]]
     camera = rng.integers(0, 2, 200)
     camera[:4] = 1
     pairs = FramePairs(np.arange(200), camera, pixels, np.ones(200, np.float32))

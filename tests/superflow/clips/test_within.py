@@ -26,9 +26,8 @@ def test_the_rows_are_those_of_the_mask(limits):
     rng = np.random.default_rng(0)
     xyz = rng.normal(0, (40, 40, 3), (20_000, 3)).astype(np.float32)
     turn = rng.uniform(0, 2 * np.pi, 5000)
-    for row, border in enumerate(
-        (*limits.range_m, *limits.height_m)
-    ):  # points at the borders, but for rounding
+    # points at the borders, but for rounding
+    for row, border in enumerate((*limits.range_m, *limits.height_m)):
         at = slice(5000 * row, 5000 * row + 2500)
         if not math.isfinite(border):
             continue

@@ -44,10 +44,8 @@ def test_a_percentage_goes_by_the_rule_that_the_card_of_the_set_states(log):
     log.card.fractions = {"of": "scans", "source": "theirs"}
     assert percent_rows(log, rows, 50) == ([0, 3, 7, 11], "every 2. scan from the first (theirs)")
     log.card.fractions = {"of": "scenes", "source": "theirs"}
-    assert percent_rows(log, rows, 50) == (
-        [7, 9, 11],
-        "every 2. scene (theirs)",
-    )  # of a and b, counted from one
+    # of a and b, counted from one
+    assert percent_rows(log, rows, 50) == ([7, 9, 11], "every 2. scene (theirs)")
     assert percent_rows(log, [0, 2, 3], 100)[0] == [0, 2, 3]
     found, rule = percent_rows(log, rows, 25)
     assert found == [0, 7]

@@ -145,9 +145,8 @@ def test_frames_without_labels_are_left_out_and_counted(log, caplog):
         dataset = SegmentDataset(log, rows=[0, 1, 2, 3])
     assert dataset.rows.tolist() == [0, 2]
     assert dataset.record()["frames"] == 2
-    assert dataset.record()["classes"] == list(
-        dataset.class_names
-    )  # `load_predictor` holds a log's against them
+    # `load_predictor` holds a log's against them
+    assert dataset.record()["classes"] == list(dataset.class_names)
     assert "2 of 4 chosen frames have no labels and are left out" in caplog.text
     with pytest.raises(InputError, match="none of the 2 chosen frames has labels; choose labelled frames"):
         SegmentDataset(log, rows=[1, 3])

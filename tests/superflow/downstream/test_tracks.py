@@ -19,12 +19,8 @@ from superflow.geometry import make_transform
 ROAD, WALL, CAR, CLASSES = 0, 1, 2, 4
 GUARDED = VotingOptions(voxel_m=0.7, thing_classes=(CAR,))
 TRACKED = VotingOptions(voxel_m=0.7, thing_classes=(CAR,), tracks=True)
-WALLS = {
-    "voxel_m": 0.7,
-    "thing_classes": (WALL, CAR),
-    "alpha": 0.0,
-    "min_votes": 1,
-}  # as if a wall could move
+# as if a wall could move
+WALLS = {"voxel_m": 0.7, "thing_classes": (WALL, CAR), "alpha": 0.0, "min_votes": 1}
 
 
 class Drive:

@@ -29,9 +29,8 @@ names = st.lists(pieces, max_size=5).map("".join) | st.text(st.characters(exclud
 @given(name=names)
 def test_no_name_leads_out_of_the_folder(name):
     folder = Path("/in/some/folder")
-    half = any(
-        0xD800 <= ord(sign) <= 0xDFFF for sign in name
-    )  # of a character, which no file system can name
+    # of a character, which no file system can name
+    half = any(0xD800 <= ord(sign) <= 0xDFFF for sign in name)
     usable = name not in ("", ".", "..") and set("/\\\0").isdisjoint(name) and not half
     if not usable or len(name.encode()) > 255:
         with pytest.raises(InputError, match="cannot be the name of a file in it"):

@@ -109,12 +109,8 @@ def test_nothing_to_compare_is_zero_with_a_graph(name, options):
     loss.backward()
 
 
-MATCHED = {
-    Superpoints,
-    Superpixels,
-    TargetPairs,
-    EmbeddedPairs,
-}  # features of the student beside their targets
+# features of the student beside their targets
+MATCHED = {Superpoints, Superpixels, TargetPairs, EmbeddedPairs}
 
 
 @pytest.mark.parametrize(

@@ -290,9 +290,8 @@ def test_points_against_pixels_draws_so_many_pairs():
 
 
 def test_mistake_35_pairs_can_be_drawn_evenly_over_voxels():
-    near = torch.tensor(
-        [0] * 900 + list(range(1, 101))
-    )  # one voxel at the car holds nine tenths of the pairs
+    # one voxel at the car holds nine tenths of the pairs
+    near = torch.tensor([0] * 900 + list(range(1, 101)))
     seen: list[int] = []
 
     def watch(pixels: torch.Tensor) -> torch.Tensor:

@@ -79,10 +79,8 @@ def test_the_stand_in_refuses_what_a_gpu_refuses():
         torch.zeros(2).to(DEVICE).add_(torch.tensor([1.0, 2.0], device=DEVICE)).cpu()
         assert sum(TRAFFIC.values()) == 7, TRAFFIC
         there = moved(torch.arange(4.0))
-        assert (there + 1)[torch.tensor([3, 0])].tolist() == [
-            4,
-            1,
-        ]  # single numbers, and indices, may be here
+        # single numbers, and indices, may be here
+        assert (there + 1)[torch.tensor([3, 0])].tolist() == [4, 1]
         assert (there + here.to(DEVICE)).device == DEVICE
         assert type(there.cpu()) is torch.Tensor
         assert torch.zeros(2, device=there.device).tolist() == [0, 0]

@@ -362,9 +362,8 @@ def test_a_step_looked_ahead_has_the_bits_of_one_that_is_not(clip, name, monkeyp
         torch.manual_seed(4)
         out = model.loss(batch)
         out["loss"].backward()
-        assert name != "hit" or model.pixels.calls == made + (
-            0 if looks_ahead else 2
-        )  # not again in the step
+        # not again in the step
+        assert name != "hit" or model.pixels.calls == made + (0 if looks_ahead else 2)
         found.append([out["loss"].detach(), *(p.grad for p in model.parameters() if p.grad is not None)])
         # the means are made once: before the step, or within it
         assert not looks_ahead or not made or model.pixels.calls == made

@@ -96,9 +96,8 @@ def test_a_superpixel_has_the_name_of_its_image_and_a_class_one_everywhere(index
     truths = ids if shared_ids else list(zip(images, ids))
     for scope in ("image", "clip", "batch") if shared_ids else ("image",):
         clips = names_of(batch, scope, truths)
-        assert (
-            max(len(found) for found in clips.values()) > 1
-        )  # an image is in the clips of its neighbours, too
+        # an image is in the clips of its neighbours, too
+        assert max(len(found) for found in clips.values()) > 1
 
 
 def test_names_are_the_same_in_every_process():

@@ -129,9 +129,8 @@ def test_devkit_boxes_contain_the_points_that_they_count(devkit):
         annotation = devkit.get("sample_annotation", box.token)
         names = [devkit.get("attribute", t)["name"] for t in annotation["attribute_tokens"]]
         moving = any(name.endswith(("moving", "with_rider")) for name in names)
-        box.wlh = box.wlh + (
-            1.8 if moving else 0.1
-        )  # its way during the turn; four deviations of the range noise
+        # its way during the turn; four deviations of the range noise
+        box.wlh = box.wlh + (1.8 if moving else 0.1)
         held = points_in_box(box, cloud.points[:3])
         index = next(c["index"] for c in devkit.category if c["name"] == box.name)
         assert (held & (labels == index)).sum() >= annotation["num_lidar_pts"]

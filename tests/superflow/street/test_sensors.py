@@ -243,9 +243,8 @@ def test_noise_has_the_stated_size():
         echoes.labels,
         echoes.prims,
     )
-    assert (
-        add_noise(far, STREET_LIDAR, np.random.default_rng(0))[2].mean() < 0.6
-    )  # little light comes back from far and dark
+    # little light comes back from far and dark
+    assert add_noise(far, STREET_LIDAR, np.random.default_rng(0))[2].mean() < 0.6
 
 
 def test_recordings_repeat_in_any_order(recorder, sweep):

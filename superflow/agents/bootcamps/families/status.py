@@ -23,8 +23,7 @@ class Status(QueryBootcamp):
         if not tells_motion(scenery):
             return None
         things = draw_one(self.rng, scenery, self.difficulty["hops"])
-        if things is None or any(
-            status.word in MOTIONS for status in things.statuses
-        ):  # it would be the answer
+        # it would be the answer
+        if things is None or any(status.word in MOTIONS for status in things.statuses):
             return None
         return {"query": text_of(ask.WhatStatus(things))}

@@ -102,9 +102,8 @@ def test_what_is_known():
     assert cider(same[:1]) == 0  # words of every reference weigh nothing
     assert bleu([("", "a car")]) == pytest.approx([0, 0, 0, 0])
     assert (rouge_l([("", "a car")]), cider([("", "a car"), ("b", "b")])) == (0, pytest.approx(10 / 8))
-    assert bleu([("the the the", "the car is")])[0] == pytest.approx(
-        1 / 3
-    )  # each word of the reference counts once
+    # each word of the reference counts once
+    assert bleu([("the the the", "the car is")])[0] == pytest.approx(1 / 3)
     assert bleu([("a car", "a car is here")])[0] == pytest.approx(math.exp(-1))
 
 

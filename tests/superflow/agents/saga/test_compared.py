@@ -30,9 +30,8 @@ def test_by_hand():
     problem = asked("return [abs(o.center[1]) <= width / 2 for o in scene.objects]", width=(1.0, 9.0))
     assert ties(problem, SCENE, {"width": 3.0}) == {"width": [8.0, 2.0]}
     problem = asked("return [0 < o.center[0] <= far for o in scene.objects]", far=(1.0, 9.0))
-    assert ties(problem, SCENE, {"far": 3.0}) == {
-        "far": [3.0]
-    }  # the second object is not ahead, and not compared
+    # the second object is not ahead, and not compared
+    assert ties(problem, SCENE, {"far": 3.0}) == {"far": [3.0]}
     problem = asked("return near <= 5 and scene.objects[0].center[0] >= near", near=(0, 9))
     assert ties(problem, SCENE, {"near": 9}) == {"near": [5.0]}  # what comes after a false part is not run
     assert ties(asked("return word == 'car'", word=("car", "bus")), SCENE, {"word": "bus"}) == {}

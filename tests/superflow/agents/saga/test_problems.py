@@ -205,6 +205,5 @@ def test_tests_around_a_shrunk_one_are_like_it():
     assert made[0] == Case(scene, first.arguments)
     assert len({case.scene.to_json() + str(case.arguments) for case in made}) > 40
     assert all(len(case.scene.objects) >= 1 for case in made)
-    assert (
-        len(list(islice(around(problem, [], np.random.default_rng(0)), 5))) == 5
-    )  # thrown ones, without any
+    # thrown ones, without any
+    assert len(list(islice(around(problem, [], np.random.default_rng(0)), 5))) == 5

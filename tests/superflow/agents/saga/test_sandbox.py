@@ -139,7 +139,5 @@ def test_programs_are_compared_with_a_reference_in_one_batch(box):
     picky = program("return 1 / k")
     answered, rows = box.compare(picky, [picky, COUNT], "f", CASES)
     assert answered == [False, True, True]
-    assert rows == [
-        [True, False, False],
-        [True, False, True],
-    ]  # an error equals nothing; whoever asks leaves it out
+    # an error equals nothing; whoever asks leaves it out
+    assert rows == [[True, False, False], [True, False, True]]

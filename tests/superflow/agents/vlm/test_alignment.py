@@ -78,9 +78,8 @@ def test_tokens_learn_to_say_what_stands_in_their_squares(make_vlm):
     noise = torch.Generator().manual_seed(0)
     planes = {}
     for name in names:
-        cells = (
-            fine[name][:, :6].reshape(2, 8, 8, 6).permute(3, 1, 0, 2).reshape(6, 8, 16)
-        )  # six of the categories
+        # six of the categories
+        cells = fine[name][:, :6].reshape(2, 8, 8, 6).permute(3, 1, 0, 2).reshape(6, 8, 16)
         planes[name] = torch.cat([5 * cells + 3, torch.zeros(1, 8, 16)]) + torch.randn(
             7, 8, 16, generator=noise
         )

@@ -97,9 +97,8 @@ def test_questions_are_put_into_the_words_of_training():
         with pytest.raises(InputError, match='knows only "is there') as told:
             ask.wording(unknown)
         assert len(str(told.value)) < 300
-    with pytest.raises(
-        InputError, match="the query cannot be read: at character 10"
-    ):  # here the mark under it helps
+    # here the mark under it helps
+    with pytest.raises(InputError, match="the query cannot be read: at character 10"):
         ask.wording("how many carz are ahead?")
 
 

@@ -46,9 +46,8 @@ def test_one_too_many_here_and_one_too_few_there_is_seen(vlm, scan):
     word = int(ids[0, -1])
     ids[0][(ids[0] == processor.lidar_token_id).nonzero()[0]] = word
     ids[1, -1] = processor.lidar_token_id
-    assert (
-        ids == processor.lidar_token_id
-    ).sum() == 2 * processor.tokens_per_scan  # the batch alone looks right
+    # the batch alone looks right
+    assert (ids == processor.lidar_token_id).sum() == 2 * processor.tokens_per_scan
     with pytest.raises(InputError, match=r"row 0 has 31 LiDAR placeholders and 32 tokens"):
         model(**{**batch, "input_ids": ids})
 
@@ -156,9 +155,8 @@ def test_in_training_points_are_shown_as_they_are_in_use(make_vlm, scan, small_b
     scans = [scan(0), scan(1, 90)]
     evaluated = tower(scans, [None, None])
     for layer in tower.modules():
-        layer.training = not isinstance(
-            layer, torch.nn.BatchNorm1d
-        )  # training's way, evaluation's statistics
+        # training's way, evaluation's statistics
+        layer.training = not isinstance(layer, torch.nn.BatchNorm1d)
     trained = tower(scans, [None, None])
     assert trained.requires_grad
     assert torch.allclose(trained, evaluated, atol=1e-5)

@@ -201,9 +201,8 @@ def test_it_learns_to_count_from_the_scan(vlm):
     processor.scans = {
         name: processor.scans[f"scan {int(name.split()[1]) // 4 * 4}"] for name in processor.scans
     }
-    assert set(answers(model, processor, asked)) == {
-        "0"
-    }  # other scans, other answers: it was not learned by heart
+    # other scans, other answers: it was not learned by heart
+    assert set(answers(model, processor, asked)) == {"0"}
 
 
 def test_the_same_seed_gives_the_same_model(make_vlm, vlm):
