@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import InputError, MissingFileError
 from ..files.access import read_text
 from ..files.writes import write_text
+from .arms_picture import draw_arms
 from .budget_picture import draw_budgets
 from .markdown import table_lines
 from .places_plan import NO_SOURCE
@@ -24,6 +25,7 @@ from .trial_table import trial_lines
 SCRATCH = (NO_SOURCE, "random")  # the backbone that others are compared with
 TRIALS = "recipes"  # a table whose name ends so holds trials on held-out places
 CURVE = "fine-tuning"  # the measure of which curves are drawn
+_RANKED = ("linear probe", CURVE)  # measures of which ways of pretraining are drawn
 _SHARED = ("split hash", "settings hash", "label set")  # of all seeds of a figure
 LEAKY = "†"  # behind a figure of a backbone that was trained on drives that it is judged on
 
@@ -100,7 +102,11 @@ def section(path: Path, rows: Sequence[Row], folder: Path, trials: Sequence[Row]
     opening = _text(path.with_suffix(".md")) or f"## {path.stem}"
     lines = [opening, "", f"From [{path.name}]({folder.name}/{path.name}); mIoU [%].", ""]
     found = {key: table for key, table in tables(rows).items() if key[1] != ROBUSTNESS}
-    for log, table in side_by_side(found).items():
+    by_log = side_by_side(found)
+    picture = folder / f"{path.stem}-arms.png"
+    if draw_arms(_ranked(by_log), picture, "mIoU [%], dots are seeds", baseline=SCRATCH):
+        lines += [f"![each way of pretraining, by source]({folder.name}/{picture.name})", ""]
+    for log, table in by_log.items():
         lines += [f"### One budget on {log}", "", *markdown(table), ""]
     for (log, measure), table in found.items():
         if len(_budgets(table)) == 1:
@@ -141,6 +147,19 @@ def side_by_side(found: Mapping[tuple[str, str], Table]) -> dict[str, Table]:
                 column = measure if budget == "all" else f"{measure}, {budget}"
                 joined.setdefault(log, {}).setdefault(backbone, {})[column] = cell
     return joined
+
+
+def _ranked(by_log: Mapping[str, Table]) -> dict[str, dict[Backbone, tuple[float, ...]]]:
+    """The figures that ways of pretraining are held against each other by: panel -> backbone -> those of its seeds."""
+    panels: dict[str, dict[Backbone, tuple[float, ...]]] = {}
+    for log, table in by_log.items():
+        for backbone, cells in table.items():
+            for column, cell in cells.items():
+                if (
+                    column.startswith(_RANKED) and ", " not in log
+                ):  # places of a log have their own rows in the table
+                    panels.setdefault(f"{log}\n{column}", {})[backbone] = cell.values
+    return panels
 
 
 def tables(rows: Iterable[Row]) -> dict[tuple[str, str], Table]:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from superflow.benchmark import corruptions
+from superflow.benchmark.arms_picture import draw_arms
 from superflow.benchmark.budget_picture import draw_budgets
 from superflow.benchmark.evidence import SCRATCH, labels_needed, savings, tables, write_page
 from superflow.benchmark.robustness_table import robustness_lines
@@ -289,6 +290,37 @@ def test_only_backbones_with_all_budgets_are_drawn(tmp_path):
     alone = {"scratch": figures["scratch"], "half": whole}
     assert draw_budgets(alone, tmp_path / "none.png", "mIoU", baseline="scratch") == []
     assert not (tmp_path / "none.png").exists()
+
+
+def test_many_arms_are_drawn_in_the_order_of_their_best_source(tmp_path):
+    picture, scratch = tmp_path / "arms.png", ("nothing", "random")
+    probe = {("made", name): (float(number),) for number, name in enumerate("abcde")}
+    probe |= {scratch: (9.0,), ("street", "b"): (3.0, 8.0)}
+    figures = {"probe": probe, "fine-tuning": {who: (30.0,) for who in probe}}
+    assert draw_arms(figures, picture, "mIoU", baseline=scratch) == ["b", "e", "d", "c", "a"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    few = {panel: dict(list(of.items())[1:]) for panel, of in figures.items()}
+    for little in ({"probe": probe}, {**figures, "fine-tuning": few["probe"]}, {}):
+        assert draw_arms(little, tmp_path / "none.png", "mIoU", baseline=scratch) == []
+    assert not (tmp_path / "none.png").exists()
+
+
+def test_the_page_shows_many_arms_as_a_picture(tmp_path):
+    folder = tmp_path / "figures"
+    folder.mkdir()
+    measures = [("kitti", "linear probe"), ("street", "linear probe"), ("street, new places", "linear probe")]
+    rows = [
+        row(arm, "made", miou=20.0 + number, budget="all", measure=measure, **{"evaluation log": log})
+        for number, arm in enumerate(("SLidR", "PPKT", "Seal", "ScaLR", "DOS"))
+        for log, measure in measures
+    ]
+    RowFile(folder / "peers.csv").add(rows)
+    assert "![each way of pretraining, by source](figures/peers-arms.png)" in write_page(folder).read_text()
+    assert (folder / "peers-arms.png").is_file()
+    shutil.rmtree(folder)
+    folder.mkdir()
+    RowFile(folder / "peers.csv").add([row for row in rows if row["arm"] != "DOS"])
+    assert "peers-arms" not in write_page(folder).read_text()
 
 
 @pytest.mark.parametrize("column", ["split hash", "settings hash", "label set"])
