@@ -9,9 +9,8 @@ from typing import Any
 from ..files.writes import write_atomically
 from .budget_picture import BASELINE_COLOUR, COLOURS
 
-Figures = Mapping[
-    str, Mapping[tuple[str, str], Sequence[float]]
-]  # panel -> (source, arm) -> figures of the seeds
+Backbone = tuple[str, str]  # source, arm
+Figures = Mapping[str, Mapping[Backbone, Sequence[float]]]  # panel -> backbone -> figures of the seeds
 _FEWEST_ARMS, _FEWEST_PANELS = 5, 2  # what a picture is worth; fewer are quicker read in a table
 _MOST_APART = 0.5  # of the sources of one arm, in rows
 
