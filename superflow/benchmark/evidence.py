@@ -16,6 +16,7 @@ from .arms_picture import draw_arms
 from .budget_picture import draw_budgets
 from .markdown import table_lines
 from .places_plan import NO_SOURCE
+from .results import file_part
 from .robustness_table import ROBUSTNESS, robustness_lines
 from .rows import TRIAL_KEY, Row, RowFile
 from .scaling_curves import scaling_lines
@@ -121,7 +122,7 @@ def section(path: Path, rows: Sequence[Row], folder: Path, trials: Sequence[Row]
                 *saved,
                 "",
             ]
-        picture = folder / f"{path.stem}-{_file_name(log)}.png"
+        picture = folder / f"{path.stem}-{file_part(log)}.png"
         labelled = _labelled(table)
         shown = {_label(backbone): _panels(cells, labelled) for backbone, cells in table.items()}
         if draw_budgets(shown, picture, f"{measure} on {log}: mIoU [%]", baseline=_label(SCRATCH)):
@@ -274,13 +275,13 @@ def labels_needed(scratch: Sequence[tuple[float, float]], miou: float) -> float 
     """
     if not scratch:
         return None
-    if miou < scratch[0][1]:
-        return -math.inf
+    if miou <= scratch[0][1]:
+        return scratch[0][0] if miou == scratch[0][1] else -math.inf
     for (few, low), (many, high) in itertools.pairwise(scratch):
         if low <= miou <= high:
             share = 0.0 if high == low else (miou - low) / (high - low)
             return math.exp(math.log(few) + share * (math.log(many) - math.log(few)))
-    return scratch[0][0] if miou == scratch[0][1] else None
+    return None
 
 
 def savings(table: Table) -> list[str]:
@@ -329,7 +330,3 @@ def commands(rows: Iterable[Row]) -> list[str]:
     lines = ["<details><summary>The command of each row, its commit and machine</summary>", ""]
     lines += [f"- `{command}` ({'; '.join(sorted(where))})" for command, where in made.items()]
     return [*lines, "", "</details>", ""]
-
-
-def _file_name(log: str) -> str:
-    return "".join(c if c.isalnum() else "_" for c in log)

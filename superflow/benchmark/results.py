@@ -19,8 +19,13 @@ _OF_THIS_CALL = ("work_dir", "data_root", "resume", "load_from", "allow_leakage"
 
 
 def slug(name: str) -> str:
-    """A name as a part of a file's name."""
-    return "".join(c if c.isalnum() else "_" for c in name.lower()).strip("_")
+    """A name as a part of the names of files and folders that runs leave."""
+    return file_part(name.lower()).strip("_")
+
+
+def file_part(name: str) -> str:
+    """A name as a part of a file's name, its letters and digits as they are."""
+    return "".join(c if c.isalnum() else "_" for c in name)
 
 
 def hash_of_config(config: Any, places: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files.writes import write_atomically
+from .results import file_part
 from .rows import Row
 
 _QUANTITY = re.compile(r"(\d+) (\w+)")
@@ -52,8 +53,7 @@ def scaling_lines(rows: Iterable[Row], stem: str, folder: Path) -> list[str]:
         drawn = panels(own)
         if not drawn:
             continue
-        name = "".join(c if c.isalnum() else "_" for c in log)
-        picture = folder / f"{stem}-{name}-curves.png"
+        picture = folder / f"{stem}-{file_part(log)}-curves.png"
         draw_panels(drawn, picture, f"{log}: mIoU [%], dots are seeds")
         what = " and ".join(dict.fromkeys(quantity for quantity, _ in drawn))
         lines += [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from .markdown import table_lines
@@ -15,15 +16,20 @@ Backbone = tuple[str, str]  # source, arm
 
 
 def trial_lines(rows: Iterable[Row]) -> list[str]:
-    """For each log and budget a row for each recipe and a column for each backbone; no lines without trials."""
-    trials: dict[tuple[str, str], dict[str, dict[Backbone, float]]] = {}
+    """For each log, budget and measure a row for each recipe and a column for each backbone; no lines without trials.
+
+    The measure is named where several have one budget.
+    """
+    trials: dict[tuple[str, str, str], dict[str, dict[Backbone, float]]] = {}
     for row in rows:
         if row["mIoU"]:
-            table = trials.setdefault((row["evaluation log"], row["budget"]), {})
+            table = trials.setdefault((row["evaluation log"], row["budget"], row["measure"]), {})
             table.setdefault(row["recipe"], {})[(row["source"], row["arm"])] = float(row["mIoU"])
     lines = ["### Recipes of fine-tuning, tried on held-out places", "", _EXPLANATION, ""] if trials else []
-    for (log, budget), table in sorted(trials.items()):
-        lines += [f"Of {log}, {budget}:", "", *_table(table), ""]
+    tables_at = Counter((log, budget) for log, budget, _ in trials)
+    for (log, budget, measure), table in sorted(trials.items()):
+        named = f", {measure}" if tables_at[log, budget] > 1 else ""
+        lines += [f"Of {log}, {budget}{named}:", "", *_table(table), ""]
     return lines
 
 

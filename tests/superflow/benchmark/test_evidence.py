@@ -56,6 +56,7 @@ def test_labels_that_scratch_needs_are_linear_in_their_logarithm():
     assert labels_needed(curve, 21.0) is None
     assert labels_needed(curve, 9.0) == -math.inf
     assert labels_needed([], 9.0) is None
+    assert labels_needed([(100, 20.0), (1000, 15.0), (10_000, 25.0)], 20.0) == 100
 
 
 def test_the_page_has_means_spread_savings_and_commands(tmp_path):
@@ -116,6 +117,24 @@ def test_recipes_are_a_row_each_named_by_what_differs_and_the_best_of_each_backb
         "| rate 0.006, steps 300 | **9.0** | 7.0 |",
         "| rate 0.006, steps 600 | - | **7.5** |",
         "| rate 0.012, steps 300 | 8.0 | - |",
+    ]
+
+
+def test_recipes_of_two_measures_at_one_budget_are_two_tables():
+    """A search picks its own best in each; the same recipe may be a trial of both."""
+    trials = [
+        row(measure=measure, miou=miou, recipe=f"rate={rate} steps=300")
+        for measure, rates in (("fine-tuning", {1: 8.0, 2: 9.0}), ("semi-supervised", {1: 5.0, 2: 4.0}))
+        for rate, miou in rates.items()
+    ]
+    lines = trial_lines({key: str(value) for key, value in each.items()} for each in trials)
+    assert [line for line in lines if line.startswith(("Of", "| rate"))] == [
+        "Of kitti, 100 points, fine-tuning:",
+        "| rate 1 | 8.0 |",
+        "| rate 2 | **9.0** |",
+        "Of kitti, 100 points, semi-supervised:",
+        "| rate 1 | **5.0** |",
+        "| rate 2 | 4.0 |",
     ]
 
 
