@@ -185,7 +185,7 @@ def _saga(path: Path, args: argparse.Namespace) -> int:
 
 
 def _places(path: Path, args: argparse.Namespace) -> int:
-    from superflow.benchmark.places import Unit, places_rows, prepare_places, with_budgets, with_places
+    from superflow.benchmark.places import PlacesUnit, places_rows, prepare_places, with_budgets, with_places
     from superflow.benchmark.places_file import load_places_plan
     from superflow.benchmark.places_plan import FIXED_SOURCES
 
@@ -207,7 +207,7 @@ def _places(path: Path, args: argparse.Namespace) -> int:
     chosen = {"arms": arms, "measures": measures}
     prepare_places(plan, used, evaluations, args.out, jobs=args.jobs, ray=args.ray, **chosen)
     units = [
-        Unit(plan, source, arm, seed, args.out, str(args.plan), tuple(evaluations), tuple(measures))
+        PlacesUnit(plan, source, arm, seed, args.out, str(args.plan), tuple(evaluations), tuple(measures))
         for seed in seeds
         for source, arm in backbones
     ]

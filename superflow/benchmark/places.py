@@ -19,10 +19,10 @@ from typing import Any
 from ..errors import InputError
 from ..progress import cpu_seconds
 from ..protocol import commit, device_name
-from .backbones import backbone_path, check_backbone, config_hash, make_backbone, read_card, training_config
+from .backbones import PlannedBackbone
 from .measures import MEASURES, Figure, Task
 from .places_logs import check_logs, prepare_log, prepare_sources, prepared_folder
-from .places_plan import AVERAGED, FIXED_SOURCES, GIVEN, NO_SOURCE, Log, PlacesPlan, logs_at
+from .places_plan import AVERAGED, FIXED_SOURCES, Log, PlacesPlan, logs_at
 from .plan_file import refuse_absent
 from .results import slug
 from .rows import TRIAL_KEY, Row, RowFile
@@ -32,14 +32,9 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Unit:
-    """All figures of one backbone: what one process does, one after the other."""
+class PlacesUnit(PlannedBackbone):
+    """A backbone with all its figures: what one process does, one after the other."""
 
-    plan: PlacesPlan
-    source: str
-    arm: str
-    seed: int
-    out: Path
     plan_name: str
     evaluations: tuple[str, ...]
     measures: tuple[str, ...]
@@ -49,12 +44,23 @@ class Unit:
 
     def run(self) -> list[str]:
         """Make the backbone and take all its measures; what failed, in words."""
-        return run_unit(self)
+        self.make()
+        _drop_replaced(self)
+        failed = []
+        for evaluation, measure, budget in self.plan.tasks(self.arm):
+            if evaluation not in self.evaluations or measure not in self.measures:
+                continue
+            try:
+                _measure(self, evaluation, measure, budget)
+            except Exception as error:  # the other figures do not depend on this one
+                failed.append(f"{self.name()}, {measure} on {evaluation}, {budget}: {error}")
+                log.exception("failed: %s", failed[-1])
+        return failed
 
     def command(self, evaluation: str, measure: str) -> str:
         """What makes this row again; names in capitals stand for folders."""
         words = ["superflow", "benchmark", self.plan_name, "--out", "OUT", "--seeds", str(self.seed)]
-        words += [] if self.source in (NO_SOURCE, GIVEN) else ["--sources", self.source]
+        words += [] if self.source in FIXED_SOURCES else ["--sources", self.source]
         words += ["--arms", self.arm, "--evaluations", evaluation, "--measures", measure]
         for log in self.plan.logs_of([self.source], [evaluation]):
             words += [] if self.plan.logs[log].drive is not None else ["--root", f"{log}={log.upper()}"]
@@ -120,7 +126,7 @@ def prepare_places(
     """
     for source, arm in plan.backbones():
         if (arms is None or arm in arms) and source in (*FIXED_SOURCES, *sources):
-            check_backbone(plan, source, plan.arms[arm], out)
+            PlannedBackbone(plan, source, arm, 0, out).check()
     logs = {name: plan.logs[name] for name in plan.logs_of(sources, evaluations)}
     check_logs(logs.values())
     if ray is None:
@@ -202,28 +208,11 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
     return in_variant(index, evaluation.variant, rows["evaluate"]), rows
 
 
-def run_unit(unit: Unit) -> list[str]:
-    """Make a backbone and take all its measures; what failed, in words."""
-    arm = unit.plan.arms[unit.arm]
-    backbone = make_backbone(unit.plan, unit.source, arm, unit.seed, unit.out)
-    _drop_replaced(unit, backbone)
-    failed = []
-    for evaluation, measure, budget in unit.plan.tasks(unit.arm):
-        if evaluation not in unit.evaluations or measure not in unit.measures:
-            continue
-        try:
-            _measure(unit, backbone, evaluation, measure, budget)
-        except Exception as error:  # the other figures do not depend on this one
-            failed.append(f"{unit.name()}, {measure} on {evaluation}, {budget}: {error}")
-            log.exception("failed: %s", failed[-1])
-    return failed
-
-
-def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: str) -> None:
+def _measure(unit: PlacesUnit, evaluation: str, measure: str, budget: str) -> None:
     plan = unit.plan
     index, rows = evaluation_rows(plan, evaluation, unit.out)
     judged, chosen = plan.evaluations[evaluation], plan.measures[measure]
-    task = Task(backbone, index, judged, chosen, budget, unit.seed, **rows, allow_leakage=plan.allow_leakage)
+    task = Task(unit.path, index, judged, chosen, budget, unit.seed, **rows, allow_leakage=plan.allow_leakage)
     leakage = "; ".join(task.leakage())  # refuses before the work, also what was measured when it was allowed
     figures = places_rows(unit.out)
     where = {"source": unit.source, "arm": unit.arm, "seed": unit.seed, "evaluation log": evaluation}
@@ -238,7 +227,7 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
         "label set": label_set(index.card),
         "variant": index.variant,
         "leakage": leakage,
-        **_about(unit, backbone, evaluation, measure),
+        **_about(unit, evaluation, measure),
     }
     searched = {**made, "budget": task.searched_budget, **hashes, "settings hash": task.search_hash()}
     searched.pop("seed")  # the recipe that one seed found serves all
@@ -254,25 +243,25 @@ def _measure(unit: Unit, backbone: Path, evaluation: str, measure: str, budget: 
     )
 
 
-def _drop_replaced(unit: Unit, backbone: Path) -> None:
+def _drop_replaced(unit: PlacesUnit) -> None:
     """Take out figures and trials of another backbone of this name and seed: it was deleted and made anew."""
-    own, made_by = {"source": unit.source, "arm": unit.arm, "seed": str(unit.seed)}, _made_by(unit, backbone)
+    own, made_by = {"source": unit.source, "arm": unit.arm, "seed": str(unit.seed)}, _made_by(unit)
     for file in (places_rows(unit.out), places_trials(unit.out)):
         count = file.drop(lambda row: all(row[k] == v for k, v in own.items()) and not _is_of(row, made_by))
         if count:
             log.warning("%s: %d rows were of another %s, and are taken out", file.path, count, unit.name())
 
 
-def _of_backbone(unit: Unit, rows: Sequence[Row]) -> list[Row]:
+def _of_backbone(unit: PlacesUnit, rows: Sequence[Row]) -> list[Row]:
     """Trials of any seed that were made on its backbone as it is now, not on one of its name that was replaced.
 
     A backbone that is not here says nothing against its rows: they may be a table of another machine.
     """
     made_by: dict[str, dict[str, str]] = {}
     for seed in {row["seed"] for row in rows}:
-        path = backbone_path(unit.out, unit.source, unit.arm, int(seed))
-        if path.is_file():
-            made_by[seed] = _made_by(replace(unit, seed=int(seed)), path)
+        other = replace(unit, seed=int(seed))
+        if other.path.is_file():
+            made_by[seed] = _made_by(other)
     return [row for row in rows if row["seed"] not in made_by or _is_of(row, made_by[row["seed"]])]
 
 
@@ -329,25 +318,23 @@ def write_list(task: Task, out: Path) -> str:
     return f"lists/{where}"
 
 
-def _about(unit: Unit, backbone: Path, evaluation: str, measure: str) -> dict[str, Any]:
+def _about(unit: PlacesUnit, evaluation: str, measure: str) -> dict[str, Any]:
     return {
-        "CPU seconds of pretraining": read_card(backbone)["training"].get("cpu_seconds"),
+        "CPU seconds of pretraining": unit.card()["training"].get("cpu_seconds"),
         "commit": commit(),
         "device": device_name(),
-        **_made_by(unit, backbone),
+        **_made_by(unit),
         "command": unit.command(evaluation, measure),
     }
 
 
-def _made_by(unit: Unit, backbone: Path) -> dict[str, str]:
+def _made_by(unit: PlannedBackbone) -> dict[str, str]:
     """What tells a backbone from another one of its name, as its rows have it."""
-    arm = unit.plan.arms[unit.arm]
-    weights = str(read_card(backbone)["weights_sha256"])[:16]
+    arm, weights = unit.entry, str(unit.card()["weights_sha256"])[:16]
     if arm.kind == AVERAGED or arm.weights is not None:
         made_of = arm.start if arm.weights is None else Path(arm.weights).name
         return {"config": f"{made_of} {weights}", "weights": weights}
-    trained = training_config(unit.plan, unit.source, arm, unit.seed, unit.out)
-    return {"config": f"{arm.config} {config_hash(unit.plan, trained, unit.out)}", "weights": weights}
+    return {"config": f"{arm.config} {unit.config_hash(unit.config())}", "weights": weights}
 
 
 def label_set(card: Any) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..downstream.labelled import labelled_rows
 from ..errors import InputError
-from .places import Unit, evaluation_rows, label_set
+from .places import PlacesUnit, evaluation_rows, label_set
 from .places_plan import GIVEN, NO_SOURCE, Evaluation, Log, PlacesPlan
 from .sets_plan import Protocol, SetsPlan, random_arm
 
@@ -30,7 +30,7 @@ class ReadSet:
 
 
 @dataclass(frozen=True)
-class SetUnit(Unit):
+class SetUnit(PlacesUnit):
     """All figures of one backbone on one set. protocols: those asked for; weights: its NAME=FILE."""
 
     protocols: Mapping[str, Protocol]

@@ -11,7 +11,6 @@ then the mean of the weights before and after; about two hours.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import sys
 from collections.abc import Iterable, Mapping
@@ -20,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files.access import reading
+from .backbones import PlannedBackbone
 from .places_plan import GIVEN
+from .rows import RowFile
 
 LICENCE = "Apache-2.0"
 
@@ -58,7 +58,9 @@ def metrics_of(rows: Iterable[Mapping[str, str]], shipped: Shipped) -> list[dict
     """Its figures in the rows of a places.csv: of each log, measure and budget the mIoU over the seeds."""
     found: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
-        if (row["source"], row["arm"]) == shipped.rows:
+        if (row["source"], row["arm"]) == shipped.rows and row[
+            "mIoU"
+        ]:  # else none of its classes has a point
             key = row["evaluation log"], row["measure"], row["budget"]
             found.setdefault(key, []).append(float(row["mIoU"]))
     return [
@@ -89,7 +91,6 @@ def make_shipped(name: str, out: Path, evidence: Path, path: Path, *, jobs: int 
     """
     from ..hub.backbone import card_of, save_backbone
     from ..hub.encoder_file import build_encoder, read_encoder_file
-    from .backbones import make_backbone
     from .places_file import load_places_plan
     from .places_logs import prepare_log, prepare_sources
     from .plan_file import find_plan
@@ -99,7 +100,8 @@ def make_shipped(name: str, out: Path, evidence: Path, path: Path, *, jobs: int 
     metrics = _figures(shipped, evidence / f"{shipped.plan}.csv")
     prepare_log(plan.logs[plan.sources[shipped.source].log], out, jobs=jobs)
     prepare_sources(plan, [shipped.source], out, jobs=jobs, arms=[shipped.arm])
-    made = read_encoder_file(make_backbone(plan, shipped.source, plan.arms[shipped.arm], shipped.seed, out))
+    planned = PlannedBackbone(plan, shipped.source, shipped.arm, shipped.seed, out)
+    made = read_encoder_file(planned.make())
     card = card_of(made)
     config = card.training["config"].replace(str(out), "OUT")
     save_backbone(
@@ -109,7 +111,7 @@ def make_shipped(name: str, out: Path, evidence: Path, path: Path, *, jobs: int 
             card,
             name=name,
             licence=LICENCE,
-            teacher=card.teacher or _taught(plan, shipped, out),
+            teacher=card.teacher or _taught(planned),
             metrics=metrics,
             training={**card.training, "config": config},
         ),
@@ -119,10 +121,7 @@ def make_shipped(name: str, out: Path, evidence: Path, path: Path, *, jobs: int 
 
 def _figures(shipped: Shipped, table: Path) -> list[dict[str, Any]]:
     measured_as_given = shipped.rows[0] == GIVEN
-    if measured_as_given and not table.is_file():
-        return []
-    with reading(table), open(table, newline="", encoding="utf-8") as file:
-        metrics = metrics_of(csv.DictReader(file), shipped)
+    metrics = metrics_of(RowFile(table).read(), shipped)
     if not metrics and not measured_as_given:
         raise InputError(
             f"{table}: has no row of {shipped.rows[1]!r} on {shipped.rows[0]!r}; measure it first"
@@ -130,14 +129,13 @@ def _figures(shipped: Shipped, table: Path) -> list[dict[str, Any]]:
     return metrics
 
 
-def _taught(plan: Any, shipped: Shipped, out: Path) -> Any:
-    """The teacher of the backbone that an arm began with, whose own training has seen labels alone."""
+def _taught(planned: PlannedBackbone) -> Any:
+    """The teacher of the backbone that one began with, whose own training has seen labels alone."""
     from ..hub.backbone import card_of
     from ..hub.encoder_file import read_encoder_file
-    from .backbones import backbone_path
 
-    start = plan.arms[shipped.arm].start
-    return card_of(read_encoder_file(backbone_path(out, shipped.source, start, shipped.seed))).teacher
+    assert planned.start is not None
+    return card_of(read_encoder_file(planned.start.path)).teacher
 
 
 def main() -> int:

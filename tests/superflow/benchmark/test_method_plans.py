@@ -10,7 +10,7 @@ import torch
 from small_batch import Fixed, make_clip
 
 from superflow.benchmark import places_logs
-from superflow.benchmark.backbones import config_hash, training_config
+from superflow.benchmark.backbones import PlannedBackbone
 from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import Features, features_folder, prepare_sources
 from superflow.benchmark.places_plan import NO_SOURCE
@@ -37,7 +37,7 @@ def plan_of(name):
 
 def config_of(name, arm, out, source="made"):
     plan = plan_of(name)
-    return training_config(plan, source, plan.arms[arm], 0, out)
+    return PlannedBackbone(plan, source, arm, 0, out).config()
 
 
 @pytest.mark.parametrize(("name", "arm"), ARMS)
@@ -58,12 +58,13 @@ def test_every_arm_builds_and_learns(name, arm, tmp_path):
 def test_no_two_arms_are_the_same(name, tmp_path):
     plan = plan_of(name)
     for source in (NO_SOURCE, *plan.sources):
-        arms = [plan.arms[arm] for where, arm in plan.backbones() if where == source]
-        configs = [training_config(plan, source, arm, 0, tmp_path) for arm in arms]
+        arms = [arm for where, arm in plan.backbones() if where == source]
+        planned = [PlannedBackbone(plan, source, arm, 0, tmp_path) for arm in arms]
+        configs = [each.config() for each in planned]
         if source == NO_SOURCE:
             made = [str(as_plain(config.model.student)) for config in configs]
         else:
-            made = [config_hash(plan, config, tmp_path) for config in configs]
+            made = [each.config_hash(config) for each, config in zip(planned, configs)]
         assert len(set(made)) == len(arms)
 
 
@@ -125,7 +126,7 @@ def test_arms_may_read_other_features_which_are_prepared_for_them_alone(tmp_path
 def test_controls_of_other_students_are_those_students(tmp_path):
     plan = plan_of("ablations")
     for size in ("half as wide", "twice as wide", "of depth 18, half as wide"):
-        control = training_config(plan, NO_SOURCE, plan.arms[f"random, {size}"], 0, tmp_path)
+        control = PlannedBackbone(plan, NO_SOURCE, f"random, {size}", 0, tmp_path).config()
         trained = config_of("ablations", f"student {size}", tmp_path)
         assert as_plain(control.model.student) == as_plain(trained.model.student)
 

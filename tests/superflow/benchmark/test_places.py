@@ -14,7 +14,6 @@ import torch
 from small_places import SMALL, changed, written
 
 from superflow.benchmark import measures, places, units
-from superflow.benchmark.backbones import backbone_path
 from superflow.benchmark.measures import MEASURES, Task, _few_labels
 from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import prepare_log
@@ -47,7 +46,7 @@ def small(tmp_path, prepared_scans):
 
 
 def unit(plan, source, arm, out, seed=0):
-    return places.Unit(
+    return places.PlacesUnit(
         plan, source, arm, seed, out, "plan.yaml", tuple(plan.evaluations), tuple(plan.measures)
     )
 
@@ -158,7 +157,7 @@ def test_a_log_that_is_not_there_is_refused_before_another_is_made(small, tmp_pa
 
 def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):
     out = tmp_path / "out"
-    assert places.run_unit(unit(small, NO_SOURCE, "random", out)) == []
+    assert unit(small, NO_SOURCE, "random", out).run() == []
     rows = places.places_rows(out).read()
     found = [(r["measure"], r["budget"]) for r in rows]
     assert found == [
@@ -185,11 +184,9 @@ def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):
     )
 
     monkeypatch.setitem(MEASURES, "probe", replace(MEASURES["probe"], run=None))
-    assert places.run_unit(unit(small, NO_SOURCE, "random", out)) == []  # nothing is run again
+    assert unit(small, NO_SOURCE, "random", out).run() == []  # nothing is run again
     # another seed takes the recipe
-    assert places.run_unit(unit(small, NO_SOURCE, "random", out, seed=1))[0].startswith(
-        "random on nothing, seed 1"
-    )
+    assert unit(small, NO_SOURCE, "random", out, seed=1).run()[0].startswith("random on nothing, seed 1")
     assert len(places.places_trials(out).read()) == 2
     assert len(places.places_rows(out).find(measure="fine-tuning", seed=1)) == 2  # though the probe failed
 
@@ -208,7 +205,7 @@ def test_figures_of_corrupted_scans_are_learned_on_clean_ones(small, tmp_path):
     assert (index.frame(learned).points == clean.frame(learned).points).all()
     assert (index.frame(judged).points != clean.frame(judged).points).any()
     whole = replace(unit(plan, NO_SOURCE, "random", tmp_path / "out"), evaluations=("street", "blurred"))
-    assert places.run_unit(whole) == []
+    assert whole.run() == []
     found = places.places_rows(tmp_path / "out").read()
     assert [row["evaluation log"] for row in found] == ["street", "blurred"]
     assert found[0]["split hash"] == found[1]["split hash"]
@@ -218,8 +215,8 @@ def test_figures_of_corrupted_scans_are_learned_on_clean_ones(small, tmp_path):
 def test_a_backbone_is_made_once_and_others_start_from_it(small, tmp_path):
     out = tmp_path / "out"
     only = replace(small, measures={"decoder probe": small.measures["decoder probe"]})
-    assert places.run_unit(unit(only, "street", "more labels", out)) == []
-    first, second = (backbone_path(out, "street", name, 0) for name in ("labels", "more labels"))
+    assert unit(only, "street", "more labels", out).run() == []
+    first, second = (unit(only, "street", name, out).path for name in ("labels", "more labels"))
     made = first.stat().st_mtime_ns
     cost = [
         json.loads(path.with_suffix(".json").read_text())["training"]["cpu_seconds"]
@@ -228,15 +225,15 @@ def test_a_backbone_is_made_once_and_others_start_from_it(small, tmp_path):
     assert 0 < cost[0] < cost[1]
     method = json.loads(second.with_suffix(".json").read_text())["method"]
     assert method["pretrained"]["file"] == first.name
-    assert places.run_unit(unit(only, "street", "labels", out)) == []
+    assert unit(only, "street", "labels", out).run() == []
     assert first.stat().st_mtime_ns == made
     mean = replace(
         only.arms["more labels"], name="mean", kind="averaged", config="", start="more labels", share=0.25
     )
     averaged = replace(only, arms={**only.arms, "mean": mean})
-    assert places.run_unit(unit(averaged, "street", "mean", out)) == []
+    assert unit(averaged, "street", "mean", out).run() == []
     parts = [
-        build_encoder(read_encoder_file(backbone_path(out, "street", name, 0))).state_dict()
+        build_encoder(read_encoder_file(unit(averaged, "street", name, out).path)).state_dict()
         for name in ("labels", "more labels", "mean")
     ]
     for first_part, second_part, mean_part in zip(*map(dict.values, parts)):
@@ -245,11 +242,11 @@ def test_a_backbone_is_made_once_and_others_start_from_it(small, tmp_path):
             assert torch.equal(mean_part, want.float())
     changed_share = {**only.arms, "mean": replace(mean, share=0.5)}
     with pytest.raises(InputError, match=r"was made with other .* delete .*street-mean-0\.\*"):
-        places.run_unit(unit(replace(only, arms=changed_share), "street", "mean", out))
+        unit(replace(only, arms=changed_share), "street", "mean", out).run()
     longer = replace(only.arms["labels"], options={**only.arms["labels"].options, "train_cfg.max_iters": 3})
     changed_plan = replace(only, arms={**only.arms, "labels": longer})
     with pytest.raises(InputError, match=r"was made with other config .* delete .*street-labels-0\.\*"):
-        places.run_unit(unit(changed_plan, "street", "labels", out))
+        unit(changed_plan, "street", "labels", out).run()
 
 
 def test_figures_of_a_backbone_that_was_replaced_are_made_anew(small, tmp_path):
@@ -258,7 +255,7 @@ def test_figures_of_a_backbone_that_was_replaced_are_made_anew(small, tmp_path):
     only = replace(small, measures={"fine-tuning": small.measures["fine-tuning"]})
     first = unit(only, "street", "labels", out)
     second = unit(only, "street", "more labels", out)
-    assert places.run_unit(first) == places.run_unit(second) == []
+    assert first.run() == second.run() == []
 
     def stand() -> dict:
         figures = {(r["arm"], r["budget"], "figure"): r["weights"] for r in places.places_rows(out).read()}
@@ -275,14 +272,14 @@ def test_figures_of_a_backbone_that_was_replaced_are_made_anew(small, tmp_path):
         shutil.rmtree(out / "runs" / f"street-{name.replace(' ', '_')}-0")
     # the config of the second is the same, but not what it begins with
     for arm in ("labels", "more labels"):
-        assert places.run_unit(unit(plan, "street", arm, out)) == []
+        assert unit(plan, "street", arm, out).run() == []
     now = stand()
     assert now.keys() == before.keys()
     assert not set(now.values()) & set(before.values())
     kept = places.places_rows(out).read()
     rows = [{**row, "weights": "of another", "measure": "kNN"} for row in kept]  # not measured again now
     places.places_rows(out).add(rows)
-    assert places.run_unit(unit(plan, "street", "labels", out)) == []
+    assert unit(plan, "street", "labels", out).run() == []
     left = [row["arm"] for row in places.places_rows(out).read() if row["measure"] == "kNN"]
     assert set(left) == {"more labels"}
 
@@ -291,7 +288,7 @@ def test_rows_of_a_table_of_before_are_known_by_their_config(small, tmp_path):
     out = tmp_path / "out"
     only = replace(small, measures={"decoder probe": small.measures["decoder probe"]})
     own = unit(only, "street", "labels", out)
-    assert places.run_unit(own) == []
+    assert own.run() == []
     (row,) = places.places_rows(out).read()
     assert places._of_backbone(own, [{**row, "weights": ""}])
     assert not places._of_backbone(own, [{**row, "weights": "", "config": row["config"][:-1] + "?"}])

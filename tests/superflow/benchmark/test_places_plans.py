@@ -10,7 +10,7 @@ import yaml
 from small_places import SMALL, changed, written
 
 from superflow.benchmark import places
-from superflow.benchmark.backbones import training_config
+from superflow.benchmark.backbones import PlannedBackbone
 from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import prepare_log
 from superflow.benchmark.places_plan import Log
@@ -68,7 +68,7 @@ def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
     plan = load_places_plan(written(tmp_path, content))
     assert plan.logs_of(["both"], ["kitti"]) == ["street", "made", "kitti"]
     assert ("both", "SuperFlow++") in plan.backbones()
-    config = training_config(plan, "both", plan.arms["SuperFlow++"], 0, tmp_path)
+    config = PlannedBackbone(plan, "both", "SuperFlow++", 0, tmp_path).config()
     mixed = config.train_dataloader.dataset
     assert mixed.type == "MixtureDataset"
     assert [part.weight for part in mixed.parts] == [1.0, 3.0]
@@ -83,12 +83,24 @@ def test_a_mix_is_made_of_the_logs_of_its_parts(tmp_path):
     assert options == (450, [-0.4, 0.0, 0.4], (-0.5, 0.0, 0.5))
 
 
+def test_what_an_arm_begins_with_is_looked_at_before_the_work(tmp_path):
+    """Also where only the arm that begins with it is asked for."""
+    plan = load_places_plan(find_plan(Path("averaged")))
+    source, arm = "600 scenes", "street-tiny then labels of 600 scenes, averaged"
+    PlannedBackbone(plan, source, arm, 0, tmp_path).check()
+    lost = replace(plan.arms["street-tiny"], weights=str(tmp_path / "lost.safetensors"))
+    plan = replace(plan, arms={**plan.arms, "street-tiny": lost})
+    with pytest.raises(InputError, match=r"^arm 'street-tiny': .*lost.safetensors: there is no such file"):
+        places.prepare_places(plan, [source], [], tmp_path / "out", jobs=1, arms=[arm])
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
     plan = load_places_plan(find_plan(Path("own_log")))
     source, arm = "street and made streets", plan.arms["street-tiny, then SuperFlow++ beside made labels"]
     assert (source, arm.name) in plan.backbones()
     assert plan.logs_of([source], []) == ["street", "varied"]
-    config = training_config(plan, source, arm, 0, tmp_path, Path("street-tiny"))
+    config = PlannedBackbone(plan, source, arm.name, 0, tmp_path).config(Path("street-tiny"))
     seen, blind = config.train_dataloader.dataset.parts
     assert (blind.images, "views" in blind, blind.clouds.labels) == (False, False, True)
     assert ("images" in seen, "views" in seen, seen.clouds.labels) == (False, True, False)
@@ -97,7 +109,7 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
 
     blind_first = dict(reversed(plan.sources[source].mix.items()))
     swapped = replace(plan, sources={**plan.sources, source: replace(plan.sources[source], mix=blind_first)})
-    parts = training_config(swapped, source, arm, 0, tmp_path).train_dataloader.dataset.parts
+    parts = PlannedBackbone(swapped, source, arm.name, 0, tmp_path).config().train_dataloader.dataset.parts
     assert ["views" in part for part in parts] == [False, True]
     # reduced to its own directions: the first has no images
     assert parts[1].views.features == seen.views.features

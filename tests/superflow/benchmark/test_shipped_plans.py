@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from superflow.benchmark.backbones import config_hash, training_config
+from superflow.benchmark.backbones import PlannedBackbone
 from superflow.benchmark.places_file import load_places_plan
 from superflow.benchmark.places_logs import prepared_folder
 from superflow.benchmark.places_plan import GIVEN, NO_SOURCE
@@ -27,7 +27,7 @@ def test_the_arms_of_the_shipped_plan_have_configs_that_take_their_options(tmp_p
     assert ("made", "made labels") in pairs
     assert ("street", "made labels") not in pairs  # its labels are what is evaluated there
     for source, arm in pairs:
-        config = training_config(plan, source, plan.arms[arm], 0, tmp_path)
+        config = PlannedBackbone(plan, source, arm, 0, tmp_path).config()
         if source == "street" and arm == "SuperFlow++":
             assert config.train_dataloader.dataset.clouds.viewpoint_m == 10.0
             assert config.train_cfg.max_iters == 450
@@ -47,11 +47,12 @@ def test_the_scaling_plan_changes_one_thing_at_a_time(tmp_path):
     assert not any(measure.grid for measure in plan.measures.values())
     pairs = plan.backbones()
     assert len(pairs) == 17
-    made = {pair: training_config(plan, pair[0], plan.arms[pair[1]], 0, tmp_path) for pair in pairs}
-    base = made[("190 scenes", "3000 steps")]
+    planned = {pair: PlannedBackbone(plan, *pair, 0, tmp_path) for pair in pairs}
+    made = {pair: each.config() for pair, each in planned.items()}
+    base = made[known := ("190 scenes", "3000 steps")]
     street_tiny = load_places_plan(find_plan(Path("places")))
-    shipped = training_config(street_tiny, "varied", street_tiny.arms["made labels"], 0, tmp_path)
-    assert config_hash(plan, base, tmp_path) == config_hash(street_tiny, shipped, tmp_path)
+    shipped = PlannedBackbone(street_tiny, "varied", "made labels", 0, tmp_path)
+    assert planned[known].config_hash(base) == shipped.config_hash(shipped.config())
     for (_, arm), config in made.items():
         assert config.train_cfg.max_iters == int(arm.split()[0])
         assert config.train_dataloader.dataset.augmentation == base.train_dataloader.dataset.augmentation
@@ -71,8 +72,8 @@ def test_the_plan_of_recipes_tries_what_places_tried_and_more(tmp_path):
         (GIVEN, "street-tiny"),
         (GIVEN, "street-tiny-averaged"),
     ]
-    ours, theirs = (training_config(p, NO_SOURCE, p.arms["random"], 0, tmp_path) for p in (plan, known))
-    assert config_hash(plan, ours, tmp_path) == config_hash(known, theirs, tmp_path)
+    ours, theirs = (PlannedBackbone(p, NO_SOURCE, "random", 0, tmp_path) for p in (plan, known))
+    assert ours.config_hash(ours.config()) == theirs.config_hash(theirs.config())
     tuned, before = plan.measures["fine-tuning"], known.measures["fine-tuning"]
     tried = {recipe.text() for recipe in grid_recipes(Recipe(), before.grid)}
     assert tried < {recipe.text() for recipe in grid_recipes(Recipe(), tuned.grid)}
@@ -93,7 +94,7 @@ def test_budgets_that_take_a_recipe_come_after_the_one_that_finds_it():
 
 def test_the_best_is_a_config_that_trains_as_the_arm_that_ships(tmp_path):
     plan, made = load_places_plan(find_plan(Path("places"))), SHIPPED["street-tiny"]
-    arm = training_config(plan, made.source, plan.arms[made.arm], made.seed, tmp_path, start=Path("images"))
+    arm = PlannedBackbone(plan, made.source, made.arm, made.seed, tmp_path).config(Path("images"))
     mine = load_config(
         "pretrain/best_small.py",
         options={"model.pretrained": "images"},
@@ -113,7 +114,7 @@ def test_the_averaged_plan_makes_what_it_measures(tmp_path):
     assert (made.source, made.arm) in plan.backbones()
     further = plan.arms[plan.arms[made.arm].start]
     assert plan.arms[further.start].weights == "street-tiny"
-    config = training_config(plan, made.source, further, made.seed, tmp_path, start=Path("street-tiny"))
+    config = PlannedBackbone(plan, made.source, further.name, made.seed, tmp_path).config(Path("street-tiny"))
     assert (config.train_cfg.max_iters, config.model.pretrained) == (8000, "street-tiny")
     known = load_places_plan(find_plan(Path("places")))
     for name in plan.evaluations:

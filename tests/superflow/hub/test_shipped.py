@@ -76,7 +76,8 @@ def test_figures_of_several_seeds_are_gathered():
     shipped = SHIPPED["street-tiny"]
     source, arm = shipped.rows
     row = {"source": source, "arm": arm, "evaluation log": "kitti", "measure": "kNN", "budget": "all"}
-    rows = [row | {"mIoU": "20.0"}, row | {"mIoU": "23.0"}, row | {"arm": "random", "mIoU": "1.0"}]
+    none = row | {"budget": "of a log without its classes", "mIoU": ""}
+    rows = [row | {"mIoU": "20.0"}, row | {"mIoU": "23.0"}, row | {"arm": "random", "mIoU": "1.0"}, none]
     (figure,) = metrics_of(rows, shipped)
     assert (figure["mIoU"], figure["lowest"], figure["highest"], figure["seeds"]) == (21.5, 20.0, 23.0, 2)
 
