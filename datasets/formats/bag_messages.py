@@ -11,18 +11,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, first_line
+from ...files.images import decode_image
 from .bags import Bag
 from .open_files import open_files
 from .read import check_rows, choose
 
 _KINDS = ("", "i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8")  # by the datatype of a PointField
 _KEY = re.compile(r"(/?[^@#]+)@(-?[0-9]{1,19})#([0-9]{1,9})")
+_MOSAICS = {  # colours of the first pixels of a Bayer mosaic, as ROS names them -> OpenCV's conversion to BGR
+    **{"bayer_rggb": "COLOR_BayerBG2BGR", "bayer_bggr": "COLOR_BayerRG2BGR"},
+    **{"bayer_gbrg": "COLOR_BayerGR2BGR", "bayer_grbg": "COLOR_BayerGB2BGR"},
+}
 _ENCODINGS = {  # of a sensor_msgs/Image -> channels, bytes of each, OpenCV's conversion to grey or BGR
     **{"mono8": (1, 1, ""), "8UC1": (1, 1, ""), "mono16": (1, 2, ""), "16UC1": (1, 2, "")},
     **{"rgb8": (3, 1, "COLOR_RGB2BGR"), "bgr8": (3, 1, ""), "8UC3": (3, 1, "")},
     **{"rgba8": (4, 1, "COLOR_RGBA2BGR"), "bgra8": (4, 1, "COLOR_BGRA2BGR")},
-    **{"bayer_rggb8": (1, 1, "COLOR_BayerBG2BGR"), "bayer_bggr8": (1, 1, "COLOR_BayerRG2BGR")},
-    **{"bayer_gbrg8": (1, 1, "COLOR_BayerGR2BGR"), "bayer_grbg8": (1, 1, "COLOR_BayerGB2BGR")},
+    **{f"{mosaic}{8 * size}": (1, size, to_bgr) for mosaic, to_bgr in _MOSAICS.items() for size in (1, 2)},
     **{"yuv422": (2, 1, "COLOR_YUV2BGR_UYVY"), "uyvy": (2, 1, "COLOR_YUV2BGR_UYVY")},
     **{"yuv422_yuy2": (2, 1, "COLOR_YUV2BGR_YUY2"), "yuyv": (2, 1, "COLOR_YUV2BGR_YUY2")},
 }
@@ -40,10 +44,21 @@ def read_ros(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray
 
 def read_ros_image(path: Path, key: str) -> bytes:
     """A JPEG or PNG: the data of a CompressedImage, or an Image that is written as a PNG without loss."""
-    message = _message(path, key)
+    message, place = _message(path, key), f"{path}: {key}"
     if hasattr(message, "format"):
-        return bytes(message.data)
-    return _as_png(f"{path}: {key}", message)
+        return _in_colour(place, str(message.format), bytes(message.data))
+    return _as_png(place, message)
+
+
+def _in_colour(place: str, format: str, data: bytes) -> bytes:
+    """The image of a CompressedImage; a mosaic, which image_transport may compress as if it were grey, in colour."""
+    to_bgr = _MOSAICS.get(format.split(";")[0].strip().rstrip("0123456789"))
+    if to_bgr is None:
+        return data
+    image = decode_image(data, place)
+    if (image != image[..., :1]).any():  # it was brought to colours before it was compressed
+        return data
+    return _png(place, image[..., 0], to_bgr)
 
 
 def _message(path: Path, key: str) -> Any:
@@ -112,8 +127,6 @@ def _layout(path: Path, message: Any) -> dict[str, tuple[np.dtype[Any], int]]:
 
 
 def _as_png(place: str, message: Any) -> bytes:
-    import cv2
-
     encoding = str(message.encoding)
     if encoding not in _ENCODINGS:
         raise InputError(
@@ -135,6 +148,12 @@ def _as_png(place: str, message: Any) -> bytes:
     dtype = np.dtype(f"{'>' if message.is_bigendian else '<'}u{size}")
     pixels = np.ascontiguousarray(rows).view(dtype).astype(dtype.newbyteorder("="))
     pixels = pixels.reshape((height, width, channels) if channels > 1 else (height, width))
+    return _png(place, pixels, conversion)
+
+
+def _png(place: str, pixels: NDArray[Any], conversion: str) -> bytes:
+    import cv2
+
     try:
         pixels = cv2.cvtColor(pixels, getattr(cv2, conversion)) if conversion else pixels
         return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()

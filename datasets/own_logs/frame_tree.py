@@ -61,17 +61,22 @@ class FrameTree:
                     ahead.append(there)
         return None
 
-    def moves(self, frame: str) -> bool:
-        """Whether something above ``frame`` moves."""
-        return any(child in self._moving for child in self._upwards(frame))
+    def worlds(self, frame: str) -> list[str]:
+        """Frames in which ``frame`` moves, from the topmost downwards; none where nothing above it moves."""
+        above = list(self._upwards(frame))
+        moving = [child for child in above if child in self._moving]
+        top = [self._moving.get(child, self._static.get(child))[0] for child in above[-1:] if moving]
+        return top + [self._moving[child][0] for child in reversed(moving[:-1])]
 
-    def world_pose(self, frame: str, time_us: int, *, max_gap_us: int) -> Transform | None:
-        """(4, 4) from ``frame`` to the topmost frame above it at a time; None where a transform is not known then.
+    def world_pose(self, frame: str, time_us: int, world: str, *, max_gap_us: int) -> Transform | None:
+        """(4, 4) from ``frame`` to ``world`` at a time, a frame above it; None where a transform is not known then.
 
         The tree must be settled.
         """
         pose = np.eye(4)
         for child in self._upwards(frame):
+            if child == world and child != plain(frame):
+                break
             if child in self._moving:
                 step = self._ways[child].at(time_us, max_gap_us=max_gap_us)
                 if step is None:

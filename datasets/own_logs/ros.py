@@ -28,7 +28,7 @@ from ..records import CameraRow, Place, ScanRow
 from ..stated import overruled, read_stated
 from ..trajectory import LONGEST_GAP_US, Trajectory
 from ..write import ListedLog
-from .bag_contents import BagContents, Roles, Stamped, choose_topics, read_contents
+from .bag_contents import ODOMETRY, BagContents, Roles, Stamped, choose_topics, read_contents
 from .guess_columns import intensity_column, intensity_scale, time_of_values
 
 OWN = True  # a log of one's own, of whose download nothing can be said
@@ -201,10 +201,23 @@ class _Scene:
                 f"{self.path}: {self.roles.odometry} tells of {found.body}, and no transform leads from there to "
                 f"{lidar}; the scans go without its poses"
             )
-        if found.frames.moves(lidar):
-            return np.eye(4), _Poses(_along(found, lidar))
+        if worlds := found.frames.worlds(lidar):
+            way, world = _along(found, lidar, worlds)
+            if way is None:
+                self.report.append(
+                    f"{self.path}: transforms lead from {lidar} to {worlds[-1]}, but not within a second around "
+                    "the time of a scan; scans have no poses, look at the clocks of both"
+                )
+            elif world != worlds[0]:
+                self.report.append(
+                    f"{self.path}: where {world} was in {worlds[0]} is told less often than where {lidar} was in "
+                    f"{world}; poses are those in {world}"
+                )
+            return np.eye(4), _Poses(way)
+        several = [name for name, topic in self.roles.passed_over.items() if topic.type == ODOMETRY]
+        advice = f"; of {', '.join(sorted(several))} name one with --topics" if several else ""
         self.report.append(
-            f"{self.path}: neither odometry nor transforms tell where {lidar} was; scans have no poses"
+            f"{self.path}: neither odometry nor transforms tell where {lidar} was; scans have no poses{advice}"
         )
         return np.eye(4), _Poses(None)
 
@@ -248,13 +261,26 @@ class _Poses:
         return None if self.trajectory is None else self.trajectory.at(time_us, max_gap_us=LONGEST_GAP_US)
 
 
-def _along(found: BagContents, lidar: str) -> Trajectory | None:
-    """The LiDAR's way at the times of scans and images, by the transforms above it."""
+def _along(found: BagContents, lidar: str, worlds: Sequence[str]) -> tuple[Trajectory | None, str]:
+    """The LiDAR's way at the times of scans and images, by the transforms above it, and in which frame.
+
+    Of ``worlds``, the topmost first, that in which most of it is known: a localisation may tell its corrections but
+    every few seconds, or begin late.
+    """
     times_ns = [found.scans.times_ns, *(images.times_ns for images in found.images.values())]
     times = np.unique(np.concatenate([np.array(part, np.int64) // 1000 for part in times_ns]))
-    poses = [found.frames.world_pose(lidar, time, max_gap_us=LONGEST_GAP_US) for time in times.tolist()]
-    known = [(time, pose) for time, pose in zip(times.tolist(), poses) if pose is not None]
-    return Trajectory.of(*map(np.array, zip(*known))) if known else None
+    most, best = list[tuple[int, Transform]](), worlds[0]
+    for world in worlds:
+        poses = (
+            (time, found.frames.world_pose(lidar, time, world, max_gap_us=LONGEST_GAP_US))
+            for time in times.tolist()
+        )
+        known = [(time, pose) for time, pose in poses if pose is not None]
+        if len(known) > len(most):
+            most, best = known, world
+        if len(known) == len(times):
+            break
+    return (Trajectory.of(*map(np.array, zip(*most))) if most else None), best
 
 
 class _Camera:

@@ -18,6 +18,7 @@ from bag_writer import (
     SIZE,
     START_NS,
     TOP_TO_BASE,
+    Messages,
     messages,
     picture,
     points_of,
@@ -119,6 +120,61 @@ def test_poses_come_from_transforms_where_there_is_no_odometry(tmp_path):
         )
         want = np.linalg.inv(TOP_TO_BASE) @ CAMERA_TO_BASE
         np.testing.assert_allclose(frame.cameras[0].camera_to_ego, want, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "late_s", "base_told", "world"),
+    [(0.02, 0.0, True, "map"), (1.5, 0.0, True, "odom"), (0.02, 0.13, True, "odom"), (0.02, 0.0, False, "")],
+)
+def test_a_localisation_that_is_slow_or_begins_late_takes_no_pose_away(
+    step_s, late_s, base_told, world, tmp_path
+):
+    """Corrections map -> odom come as seldom as a localisation is sure; odom -> base at the rate of wheels."""
+    turn = np.array([[0.0, -1, 0, 0], [1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+    def change(rows):
+        make = Messages(False)
+        found = [row for row in rows if row[0] != "/odom"]
+        for k in range(-5, 80):
+            time_ns = START_NS + k * 20_000_000
+            told = [make.transform(time_ns, "odom", "base", pose_at(0.02 * k))]
+            map_to_odom = turn.copy()
+            map_to_odom[0, 3] = 100 + 1e-6 * k
+            if k % round(step_s / 0.02) == 0 and 0.02 * k >= late_s:
+                told.append(make.transform(time_ns, "map", "odom", map_to_odom))
+            if base_told or k > 70:
+                found.append(("/tf", "tf2_msgs/TFMessage", time_ns, make.transforms(*told)))
+        return sorted(found, key=lambda row: row[2])
+
+    rewritten(tmp_path / "drive", change)
+    index = prepare("ros", tmp_path, tmp_path / "out")
+    said = " ".join(index.warnings)
+    assert ("poses are those in odom" in said) == (world == "odom")
+    assert ("not within a second around the time of a scan" in said) == (world == "")
+    for i in range(COUNT):
+        frame = index.frame(i)
+        if not world:
+            assert frame.ego_to_world is None
+            continue
+        want = pose_at(0.1 * i) @ TOP_TO_BASE
+        if world == "map":
+            want = turn @ want
+            want[0, 3] += 100
+        np.testing.assert_allclose(frame.lidar_to_world, want, atol=1e-4)
+
+
+def test_of_several_odometries_one_is_asked_for(tmp_path):
+    def twice(rows):
+        return [*rows, *(("/wheels", *row[1:]) for row in rows if row[0] == "/odom")]
+
+    rewritten(tmp_path / "bags/drive", twice)
+    index = prepare("ros", tmp_path / "bags", tmp_path / "out")
+    assert any(
+        line.endswith("scans have no poses; of /odom, /wheels name one with --topics")
+        for line in index.warnings
+    )
+    named = prepare("ros", tmp_path / "bags", tmp_path / "one", topics=["/top/points", "/odom"])
+    np.testing.assert_allclose(named.frame(1).ego_to_world, pose_at(0.1), atol=1e-6)
 
 
 def test_a_bag_without_type_definitions_is_read_by_those_of_a_release(tmp_path):

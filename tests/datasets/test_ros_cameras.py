@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from bag_writer import CAMERA_TO_BASE, SIZE, TOP_TO_BASE, picture, pose_at
@@ -79,6 +80,35 @@ def test_images_of_12_bits_in_16_are_not_black(tmp_path):
     image = prepare("ros", tmp_path / "bags", tmp_path / "out").frame(0).cameras[1].image
     want = np.repeat(picture(0)[..., :1], 3, axis=2)
     np.testing.assert_array_equal(image[1:], want[1:])
+
+
+@pytest.mark.parametrize(
+    ("format", "is_mosaic"),
+    [
+        ("bayer_rggb8; png compressed ", True),
+        ("bayer_rggb8; png compressed bgr8", False),
+        ("rgb8; png compressed bgr8", False),
+    ],
+)
+def test_compressed_mosaics_are_seen_in_colour(format, is_mosaic, tmp_path):
+    """image_transport of some releases compresses them as they are, of others in colour, and says so or not."""
+    colours = np.zeros((*SIZE, 3), np.uint8)
+    colours[:, :32], colours[:, 32:] = (200, 100, 50), (20, 60, 220)  # BGR
+    mosaic = colours[..., 1].copy()
+    mosaic[0::2, 0::2], mosaic[1::2, 1::2] = colours[0::2, 0::2, 2], colours[1::2, 1::2, 0]
+
+    def change(rows):
+        for topic, _, _, message in rows:
+            if topic == "/eye/image/compressed":
+                message.format = format
+                stored = cv2.imencode(".png", mosaic if is_mosaic else colours)[1]
+                message.data = np.frombuffer(stored.tobytes(), np.uint8)
+        return rows
+
+    rewritten(tmp_path / "bags/drive", change)
+    image = prepare("ros", tmp_path / "bags", tmp_path / "out").frame(0).cameras[0].image
+    for part in np.s_[2:-2, 2:28], np.s_[2:-2, 36:-2]:
+        np.testing.assert_array_equal(image[part], colours[part][..., ::-1])
 
 
 @pytest.mark.parametrize(("topic", "frame"), [("/top/points", "rear"), ("/eye/image/compressed", "side")])
