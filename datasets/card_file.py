@@ -181,7 +181,7 @@ def read_format(path: Path, key: str, name: Any, known: Collection[str] = READER
 
 
 def read_numbers(path: Path, key: str, values: dict[str, Any]) -> dict[str, Any]:
-    """Format, mask, shift and column of ``labels`` or ``instances``, those that are stated."""
+    """Format, mask, shift, column and columns of ``labels`` or ``instances``, those that are stated."""
     read: dict[str, Any] = {"format": read_format(path, key, values.get("format"))}
     for name, most in (("mask", 0xFFFFFFFF), ("shift", 31)):
         value = values.get(name)
@@ -198,6 +198,18 @@ def read_numbers(path: Path, key: str, values: dict[str, Any]) -> dict[str, Any]
                 f"{path}: column of {key} is {shorten(values['column'])}; it must be the name of a column"
             )
         read["column"] = values["column"]
+    if values.get("columns") is not None:
+        columns = values["columns"]
+        if (
+            not isinstance(columns, list)
+            or not all(map(is_text, columns))
+            or read.get("column") not in columns
+        ):
+            raise InputError(
+                f"{path}: column of {key} is {shorten(read.get('column'))}, which is none of the columns of its files, "
+                f"{shorten(columns)}; name it among these"
+            )
+        read["columns"] = columns
     return read
 
 

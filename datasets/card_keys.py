@@ -29,7 +29,7 @@ class Key(NamedTuple):
 
 
 _CLASSES = "a list, as in [{name: vehicle, colour: [0, 150, 245], categories: [car, truck]}]"
-_NUMBERS = ("format", "mask", "shift", "column")
+_NUMBERS = ("format", "mask", "shift", "column", "columns")
 _SENSOR = ("model", "beams", "rate_hz", "key_rate_hz", "elevation_deg", "spacing_deg", "range_m")
 _FACTS = {
     "name": Key(str, "text", can_be_empty=False),

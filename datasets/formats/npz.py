@@ -19,7 +19,8 @@ from .read import DAMAGED_HEAD, check_rows, check_unpacked, choose, of_the_log, 
 def read_npz(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
     """The named columns of an .npz file.
 
-    Arrays of the names, (N,) each; else the only array of two dimensions, whose columns have the names in their order.
+    Arrays of the names, (N,) each; where there is none of them the only array, or only one of two dimensions, whose
+    columns have the names in their order.
 
     Args:
         key: the array of two dimensions, where there are several.
@@ -36,10 +37,13 @@ def read_npz(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray
                     return _alike(
                         path, {name: _column(path, name, _array(path, archive, name)) for name in names}
                     )
-                if not key and len(held) != 1:
-                    choose(path, names, held)
-                choose(path, [key] if key else [], held)
-                table = _array(path, archive, key or held[0])
+                if not key:
+                    tables = [name for name in held if len(held) == 1 or _is_table(archive, name)]
+                    if len(tables) != 1 or set(names) & set(held):
+                        choose(path, names, held)
+                    key = tables[0]
+                choose(path, [key], held)
+                table = _array(path, archive, key)
         except (
             zipfile.BadZipFile,
             zlib.error,
@@ -70,6 +74,17 @@ def npz_names(path: Path) -> tuple[str, ...]:
                 return tuple(name.removesuffix(".npy") for name in archive.namelist())
         except zipfile.BadZipFile as error:
             raise InputError(f"{path}: is no NumPy archive ({error}); copy it again") from error
+
+
+def _is_table(archive: zipfile.ZipFile, name: str) -> bool:
+    """Whether a member is an array of two dimensions, by its head alone."""
+    if not _size(archive, name):
+        return False
+    with archive.open(f"{name}.npy") as file:
+        read_head = np.lib.format.read_array_header_1_0
+        if np.lib.format.read_magic(file) != (1, 0):  # of later versions the head alone is longer
+            read_head = np.lib.format.read_array_header_2_0
+        return len(read_head(file)[0]) == 2
 
 
 def _array(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[Any]:

@@ -266,6 +266,7 @@ def read_labels(
     format: str = "u1",
     key: str = "",
     column: str = "label",
+    columns: Sequence[str] = (),
     mask: int = 0xFFFFFFFF,
     shift: int = 0,
 ) -> NDArray[np.uint32]:
@@ -274,14 +275,18 @@ def read_labels(
     Args:
         points: number of rows of the scan's file; None takes any.
         column: what a file of named columns calls them.
+        columns: all columns of a table without names, of which ``column`` is one; none where labels are all it holds.
 
     Raises:
         InputError: the file is missing, holds no whole numbers, or another number of them than ``points``.
     """
-    values = READERS[format](path, key, (column,))[column]
+    values = READERS[format](path, key, columns or (column,))[column]
+    if values.dtype.kind == "f":
+        values = _whole(path, values)
     if values.dtype.kind not in "iu":
         raise InputError(
-            f"{path}: holds {values.dtype} where labels are whole numbers; mend the card's labels"
+            f"{path}: holds {values.dtype} where labels are whole numbers; name another column under labels, or write "
+            "the labels as whole numbers"
         )
     if points is not None and len(values) != points:
         raise InputError(
@@ -296,6 +301,22 @@ def read_labels(
             "class and instance as two files"
         )
     return (values.astype(np.uint32) & np.uint32(mask)) >> np.uint32(shift)
+
+
+def _whole(path: Path, values: _Array) -> _Array:
+    """Labels of a column of floats, as tables of one type and some editors of clouds have them; NaN is the unknown id.
+
+    Raises:
+        InputError: one is not whole, or so large that numbers of its type leave out some.
+    """
+    known = np.nan_to_num(values.astype(np.float64), nan=-1.0, posinf=0.5, neginf=0.5)
+    wrong = (known != np.rint(known)) | (np.abs(known) > 1 / np.finfo(values.dtype).eps)
+    if wrong.any():
+        raise InputError(
+            f"{path}: holds {values.dtype} where labels are whole numbers, and {values[wrong.argmax()]:g} is "
+            "none, or too large for its type; name another column under labels, or write the labels as whole numbers"
+        )
+    return known.astype(np.int64)
 
 
 def look_up(table: NDArray[np.uint8], raw: NDArray[np.uint32]) -> NDArray[np.uint8]:

@@ -35,6 +35,7 @@ FORMATS = {  # ending of point files -> format
     },
     **{".feather": "feather", ".parquet": "parquet"},
 }
+NAMELESS = ("f4", "f8", "npy")  # formats of tables whose columns have no names
 POSE_FORMS = ("tum", "kitti")
 _OWN = {
     "cameras": Key((dict, str), "cameras by name, or a YAML file below the log's root that holds them"),
@@ -139,7 +140,8 @@ def _card(
         _POINTS: {"axes": "forward-left-up", "columns": columns, **part, "format": kind},
     }
     if labels_in_points:
-        values[_LABELS] = {"format": kind, **values[_LABELS]}
+        beside = {"columns": columns} if kind in NAMELESS and isinstance(columns, list) else {}
+        values[_LABELS] = {"format": kind, **beside, **values[_LABELS]}
     elif labels is not None and "format" not in values[_LABELS]:
         raise InputError(
             f"{path}: labels needs format, one of {', '.join(READERS)}, as in {{format: u4}}; add it"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from test_folder import START_NS, TEN_LINES, write, write_log
+from test_folder import START_NS, TEN_LINES, points_of, write, write_log
 from test_point_files import FILES
 
 from superflow.camera.projection import project
@@ -205,3 +205,34 @@ def test_a_viewpoint_that_is_not_read_is_told_of(viewpoint, is_told, tmp_path):
     write(tmp_path / "log", points={"files": "lidar/*.pcd", "axes": "forward-left-up"}, **without)
     index = prepare("folder", tmp_path / "log", tmp_path / "out")
     assert any("a.pcd: says by VIEWPOINT from where" in line for line in index.warnings) is is_told
+
+
+@pytest.mark.parametrize("ending", ["bin", "npy", "npz"])
+def test_labels_are_a_column_of_a_table_without_names(ending, tmp_path):
+    root = tmp_path / "log"
+    root.mkdir()
+    rows = np.column_stack([points_of(0), np.arange(60) % 3]).astype("<f4")
+    if ending == "npz":
+        np.savez(root / "1.npz", rows=rows[:, :4], label=rows[:, 4])
+    else:
+        np.save(root / "1.npy", rows) if ending == "npy" else rows.tofile(root / "1.bin")
+    columns = [*"xyz", "intensity", *(["label"] if ending != "npz" else [])]
+    write(
+        root,
+        points={"files": f"*.{ending}", "columns": columns},
+        times=None,
+        poses=None,
+        cameras=None,
+        labels={"column": "label"},
+        classes=[{"name": "road", "colour": [1, 2, 3], "categories": ["road"]}],
+        categories={1: "road"},
+    )
+    index = prepare("folder", root, tmp_path / "out")
+    assert LogIndex.open(tmp_path / "out").card.labels == index.card.labels
+    assert index.frame(0).labels.tolist() == [0 if i % 3 == 1 else 255 for i in range(60)]
+    if ending != "npz":
+        write(root, **yaml.safe_load((root / "folder.yaml").read_text()) | {"labels": {"column": "id"}})
+        with pytest.raises(
+            InputError, match=r"column of labels is 'id', which is none of the columns of its files"
+        ):
+            prepare("folder", root, tmp_path / "out")

@@ -166,6 +166,37 @@ def test_a_table_in_an_archive_has_the_columns_in_their_order(tmp_path):
         read_points(path, ("x", "y", "z", "i"), format="npz")
 
 
+def test_a_table_in_an_archive_is_found_beside_what_is_none(tmp_path):
+    path = tmp_path / "scan.npz"
+    path.write_bytes(npz({"labels": LABEL, "points": table()[:, :4], "stamp": np.array([1.5])}))
+    read = read_points(path, ("x", "y", "z", "intensity"), format="npz").columns
+    np.testing.assert_array_equal(np.stack(list(read.values()), axis=1), table()[:, :4])
+    np.testing.assert_array_equal(read_labels(path, 40, format="npz", column="labels"), LABEL)
+    path.write_bytes(npz({**dict(zip("xy", XYZ.T.copy())), "normals": XYZ}))
+    with pytest.raises(InputError, match=r"scan.npz: has no column z, but x, y, normals"):
+        read_points(path, ("x", "y", "z"), format="npz")
+    path.write_bytes(npz({"points": XYZ, "normals": XYZ}))
+    with pytest.raises(InputError, match=r"scan.npz: has no column x, y, z, but points, normals"):
+        read_points(path, ("x", "y", "z"), format="npz")
+
+
+@pytest.mark.parametrize("dtype", ["<f4", ">f8"])
+def test_labels_among_floats_are_whole_numbers(dtype, tmp_path):
+    """As in tables of one type, and in what editors of clouds write."""
+    rows = np.column_stack([XYZ, LABEL])
+    rows[5, 3], rows[6, 3] = -1, np.nan
+    path = tmp_path / "scan.npy"
+    np.save(path, rows.astype(dtype))
+    asked = {"format": "npy", "column": "class", "columns": ("x", "y", "z", "class")}
+    read = read_labels(path, 40, mask=0xFFFF, **asked)
+    np.testing.assert_array_equal(read, np.where(np.isin(np.arange(40), (5, 6)), 65535, LABEL))
+    for value in (0.5, np.inf, 2.0**24 + 2 if dtype == "<f4" else 2.0**53):
+        rows[7, 3] = value
+        np.save(path, rows.astype(dtype))
+        with pytest.raises(InputError, match=r"scan.npy: holds |scan.npy: holds the label"):
+            read_labels(path, 40, **asked)
+
+
 @pytest.mark.parametrize("ending", ["feather", "parquet"])
 def test_columns_of_arrow_files(ending, tmp_path):
     path = tmp_path / f"a.{ending}"
