@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import InputError
+from ..formats.images import is_shown_turned
 from ..frame import Camera, Frame
 from ..index import LogIndex
 from .calibration import Mount, describe_mount, looks_where_points_are
@@ -78,6 +80,7 @@ def judge_cameras(
     of = {channel: images[images["camera"] == number] for number, channel in enumerate(index.channels)}
     of = {channel: mine for channel, mine in of.items() if len(mine)}
     report.cameras = [_table_row(channel, mine) for channel, mine in of.items()]
+    report.notes += _shown_turned(index, of)
     problems = [*_empty_images(index, of, report), *_frozen(index, of, report), *_two_alike(index, of)]
     if trust_points:
         problems += _without_points(index, of, mounts, sectors, report)
@@ -136,6 +139,21 @@ def _without_points(
             f"no LiDAR point falls on any image of {', '.join(elsewhere)}: by calibration they look where the LiDAR "
             "sees nothing; if that is not so, mend the calibration, else leave them out of training"
         )
+
+
+def _shown_turned(index: LogIndex, images: dict[str, NDArray[np.void]]) -> Iterator[str]:
+    """Cameras whose first image is shown otherwise than it is stored, which its intrinsics may be for."""
+    for channel, mine in images.items():
+        (camera,) = index.cameras([int(mine["row"][0])], channels=[channel])
+        try:
+            turned = is_shown_turned(camera.path, format=camera.format, key=camera.key)
+        except InputError:  # told of where images are read
+            continue
+        if turned:
+            yield (
+                f"{channel}: viewers turn its images, as EXIF tells them to, and here they are read as stored, "
+                f"{camera.size[1]} x {camera.size[0]} pixels: intrinsics and lidar_to_camera must be of those"
+            )
 
 
 def _empty_images(index: LogIndex, images: dict[str, NDArray[np.void]], report: Report) -> Iterator[Problem]:

@@ -91,11 +91,14 @@ def _spread(values: NDArray[np.floating], low: float, high: float) -> list[float
 def _copies(xyz: NDArray[np.float32]) -> float:
     """Share of points (N, 3) that repeat another one.
 
-    Of many points those are compared whose first coordinate, mixed, is a small number, so that copies stay together.
+    Of many points those are compared whose coordinates, mixed, are a small number, so that copies stay together.
     """
     some, expected = xyz, float(len(xyz))
     if len(xyz) > _COMPARED:
-        mixed = (xyz[:, 0] + np.float32(0)).view(np.uint32) * np.uint32(0x9E3779B1)
+        axes = (xyz[:, axis] + np.float32(0) for axis in range(3))
+        # all three: points of a grid, of a wall or of whole centimetres share one
+        parts = zip(axes, (0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D))
+        mixed = np.bitwise_xor.reduce([axis.view(np.uint32) * np.uint32(odd) for axis, odd in parts])
         some, expected = xyz[mixed < 2**32 * (_COMPARED / 2) / len(xyz)], _COMPARED / 2
     places = _count_places(some)
     if abs(len(some) - expected) < 5 * np.sqrt(expected):

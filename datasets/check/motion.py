@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ...errors import InputError
 from ..cloud import TIME
@@ -78,7 +79,8 @@ def judge_poses(index: LogIndex, report: Report) -> None:
         report.notes.append(
             "the log does not know the poses of all scans: no dense clouds, world cells or votes over time"
         )
-        return
+    if np.isnan(index.ego_positions()).any(axis=1).all():
+        return  # else those that are known are judged
     report.notes += _point_times(index)
     if index.poses:
         report.notes.append(f"the poses are {index.poses}: they drift, and results carry the mark")
@@ -132,21 +134,26 @@ def _point_times(index: LogIndex) -> Iterator[str]:
 
 
 def moves(index: LogIndex) -> bool:
-    """Whether the vehicle is ever more than a metre from where it was at the start of the scene; no if nobody knows."""
-    if not index.has_poses:
-        return False
-    positions = index.ego_positions()
-    first = np.searchsorted(index.scene_of, index.scene_of)
-    return bool((np.linalg.norm(positions - positions[first], axis=1) > 1.0).any())
+    """Whether the vehicle is ever more than a metre from where it was first in the scene; no if nobody knows."""
+    poses, scene_of, _ = _known(index)
+    first = np.searchsorted(scene_of, scene_of)
+    return bool((np.linalg.norm(poses[:, :, 3] - poses[first, :, 3], axis=1) > 1.0).any())
+
+
+def _known(index: LogIndex) -> tuple[NDArray[np.float64], NDArray[np.int32], NDArray[np.int64]]:
+    """(K, 3, 4) the poses that are known, (K,) the scenes and (K,) the rows of their scans."""
+    rows = np.flatnonzero(np.isfinite(index.ego_poses()).all(axis=(1, 2)))
+    return index.ego_poses()[rows], index.scene_of[rows], rows
 
 
 def _jumps(index: LogIndex) -> Iterator[Problem]:
-    same = np.diff(index.scene_of) == 0
+    poses, scene_of, rows = _known(index)
+    same = np.diff(scene_of) == 0
     # where nobody knows the times, the longest that there may be between two scans
-    seconds = np.diff(index.time_us) * 1e-6 if index.has_times else np.full(len(same), _LONGEST_S)
-    metres = np.linalg.norm(np.diff(index.ego_positions(), axis=0), axis=1)
+    seconds = np.diff(index.time_us[rows]) * 1e-6 if index.has_times else _LONGEST_S * np.diff(rows)
+    metres = np.linalg.norm(np.diff(poses[:, :, 3], axis=0), axis=1)
     for i in np.flatnonzero(same & (metres > _FASTEST_M_S * seconds + 0.5)).tolist():
-        scene, token = index.scene(i), index.tokens([i + 1])[0]
+        scene, token = index.scene(int(rows[i])), index.tokens([int(rows[i + 1])])[0]
         within = f"{seconds[i]:.3f} s" if index.has_times else "one step"
         yield Problem(
             "pose",
@@ -158,10 +165,10 @@ def _jumps(index: LogIndex) -> Iterator[Problem]:
 
 def _standing(index: LogIndex) -> Iterator[str]:
     """Scenes in which the pose is the same to the last bit, as no localisation gives it."""
-    poses = index.ego_poses()
+    poses, scene_of, _ = _known(index)
     standing = []
     for number, scene in enumerate(index.scenes):
-        mine = poses[index.scene_of == number]
+        mine = poses[scene_of == number]
         if len(mine) > 2 and (mine == mine[0]).all():
             standing.append(scene)
     if standing:
@@ -173,9 +180,9 @@ def _standing(index: LogIndex) -> Iterator[str]:
 
 def _sideways(index: LogIndex) -> Iterator[str]:
     """A vehicle that does not travel along its own x axis, as it seems to where rotations are wrong."""
-    poses = index.ego_poses()
+    poses, scene_of, _ = _known(index)
     steps = np.diff(poses[:, :, 3], axis=0)
-    seen = (np.diff(index.scene_of) == 0) & (np.linalg.norm(steps, axis=1) > _STEP_M)
+    seen = (np.diff(scene_of) == 0) & (np.linalg.norm(steps, axis=1) > _STEP_M)
     if seen.sum() < 3:
         return
     own = np.einsum("rji,rj->ri", poses[:-1, :, :3][seen], steps[seen])  # in the vehicle's frame
@@ -194,7 +201,7 @@ def _sideways(index: LogIndex) -> Iterator[str]:
 
 def _upside_down(index: LogIndex) -> Iterator[str]:
     """A vehicle on its head, as quaternions in another order make it of one that drives on a level street."""
-    up = index.ego_poses()[:, 2, 2]
+    up = _known(index)[0][:, 2, 2]
     if len(up) and np.median(up) < -0.5:
         yield (
             "z of the vehicle points downwards in the world most of the time: quaternions are w, x, y, z in nuScenes' "

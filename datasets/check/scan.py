@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, MissingFileError
-from ..formats.readers import UNKNOWN_ID, Columns, FilePoints
+from ..formats.readers import NAMELESS, UNKNOWN_ID, Columns, FilePoints
 from ..frame import Frame
 from ..index import LogIndex
 from .cameras import IMAGE, measure_image, measure_points
@@ -57,10 +57,11 @@ def inspect_scan(index: LogIndex, row: int, project: Project) -> Scan:
         path = index.point_path(row)
         if index.card.has_intensity:
             low, high = float(points[:, 3].min()), float(points[:, 3].max())
+        is_bare = index.card.point_format in NAMELESS
         if low < 0:
-            # whole points of another width put coordinates into this column, and those have both signs
-            problems.append(_wrong_columns(index, path, low, high))
-        else:
+            problems.append(_wrong_columns(index, path, low, high) if is_bare else _negative(path, low, high))
+        # whole points of another width put coordinates into the column of intensity, and those have both signs
+        if low >= 0 or not is_bare:
             spread = (low, high) if index.card.has_intensity else (0.0, 0.0)
             cloud, some = measure_cloud(row, points, to_lidar, spread)
             problems += scan_problems(path, cloud)
@@ -157,6 +158,14 @@ def _read_images(
         except InputError as error:
             problems.append(_said(error, "image", camera.path))
         yield measure_image(row, index.channels.index(camera.channel), image)
+
+
+def _negative(path: Path, low: float, high: float) -> Problem:
+    return Problem(
+        "intensity",
+        str(path),
+        f"{path}: intensities run from {low:g} to {high:g}, and those below 0 become 0; export them from 0 upwards",
+    )
 
 
 def _wrong_columns(index: LogIndex, path: Path, low: float, high: float) -> Problem:

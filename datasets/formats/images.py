@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +16,8 @@ from ...errors import InputError
 from ...files.images import decode_image, jpeg_size
 from .read import of_the_log
 from .readers import IMAGE_FILE, IMAGE_READERS
+
+_ORIENTATION = 0x0112  # of EXIF; 1 is as stored
 
 
 def stored_image(path: str | Path, *, format: str = IMAGE_FILE, key: str = "") -> bytes:
@@ -73,13 +78,29 @@ def image_size(path: str | Path, *, format: str = IMAGE_FILE, key: str = "") -> 
     Raises:
         InputError: the file is missing or no image.
     """
+    with _opened(path, format, key) as image:
+        return image.height, image.width
+
+
+def is_shown_turned(path: str | Path, *, format: str = IMAGE_FILE, key: str = "") -> bool:
+    """Whether viewers turn or mirror the stored pixels, as EXIF tells them to.
+
+    Raises:
+        InputError: the file is missing or no image.
+    """
+    with _opened(path, format, key) as image:
+        return image.getexif().get(_ORIENTATION, 1) not in (0, 1)
+
+
+@contextmanager
+def _opened(path: str | Path, format: str, key: str) -> Iterator[Any]:
+    """An image of which Pillow has read the header alone."""
     from PIL import Image, UnidentifiedImageError
 
     whole = None if (format, key) == (IMAGE_FILE, "") else BytesIO(stored_image(path, format=format, key=key))
     with of_the_log(path), whole or open(path, "rb") as file:
         try:
-            image = Image.open(file)  # reads the header alone
-            return image.height, image.width
+            yield Image.open(file)
         except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
             raise InputError(
                 f"{named(path, key)}: is no image whose header can be read ({error}); copy it again"

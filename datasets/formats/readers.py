@@ -149,6 +149,8 @@ READERS: dict[str, Callable[[Path, str, Sequence[str]], Columns]] = {
 }
 
 
+NAMELESS = ("f4", "f8", "npy", "npy_first")  # formats of tables whose columns have no names
+
 _LARGEST_IMAGE = 1 << 28  # bytes of one image in an archive: more is no image of a camera, but a bomb
 
 

@@ -152,18 +152,28 @@ class _Drive:
 
     def _tell(self, labels: Mapping[str, str], cameras: Mapping[str, _Images]) -> None:
         """What all scans go without, which nobody may have meant; see `lacks` for what some have."""
-        lacking = {
-            "image of " + name: len(self.files) for name, camera in cameras.items() if not camera.given
-        }
+        lacking = {f"image of {name}": camera.nearest for name, camera in cameras.items() if not camera.given}
         if self.layout.poses and not self.poses:
-            lacking["pose"] = len(self.files)
+            lacking["pose"] = self._spans()
         if self.layout.labels and not self.files.keys() & labels.keys():
-            lacking["labels"] = len(self.files)
-        for what, count in lacking.items():
-            if count:
-                self.report.append(
-                    f"{self.root}: {count} of the {len(self.files)} scans of {self.scene} have no {what}"
-                )
+            lacking["labels"] = other_names("labels", labels, self.files)
+        for what, why in lacking.items() if self.files else ():
+            self.report.append(
+                f"{self.root}: {len(self.files)} of the {len(self.files)} scans of {self.scene} have no {what}{why}"
+            )
+
+    def _spans(self) -> str:
+        """Words about when scans were taken and when poses are told, where they do not meet."""
+        told_us, taken_us = (
+            () if self.trajectory is None else self.trajectory.times_us,
+            self.times_us.values(),
+        )
+        if not len(told_us) or not taken_us:
+            return ""
+        return (
+            f": they were taken from {min(taken_us) * 1e-6:.3f} to {max(taken_us) * 1e-6:.3f} s, and poses are told "
+            f"from {told_us[0] * 1e-6:.3f} to {told_us[-1] * 1e-6:.3f} s; look at the clocks and units of both"
+        )
 
     @cached_property
     def times_us(self) -> dict[str, int]:
@@ -190,7 +200,7 @@ class _Drive:
         if poses is None:
             return None
         if poses.form == "tum":
-            read = read_tum_poses(self.path_of(poses.file))
+            read = read_tum_poses(self.path_of(poses.file), poses.unit_s)
             return Trajectory(read.times_us, self._of_ego(read.poses))
         known = [stem for stem in self.poses if stem in self.times_us]
         if not known:
@@ -243,8 +253,16 @@ def by_line(path: Path, values: Sequence[_Values], stems: Sequence[str]) -> dict
         return {stem: values[int(stem)] for stem in stems}
     raise InputError(
         f"{path}: has {len(values)} lines for {len(stems)} files ({stems[0]} to {stems[-1]}); write a line for each of "
-        "them, or name the files by the number of their line"
+        "them, or name the files by the number of their line, from 0 on"
     )
+
+
+def other_names(what: str, files: Mapping[str, str], scans: Mapping[str, str]) -> str:
+    """Words about files that belong to scans by the same name, where none has it; "" where there is no file."""
+    if not files or not scans:
+        return ""
+    one, other = next(iter(files)), next(iter(scans))
+    return f": {what} are called {one!r} and so on in place of the *, scans {other!r}; rename them alike"
 
 
 class _Images:
@@ -281,6 +299,20 @@ class _Images:
                 model=camera.lens.model,
                 distortion=camera.lens.distortion,
             ),
+        )
+
+    @property
+    def nearest(self) -> str:
+        """Words about why no scan has an image; "" where there is no image."""
+        scans_us = np.array(list(self._drive.times_us.values()), np.int64)
+        if not len(self._clock) or not len(scans_us):
+            return other_names("images", self._files, self._drive.files)
+        after = np.searchsorted(self._clock, scans_us)
+        beside = (self._clock[np.clip(after + step, 0, len(self._clock) - 1)] for step in (-1, 0))
+        apart_s = min(int(np.abs(images_us - scans_us).min()) for images_us in beside) * 1e-6
+        return (
+            f": the nearest two are {apart_s:.3f} s apart, and max_delay_s of the camera is "
+            f"{self._camera.max_delay_s:g}; look at the clocks of both"
         )
 
     def _nearest(self, time_us: int) -> str:

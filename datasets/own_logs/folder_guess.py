@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from ...errors import InputError, MissingFileError, first_few
@@ -24,6 +25,7 @@ _IMAGES = (".jpg", ".jpeg", ".png")
 _TEXTS = (".txt", ".tum", ".csv")
 _DEPTH = 6  # folders below the root that are looked into
 _MOST_FOLDERS = 20000
+_CLOCKS = ("1.0e-3", "1.0e-6", "1.0e-9")  # units of times in files of poses, beside seconds
 _LINES = 50  # of a text file that are looked at
 
 
@@ -160,10 +162,16 @@ def _scene_place(
 
 
 def _walk(root: Path) -> Iterator[tuple[tuple[str, ...], list[str]]]:
-    """Parts of the path and names of the files of each folder below the root; links to folders are not followed."""
+    """Parts of the path and names of the files of each folder below the root; links are followed, once to a folder."""
     seen = 0
+    known = set[str]()
     with reading(root):
-        for folder, inside, names in os.walk(root):
+        for folder, inside, names in os.walk(root, followlinks=True):
+            place = os.path.realpath(folder)
+            if place in known:
+                inside.clear()
+                continue
+            known.add(place)
             parts = Path(folder).relative_to(root).parts
             inside[:] = sorted(name for name in inside if is_text(name) and not name.startswith("."))
             if len(parts) >= _DEPTH:
@@ -264,17 +272,25 @@ def _text_lines(root: Path, points: _Group) -> Iterator[str]:
             found.setdefault(_width(folder / name), []).append("/".join(filter(None, (written, name))))
     readers: tuple[tuple[int, str, Callable[[Path], object]], ...] = (
         (12, "kitti", read_kitti_poses),
+        *((8, f"tum, unit_s: {unit}", partial(_read_of_century, unit_s=float(unit))) for unit in _CLOCKS),
         (8, "tum", read_tum_poses),
     )
     for width, form, read in readers:
         # eight numbers may be those of an inertial unit, which are no poses
         files = [file for file in found.get(width, []) if _can_be_read(folder / Path(file).name, read)]
         more = f"; {', '.join(files[1:])} could be, too" if files[1:] else ""
-        for file in files[:1]:
+        if files:
             remark = f"of: CAMERA where they are those of a camera{more}"
-            yield f"poses: {{file: {_quoted(file)}, form: {form}}}  # {remark}"
+            yield f"poses: {{file: {_quoted(files[0])}, form: {form}}}  # {remark}"
+            break
     if 1 in found and not _time_lines("times", points, ""):
         yield f"times: {{file: {_quoted(found[1][0])}, unit_s: 1}}"
+
+
+def _read_of_century(path: Path, unit_s: float) -> None:
+    """Refuse poses of TUM's form whose times are not those of a clock of this unit."""
+    if not 1e15 <= read_tum_poses(path, unit_s).times_us[0] < 1e16:
+        raise InputError(f"{path}: has times of another unit than {unit_s:g} s; state it")
 
 
 def _can_be_read(path: Path, read: Callable[[Path], object]) -> bool:

@@ -13,12 +13,13 @@ import numpy as np
 from ...errors import InputError
 from ...geometry import Transform
 from ..card import DatasetCard, parse_card
+from ..card_file import as_number
 from ..card_keys import CARD, Key, check_keys, only_keys, shorten
-from ..formats.readers import READERS
+from ..formats.readers import NAMELESS, READERS
 from ..formats.yaml_files import read_yaml
 from .file_pattern import FilePattern, is_path_below
 from .folder_cameras import CameraLayout, read_cameras, rigid
-from .motion_files import Times, read_time
+from .motion_files import Times, is_unit, read_time
 
 NAME = "folder.yaml"
 _QUESTIONS = 20  # that one sentence names
@@ -35,7 +36,6 @@ FORMATS = {  # ending of point files -> format
     },
     **{".feather": "feather", ".parquet": "parquet"},
 }
-NAMELESS = ("f4", "f8", "npy")  # formats of tables whose columns have no names
 POSE_FORMS = ("tum", "kitti")
 _OWN = {
     "cameras": Key((dict, str), "cameras by name, or a YAML file below the log's root that holds them"),
@@ -54,6 +54,7 @@ class Poses:
     form: str
     of: str  # "" for the ego frame, or the name of a camera
     max_gap_s: float
+    unit_s: float  # of the times in a file of the form tum
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +153,15 @@ def _card(
 def _poses(path: Path, value: Any, cameras: Mapping[str, CameraLayout]) -> Poses | None:
     if value is None:
         return None
-    only_keys(path, value, ("file", "form", "of", "max_gap_s"), of="poses")
+    form = value.get("form", "tum")
+    of_times = ("unit_s",) if form == "tum" else ()  # the others hold none
+    only_keys(path, value, ("file", "form", "of", "max_gap_s", *of_times), of="poses")
     poses = Poses(
-        value.get("file", ""), value.get("form", "tum"), value.get("of", ""), value.get("max_gap_s", 0.5)
+        file=value.get("file", ""),
+        form=form,
+        of=value.get("of", ""),
+        max_gap_s=value.get("max_gap_s", 0.5),
+        unit_s=as_number(value.get("unit_s", 1.0)),
     )
     if (
         not is_path_below(poses.file)
@@ -162,11 +169,12 @@ def _poses(path: Path, value: Any, cameras: Mapping[str, CameraLayout]) -> Poses
         or poses.of not in ("", *cameras)
         or type(poses.max_gap_s) not in (int, float)
         or not 0 < poses.max_gap_s <= 3600
+        or not is_unit(poses.unit_s)
     ):
         raise InputError(
             f"{path}: poses is {shorten(value)}; it must name a file below the root, its form, one of "
-            f"{', '.join(POSE_FORMS)}, and may say of which of the cameras they are, as in "
-            "{file: poses.txt, form: kitti, of: front}"
+            f"{', '.join(POSE_FORMS)}, and may say of which of the cameras they are and the unit of their times in "
+            "seconds, as in {file: poses.txt, form: tum, unit_s: 1.0e-9, of: front}"
         )
     return poses
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,9 +48,15 @@ def guess_points(path: Path, format: str) -> ColumnGuess:
         InputError: it cannot be read.
     """
     names = stored_names(path, format)
-    if {"x", "y", "z"} <= set(names):
-        return _of_names(path, format, names)
-    return _of_numbers(path, format)
+    # exact names count more than those in capitals or behind the scalar_ of an editor
+    own = {_plain(name): name for name in reversed(names)} | {name: name for name in names}
+    if {"x", "y", "z"} <= own.keys():
+        return _of_names(path, format, names, own)
+    return _of_numbers(path, format, names)
+
+
+def _plain(name: str) -> str:
+    return name.strip("/ ").lower().removeprefix("scalar_")
 
 
 def time_column(names: tuple[str, ...]) -> tuple[str, float, str] | None:
@@ -96,20 +104,22 @@ def intensity_scale(largest: float) -> tuple[str, float]:
     return ("log" if full > 255 else "linear"), full
 
 
-def _of_names(path: Path, format: str, names: tuple[str, ...]) -> ColumnGuess:
-    intensity, known = intensity_column(names), time_column(names)
+def _of_names(path: Path, format: str, names: tuple[str, ...], own: dict[str, str]) -> ColumnGuess:
+    """``own``: the plain form of each of ``names`` -> that name."""
+    intensity, known = intensity_column(tuple(own)), time_column(tuple(own))
     wanted = ["x", "y", "z", *([intensity] if intensity else []), *([known[0]] if known else [])]
-    columns = READERS[format](path, "", wanted)
+    read = READERS[format](path, "", [own[name] for name in wanted])
+    columns = {name: read[own[name]] for name in wanted}
     time = time_of_values(columns)
     if intensity and not _is_lit(columns[intensity]):
         intensity = None
-    own = {"intensity": intensity} if intensity not in (None, "intensity") else {}
-    written = ["x", "y", "z", *(["intensity"] if intensity else []), *([time["column"]] if time else [])]
+    written = {axis: own[axis] for axis in "xyz"}
+    written |= {"intensity": own[intensity]} if intensity else {}
+    written |= {time["column"]: own[time["column"]]} if time else {}
     text = f"[{', '.join(written)}]"
-    if own:
-        text = "{" + ", ".join(f"{name}: {own.get(name, name)}" for name in written) + "}"
-    used = {*"xyz", intensity, time["column"] if time else ""}
-    rest = [name for name in names if name not in used]
+    if any(name != stored for name, stored in written.items()):
+        text = "{" + ", ".join(f"{name}: {_written(stored)}" for name, stored in written.items()) + "}"
+    rest = [name for name in names if name not in written.values()]
     return _guess(
         columns,
         text,
@@ -119,7 +129,12 @@ def _of_names(path: Path, format: str, names: tuple[str, ...]) -> ColumnGuess:
     )
 
 
-def _of_numbers(path: Path, format: str) -> ColumnGuess:
+def _written(name: str) -> str:
+    """A name as YAML reads it back."""
+    return name if re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name) else json.dumps(name)
+
+
+def _of_numbers(path: Path, format: str, stored: tuple[str, ...]) -> ColumnGuess:
     """Bare rows: the first width at which the file is whole and the numbers can be points."""
     fitting = []
     for width in _WIDTHS:
@@ -130,6 +145,11 @@ def _of_numbers(path: Path, format: str) -> ColumnGuess:
             continue
         if _can_be_points(columns, names):
             fitting.append(names)
+    if not fitting and stored:
+        raise InputError(
+            f"{path}: holds {', '.join(stored)[:200]}, and nothing that is called x, y and z; write folder.yaml by "
+            "hand, as in columns: {x: NAME, y: NAME, z: NAME}"
+        )
     if not fitting:
         size = len(read_bytes(path))
         raise InputError(

@@ -45,7 +45,7 @@ def read_time(path: Path, key: str, value: Any) -> Times | None:
         only_keys(path, value, ("name", "file", "unit_s"), of=key)
         unit: Any = as_number(value.get("name", value.get("unit_s", 1.0)))
         file = value.get("file", "")
-        if ("name" in value) != ("file" in value) and _is_unit(unit) and (not file or is_path_below(file)):
+        if ("name" in value) != ("file" in value) and is_unit(unit) and (not file or is_path_below(file)):
             return Times(file, float(unit))
     raise InputError(
         f"{path}: {key} is {shorten(value)}; it must be {{name: 1.0e-9}}, the seconds of the unit of the numbers "
@@ -53,7 +53,8 @@ def read_time(path: Path, key: str, value: Any) -> Times | None:
     )
 
 
-def _is_unit(value: Any) -> bool:
+def is_unit(value: Any) -> bool:
+    """Whether ``value`` can be the seconds of a unit of times."""
     return type(value) in (int, float) and 1e-12 <= value <= 1e6
 
 
@@ -113,17 +114,20 @@ def read_kitti_poses(path: Path) -> NDArray[np.float64]:
     return poses
 
 
-def read_tum_poses(path: Path) -> Trajectory:
-    """The poses of a text file of TUM's form, time x y z qx qy qz qw a line, seconds and metres.
+def read_tum_poses(path: Path, unit_s: float = 1.0) -> Trajectory:
+    """The poses of a text file of TUM's form, time x y z qx qy qz qw a line, metres; times in units of ``unit_s``.
 
     Raises:
-        InputError: a line has other than eight finite numbers, a quaternion is not of length one, or there is no pose.
+        InputError: a line has other than eight finite numbers, a quaternion is not of length one or by its names begins
+            with w, or there is no pose.
     """
     rows = _rows(path)
     if not rows:
         raise InputError(f"{path}: holds no pose; write time x y z qx qy qz qw a line")
-    times = np.array([to_us(row[0], 1.0, path) for row in rows], np.int64)
-    values = _numbers(path, 8)
+    if _axes_named(path).startswith("xyzwxyz"):
+        raise InputError(f"{path}: its names say that w comes first; write time x y z qx qy qz qw a line")
+    times = np.array([to_us(row[0], unit_s, path) for row in rows], np.int64)
+    values = _numbers(path, 8, first=1)
     far = np.abs(np.linalg.norm(values[:, 4:], axis=1) - 1) > _NOT_UNIT
     if far.any():
         raise InputError(
@@ -141,6 +145,18 @@ def _rows(path: Path) -> list[list[str]]:
 
 def _lines(path: Path) -> list[str]:
     return [line.split("#")[0].strip() for line in read_text(path).splitlines()]
+
+
+def _axes_named(path: Path) -> str:
+    """The axes that the first line of names, or a remark in its place, has in a row: of TUM's form xyzxyzw."""
+    lines = [line.strip() for line in read_text(path).splitlines()]
+    first = next((line for line in lines if line), "")
+    if not first.startswith("#") and not _is_name(first):
+        return ""
+    words = _SEPARATORS.split(first.lstrip("#").lower())
+    return "".join(
+        found[1] for word in words if (found := re.fullmatch(r"(?:.*[^a-z])?[pqtr]?([xyzw])", word))
+    )
 
 
 def _is_name(word: str) -> bool:
@@ -166,7 +182,8 @@ def check_every_line(path: Path) -> None:
             )
 
 
-def _numbers(path: Path, width: int) -> NDArray[np.float64]:
+def _numbers(path: Path, width: int, first: int = 0) -> NDArray[np.float64]:
+    """(S, width) numbers a line; those from column ``first`` on are metres or parts of a turn."""
     rows = _rows(path)
     for number, row in enumerate(rows, start=1):
         if len(row) < width or (width == 12 and len(row) > width):
@@ -177,6 +194,6 @@ def _numbers(path: Path, width: int) -> NDArray[np.float64]:
         values = np.array([row[:width] for row in rows], np.float64).reshape(-1, width)
     except ValueError as error:
         raise InputError(f"{path}: must hold {width} numbers a line ({error}); mend the file") from error
-    if not (np.abs(values) <= _LARGEST_M).all():  # False also for NaN
+    if not (np.abs(values[:, first:]) <= _LARGEST_M).all():  # False also for NaN
         raise InputError(f"{path}: holds numbers that are not finite, or out of reach; mend the file")
     return values

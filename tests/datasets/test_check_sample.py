@@ -43,6 +43,18 @@ def test_copies_of_large_scans_are_estimated(share):
     assert float(cloud["copies"]) == pytest.approx(want, abs=0.02)
 
 
+@pytest.mark.parametrize("axis", range(3))
+def test_points_of_one_coordinate_are_no_copies(axis):
+    """Two walls, a level ground, a grid: whether their coordinate was drawn decided."""
+    rows = np.random.default_rng(2).uniform(-30, 30, (120_000, 4)).astype(np.float32)
+    rows[:60_000, axis] = 8
+    rows[60_000:, axis] = -8
+    cloud, _ = measure_cloud(0, rows, np.eye(3), (0, 1))
+    assert float(cloud["copies"]) == pytest.approx(
+        1 - len(np.unique(rows[:, :3], axis=0)) / len(rows), abs=0.02
+    )
+
+
 @given(st.integers(1, 10**6), st.integers(1, 4096))
 def test_rows_are_spread(count, most):
     rows = spread_rows(count, most)

@@ -15,7 +15,7 @@ from superflow.datasets.own_logs.folder_guess import draft_layout
 from superflow.datasets.own_logs.guess_columns import time_of_values
 from superflow.datasets.prepare import prepare
 from superflow.datasets.sets.nuscenes import find_version
-from superflow.errors import MissingFileError
+from superflow.errors import InputError, MissingFileError
 
 ANSWERS = {
     'licence: "?"': "licence: mine",
@@ -185,3 +185,52 @@ def test_the_unit_of_times_is_that_in_which_a_scan_takes_as_long_as_scans_do(nam
         assert time_of_values({name: values}) == {"column": name, "unit_s": unit_s, "since": since}
     of_the_week = (345_600 + np.linspace(0.0, 0.1, 60)) / unit_s
     assert time_of_values({name: of_the_week}) is None
+
+
+def test_links_to_folders_are_followed_and_circles_end(tmp_path):
+    disk, root = tmp_path / "disk", tmp_path / "log"
+    for i in range(3):
+        put(disk / f"top/{i}.bin", points(i).tobytes())
+    root.mkdir()
+    (root / "lidar").symlink_to(disk / "top")
+    (disk / "top/round").symlink_to(root)
+    assert yaml.safe_load(draft_layout(root))["points"]["files"] == "lidar/*.bin"
+    assert len(prepared(root, tmp_path / "out")) == 3
+
+
+@pytest.mark.parametrize("names", ["XYZ", "//XYZ"])
+def test_names_in_capitals_and_those_of_an_editor_are_known(names, tmp_path):
+    stored = {"x": names[:-2], "y": "Y", "z": "Z", "intensity": "scalar_Intensity"}
+    rows = points(1)
+    head = "".join(f"property float {name}\n" for name in stored.values())
+    text = f"ply\nformat binary_little_endian 1.0\nelement vertex 60\n{head}end_header\n"
+    put(tmp_path / "log/1.ply", text.encode() + rows.tobytes())
+    assert yaml.safe_load(draft_layout(tmp_path / "log"))["points"]["columns"] == stored
+    frame = prepared(tmp_path / "log", tmp_path / "out").frame(0)
+    np.testing.assert_array_equal(frame.cloud.xyz, rows[:, :3])
+    np.testing.assert_allclose(frame.cloud.intensity, rows[:, 3] / 255, rtol=1e-6)
+
+
+def test_a_table_beside_other_arrays_is_drafted_and_strange_names_are_told(tmp_path):
+    (tmp_path / "log").mkdir()
+    np.savez(tmp_path / "log/1.npz", points=points(1), labels=np.zeros(60, np.int64))
+    assert yaml.safe_load(draft_layout(tmp_path / "log"))["points"]["columns"] == [*"xyz", "intensity"]
+    np.savez(tmp_path / "log/1.npz", east=np.zeros(9), north=np.zeros(9))
+    with pytest.raises(
+        InputError, match=r"1.npz: holds east, north, and nothing that is called x, y and z; write"
+    ):
+        draft_layout(tmp_path / "log")
+
+
+@pytest.mark.parametrize(("digits", "unit_s"), [(0, None), (3, 1e-3), (6, 1e-6), (9, 1e-9)])
+def test_the_unit_of_poses_is_that_of_a_clock(digits, unit_s, tmp_path):
+    root = tmp_path / "log"
+    start = 1_700_000_000
+    lines = [f"{(start + i) * 10**digits} {3 * i} 0 0 0 0 0 1" for i in range(4)]
+    put(root / "way.txt", "\n".join(lines).encode())
+    for i in range(4):
+        put(root / f"lidar/{start + i}.bin", points(i).tobytes())
+    draft = yaml.safe_load(draft_layout(root))
+    assert draft["poses"].get("unit_s") == unit_s
+    index = prepared(root, tmp_path / "out")
+    assert index.ego_positions()[:, 0].tolist() == [0, 3, 6, 9]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import nullcontext
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 from test_folder import START_NS, TEN_LINES, points_of, write, write_log
 from test_point_files import FILES
 
@@ -236,3 +238,85 @@ def test_labels_are_a_column_of_a_table_without_names(ending, tmp_path):
             InputError, match=r"column of labels is 'id', which is none of the columns of its files"
         ):
             prepare("folder", root, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        "#timestamp, p_RS_R_x [m], p_RS_R_y [m], p_RS_R_z [m], q_RS_w [], q_RS_x [], q_RS_y [], q_RS_z []",
+        "t,tx,ty,tz,qw,qx,qy,qz",
+        "# time x y z w x y z",
+    ],
+)
+def test_quaternions_that_begin_with_w_by_their_names_are_refused(names, root, tmp_path):
+    path = root / "odometry.txt"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([names, *lines[1:]]))
+    with pytest.raises(
+        InputError, match=r"odometry.txt: its names say that w comes first; write time x y z qx"
+    ):
+        prepare("folder", root, tmp_path / "out")
+    path.write_text(
+        "\n".join([re.sub("(.*)([^,# ]*w)(,? ?(?:\\[\\],? ?)?)(.*)", r"\1\4 \2", names), *lines[1:]])
+    )
+    assert len(prepare("folder", root, tmp_path / "out")) == 5
+
+
+def test_what_is_known_of_the_poses_is_judged(root, tmp_path):
+    """Also where the first scan was taken before the first pose; of another order quaternions stand on their head."""
+    path = root / "odometry.txt"
+    rows = [line.split() for line in path.read_text().splitlines()[8:]]
+    path.write_text("\n".join(" ".join([*row[:4], row[7], *row[4:7]]) for row in rows))
+    index = prepare("folder", root, tmp_path / "out")
+    assert np.isnan(index.ego_positions()[:, 0]).tolist() == [True, True, False, False, False]
+    notes = " ".join(check_log(index, project=project).notes)
+    assert "the log does not know the poses of all scans" in notes
+    assert "z of the vehicle points downwards in the world most of the time" in notes
+
+
+def test_why_nothing_fits_is_told(root, tmp_path):
+    """Images and poses of another clock, and names that are others."""
+    for i, path in enumerate(sorted((root / "front").iterdir())):
+        path.rename(path.with_name(f"{START_NS // 1000 + 37_000_000 + i * 100_000}.png"))
+    told = "".join(prepare("folder", root, tmp_path / "clock").warnings)
+    assert (
+        "have no image of front: the nearest two are 36.600 s apart, and max_delay_s of the camera is 0.05"
+        in told
+    )
+    write(root, times={"name": 1e-6}, cameras=None)
+    told = "".join(prepare("folder", root, tmp_path / "unit").warnings)
+    assert (
+        "have no pose: they were taken from 1700000000000.000 to 1700000000400.000 s, and poses are told"
+        in told
+    )
+    camera = yaml.safe_load(TEN_LINES)["cameras"]["front"] | {"times": None}
+    write(root, cameras={"front": camera})
+    told = "".join(prepare("folder", root, tmp_path / "names").warnings)
+    assert (
+        f"no image of front: images are called '{START_NS // 1000 + 37_000_000}' and so on in place of the *"
+        in told
+    )
+
+
+def test_intensities_below_0_are_told_and_the_rest_is_measured(tmp_path):
+    (tmp_path / "log").mkdir()
+    rows = points_of(0)
+    rows[3, 3] = -20
+    np.savez(tmp_path / "log/1.npz", **dict(zip([*"xyz", "intensity"], rows.T)))
+    write(tmp_path / "log", points={"files": "*.npz"}, times=None, poses=None, cameras=None)
+    report = check_log(prepare("folder", tmp_path / "log", tmp_path / "out"), project=project)
+    (problem,) = [problem for problem in report.problems if problem.kind == "intensity"]
+    assert problem.message.startswith(f"{tmp_path / 'log/1.npz'}: intensities run from -20 to")
+    assert report.clouds
+
+
+@pytest.mark.parametrize(("orientation", "is_told"), [(1, False), (6, True)])
+def test_images_that_viewers_turn_are_noted(orientation, is_told, root, tmp_path):
+    for path in (root / "front").iterdir():
+        image = Image.open(path)
+        exif = image.getexif()
+        exif[0x0112] = orientation
+        image.save(path, exif=exif)
+    notes = check_log(prepare("folder", root, tmp_path / "out"), project=project).notes
+    said = "front: viewers turn its images, as EXIF tells them to, and here they are read as stored, 64 x 36 pixels"
+    assert any(note.startswith(said) for note in notes) == is_told
