@@ -31,6 +31,8 @@ def some_lack(index: LogIndex) -> Iterator[str]:
         for scene in cut[:1]:
             without = rows[(scenes == scene) & ~has]
             more = f"; so it is in {len(cut) - 1} more scenes" if len(cut) > 1 else ""
+            if what == "pose":
+                more += "; a log of which any scan has none goes without dense clouds and votes, so take such scans out"
             yield (
                 f"{index.name}: {len(without)} of the {int((scenes == scene).sum())} scans of {index.scenes[scene]} "
                 f"have no {what}, the first is {index.tokens(without[:1])[0]}{more}"

@@ -12,6 +12,9 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ...errors import InputError, MissingFileError, first_few
 from ...files.access import is_text, no_folder, read_text, reading
 from ..formats.bags import find_bags
@@ -19,7 +22,7 @@ from ..names import in_number_order
 from .file_pattern import SCENE
 from .folder_layout import FORMATS, QUESTION
 from .guess_columns import guess_points
-from .motion_files import read_kitti_poses, read_tum_poses
+from .motion_files import read_kitti_poses, read_times, read_tum_poses
 
 _IMAGES = (".jpg", ".jpeg", ".png")
 _TEXTS = (".txt", ".tum", ".csv")
@@ -272,7 +275,7 @@ def _text_lines(root: Path, points: _Group) -> Iterator[str]:
             found.setdefault(_width(folder / name), []).append("/".join(filter(None, (written, name))))
     readers: tuple[tuple[int, str, Callable[[Path], object]], ...] = (
         (12, "kitti", read_kitti_poses),
-        *((8, f"tum, unit_s: {unit}", partial(_read_of_century, unit_s=float(unit))) for unit in _CLOCKS),
+        *((8, f"tum, unit_s: {unit}", partial(_poses_by, float(unit))) for unit in _CLOCKS),
         (8, "tum", read_tum_poses),
     )
     for width, form, read in readers:
@@ -284,13 +287,27 @@ def _text_lines(root: Path, points: _Group) -> Iterator[str]:
             yield f"poses: {{file: {_quoted(files[0])}, form: {form}}}  # {remark}"
             break
     if 1 in found and not _time_lines("times", points, ""):
-        yield f"times: {{file: {_quoted(found[1][0])}, unit_s: 1}}"
+        yield f"times: {{file: {_quoted(found[1][0])}, unit_s: {_unit_of_times(folder / Path(found[1][0]).name)}}}"
 
 
-def _read_of_century(path: Path, unit_s: float) -> None:
+def _unit_of_times(path: Path) -> str:
+    """Seconds of the unit of a text file of times: that of a clock of our century, else 1."""
+    return next((unit for unit in _CLOCKS if _can_be_read(path, partial(_times_by, float(unit)))), "1")
+
+
+def _poses_by(unit_s: float, path: Path) -> None:
     """Refuse poses of TUM's form whose times are not those of a clock of this unit."""
-    if not 1e15 <= read_tum_poses(path, unit_s).times_us[0] < 1e16:
-        raise InputError(f"{path}: has times of another unit than {unit_s:g} s; state it")
+    _of_century(path, read_tum_poses(path, unit_s).times_us)
+
+
+def _times_by(unit_s: float, path: Path) -> None:
+    """Refuse times that are not those of a clock of this unit."""
+    _of_century(path, read_times(path, unit_s))
+
+
+def _of_century(path: Path, times_us: NDArray[np.int64]) -> None:
+    if not len(times_us) or not 1e15 <= times_us[0] < 1e16:
+        raise InputError(f"{path}: has times of another unit; state it")
 
 
 def _can_be_read(path: Path, read: Callable[[Path], object]) -> bool:
@@ -304,11 +321,10 @@ def _can_be_read(path: Path, read: Callable[[Path], object]) -> bool:
 def _width(path: Path) -> int:
     """How many numbers most of the first lines of a text file hold; 0 for other files."""
     try:
-        lines = read_text(path).splitlines()[:_LINES]
+        lines = [line for line in read_text(path).splitlines()[:_LINES] if line.strip() and line[0] != "#"]
+        names = 1 if lines and re.match("[A-Za-z_]", lines[0]) else 0  # as the readers pass it over
         widths = Counter(
-            len([float(word) for word in re.split(r"[,;\s]+", line.strip())])
-            for line in lines
-            if line.strip() and not line.startswith("#")
+            len([float(word) for word in re.split(r"[,;\s]+", line.strip())]) for line in lines[names:]
         )
     except ValueError:  # also InputError: no text at all
         return 0

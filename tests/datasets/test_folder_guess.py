@@ -234,3 +234,9 @@ def test_the_unit_of_poses_is_that_of_a_clock(digits, unit_s, tmp_path):
     assert draft["poses"].get("unit_s") == unit_s
     index = prepared(root, tmp_path / "out")
     assert index.ego_positions()[:, 0].tolist() == [0, 3, 6, 9]
+    for i in range(4):
+        (root / f"lidar/{start + i}.bin").rename(root / f"lidar/{i}.bin")
+    put(root / "stamps.csv", "\n".join(["stamp", *(line.split()[0] for line in lines)]).encode())
+    assert yaml.safe_load(draft_layout(root))["times"] == {"file": "stamps.csv", "unit_s": unit_s or 1}
+    index = prepared(root, tmp_path / "out")
+    assert index.ego_positions()[:, 0].tolist() == [0, 3, 6, 9]
