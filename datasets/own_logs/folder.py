@@ -77,7 +77,7 @@ def _scans(root: Path, layout: FolderLayout, report: list[str]) -> Iterator[Scan
     found = False
     for scene in layout.points.scenes(root, root.absolute().name or "log"):
         check_scene_name(scene, root)
-        files = layout.points.files(root, scene)
+        files = _in_time(layout, layout.points.files(root, scene))
         report += _passed_over(root, layout, scene, files)
         if files and not found:
             found = True
@@ -88,6 +88,14 @@ def _scans(root: Path, layout: FolderLayout, report: list[str]) -> Iterator[Scan
         raise MissingFileError(
             f"{layout.path}: there is no file {pattern}; mend files of points\n{expected_tree('folder', root)}"
         )
+
+
+def _in_time(layout: FolderLayout, files: Mapping[str, str]) -> Mapping[str, str]:
+    """The files of a drive in order, where their names are times by these: 5.06 lies before 5.1."""
+    times = layout.times
+    if times is None or times.file:
+        return files
+    return dict(sorted(files.items(), key=lambda pair: to_us(pair[0], times.unit_s, layout.path)))
 
 
 def _passed_over(root: Path, layout: FolderLayout, scene: str, files: Mapping[str, str]) -> Iterator[str]:

@@ -64,9 +64,10 @@ class FrameTree:
     def worlds(self, frame: str) -> list[str]:
         """Frames in which ``frame`` moves, from the topmost downwards; none where nothing above it moves."""
         above = list(self._upwards(frame))
-        moving = [child for child in above if child in self._moving]
-        top = [self._moving.get(child, self._static.get(child))[0] for child in above[-1:] if moving]
-        return top + [self._moving[child][0] for child in reversed(moving[:-1])]
+        moving = [self._moving[child][0] for child in above if child in self._moving]
+        if moving:
+            moving[-1] = self._static[above[-1]][0] if above[-1] not in self._moving else moving[-1]
+        return moving[::-1]
 
     def world_pose(self, frame: str, time_us: int, world: str, *, max_gap_us: int) -> Transform | None:
         """(4, 4) from ``frame`` to ``world`` at a time, a frame above it; None where a transform is not known then.

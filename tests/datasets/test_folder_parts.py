@@ -48,6 +48,20 @@ def test_a_line_that_is_missing_moves_no_time_to_another_scan(root, tmp_path, ho
     assert prepare("folder", root, tmp_path / "out").time_us.tolist() == [0, 100000, 200000, 300000, 400000]
 
 
+def test_names_that_are_seconds_are_in_the_order_of_time(root, tmp_path):
+    """Whose fractions have as many digits as they need."""
+    seconds = ["1700000000.96", "1700000001.0", "1700000001.06", "1700000001.1", "1700000001.15"]
+    for name, path in zip(seconds, sorted((root / "lidar").iterdir())):
+        path.rename(path.with_name(f"{name}.bin"))
+    (root / "way.txt").write_text("\n".join(f"1 0 0 {k} 0 1 0 0 0 0 1 0" for k in range(5)))
+    write(root, times={"name": 1}, cameras=None, poses={"file": "way.txt", "form": "kitti"})
+    index = prepare("folder", root, tmp_path / "out")
+    assert index.tokens(range(5)) == [f"drive_{name}" for name in seconds]
+    assert index.ego_positions()[:, 0].tolist() == [0, 1, 2, 3, 4]
+    for i in range(5):
+        np.testing.assert_array_equal(index.frame(i).cloud.xyz, points_of(i)[:, :3])
+
+
 @pytest.mark.parametrize("form", ["{0},{1:06d}", "{0} {1:06d}000", "{2:06d} {0}.{1:06d}", "{0:,}.{1:06d}"])
 def test_whole_numbers_before_others_are_no_times(root, tmp_path, form):
     """A decimal comma, seconds beside nanoseconds, numbers of lines, commas between thousands."""
