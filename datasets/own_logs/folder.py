@@ -172,12 +172,9 @@ class _Drive:
 
     def _spans(self) -> str:
         """Words about when scans were taken and when poses are told, where they do not meet."""
-        told_us, taken_us = (
-            () if self.trajectory is None else self.trajectory.times_us,
-            self.times_us.values(),
-        )
-        if not len(told_us) or not taken_us:
+        if self.trajectory is None or not self.times_us:
             return ""
+        told_us, taken_us = self.trajectory.times_us, self.times_us.values()
         return (
             f": they were taken from {min(taken_us) * 1e-6:.3f} to {max(taken_us) * 1e-6:.3f} s, and poses are told "
             f"from {told_us[0] * 1e-6:.3f} to {told_us[-1] * 1e-6:.3f} s; look at the clocks and units of both"

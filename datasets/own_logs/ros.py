@@ -177,6 +177,7 @@ class _Scene:
                 ego_to_world=poses.at(time_ns // 1000),
                 cameras=tuple(row for camera in cameras for row in camera.of(time_ns, lidar_to_ego, poses)),
             )
+        self.report += [line for camera in cameras for line in camera.alone(scans.times_ns)]
         if len(used) < len(order):
             self.report.append(
                 f"{self.path}: {len(order) - len(used)} clouds of {self.roles.cloud} are of a time that an earlier one "
@@ -292,14 +293,29 @@ class _Camera:
         order = np.argsort(images.times_ns, kind="stable")
         self._times = np.array(images.times_ns, np.int64)[order]
         self._keys = [images.keys[i] for i in order.tolist()]
+        self._topic, self._given = topic, 0
+
+    def alone(self, scans_ns: Sequence[int]) -> Iterator[str]:
+        """A sentence about images of which none was taken near a scan."""
+        if self._given:
+            return
+        apart_s = min(abs(int(self._times[self._nearest(time_ns)]) - time_ns) for time_ns in scans_ns) * 1e-9
+        yield (
+            f"{self._scene.path}: no image of {self._topic} is within {_LATEST_IMAGE_NS * 1e-9:g} s of a scan, the "
+            f"nearest {apart_s:.3f} s from one; all are left out, look at the clocks of both"
+        )
+
+    def _nearest(self, time_ns: int) -> int:
+        after = int(np.searchsorted(self._times, time_ns))
+        beside = range(max(after - 1, 0), min(after + 1, len(self._times)))
+        return min(beside, key=lambda i: abs(int(self._times[i]) - time_ns))
 
     def of(self, time_ns: int, lidar_to_ego: Transform, poses: _Poses) -> Iterator[CameraRow]:
         """The image nearest to a scan, if one is near."""
-        after = int(np.searchsorted(self._times, time_ns))
-        beside = range(max(after - 1, 0), min(after + 1, len(self._times)))
-        nearest = min(beside, key=lambda i: abs(int(self._times[i]) - time_ns))
+        nearest = self._nearest(time_ns)
         image_ns = int(self._times[nearest])
         if abs(image_ns - time_ns) <= _LATEST_IMAGE_NS:
+            self._given += 1
             yield CameraRow(
                 channel=self._channel,
                 token=f"{self._scene.scene}_{time_ns}_{self._channel}",

@@ -200,3 +200,19 @@ def test_a_lens_that_changes_on_the_way_is_refused(change, is_other, tmp_path):
         InputError, match=r"/raw/camera_info tells of another lens from 1700000000100000000 ns on"
     ):
         prepare("ros", tmp_path / "bags", tmp_path / "out")
+
+
+def test_images_of_another_clock_are_told_of(tmp_path):
+    def later(rows):
+        for topic, _, _, message in rows:
+            if topic == "/eye/image/compressed":
+                message.header.stamp.sec += 37
+        return rows
+
+    rewritten(tmp_path / "bags/drive", later)
+    index = prepare("ros", tmp_path / "bags", tmp_path / "out")
+    assert index.channels == ("raw_image_raw",)
+    told = (
+        "no image of /eye/image/compressed is within 0.05 s of a scan, the nearest 36.710 s from one; all are"
+    )
+    assert any(told in line for line in index.warnings)
