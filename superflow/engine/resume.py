@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import socket
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from mmengine.optim import OptimWrapper
 
 from ..errors import InputError
 from ..hub.checkpoint import with_tuples
+from ..method.distributed import gather_values
 from .continuation import another_run, check_changes
 
 
@@ -45,6 +47,29 @@ def go_on(runner: Any, checkpoint: Mapping[str, Any], source: str) -> None:
         _restore(runner, checkpoint)
     except (KeyError, ValueError) as error:
         raise another_run(source, "optimizer and schedules", error) from error
+
+
+def check_same_start(start: str, data: Mapping[str, Any]) -> None:
+    """Compare what the processes of a run begin with; they may be on machines that do not see the same files.
+
+    Args:
+        start: what this one begins with, in words. data: record of each of its datasets by its stage.
+
+    Raises:
+        InputError: another one begins otherwise: at some step one would wait for ever, or items would be seen twice.
+    """
+    given = {"start": start} | {
+        f"{stage}_dataloader.{key}": value for stage, record in data.items() for key, value in record.items()
+    }
+    (first_host, first), *others = gather_values((socket.gethostname(), given))
+    for number, (host, own) in enumerate(others, start=1):
+        for what in {**first, **own}:
+            if own.get(what) != first.get(what):
+                raise InputError(
+                    f"process {number} on {host} has another {what} than process 0 on {first_host} "
+                    f"({str(own.get(what))[:100]} instead of {str(first.get(what))[:100]}); give all machines the same "
+                    "work folder and data, on a disk that all of them see or as equal copies"
+                )
 
 
 def _restore(runner: Any, checkpoint: Mapping[str, Any]) -> None:

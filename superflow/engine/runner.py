@@ -46,7 +46,7 @@ from .loader import build_dataset, named
 from .model import EngineModel
 from .optim import build_optim_wrapper
 from .registry import MODELS, as_plain
-from .resume import go_on
+from .resume import check_same_start, go_on
 from .training_plan import base_batch_size, training_plan
 
 _runs = itertools.count()
@@ -360,6 +360,9 @@ class EngineRunner(Runner):
             self.resume(path)
         elif path is not None:
             began = self.load_checkpoint(path).get("superflow", {})
+        if world_size() > 1:
+            start = "no checkpoint" if path is None else f"{path.name} of iteration {self.loaded_iteration}"
+            check_same_start(start, self.data_records())
         self._check_leakage(began)
         self._unmake.pop_all()
         if rank() == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,8 +14,9 @@ from typing import Any, NoReturn
 import torch
 import torch.distributed as dist
 
-from ..errors import InputError
+from ..errors import InputError, first_line
 from ..together import end_at_sigterm
+from .distributed import gather_values
 
 # starter -> the variables that number the processes which it starts, and count them
 _STARTERS = {
@@ -26,12 +28,13 @@ _STARTERS = {
     "MPI": ("PMI_RANK", "PMI_SIZE"),
 }
 _LAUNCHERS = {"torchrun": "pytorch", "srun": "slurm"}
+_NEEDED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 LAUNCHERS = ("none", *_LAUNCHERS.values())  # of the engine
 _joined = False  # this process was in a group once
 
 
 def start_distributed(
-    launcher: str, *, backend: str | None = None, timeout: float = 1800.0, port: int = 29500
+    launcher: str, *, backend: str | None = None, timeout: float = 1800.0, port: int | None = None
 ) -> None:
     """Create the process group that ``launcher`` describes, unless there is one.
 
@@ -40,10 +43,11 @@ def start_distributed(
         backend: None takes nccl for CUDA tensors and gloo for those on the CPU, where evaluation counts; so does
             ``nccl``, which has nothing for the CPU.
         timeout: seconds after which a collective gives up.
-        port: of rank 0 under Slurm, unless MASTER_PORT says another.
+        port: of rank 0 under Slurm, unless MASTER_PORT says another; None goes by the number of the job.
 
     Raises:
-        InputError: the launcher is unknown or its environment is not there.
+        InputError: the launcher is unknown, its environment is not there, the others cannot be reached, or two
+            processes have the same GPU.
     """
     if launcher not in LAUNCHERS:
         raise InputError(f"launcher {launcher!r} is unknown; use one of {', '.join(LAUNCHERS)}")
@@ -51,7 +55,7 @@ def start_distributed(
         return
     if launcher == "slurm":
         os.environ.update(slurm_environment(os.environ, port=port))
-    missing = [name for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR") if name not in os.environ]
+    missing = [name for name in _NEEDED if name not in os.environ]
     if missing:
         raise InputError(
             f"launcher {launcher!r} needs {', '.join(missing)} in the environment; "
@@ -61,11 +65,39 @@ def start_distributed(
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     backend = backend or ("nccl" if torch.cuda.is_available() else "gloo")
     backend = "cpu:gloo,cuda:nccl" if backend == "nccl" else backend
-    dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+    # a port in use, a host that is not there, numbers that are none
+    except (RuntimeError, ValueError) as error:
+        place = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        raise InputError(
+            f"process {os.environ['RANK']} of {os.environ['WORLD_SIZE']} cannot join the others at {place} "
+            f"({first_line(error)}); give all of them a MASTER_PORT that nobody uses (torchrun: --master-port) and the "
+            "address of the first machine"
+        ) from error
     # who started the processes ends by it those that wait, in a collective, for one that failed
     end_at_sigterm()
     global _joined
     _joined = True
+    if "nccl" in backend:
+        _refuse_shared_gpus()
+
+
+def _refuse_shared_gpus() -> None:
+    """NCCL would refuse them at the first step, in words of its own.
+
+    Raises:
+        InputError: two processes have the same GPU.
+    """
+    # by what the driver calls it: Slurm may number the one GPU of each process 0
+    uuid = getattr(torch.cuda.get_device_properties(torch.cuda.current_device()), "uuid", None)
+    own = None if uuid is None else (socket.gethostname(), str(uuid))
+    places = gather_values(own)
+    if own is not None and (count := places.count(own)) > 1:
+        raise InputError(
+            f"{count} processes on {own[0]} have the same GPU; start as many on a machine as it has GPUs, here "
+            f"{torch.cuda.device_count()} (torchrun: --nproc_per_node, srun: --ntasks-per-node)"
+        )
 
 
 def stop_distributed() -> None:
@@ -92,26 +124,46 @@ def leave(code: int = 0) -> NoReturn:
     os._exit(code)
 
 
-def slurm_environment(given: Any, *, port: int) -> dict[str, str]:
+def slurm_environment(given: Any, *, port: int | None) -> dict[str, str]:
     """torchrun's variables from those of a Slurm step.
 
     Raises:
-        InputError: this is no Slurm step.
+        InputError: this is no Slurm step, or the names of its hosts cannot be had.
     """
     for name in ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID", "SLURM_NODELIST"):
         if name not in given:
             raise InputError(f"launcher 'slurm' found no {name}; start with srun, one task a device")
-    address = given.get("MASTER_ADDR") or given["SLURM_NODELIST"]
-    if set("[,") & set(address):  # several hosts, whose names only Slurm can read
-        listed = ["scontrol", "show", "hostnames", address]
-        address = subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()[0]
+    # a step may have some of the job's hosts, and rank 0 is on the first of its own
+    hosts = given.get("SLURM_STEP_NODELIST") or given["SLURM_NODELIST"]
     return {
         "RANK": given["SLURM_PROCID"],
         "WORLD_SIZE": given["SLURM_NTASKS"],
         "LOCAL_RANK": given["SLURM_LOCALID"],
-        "MASTER_ADDR": address,
-        "MASTER_PORT": given.get("MASTER_PORT", str(port)),
+        "MASTER_ADDR": given.get("MASTER_ADDR") or _first_host(hosts),
+        "MASTER_PORT": given.get("MASTER_PORT") or str(port or _port_of(given)),
     }
+
+
+def _first_host(hosts: str) -> str:
+    if not set("[,") & set(hosts):
+        return hosts
+    try:  # several hosts, whose names only Slurm can read
+        listed = ["scontrol", "show", "hostnames", hosts]
+        return subprocess.run(listed, capture_output=True, text=True, check=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError, IndexError) as error:  # as in a container without Slurm
+        raise InputError(
+            f"launcher 'slurm' cannot read the hosts {hosts} by scontrol ({first_line(error)}); set MASTER_ADDR to the "
+            "name of the first one"
+        ) from error
+
+
+def _port_of(given: Any) -> int:
+    """By job and step: processes of two jobs that share a machine must not meet."""
+    numbers = [given.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID")]
+    own = sum(int(number) for number in numbers if number.isdecimal())
+    return (
+        10_000 + own % 20_000 if numbers[0].isdecimal() else 29500
+    )  # below what systems lend to any program
 
 
 def started_by(environment: Mapping[str, str]) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from superflow.engine import build_runner, load_config
+from superflow.errors import InputError
 from superflow.method.launch import leave
 
 OPTIONS: dict[str, Any] = {
@@ -40,4 +41,8 @@ if __name__ == "__main__":
     )
     buffers = dict(runner.plain_model.named_buffers())
     torch.save(buffers, folder / f"buffers_{runner.rank}.pt")
+    try:  # each with a folder of its own, as on disks of two machines
+        train(config, folder / ("two", "apart")[runner.rank], resume=True, **{"train_cfg.max_iters": 9})
+    except InputError as error:
+        (folder / f"refused_{runner.rank}.txt").write_text(str(error))
     leave()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from torch import nn
 from superflow.benchmark.arms import run_arms
 from superflow.engine import load_config, read_checkpoint, runner
 from superflow.errors import InputError
+from superflow.method import launch
 from superflow.method.launch import slurm_environment, start_distributed
 
 HERE = Path(__file__).parent
@@ -106,6 +108,14 @@ def test_mistake_44_two_processes_train_like_one_with_the_joint_batch(
     resumed = read_checkpoint(two_processes / "resumed" / "iter_8.pth")
     for part in ("state_dict", "training_state_dict"):
         assert all(torch.equal(value, parts[part][name]) for name, value in resumed[part].items())
+
+    # on machines without a common disk one would begin anew where another goes on, and wait for it for ever
+    for rank in (0, 1):
+        assert re.search(
+            r"process 1 on \S+ has another start than process 0 on \S+ \(no checkpoint instead of iter_8.pth of "
+            r"iteration 8\); give all machines the same work folder and data",
+            (two_processes / f"refused_{rank}.txt").read_text(),
+        )
 
     first, second = (torch.load(two_processes / f"buffers_{rank}.pt") for rank in (0, 1))
     assert len(first) == 3
@@ -212,11 +222,13 @@ def test_there_is_always_a_back_end_for_tensors_on_the_cpu(
     monkeypatch: pytest.MonkeyPatch, asked: str | None, gpu: bool, expected: str
 ) -> None:
     started = []
-    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, "0")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace())
     monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: started.append(backend))
     start_distributed("pytorch", backend=asked)
     assert started == [expected]
@@ -241,3 +253,72 @@ def test_joined_batch_norm_leaves_the_teacher_as_it_is(monkeypatch: pytest.Monke
     runner.EngineRunner.wrap_model(run, None, model)
     assert isinstance(model["student"][1], nn.SyncBatchNorm)
     assert torch.equal(model["teacher"](images), before)
+
+
+def test_a_slurm_step_has_its_own_hosts_and_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_LOCALID": "1", "SLURM_NODELIST": "node[1-4]"}
+    step = {**given, "SLURM_STEP_NODELIST": "node3", "SLURM_JOB_ID": "41234567", "SLURM_STEP_ID": "0"}
+    found = slurm_environment(step, port=None)
+    assert found["MASTER_ADDR"] == "node3"
+    others = (
+        {**step, "SLURM_JOB_ID": "41234568"},
+        {**step, "SLURM_STEP_ID": "2"},
+        given | {"MASTER_ADDR": "a"},
+    )
+    ports = [found["MASTER_PORT"], *(slurm_environment(other, port=None)["MASTER_PORT"] for other in others)]
+    assert len(set(ports)) == 4
+    assert all(1024 < int(port) < 32768 for port in ports)
+    monkeypatch.setenv("PATH", "")  # as in a container
+    with pytest.raises(
+        InputError, match=r"cannot read the hosts node\[1-4\] by scontrol .*set MASTER_ADDR to"
+    ):
+        slurm_environment(given, port=None)
+
+
+@pytest.mark.parametrize(
+    ("port", "told"),
+    [("taken", "address already in use"), ("none", "invalid literal"), (None, "MASTER_PORT")],
+)
+def test_processes_that_cannot_meet_are_told_why(
+    monkeypatch: pytest.MonkeyPatch, port: str | None, told: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name, value in {**torchrun("0"), "MASTER_PORT": port or ""}.items():
+        monkeypatch.setenv(name, value)
+    if port is None:
+        monkeypatch.delenv("MASTER_PORT")
+    with socket.socket() as taken:
+        taken.bind(("0.0.0.0", 0))
+        taken.listen()
+        if port == "taken":
+            monkeypatch.setenv("MASTER_PORT", str(taken.getsockname()[1]))
+        with pytest.raises(InputError, match=told):
+            start_distributed("pytorch")
+
+
+@pytest.mark.parametrize(("uuids", "fails"), [(["a", "b"], False), (["a", "a"], True), ([None, None], False)])
+def test_two_processes_on_one_gpu_are_refused(
+    monkeypatch: pytest.MonkeyPatch, uuids: list[str | None], fails: bool
+) -> None:
+    """NCCL would say "Duplicate GPU detected" beneath a traceback, at the first step."""
+    for name, value in {**torchrun("1"), "MASTER_PORT": "0"}.items():
+        monkeypatch.setenv(name, value)
+    host = socket.gethostname()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(
+        torch.cuda,
+        "get_device_properties",
+        lambda device: SimpleNamespace(**{"uuid": uuids[1]} if uuids[1] else {}),
+    )
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **options: None)
+    monkeypatch.setattr(launch, "end_at_sigterm", lambda: None)
+    monkeypatch.setattr(launch, "_joined", False)
+    monkeypatch.setattr(launch, "gather_values", lambda own: [None if own is None else (host, uuids[0]), own])
+    if fails:
+        with pytest.raises(InputError, match=r"2 processes on .* have the same GPU; .* here 1 \(torchrun"):
+            start_distributed("pytorch")
+    else:
+        start_distributed("pytorch")
