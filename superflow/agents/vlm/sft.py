@@ -138,7 +138,7 @@ def train(
     encoded = [encode(processor, example) for example in examples]
     pointer = None
     if pointing is not None:
-        pointer = Pointer(model.config.text_config.hidden_size, generator)
+        pointer = Pointer(model.config.text_config.hidden_size, generator).to(parameters[0].device)
         parameters += pointer.parameters()
     step_on = Stepper(parameters, recipe)
     losses = halfway.resume(parameters, step_on.states) if halfway else []

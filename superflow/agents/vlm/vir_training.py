@@ -87,14 +87,19 @@ def answer_divergence(reference: Tensor, reference_labels: Tensor, logits: Tenso
 class Prompts:
     """Batches of examples whose tiles are kept or not as they are told; each row is encoded once for each length.
 
+    Args:
+        device: of the model, to which batches are brought.
+
     Raises:
         InputError: an example has no scan.
     """
 
-    def __init__(self, processor: LidarProcessor, examples: Sequence[Example]) -> None:
+    def __init__(
+        self, processor: LidarProcessor, examples: Sequence[Example], device: torch.device | str = "cpu"
+    ) -> None:
         if not examples or any(each.scan is None for each in examples):
             raise InputError("tokens of scans are learned from questions with a scan each; give some")
-        self.processor, self.examples = processor, examples
+        self.processor, self.examples, self.device = processor, examples, device
         self._encoded: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def batch(self, rows: Sequence[int], kept: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -107,6 +112,7 @@ class Prompts:
             batch = collate(self.processor, [self.examples[i] for i in rows], encoded)
         finally:
             self.processor.route = before
+        batch = {name: value.to(self.device) for name, value in batch.items()}
         labels = batch.pop("labels")
         return batch, labels
 
@@ -139,7 +145,8 @@ def make_consistent(
     reference = copy.deepcopy(model).eval().requires_grad_(False)
     tiles = model.config.tower_config.bev.tiles
     parameters = [p for name, p in model.named_parameters() if p.requires_grad and ".router." not in name]
-    step_on, prompts, losses = Stepper(parameters, recipe), Prompts(processor, examples), []
+    step_on, losses = Stepper(parameters, recipe), []
+    prompts = Prompts(processor, examples, parameters[0].device)
     model.train()
     drawn = islice(batches(len(examples), recipe.batch, generator), recipe.steps)
     for rows in track(drawn, "making answers consistent", progress, total=recipe.steps):
@@ -213,11 +220,8 @@ def train_router(
         raise InputError("this model has no router; build it with short_merge=...")
     tiles = model.config.tower_config.bev.tiles
     optimizer = torch.optim.AdamW(router.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
-    border, prompts, losses = (
-        SlidingBorder(recipe.window, recipe.percentile),
-        Prompts(processor, examples),
-        [],
-    )
+    border, losses = SlidingBorder(recipe.window, recipe.percentile), []
+    prompts = Prompts(processor, examples, next(router.parameters()).device)
     model.eval()
     drawn = islice(batches(len(examples), recipe.batch, generator), recipe.steps)
     for rows in track(drawn, "training the router", progress, total=recipe.steps):
