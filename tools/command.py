@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import signal
 import sys
 import threading
@@ -13,11 +14,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from superflow.errors import InputError, MissingPackageError
+from superflow.errors import InputError, MissingPackageError, first_line
 from superflow.files.access import refusal
 from superflow.option_values import Range
 from superflow.together import terminate_started
 
+# how PyTorch says it, of the CPU, of a GPU and of its libraries
+_NO_MEMORY = re.compile(r"out of memory|can't allocate memory|not enough memory|ALLOC_FAILED")
+# of a process that works for this one: the system ends it where memory, or the part of it that processes share, is full
+_ENDED = re.compile(
+    r"terminated abruptly|worker \(pid.*(exited unexpectedly|killed by signal: (Killed|Bus error))"
+)
 STOPPED = "stopped; run the same command again, it goes on from what is finished or begins anew"
 
 
@@ -26,7 +33,8 @@ class Terminated(KeyboardInterrupt):
 
 
 def run_command(program: str, work: Callable[[], int], *, stopped: str = STOPPED) -> int:
-    """The exit code of ``work()``; 2 where an input, a file that the system refuses, or a lacking package stopped it.
+    """The exit code of ``work()``; 2 where an input, a file that the system refuses, a lacking package or a full memory
+    stopped it.
 
     Ctrl-C ends it with 130 and the words ``stopped``, SIGTERM with 143 and the same words.
 
@@ -50,6 +58,18 @@ def run_command(program: str, work: Callable[[], int], *, stopped: str = STOPPED
         if error.filename is None:
             raise
         said = refusal(error)
+    except (MemoryError, RuntimeError) as error:
+        if _ENDED.search(str(error)):
+            said = "a process that works for this one was ended from outside, most often for want of memory"
+        elif isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+            said = "there is no memory left"
+        else:
+            raise
+        said += (
+            f" ({first_line(error)}); take less at a time (in training: batch_size or num_workers of train_dataloader, "
+            "--amp on a GPU; --dry-run says what a run needs), end what else uses it, or give a container more shared "
+            "memory (docker run --shm-size)"
+        )
     print(f"{program}: {said}", file=sys.stderr)
     return 2
 

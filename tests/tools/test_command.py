@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -56,6 +58,51 @@ def test_a_checkout_that_is_not_installed_brings_its_extras_itself(monkeypatch):
     said = shlex.split(pip_install_extra("ros"))
     assert said == ["/my envs/bin/python", "-m", "pip", "install", "--editable", f"{root}[ros]"]
     assert (root / "pyproject.toml").is_file()
+
+
+def _allocate() -> int:
+    import torch
+
+    torch.empty(2**62, dtype=torch.uint8)
+    raise AssertionError("so much memory is not there")
+
+
+def _fails_with(error: BaseException) -> Any:
+    def work() -> NoReturn:
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize(
+    ("work", "said"),
+    [
+        (_allocate, "allocate"),
+        (_fails_with(MemoryError()), "MemoryError"),
+        (_fails_with(RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")), "2.00 GiB."),
+        (_fails_with(RuntimeError("CUDA error: out of memory\nkernel errors")), "CUDA error: out of memory"),
+        (
+            _fails_with(RuntimeError("DataLoader worker (pid 7) is killed by signal: Bus error. ")),
+            "Bus error",
+        ),
+        (_fails_with(RuntimeError("DataLoader worker (pid(s) 7) exited unexpectedly")), "unexpectedly"),
+        (_fails_with(BrokenProcessPool("A process in the process pool was terminated abruptly")), "abruptly"),
+        (_fails_with(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when")), "CUBLAS"),
+    ],
+)
+def test_a_full_memory_is_one_sentence(work, said, capsys):
+    assert run_command("superflow train", work) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert re.match(
+        r"superflow train: (there is no memory left|a process that works for this one was ended .*) \(", line
+    )
+    assert said in line
+    assert "end what else uses it" in line
+
+
+def test_another_fault_of_the_program_keeps_its_traceback():
+    with pytest.raises(RuntimeError, match="device-side"):
+        run_command("superflow train", _fails_with(RuntimeError("CUDA error: device-side assert triggered")))
 
 
 def test_ctrl_c_ends_a_command_with_one_sentence(capsys, monkeypatch):
