@@ -5,7 +5,7 @@ superflow train CONFIG --dry-run                         a few steps: shapes, ho
 superflow train CONFIG --resume                          go on from the newest checkpoint, if there is one
 superflow train CONFIG --cfg-options train_cfg.max_iters=200 model.student.backbone.depth=18
 torchrun --nproc_per_node=8 -m superflow.tools.train CONFIG --amp
-srun --ntasks-per-node=8 --gpus-per-task=1 superflow train CONFIG
+srun --kill-on-bad-exit --ntasks-per-node=8 --gpus-per-task=1 superflow train CONFIG
 """
 
 from __future__ import annotations
