@@ -87,6 +87,13 @@ class Batch:
     sources: tuple[tuple[Source, ...], ...] = ()  # of each cloud, the scans whose points it holds
     ahead: Any = None
 
+    @classmethod
+    def of_cloud(cls, points: Tensor, **given: Any) -> Batch:
+        """A batch of one cloud, ``points`` (N, 4+), on the CPU; ``given``: fields without a default, as ``labels``."""
+        one = torch.zeros(1, dtype=torch.int64)
+        cloud = torch.zeros(len(points), dtype=torch.int64)
+        return cls(points, cloud, one, one, torch.zeros(1, dtype=torch.bool), **given)
+
     @property
     def num_clouds(self) -> int:
         return len(self.cloud_clip)

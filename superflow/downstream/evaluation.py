@@ -19,7 +19,7 @@ from .features import FeatureSource, Scan, draw_points, read_scan
 from .heads import Head
 from .labelled import require_labelled_points
 from .metrics import NO_PREDICTION, ConfusionMatrix, class_predictions
-from .places import LabelLookup, SeenVoxels, label_lookup, seen_voxels
+from .places import SeenVoxels, label_lookup, seen_voxels
 
 _log = logging.getLogger(__name__)
 
@@ -84,20 +84,17 @@ def lookup_scores(
     eval_rows: Sequence[int],
     *,
     size_m: float = 0.5,
-    default: int | None = None,
-    seen: SeenVoxels | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Scores of the control without learning, "label look-up", on all points and on new places.
 
     What this reaches can be had from labels carried through world coordinates; a probe must be read against it.
-    Arguments as in ``places.label_lookup``; ``seen`` as in ``probe``.
+    Arguments as in ``places.label_lookup``.
 
     Raises:
         InputError: no point to learn from, or none to evaluate, has a label.
     """
     require_labelled_points(index, eval_rows, "evaluation")
-    table: LabelLookup = label_lookup(index, train_rows, size_m=size_m, default=default)
-    seen = seen_voxels(index, train_rows, size_m) if seen is None else seen
+    table, seen = label_lookup(index, train_rows, size_m=size_m), seen_voxels(index, train_rows, size_m)
     name = "label look-up"
     matrices = {name + suffix: ConfusionMatrix(len(index.card.classes)) for suffix in ("", NEW_PLACES)}
     for row in eval_rows:

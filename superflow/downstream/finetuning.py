@@ -318,15 +318,8 @@ class _Draws:
         return self._batch(replace(scan, points=augment(scan.points, self._generator)[0]))
 
     def _batch(self, scan: Scan) -> Batch:
-        return Batch(
-            points=as_trained(self._encoder, scan.points),
-            cloud=torch.zeros(len(scan.points), dtype=torch.int64),
-            cloud_clip=torch.zeros(1, dtype=torch.int64),
-            cloud_offset=torch.zeros(1, dtype=torch.int64),
-            cloud_dense=torch.zeros(1, dtype=torch.bool),
-            labels=scan.labels,
-            sources=((scan.source,),),
-        )
+        points = as_trained(self._encoder, scan.points)
+        return Batch.of_cloud(points, labels=scan.labels, sources=((scan.source,),))
 
 
 class _TaughtDraws(_Draws):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from ..datasets.frame import IGNORE_LABEL
 
 NO_PREDICTION = -1  # a labelled point that the model never saw, e.g. beyond its range: an error of its class
-RANGE_EDGES_M = (0.0, 10.0, 20.0, 30.0, 50.0, math.inf)
+RANGE_EDGES_M = (0.0, 10.0, 20.0, 30.0, 50.0, math.inf)  # a point at an edge belongs to the farther bin
 
 Values = Tensor | NDArray[Any]
 
@@ -49,27 +50,18 @@ class ConfusionMatrix:
     Args:
         num_classes: C.
         ignore: label that is not evaluated; 0 is as good a value as 255.
-        range_edges_m: ascending borders of the range bins; a point at an edge belongs to the farther bin.
 
     Attributes:
-        counts: (bins, C, C + 1) int64; the last column holds points without a prediction.
+        counts: (bins, C, C + 1) int64; bins of range are those between ``RANGE_EDGES_M``, the last column holds points
+            without a prediction.
     """
 
-    def __init__(
-        self,
-        num_classes: int,
-        *,
-        ignore: int | None = IGNORE_LABEL,
-        range_edges_m: Sequence[float] = RANGE_EDGES_M,
-    ) -> None:
+    def __init__(self, num_classes: int, *, ignore: int | None = IGNORE_LABEL) -> None:
         if num_classes < 1:
             raise ValueError(f"num_classes is {num_classes}; at least one class is needed")
-        if list(range_edges_m) != sorted(set(range_edges_m)) or len(range_edges_m) < 2:
-            raise ValueError(f"range_edges_m {list(range_edges_m)} must ascend and hold at least two borders")
         self.num_classes = num_classes
         self.ignore = ignore
-        self.range_edges_m = tuple(float(edge) for edge in range_edges_m)
-        self.counts = torch.zeros(len(range_edges_m) - 1, num_classes, num_classes + 1, dtype=torch.int64)
+        self.counts = torch.zeros(len(RANGE_EDGES_M) - 1, num_classes, num_classes + 1, dtype=torch.int64)
 
     def update(self, predicted: Values, labels: Values, ranges_m: Values | None = None) -> None:
         """Count some points.
@@ -98,7 +90,7 @@ class ConfusionMatrix:
             raise ValueError(
                 f"{int(ranges.isnan().sum())} of {len(ranges)} ranges are NaN; leave these points out"
             )
-        edges = torch.tensor(self.range_edges_m[1:-1], dtype=ranges.dtype)
+        edges = torch.tensor(RANGE_EDGES_M[1:-1], dtype=ranges.dtype)
         bins = torch.bucketize(ranges[evaluated], edges, right=True)
         labels, predicted = labels[evaluated], predicted[evaluated]
         column = torch.where(predicted == NO_PREDICTION, self.num_classes, predicted)
@@ -106,13 +98,9 @@ class ConfusionMatrix:
         self.counts += torch.bincount(cell, minlength=self.counts.numel()).view_as(self.counts)
 
     def merge(self, other: ConfusionMatrix) -> None:
-        """Add the counts of another matrix (of another process, say) with the same classes and bins."""
-        if (self.num_classes, self.ignore, self.range_edges_m) != (
-            other.num_classes,
-            other.ignore,
-            other.range_edges_m,
-        ):
-            raise ValueError("only matrices with the same classes, ignore label and range bins can be merged")
+        """Add the counts of another matrix (of another process, say) with the same classes."""
+        if (self.num_classes, self.ignore) != (other.num_classes, other.ignore):
+            raise ValueError("only matrices with the same classes and ignore label can be merged")
         self.counts += other.counts
 
     def summary(self, class_names: Sequence[str], *, frequent: int = 7) -> dict[str, Any]:
@@ -155,9 +143,10 @@ class ConfusionMatrix:
                 f"0..{self.num_classes - 1}; suppress further logits before the argmax"
             )
 
-    def bin_names(self) -> list[str]:
+    @staticmethod
+    def bin_names() -> list[str]:
         """Names of the ranges."""
-        pairs = zip(self.range_edges_m, self.range_edges_m[1:])
+        pairs = itertools.pairwise(RANGE_EDGES_M)
         return [f"{low:g}+ m" if math.isinf(high) else f"{low:g}-{high:g} m" for low, high in pairs]
 
 

@@ -108,11 +108,6 @@ def majority_by_key(
     return keys[first], labels[first]
 
 
-def world_points(frame: Any) -> NDArray[np.float64]:
-    """(N, 3) float64 points of ``frame`` in the world frame [m]."""
-    return transform_points(frame.lidar_to_world, frame.points[:, :3].astype(np.float64))
-
-
 def _scans(
     index: Any, rows: Iterable[int], size_m: float, *, labels: bool
 ) -> Iterator[tuple[Any, NDArray[np.int64]]]:
@@ -120,5 +115,6 @@ def _scans(
     for row in rows:
         frame = index.frame(int(row), cameras=(), images=False, labels=labels)
         with named(frame.points, source_of(index, int(row))):
-            keys = voxel_keys(world_points(frame), size_m)
+            world = transform_points(frame.lidar_to_world, frame.points[:, :3].astype(np.float64))
+            keys = voxel_keys(world, size_m)
         yield frame, keys

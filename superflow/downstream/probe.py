@@ -32,7 +32,7 @@ from .features import (
 from .heads import CLASS_WEIGHTS, Head, LinearProbe, fit_knn_probe, fit_linear_probe
 from .labelled import require_labelled_points
 from .metrics import ConfusionMatrix, class_predictions
-from .places import SeenVoxels, seen_voxels
+from .places import seen_voxels
 from .recalibration import recalibrate_batch_norm
 
 _log = logging.getLogger(__name__)
@@ -121,7 +121,6 @@ def probe(
     eval_rows: Sequence[int],
     *,
     held_out_rows: Sequence[int] | None = None,
-    seen: SeenVoxels | None = None,
     options: ProbeOptions | None = None,
     protocol: Mapping[str, Any] | None = None,
 ) -> ProbeResult:
@@ -138,7 +137,6 @@ def probe(
         train_rows, eval_rows: rows of labelled frames; they may not overlap.
         held_out_rows: the part of ``train_rows`` that chooses the options; the last quarter when None, since
             frames next to one another are nearly the same frame.
-        seen: places that are not new; those of ``train_rows`` when None.
         protocol: further fields of the record (pretraining, teacher, seed of the run, ...).
 
     Raises:
@@ -161,8 +159,8 @@ def probe(
     classes = tuple(index.card.classes)
     head, tried, heads = _heads(*samples, fit_rows, held_out_rows, classes, options)
     watch.lap("fit")
-    if seen is None and options.place_size_m is not None:
-        seen = seen_voxels(index, train_rows, options.place_size_m)
+    size_m = options.place_size_m
+    seen = None if size_m is None else seen_voxels(index, train_rows, size_m)
     matrices = evaluate_heads(
         source, index, eval_rows, heads, seen=seen, limits=options.limits, seed=options.seed
     )

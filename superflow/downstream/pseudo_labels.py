@@ -29,8 +29,6 @@ from .vote_log import Ballots, Predictor, still_points
 from .voting import VotingOptions, is_beside, neighbour_rows, vote
 
 _log = logging.getLogger(__name__)
-
-
 _HELD = {"what": "pseudo-labels", "left": "*_pseudo.bin"}
 
 
@@ -111,7 +109,7 @@ class PseudoLabelFiles:
             of_rows = file_values(labels, scan.file_row, scan.file_rows, absent=IGNORE_LABEL)
             path = pseudo_label_path(self.folder, token := index.tokens([row])[0])
             write_bytes(path, of_rows.tobytes())
-            truth, nearest = scan.labels.numpy(), _nearest(index, row, self._labelled)
+            truth, nearest = scan.labels.numpy(), nearest_in_time(index, row, self._labelled)
             counts = {"quality": _counts(labels, truth)}
             if nearest is not None:
                 table = label_lookup(index, [nearest], size_m=options.voxel_m, default=IGNORE_LABEL)
@@ -226,7 +224,7 @@ def _quality(counts: Iterable[Sequence[int]]) -> dict[str, float | int | None]:
     }
 
 
-def _nearest(index: Any, row: int, labelled: set[int]) -> int | None:
-    """The frame of ``labelled`` nearest in time within the scene of ``row``."""
+def nearest_in_time(index: Any, row: int, labelled: Iterable[int]) -> int | None:
+    """The frame of ``labelled`` nearest in time within the scene of ``row``, another one than it; None without any."""
     same = [other for other in labelled if index.scene_of[other] == index.scene_of[row] and other != row]
     return min(same, key=lambda other: abs(int(index.time_us[other]) - int(index.time_us[row])), default=None)

@@ -205,16 +205,8 @@ class SegmentDataset(Dataset):
         if self.train:
             origins = None if frame.origins is None else torch.from_numpy(frame.origins)
             points, labels = self._vary(points, labels, origins, torch.Generator().manual_seed(int(seed)))
-        return Batch(
-            points=points,
-            cloud=torch.zeros(len(points), dtype=torch.int64),
-            cloud_clip=torch.zeros(1, dtype=torch.int64),
-            cloud_offset=torch.zeros(1, dtype=torch.int64),
-            cloud_dense=torch.zeros(1, dtype=torch.bool),
-            labels=labels,
-            tokens=(frame.token,),
-            sources=((source_of(self.index, int(self.rows[item])),),),
-        )
+        source = source_of(self.index, int(self.rows[item]))
+        return Batch.of_cloud(points, labels=labels, tokens=(frame.token,), sources=((source,),))
 
     def _pseudo_path(self, token: str) -> Path:
         assert self.pseudo_labels is not None

@@ -192,9 +192,8 @@ def voxel_labels(
     num_classes: int,
     *,
     rule: str = "majority",
-    ignore: int = IGNORE_LABEL,
 ) -> Tensor:
-    """(V,) int64 label of each voxel from the ``labels`` (N,) of its points; ``ignore`` where no point has one.
+    """(V,) int64 label of each voxel from the ``labels`` (N,) of its points; ``IGNORE_LABEL`` where none has one.
 
     Args:
         inverse: (N,) int64 voxel of each point.
@@ -206,21 +205,21 @@ def voxel_labels(
     if rule == "first":
         order = torch.arange(len(labels), device=labels.device)
         first = order.new_full((num_voxels,), len(labels)).scatter_reduce(0, inverse, order, "amin")
-        return torch.cat([labels, labels.new_full((1,), ignore)])[first]
-    known = labels != ignore
-    check_labels(labels[known], num_classes, ignore)
+        return torch.cat([labels, labels.new_full((1,), IGNORE_LABEL)])[first]
+    known = labels != IGNORE_LABEL
+    check_labels(labels[known], num_classes, IGNORE_LABEL)
     votes = torch.bincount(inverse[known] * num_classes + labels[known], minlength=num_voxels * num_classes)
     votes = votes.view(num_voxels, num_classes)
-    return torch.where(votes.sum(dim=1) > 0, votes.argmax(dim=1), ignore)
+    return torch.where(votes.sum(dim=1) > 0, votes.argmax(dim=1), IGNORE_LABEL)
 
 
-def label_noise(labels: Tensor, of_voxel: Tensor, *, ignore: int = IGNORE_LABEL) -> Tensor:
+def label_noise(labels: Tensor, of_voxel: Tensor) -> Tensor:
     """() float32 share [%] of labelled points that have another label than their voxel, ``of_voxel`` (N,).
 
     The "majority" keeps it as low as any label per voxel can; under "first" it also counts points whose voxel got
-    ``ignore``.
+    none.
     """
-    known = labels != ignore
+    known = labels != IGNORE_LABEL
     return 100.0 * (of_voxel != labels)[known].sum() / known.sum().clamp(min=1)
 
 

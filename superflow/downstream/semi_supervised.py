@@ -23,7 +23,7 @@ from .features import EncoderFeatures, Scan, read_scan
 from .finetuning import MeanTeacher, Recipe, fine_tune
 from .heads import LinearProbe
 from .places import LabelLookup, majority_by_key
-from .pseudo_labels import pseudo_labels
+from .pseudo_labels import nearest_in_time, pseudo_labels
 from .vote_log import head_predictor
 from .voting import VotingOptions
 
@@ -100,14 +100,11 @@ class FewLabels:
 
 def _carried(few: FewLabels, row: int, scan: Scan) -> np.ndarray:
     """(N,) int64 labels: by world voxel, of the labelled scan of its scene nearest in time, else the scan's own."""
-    index, size_m = few.index, ALONE.voxel_m
-    same = [other for other in few.labelled if index.scene_of[other] == index.scene_of[row]]
-    own = scan.labels.numpy()
-    if not same:
+    own, size_m = scan.labels.numpy(), ALONE.voxel_m
+    other = nearest_in_time(few.index, row, few.labelled)
+    if other is None:
         return own
-    nearest = few.labelled[
-        min(same, key=lambda other: abs(int(index.time_us[other]) - int(index.time_us[row])))
-    ]
+    nearest = few.labelled[other]
     known = (nearest.labels != IGNORE_LABEL).numpy()
     keys, labels = voxel_keys(nearest.world[known], size_m), nearest.labels.numpy()[known].astype(np.uint8)
     there = LabelLookup(*majority_by_key(keys, labels), default=IGNORE_LABEL, size_m=size_m).predict(

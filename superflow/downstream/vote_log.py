@@ -49,12 +49,9 @@ def segmentor_predictor(segmentor: Segmentor, *, full_intensity: float = 1.0) ->
     device = next(segmentor.parameters()).device
 
     def predict(scan: Scan) -> Tensor:
-        one = torch.zeros(1, dtype=torch.int64)
-        cloud = torch.zeros(len(scan.points), dtype=torch.int64)
         points = scan.points.clone()
         points[:, 3] *= full_intensity
-        batch = Batch(points, cloud, one, one, torch.zeros(1, dtype=torch.bool))
-        return segmentor.predict(batch.to(device)).cpu()
+        return segmentor.predict(Batch.of_cloud(points).to(device)).cpu()
 
     return predict
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..camera.occlusion import scan_surface
 from ..camera.projection import project
-from ..camera.superpixels import read_superpixels
+from ..camera.superpixels import IGNORE, read_superpixels
 from ..clips.sources import Source, named, source_of
 from ..datasets.frame import Camera, Frame
 from ..datasets.index import LogIndex
@@ -153,7 +153,7 @@ def _superpixels(subject: _Subject) -> Pictures:
     maps = [read_superpixels(folder, camera.token, camera.size) for camera in cameras]
     views = [draw_superpixels(_image(camera), ids) for camera, ids in zip(cameras, maps)]
     names = [
-        f"{camera.channel}: {len(np.unique(ids[ids != 65535]))} regions, {100 * (ids != 65535).mean():.0f} %"
+        f"{camera.channel}: {len(np.unique(ids[ids != IGNORE]))} regions, {100 * (ids != IGNORE).mean():.0f} %"
         for camera, ids in zip(cameras, maps)
     ]
     yield "images", sheet(views, names, title=f"{subject.title}: superpixels ({Path(folder).name})")

@@ -21,12 +21,12 @@ _BINS = 60
 
 
 def write_log_pictures(
-    index: LogIndex, row: int, labels: Sequence[Mapping[str, Any]], folder: Path, *, extent_m: float = 50.0
+    index: LogIndex, row: int, labels: Sequence[Mapping[str, Any]], folder: Path
 ) -> list[Path]:
     """``..._above.png``, the points of a scan by class, or by height where it has no labels; and ``..._counts.png``.
 
     Args:
-        labels: of the report of the check: points of each class in all that was read. extent_m: half of the side seen.
+        labels: of the report of the check: points of each class in all that was read.
 
     Raises:
         InputError: a file of the scan is missing or wrong, or a picture cannot be written.
@@ -35,7 +35,7 @@ def write_log_pictures(
     title = f"{index.card.name}, {frame.scene}, scan {frame.token}"
     colours, key = _colours(index, frame)
     above = file_in(folder, f"{frame.scene}_{frame.token}_above.png")
-    write_png(above, birds_eye(frame.points, colours, title=title, key=key, extent_m=extent_m))
+    write_png(above, birds_eye(frame.points, colours, title=title, key=key))
     counts = file_in(folder, f"{frame.scene}_{frame.token}_counts.png")
     _draw_counts(index, frame, labels, counts, title)
     return [above, counts]

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ..camera.superpixels import IGNORE
 from ..files.writes import write_bytes
 from .coloring import map_colors, readable
 
@@ -122,7 +123,7 @@ def draw_points(
     return canvas
 
 
-def draw_superpixels(image: Image, ids: NDArray[np.uint16], *, ignore: int = 65535) -> Image:
+def draw_superpixels(image: Image, ids: NDArray[np.uint16]) -> Image:
     """Regions of an image: each tinted in its own colour with its border drawn; ignored pixels stay dark.
 
     Args:
@@ -133,7 +134,7 @@ def draw_superpixels(image: Image, ids: NDArray[np.uint16], *, ignore: int = 655
     hue = (ids * 0.61803398875) % 1.0
     hsv = np.stack([hue * 179, np.full_like(hue, 150), np.full_like(hue, 255)], axis=-1).astype(np.uint8)
     tinted = (0.55 * image + 0.45 * cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)).astype(np.uint8)
-    tinted[ids == ignore] = (image[ids == ignore] * 0.25).astype(np.uint8)
+    tinted[ids == IGNORE] = (image[ids == IGNORE] * 0.25).astype(np.uint8)
     border = np.zeros(ids.shape, dtype=bool)
     border[:, 1:] |= ids[:, 1:] != ids[:, :-1]
     border[1:] |= ids[1:] != ids[:-1]

@@ -63,15 +63,15 @@ class Turns:
         )
 
 
-def in_turn(works: Mapping[str, Work], *, rounds: int, clock: str, warm: bool = True) -> Turns:
-    """Call the works one after the other, ``rounds`` times; with ``warm`` a round before that does not count."""
+def in_turn(works: Mapping[str, Work], *, rounds: int, clock: str) -> Turns:
+    """Call the works one after the other, ``rounds`` times, after a round that does not count."""
     before = os.getloadavg()[0]
     seconds: dict[str, list[float]] = {name: [] for name in works}
     limits = []
-    for turn in range(rounds + warm):
+    for turn in range(rounds + 1):
         for name, work in works.items():
             took = timed(work)[clock]
-            if turn >= warm:
+            if turn:
                 seconds[name].append(took)
         limits.append(ceilings(clock))
     middle = {key: median(limit[key] for limit in limits) for key in limits[0]}
