@@ -11,7 +11,7 @@ from ..datasets.corruptions.models import Variant
 from ..datasets.formats.yaml_files import read_yaml
 from ..errors import InputError
 from .measures import MEASURES, check_measure
-from .places_plan import AVERAGED, FIXED_KINDS, PLACES_KINDS, PlacesArm, PlacesPlan
+from .places_plan import AVERAGED, FIXED_KINDS, PLACES_KINDS, MeasurePlan, PlacesArm, PlacesPlan, Source
 from .plan_file import check_value, read_entry, refer, refuse_same_files, refuse_unknown
 from .recipe_search import SEARCHES
 
@@ -70,27 +70,13 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
     Raises:
         InputError: the first that does, with the file ``path`` of the plan.
     """
-    from ..camera.superpixels import PROVIDERS
-
     for log in plan.logs.values():
         if log.drive is not None and log.root is not None:
             raise InputError(f"{path}: logs: {log.name!r} has both a root and a drive; leave one out")
     refuse_same_files(plan.sources, f"{path}: sources")
     refuse_same_files(plan.arms, f"{path}: arms")
     for source in plan.sources.values():
-        where = f"{path}: sources: {source.name!r}"
-        if bool(source.log) == bool(source.mix):
-            raise InputError(f"{where} needs either a log or a mix of other sources")
-        refer(source.mix, plan.sources, where)
-        if twice := [part for part in source.mix if plan.sources[part].mix]:
-            raise InputError(f"{where} mixes {twice[0]!r}, which is a mix; name its parts")
-        if wrong := [part for part, weight in source.mix.items() if not weight > 0]:
-            raise InputError(
-                f"{where}: the weight of {wrong[0]!r} is {source.mix[wrong[0]]}; give one above 0"
-            )
-        refer(source.options, dict.fromkeys(PLACES_KINDS), f"{where}: options")
-        refer(source.superpixels, PROVIDERS, f"{where}: superpixels")
-        refer([source.log] if source.log else [], plan.logs, where)
+        _check_source(source, plan, f"{path}: sources: {source.name!r}")
     for arm in plan.arms.values():
         _check_arm(arm, plan, f"{path}: arms: {arm.name!r}")
     for evaluation in plan.evaluations.values():
@@ -102,24 +88,22 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
         if evaluation.variant != CLEAN:
             Variant.parse(evaluation.variant)
     for measure in plan.measures.values():
-        where = f"{path}: measures: {measure.name!r}"
-        refer([measure.name], MEASURES, where)
-        refer([measure.search], SEARCHES, f"{where}: search")
-        refer(measure.arms or (), plan.arms, where)
-        refer(measure.evaluations or (), plan.evaluations, where)
-        refer([*measure.recipe_of, *measure.recipe_of.values()], measure.budgets, where)
-        check_measure(measure, where)
-        for name in measure.evaluations or plan.evaluations:
-            if measure.name == "robustness" and plan.evaluations[name].variant != CLEAN:
-                raise InputError(
-                    f"{where}: corrupts clean scans, and those of {name!r} are {plan.evaluations[name].variant} "
-                    "already; name others under evaluations"
-                )
-        for budget, other in measure.recipe_of.items():
-            if other in measure.recipe_of:
-                raise InputError(
-                    f"{where}: {budget!r} takes the recipe of {other!r}, which has none of its own"
-                )
+        _check_measure(measure, plan, f"{path}: measures: {measure.name!r}")
+
+
+def _check_source(source: Source, plan: PlacesPlan, where: str) -> None:
+    from ..camera.superpixels import PROVIDERS
+
+    if bool(source.log) == bool(source.mix):
+        raise InputError(f"{where} needs either a log or a mix of other sources")
+    refer(source.mix, plan.sources, where)
+    if twice := [part for part in source.mix if plan.sources[part].mix]:
+        raise InputError(f"{where} mixes {twice[0]!r}, which is a mix; name its parts")
+    if wrong := [part for part, weight in source.mix.items() if not weight > 0]:
+        raise InputError(f"{where}: the weight of {wrong[0]!r} is {source.mix[wrong[0]]}; give one above 0")
+    refer(source.options, dict.fromkeys(PLACES_KINDS), f"{where}: options")
+    refer(source.superpixels, PROVIDERS, f"{where}: superpixels")
+    refer([source.log] if source.log else [], plan.logs, where)
 
 
 def _check_arm(arm: PlacesArm, plan: PlacesPlan, where: str) -> None:
@@ -151,3 +135,21 @@ def _check_arm(arm: PlacesArm, plan: PlacesPlan, where: str) -> None:
         raise InputError(f"{where}: an averaged arm needs as 'start' an arm that has a start of its own")
     if not 0 < arm.share < 1:
         raise InputError(f"{where}: share is {arm.share:g}; give one above 0 and below 1")
+
+
+def _check_measure(measure: MeasurePlan, plan: PlacesPlan, where: str) -> None:
+    refer([measure.name], MEASURES, where)
+    refer([measure.search], SEARCHES, f"{where}: search")
+    refer(measure.arms or (), plan.arms, where)
+    refer(measure.evaluations or (), plan.evaluations, where)
+    refer([*measure.recipe_of, *measure.recipe_of.values()], measure.budgets, where)
+    check_measure(measure, where)
+    for name in measure.evaluations or plan.evaluations:
+        if measure.name == "robustness" and plan.evaluations[name].variant != CLEAN:
+            raise InputError(
+                f"{where}: corrupts clean scans, and those of {name!r} are {plan.evaluations[name].variant} "
+                "already; name others under evaluations"
+            )
+    for budget, other in measure.recipe_of.items():
+        if other in measure.recipe_of:
+            raise InputError(f"{where}: {budget!r} takes the recipe of {other!r}, which has none of its own")

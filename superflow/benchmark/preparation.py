@@ -36,7 +36,7 @@ def prepare_index(root: str | Path, prepared: str | Path, **reading: Any) -> Any
     """The index of the log under ``root`` (nuScenes schema) in ``prepared``, made anew: it is cheap, logs change.
 
     Args:
-        reading: options of `datasets.nuscenes.write_index`, such as ``version`` and ``card``.
+        reading: options of `datasets.sets.nuscenes.write_index`, such as ``version`` and ``card``.
 
     Raises:
         InputError: the log cannot be read, or ``prepared`` belongs to another log.

@@ -185,7 +185,8 @@ class Scan:
     """One scan as tensors.
 
     points: (N, 4+) float32; labels: (N,) int64, all ``IGNORE_LABEL`` where the scan has none; pose: (4, 4) LiDAR to
-    world, None where the log does not know it; source: its token and file; file_row, file_rows: as in `datasets.Cloud`.
+    world, None where the log does not know it; source: its token and file; file_row, file_rows: as in
+    `datasets.cloud.Cloud`.
     """
 
     points: Tensor

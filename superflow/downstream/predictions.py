@@ -39,7 +39,7 @@ class PredictionFiles:
 
     Args:
         rows: of ``index``, the scans to predict. classes: names of the model's classes, in the order of its scores.
-        server: in the tree and the numbers of the set's evaluation server, see `datasets.submission`.
+        server: in the tree and the numbers of the set's evaluation server, see `datasets.predictions.submission`.
         server_fields: what that server wants to know of the submission, by its names.
         made_by: what the predictions follow from, as the hash of the weights, of JSON types: files that were written
             by the same stay. None: not known, and all are written.
@@ -146,23 +146,6 @@ class PredictionFiles:
     def _scans_hash(self) -> str:
         """Of the scans in their order."""
         return hashlib.sha256("\n".join(self.index.tokens(self.rows)).encode()).hexdigest()
-
-
-def write_predictions(
-    index: LogIndex,
-    rows: Sequence[int],
-    predict: Predictor,
-    classes: Sequence[str],
-    folder: str | Path,
-    *,
-    server: bool = False,
-    server_fields: Mapping[str, str] | None = None,
-    packed: bool = False,
-    record: Mapping[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Write `PredictionFiles` of these scans anew; arguments, result and errors as there."""
-    files = PredictionFiles(index, rows, classes, folder, server=server, server_fields=server_fields)
-    return files.write(predict, packed=packed, record=record)
 
 
 def _of_rows(index: LogIndex, row: int, predict: Predictor) -> tuple[NDArray[np.integer], int]:

@@ -34,8 +34,8 @@ class QuickstartOptions:
     """What a user may choose.
 
     data: a log in nuScenes schema; None makes a synthetic drive. reading: how that log is read, options of
-    `datasets.nuscenes.write_index`. out: folder of everything that is made. teacher: of the pretraining. seeds: each
-    trains and probes once. max_frames: key frames of a large log that are used for training, and half as many for
+    `datasets.sets.nuscenes.write_index`. out: folder of everything that is made. teacher: of the pretraining. seeds:
+    each trains and probes once. max_frames: key frames of a large log that are used for training, and half as many for
     evaluation. jobs: processes at a time. plan: benchmark plan with the arms. allow_leakage: as in `Plan`.
     """
 

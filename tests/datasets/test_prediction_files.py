@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from bag_writer import write_bag
+from predicted import write_predictions
 from test_point_files import FILES, HEAD, INTENSITY, LABEL, XYZ, lzf_of_literals
 
 from superflow.datasets.card import load_card
@@ -18,7 +19,6 @@ from superflow.datasets.formats.readers import read_labels, read_points
 from superflow.datasets.index import LogIndex
 from superflow.datasets.predictions.files import raw_ids, write_prediction
 from superflow.datasets.prepare import prepare
-from superflow.downstream.predictions import write_predictions
 from superflow.errors import InputError
 
 CLASSES = ("near", "far")

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from predicted import write_predictions
 from test_kitti_family import scan
 
 from superflow.datasets.card import card_names, load_card
@@ -18,7 +19,6 @@ from superflow.datasets.predictions.files import NUMBERS
 from superflow.datasets.predictions.submission import server_of
 from superflow.datasets.prepare import prepare
 from superflow.datasets.sets.nuscenes import write_index
-from superflow.downstream.predictions import write_predictions
 from superflow.errors import InputError
 
 # of the official development kits: class -> number in a submission

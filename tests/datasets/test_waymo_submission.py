@@ -12,13 +12,14 @@ import pytest
 import test_waymo
 import torch
 import waymo_writer as made
+from predicted import write_predictions
 from test_waymo import LABELLED, SEGMENT, SHAPES, TIMES, labels, range_image
 
 from superflow.datasets.formats.protobuf_message import Message, bytes_field, integer_field, integers_field
 from superflow.datasets.index import LogIndex
 from superflow.datasets.predictions import waymo as waymo_submission
 from superflow.datasets.prepare import prepare
-from superflow.downstream.predictions import PredictionFiles, write_predictions
+from superflow.downstream.predictions import PredictionFiles
 from superflow.errors import InputError
 
 WHO = {
