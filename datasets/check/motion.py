@@ -18,6 +18,7 @@ _SHORTEST_S, _LONGEST_S = 1e-3, 10.0  # usual gaps outside come from time stamps
 _LAST_US = 10**17  # the year 5138
 _LATEST_S = 0.1  # cameras further from their scan than this were matched wrongly
 _SHORTEST_SCAN_S = 5e-3  # from the first to the last point of a scan
+_STILL_M = 0.05  # in a whole scene: a vehicle that stood, or degrees of a globe, of which 1e-5 are a metre
 _STEP_M = 0.3  # steps from which the direction of travel is seen
 
 
@@ -87,6 +88,7 @@ def judge_poses(index: LogIndex, report: Report) -> None:
     report.notes += _sweeps(index)
     report.add(_jumps(index))
     report.notes += _standing(index)
+    report.notes += _degrees(index)
     report.notes += _sideways(index)
     report.notes += _upside_down(index)
 
@@ -175,6 +177,19 @@ def _standing(index: LogIndex) -> Iterator[str]:
         yield (
             f"in {len(standing)} of {len(index.scenes)} scenes (first: {standing[0]}) the pose never changes: right if "
             "the vehicle stood; if it drove, dense clouds and votes over time will not fit, write its poses"
+        )
+
+
+def _degrees(index: LogIndex) -> Iterator[str]:
+    """A log in which no vehicle gets anywhere, at places that can be latitude and longitude."""
+    poses, scene_of, _ = _known(index)
+    places = poses[:, :2, 3]
+    spans = np.array([np.ptp(places[scene_of == scene], axis=0) for scene in np.unique(scene_of).tolist()])
+    largest = np.sort(np.abs(places).max(axis=0))
+    if (spans < _STILL_M).all() and (spans > 0).any() and 1 < largest[0] <= 90 and largest[1] <= 180:
+        yield (
+            f"the vehicle never gets further than {spans.max():.2g} m: right if it stood; degrees of latitude and "
+            "longitude are no metres, bring them to a plane first"
         )
 
 

@@ -128,7 +128,7 @@ def _card(
     if kind is None:
         raise InputError(
             f"{path}: files of points end with {points.ending!r}, which is none of {', '.join(FORMATS)}; write their "
-            f"format beside it, one of {', '.join(READERS)}"
+            f"format beside it, one of {', '.join(READERS)}, or write text as .npy or .parquet first"
         )
     columns = part.get("columns", ["x", "y", "z", "intensity"] if "intensity" in values else ["x", "y", "z"])
     values = {

@@ -189,6 +189,7 @@ def _numbers(path: Path, width: int, first: int = 0) -> NDArray[np.float64]:
         if len(row) < width or (width == 12 and len(row) > width):
             raise InputError(
                 f"{path}: pose {number} has {len(row)} numbers instead of {width}; mend the file"
+                f"{', of 4 x 4 write the first three rows' if (len(row), width) == (16, 12) else ''}"
             )
     try:
         values = np.array([row[:width] for row in rows], np.float64).reshape(-1, width)

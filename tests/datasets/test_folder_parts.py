@@ -288,6 +288,15 @@ def test_what_is_known_of_the_poses_is_judged(root, tmp_path):
     assert "z of the vehicle points downwards in the world most of the time" in notes
 
 
+def test_degrees_of_a_globe_are_noted(root, tmp_path):
+    """As a receiver of satellites tells them; not where the places are metres."""
+    said = "degrees of latitude and longitude are no metres"
+    assert said not in " ".join(check_log(prepare("folder", root, tmp_path / "m"), project=project).notes)
+    lines = [f"{START_NS / 1e9 + 0.02 * k:.9f} {49 + 2e-6 * k} 8.4 116 0 0 0 1" for k in range(-1, 22)]
+    (root / "odometry.txt").write_text("\n".join(lines))
+    assert said in " ".join(check_log(prepare("folder", root, tmp_path / "deg"), project=project).notes)
+
+
 def test_why_nothing_fits_is_told(root, tmp_path):
     """Images and poses of another clock, and names that are others."""
     for i, path in enumerate(sorted((root / "front").iterdir())):
