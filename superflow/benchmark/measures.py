@@ -133,6 +133,10 @@ class Measure:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     columns: tuple[str, ...] = ()
 
+    def makes(self, figure: str) -> bool:
+        """Whether a figure of this name is one of its own, under any options."""
+        return figure in self.columns or figure.partition(": ")[0] == self.first.partition(": ")[0]
+
 
 def check_measure(plan: MeasurePlan, where: str) -> None:
     """Refuse what a measure could not do, before backbones are trained for it.

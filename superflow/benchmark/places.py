@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..downstream.evaluation import NEW_PLACES
 from ..errors import InputError
 from ..progress import cpu_seconds
 from ..protocol import commit, device_name
@@ -237,9 +238,25 @@ def _measure(unit: PlacesUnit, evaluation: str, measure: str, budget: str) -> No
     notes = _Notes(trials, {**common, **searched})
     found = MEASURES[measure].run(replace(task, trials=known, note_trial=notes))
     common |= {"CPU seconds of the measure": notes.seconds(), "token list": write_list(task, unit.out)}
+    _drop_of_other_settings(figures, {key: str(common[key]) for key in (*where, "budget")}, hashes, measure)
     figures.add(_row(common, figure) for figure in found)
     log.info(
         "%s, %s on %s, %s: %.1f", unit.name(), measure, evaluation, budget, found[0].scores["miou"] or 0.0
+    )
+
+
+def _drop_of_other_settings(
+    figures: RowFile, own: Mapping[str, str], hashes: Mapping[str, str], measure: str
+) -> None:
+    """Take out what the measure gave of the same by other settings or scans, which may have been further figures."""
+    logs = (own["evaluation log"], own["evaluation log"] + NEW_PLACES)
+    figures.drop(
+        lambda row: (
+            MEASURES[measure].makes(row["measure"])
+            and row["evaluation log"] in logs
+            and {**row, "evaluation log": logs[0]}.items() >= own.items()
+            and not row.items() >= hashes.items()
+        )
     )
 
 

@@ -29,6 +29,8 @@ from superflow.errors import InputError
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.hub.encoder_file import build_encoder, read_encoder_file
 
+SCORES = {"miou": 1.0, "accuracy": 1.0, "frequent_miou": 1.0, "iou": {}}
+
 
 @pytest.fixture
 def small(tmp_path, prepared_scans):
@@ -189,6 +191,27 @@ def test_figures_are_rows_that_are_not_made_twice(small, tmp_path, monkeypatch):
     assert unit(small, NO_SOURCE, "random", out, seed=1).run()[0].startswith("random on nothing, seed 1")
     assert len(places.places_trials(out).read()) == 2
     assert len(places.places_rows(out).find(measure="fine-tuning", seed=1)) == 2  # though the probe failed
+
+
+def test_figures_of_other_settings_do_not_stay_beside_new_ones(small, tmp_path, monkeypatch):
+    """Without neighbours, and without new places, there would still be those of the run before."""
+    figures = [
+        measures.Figure(name, "", SCORES, log)
+        for name in ("linear probe", "kNN")
+        for log in ("", ", new places")
+    ]
+    probe, out = small.measures["probe"], tmp_path / "out"
+    for found, changed_options in ((figures, {}), (figures[:1], {"knn": 0})):
+        monkeypatch.setitem(
+            MEASURES, "probe", replace(MEASURES["probe"], run=lambda task, found=found: found)
+        )
+        options = {**probe.options, **changed_options}
+        plan = replace(small, measures={"probe": replace(probe, options=options)})
+        assert unit(plan, NO_SOURCE, "random", out).run() == []
+        rows = places.places_rows(out).read()
+        assert [(row["measure"], row["evaluation log"]) for row in rows] == [
+            (figure.measure, f"street{figure.log_suffix}") for figure in found
+        ]
 
 
 def test_figures_of_corrupted_scans_are_learned_on_clean_ones(small, tmp_path):
