@@ -155,6 +155,11 @@ def _measure(
         protocol={"pretraining": arm.name, "teacher": teacher.get("name", "none")},
     )
     watch.lap("probe")
+    if not index.has_poses:
+        log.warning(
+            "%s: without a pose of every scan there are no votes, and those columns stay empty", index.root
+        )
+        return {"probe": found.record(), "votes": None}
     votes = evaluate_voting(
         index,
         evaluate,

@@ -154,11 +154,9 @@ class SegmentDataset(Dataset):
         Raises:
             InputError: the pseudo-labels are of another number of points or of other classes.
         """
-        path = None if self.pseudo_labels is None else self._pseudo_path(frame.token)
-        if path is None or not path.is_file():
+        labels = self._pseudo_labels_of(frame.token)
+        if labels is None:
             return frame.labels
-        with reading(path):
-            labels = np.fromfile(path, dtype=np.uint8)
         foreign = (labels >= len(self.class_names)) & (labels != IGNORE_LABEL)
         cloud = frame.cloud
         rows = cloud.rows_of_file
@@ -168,6 +166,7 @@ class SegmentDataset(Dataset):
             wrong = f"class {labels[foreign][0]} in a log of {len(self.class_names)} classes"
         else:
             return labels if cloud.file_row is None else labels[cloud.file_row]
+        path = self._pseudo_path(frame.token)
         raise InputError(f"{path}: {wrong}; write it again with `superflow test --pseudo-labels` on this log")
 
     def require_labelled_points(self, purpose: str) -> None:
@@ -180,12 +179,16 @@ class SegmentDataset(Dataset):
 
     def _label_file(self, row: int) -> NDArray[np.uint8] | None:
         """Train ids of a scan as in its file, which is not compared with the scan."""
-        path = None if self.pseudo_labels is None else self._pseudo_path(self.index.tokens([row])[0])
-        return (
-            np.fromfile(path, dtype=np.uint8)
-            if path is not None and path.is_file()
-            else self.index.labels(row)
-        )
+        labels = self._pseudo_labels_of(self.index.tokens([row])[0])
+        return self.index.labels(row) if labels is None else labels
+
+    def _pseudo_labels_of(self, token: str) -> NDArray[np.uint8] | None:
+        """What the file of a frame's pseudo-labels holds; None where it has none."""
+        path = None if self.pseudo_labels is None else self._pseudo_path(token)
+        if path is None or not path.is_file():
+            return None
+        with reading(path):
+            return np.fromfile(path, dtype=np.uint8)
 
     def __getitem__(self, key: int | tuple[int, int]) -> Batch:
         """Sample ``item`` or ``(item, seed)``; everything random comes from ``seed`` alone."""

@@ -89,6 +89,23 @@ def test_frames_without_labels_neither_train_nor_judge_a_probe(prepared, tmp_pat
     assert found["probe"]["protocol"]["eval_frames"] == 1
 
 
+def test_a_log_without_poses_is_probed_and_has_no_votes(prepared, tmp_path, monkeypatch, caplog):
+    opened = LogIndex.open
+
+    def without_poses(folder):
+        index = opened(folder)
+        index.has_poses = False
+        return index
+
+    monkeypatch.setattr(LogIndex, "open", without_poses)
+    plan = Plan(arms=(Arm("raw", "raw"),), train=["scene-9002[0:3]"], evaluate=["scene-9002[50:52]"])
+    found = run_arm(plan, plan.arms[0], 0, prepared=prepared, out=tmp_path)
+    assert found["probe"]["scores"]["linear"]["miou"] > 0
+    assert found["votes"] is None
+    assert "without a pose of every scan there are no votes" in caplog.text
+    assert table(plan, [found])["raw"]["voted"] == [None]
+
+
 def test_the_look_up_control_stands_above_the_arms(prepared, tmp_path, monkeypatch):
     frames = {"train": ["scene-9002[0:3]"], "evaluate": ["scene-9002[50:51]"]}
     plan = Plan(arms=(Arm("random", "random", "x.py"),), new_places_m=0.5, **frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 
@@ -181,7 +182,7 @@ def test_pseudo_labels_take_the_place_of_a_frames_own(log, tmp_path):
     assert dataset[(1, 0)].labels.tolist() == [2] * count, "a frame without labels of its own"
 
 
-def test_pseudo_labels_that_do_not_fit_are_named(log, tmp_path):
+def test_pseudo_labels_that_do_not_fit_are_named(log, tmp_path, monkeypatch):
     with pytest.raises(InputError, match="holds no pseudo-labels of the 6 chosen frames"):
         SegmentDataset(log, frames="a", pseudo_labels=tmp_path, train=True)
     path = tmp_path / "token0_pseudo.bin"
@@ -192,6 +193,14 @@ def test_pseudo_labels_that_do_not_fit_are_named(log, tmp_path):
     np.full(880, 4, dtype=np.uint8).tofile(path)
     with pytest.raises(InputError, match=r"token0_pseudo.bin: class 4 in a log of 4 classes"):
         dataset[(0, 0)]
+
+    def broken(*given, **options):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(np, "fromfile", broken)
+    for read in (lambda: dataset[(0, 0)], lambda: dataset.require_labelled_points("training")):
+        with pytest.raises(InputError, match=r"token0_pseudo.bin: cannot be read \(.*\); check the disk"):
+            read()
     with pytest.raises(InputError, match="a model is not judged by predictions"):
         SegmentDataset(log, frames="a", pseudo_labels=tmp_path)
 
