@@ -12,6 +12,7 @@ Panels = Mapping[str, Mapping[str, Sequence[float]]]  # panel -> budget -> figur
 BASELINE_COLOUR = "#1c2330"
 COLOURS = ("#c8553d", "#2f6690", "#588157", "#8e6c8a", "#b08900", "#3a9ea5")
 _FEWEST = 3  # budgets that a picture is worth; two are quicker read in a table
+_INCHES = 8.4
 _WIDTH = 0.5  # of all backbones at one budget
 
 
@@ -41,7 +42,8 @@ def draw_budgets(figures: Mapping[str, Panels], path: Path, title: str, *, basel
     if drawn in ([], [baseline]):
         return []
     panels = figures[drawn[0]]
-    figure = Figure(figsize=(8.4, 4.4), dpi=120, layout="constrained")
+    entry = 0.6 + 0.068 * max(map(len, drawn))  # inches of the legend's widest: its mark and its letters
+    figure = Figure(figsize=(_INCHES, 4.4), dpi=120, layout="constrained")
     ratios = [len(budgets) + 0.3 for budgets in panels.values()]
     grid = figure.subplots(1, len(panels), squeeze=False, sharey=True, width_ratios=ratios)[0]
     for number, (axes, (panel, budgets)) in enumerate(zip(grid, panels.items())):
@@ -55,7 +57,10 @@ def draw_budgets(figures: Mapping[str, Panels], path: Path, title: str, *, basel
         axes.grid(axis="y", color="#e3e6ea", linewidth=0.8)
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylabel(title if number == 0 else "")
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    entries = grid[0].get_legend_handles_labels()
+    figure.legend(
+        *entries, loc="outside lower center", ncols=max(1, int(_INCHES / entry)), frameon=False, fontsize=9
+    )
     with write_atomically(path) as file:
         figure.savefig(file, format="png", metadata={"Software": None})
     return drawn

@@ -7,6 +7,7 @@ the word names; all that has the same other name is one line.
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -37,10 +38,20 @@ def panels(rows: Iterable[Row]) -> dict[Panel, dict[str, Line]]:
             lines = found.setdefault((quantity[2], figure), {})
             lines.setdefault(line, {}).setdefault(int(quantity[1]), []).append(float(row["mIoU"]))
     kept = {
-        panel: {name: dict(sorted(line.items())) for name, line in sorted(lines.items()) if len(line) > 1}
+        panel: {
+            name: dict(sorted(line.items()))
+            for name, line in sorted(lines.items(), key=_by_number)
+            if len(line) > 1
+        }
         for panel, lines in sorted(found.items())
     }
     return {panel: lines for panel, lines in kept.items() if lines}
+
+
+def _by_number(line: tuple[str, Line]) -> tuple[int, str]:
+    """Lines of quantities ascending, those with a name behind them."""
+    quantity = _QUANTITY.fullmatch(line[0])
+    return (sys.maxsize, line[0]) if quantity is None else (int(quantity[1]), line[0])
 
 
 def scaling_lines(rows: Iterable[Row], stem: str, folder: Path) -> list[str]:

@@ -229,6 +229,12 @@ def test_names_that_are_numbers_of_something_make_curves(tmp_path):
         ("scenes", "linear probe"): {"300 steps": {10: [15.0], 90: [20.0, 22.0]}},
         ("steps", "linear probe"): {"90 scenes": {300: [20.0, 22.0], 900: [25.0]}},
     }
+    more = [
+        row(arm, source, **probe)
+        for source in ("100 scenes", "9 scenes")
+        for arm in ("300 steps", "900 steps")
+    ]
+    assert list(panels([*more, *rows])["steps", "linear probe"]) == ["9 scenes", "90 scenes", "100 scenes"]
     text = write_page(folder).read_text()
     assert (
         "### Curves over scenes and steps on kitti\n\n![mIoU over scenes and steps](evidence/scaling-" in text
