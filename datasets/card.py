@@ -64,9 +64,8 @@ class DatasetCard:
         None  # whether the points of a scan are of one instant in the files; None: not known
     )
     image_format: str = "file"  # see `formats.readers.IMAGE_READERS`
-    labels: Mapping[str, Any] = field(
-        default_factory=lambda: {"format": "u1"}
-    )  # see `card_file.read_numbers`
+    # see `card_file.read_numbers`
+    labels: Mapping[str, Any] = field(default_factory=lambda: {"format": "u1"})
     instances: Mapping[str, Any] = field(default_factory=dict)  # the same
     label_set: str = ""  # which of the card's the classes are
     splits: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # split -> scene names

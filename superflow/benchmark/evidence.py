@@ -82,9 +82,8 @@ def write_page(folder: Path) -> Path:
     for path in files:
         trials = RowFile(folder / f"{path.stem}_{TRIALS}.csv", TRIAL_KEY).read()
         lines += section(path, RowFile(path).read(), folder, trials)
-    page = folder.absolute().with_name(
-        f"{folder.absolute().name}.md"
-    )  # also where the folder's name has a dot
+    # also where the folder's name has a dot
+    page = folder.absolute().with_name(f"{folder.absolute().name}.md")
     write_text(page, "\n".join(lines).rstrip() + "\n")
     return page
 
@@ -156,9 +155,8 @@ def _ranked(by_log: Mapping[str, Table]) -> dict[str, dict[Backbone, tuple[float
     for log, table in by_log.items():
         for backbone, cells in table.items():
             for column, cell in cells.items():
-                if (
-                    column.startswith(_RANKED) and ", " not in log
-                ):  # places of a log have their own rows in the table
+                # places of a log have their own rows in the table
+                if column.startswith(_RANKED) and ", " not in log:
                     panels.setdefault(f"{log}\n{column}", {})[backbone] = cell.values
     return panels
 

@@ -369,9 +369,8 @@ def _search(task: Task, encoder: Any, default: Any) -> Any:
         if text not in found:
             scores = _trial(task, encoder, recipe, task.measure.budgets[source])
             task.note_trial(text, scores)
-            found[text] = round(
-                scores["miou"] or 0.0, 2
-            )  # as its row has it, which a search that goes on reads
+            # as its row has it, which a search that goes on reads
+            found[text] = round(scores["miou"] or 0.0, 2)
             log.info("%s, %s: %.1f on held-out places with %s", task.backbone.stem, source, found[text], text)
         return found[text]
 

@@ -283,13 +283,10 @@ def _of_backbone(unit: PlacesUnit, rows: Sequence[Row]) -> list[Row]:
 
 
 def _is_of(row: Row, made_by: Mapping[str, str]) -> bool:
-    config, now = (
-        each["config"].rpartition(" ")[2] for each in (row, made_by)
-    )  # the hash, not the file's name
-    return config == now and row["weights"] in (
-        "",
-        made_by["weights"],
-    )  # tables of before do not say the latter
+    # the hash, not the file's name
+    config, now = (each["config"].rpartition(" ")[2] for each in (row, made_by))
+    # tables of before do not say the latter
+    return config == now and row["weights"] in ("", made_by["weights"])
 
 
 def _row(common: Mapping[str, Any], figure: Figure) -> dict[str, Any]:

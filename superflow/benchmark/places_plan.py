@@ -153,9 +153,8 @@ class PlacesPlan:
     arms: Mapping[str, PlacesArm] = entries(PlacesArm)
     evaluations: Mapping[str, Evaluation] = entries(Evaluation)
     measures: Mapping[str, MeasurePlan] = entries(MeasurePlan)
-    sources: Mapping[str, Source] = entries(
-        Source, default_factory=dict
-    )  # none where all backbones are given
+    # none where all backbones are given
+    sources: Mapping[str, Source] = entries(Source, default_factory=dict)
     seeds: Sequence[int] = (0,)
     teacher: str = DEFAULT_TEACHER
     only_budgets: Sequence[str] | None = None

@@ -25,13 +25,8 @@ ARMS = MAKERS
 BUDGETS = (1, 5, 10, 20, 50)
 SHOWN = (10, 20, 50)  # of the table's VAcc@k
 TESTS = max(BUDGETS)
-FIGURES = (
-    "tests",
-    *(f"DR@{k}" for k in BUDGETS),
-    *(f"VAcc@{k}" for k in SHOWN),
-    "AUC@50",
-    "DEPC@50",
-)  # of the table
+# of the table
+FIGURES = ("tests", *(f"DR@{k}" for k in BUDGETS), *(f"VAcc@{k}" for k in SHOWN), "AUC@50", "DEPC@50")
 LIMITS = Limits(cpu_s=60, wall_s=1200)  # a search takes its time, the more on a busy machine
 KEY = ("seed", "arm", "problem")
 COLUMNS = (

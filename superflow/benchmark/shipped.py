@@ -58,9 +58,8 @@ def metrics_of(rows: Iterable[Mapping[str, str]], shipped: Shipped) -> list[dict
     """Its figures in the rows of a places.csv: of each log, measure and budget the mIoU over the seeds."""
     found: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
-        if (row["source"], row["arm"]) == shipped.rows and row[
-            "mIoU"
-        ]:  # else none of its classes has a point
+        # else none of its classes has a point
+        if (row["source"], row["arm"]) == shipped.rows and row["mIoU"]:
             key = row["evaluation log"], row["measure"], row["budget"]
             found.setdefault(key, []).append(float(row["mIoU"]))
     return [

@@ -203,9 +203,8 @@ def vote(
     voxels = own.voxels(options.voxel_m)
     total = VoxelSums.zero(len(voxels.keys), own.probabilities.shape[1])
     for offset, ballot in voters.items():
-        if (
-            ballot.probabilities.shape[1] != own.probabilities.shape[1]
-        ):  # compiled code would write beyond its sums
+        # compiled code would write beyond its sums
+        if ballot.probabilities.shape[1] != own.probabilities.shape[1]:
             raise ValueError(
                 f"the scan at offset {offset} has {ballot.probabilities.shape[1]} classes, the one that it votes for "
                 f"{own.probabilities.shape[1]}"

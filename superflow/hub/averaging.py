@@ -67,8 +67,7 @@ def average_with(
         "teacher": taught_by(other.card),
         "recordings": seen_recordings(other.card),
     }
-    if before := card.method.get(
-        "averaged"
-    ):  # with another one, whose recordings these weights have seen as well
+    # with another one, whose recordings these weights have seen as well
+    if before := card.method.get("averaged"):
         averaged["averaged"] = before
     return encoder, replace(card, method={**card.method, "averaged": averaged}, metrics=[])

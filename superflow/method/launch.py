@@ -161,9 +161,8 @@ def _port_of(given: Any) -> int:
     """By job and step: processes of two jobs that share a machine must not meet."""
     numbers = [given.get(name, "") for name in ("SLURM_JOB_ID", "SLURM_STEP_ID")]
     own = sum(int(number) for number in numbers if number.isdecimal())
-    return (
-        10_000 + own % 20_000 if numbers[0].isdecimal() else 29500
-    )  # below what systems lend to any program
+    # below what systems lend to any program
+    return 10_000 + own % 20_000 if numbers[0].isdecimal() else 29500
 
 
 def started_by(environment: Mapping[str, str]) -> tuple[str, int]:

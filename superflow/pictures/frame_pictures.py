@@ -129,9 +129,8 @@ def _features(subject: _Subject) -> Pictures:
 def _similarity(subject: _Subject) -> Pictures:
     frame = subject.frame
     assert subject.features is not None
-    known = np.flatnonzero(
-        subject.features.any(axis=1)
-    )  # points outside the backbone's limits have no feature
+    # points outside the backbone's limits have no feature
+    known = np.flatnonzero(subject.features.any(axis=1))
     if len(known) == 0:
         raise InputError(
             f"frame {frame.token} has no points to compare within the backbone's limits; choose another frame"
