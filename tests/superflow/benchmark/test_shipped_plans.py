@@ -64,16 +64,21 @@ def test_the_scaling_plan_changes_one_thing_at_a_time(tmp_path):
 
 
 def test_the_plan_of_recipes_tries_what_places_tried_and_more(tmp_path):
-    """So that copied trials of random weights serve: the same arm, splits and first values."""
+    """So that copied backbones and trials serve: the same arms, splits and first values."""
     plan, known = (load_places_plan(find_plan(Path(name))) for name in ("recipes", "places"))
     assert plan.evaluations["kitti"] == known.evaluations["kitti"]
-    assert plan.backbones() == [
+    shared = [
         (NO_SOURCE, "random"),
-        (GIVEN, "street-tiny"),
-        (GIVEN, "street-tiny-averaged"),
+        ("street", "SuperFlow as published"),
+        ("street", "SuperFlow++"),
+        ("street", "per-point regression"),
+        ("varied", "made labels"),
     ]
-    ours, theirs = (PlannedBackbone(p, NO_SOURCE, "random", 0, tmp_path) for p in (plan, known))
-    assert ours.config_hash(ours.config()) == theirs.config_hash(theirs.config())
+    given = {(GIVEN, "street-tiny"), (GIVEN, "street-tiny-averaged")}
+    assert set(plan.backbones()) == {*shared, *given}
+    for pair in shared:
+        ours, theirs = (PlannedBackbone(p, *pair, 0, tmp_path) for p in (plan, known))
+        assert ours.config_hash(ours.config()) == theirs.config_hash(theirs.config())
     tuned, before = plan.measures["fine-tuning"], known.measures["fine-tuning"]
     tried = {recipe.text() for recipe in grid_recipes(Recipe(), before.grid)}
     assert tried < {recipe.text() for recipe in grid_recipes(Recipe(), tuned.grid)}
