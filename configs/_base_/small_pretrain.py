@@ -1,4 +1,6 @@
-# A student for one CPU core and cached teacher features. `superflow prepare` makes the folders under data_root.
+# A student for one CPU core and cached teacher features; another folder of prepared data is --data-root FOLDER.
+#   superflow prepare nuscenes --root ROOT --out work_dirs/prepared
+#   superflow prepare features --index work_dirs/prepared --frames train
 
 data_root = "work_dirs/prepared"
 

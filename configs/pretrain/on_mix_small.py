@@ -1,8 +1,10 @@
 # SuperFlow++ with the small student on clips of three sets, drawn by their weights: other sensors, numbers of cameras,
-# intensities. Another log is one more entry. Those of Waymo are made as those of SemanticKITTI.
-#   superflow prepare nuscenes --root ROOT --out prepared/nuscenes
+# intensities. Another log is one more entry. Each set is prepared first (superflow prepare NAME --root ROOT --out
+# prepared/NAME); then
 #   superflow prepare features --index prepared/nuscenes --frames train
 #   superflow prepare features --index prepared/semantickitti --frames train \
+#       --reduction-of prepared/nuscenes/features/efficientnet_lite0
+#   superflow prepare features --index prepared/waymo --frames train \
 #       --reduction-of prepared/nuscenes/features/efficientnet_lite0
 #   superflow train pretrain/on_mix_small.py
 _base_ = ["superflowpp_small.py"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from importlib import import_module
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from superflow.engine.config import find_config, load_config, parse_options
+from superflow.engine.config import find_config, load_config, parse_options, shipped_configs
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder
 from superflow.tools.main import COMMANDS
@@ -147,9 +148,42 @@ def test_every_path_exists(repository, page):
 def test_configs_say_how_to_run_them(repository):
     """Every command in a config's comment names a config that exists and options that it takes."""
     for path in sorted((repository / "configs").glob("*/*.py")):
-        comment = re.match(r"(#.*\n)+", path.read_text(encoding="utf-8"))
-        text = re.sub(r"\\\n#\s*", "", comment[0]) if comment else ""
-        for line in re.findall(r"^#\s+((?:superflow|torchrun) .*)$", text, re.MULTILINE):
+        for line in commands_of(path):
             words = shlex.split(line)
             place = words.index("-m") + 1 if words[0] == "torchrun" else 1
             check_command(words[place].removeprefix("superflow.tools."), words[place + 1 :], line)
+
+
+@pytest.mark.parametrize("name", [name for name in shipped_configs() if name.startswith("pretrain/")])
+def test_configs_say_how_to_make_what_they_read(name):
+    """A command in its comment, or in that of a base, makes each folder of regions and features."""
+    made = {
+        made_by(shlex.split(line)) for path in bases_of(shipped_configs()[name]) for line in commands_of(path)
+    }
+    dataset = load_config(name).train_dataloader.dataset
+    for part in dataset.get("parts", [dataset]):
+        read = {part.get("superpixels"), (part.get("views") or {}).get("features")} - {None}
+        assert read <= made, f"{name}: no command in its comment makes {', '.join(sorted(read - made))}"
+
+
+def commands_of(config: Path) -> list[str]:
+    """Commands in the comment at the top of a config; continued lines joined."""
+    comment = re.match(r"(#.*\n)+", config.read_text(encoding="utf-8"))
+    text = re.sub(r"\\\n#\s*", "", comment[0]) if comment else ""
+    return re.findall(r"^#\s+((?:superflow|torchrun) .*)$", text, re.MULTILINE)
+
+
+def bases_of(config: Path) -> list[Path]:
+    """The config and all that it is made of."""
+    named = re.search(r"^_base_ = (\[.*\])$", config.read_text(encoding="utf-8"), re.MULTILINE)
+    bases = ast.literal_eval(named[1]) if named else []
+    return [config, *(path for base in bases for path in bases_of(config.parent / base))]
+
+
+def made_by(command: list[str]) -> str | None:
+    """The folder of superpixels or features that a command makes."""
+    if command[:3] not in (["superflow", "prepare", "superpixels"], ["superflow", "prepare", "features"]):
+        return None
+    args = import_module("superflow.tools.prepare").parse_args(command[2:])
+    kind, maker = ("superpixels", args.provider) if args.kind == "superpixels" else ("features", args.teacher)
+    return str(args.out or args.index / kind / maker)
