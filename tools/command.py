@@ -6,6 +6,7 @@ import argparse
 import math
 import os
 import re
+import shlex
 import signal
 import sys
 import threading
@@ -126,6 +127,11 @@ def refuse_over(option: str, out: Path, *read: Path) -> None:
     """
     if any(out.exists() and path.exists() and out.samefile(path) for path in read):
         raise InputError(f"{option} {out}: is a file that is read, and would be written over; name another")
+
+
+def say_next(*words: object) -> None:
+    """Print the command that most often follows, as it is typed."""
+    print(f"next: {shlex.join(['superflow', *map(str, words)])}")
 
 
 def end_command(code: int) -> NoReturn:

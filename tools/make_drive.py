@@ -17,7 +17,15 @@ from pathlib import Path
 from superflow.option_values import Range
 from superflow.street.variation import GROUPS
 from superflow.together import usable_cores
-from superflow.tools.command import command_parser, count, count_or_none, number_in, run_command, seed
+from superflow.tools.command import (
+    command_parser,
+    count,
+    count_or_none,
+    number_in,
+    run_command,
+    say_next,
+    seed,
+)
 from superflow.tools.progress_bar import progress_bar
 
 
@@ -97,6 +105,7 @@ def _make_drive(args: argparse.Namespace) -> int:
     print(
         f"{args.scenes} scenes in {args.out} after {seconds:.0f} s, {made / seconds:.2f} key frames a second"
     )
+    say_next("prepare", "nuscenes", "--root", args.out, "--out", "work_dirs/prepared")
     return 0
 
 

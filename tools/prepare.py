@@ -41,6 +41,7 @@ from superflow.tools.command import (
     named_values,
     number_in,
     run_command,
+    say_next,
 )
 from superflow.tools.log_arguments import add_log_arguments, log_options
 from superflow.tools.own_log_arguments import add_own_arguments, guess, own_options
@@ -245,9 +246,21 @@ def _dataset(args: argparse.Namespace) -> int:
     print(
         f"{index!r}\n{args.out / 'index.json'}: {'real data' if index.card.real else 'made data'}, hash {index.hash}"
     )
-    if not args.check:
-        return 0
-    return _check(index, args.out / "check", args.sample, args.workers, more=args.pictures)
+    code = _check(index, args.out, args.sample, args.workers, more=args.pictures) if args.check else 0
+    if code == 0:
+        _say_next(index, args.out)
+    return code
+
+
+def _say_next(index: LogIndex, out: Path) -> None:
+    """Name the command that makes what the configs want of this log beside its index."""
+    rows = index.rows()
+    splits = {name for name, scenes in index.card.splits.items() if {*scenes} & {*index.scenes}}
+    if index.camera_count[rows].any():
+        frames = ["--frames", "train"] if "train" in splits | {*index.row_splits} else []
+        say_next("prepare", "features", "--index", out, *frames)
+    elif any(index.has_labels(row) for row in rows.tolist()):
+        say_next("train", "downstream/finetune_small.py", "--data-root", out)
 
 
 def _refuse_beside_guess(args: argparse.Namespace) -> None:
@@ -262,13 +275,14 @@ def _refuse_beside_guess(args: argparse.Namespace) -> None:
         )
 
 
-def _check(index: LogIndex, folder: Path, sample: int | None, workers: int, *, more: bool) -> int:
+def _check(index: LogIndex, out: Path, sample: int | None, workers: int, *, more: bool) -> int:
     from superflow.camera.projection import project
     from superflow.datasets.check.log import check_log
     from superflow.datasets.check.overlay import fastest_key, write_overlays
     from superflow.pictures.log_pictures import write_log_pictures
     from superflow.tools.check_tables import show_report, verdict
 
+    folder = out / "check"
     with progress_bar() as progress:
         report = check_log(index, project=project, sample=sample, workers=workers, progress=progress)
     for old in folder.glob("*.png"):

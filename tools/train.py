@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from superflow.errors import InputError
@@ -23,6 +24,7 @@ from superflow.tools.command import (
     count_or_none,
     end_command,
     run_command,
+    say_next,
     seed,
 )
 
@@ -128,7 +130,19 @@ def _train(args: argparse.Namespace) -> int:
     except DivergedError as error:
         print(f"superflow train: {error}", file=sys.stderr)
         return 1
+    _say_next(config)
     return 0
+
+
+def _say_next(config: Any) -> None:
+    """Name what makes use of the weights; ``config.py`` in the folder of the run has its options, too."""
+    from superflow.method.distributed import rank
+
+    work_dir = Path(config.work_dir)
+    if rank() == 0 and config.model.type == "Pretrainer":
+        say_next("export", work_dir, "--out", "backbone.safetensors")
+    elif rank() == 0 and config.get("test_dataloader") is not None:
+        say_next("test", work_dir / "config.py", work_dir)
 
 
 if __name__ == "__main__":

@@ -98,6 +98,8 @@ def test_it_goes_through_the_commands(tmp_path, card, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     prepared = ["--root", "streets", "--out", "work_dirs/prepared", "--card", str(card)]
     assert tools.main(["prepare", "made_set", *prepared, "--check", "--workers", "1"]) == 0
+    follows = "superflow train downstream/finetune_small.py --data-root work_dirs/prepared"
+    assert capsys.readouterr().out.endswith(f"next: {follows}\n"), "no images, so no features"
     report = json.loads(Path("work_dirs/prepared/check/report.json").read_text())
     assert [row["class"] for row in report["labels"] if row["points"]] == ["road", "wall"]
     assert any("times of all scans" in note for note in report["notes"])

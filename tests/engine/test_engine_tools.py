@@ -44,6 +44,7 @@ def test_train_resume_and_test_from_the_command_line(
     work = toy_config.parent / "work"
     common = [str(toy_config), "--work-dir", str(work), "--seed", "4"]
     assert train_main([*common, "--cfg-options", "train_cfg.max_iters=4", "custom_hooks=[]"]) == 0
+    assert f"next: superflow test {work / 'config.py'} {work}\n" in capsys.readouterr().out
     assert (work / "iter_4.pth").is_file()
     assert main(["train", *common, "--resume"]) == 0
     assert "loaded" in capsys.readouterr().out

@@ -259,3 +259,10 @@ def test_a_name_is_given_one_value(tmp_path, capsys):
     two = ["--root", "kitti=a", "--root", "kitti=b"]
     assert main(["benchmark", "places", *two, "--out", str(tmp_path / "out")]) == 2
     assert "--root kitti=b: kitti is given twice, as a before" in capsys.readouterr().err
+
+
+def test_preparing_names_the_command_that_follows(write_small_log, tmp_path, capsys):
+    log, out = write_small_log(tmp_path / "log"), tmp_path / "prepared"
+    assert main(["prepare", "nuscenes", "--root", str(log), "--out", str(out)]) == 0
+    follows = f"next: superflow prepare features --index {out} --frames train\n"
+    assert capsys.readouterr().out.endswith(follows), "of the frames that configs name"

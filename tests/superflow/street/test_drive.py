@@ -286,7 +286,11 @@ def test_command_line_makes_and_refuses(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(drive, "_join", lambda *args: None)
     monkeypatch.setattr(drive, "_read_shard", lambda path: {})
     assert main(["--out", str(tmp_path / "a"), "--scenes", "2", "--workers", "1", "--seed", "4"]) == 0
-    assert "2 scenes in" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "2 scenes in" in said
+    assert said.endswith(
+        f"next: superflow prepare nuscenes --root {tmp_path / 'a'} --out work_dirs/prepared\n"
+    )
     assert main(["--out", str(tmp_path / "a"), "--scenes", "2", "--workers", "1", "--seed", "5"]) == 2
     assert "other settings (seed)" in capsys.readouterr().err
 
