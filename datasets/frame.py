@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Transform, invert
+from ..geometry import Transform, compose, invert
 from .cloud import LIDAR, Cloud
 from .formats.images import decode, file_state, named, stored_image
 from .formats.readers import IMAGE_FILE
@@ -141,7 +141,7 @@ class Frame:
                 f"the scan {self.token} of {self.scene} has no pose, and bringing its points into the world needs one; "
                 "use single scans, or prepare the log with poses"
             )
-        return self.ego_to_world @ self.lidar_to_ego
+        return compose(self.ego_to_world, self.lidar_to_ego)
 
     def lidar_to_camera(self, camera: Camera) -> Transform:
         """(4, 4) through both ego poses: the vehicle moves between the scan and the exposure.
@@ -149,8 +149,8 @@ class Frame:
         Where one of them is not known, scan and image are taken to be of one instant.
         """
         if self.ego_to_world is None or camera.ego_to_world is None:
-            return invert(camera.camera_to_ego) @ self.lidar_to_ego
-        return invert(camera.camera_to_ego) @ invert(camera.ego_to_world) @ self.lidar_to_world
+            return compose(invert(camera.camera_to_ego), self.lidar_to_ego)
+        return compose(invert(camera.camera_to_ego), invert(camera.ego_to_world), self.lidar_to_world)
 
 
 @dataclass(frozen=True, slots=True)

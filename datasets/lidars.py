@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Transform, invert
+from ..geometry import Transform, compose, invert
 from .card import DatasetCard
 from .cloud import LIDAR, Cloud, join_clouds
 from .file_cloud import read_file, to_cloud
@@ -23,7 +23,7 @@ _Labels = NDArray[np.uint8]
 
 def lidars_of(rows: Sequence[LidarRow], lidar_to_ego: Transform) -> tuple[Lidar, ...]:
     """The LiDARs by the frame of their scan's cloud."""
-    return tuple(Lidar(row.name, invert(lidar_to_ego) @ row.lidar_to_ego) for row in rows)
+    return tuple(Lidar(row.name, compose(invert(lidar_to_ego), row.lidar_to_ego)) for row in rows)
 
 
 def merge_lidars(

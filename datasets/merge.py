@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import invert
+from ..geometry import compose, invert
 from .cloud import Cloud
 from .frame import Clip, Frame
 from .moving import seen_through
@@ -63,7 +63,7 @@ def _seen_through(points: NDArray[np.float32], center: Frame) -> NDArray[np.bool
 
 def sweep_to_center(center: Frame, sweep: Frame) -> NDArray[np.float64]:
     """(4, 4) from the LiDAR frame of ``sweep`` at its time to that of ``center`` at its time, through the world."""
-    return invert(center.lidar_to_world) @ sweep.lidar_to_world
+    return compose(invert(center.lidar_to_world), sweep.lidar_to_world)
 
 
 def _age_s(center: Frame, sweep: Frame) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, require
-from ..geometry import Transform, invert
+from ..geometry import Transform, compose, invert
 from ..progress import Progress, silent
 from .card import DatasetCard
 from .cloud import TIME
@@ -94,7 +94,7 @@ class _Odometry:
 def _with_poses(rows: list[ScanRow], found: list[_Estimate]) -> Iterator[ScanRow]:
     """Scans and images with the poses at their own times."""
     ego_to_world = [
-        row.lidar_to_ego @ estimate.lidar_to_world @ invert(row.lidar_to_ego)
+        compose(row.lidar_to_ego, estimate.lidar_to_world, invert(row.lidar_to_ego))
         for row, estimate in zip(rows, found)
     ]
     times = [estimate.time_us for estimate in found]
@@ -121,7 +121,7 @@ def _boxes(row: ScanRow, ego_to_world: Transform) -> Boxes | None:
     """The boxes of a scan where they are seen from it, in the world of the new pose; None where nobody knows that."""
     if row.boxes is None or row.ego_to_world is None:
         return None
-    return row.boxes.moved(ego_to_world @ invert(row.ego_to_world))
+    return row.boxes.moved(compose(ego_to_world, invert(row.ego_to_world)))
 
 
 def _seen_from(camera: CameraRow, pose: Any) -> CameraRow:

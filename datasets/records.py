@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Transform, make_transform, to_quaternion
+from ..geometry import Transform, compose, make_transform, to_quaternion
 
 PINHOLE = "pinhole"  # of images that are undistorted
 RADIAL_TANGENTIAL = "radial_tangential"  # k1, k2, p1, p2, k3 as in OpenCV; ROS' plumb_bob
@@ -108,12 +108,12 @@ class Boxes:
     def moved(self, world_to_other: Transform) -> Boxes:
         """The boxes in another world."""
         turn = world_to_other[:3, :3]
-        placed = world_to_other @ make_transform(self.rotations, self.centers)
+        placed = compose(world_to_other, make_transform(self.rotations, self.centers))
         return replace(
             self,
             centers=placed[:, :3, 3],
             rotations=to_quaternion(placed).reshape(-1, 4) if len(self) else self.rotations,
-            velocities=self.velocities @ turn.T,
+            velocities=compose(self.velocities, turn.T),
         )
 
     @classmethod

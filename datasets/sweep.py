@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..geometry import Transform, invert
+from ..geometry import Transform, compose, invert
 from .cloud import TIME, Cloud
 from .trajectory import LONGEST_GAP_US, Trajectory
 
@@ -44,8 +44,8 @@ def at_one_instant(
     steps[known] = np.rint(offset_us[known] / _STEP_US).astype(np.int64)
     used, of_point = np.unique(steps, return_inverse=True)
     instants_us = time_us + _STEP_US * np.append(used, 0)
-    lidar_to_world = trajectory.around(instants_us, max_gap_us=LONGEST_GAP_US) @ lidar_to_ego
-    moved = invert(lidar_to_world[-1]) @ lidar_to_world[:-1]
+    lidar_to_world = compose(trajectory.around(instants_us, max_gap_us=LONGEST_GAP_US), lidar_to_ego)
+    moved = compose(invert(lidar_to_world[-1]), lidar_to_world[:-1])
     moved[used == 0] = np.eye(4)
     return replace(cloud, xyz=_each_by_its_own(moved, of_point.reshape(-1), cloud.xyz))
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
-from ..geometry import Transform
+from ..geometry import Transform, compose, nearest_rotation
 
 LONGEST_GAP_US = 1_000_000  # poses further apart than this say nothing of the time between
 
@@ -50,10 +50,11 @@ class Trajectory:
         start, stop = self.times_us[segment], self.times_us[segment + 1]
         share = (times_us - start) / (stop - start)
         first = self.poses[segment]
-        turn = Rotation.from_matrix(np.swapaxes(first[:, :3, :3], 1, 2) @ self.poses[segment + 1][:, :3, :3])
+        turned = compose(np.swapaxes(first[:, :3, :3], 1, 2), self.poses[segment + 1][:, :3, :3])
+        turn = Rotation.from_matrix(nearest_rotation(turned))
         found = np.zeros((len(times_us), 4, 4))
-        found[:, :3, :3] = (
-            first[:, :3, :3] @ Rotation.from_rotvec(turn.as_rotvec() * share[:, None]).as_matrix()
+        found[:, :3, :3] = compose(
+            first[:, :3, :3], Rotation.from_rotvec(turn.as_rotvec() * share[:, None]).as_matrix()
         )
         step = self.poses[segment + 1][:, :3, 3] - first[:, :3, 3]
         found[:, :3, 3] = first[:, :3, 3] + share[:, None] * step

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..files.access import check_place
 from ..files.writes import building
+from ..geometry import compose
 from ..progress import Progress, silent
 from .card import DatasetCard
 from .columns import NO_TIME, Names, Rows, trajectory_of
@@ -291,7 +292,7 @@ def _sizes_from_images(
             if abs(scale[0, 0] / scale[1, 1] - 1) > _UNEVEN:
                 uneven.append(f"{path} {width} x {height} for {stated_width} x {stated_height}")
             scale[:2, 2] = (np.diag(scale)[:2] - 1) / 2
-            cameras["intrinsics"][i] = (scale @ cameras["intrinsics"][i].reshape(3, 3)).reshape(-1)
+            cameras["intrinsics"][i] = compose(scale, cameras["intrinsics"][i].reshape(3, 3)).reshape(-1)
         cameras["height"][i], cameras["width"][i] = height, width
         if done % 100 == 0 or done + 1 == total:
             progress("reading image sizes", done + 1, total)

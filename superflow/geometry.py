@@ -1,6 +1,10 @@
 """Rigid transforms, and the voxels that points lie in.
 
 ``a_to_b`` (4, 4) float64 takes points of frame a to frame b: ``p_b = a_to_b @ p_a``.
+
+The index of a log has to be equal on every machine, since its features and benchmarks know it by the hash. BLAS and
+LAPACK round differently from CPU to CPU, so that what enters an index is computed by `compose`, `invert` and
+`nearest_rotation`, which do not call them.
 """
 
 from __future__ import annotations
@@ -79,17 +83,44 @@ def matrix_of(rows: ArrayLike) -> Transform:
 
 def to_quaternion(a_to_b: ArrayLike) -> NDArray[np.float64]:
     """(4,) unit quaternion (w, x, y, z), w >= 0, of the rotation part of ``a_to_b``; (N, 4) of (N, 4, 4)."""
-    rotation = Rotation.from_matrix(np.asarray(a_to_b, dtype=np.float64)[..., :3, :3])
+    turn = np.asarray(a_to_b, dtype=np.float64)[..., :3, :3]
+    rotation = Rotation.from_matrix(nearest_rotation(turn))  # scipy's own way there calls LAPACK
     return np.roll(rotation.as_quat(canonical=True), 1, axis=-1)
 
 
+def compose(*steps: ArrayLike) -> Transform:
+    """Product of matrices (..., n, m), as ``a_to_c`` of ``b_to_c, a_to_b``; to the last bit equal on every machine."""
+    first, *others = (np.asarray(step, dtype=np.float64) for step in steps)
+    for other in others:
+        terms = [first[..., k, None] * other[..., None, k, :] for k in range(other.shape[-2])]
+        first = sum(terms[1:], terms[0])
+    return first
+
+
 def invert(a_to_b: ArrayLike) -> Transform:
-    """``b_to_a`` of a rigid ``a_to_b``, exact in the rotation (transposed, not solved)."""
+    """``b_to_a`` of a rigid ``a_to_b`` (..., 4, 4), exact in the rotation (transposed, not solved)."""
     a_to_b = np.asarray(a_to_b, dtype=np.float64)
-    b_to_a = np.eye(4)
-    b_to_a[:3, :3] = a_to_b[:3, :3].T
-    b_to_a[:3, 3] = -a_to_b[:3, :3].T @ a_to_b[:3, 3]
+    b_to_a = np.zeros(a_to_b.shape)
+    b_to_a[..., :3, :3] = np.swapaxes(a_to_b[..., :3, :3], -2, -1)
+    b_to_a[..., :3, 3:] = -compose(b_to_a[..., :3, :3], a_to_b[..., :3, 3:])
+    b_to_a[..., 3, 3] = 1
     return b_to_a
+
+
+def nearest_rotation(matrix: ArrayLike) -> NDArray[np.float64]:
+    """(..., 3, 3) the orthogonal matrix nearest to ``matrix`` (..., 3, 3), which is a rotation but for rounding.
+
+    Newton's iteration for the polar decomposition (Higham, SIAM J. Sci. Stat. Comput. 7(4), 1986), which doubles the
+    right digits at each step. What is singular becomes NaN.
+    """
+    turn = np.asarray(matrix, dtype=np.float64)
+    for _ in range(8):
+        x, y, z = (turn[..., row, :] for row in range(3))
+        cofactors = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)], axis=-2)
+        determinant = (x * cofactors[..., 0, :]).sum(-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            turn = (turn + cofactors / determinant[..., None, None]) / 2  # the inverse, transposed
+    return turn
 
 
 def rotation_z(angle_rad: float) -> Transform:

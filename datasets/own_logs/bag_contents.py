@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...geometry import Transform, make_transform
+from ...geometry import Transform, compose, make_transform
 from ..formats.bag_messages import message_key
 from ..formats.bag_stores import TF, Topic
 from ..formats.bags import Bag
@@ -213,11 +213,13 @@ def _seen_by(path: Path, topic: str, message: Any, *, is_rectified: bool) -> See
     size, to_image = _of_its_images(path, topic, message)
     if not is_rectified:
         model = ros_model(path, message.distortion_model)
-        lens = make_lens(path, place, (to_image @ matrix.reshape(3, 3)).tolist(), size, model, bend.tolist())
+        lens = make_lens(
+            path, place, compose(to_image, matrix.reshape(3, 3)).tolist(), size, model, bend.tolist()
+        )
         return SeenBy(lens, np.eye(4), is_second=False)
     upper = projection.reshape(3, 4)
     lens = make_lens(
-        path, f"the rectified images of {topic}", (to_image @ upper[:, :3]).tolist(), size, PINHOLE, []
+        path, f"the rectified images of {topic}", compose(to_image, upper[:, :3]).tolist(), size, PINHOLE, []
     )
     to_rectified = np.eye(4)
     to_rectified[:3, :3] = turn.reshape(3, 3) if turn.any() else np.eye(3)

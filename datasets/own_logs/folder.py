@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError, MissingFileError
-from ...geometry import Transform, invert
+from ...geometry import Transform, compose, invert
 from ...progress import Progress, silent
 from ..card import DatasetCard
 from ..catalogue import expected_tree
@@ -241,8 +241,8 @@ class _Drive:
         of = self.layout.poses.of if self.layout.poses else ""
         if not of:
             return poses
-        camera_to_ego = self.layout.lidar_to_ego @ self.layout.cameras[of].camera_to_lidar
-        return camera_to_ego @ poses @ invert(camera_to_ego)
+        camera_to_ego = compose(self.layout.lidar_to_ego, self.layout.cameras[of].camera_to_lidar)
+        return compose(camera_to_ego, poses, invert(camera_to_ego))
 
 
 def by_line(path: Path, values: Sequence[_Values], stems: Sequence[str]) -> dict[str, _Values]:
@@ -297,7 +297,7 @@ class _Images:
                 token=f"{drive.scene}_{scan}_{self._name}",
                 image=Place(self._files[stem]),
                 intrinsics=camera.lens.intrinsics,
-                camera_to_ego=drive.layout.lidar_to_ego @ camera.camera_to_lidar,
+                camera_to_ego=compose(drive.layout.lidar_to_ego, camera.camera_to_lidar),
                 size=camera.lens.size,
                 time_us=image_us,
                 ego_to_world=own if image_us == time_us else drive.pose_at(image_us),

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import is_text
-from ...geometry import Transform, invert, matrix_of
+from ...geometry import Transform, invert, matrix_of, nearest_rotation
 from ..card_keys import only_keys, shorten
 from ..formats.yaml_files import read_yaml
 from ..records import CAMERA_MODELS, FISHEYE, PINHOLE, RADIAL_TANGENTIAL, Lens
@@ -101,8 +101,7 @@ def rigid(path: Path, key: str, rows: Any, default: Transform | None = None) -> 
     if len(matrix) in (12, 16) and (np.abs(matrix) <= _LARGEST).all():
         square = matrix_of(matrix[:12])
         turn = square[:3, :3]
-        left, _, right = np.linalg.svd(turn)
-        nearest = left @ right
+        nearest = nearest_rotation(turn)
         if (
             np.abs(turn - nearest).max() < 1e-3  # room for four written decimals
             and np.linalg.det(turn) > 0

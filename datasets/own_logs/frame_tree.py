@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ...geometry import Transform, invert
+from ...geometry import Transform, compose, invert
 from ..trajectory import Trajectory
 
 _STILL = 1e-9  # how far transforms of one pair may differ that are published again and again
@@ -57,7 +57,7 @@ class FrameTree:
                 return found[here]
             for there, here_to_there in beside[here]:
                 if there not in found:
-                    found[there] = here_to_there @ found[here]
+                    found[there] = compose(here_to_there, found[here])
                     ahead.append(there)
         return None
 
@@ -84,7 +84,7 @@ class FrameTree:
                     return None
             else:
                 step = self._static[child][1]
-            pose = step @ pose
+            pose = compose(step, pose)
         return pose
 
     def _upwards(self, frame: str) -> Iterator[str]:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import InputError, MissingFileError
-from ...geometry import Transform, invert
+from ...geometry import Transform, compose, invert
 from ...progress import Progress, silent
 from ..card import DatasetCard, load_card
 from ..catalogue import expected_tree
@@ -244,7 +244,7 @@ class _Scene:
                     "not say where it stands; they are left out, take those of the first or ones that are not rectified"
                 )
                 continue
-            yield _Camera(self, topic, images, seen_by.lens, mount @ invert(seen_by.turn))
+            yield _Camera(self, topic, images, seen_by.lens, compose(mount, invert(seen_by.turn)))
         for topic, about in self.roles.passed_over.items():
             if about.type.endswith("Image") and not any(
                 topic.startswith(other) or other.startswith(topic) for other in self.roles.infos
@@ -321,7 +321,7 @@ class _Camera:
                 token=f"{self._scene.scene}_{time_ns}_{self._channel}",
                 image=Place(self._scene.file, self._keys[nearest]),
                 intrinsics=self._lens.intrinsics,
-                camera_to_ego=lidar_to_ego @ self._mount,
+                camera_to_ego=compose(lidar_to_ego, self._mount),
                 size=self._lens.size,
                 time_us=image_ns // 1000,
                 ego_to_world=poses.at(image_ns // 1000),

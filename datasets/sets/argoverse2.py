@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import folder_names
-from ...geometry import Transform, make_transform, to_quaternion
+from ...geometry import Transform, compose, make_transform, to_quaternion
 from ..card import DatasetCard
 from ..formats.arrow_tables import INTEGER, NUMBER, TEXT, read_feather_table
 from ..records import Boxes, CameraRow, LidarRow, Place, ScanRow
@@ -210,7 +210,7 @@ def _in_world(boxes: _Annotations, time_ns: int, ego_to_world: Transform) -> Box
     if not len(boxes.times_ns) or not boxes.times_ns.min() <= time_ns <= boxes.times_ns.max():
         return None
     rows = np.flatnonzero(boxes.times_ns == time_ns)
-    to_world = ego_to_world @ boxes.box_to_ego[rows]
+    to_world = compose(ego_to_world, boxes.box_to_ego[rows])
     return Boxes.placed(
         centers=to_world[:, :3, 3],
         sizes=boxes.sizes[rows],

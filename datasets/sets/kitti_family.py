@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import file_names, folder_names, read_text
-from ...geometry import Transform, invert, matrix_of
+from ...geometry import Transform, compose, invert, matrix_of
 from ..card import DatasetCard
 from ..formats.transforms import check_rigid
 from ..names import in_number_order
@@ -264,14 +264,14 @@ def number_lines(path: Path, width: int, numbers: list[int], report: list[str]) 
 def _lidar_pose(line: NDArray[np.float64], lidar_to_camera: NDArray[np.float64]) -> Transform:
     """LiDAR to world: the line is the pose of the left grey camera, in a world of its first frame."""
     camera_to_world, to_camera = matrix_of(line), matrix_of(lidar_to_camera)
-    return invert(to_camera) @ camera_to_world @ to_camera
+    return compose(invert(to_camera), camera_to_world, to_camera)
 
 
 def _camera_to_lidar(
     path: Path, projection: NDArray[np.float64], lidar_to_gray: NDArray[np.float64]
 ) -> Transform:
     """The projection is K [I | b]: the camera stands beside the left grey one, turned alike."""
-    return invert(beside(path, projection) @ matrix_of(lidar_to_gray))
+    return invert(compose(beside(path, projection), matrix_of(lidar_to_gray)))
 
 
 def beside(path: Path, projection: NDArray[np.float64]) -> Transform:
@@ -281,10 +281,10 @@ def beside(path: Path, projection: NDArray[np.float64]) -> Transform:
         InputError: there is no such camera.
     """
     to_camera = np.eye(4)
-    try:
-        to_camera[:3, 3] = np.linalg.solve(projection[:, :3], projection[:, 3])
-    except np.linalg.LinAlgError:
-        to_camera[:3, 3] = np.inf
+    x, y, z = projection[:, :3].T
+    cofactors = np.stack([np.cross(y, z), np.cross(z, x), np.cross(x, y)])
+    with np.errstate(divide="ignore", invalid="ignore"):  # Cramer's rule; of a singular one nothing finite
+        to_camera[:3, 3:] = compose(cofactors, projection[:, 3:]) / (x * cofactors[0]).sum()
     if not (np.abs(to_camera) <= _LARGEST).all():
         raise InputError(
             f"{path}: {' '.join(f'{value:g}' for value in projection.ravel())} projects on no image; copy it again"

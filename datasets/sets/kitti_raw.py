@@ -6,6 +6,7 @@ where a scan is missing, its line of timestamps.txt is blank.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from ...errors import InputError
 from ...files.access import folder_names, read_text
-from ...geometry import Transform, invert
+from ...geometry import Transform, compose, invert
 from ..card import DatasetCard
 from ..formats.transforms import check_rigid
 from ..records import CameraRow, Place, ScanRow
@@ -78,7 +79,7 @@ class _Calibration:
         for channel in CAMERAS:
             if f"P_rect_{channel[-2:]}" in rows:
                 projection = _row(rows, f"P_rect_{channel[-2:]}", 12, path).reshape(3, 4)
-                to_camera = beside(path, projection) @ rectified @ lidar_to_gray
+                to_camera = compose(beside(path, projection), rectified, lidar_to_gray)
                 size = _size(rows, f"S_rect_{channel[-2:]}", path)
                 cameras[channel] = (projection[:, :3], size, invert(to_camera))
         return cls(cameras, lidar_to_imu)
@@ -199,7 +200,7 @@ def _poses(folder: Path, lidar_to_imu: Transform | None, numbers: list[str]) -> 
     for stem in (stem for stem in packets if stem in wanted):
         pose = _imu_to_earth(folder / f"{stem}.txt", scale)[0]
         pose[:3, 3] -= first[0][:3, 3]
-        poses[stem] = pose @ lidar_to_imu
+        poses[stem] = compose(pose, lidar_to_imu)
     return poses
 
 
@@ -209,13 +210,14 @@ def _imu_to_earth(path: Path, scale: float | None) -> tuple[Transform, float]:
         values = np.array(read_text(path).split(), dtype=np.float64)
     except ValueError:
         values = np.empty(0)
-    if len(values) < 6 or not np.isfinite(values[:6]).all():
-        raise InputError(f"{path}: must begin with six numbers, latitude to yaw; copy it again")
-    latitude, longitude, altitude, roll, pitch, yaw = values[:6]
-    scale = np.cos(np.deg2rad(latitude)) if scale is None else scale
+    if len(values) < 6 or not np.isfinite(values[:6]).all() or abs(values[0]) >= 90:
+        raise InputError(f"{path}: must begin with six numbers, latitude (below 90) to yaw; copy it again")
+    latitude, longitude, altitude, roll, pitch, yaw = values[:6].tolist()
+    north = math.radians(latitude)  # numpy's logarithm and tangent differ from CPU to CPU
+    scale = math.cos(north) if scale is None else scale
     pose = np.eye(4)
     pose[:3, :3] = Rotation.from_euler("ZYX", [yaw, pitch, roll]).as_matrix()
-    pose[0, 3] = scale * _EARTH_RADIUS_M * np.deg2rad(longitude)
-    pose[1, 3] = scale * _EARTH_RADIUS_M * np.log(np.tan(np.pi / 4 + np.deg2rad(latitude) / 2))
+    pose[0, 3] = scale * _EARTH_RADIUS_M * math.radians(longitude)
+    pose[1, 3] = scale * _EARTH_RADIUS_M * math.log(math.tan(math.pi / 4 + north / 2))
     pose[2, 3] = altitude
-    return pose, float(scale)
+    return pose, scale

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import folder_names, read_json
-from ...geometry import Transform, invert
+from ...geometry import Transform, compose, invert
 from ..card import DatasetCard
 from ..formats.images import image_size
 from ..formats.pandaset_files import SCAN, read_json_list, read_poses
@@ -49,7 +49,7 @@ def _sequence(root: Path, card: DatasetCard, name: str, report: list[str]) -> It
     ]
     if not numbers:
         return
-    poses = read_poses(folder / "lidar/poses.json", max(numbers) + 1) @ invert(card.file_to_lidar)
+    poses = compose(read_poses(folder / "lidar/poses.json", max(numbers) + 1), invert(card.file_to_lidar))
     times_us = _times_us(folder / "lidar/timestamps.json", max(numbers) + 1)
     labelled = set(stems(folder / "annotations/semseg", SCAN))
     if not labelled:
@@ -111,7 +111,7 @@ class _Camera:
             numbers=frozenset(numbers),
             intrinsics=_intrinsics(folder / "intrinsics.json"),
             size=image_size(folder / f"{numbers[0]:02d}.jpg"),
-            mount=invert(egos[numbers[0]]) @ poses[numbers[0]],
+            mount=compose(invert(egos[numbers[0]]), poses[numbers[0]]),
             poses=poses,
             times_us=_times_us(folder / "timestamps.json", count),
         )
@@ -127,7 +127,7 @@ class _Camera:
                 camera_to_ego=self.mount,
                 size=self.size,
                 time_us=int(self.times_us[number]),
-                ego_to_world=self.poses[number] @ invert(self.mount),
+                ego_to_world=compose(self.poses[number], invert(self.mount)),
             )
 
 

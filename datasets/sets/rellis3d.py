@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ...errors import InputError
 from ...files.access import file_names, folder_names, read_text
-from ...geometry import Transform, invert, make_transform, matrix_of
+from ...geometry import Transform, compose, invert, make_transform, matrix_of
 from ..card import DatasetCard
 from ..formats.yaml_files import read_yaml
 from ..records import CameraRow, Place, ScanRow
@@ -67,7 +67,7 @@ def _sequence(
         )
     pose_of = {}
     if poses is not None:
-        pose_of = {n: matrix_of(poses[n]) @ invert(to_lidar) for n in numbers}
+        pose_of = {n: compose(matrix_of(poses[n]), invert(to_lidar)) for n in numbers}
     way = None
     if pose_of and len(set(times_us.values())) > 1:
         way = Trajectory.of(np.array([times_us[n] for n in numbers]), np.array([pose_of[n] for n in numbers]))
@@ -113,7 +113,7 @@ class _Camera:
             numbers=np.array([int(match[1]) for match in found]),
             times_us=np.array(times_us),
             intrinsics=_intrinsics(folder / "camera_info.txt"),
-            camera_to_ego=to_lidar @ _camera_to_sensor(folder / "transforms.yaml"),
+            camera_to_ego=compose(to_lidar, _camera_to_sensor(folder / "transforms.yaml")),
         )
 
     def rows(

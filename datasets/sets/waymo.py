@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import InputError
 from ...files.access import file_names
-from ...geometry import OPTICAL, Transform
+from ...geometry import OPTICAL, Transform, compose
 from ..card import DatasetCard
 from ..formats.arrow_tables import INTEGER, NUMBER, NUMBERS, read_parquet_table
 from ..formats.tfrecord import records
@@ -242,7 +242,7 @@ def _lens(
     fx, fy, cx, cy, *distortion = intrinsic
     return {
         "intrinsics": np.array([[fx, 0, cx - _EDGE], [0, fy, cy - _EDGE], [0, 0, 1]]),
-        "camera_to_ego": mount @ OPTICAL,  # a camera of the dataset looks along x
+        "camera_to_ego": compose(mount, OPTICAL),  # a camera of the dataset looks along x
         "size": size,
         "model": RADIAL_TANGENTIAL,
         "distortion": tuple(map(float, distortion)),

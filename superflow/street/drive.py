@@ -33,7 +33,7 @@ LIDAR_RATES = (2, 4, 10, 20)
 
 @dataclass(frozen=True, slots=True)
 class DriveSettings:
-    """What decides every byte of a drive, apart from how many scenes it has.
+    """What decides every byte of a drive, apart from how many scenes it has, and from how a CPU rounds brightness.
 
     Attributes:
         seconds: length of a scene [s]; two key frames a second.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -72,10 +73,10 @@ def draw_lidar(rng: np.random.Generator) -> Lidar:
         max_range=float(rng.uniform(60.0, 130.0)),
         sigma_m=float(rng.uniform(0.008, 0.035)),
         dropout=float(rng.uniform(0.0, 0.08)),
-        weakest=float(np.exp(rng.uniform(np.log(0.003), np.log(0.03)))),
+        weakest=math.exp(rng.uniform(math.log(0.003), math.log(0.03))),
         # linear, bent or saturated
         gain=float(rng.uniform(0.6, 1.5) if curve < 2 else rng.uniform(1.5, 4.0)),
-        bend=float(np.exp(rng.uniform(np.log(3.0), np.log(60.0)))) if curve == 1 else 0.0,
+        bend=math.exp(rng.uniform(math.log(3.0), math.log(60.0))) if curve == 1 else 0.0,
         falloff=float(rng.uniform(0.0, 1.0) if rng.random() < 0.4 else 0.0),
         step=int(rng.choice((1, 1, 2, 4, 8))),
         mixed=float(rng.uniform(0.0, 0.3)),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import Transform, to_quaternion
+from ..geometry import Transform, compose, to_quaternion
 from .classes import COARSE
 from .render import VIEW_RANGE, develop, render
 from .rig import Rig, Sensor, as_stored
@@ -70,14 +70,14 @@ class Recorder:
         """The turn that ends at time ``t`` [s]."""
         times = t + self.rig.lidar.times
         lidar_to_ego = self.rig.mount.sensor_to_ego
-        poses = track_poses(self.scene.street, [self.scene.ego], times)[:, 0] @ lidar_to_ego
+        poses = compose(track_poses(self.scene.street, [self.scene.ego], times)[:, 0], lidar_to_ego)
         turn = scan(self._caster(float(times[0]), t), poses, self.rig.lidar)
         measured, intensity, back = add_noise(turn, self.rig.lidar, self._rng(1, t))
         kept = np.flatnonzero(back)
         column, ring = np.divmod(kept, back.shape[1])
         hits = measured.take(kept)[:, None] * turn.directions.reshape(-1, 3).take(kept, axis=0)
         hits += turn.origins.take(column, axis=0)
-        end = self.ego_to_world(t) @ lidar_to_ego
+        end = compose(self.ego_to_world(t), lidar_to_ego)
         points = np.empty((len(hits), 5), dtype=np.float32)
         points[:, :3] = (hits - end[:3, 3]) @ end[:3, :3]
         points[:, 3], points[:, 4] = intensity.take(kept), ring
@@ -91,7 +91,7 @@ class Recorder:
     def exposure(self, sensor: Sensor, t: float, height: int, width: int) -> Exposure:
         """The image that a camera takes at its own time ``t`` [s]."""
         assert sensor.intrinsics is not None, "the LiDAR takes no images"
-        pose = self.ego_to_world(t) @ sensor.sensor_to_ego
+        pose = compose(self.ego_to_world(t), sensor.sensor_to_ego)
         light = self.scene.light
         image, labels, distances = render(self._caster(t), light, pose, sensor.intrinsics, height, width)
         return Exposure(develop(image, light.film, sensor.gain, self._rng(2, t)), COARSE[labels], distances)
@@ -102,7 +102,7 @@ class Recorder:
         Args:
             points: (N, 3) x, y, z [m, world]. Where a distance is less than that of the point, something hides it.
         """
-        pose = self.ego_to_world(t) @ sensor.sensor_to_ego
+        pose = compose(self.ego_to_world(t), sensor.sensor_to_ego)
         rays = np.asarray(points, dtype=np.float64) - pose[:3, 3]
         rays /= np.linalg.norm(rays, axis=1, keepdims=True)
         caster = self._caster(t)
@@ -115,7 +115,10 @@ class Recorder:
         ego = self.ego_to_world(t)
         caster = self._caster(t)
         cameras = [
-            (self.ego_to_world(self.exposure_time(sensor, t)) @ sensor.sensor_to_ego, sensor.intrinsics)
+            (
+                compose(self.ego_to_world(self.exposure_time(sensor, t)), sensor.sensor_to_ego),
+                sensor.intrinsics,
+            )
             for sensor in self.rig.cameras
             if sensor.intrinsics is not None
         ]

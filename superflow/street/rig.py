@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..geometry import OPTICAL, Transform, make_transform, rotation_z, to_quaternion
+from ..geometry import OPTICAL, Transform, compose, make_transform, rotation_z, to_quaternion
 from .lidar import START_DEG, STREET_LIDAR, Lidar, draw_lidar
 
 FIRST_S = 0.05  # first key frame: the end of a turn
@@ -64,24 +65,23 @@ def make_rig(rng: np.random.Generator, height: int, width: int) -> Rig:
 def draw_rig(rng: np.random.Generator, height: int, width: int) -> Rig:
     """Another LiDAR at another place, and one to seven cameras with lenses and places of their own."""
     lidar = draw_lidar(rng)
-    pose = rotation_z(np.deg2rad(-90.0 + rng.normal(0, 0.5))) @ _small_rotation(
-        rng.normal(0, np.deg2rad(0.5), 3)
-    )
+    turn = rotation_z(np.deg2rad(-90.0 + rng.normal(0, 0.5)))
+    pose = compose(turn, _small_rotation(rng.normal(0, np.deg2rad(0.5), 3)))
     # m: cars, then vans and lorries
     top = rng.uniform(1.6, 2.2) if rng.random() < 0.8 else rng.uniform(2.2, 3.2)
     pose[:3, 3] = (rng.uniform(0.3, 1.4), rng.normal(0, 0.05), top)
     every = CAMERAS | SEVENTH
     count = int(rng.integers(1, len(every) + 1))
     others = rng.permutation([channel for channel in every if channel != "CAM_FRONT"])[: count - 1]
-    lens = np.exp(rng.uniform(np.log(0.6), np.log(1.4)))  # a rig's lenses are of a kind
+    lens = math.exp(rng.uniform(math.log(0.6), math.log(1.4)))  # a rig's lenses are of a kind
     cameras = []
     for channel in every:  # in the table's order
         if channel != "CAM_FRONT" and channel not in others:
             continue
         position, yaw, focal = every[channel]
         where = np.add(position, rng.uniform((-0.3, -0.1, -0.2), (0.2, 0.1, 0.5)))
-        focal *= lens * np.exp(rng.normal(0, 0.08))
-        gain = float(np.exp(rng.normal(0, 0.15)))
+        focal *= lens * math.exp(rng.normal(0, 0.08))
+        gain = math.exp(rng.normal(0, 0.15))
         cameras.append(
             _camera(rng, channel, where, yaw + rng.normal(0, 3.0), focal, height, width, lidar.turn_s, gain)
         )
@@ -91,7 +91,7 @@ def draw_rig(rng: np.random.Generator, height: int, width: int) -> Rig:
 def _camera(rng, channel, position, yaw, focal, height, width, turn_s, gain=1.0) -> Sensor:
     """A camera at ``position`` (3,) [m] that looks to ``yaw`` [deg], ``focal`` image widths long."""
     tilt = _small_rotation(rng.normal(0, np.deg2rad(0.4), 3))
-    pose = rotation_z(np.deg2rad(yaw)) @ tilt @ OPTICAL
+    pose = compose(rotation_z(np.deg2rad(yaw)), tilt, OPTICAL)
     pose[:3, 3] = position
     f = focal * width * (1 + rng.normal(0, 0.003))
     center = ((width - 1) / 2 + rng.normal(0, 0.01) * width, (height - 1) / 2 + 0.04 * height)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from . import classes
@@ -117,7 +119,7 @@ def make_bush(rng: np.random.Generator, height: float) -> Model:
 
 def make_grass(rng: np.random.Generator) -> Model:
     """A patch of grass or weeds: low it is terrain, as in nuScenes, from knee height on vegetation."""
-    height = float(np.exp(rng.uniform(np.log(0.08), np.log(0.9))))
+    height = math.exp(rng.uniform(math.log(0.08), math.log(0.9)))
     model = new_model(classes.VEGETATION if height > 0.35 else classes.TERRAIN, rng)
     first, second = pick(rng, LEAVES), pick(rng, (*LEAVES, (0.30, 0.25, 0.10)))
     half = np.append(rng.uniform(0.4, 2.2, 2), height)

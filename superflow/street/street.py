@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import gaussian_filter1d, map_coordinates
+from scipy.ndimage import correlate1d, map_coordinates
 
 from .ground import layer_at, nearest_rows, stand_at
 from .parts import draw_reflectance
@@ -86,6 +87,13 @@ class Street:
         return stand_at(self.ground, self.origin, STEP, self.curb, *flat).reshape(*given[0].shape, 4, 4)
 
 
+def _bell(sigma: float) -> NDArray[np.float64]:
+    """Weights of a Gaussian filter; of math's exponential, since numpy's differs from CPU to CPU."""
+    reach = int(4.0 * sigma + 0.5)
+    weights = np.array([math.exp(-0.5 * (x / sigma) ** 2) for x in range(-reach, reach + 1)])
+    return weights / weights.sum()
+
+
 def _draw_course(rng: np.random.Generator, length: float) -> NDArray[np.float64]:
     """Straight, bent, winding or with a sharp corner; the whole turns by at most 2 rad."""
     rows = int(np.ceil(length / STEP)) + 1
@@ -106,7 +114,7 @@ def _draw_course(rng: np.random.Generator, length: float) -> NDArray[np.float64]
     else:
         radius = rng.uniform(22, 30)
         curvature[np.abs(along - middle) < rng.uniform(0.6, 0.8) * radius] = sign / radius
-    curvature = gaussian_filter1d(curvature, 4.0 / STEP, mode="nearest")
+    curvature = correlate1d(curvature, _bell(4.0 / STEP), mode="nearest")
     turned = np.abs(np.cumsum(curvature) * STEP).max()
     curvature *= min(1.0, 2.0 / max(turned, 1e-9))
     heading = rng.uniform(0, 2 * np.pi) + np.cumsum(curvature) * STEP

@@ -186,3 +186,14 @@ def test_images_of_another_size_than_the_calibration_is_for(tmp_path):
     ray = np.array([0.2, -0.1, 1.0])
     u, v, _ = whole.intrinsics @ ray
     np.testing.assert_allclose(half.intrinsics @ ray, [(u + 0.5) / 2 - 0.5, (v + 0.5) / 2 - 0.5, 1])
+
+
+@pytest.mark.parametrize("latitude", ["90", "-90.0", "1e3", "nan"])
+def test_a_place_that_is_not_on_earth_is_refused(raw_root, tmp_path, latitude):
+    shutil.copytree(raw_root, tmp_path / "log")
+    path = tmp_path / "log" / DRIVE / "oxts/data/0000000002.txt"
+    path.write_text(" ".join([latitude, *path.read_text().split()[1:]]))
+    with pytest.raises(
+        InputError, match=r"0000000002\.txt: must begin with six numbers, latitude \(below 90\)"
+    ):
+        prepare("kitti_raw", tmp_path / "log", tmp_path / "out")

@@ -10,8 +10,10 @@ import pytest
 from superflow.geometry import (
     KEY_BITS,
     OutOfReachError,
+    compose,
     invert,
     make_transform,
+    nearest_rotation,
     to_quaternion,
     transform_points,
     voxel_keys,
@@ -109,3 +111,28 @@ def test_points_that_no_key_holds_are_refused(wrong):
     if not abs(wrong) < 1e15:
         with pytest.raises(OutOfReachError, match="look for wrong poses or units"):
             voxel_keys(np.full((2, 3), wrong), 0.2)
+
+
+def test_products_are_those_of_matrices_of_any_shape():
+    rng = np.random.default_rng(0)
+    one, many, upper = rng.normal(size=(4, 4)), rng.normal(size=(5, 4, 4)), rng.normal(size=(3, 3, 4))
+    np.testing.assert_allclose(compose(one, many, one), one @ many @ one, atol=1e-12)
+    np.testing.assert_allclose(compose(upper, one), upper @ one, atol=1e-12)
+    np.testing.assert_array_equal(compose(one), one)
+
+
+def test_inverses_of_many_are_those_of_each():
+    many = make_transform(np.random.default_rng(0).normal(size=(5, 4)), np.arange(15).reshape(5, 3))
+    np.testing.assert_allclose(invert(many), np.linalg.inv(many), atol=1e-12)
+    np.testing.assert_array_equal(invert(many)[2], invert(many[2]))
+
+
+def test_the_nearest_rotation_is_that_of_the_singular_values():
+    rng = np.random.default_rng(0)
+    turns = make_transform(rng.normal(size=(50, 4)), np.zeros(3))[:, :3, :3]
+    turns *= rng.choice([-1.0, 1.0], size=(50, 1, 1))  # mirrored ones stay so
+    rough = turns + rng.uniform(-0.05, 0.05, turns.shape)
+    left, _, right = np.linalg.svd(rough)
+    np.testing.assert_allclose(nearest_rotation(rough), left @ right, atol=1e-13)
+    np.testing.assert_allclose(nearest_rotation(turns), turns, atol=1e-15)
+    assert not np.isfinite(nearest_rotation(np.ones((3, 3)))).any()

@@ -15,7 +15,7 @@ import numpy as np
 
 from ....errors import InputError, MissingFileError
 from ....files.access import check_place, no_folder, reading
-from ....geometry import Transform, invert, make_transform
+from ....geometry import Transform, compose, invert, make_transform
 from ....progress import Progress, silent
 from ...card import DatasetCard
 from ...catalogue import expected_tree
@@ -140,7 +140,7 @@ def _scans(log: Log, card: DatasetCard, progress: Progress) -> Iterator[ScanRow]
     cameras = _cameras_of_samples(log)
     boxes = Annotations.read(log, progress)
     to_lidar = invert(card.file_to_lidar)
-    to_ego = {t: m @ to_lidar for t, (channel, m, _) in log.calibration.items() if channel == LIDAR}
+    to_ego = {t: compose(m, to_lidar) for t, (channel, m, _) in log.calibration.items() if channel == LIDAR}
     poses = _poses(log)
     for place, i in enumerate(order):
         sample, is_key = scans.sample[i], bool(scans.is_key[i])
