@@ -1,4 +1,4 @@
-"""The index of a log, and a made drive, are equal on every machine: BLAS, which rounds in each CPU's way, has no part."""
+"""The index of a log and a made drive are equal on every machine: BLAS, which rounds in each CPU's way, has no part."""
 
 from __future__ import annotations
 
