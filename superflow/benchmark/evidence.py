@@ -15,6 +15,7 @@ from ..files.writes import write_text
 from .arms_picture import draw_arms
 from .budget_picture import draw_budgets
 from .markdown import table_lines
+from .paired_table import paired_lines
 from .places_plan import NO_SOURCE
 from .results import file_part
 from .robustness_table import ROBUSTNESS, robustness_lines
@@ -121,6 +122,8 @@ def section(path: Path, rows: Sequence[Row], folder: Path, trials: Sequence[Row]
                 *saved,
                 "",
             ]
+        own = [row for row in rows if (row["evaluation log"], row["measure"]) == (log, measure)]
+        lines += paired_lines(own, SCRATCH, _budgets(table))
         picture = folder / f"{path.stem}-{file_part(log)}.png"
         labelled = _labelled(table)
         shown = {_label(backbone): _panels(cells, labelled) for backbone, cells in table.items()}
