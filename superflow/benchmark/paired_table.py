@@ -9,8 +9,8 @@ from .rows import Row
 
 _EXPLANATION = (
     "Points of mIoU ahead of random weights that learned from the same labelled scans: the mean over the draws, the "
-    "lowest and the highest. Bold where it is ahead on each of three draws or more. Which scans are drawn moves both, so "
-    "that these differences say more than ranges that overlap."
+    "lowest and the highest. Bold where it is ahead on each of three draws or more. Which scans are drawn moves both, "
+    "so that these differences say more than ranges that overlap."
 )
 _FEWEST = 3  # draws of a difference that is bold
 
