@@ -47,6 +47,7 @@ class Layout:
         motion: whether there may be times.txt, poses.txt and calib.txt.
         ordered: False where scans that follow each other in a folder are no neighbours in time.
         lists: text file of a sequence with NAME,WORD a line: the split ``SEQUENCE_WORD`` has these scans.
+        first: sequence -> number of the scan that the first line of its text files is of, where that is not 0.
     """
 
     folders: Mapping[str, str] = field(default_factory=lambda: {"sequences": "", "dataset/sequences": ""})
@@ -57,6 +58,7 @@ class Layout:
     motion: bool = True
     ordered: bool = True
     lists: str = ""
+    first: Mapping[str, int] = field(default_factory=dict)
 
 
 def sequences(layout: Layout, root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]:
@@ -110,11 +112,12 @@ class _Sequence:
         label_folder = self._label_folder()
         labelled = set(stems(folder / label_folder, ".label"))
         images = {channel: set(stems(folder / channel, ".png")) for channel in layout.cameras}
-        cameras, times, poses = self._motion(list(scans.values()), any(images.values()))
+        first = self._first_line(scans)
+        cameras, times, poses = self._motion(list(scans.values()), first, any(images.values()))
         words = self._words(scans)
         for stem, order in scans.items():
-            time_us = None if times is None else round(float(times[order, 0]) * 1e6)
-            pose = None if poses is None else _lidar_pose(poses[order], cameras["Tr"])
+            time_us = None if times is None else round(float(times[order - first, 0]) * 1e6)
+            pose = None if poses is None else _lidar_pose(poses[order - first], cameras["Tr"])
             labels = Place(f"{inside}/{label_folder}/{stem}.label") if stem in labelled else None
             token = f"{self.scene}_{stem}"
             yield ScanRow(
@@ -155,8 +158,13 @@ class _Sequence:
             self.report.append(f"{self.root / self.inside / own}: is not there; these scans have no labels")
         return own
 
+    def _first_line(self, scans: Mapping[str, int]) -> int:
+        """Number of the scan that the first line of a text file is of; 0 where scans were numbered anew from there."""
+        first = self.layout.first.get(self.inside.rpartition("/")[2], 0)
+        return first if all(number >= first for number in scans.values()) else 0
+
     def _motion(
-        self, numbers: list[int], has_images: bool
+        self, numbers: list[int], first: int, has_images: bool
     ) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float64] | None, NDArray[np.float64] | None]:
         """Matrices of calib.txt, times and poses, as far as they are there."""
         if not self.layout.motion:
@@ -164,8 +172,8 @@ class _Sequence:
         folder = self.root / self.inside
         needed = has_images or (folder / "poses.txt").is_file()
         cameras = _cameras(folder / "calib.txt", (*self.layout.cameras.values(), "Tr"), needed)
-        times = number_lines(folder / "times.txt", 1, numbers, self.report)
-        return cameras, times, number_lines(folder / "poses.txt", 12, numbers, self.report)
+        times = number_lines(folder / "times.txt", 1, numbers, self.report, first)
+        return cameras, times, number_lines(folder / "poses.txt", 12, numbers, self.report, first)
 
     def _words(self, scans: Collection[str]) -> dict[str, str]:
         """Stem of a scan -> the split of scans that the list of the sequence puts it in."""
@@ -241,8 +249,10 @@ def matrices(path: Path) -> dict[str, NDArray[np.float64]]:
     return {name: values.reshape(3, 4) for name, values in key_lines(path).items() if len(values) == 12}
 
 
-def number_lines(path: Path, width: int, numbers: list[int], report: list[str]) -> NDArray[np.float64] | None:
-    """(lines, ``width``) numbers of a text file of one line a scan, by number; None where there is no such file."""
+def number_lines(
+    path: Path, width: int, numbers: list[int], report: list[str], first: int = 0
+) -> NDArray[np.float64] | None:
+    """(lines, ``width``) numbers of a text file of one line a scan, by number from ``first`` on; None without it."""
     if not path.is_file():
         report.append(f"{path}: is not there; the scans go without")
         return None
@@ -254,7 +264,7 @@ def number_lines(path: Path, width: int, numbers: list[int], report: list[str]) 
         raise InputError(f"{path}: must hold {width} numbers a line; copy it again") from error
     if not (np.abs(values) <= _LARGEST).all():  # not so either where one is NaN
         raise InputError(f"{path}: a number in it is not finite or beyond {_LARGEST:g}; copy it again")
-    if numbers and len(values) <= numbers[-1]:
+    if numbers and len(values) <= numbers[-1] - first:
         raise InputError(
             f"{path}: has {len(values)} lines of numbers for scans up to number {numbers[-1]}; copy it again"
         )

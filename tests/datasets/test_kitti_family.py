@@ -83,6 +83,27 @@ def test_semanticposs_lists_its_folder_since_numbers_have_gaps(tmp_path):
     assert index.frame(2).ego_to_world is None
 
 
+def test_semanticposs_numbers_scans_from_one_but_in_00(tmp_path):
+    """As its download does: 00 has 000000 and on, the others 000001 and on; poses.txt begins with the first of them."""
+    for sequence, stems in {"00": (0, 1), "01": (1, 2, 3), "02": (2,), "03": (0, 1)}.items():
+        folder = tmp_path / "p/sequences" / sequence
+        for number in stems:
+            scan(folder, f"{number:06d}", [4])
+        (folder / "calib.txt").write_text("Tr: 1 0 0 0 0 1 0 0 0 0 1 0\n")
+        (folder / "poses.txt").write_text("".join(f"1 0 0 {i}.5 0 1 0 0 0 0 1 0\n" for i in range(3)))
+    index = prepare("semanticposs", tmp_path / "p", tmp_path / "out")
+    found = {index.frame(row).token: index.frame(row).ego_to_world[0, 3] for row in index.rows()}
+    assert found == {
+        **{"00_000000": 0.5, "00_000001": 1.5},
+        **{"01_000001": 0.5, "01_000002": 1.5, "01_000003": 2.5},
+        "02_000002": 1.5,
+        **{"03_000000": 0.5, "03_000001": 1.5},  # numbered anew
+    }
+    scan(tmp_path / "p/sequences/01", "000004", [4])
+    with pytest.raises(InputError, match=r"01/poses.txt: has 3 lines of numbers for scans up to number 4"):
+        prepare("semanticposs", tmp_path / "p", tmp_path / "out")
+
+
 @pytest.mark.parametrize("inside", ["", "sequences/"])
 def test_synlidar_has_two_maps_to_kittis_classes(tmp_path, inside):
     raw = [1, 2, 3, 12, 15, 19, 32]
