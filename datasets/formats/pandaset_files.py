@@ -1,4 +1,4 @@
-"""PandaSet's own files: points out of the world into the frame of their scan, labels joined to them, poses in JSON."""
+"""PandaSet's own files: points out of the world into the frame of their scan's pose, labels joined, poses in JSON."""
 
 from __future__ import annotations
 
@@ -12,21 +12,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import InputError
-from ...files.access import read_text
+from ...files.access import file_names, read_text
 from ...geometry import Transform, invert, make_transform, transform_points
 from .pickled_table import chosen_columns, read_table
 from .read import no_parts, of_the_log
 
-SCAN = ".pkl.gz"
+_ENDINGS = (".pkl.gz", ".pkl")  # as published, and unpacked, as Kaggle's mirror has them
 _STORED = {"intensity": "i", "time": "t", "sensor": "d"}  # what the files call a column
 
 
+def table_files(folder: Path) -> dict[str, str]:
+    """Names of the pickled tables in a folder, without ending -> with it; of two of one name the published one."""
+    found: dict[str, str] = {}
+    for ending in _ENDINGS:
+        for name in file_names(folder, ending):
+            found.setdefault(name.removesuffix(ending), name)
+    return found
+
+
 def read_pandaset(path: Path, key: str, names: Sequence[str]) -> Mapping[str, NDArray[Any]]:
-    """The points of a scan in its own frame, x right, y forward, z up; they are stored in the world."""
+    """The points of a scan in the frame of its pose, x right, y forward, z up; they are stored in the world."""
     no_parts(path, key, "a pickled table")
     table, _ = _scan_table(path)
     columns = chosen_columns(path, table, [*"xyz", *(_STORED.get(n, n) for n in names if n not in "xyz")])
-    number = path.name.removesuffix(SCAN)
+    number = path.name.partition(".")[0]
     if not number.isdecimal():
         raise InputError(f"{path}: its name is no number of a scan; prepare the log again")
     pose = read_poses(path.parent / "poses.json", int(number) + 1)[int(number)]
@@ -42,7 +51,7 @@ def read_pandaset_labels(path: Path, key: str, names: Sequence[str]) -> Mapping[
         raise InputError(
             f"{path}: has no column class of numbers, but {', '.join(labels)[:200]}; copy it again"
         )
-    _, wanted = _scan_table(path.parent.parent.parent / "lidar" / path.name)
+    _, wanted = _scan_table(_scan_of(path))
     if np.array_equal(rows, wanted):
         return {names[0]: labels["class"]}
     order = np.argsort(rows, kind="stable")
@@ -54,6 +63,13 @@ def read_pandaset_labels(path: Path, key: str, names: Sequence[str]) -> Mapping[
         known = rows[order][at] == wanted
         found[known] = labels["class"][order][at[known]]
     return {names[0]: found}
+
+
+def _scan_of(labels: Path) -> Path:
+    """The file of the points of a file of labels."""
+    folder, number = labels.parent.parent.parent / "lidar", labels.name.partition(".")[0]
+    paths = [folder / f"{number}{ending}" for ending in _ENDINGS]
+    return next((path for path in paths if path.is_file()), paths[0])
 
 
 def _scan_table(path: Path) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
@@ -69,7 +85,7 @@ def _last_table(path: Path, mtime_ns: int, size: int) -> tuple[dict[str, NDArray
 
 
 def read_poses(path: Path, count: int) -> Transform:
-    """(N, 4, 4) sensor to world of the scans or images; at least ``count``.
+    """(N, 4, 4) car or camera to world at the scans or images; at least ``count``.
 
     Raises:
         InputError: there are fewer, or one is no pose.

@@ -1,7 +1,8 @@
 """PandaSet as it is downloaded: pickled tables of points of two LiDARs in the world, six cameras, poses in JSON.
 
-Ego and LiDAR frame are the same: the pose of the scan, x forward. Each image has a pose of its own; the mount of a
-camera is that of its first image, and where the ego is at an image follows from the two.
+The poses of lidar/poses.json are those of the car near its rear axle at the end of each scan, not of a LiDAR; where the
+Pandar64 is in that frame stands in the card. Each image has a pose of its own; the mount of a camera is that of its
+first image between two scans, and where the car is at an image follows from the two.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from ...files.access import folder_names, read_json
 from ...geometry import Transform, compose, invert
 from ..card import DatasetCard
 from ..formats.images import image_size
-from ..formats.pandaset_files import SCAN, read_json_list, read_poses
+from ..formats.pandaset_files import read_json_list, read_poses, table_files
 from ..records import CameraRow, Place, ScanRow
+from ..trajectory import LONGEST_GAP_US, Trajectory
 from .kitti_family import counted, stems
 
 SOURCES = {"times": "SEQUENCE/lidar/timestamps.json", "poses": "SEQUENCE/lidar/poses.json"}
+# from x right, y forward, z up, as the poses have it
+_TO_EGO = np.array([[0.0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 _NUMBER = re.compile("[0-9]{2,4}")  # of a scan and its images
 CAMERAS = (
     "front_camera",
@@ -44,28 +48,28 @@ def scans(root: Path, card: DatasetCard, report: list[str]) -> Iterator[ScanRow]
 
 def _sequence(root: Path, card: DatasetCard, name: str, report: list[str]) -> Iterator[ScanRow]:
     folder = root / name
-    numbers = [
-        int(name) for name in counted(stems(folder / "lidar", SCAN), _NUMBER, folder / "lidar", report)
-    ]
+    files = table_files(folder / "lidar")
+    numbers = {int(stem): stem for stem in counted(sorted(files), _NUMBER, folder / "lidar", report)}
     if not numbers:
         return
-    poses = compose(read_poses(folder / "lidar/poses.json", max(numbers) + 1), invert(card.file_to_lidar))
-    times_us = _times_us(folder / "lidar/timestamps.json", max(numbers) + 1)
-    labelled = set(stems(folder / "annotations/semseg", SCAN))
+    count = max(numbers) + 1
+    poses = compose(read_poses(folder / "lidar/poses.json", count)[:count], invert(_TO_EGO))
+    times_us = _times_us(folder / "lidar/timestamps.json", count)[:count]
+    way = Trajectory.of(times_us, poses)
+    lidar_to_ego = compose(_TO_EGO, invert(card.file_to_lidar))
+    labelled = table_files(folder / "annotations/semseg")
     if not labelled:
         report.append(f"{folder}: has no labels of points; its scans go without")
-    cameras = [_Camera.read(folder / "camera" / channel, poses, numbers) for channel in CAMERAS]
-    for number in numbers:
+    cameras = [_Camera.read(folder / "camera" / channel, way, poses, list(numbers)) for channel in CAMERAS]
+    for number, stem in numbers.items():
         token = f"{name}_{number:02d}"
         yield ScanRow(
             scene=name,
             token=token,
             order=number,
-            points=Place(f"{name}/lidar/{number:02d}{SCAN}"),
-            lidar_to_ego=np.eye(4),
-            labels=Place(f"{name}/annotations/semseg/{number:02d}{SCAN}")
-            if f"{number:02d}" in labelled
-            else None,
+            points=Place(f"{name}/lidar/{files[stem]}"),
+            lidar_to_ego=lidar_to_ego,
+            labels=Place(f"{name}/annotations/semseg/{labelled[stem]}") if stem in labelled else None,
             time_us=int(times_us[number]),
             ego_to_world=poses[number],
             cameras=tuple(row for camera in cameras if camera for row in camera.rows(name, number, token)),
@@ -94,11 +98,13 @@ class _Camera:
     times_us: NDArray[np.int64]
 
     @classmethod
-    def read(cls, folder: Path, egos: NDArray[np.float64], scans: list[int]) -> _Camera | None:
+    def read(
+        cls, folder: Path, way: Trajectory, egos: NDArray[np.float64], scans: list[int]
+    ) -> _Camera | None:
         """The camera of a sequence; None without images of its scans.
 
         Args:
-            egos: (M, 4, 4) poses of the scans by number. scans: the numbers of those that are there.
+            way: of the car. egos: (M, 4, 4) its poses at the scans by number. scans: the numbers of those there.
         """
         there = {int(stem) for stem in stems(folder, ".jpg") if _NUMBER.fullmatch(stem)}
         numbers = sorted(there.intersection(scans))
@@ -106,14 +112,18 @@ class _Camera:
             return None
         count = max(numbers) + 1
         poses = read_poses(folder / "poses.json", count)
+        times_us = _times_us(folder / "timestamps.json", count)
+        between = ((n, way.at(int(times_us[n]), max_gap_us=LONGEST_GAP_US)) for n in numbers)
+        # images are taken while the scanner turns, before the pose of their scan, by which a fast car moves metres
+        first, ego = next((pair for pair in between if pair[1] is not None), (numbers[0], egos[numbers[0]]))
         return cls(
             channel=folder.name,
             numbers=frozenset(numbers),
             intrinsics=_intrinsics(folder / "intrinsics.json"),
             size=image_size(folder / f"{numbers[0]:02d}.jpg"),
-            mount=compose(invert(egos[numbers[0]]), poses[numbers[0]]),
+            mount=compose(invert(ego), poses[first]),
             poses=poses,
-            times_us=_times_us(folder / "timestamps.json", count),
+            times_us=times_us,
         )
 
     def rows(self, sequence: str, number: int, token: str) -> Iterator[CameraRow]:

@@ -39,8 +39,40 @@ def pose(yaw: float, x: float, y: float, z: float) -> tuple[dict, np.ndarray]:
     return entry, np.array([[cos, -sin, 0, x], [sin, cos, 0, y], [0, 0, 1, z], [0, 0, 0, 1]])
 
 
-def lidar_pose(scan: int) -> tuple[dict, np.ndarray]:
+def car_pose(scan: float) -> tuple[dict, np.ndarray]:
     return pose(0.4 + 0.1 * scan, 100.0 + scan, -50.0, 1.5)
+
+
+def from_the_file(rotation: list[float], place: list[float]) -> np.ndarray:
+    """(4, 4) of a quaternion w, x, y, z and a place."""
+    w, x, y, z = rotation
+    matrix = np.eye(4)
+    matrix[:3, :3] = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    matrix[:3, 3] = place
+    return matrix
+
+
+def lidar_to_car() -> np.ndarray:
+    """The Pandar64 in the car, x forward, y left, z up of both: turned by 1.82 degrees, looking up by 0.89."""
+    yaw, pitch, roll = np.radians([1.8209, -0.8886, -0.0589])
+    turns = np.eye(3)
+    for axis, angle in ((2, yaw), (1, pitch), (0, roll)):
+        one = np.eye(3)
+        i, j = (axis + 1) % 3, (axis + 2) % 3
+        one[[i, j], [i, j]], one[i, j], one[j, i] = np.cos(angle), -np.sin(angle), np.sin(angle)
+        turns = turns @ one
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = turns, (0.806, 0.0, 1.8575)
+    return matrix
+
+
+def lidar_to_world(scan: int) -> np.ndarray:
+    """Of x forward, y left, z up."""
+    return car_pose(scan)[1] @ _TURN @ lidar_to_car()
 
 
 def camera_pose(channel: str, scan: int) -> tuple[dict, np.ndarray]:
@@ -58,9 +90,9 @@ def camera_pose(channel: str, scan: int) -> tuple[dict, np.ndarray]:
 
 
 def own_points(scan: int) -> dict[str, np.ndarray]:
-    """A scan in its frame, x right, y forward."""
+    """A scan in the frame of the Pandar64, x forward, y left."""
     rng = np.random.default_rng(scan)
-    xyz = rng.uniform([-30, -30, -1.5], [30, 40, 4], (POINTS, 3))
+    xyz = rng.uniform([-30, -30, -3.4], [40, 30, 2.1], (POINTS, 3))
     return {
         **dict(zip("xyz", xyz.T)),
         "i": rng.integers(0, 256, POINTS).astype(float),
@@ -83,7 +115,7 @@ def write(root: Path) -> Path:
     sequence = root / "001"
     for scan in range(SCANS):
         own = own_points(scan)
-        _, matrix = lidar_pose(scan)
+        matrix = lidar_to_world(scan)
         xyz = np.stack([own[a] for a in "xyz"], 1) @ matrix[:3, :3].T + matrix[:3, 3]
         table = {**dict(zip("xyz", xyz.T)), **{name: own[name] for name in "itd"}}
         rows = row_numbers(scan)
@@ -98,7 +130,7 @@ def write(root: Path) -> Path:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(cv2.imencode(".jpg", image)[1].tobytes())
     times = [START_S + 0.1 * scan for scan in range(SCANS)]
-    (sequence / "lidar/poses.json").write_text(json.dumps([lidar_pose(s)[0] for s in range(SCANS)]))
+    (sequence / "lidar/poses.json").write_text(json.dumps([car_pose(s)[0] for s in range(SCANS)]))
     (sequence / "lidar/timestamps.json").write_text(json.dumps(times))
     for channel in CAMERA_YAW:
         folder = sequence / "camera" / channel
@@ -122,15 +154,38 @@ def index(root: Path, tmp_path_factory: pytest.TempPathFactory) -> LogIndex:
 def test_points_come_out_of_the_world(index, scan):
     own = own_points(scan)
     frame = index.frame(scan, images=False)
-    np.testing.assert_allclose(frame.cloud.xyz, np.stack([own["y"], -own["x"], own["z"]], 1), atol=2e-5)
+    np.testing.assert_allclose(frame.cloud.xyz, np.stack([own[a] for a in "xyz"], 1), atol=4e-5)
     np.testing.assert_allclose(frame.cloud.intensity, own["i"] / 255, rtol=1e-6)
     np.testing.assert_array_equal(frame.cloud.extra["sensor"], own["d"])
     np.testing.assert_allclose(frame.cloud.extra["time_s"], own["t"] - START_S - 0.1 * scan, atol=1e-5)
     assert frame.time_us == round((START_S + 0.1 * scan) * 1e6)
-    _, matrix = lidar_pose(scan)
+    matrix = lidar_to_world(scan)
     world = np.stack([own[a] for a in "xyz"], 1) @ matrix[:3, :3].T + matrix[:3, 3]
     ours = frame.cloud.xyz.astype(float) @ frame.lidar_to_world[:3, :3].T + frame.lidar_to_world[:3, 3]
     np.testing.assert_allclose(ours, world, atol=3e-5)
+    np.testing.assert_allclose(frame.lidar_to_ego, lidar_to_car(), atol=2e-6)
+    np.testing.assert_allclose(frame.ego_to_world, car_pose(scan)[1] @ _TURN, atol=1e-9)
+
+
+def test_the_pandar64_is_where_the_devkits_calibration_puts_it(index):
+    """Facts of the devkit: of its sequence 002, whose car stands still, and its static_extrinsic_calibration.yaml."""
+    car = from_the_file(
+        [0.9228008413628755, 0.004203470346421771, 0.017748122036067578, -0.38484534839492135],
+        [0.013855140786457543, 0.012919402895141957, 0.004219108240105163],
+    )
+    front = from_the_file(
+        [0.6547094437137445, -0.6516833570858166, 0.2766808211777923, -0.26478683804483427],
+        [0.6723918446362401, 0.5736361095074287, 1.8051214460018485],
+    )
+    lidar_to_front = from_the_file(  # of a LiDAR that looks back: x left, y backward
+        [0.016213200031258722, 0.0030578899383849464, 0.7114721800418571, -0.7025205466606356],
+        [0.0002585796504896516, -0.03907777167811011, -0.0440125762408362],
+    )
+    looks_back = np.array([[0.0, 1, 0, 0], [-1, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])  # from x forward
+    mount = np.linalg.inv(car @ _TURN) @ front @ lidar_to_front @ looks_back
+    found = index.frame(0, images=False).lidar_to_ego
+    np.testing.assert_allclose(found[:3, :3], mount[:3, :3], atol=1e-3)
+    np.testing.assert_allclose(found[:3, 3], mount[:3, 3], atol=0.02)
 
 
 def test_labels_are_joined_by_the_numbers_of_the_rows(index):
@@ -141,6 +196,21 @@ def test_labels_are_joined_by_the_numbers_of_the_rows(index):
     second[np.random.default_rng(9).permutation(POINTS)[:10]] = 0
     assert index.frame(1, images=False).labels.tolist() == [train[raw] for raw in second.tolist()]
     assert not index.has_labels(2)
+
+
+def test_unpacked_tables_of_a_mirror_are_read_as_the_packed_ones(root, index, tmp_path):
+    """Kaggle's mirror has NN.pkl (scaleapi/pandaset-devkit, issue 140)."""
+    shutil.copytree(root, tmp_path / "log")
+    for path in (tmp_path / "log").rglob("*.pkl.gz"):
+        path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    found = prepare("pandaset_raw", tmp_path / "log", tmp_path / "index")
+    assert found.tokens(found.rows()) == index.tokens(index.rows())
+    for row in (0, 1):
+        one, other = found.frame(row, images=False), index.frame(row, images=False)
+        np.testing.assert_array_equal(one.cloud.xyz, other.cloud.xyz)
+        np.testing.assert_array_equal(one.labels, other.labels)
+    assert not found.has_labels(2)
 
 
 def test_scans_without_labels_are_told_of(root, tmp_path, caplog):
@@ -159,7 +229,8 @@ def test_a_camera_whose_first_images_are_missing_is_mounted_as_the_whole_one(roo
     (tmp_path / "log/001/camera/front_camera/00.jpg").unlink()
     found = prepare("pandaset_raw", tmp_path / "log", tmp_path / "index").frame(1).cameras[0]
     whole = index.frame(1).cameras[0]
-    mount = np.linalg.inv(lidar_pose(1)[1] @ _TURN) @ camera_pose("front_camera", 1)[1]
+    # the car goes on while the camera waits: it is a fifth of its way to the next scan
+    mount = np.linalg.inv(car_pose(1.2)[1] @ _TURN) @ camera_pose("front_camera", 1)[1]
     np.testing.assert_allclose(found.camera_to_ego, mount, atol=1e-9)
     for camera in (found, whole):
         placed = camera.ego_to_world @ camera.camera_to_ego
@@ -187,7 +258,7 @@ def test_images_have_the_pose_of_their_own(index):
     frame = index.frame(1)
     assert [camera.channel for camera in frame.cameras] == ["front_camera", "left_camera"]
     own = own_points(1)
-    _, matrix = lidar_pose(1)
+    matrix = lidar_to_world(1)
     world = np.stack([own[a] for a in "xyz"], 1) @ matrix[:3, :3].T + matrix[:3, 3]
     total = 0
     for camera in frame.cameras:
