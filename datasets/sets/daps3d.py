@@ -9,5 +9,8 @@ from functools import partial
 
 from .kitti_family import Layout, sequences
 
-FOLDERS = {"daps-1/data": "daps-1_", "daps-2/data": "daps-2_"}
+FOLDERS = {  # as its documentation names them, and as its code does (cfgs/navigation.yml)
+    **{"daps-1/data": "daps-1_", "daps-2/data": "daps-2_"},
+    **{"daps1/data": "daps-1_", "daps2/data": "daps-2_"},
+}
 scans = partial(sequences, Layout(folders=FOLDERS, points="clouds", motion=False))

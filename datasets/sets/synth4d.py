@@ -52,7 +52,8 @@ def _splits(root: Path, there: set[str], report: list[str]) -> dict[str, str]:
     lists = {split: root / f"{name}.txt" for split, name in SPLITS.items()}
 
     def absent(split: str) -> str:
-        pickled = lists[split].with_suffix(".pkl").is_file()
+        beside = (root, *(root / "splits" / style for style in STYLES))  # or where its authors' loader looks
+        pickled = any((folder / f"{SPLITS[split]}.pkl").is_file() for folder in beside)
         only = ", only the pickle that is not read" if pickled else ""
         return f"{only}; write it, a scan a line, for a split {split!r}"
 

@@ -118,17 +118,18 @@ def test_synlidar_has_two_maps_to_kittis_classes(tmp_path, inside):
     assert len(index.card.classes) == 32
 
 
-def test_daps_has_two_parts_and_an_honest_split_of_the_second(tmp_path):
-    scan(tmp_path / "d/daps-1/data/08", "000000", [10, 30, 40, 50, 0], points="clouds")
+@pytest.mark.parametrize("dash", ["-", ""])
+def test_daps_has_two_parts_and_an_honest_split_of_the_second(dash, tmp_path):
+    scan(tmp_path / f"d/daps{dash}1/data/08", "000000", [10, 30, 40, 50, 0], points="clouds")
     for name in ("38-18_7_72_90", "42-48_10_78_90"):
         for stem in ("b", "a"):
-            scan(tmp_path / f"d/daps-2/data/{name}", stem, [40, 50], points="clouds")
+            scan(tmp_path / f"d/daps{dash}2/data/{name}", stem, [40, 50], points="clouds")
     index = prepare("daps3d", tmp_path / "d", tmp_path / "out")
     assert classes(index, 0) == ["vehicle", "human", "surface", "obstacle", ""]
     assert index.tokens(index.rows("daps2_val")) == ["daps-2_42-48_10_78_90_a", "daps-2_42-48_10_78_90_b"]
     assert not set(index.rows("daps2_val")) & set(index.rows("daps2_train"))
     for stem in ("b_2", "b_10"):
-        scan(tmp_path / "d/daps-2/data/38-18_7_72_90", stem, [40, 50], points="clouds")
+        scan(tmp_path / f"d/daps{dash}2/data/38-18_7_72_90", stem, [40, 50], points="clouds")
     again = prepare("daps3d", tmp_path / "d", tmp_path / "again")
     names = [token.partition("90_")[2] for token in again.tokens(again.rows("daps2_train"))]
     assert names == ["a", "b", "b_2", "b_10"], (

@@ -57,13 +57,15 @@ def test_points_of_any_width_and_two_maps(tmp_path, shared_data, columns):
     assert len(load_card("synth4d", label_set="native").classes) == 22
 
 
-def test_the_pickled_splits_are_not_opened_and_text_beside_them_is(tmp_path):
+@pytest.mark.parametrize("place", ["", "splits/kitti_synth"])
+def test_the_pickled_splits_are_not_opened_and_text_beside_them_is(place, tmp_path):
     class Bomb:
         def __reduce__(self):
             return (Path(tmp_path / "opened").touch, ())
 
     root = town(tmp_path / "log", "kitti_synth/Town03", ["000000", "000001", "000002"], [7])
-    (root / "training_split.pkl").write_bytes(pickle.dumps(Bomb()))
+    (root / place).mkdir(parents=True, exist_ok=True)
+    (root / place / "training_split.pkl").write_bytes(pickle.dumps(Bomb()))
     (root / "validation_split.txt").write_text("kitti_synth/Town03/velodyne/000001.npy\n")
     index = prepare("synth4d", root, tmp_path / "index")
     assert not (tmp_path / "opened").exists()
