@@ -19,6 +19,12 @@ _TERM = re.compile(
 )
 
 
+def without(rows: Iterable[int], others: Iterable[int]) -> list[int]:
+    """The rows, in their order, that are not among ``others``; in one pass, for logs of a million scans."""
+    taken = set(others)
+    return [row for row in rows if row not in taken]
+
+
 def select_rows(
     selection: str | int | Sequence[str | int] | None,
     *,

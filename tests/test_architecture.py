@@ -88,3 +88,21 @@ def folders_of_datasets(file, room):
             here = file.parent.relative_to(room).parts[: depth - node.level + 1]
             parts = (*here, *(node.module or "").split("."))
             yield parts[0] if (room / parts[0]).is_dir() else ""
+
+
+def test_no_set_is_built_anew_for_each_element(repository):
+    """As in ``[row for row in rows if row not in set(others)]``, which takes minutes for the scans of a large log."""
+    wrong = []
+    for room in ("datasets", "camera", "lidar", "superflow", "tools"):
+        for path in sorted((repository / room).rglob("*.py")):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                for test in (test for each in getattr(node, "generators", ()) for test in each.ifs):
+                    wrong += [
+                        f"{path.relative_to(repository)}:{part.lineno}: {ast.unparse(part)}"
+                        for part in ast.walk(test)
+                        if isinstance(part, ast.Compare)
+                        and isinstance(part.ops[0], ast.In | ast.NotIn)
+                        and isinstance(built := part.comparators[0], ast.Call)
+                        and ast.unparse(built.func) in ("set", "frozenset", "list", "tuple", "sorted")
+                    ]
+    assert not wrong, "name it before: datasets.selection.without, or a set of its own"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..datasets.corruptions.corrupted_index import CLEAN
+from ..datasets.selection import without
 from ..downstream.budgets import Budget
 from ..errors import InputError
 from ..option_values import Range
@@ -339,7 +340,7 @@ def _few_labels(task: Task, encoder: Any, recipe: Any, most: int) -> Any:
     budget = task.measure.budgets[task.budget]
     rows = budget.rows(task.index, task.train, seed=task.seed)
     scans = labelled_scans(task.index, rows, replace(budget, scans=None, percent=None), seed=task.seed)
-    others = [row for row in task.train if row not in set(rows)]
+    others = without(task.train, rows)
     others.sort(key=lambda row: min(abs(row - near) for near in rows))  # votes come from neighbours
     return FewLabels(
         encoder,
@@ -381,7 +382,7 @@ def _trial(task: Task, encoder: Any, recipe: Any, budget: Any) -> dict[str, Any]
     """Scores over the scans of all folds together: a place without, say, cars cannot judge how these are found."""
     total = None
     for fold in task.folds:
-        fit = [row for row in task.train if row not in set(fold)]
+        fit = without(task.train, fold)
         share = budget.scaled(len(fit) / len(task.train))
         matrix = _tune(task, encoder, fit, fold, share, recipe, None)[1]["tuned"]
         if total is None:

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from ..datasets.selection import without
 from ..errors import InputError
 from ..lidar.limits import Limits
 from ..option_values import Range
@@ -244,7 +245,7 @@ def split_held_out(
 ) -> tuple[list[int], list[int]]:
     """Rows to fit on and rows that choose the options: the last quarter of ``train_rows`` when they are not given."""
     held_out = list(train_rows[-max(1, len(train_rows) // 4) :] if held_out_rows is None else held_out_rows)
-    return [row for row in train_rows if row not in set(held_out)], held_out
+    return without(train_rows, held_out), held_out
 
 
 def _fit(

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets.card import RAW_FULL
+from ..datasets.selection import without
 from ..errors import InputError
 from .pseudo_labels import PseudoLabelFiles
 from .segment_data import SegmentDataset
@@ -47,7 +48,7 @@ class VoteRun:
         if pseudo_frames is not None:
             chosen = [int(row) for row in self.index.rows(pseudo_frames)]
             self._refuse(chosen, "it is to get pseudo-labels; choose other frames for these")
-            self.pseudo = [row for row in chosen if row not in set(self.labelled)]
+            self.pseudo = without(chosen, self.labelled)
             if not self.pseudo:
                 raise InputError(
                     f"{pseudo_frames!r}: the model was trained on the labels of all these frames; choose others"

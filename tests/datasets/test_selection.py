@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from superflow.datasets.selection import select_rows
+from superflow.datasets.selection import select_rows, without
 from superflow.errors import InputError
 
 SCENES = ("b", "a", "c")
@@ -112,3 +112,9 @@ def test_few_shot_rule_keeps_every_kth_scene_counted_from_one():
 def test_wrong_terms_are_named(selection, message):
     with pytest.raises(InputError, match=re.escape(message)):
         select(selection)
+
+
+def test_what_is_left_without_others_keeps_its_order_and_what_stands_twice():
+    assert without([5, 1, 3, 1, 9], iter([3, 7])) == [5, 1, 1, 9]
+    assert without([], [1]) == []
+    assert without(range(3), []) == [0, 1, 2]

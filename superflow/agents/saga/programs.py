@@ -47,15 +47,16 @@ def programs_of(problem: Problem, box: Sandbox) -> Programs:
     learned = [each.source for each in made if each.operator not in HELD_OUT]
     others = [each.source for each in made if each.operator in HELD_OUT]
     others += [each.source for each in bugs(problem)]
-    others = [source for source in dict.fromkeys(others) if source not in set(learned)]
+    is_learned = set(learned)
+    others = [source for source in dict.fromkeys(others) if source not in is_learned]
     rng = np.random.default_rng(POOL_SEED)
     tells = told(problem, [*learned, *others], _pool(problem, rng, POOL), box).T
     patterns = {row.tobytes() for row in tells[: len(learned)]}
     rows = list(zip(others, tells[len(learned) :]))
-    known = [source for source, row in rows if row.any() and row.tobytes() in patterns]
+    known = {source for source, row in rows if row.any() and row.tobytes() in patterns}
     unseen = [source for source, row in rows if not row.any()]
     equal = set(_never_told(problem, unseen, _pool(problem, rng, MORE) if unseen else [], box))
-    scored = tuple(source for source in others if source not in equal and source not in set(known))
+    scored = tuple(source for source in others if source not in equal and source not in known)
     wrong = [source for source, row in zip(learned, tells) if row.any()]
     return Programs(tuple(wrong), scored, len(equal), len(known))
 
