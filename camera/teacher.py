@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError
+from ..errors import InputError, suggest
 
 log = logging.getLogger(__name__)
 
@@ -152,12 +153,16 @@ def make_teacher(name: str = "efficientnet_lite0", path: str | Path | None = Non
 
     Raises:
         InputError: the weights are not there (with the command that brings them), are not the expected ones, or not
-            finite.
+            finite; that teacher has no such knob.
     """
     if name == "auto":
         name = next(candidate for candidate in AUTO if _module(candidate).is_present(candidate))
         log.info("teacher: auto took %s", name)
-    teacher = _module(name).build(name, path=path, **options)
+    build = _module(name).build
+    known = signature(build).parameters.keys() - {"name"}
+    for wrong in options.keys() - known:
+        raise InputError(f"teacher {name}: has no option {wrong!r}{suggest(wrong, known)}")
+    teacher = build(name, path=path, **options)
     for part, value in teacher.state_dict().items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise InputError(

@@ -1,5 +1,5 @@
 # SLidR with the small student: SLIC superpixels, ids of their own in every image, one time, no dense cloud.
-#   superflow prepare superpixels --index work_dirs/prepared
+#   superflow prepare superpixels --index work_dirs/prepared --frames train
 #   superflow prepare features --index work_dirs/prepared --frames train
 #   superflow train pretrain/slidr_small.py --work-dir work_dirs/slidr
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pretrain.py"]

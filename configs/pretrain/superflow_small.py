@@ -1,6 +1,7 @@
 # SuperFlow as its code was published, with the small student. The 17 class-like ids come from k-means over teacher
 # features of the whole log instead of a language-guided segmenter: the same in all cameras and times.
-#   superflow prepare superpixels --index work_dirs/prepared --provider clusters --option clusters=17
+#   superflow prepare superpixels --index work_dirs/prepared --frames train --provider clusters \
+#       --option clusters=17
 #   superflow prepare features --index work_dirs/prepared --frames train
 #   superflow train pretrain/superflow_small.py --work-dir work_dirs/superflow
 _base_ = ["../_base_/runtime.py", "../_base_/onecycle.py", "../_base_/small_pretrain.py"]

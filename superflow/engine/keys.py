@@ -113,8 +113,10 @@ def check_option(config: Mapping[str, Any], key: str) -> Place:
                 node = {}  # an option under it takes the place of None
             if not isinstance(node, Mapping):
                 raise InputError(f"--cfg-options {key}: {where} is {node!r} and has no keys")
-            places = (place.keys({step: None, **node}, where) if place.keys else None) or {}
-            if step not in places and (depth == 1 or step not in node):
+            found = place.keys({step: None, **node}, where) if place.keys else {}
+            free = found is None  # what takes any argument and hands it on, as a file may name it, too
+            places = found or {}
+            if step not in places and not free and (depth == 1 or step not in node):
                 raise InputError(f"--cfg-options {key}: {_no_key(step, node, places, where)}")
             place, node = places.get(step, Place()), node.get(step, {})
         where = ".".join(steps[:depth])

@@ -270,6 +270,8 @@ def test_unknown_names_and_options_are_named():
         make_teacher("test_vit", output="middle")
     with pytest.raises(InputError, match="takes no weights"):
         make_teacher("filter_bank", path="x.pth")
+    with pytest.raises(InputError, match=r"^teacher test_vit: has no option 'outptu'; .* 'output'$"):
+        make_teacher("test_vit", outptu="after_norm")
 
 
 def test_weight_files_that_are_not_weights(tmp_path):

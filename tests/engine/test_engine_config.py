@@ -252,6 +252,13 @@ def test_options_reach_what_the_file_does_not_name(tmp_path: Path) -> None:
     assert (config.randomness.seed, config.work_dir) == (5, str(tmp_path / "w"))
 
 
+def test_options_reach_what_is_handed_on() -> None:
+    """As a file may name them: a teacher's own knobs, which its maker looks at."""
+    options = ["model.teacher.path=a.safetensors", "model.teacher.output=after_norm"]
+    teacher = load_config("pretrain/superflowpp.py", options=options).model.teacher
+    assert (teacher.path, teacher.output) == ("a.safetensors", "after_norm")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
