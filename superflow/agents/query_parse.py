@@ -5,7 +5,8 @@
                | "are there more" things "than" things
     condition  = all {"or" all}          all = part {"and" part}          part = "not" part | "(" condition ")" | amount
     amount     = ["a" | "the" | "no" | "at least" N | "at most" N | "exactly" N | "more than" N | "fewer than" N] things
-                 (what is counted is not the nearest or farthest)
+                 (what is counted is not the nearest or farthest; with nothing before it after "and" or "or" only a noun
+                 alone, behind a noun alone: "no car or truck" could mean two things)
     things     = ["nearest" | "farthest"] {["not"] status} noun {["and"] ["that is"] ["not"] (status | relation)}
     relation   = "within" N "m of" anchor | "more than" N "m from" anchor | direction anchor | "ahead"
                | ("faster" | "slower") "than" N ("m/s" | "km/h")
@@ -43,7 +44,7 @@ DIRECTION_OF = {text: name for name, text in DIRECTION_WORDS.items()} | {
 }
 HERE = {"ahead": "front", "in front": "front", "to my left": "left", "to my right": "right"}
 EGO = dict.fromkeys(("me", "us", "ego", "the ego", "the ego vehicle"), True)
-FILLERS = dict.fromkeys(("that is", "that are", "which is", "which are", "is", "are"), True)
+FILLERS = dict.fromkeys(("that is", "that are", "which is", "which are", "is", "are", "are there"), True)
 METRES_FROM = dict.fromkeys(("m from", "metres from", "meters from"), True)
 METRES_OF = dict.fromkeys(("m of", "metres of", "meters of"), True)
 SPEED_UNITS = {"m/s": 1.0, "km/h": 1 / 3.6}
@@ -64,6 +65,9 @@ class _Parser:
     def __init__(self, words: Words) -> None:
         self.words = words
         self.depth = 0
+        self.before: ask.Condition | None = (
+            None  # the part of a condition that "and" or "or" joins the next one to
+        )
 
     def query(self) -> ask.Query:
         found = self._question() or self._condition()
@@ -113,13 +117,16 @@ class _Parser:
     def _part(self) -> ask.Condition:
         self._enter()
         if self.words.take("not"):
+            self.before = None
             found: ask.Condition = ask.Not(self._part())
         elif self.words.take("("):
+            self.before = None
             found = self._condition()
             self._must(")")
         else:
             found = self._amount()
         self.depth -= 1
+        self.before = found
         return found
 
     def _amount(self) -> ask.Amount:
@@ -131,13 +138,24 @@ class _Parser:
         }  # fmt: skip
         found = words.take_of(comparisons, 'an amount as "at least 2"')
         if found is None:
-            return ask.Amount(self._the_things())
+            return self._one_or_more()
         number = words.number(whole=True)
         if number is None:
             raise words.error()
         if number + found[1] < 0:
             raise InputError('the query asks for fewer than 0; ask for at most 0, or for none with "no"')
         return ask.Amount(self._several(), found[0], int(number) + found[1])
+
+    def _one_or_more(self) -> ask.Amount:
+        """Things without a number; a noun of which nothing is said shares nobody knows what with the part before it."""
+        before, said = self.before, self.words.take_of(ARTICLES, '"a" or "the"')
+        found = ask.Amount(self._things())
+        if not said and before is not None and not (_is_noun_alone(before) and _is_noun_alone(found)):
+            raise InputError(
+                f'the query can be meant in two ways, since what is said of the part before "{found.things.noun}" may '
+                'be said of it, too; put "a", "no" or "at least 1" before it, as in "no car and no truck"'
+            )
+        return found
 
     def _several(self) -> ask.Things:
         """Things that are counted."""
@@ -248,3 +266,8 @@ class _Parser:
         self.depth += 1
         if self.depth > MAX_DEPTH:
             raise self.words.too_deep()
+
+
+def _is_noun_alone(condition: ask.Condition) -> bool:
+    """Whether it says nothing but that something is there: "a car"."""
+    return isinstance(condition, ask.Amount) and condition == ask.Amount(ask.Things(condition.things.noun))

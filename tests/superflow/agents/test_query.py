@@ -231,6 +231,38 @@ def test_a_sentence_that_cannot_be_read_says_where_and_what_was_expected(text, p
         assert marked[1].index("^") == place + 1  # below its character, two further in
 
 
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("a car or truck", "a car or a truck"),
+        ("cars and trucks and buses", "a car and a truck and a bus"),
+        ("a car or a truck behind me", "a car or a truck behind me"),
+        ("(no car) or (truck)", "no car or a truck"),
+        ("no car and not trucks", "no car and not a truck"),
+        *((text, None) for text in ("no car or truck", "no cars and trucks", "not a car or truck")),
+        *(
+            (text, None)
+            for text in ("at least 2 cars or trucks", "a parked car or truck", "cars or trucks behind me")
+        ),
+        *((text, None) for text in ("a car within 5 m of a truck or bus", "cars and no trucks or buses")),
+    ],
+)
+def test_a_noun_alone_is_joined_only_where_that_means_one_thing(text, read):
+    """ "no car or truck" was read as "no car or a truck", and found every scan with a truck."""
+    if read is not None:
+        assert text_of(parse_query(text)) == read
+        return
+    with pytest.raises(InputError, match="can be meant in two ways"):
+        parse_query(text)
+
+
+def test_a_place_may_follow_are_there():
+    assert parse_query("how many cars are there behind me?") == parse_query(
+        "how many cars behind me are there?"
+    )
+    assert parse_query("how many cars are there?") == ask.HowMany(ask.Things("car"))
+
+
 SAYING = (
     "not ( a car within 5 m of the nearest truck behind me ) and at least 2 moving cars faster than 3 m/s or no how "
     "many are there more what is status kind bicycle with rider ? left to my farthest ahead . do have same"
