@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import StoppingCriteria, StoppingCriteriaList, TextStreamer
 
+from ...errors import InputError
 from ...files.access import read_json
 from ..vlm import load_vlm, vir
 from ..vlm.ask import REPORT, wording
@@ -42,11 +43,16 @@ class Eyes:
         share: of tiles that keep their full tokens, of those that the model's router has; None: all do.
 
     Raises:
-        InputError: the model has no router, or none set to this share.
+        InputError: the model has no router, or none set to this share; or it does not look at points alone.
     """
 
     def __init__(self, folder: str | Path, share: float | None = None) -> None:
         model, _ = load_vlm(folder)
+        if model.model.lidar_tower.backbone is None or model.config.cameras:
+            raise InputError(
+                f"{folder}: this model has no backbone, or takes images beside points, and a request brings points "
+                "alone; serve one that was built with backbone=... and without cameras"
+            )
         self._from = None if share is None else vir.threshold_of(model, share)
         self.hash = model_hash(folder)
         self.grid = model.config.tower_config.grid

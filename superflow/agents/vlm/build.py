@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor, GenerationConfig
 
-from ...errors import MissingFileError
+from ...errors import InputError, MissingFileError, first_line
+from ...files.access import read_json
 from ...hub.backbone import Backbone
 from .bev import BevGrid
 from .config import LidarTowerConfig, LidarVLMConfig
@@ -97,11 +98,29 @@ def load_vlm(folder: str | Path) -> tuple[LidarVLM, LidarProcessor]:
     """The model and the processor that ``save_pretrained`` of both wrote into one folder.
 
     Raises:
-        MissingFileError: there is none. InputError: its weights do not fit its config.
+        MissingFileError: there is none. InputError: its weights do not fit its config; a file is missing or damaged.
     """
-    if not (Path(folder) / "config.json").is_file():
+    config = Path(folder) / "config.json"
+    if not config.is_file():
         raise MissingFileError(f"{folder}: there is no config.json; give the folder of a saved LidarVLM")
-    return LidarVLM.from_pretrained(str(folder)), LidarProcessor.from_pretrained(str(folder))
+    again = "save model and processor into it again with save_pretrained, or train anew"
+    # of another model's config transformers would take the defaults, which are those of a model of many gigabytes
+    if (kind := read_json(config, again).get("model_type")) != LidarVLMConfig.model_type:
+        raise InputError(f"{folder}: holds a model of the type {kind!r:.40}, and no LidarVLM; {again}")
+    try:
+        model = LidarVLM.from_pretrained(str(folder))
+        processor = LidarProcessor.from_pretrained(str(folder))
+    except (InputError, MemoryError):
+        raise
+    except (
+        Exception
+    ) as error:  # of each kind of file another library says what is wrong, by errors of its own
+        raise InputError(
+            f"{folder}: a file of the saved model is missing or damaged ({first_line(error)}); {again}"
+        ) from error
+    if processor.chat_template is None:
+        raise InputError(f"{folder}: there is no chat_template.jinja; {again}")
+    return model, processor
 
 
 def _make_room(model: Any, size: int) -> None:

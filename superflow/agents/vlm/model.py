@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -331,6 +332,11 @@ class LidarVLM(LidarVLMPreTrainedModel, GenerationMixin):
             )
         others = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
         return CausalLMOutputWithPast(loss=loss, logits=logits, **others)
+
+    def generate(self, *args: Any, suppress_tokens: Sequence[int] | None = None, **kwargs: Any) -> Any:
+        """As of every model of Hugging Face; but no placeholder of a scan is written, which only a prompt has."""
+        never = sorted({*(suppress_tokens or ()), self.config.lidar_token_id})
+        return super().generate(*args, suppress_tokens=never, **kwargs)
 
     def prepare_inputs_for_generation(
         self, input_ids: Tensor, is_first_iteration: bool | None = False, **kwargs: Any

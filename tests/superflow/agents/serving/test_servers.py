@@ -10,6 +10,7 @@ import pytest
 import torch
 
 pytest.importorskip("fastapi", reason="needs the extra agents")
+from superflow.agents.serving.halves import Eyes
 from superflow.agents.serving.wire import HEADER, features_of, label_of
 from superflow.agents.vlm import load_vlm, vir
 from superflow.errors import InputError
@@ -127,6 +128,7 @@ def test_words_are_drawn_from_all_of_them_at_their_temperature(folder):
 
     with torch.no_grad():
         logits = voice._model(input_ids=ids[None]).logits[0, -1]
+    logits[voice._model.config.lidar_token_id] = -torch.inf  # a place of a scan is no word
     decode = voice._processor.tokenizer.decode
     places = []
     for seed in range(30):
@@ -220,3 +222,13 @@ def test_a_router_without_that_budget(routed, folder):
         Eyes(routed, 0.3)
     with pytest.raises(InputError, match=r"no budget 0\.5; it has none"):
         Eyes(folder, 0.5)
+
+
+@pytest.mark.parametrize("options", [{"backbone": None, "channels": 6}, {"cameras": 1, "camera_channels": 3}])
+def test_a_model_that_no_request_serves_is_refused_before_the_first(make_vlm, tmp_path, options):
+    """Each request was refused, as if it were at fault."""
+    model, processor = make_vlm(**options)
+    model.save_pretrained(tmp_path)
+    processor.save_pretrained(tmp_path)
+    with pytest.raises(InputError, match="has no backbone, or takes images"):
+        Eyes(tmp_path)

@@ -91,6 +91,17 @@ def test_generation_against_a_loop_without_cache(vlm, scan):
     assert torch.equal(written, ids)
 
 
+def test_a_place_of_a_scan_is_no_word(vlm, scan):
+    """A drawn one ended the answer: the next word found a place without a scan."""
+    model, processor = vlm
+    batch, word = ask(processor, [scan(0)]), processor.lidar_token_id
+    for options in ({}, {"use_cache": False}, {"suppress_tokens": [5]}):
+        bias = {(word,): 1000.0, (5,): 900.0, (6,): 800.0}
+        written = model.generate(**batch, max_new_tokens=3, sequence_bias=bias, **options)
+        expected = 6 if "suppress_tokens" in options else 5
+        assert written[0, batch["input_ids"].shape[1] :].tolist() == [expected] * 3
+
+
 def test_saved_and_loaded_is_the_same_model(vlm, scan, tmp_path):
     from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -120,6 +131,28 @@ def test_weights_that_do_not_fit_are_refused(vlm, tmp_path, change):
     save_file(weights, file, metadata={"format": "pt"})
     with pytest.raises(InputError, match=f"do not fit its config.*1 {change} keys"):
         load_vlm(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("model.safetensors", None),
+        ("model.safetensors", b"cut"),
+        ("config.json", b"{"),
+        ("config.json", b'{"model_type": "qwen3"}'),
+        ("tokenizer.json", b"[]"),
+        ("chat_template.jinja", None),
+    ],
+)
+def test_a_damaged_folder_is_said_in_one_sentence(vlm, tmp_path, name, content):
+    """Each library has errors of its own for its files; nobody reads their tracebacks."""
+    for each in vlm:
+        each.save_pretrained(tmp_path)
+    (tmp_path / name).unlink() if content is None else (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=r"save .*again with save_pretrained") as said:
+        load_vlm(tmp_path)
+    assert str(tmp_path) in str(said.value)
+    assert "\n" not in str(said.value)
 
 
 def test_there_is_no_model(tmp_path):
