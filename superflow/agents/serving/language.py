@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import threading
 import time
@@ -18,7 +19,6 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 
-from ...errors import InputError
 from .chat import Chat, chat_of
 from .gate import Gate
 from .halves import Answer, Voice
@@ -27,6 +27,8 @@ from .refusal import Refusal
 from .trace import Trace
 from .web import Figures, body_of, make_app
 from .wire import Features
+
+log = logging.getLogger(__name__)
 
 MOST_BYTES = 48 << 20
 _LOOKING = 2  # scans on their way at once: one is looked at while the next arrives
@@ -225,7 +227,8 @@ async def _stream(
             usage = {"choices": [], "usage": _usage(answer, scans), **_told(trace, scans)}
             yield _event({**head, **usage})
         yield b"data: [DONE]\n\n"
-    except (InputError, RuntimeError) as error:
+    except Exception as error:  # whatever it is, the client hears of it; the status was sent before
+        log.exception("the answer to %s broke off", trace.request)
         sentence = f"the answer broke off ({type(error).__name__}); ask again"
         yield _event(Refusal(500, "failed", sentence).body())
     finally:

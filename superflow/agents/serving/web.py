@@ -14,6 +14,7 @@ from fastapi.responses import JSONResponse, Response
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from ...errors import InputError
 from ...files.access import each_once
@@ -110,6 +111,8 @@ async def body_of(request: Request, most: int, kinds: tuple[str, ...]) -> bytes:
         raise Refusal(
             408, "slow", f"the request did not arrive within {BODY_S:g} s; send it again"
         ) from error
+    except ClientDisconnect as error:  # nobody reads this, and it is no failure of the server
+        raise Refusal(408, "gone", "the client left before its request was whole; send it again") from error
     return bytes(data)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import socket
+import time
 
 import numpy as np
 import pytest
@@ -202,3 +204,33 @@ def test_points_come_as_numpy_reads_them():
     data = npy_room.bytes_of_url(HEAD + base64.b64encode(npy(GOOD)).decode())
     assert data == npy(GOOD)
     assert json.loads(json.dumps(npy_room.frame_of(np.eye(4).tolist()).tolist())) == np.eye(4).tolist()
+
+
+def test_a_client_that_leaves_is_no_failure_of_the_server(both, caplog):
+    eyes, voice = both()
+    paths = {"/v1/chat/completions": voice, "/v1/perception": eyes}
+    for path, server in paths.items():
+        with socket.create_connection(("127.0.0.1", server.port)) as half:
+            head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            half.sendall(head.encode() + b'Content-Length: 99\r\n\r\n{"model": ')
+        until = time.monotonic() + 60
+        while f'path="{path}"' not in (figures := server.get("/metrics").body.decode()):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        assert f'superflow_requests_total{{path="{path}",status="408"}} 1.0' in figures
+        assert server.get("/health").json()["inside"] == 0
+    assert not [each for each in caplog.records if each.exc_info]
+
+
+def test_a_stream_that_fails_says_so_whatever_failed(both, monkeypatch, caplog):
+    from superflow.agents.serving.halves import Voice
+
+    def broken(*_, **__):
+        raise ZeroDivisionError
+
+    _, voice = both()
+    monkeypatch.setattr(Voice, "say", broken)
+    *_, last = voice.chat("How many?", stream=True).events()
+    assert last["error"]["message"] == "the answer broke off (ZeroDivisionError); ask again"
+    assert [each for each in caplog.records if each.exc_info]  # its log says where
+    assert voice.get("/health").json()["inside"] == 0
