@@ -195,13 +195,19 @@ def _places(path: Path, args: argparse.Namespace) -> int:
     plan = replace(plan, teacher=args.teacher or plan.teacher, allow_leakage=allowed)
     seeds = _seeds(args, plan)
     check_place(args.out)
-    sources, evaluations, measures = (_chosen(plan, part, getattr(args, part)) for part in PARTS)
+    # of backbones that the plan does not train, as tables name them; all of these where none is named
+    fixed = [name for name in FIXED_SOURCES if name in (args.sources or ())] or FIXED_SOURCES
+    trained = args.sources and [name for name in args.sources if name not in FIXED_SOURCES]
+    sources = _chosen(plan, "sources", trained)
+    evaluations, measures = (
+        _chosen(plan, "evaluations", args.evaluations),
+        _chosen(plan, "measures", args.measures),
+    )
     arms = _chosen(plan, "arms", args.arms)
-    backbones = [(s, a) for s, a in plan.backbones() if a in arms and (s in FIXED_SOURCES or s in sources)]
+    backbones = [(s, a) for s, a in plan.backbones() if a in arms and s in (*fixed, *sources)]
     if not backbones:
-        raise InputError(
-            f"{path}: none of the arms {', '.join(arms)} is trained on {', '.join(sources) or 'nothing'}"
-        )
+        asked = ", ".join(args.sources or sources)
+        raise InputError(f"{path}: none of the arms {', '.join(arms)} is trained on {asked or 'nothing'}")
     plan = with_budgets(plan, args.budgets)
     used = [name for name in sources if any(source == name for source, _ in backbones)]
     chosen = {"arms": arms, "measures": measures}

@@ -54,19 +54,26 @@ def unit(plan, source, arm, out, seed=0):
 
 
 def test_the_command_measures_a_backbone_that_was_trained_elsewhere(small, make_encoder, tmp_path, capsys):
-    """A plan of given backbones needs no source."""
+    """A plan of given backbones needs no source; tables' names of what is not trained choose among them."""
     from superflow.tools.main import main
 
     save_backbone(make_encoder(), tmp_path / "mine.safetensors", BackboneCard("mine"))
     measures = {"probe": SMALL["measures"]["probe"]}
-    arms = {"mine": {"kind": "given", "weights": str(tmp_path / "mine.safetensors")}}
+    mine = str(tmp_path / "mine.safetensors")
+    arms = {"mine": {"kind": "given", "weights": mine}, "random": {"kind": "random", "weights": mine}}
     content = changed(logs={"street": {"root": small.logs["street"].root}}, arms=arms, measures=measures)
     del content["sources"]
     plan, out = written(tmp_path, content), tmp_path / "out"
-    assert main(["benchmark", str(plan), "--out", str(out)]) == 0
+    command = ["benchmark", str(plan), "--out", str(out)]
+    assert main([*command, "--sources", GIVEN]) == 0
     rows = places.places_rows(out).read()
     assert {(row["source"], row["arm"]) for row in rows} == {(GIVEN, "mine")}
     assert {row["measure"] for row in rows} == {"linear probe", "kNN"}
+    assert main(command) == 0
+    rows = places.places_rows(out).read()
+    assert {(row["source"], row["arm"]) for row in rows} == {(GIVEN, "mine"), (NO_SOURCE, "random")}
+    assert main([*command, "--sources", "made"]) == 2
+    assert "--sources: the plan has no 'made'" in capsys.readouterr().err
 
 
 def test_a_cluster_is_handed_the_logs_then_the_sources_and_mixes_last(small, tmp_path, monkeypatch):
