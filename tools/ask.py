@@ -40,7 +40,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--run",
         type=Path,
         default=Path("work_dirs/quickstart"),
-        help="folder of `superflow quickstart` (default: %(default)s)",
+        help="folder of `superflow quickstart`",
     )
     parser.add_argument("--index", type=Path, help="prepared log (default: RUN/prepared)")
     parser.add_argument("--backbone", help="file or name of a backbone (default: RUN/backbone.safetensors)")

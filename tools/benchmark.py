@@ -134,7 +134,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         help="hand work (of plans of places and sets preparation, too) to this Ray cluster; or local",
     )
     add_leakage_argument(parser)
-    parser.add_argument("--jobs", type=count, default=1, help="processes at a time (default: 1)")
+    parser.add_argument("--jobs", type=count, default=1, help="processes at a time")
     parser.add_argument(
         "--teacher", help="image teacher (default: efficientnet_lite0, or that of a plan of places)"
     )

@@ -62,7 +62,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         choices=[str(depth) for depth in MINKUNET],
         help="of the network (default: 18 in networks, 34 in launches, tiny in parts and step, tiny and 34 in scans)",
     )
-    parser.add_argument("--rounds", type=count, default=5, help="A B rounds that count (default: 5)")
+    parser.add_argument("--rounds", type=count, default=5, help="A B rounds that count")
     parser.add_argument(
         "--threads",
         type=count,
@@ -74,22 +74,20 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--loaded", action="store_true", help="networks and threads again beside one busy process a core"
     )
     parser.add_argument("--memory", action="store_true", help="peak memory too, in a fresh process each")
-    parser.add_argument("--clips", type=count, default=4, help="of a step (default: 4)")
-    parser.add_argument(
-        "--points", type=count, default=8000, help="of a cloud in parts and step (default: 8000)"
-    )
+    parser.add_argument("--clips", type=count, default=4, help="of a step")
+    parser.add_argument("--points", type=count, default=8000, help="of a cloud in parts and step")
     parser.add_argument("--sizes", type=count, nargs="+", default=list(SIZES), help="of growth")
     parser.add_argument(
         "--budget",
         type=count,
         default=300,
         metavar="SECONDS",
-        help="CPU time of growth; sizes that would go over are left out and named (default: 300)",
+        help="CPU time of growth; sizes that would go over are left out and named",
     )
     parser.add_argument(
         "--keep", type=Path, metavar="CSV", help="figures of growth: added one by one, not measured again"
     )
-    parser.add_argument("--scans", type=count, default=10_000, help="of the log of reading (default: 10000)")
+    parser.add_argument("--scans", type=count, default=10_000, help="of the log of reading")
     parser.add_argument("--scenes", type=count, default=20, help="of the tables (default: 20; nuScenes: 850)")
     parser.add_argument("--json", type=Path, help="also write every figure there")
     parser.add_argument("--markdown", type=Path, help="also write the tables there")

@@ -142,10 +142,25 @@ def end_command(code: int) -> NoReturn:
     sys.exit(code)
 
 
+class _CommandHelp(argparse.RawDescriptionHelpFormatter):
+    """Adds the default of an option, where it has one and its help does not say what it is."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        default, text = action.default, action.help or ""
+        unsaid = default is None or default is False or default in ("", argparse.SUPPRESS, [], ())
+        if unsaid or "default" in text:
+            return text
+        shown = " ".join(map(str, default)) if isinstance(default, list | tuple) else str(default)
+        return f"{text} (default: {shown.replace('%', '%%')})"
+
+
 class _CommandParser(argparse.ArgumentParser):
     """Says why an argument is missing that stands there: an option before it takes every word behind it."""
 
     _words: Sequence[str] = ()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"formatter_class": _CommandHelp, **options})
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self._words = sys.argv[1:] if args is None else args
@@ -172,8 +187,7 @@ class _CommandParser(argparse.ArgumentParser):
 
 def command_parser(name: str, page: str | None) -> argparse.ArgumentParser:
     """The parser of ``superflow NAME``, whose help begins with the page of its module as it stands."""
-    form = argparse.RawDescriptionHelpFormatter
-    return _CommandParser(prog=f"superflow {name}", description=page, formatter_class=form)
+    return _CommandParser(prog=f"superflow {name}", description=page)
 
 
 def number_in(numbers: Range) -> Callable[[str], Any]:

@@ -39,19 +39,17 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--predictions", type=Path, help="checkpoint or run of a fine-tuned network, to ask it instead"
     )
     parser.add_argument(
-        "--min-points", type=count_or_none, default=5, help="LiDAR points that tell an object (default: 5)"
+        "--min-points", type=count_or_none, default=5, help="LiDAR points that tell an object"
     )
     parser.add_argument(
         "--max-range",
         type=number_in(Range(0, above=True, endless=True)),
         default=math.inf,
         metavar="M",
-        help="leave out objects that are farther away",
+        help="leave out objects that are farther away; default: none",
     )
     parser.add_argument("--pictures", type=Path, help="folder for a view from above of each match")
-    parser.add_argument(
-        "--max-pictures", type=count_or_none, default=50, help="no more pictures than these (default: 50)"
-    )
+    parser.add_argument("--max-pictures", type=count_or_none, default=50, help="no more pictures than these")
     parser.add_argument("--json", action="store_true", help="print each match as a line of JSON")
     return parser.parse_args(argv)
 

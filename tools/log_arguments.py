@@ -11,7 +11,8 @@ NAMES = ("version", "card", "rescale_intrinsics", "complete_scenes", "key_frames
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:
     """Add one option for each of ``NAMES``."""
     parser.add_argument(
-        "--version", help="folder of the tables; default: the only one, else v1.0-trainval, else v1.0-mini"
+        "--version",
+        help="folder of the tables (nuScenes schema); default: the only one, else v1.0-trainval, else v1.0-mini",
     )
     parser.add_argument("--card", help="dataset card: a name or a .yaml file; default: recognised")
     parser.add_argument(

@@ -35,7 +35,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--out", type=Path, required=True, metavar="ROOT", help="new folder, or one to go on with"
     )
-    parser.add_argument("--scenes", type=count, default=11, help="default 11")
+    parser.add_argument("--scenes", type=count, default=11, help="how many")
     parser.add_argument(
         "--val-scenes", type=count, help="how many of them, the last, are for evaluation; default 1/4"
     )
@@ -43,11 +43,16 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--seconds",
         type=number_in(Range(1, 60)),
         default=5.0,
-        help="length of a scene, two key frames a second; 5",
+        help="length of a scene, two key frames a second",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="scene k depends on the seed and k alone; 0")
+    parser.add_argument("--seed", type=seed, default=0, help="scene k depends on the seed and k alone")
     parser.add_argument(
-        "--image-size", type=count, nargs=2, default=(256, 448), metavar=("H", "W"), help="256 448"
+        "--image-size",
+        type=count,
+        nargs=2,
+        default=(256, 448),
+        metavar=("H", "W"),
+        help="of the pictures [pixels]",
     )
     parser.add_argument(
         "--vary",

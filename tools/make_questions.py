@@ -40,13 +40,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--predictions", type=Path, help="checkpoint or run of a fine-tuned network, to ask it instead"
     )
     parser.add_argument("--out", type=Path, required=True, help="a .jsonl, .parquet or .json file")
-    parser.add_argument("--count", type=count, default=1000, help="questions (default: 1000)")
+    parser.add_argument("--count", type=count, default=1000, help="questions")
     parser.add_argument("--families", nargs="+", help="default: all that these scenes allow a question of")
     parser.add_argument(
         "--split", help="what rows of .parquet and .json call themselves; chooses no scans (default: train)"
     )
     parser.add_argument("--with-scene", action="store_true", help="the scene as text before each question")
-    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0, help="of the questions, and of what --made throws")
     return parser.parse_args(argv)
 
 

@@ -120,7 +120,9 @@ def _add_superpixels(kinds: Any) -> None:
     maps = kinds.add_parser("superpixels", help="cut the images of an index into regions")
     maps.add_argument("--index", **INDEX)
     maps.add_argument("--out", type=Path, help="folder of the maps; default: INDEX/superpixels/PROVIDER")
-    maps.add_argument("--provider", default="slic", help="how regions are made (default: slic)")
+    maps.add_argument(
+        "--provider", default="slic", help="slic, clusters, masks or segmenter: docs/superpixels.md"
+    )
     maps.add_argument("--frames", **FRAMES)
     maps.add_argument("--channels", nargs="+", metavar="CAM", help="only these cameras")
     maps.add_argument(
@@ -134,7 +136,7 @@ def _add_superpixels(kinds: Any) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="passed to the provider, e.g. segments=150",
+        help="passed to the provider, e.g. segments=150; may be repeated",
     )
 
 
@@ -144,9 +146,7 @@ def _add_features(kinds: Any) -> None:
     )
     features.add_argument("--index", **INDEX)
     features.add_argument("--out", type=Path, help="folder of the cache; default: INDEX/features/TEACHER")
-    features.add_argument(
-        "--teacher", default="efficientnet_lite0", help="a teacher's name (default: %(default)s)"
-    )
+    features.add_argument("--teacher", default="efficientnet_lite0", help="one of docs/teachers.md")
     features.add_argument(
         "--weights", type=Path, help="file with its weights; default: installed or downloaded ones"
     )
@@ -158,10 +158,10 @@ def _add_features(kinds: Any) -> None:
         help="frames the projection is fitted on, some of --frames; default: all of them",
     )
     features.add_argument(
-        "--size", type=count, nargs=2, default=(448, 832), metavar=("H", "W"), help="448 832"
+        "--size", type=count, nargs=2, default=(448, 832), metavar=("H", "W"), help="of what it sees [pixels]"
     )
     features.add_argument(
-        "--components", type=count_or_none, default=64, help="directions kept, 0 for all channels (64)"
+        "--components", type=count_or_none, default=64, help="directions kept, 0 for all channels"
     )
     features.add_argument(
         "--reduction-of",
@@ -169,7 +169,7 @@ def _add_features(kinds: Any) -> None:
         metavar="FOLDER",
         help="take statistics and directions of these features of another log, so that both can be mixed",
     )
-    features.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    features.add_argument("--device", default="cpu", help="cpu or cuda")
 
 
 def _add_corrupted(kinds: Any) -> None:

@@ -28,17 +28,13 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, metavar="ROOT", help="folder with samples/, sweeps/ and v1.0-*/")
     add_log_arguments(parser)
     parser.add_argument("--out", type=Path, help="default: work_dirs/quickstart, or work_dirs/quickstart-LOG")
-    parser.add_argument(
-        "--teacher", default="efficientnet_lite0", help="image teacher (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--seeds", type=seed, nargs="+", default=[0], help="each trains and probes once (default: 0)"
-    )
+    parser.add_argument("--teacher", default="efficientnet_lite0", help="image teacher")
+    parser.add_argument("--seeds", type=seed, nargs="+", default=[0], help="each trains and probes once")
     parser.add_argument(
         "--max-frames",
         type=count,
         default=120,
-        help="training key frames of a large log, spread over its scenes (120)",
+        help="training key frames of a large log, spread over its scenes",
     )
     parser.add_argument(
         "--jobs",

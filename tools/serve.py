@@ -31,11 +31,9 @@ PARTS = ("both", "perception", "language")
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = command_parser("serve", __doc__)
-    parser.add_argument(
-        "part", nargs="?", choices=PARTS, default="both", help="which server (default: %(default)s)"
-    )
+    parser.add_argument("part", nargs="?", choices=PARTS, default="both", help="which server")
     add_model_arguments(parser)
-    parser.add_argument("--host", default=LOCAL, help="address to listen on (default: %(default)s)")
+    parser.add_argument("--host", default=LOCAL, help="address to listen on")
     parser.add_argument(
         "--port",
         type=number_in(Range(0, 65535, whole=True)),
@@ -44,16 +42,14 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--perception",
         default="http://127.0.0.1:8001",
-        help="address of the perception server (default: %(default)s)",
+        help="address of the perception server",
     )
-    parser.add_argument(
-        "--places", type=count, default=16, help="requests that a server takes at once (default: %(default)s)"
-    )
+    parser.add_argument("--places", type=count, default=16, help="requests that a server takes at once")
     parser.add_argument(
         "--timeout",
         type=number_in(Range(0, above=True)),
         default=30.0,
-        help="for the perception server [s] (default: %(default)s)",
+        help="for the perception server [s]",
     )
     parser.add_argument(
         "--keep",
@@ -72,7 +68,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--run",
         type=Path,
         default=Path("work_dirs/quickstart"),
-        help="folder of `superflow quickstart` (default: %(default)s)",
+        help="folder of `superflow quickstart`",
     )
     parser.add_argument("--model", type=Path, help="folder of the model (default: RUN/ask)")
     parser.add_argument("--index", type=Path, help="prepared log (default: RUN/prepared, where there is one)")
@@ -80,7 +76,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         "--features",
         choices=("bfloat16", "float32"),
         default="bfloat16",
-        help="between the servers (default: %(default)s)",
+        help="between the servers",
     )
 
 

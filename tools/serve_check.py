@@ -45,30 +45,28 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = command_parser("serve-check", __doc__)
     add_model_arguments(parser)
-    parser.add_argument("--clients", type=count, nargs="+", default=[1, 4, 16], help="default: 1 4 16")
-    parser.add_argument(
-        "--requests", type=count, default=64, help="answers at each number (default: %(default)s)"
-    )
-    parser.add_argument("--places", type=count, default=8, help="of each server (default: %(default)s)")
+    parser.add_argument("--clients", type=count, nargs="+", default=[1, 4, 16], help="that ask at once")
+    parser.add_argument("--requests", type=count, default=64, help="answers at each number")
+    parser.add_argument("--places", type=count, default=8, help="of each server")
     parser.add_argument(
         "--kills",
         type=count_or_none,
         default=20,
-        help="of the servers by turns, under load (default: %(default)s)",
+        help="of the servers by turns, under load",
     )
     parser.add_argument(
         "--questions",
         type=count_or_none,
         default=300,
-        help="in bfloat16 against float32 (default: %(default)s)",
+        help="in bfloat16 against float32",
     )
     parser.add_argument(
         "--patience",
         type=number_in(Range(0, above=True)),
         default=180.0,
-        help="for an answer, or a server [s] (default: %(default)s)",
+        help="for an answer, or a server [s]",
     )
-    parser.add_argument("--seed", type=seed, default=0, help="of the questions (default: %(default)s)")
+    parser.add_argument("--seed", type=seed, default=0, help="of the questions")
     parser.add_argument("--json", type=Path, help="also write every figure there")
     return parser.parse_args(argv)
 

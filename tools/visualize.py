@@ -30,7 +30,7 @@ WHAT = ("classes", "features", "similarity", "depth", "superpixels")
 def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser = command_parser("visualize", __doc__)
     parser.add_argument("--index", type=Path, required=True, help="folder that `superflow prepare` wrote")
-    parser.add_argument("--frame", default="0", help="token of the key frame, or its number (default: 0)")
+    parser.add_argument("--frame", default="0", help="token of the key frame, or its number")
     parser.add_argument("--out", type=Path, default=Path("pictures"), help="folder for the PNG files")
     parser.add_argument("--what", nargs="+", choices=WHAT, help="default: everything that the inputs allow")
     parser.add_argument("--backbone", help="exported file, checkpoint, or registered name")

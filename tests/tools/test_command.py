@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 import pytest
 
 from superflow.errors import InputError, pip_install_extra, require
-from superflow.tools.command import STOPPED, named_values, run_command
+from superflow.tools.command import STOPPED, command_parser, named_values, run_command
 from superflow.tools.main import COMMANDS, main
 
 
@@ -266,3 +266,20 @@ def test_preparing_names_the_command_that_follows(write_small_log, tmp_path, cap
     assert main(["prepare", "nuscenes", "--root", str(log), "--out", str(out)]) == 0
     follows = f"next: superflow prepare features --index {out} --frames train\n"
     assert capsys.readouterr().out.endswith(follows), "of the frames that configs name"
+
+
+def test_help_says_each_default_once():
+    parser = command_parser("name", "page")
+    job = parser.add_subparsers().add_parser("job")
+    for to in (parser, job):
+        to.add_argument("--seeds", nargs="+", default=[0, 1], help="so many %%")
+        to.add_argument("--seed", default=0, help="a number")
+        to.add_argument("--rate", default=0.5, help="default: a half")
+        to.add_argument("--named", action="append", default=[], help="names")
+        to.add_argument("--switch", action="store_true", help="a switch")
+    for to in (parser, job):
+        shown = " ".join(to.format_help().split("--seeds", 2)[2].split())
+        assert "so many % (default: 0 1)" in shown
+        assert "a number (default: 0)" in shown
+        assert shown.count("default") == 3
+        assert shown.endswith("names --switch a switch")
