@@ -256,10 +256,11 @@ def _say_next(index: LogIndex, out: Path) -> None:
     """Name the command that makes what the configs want of this log beside its index."""
     rows = index.rows()
     splits = {name for name, scenes in index.card.splits.items() if {*scenes} & {*index.scenes}}
+    splits |= {*index.row_splits}
     if index.camera_count[rows].any():
-        frames = ["--frames", "train"] if "train" in splits | {*index.row_splits} else []
+        frames = ["--frames", "train"] if "train" in splits else []
         say_next("prepare", "features", "--index", out, *frames)
-    elif any(index.has_labels(row) for row in rows.tolist()):
+    elif {"train", "val"} <= splits and any(index.has_labels(row) for row in rows.tolist()):
         say_next("train", "downstream/finetune_small.py", "--data-root", out)
 
 
