@@ -50,8 +50,10 @@ class VoteRun:
             self._refuse(chosen, "it is to get pseudo-labels; choose other frames for these")
             self.pseudo = without(chosen, self.labelled)
             if not self.pseudo:
+                terms = [pseudo_frames] if isinstance(pseudo_frames, str) else pseudo_frames
                 raise InputError(
-                    f"{pseudo_frames!r}: the model was trained on the labels of all these frames; choose others"
+                    f"pseudo-labels for {' '.join(terms)}: the model was trained on the labels of all these frames; "
+                    "choose others"
                 )
         self._full_intensity = RAW_FULL if evaluated.raw_intensity else 1.0
 

@@ -91,7 +91,7 @@ def test_pseudo_labels_are_written_and_trained_on(prepared_log, run, tmp_path, c
         (
             ["--pseudo-labels", "OUT", "--pseudo-frames", TRAINED],
             {},
-            "the model was trained on the labels of all these frames; choose others",
+            f"pseudo-labels for {TRAINED}: the model was trained on the labels of all these frames; choose others",
         ),
         (["--vote"], {"trained": LEFT}, "was not trained on the 4 frames of this config's train_dataloader"),
         (
