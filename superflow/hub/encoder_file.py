@@ -120,10 +120,21 @@ def fill_encoder(encoder: LidarEncoder, path: str | Path) -> dict[str, Any]:
         InputError: the file holds another architecture.
     """
     file = read_encoder_file(path)
+    own, differing = encoder.config(), differing_settings(encoder.config(), file.config)
+    said = "; ".join(
+        f"{key} is {file.config[key]} in the file and {own[key]} in the model" for key in differing
+    )
+    shapes = {name: weight.shape for name, weight in file.weights.items()}
+    own_shapes = {name: weight.shape for name, weight in encoder.state_dict().items()}
+    if {"backbone", "inputs"} & {*differing} and shapes != own_shapes:
+        raise InputError(
+            f"{file.path}: does not fit this model: {said}; use the config that it was trained with, set these alike, "
+            "or take another file"
+        )
     load_weights(encoder, file.weights, str(file.path))
     encoder.raw_intensity = bool(file.raw_intensity)
-    if differing := differing_settings(encoder.config(), file.config):
-        _log.warning("%s was trained with other settings of %s", file.path, ", ".join(differing))
+    if differing:
+        _log.warning("%s was trained with other settings of %s: %s", file.path, ", ".join(differing), said)
     return {
         "file": file.path.name,
         "weights_sha256": weights_hash(file.weights),
