@@ -160,7 +160,8 @@ class _CommandParser(argparse.ArgumentParser):
     _words: Sequence[str] = ()
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(**{"formatter_class": _CommandHelp, **options})
+        options.setdefault("formatter_class", _CommandHelp)
+        super().__init__(**options)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self._words = sys.argv[1:] if args is None else args

@@ -1,4 +1,4 @@
-"""Region ids of a log on disk: one 16-bit PNG an image, named by its token, and a record of what made them.
+"""Region ids of a log on disk: one PNG an image, named by its token, and a record of what made them.
 
 What is kept depends on the maker and on each image alone, never on the log: scenes and words may be added to it.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -147,6 +147,12 @@ def read_superpixels(folder: str | Path, token: str, size: tuple[int, int]) -> N
             f"{size[0]} x {size[1]}; write the superpixels again for these images"
         )
     return ids
+
+
+def lacking_maps(folder: str | Path, tokens: Iterable[str]) -> list[str]:
+    """Those of ``tokens`` whose images have no file of regions; the folder is listed once, no file is opened."""
+    there = {entry.name for entry in os.scandir(folder)}
+    return [token for token in tokens if f"{token}.png" not in there]
 
 
 def noted_image(folder: str | Path, token: str) -> ImageIdentity | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from ..camera.cache import FeatureCache
 from ..camera.identity import ImageIdentity, of_other_images
-from ..camera.superpixels import noted_image, read_record
+from ..camera.superpixels import lacking_maps, noted_image, read_record
 from ..datasets.frame import Frame
 from ..datasets.index import LogIndex
 from ..errors import InputError
@@ -123,7 +124,7 @@ class PretrainDataset:
         if images and self.views.features is not None:
             self._check_features(self.views.features, frames)
         if images and maps is not None:
-            self._check_images(maps, partial(noted_image, maps), "superflow prepare superpixels")
+            self._check_maps(maps, frames)
         self.one_depth_per_superpixel = one_depth_per_superpixel
         self.augmentation, self.share_dense = dict(augmentation or {}), share_dense
         self.shuffle_pairs = shuffle_pairs
@@ -162,6 +163,21 @@ class PretrainDataset:
                 f"`{cache.command(self.index.folder, terms)}`"
             )
         self._check_images(cache.folder, cache.identities().get, "superflow prepare features")
+
+    def _check_maps(self, folder: Path, frames: str | Sequence[str] | None) -> None:
+        """Said before the first step, like `_check_features`: else it would be in the midst of a run."""
+        tokens = self.index.camera_tokens(self.rows)
+        if lacking := lacking_maps(folder, tokens):
+            terms = [frames] if isinstance(frames, str) else list(frames or ())
+            provider = str(read_record(folder).get("provider"))
+            words = ["--index", str(self.index.folder), "--out", str(folder), "--provider", provider]
+            words += ["--frames", *terms] if terms else []
+            raise InputError(
+                f"{folder}: {len(lacking)} of the {len(tokens)} images of the chosen frames have no regions (first: "
+                f"{lacking[0]}); make them, what is there stays, with `superflow prepare superpixels "
+                f"{shlex.join(words)}` and the options that its superpixels.json names"
+            )
+        self._check_images(folder, partial(noted_image, folder), "superflow prepare superpixels")
 
     def _check_images(self, folder: Path, noted: Callable[[str], ImageIdentity | None], command: str) -> None:
         """What was made of another log, or before its images were replaced, may have the same tokens.

@@ -115,6 +115,17 @@ def test_cached_views_and_images_have_the_same_pairs_and_regions(index, tmp_path
     assert 0 <= float(images.min()) < 0.2 < 0.8 < float(images.max()) <= 1
 
 
+def test_images_without_regions_are_counted_before_the_first_step(index, tmp_path):
+    rows = index.rows(FRAMES)
+    write_superpixels(index.cameras(rows[:-1]), tmp_path, provider="slic", workers=0)
+    lacking, images = (len(index.camera_tokens(some)) for some in (rows[-1:], rows))
+    said = (
+        rf"{tmp_path}: {lacking} of the {images} images .* no regions .*`superflow prepare superpixels .*slic"
+    )
+    with pytest.raises(ValueError, match=said):
+        dataset(index, region="superpixel", superpixels=tmp_path)
+
+
 def test_a_scan_seen_from_elsewhere_keeps_its_pairs_and_regions(index):
     options = dict(augmentation=STILL, flip=0.0, sweeps=1, sweep_points=500, cell_m=2.0)
     batch = dataset(index, viewpoint_m=20.0, **options)[2, 0]
