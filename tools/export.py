@@ -7,8 +7,8 @@ paths that stand in it. Points outside the limits get no feature from the file, 
 superflow export work_dirs/superflowpp_small --out backbone.safetensors
 superflow export work_dirs/superflowpp_small --out backbone.safetensors --recalibrate prepared/my_log --frames train
 superflow export work_dirs/go_on_small --average-with street-tiny --out backbone.safetensors
-superflow export work_dirs/superflowpp_small/iter_200.pth --install --name street-tiny
-python -c 'import superflow; print(superflow.load("street-tiny").card)'
+superflow export work_dirs/superflowpp_small/iter_200.pth --install --name mine
+python -c 'import superflow; print(superflow.load("mine").card)'
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         "--out", type=Path, help="file to write (.safetensors); default: beside the checkpoint"
     )
     parser.add_argument(
-        "--install", action="store_true", help="write into the registry folder, to load it by name"
+        "--install",
+        action="store_true",
+        help="write into $SUPERFLOW_HOME, else ~/.cache/superflow, to load it by name",
     )
     parser.add_argument(
         "--half", action="store_true", help="store the convolutions in float16: half the size"
