@@ -92,3 +92,41 @@ def test_a_scan_is_drawn_asked_and_its_kept_tiles_are_shown(both, routed, small_
             assert share > 0.8 if is_kept else share < 0.5, (kept, changed)
         page.picture(tmp_path / "after.png")
         assert (tmp_path / "after.png").read_bytes() != (tmp_path / "before.png").read_bytes()
+
+
+# scans that are asked for are held until they are let go, each by its number
+HOLD = """
+  held = []; arrived = 0;
+  const plain = fetch, came = () => setTimeout(() => arrived++, 200);  // what waits for it has run by then
+  window.fetch = (path, options) => path.startsWith("/v1/scene?")
+    ? new Promise((go) => held.push(() => plain(path, options).then(go).then(came))) : plain(path, options);
+  choose = (i) => { at("scan").selectedIndex = i; at("scan").dispatchEvent(new Event("change")); };
+"""
+
+
+@pytest.mark.skipif(
+    BROWSER is None, reason="without chromium, the page is not run: what arrives late is untested"
+)
+def test_what_arrives_late_takes_no_others_place(both, tmp_path):
+    """A scan that came after a later one was drawn under its name, and wiped its answer away."""
+    _, voice = both()
+    with Browser(tmp_path / "browser") as page:
+        page.go(f"http://127.0.0.1:{voice.port}/")
+        page.until("/points/.test(document.getElementById('note')?.textContent)")
+        page.value(HOLD)
+        page.value("choose(1); choose(2)")
+        for number in (1, 0):
+            page.value(f"void held[{number}]()")
+            page.until(f"arrived === {2 - number}")
+            assert page.value("scene.token === at('scan').value")
+        page.value("choose(3)")
+        page.value("at('question').value = 'How many cars are ahead?'; at('form').requestSubmit()")
+        assert page.value("at('scan').disabled") is True  # an answer stays with its scan
+        page.until("/LiDAR tokens/.test(at('note').textContent)")
+        said = page.value("at('answer').textContent")
+        assert said
+        page.value("void held[2]()")
+        page.until("scene?.token === at('scan').value")
+        assert page.value("at('answer').textContent") == said
+        assert page.value("at('scan').selectedIndex") == 3
+        assert page.value("at('scan').disabled") is False
