@@ -2,8 +2,7 @@
 
 **Scene.** ``scene.py`` is what is known of one scan: objects, motion, pose, points; frame ego, x forward, y left.
 ``scene_log.py`` makes it of a prepared log's boxes or panoptic instances, ``scene_clusters.py`` of predicted classes,
-for a log without labels. ``words.py`` has the words for objects, ``scene_split.py`` says who is held out,
-``scene_text.py`` writes a scene as text.
+for a log without labels. ``words.py`` has the words for objects, ``scene_text.py`` writes a scene as text.
 
     index = LogIndex.open("work_dirs/quickstart/prepared")
     scene = scene_of(index, 0)

@@ -1,8 +1,7 @@
-"""Scenes against plain arithmetic on the log's own tables; JSON; what nobody can tell; splits."""
+"""Scenes against plain arithmetic on the log's own tables; JSON; what nobody can tell."""
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import replace
 
@@ -11,7 +10,6 @@ import pytest
 
 from superflow.agents.scene import SceneObject, SceneRecord
 from superflow.agents.scene_log import box_around, class_name, scene_of
-from superflow.agents.scene_split import read_split, split_scenes, write_split
 from superflow.agents.words import (
     APPLIES,
     CATEGORIES,
@@ -324,35 +322,3 @@ def test_labels_without_numbers_of_instances_are_not_a_scan_without_objects(tmp_
     with pytest.raises(InputError, match=r"08_000001 .* has 50 points of things and none with a number"):
         scene_of(index, 1)
     assert [o.points for o in scene_of(index, 2).objects] == [1]
-
-
-def made(scene: int, frame: int) -> SceneRecord:
-    return SceneRecord(f"{scene}-{frame}", f"scene{scene}", ())
-
-
-def test_splits_keep_scenes_whole_and_know_their_tokens(tmp_path):
-    records = [made(scene, frame) for scene in range(10) for frame in range(3)]
-    split = split_scenes(records, {"train": 0.7, "val": 0.2, "test": 0.1}, seed=1)
-    assert sorted(token for part in split.values() for token in part) == sorted(r.token for r in records)
-    scenes = {name: {token.split("-")[0] for token in part} for name, part in split.items()}
-    assert (
-        not scenes["train"] & scenes["val"]
-        | scenes["train"] & scenes["test"]
-        | scenes["val"] & scenes["test"]
-    )
-    assert [len(part) for part in scenes.values()] == [7, 2, 1]
-    few = split_scenes(records[:9], {"train": 0.9, "val": 0.05, "test": 0.05}, seed=0)
-    assert [len(part) for part in few.values()] == [3, 3, 3]  # three scenes, each part has one
-    assert split == split_scenes(reversed(records), {"train": 0.7, "val": 0.2, "test": 0.1}, seed=1)
-    assert split != split_scenes(records, {"train": 0.7, "val": 0.2, "test": 0.1}, seed=2)
-    write_split(split, tmp_path / "split.json")
-    assert read_split(tmp_path / "split.json") == split
-    values = json.loads((tmp_path / "split.json").read_text())
-    values["val"]["tokens"][0] = values["train"]["tokens"][0]
-    (tmp_path / "split.json").write_text(json.dumps(values))
-    with pytest.raises(InputError, match="'val' are not those of its hash"):
-        read_split(tmp_path / "split.json")
-    with pytest.raises(InputError, match="2 scenes cannot be split into 3"):
-        split_scenes(records[:6], {"a": 0.4, "b": 0.3, "c": 0.3}, seed=0)
-    with pytest.raises(InputError, match="add up to 1"):
-        split_scenes(records, {"a": 0.4, "b": 0.3}, seed=0)
