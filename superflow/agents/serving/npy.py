@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from ...datasets.formats.read import DAMAGED_HEAD
 from .refusal import Refusal
 
 MOST_POINTS = 400_000
@@ -83,10 +84,10 @@ def frame_of(value: Any) -> NDArray[np.float64] | None:
         frame.shape != (4, 4)
         or frame.dtype.kind not in "if"  # numpy makes numbers of texts, too
         or not np.isfinite(frame).all()
+        or np.abs(frame).max() > FARTHEST_M
         or frame[3].tolist() != [0, 0, 0, 1]
         or not np.allclose(frame[:3, :3] @ frame[:3, :3].T, np.eye(3), atol=1e-3)
         or np.linalg.det(frame[:3, :3]) < 0  # a mirror would swap left and right
-        or np.abs(frame[:3, 3]).max() > FARTHEST_M
     ):
         raise _bad(
             "lidar_to_ego is no rigid transform; send 4 rows of 4 numbers, a rotation and metres, or leave it out"
@@ -101,15 +102,7 @@ def _header(data: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any], int]:
         version = npy_format.read_magic(file)
         read = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}[version]
         shape, fortran, dtype = read(file, max_header_size=_HEADER_BYTES)
-    except (
-        KeyError,
-        ValueError,
-        TypeError,
-        SyntaxError,
-        RecursionError,
-        MemoryError,
-        OverflowError,
-    ) as error:
+    except (*DAMAGED_HEAD, KeyError, RecursionError) as error:
         raise _bad("the points are no npy file of version 1 or 2; write them with numpy.save") from error
     if (
         any(not isinstance(n, int) or isinstance(n, bool) or n < 0 for n in shape)

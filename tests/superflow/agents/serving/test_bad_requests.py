@@ -60,6 +60,8 @@ FILES: dict[str, tuple[int, bytes]] = {
     "no points": (400, npy(GOOD[:0])),
     "long header": (400, headed("(1, 4)" + " " * 2000, rest=bytes(16))),
     "code in the header": (400, headed("__import__('os').system('true')")),
+    "open bracket": (400, headed("(1, 4")),
+    "open text": (400, headed("(1, 4), 'x': '''")),
     "deep header": (400, headed("(" * 300 + ")" * 300)),
     "bytes left over": (400, npy(GOOD) + b"x"),
     "far away": (400, with_value(1e6)),
