@@ -1,16 +1,20 @@
-"""Files that stay open in a process, for readers of what holds many scans."""
+"""Files that stay open in a thread, for readers of what holds many scans."""
 
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
-class OpenFiles:
-    """Files that stay open in this process, so that a scan is not paid with opening what holds a thousand of them."""
+class OpenFiles(threading.local):
+    """Files that stay open, so that a scan is not paid with opening what holds a thousand of them.
+
+    Each thread has its own, since an open file has one position.
+    """
 
     def __init__(self, most: int = 16) -> None:
         self._most = most

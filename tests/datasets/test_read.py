@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import cv2
 import numpy as np
 import pytest
@@ -179,3 +181,18 @@ def test_the_longest_unused_file_is_let_go(tmp_path):
     for name in ("a", "b", "a", "c", "a", "b"):
         files.get(tmp_path / name, lambda path: opened.append(path.name))
     assert opened == ["a", "b", "c", "b"]
+
+
+def test_each_thread_has_open_files_of_its_own(tmp_path):
+    """A scan of an MCAP that two threads read at once was said to be damaged: an open file has one position."""
+    files = OpenFiles()
+
+    def opened():
+        return [files.get(tmp_path, lambda path: object()) for _ in range(2)]
+
+    own, again = opened()
+    with ThreadPoolExecutor(1) as thread:
+        other, still_other = thread.submit(opened).result()
+    assert own is again is opened()[0]
+    assert other is still_other
+    assert other is not own
