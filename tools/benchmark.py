@@ -60,10 +60,10 @@ from superflow.tools.command import (
 from superflow.tools.log_arguments import add_log_arguments, log_options, refuse_log_arguments
 
 if TYPE_CHECKING:
-    from superflow.benchmark.places_plan import PlacesPlan
-    from superflow.benchmark.plan import Plan
-    from superflow.benchmark.questions_plan import QuestionsPlan
-    from superflow.benchmark.sets_plan import SetsPlan
+    from superflow.benchmark.one_log.plan import Plan
+    from superflow.benchmark.places.plan import PlacesPlan
+    from superflow.benchmark.questions.plan import QuestionsPlan
+    from superflow.benchmark.sets.plan import SetsPlan
     from superflow.benchmark.units import Unit
 
 log = logging.getLogger("superflow.benchmark")
@@ -185,9 +185,15 @@ def _saga(path: Path, args: argparse.Namespace) -> int:
 
 
 def _places(path: Path, args: argparse.Namespace) -> int:
-    from superflow.benchmark.places import PlacesUnit, places_rows, prepare_places, with_budgets, with_places
-    from superflow.benchmark.places_file import load_places_plan
-    from superflow.benchmark.places_plan import FIXED_SOURCES
+    from superflow.benchmark.places.plan import FIXED_SOURCES
+    from superflow.benchmark.places.plan_file import load_places_plan
+    from superflow.benchmark.places.run import (
+        PlacesUnit,
+        places_rows,
+        prepare_places,
+        with_budgets,
+        with_places,
+    )
 
     plan = load_places_plan(path)
     plan = with_places(plan, _roots(args))
@@ -248,10 +254,10 @@ def _roots(args: argparse.Namespace) -> dict[str, str]:
 
 
 def _questions(path: Path, args: argparse.Namespace) -> int:
-    from superflow.benchmark.questions_plan import load_questions_plan
+    from superflow.benchmark.questions.plan import load_questions_plan
 
     plan = load_questions_plan(path)
-    from superflow.benchmark import questions
+    from superflow.benchmark.questions import run as questions
 
     plan = questions.with_places(plan, _roots(args))
     plan = replace(plan, allow_leakage=args.allow_leakage or plan.allow_leakage)
@@ -269,10 +275,10 @@ def _questions(path: Path, args: argparse.Namespace) -> int:
 
 
 def _sets(path: Path, args: argparse.Namespace) -> int:
-    from superflow.benchmark.places import places_rows
-    from superflow.benchmark.sets import find_sets, named_weights, read_sets, units_of
-    from superflow.benchmark.sets_plan import load_sets_plan, plan_of_places
-    from superflow.benchmark.sets_table import write_tables
+    from superflow.benchmark.places.run import places_rows
+    from superflow.benchmark.sets.plan import load_sets_plan, plan_of_places
+    from superflow.benchmark.sets.run import find_sets, named_weights, read_sets, units_of
+    from superflow.benchmark.sets.table import write_tables
     from superflow.benchmark.stand_ins import make_stand_in, stand_in_tasks
     from superflow.benchmark.units import FiguresFailed, prepare_pieces
 
@@ -312,10 +318,10 @@ def _chosen(plan: PlacesPlan | QuestionsPlan, part: str, names: list[str] | None
 
 
 def _one_log(path: Path, args: argparse.Namespace) -> int:
-    from superflow.benchmark.arms import LOOKUP, lookup_control, read_results, run_arms
     from superflow.benchmark.chart import draw_chart
-    from superflow.benchmark.plan import load_plan
-    from superflow.benchmark.table import leakage_lines, markdown, table
+    from superflow.benchmark.one_log.arms import LOOKUP, lookup_control, read_results, run_arms
+    from superflow.benchmark.one_log.plan import load_plan
+    from superflow.benchmark.one_log.table import leakage_lines, markdown, table
 
     if args.data is None and args.prepared is None:
         raise InputError(f"{path}: is a plan for one log; give it with --data ROOT or --prepared FOLDER")
@@ -344,7 +350,7 @@ def _one_log(path: Path, args: argparse.Namespace) -> int:
 
 
 def _prepare(plan: Plan, args: argparse.Namespace) -> Path:
-    from superflow.benchmark.arms import labelled_frames
+    from superflow.benchmark.one_log.arms import labelled_frames
     from superflow.benchmark.preparation import prepare_features, prepare_index, prepare_providers
 
     prepared = args.out / "prepared"

@@ -32,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _evidence(args: argparse.Namespace) -> int:
-    from superflow.benchmark.evidence import write_page
+    from superflow.benchmark.evidence.page import write_page
 
     print(write_page(args.folder))
     return 0

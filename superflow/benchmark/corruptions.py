@@ -17,7 +17,7 @@ from ..engine.runner import build_runner
 from ..errors import InputError
 from ..files.writes import write_json
 from ..method.distributed import rank
-from .robustness_table import baseline_of
+from .evidence.robustness_table import baseline_of
 
 log = logging.getLogger(__name__)
 

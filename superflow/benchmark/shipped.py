@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .backbones import PlannedBackbone
-from .places_plan import GIVEN
+from .places.backbones import PlannedBackbone
+from .places.plan import GIVEN
 from .rows import RowFile
 
 LICENCE = "Apache-2.0"
@@ -90,8 +90,8 @@ def make_shipped(name: str, out: Path, evidence: Path, path: Path, *, jobs: int 
     """
     from ..hub.backbone import card_of, save_backbone
     from ..hub.encoder_file import build_encoder, read_encoder_file
-    from .places_file import load_places_plan
-    from .places_logs import prepare_log, prepare_sources
+    from .places.logs import prepare_log, prepare_sources
+    from .places.plan_file import load_places_plan
     from .plan_file import find_plan
 
     shipped = SHIPPED[name]

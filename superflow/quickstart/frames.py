@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..benchmark.plan import Plan
+from ..benchmark.one_log.plan import Plan
 from ..errors import InputError
 
 log = logging.getLogger(__name__)

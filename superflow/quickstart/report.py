@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..benchmark.plan import Plan
-from ..benchmark.table import table
+from ..benchmark.one_log.plan import Plan
+from ..benchmark.one_log.table import table
 from ..errors import InputError
 from ..files.writes import write_text
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from ..benchmark.arms import labelled_frames, read_results, run_arms
-from ..benchmark.plan import Plan, load_plan
+from ..benchmark.one_log.arms import labelled_frames, read_results, run_arms
+from ..benchmark.one_log.plan import Plan, load_plan
 from ..benchmark.preparation import DEFAULT_TEACHER, prepare_features, prepare_index, prepare_superpixels
 from ..errors import InputError
 from ..files.access import check_place, make_folder, no_folder, read_json

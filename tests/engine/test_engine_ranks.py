@@ -21,7 +21,7 @@ from mmengine.config import Config
 from rank_driver import OPTIONS
 from torch import nn
 
-from superflow.benchmark.arms import run_arms
+from superflow.benchmark.one_log.arms import run_arms
 from superflow.engine import load_config, read_checkpoint, runner
 from superflow.errors import InputError
 from superflow.method import launch

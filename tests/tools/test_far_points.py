@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superflow.benchmark.arms import run_arm
-from superflow.benchmark.plan import Arm, Plan
+from superflow.benchmark.one_log.arms import run_arm
+from superflow.benchmark.one_log.plan import Arm, Plan
 from superflow.errors import InputError
 from superflow.tools.main import main
 

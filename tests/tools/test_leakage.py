@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from superflow.benchmark.arms import run_arm
-from superflow.benchmark.measures import Task, _encoder
-from superflow.benchmark.plan import Arm, Plan
-from superflow.benchmark.table import leakage_lines
+from superflow.benchmark.one_log.arms import run_arm
+from superflow.benchmark.one_log.plan import Arm, Plan
+from superflow.benchmark.one_log.table import leakage_lines
+from superflow.benchmark.places.measures import Task, _encoder
 from superflow.datasets.index import LogIndex
 from superflow.engine import load_config
 from superflow.engine.loader import build_dataset

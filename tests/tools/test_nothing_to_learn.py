@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from superflow.benchmark.arms import run_arm
-from superflow.benchmark.plan import Arm, Plan, load_plan
+from superflow.benchmark.one_log.arms import run_arm
+from superflow.benchmark.one_log.plan import Arm, Plan, load_plan
 from superflow.camera.superpixels.map_file import encode_map, read_note
 from superflow.datasets.index import LogIndex
 from superflow.errors import InputError

@@ -113,7 +113,7 @@ from superflow.engine.config import load_config, shipped_configs
 for name in shipped_configs():
     load_config(name)
 print(sorted(shipped_configs()))
-from superflow.benchmark.plan import load_plan
+from superflow.benchmark.one_log.plan import load_plan
 print(load_plan("pandaset").arms[0])
 from pathlib import Path
 print(sorted(path.name for root in superflow.__path__ for path in Path(root, "tools").glob("*.sh")))

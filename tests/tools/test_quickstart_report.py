@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from superflow.benchmark.plan import Arm, Plan
+from superflow.benchmark.one_log.plan import Arm, Plan
 from superflow.datasets.sets.nuscenes import write_index
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from superflow.benchmark.arms import lookup_control, read_results, run_arm, run_arms
-from superflow.benchmark.plan import Arm, Plan, load_plan
-from superflow.benchmark.table import markdown, table
+from superflow.benchmark.one_log.arms import lookup_control, read_results, run_arm, run_arms
+from superflow.benchmark.one_log.plan import Arm, Plan, load_plan
+from superflow.benchmark.one_log.table import markdown, table
 from superflow.datasets.index import LogIndex
 from superflow.errors import InputError, MissingFileError
 from superflow.files.writes import write_json
@@ -135,7 +135,7 @@ def test_frames_that_are_learned_from_and_judged_on_are_refused_before_the_work(
     def train(*given):
         raise AssertionError("it was trained")
 
-    monkeypatch.setattr("superflow.benchmark.arms._train", train)
+    monkeypatch.setattr("superflow.benchmark.one_log.arms._train", train)
     arm = Arm("regression", "pretrained", "pretrain/regression_small.py")
     plan = Plan(arms=(arm,), train=["scene-0001"], evaluate=["scene-0003"])
     with pytest.raises(AssertionError, match="it was trained"):
@@ -215,10 +215,10 @@ def test_a_result_of_other_features_or_superpixels_is_told_from_one_of_these(
     def train(config, index, evaluate):
         return LidarEncoder(**config.model.student), {}
 
-    monkeypatch.setattr("superflow.benchmark.arms._train", None)
+    monkeypatch.setattr("superflow.benchmark.one_log.arms._train", None)
     with pytest.raises(TypeError):  # begun before it was prepared
         run_arm(plan, arm, 0, prepared=log, out=tmp_path / "out")
-    monkeypatch.setattr("superflow.benchmark.arms._train", train)
+    monkeypatch.setattr("superflow.benchmark.one_log.arms._train", train)
     prepare(32)
     for _ in range(2):
         assert run_arm(plan, arm, 0, prepared=log, out=tmp_path / "out")["arm"] == "slidr"
@@ -236,7 +236,8 @@ def test_the_teacher_of_a_plan_is_taken_unless_another_one_is_given(prepared_sca
     plan.write_text("arms: {raw: {kind: raw}}\nteacher: filters\n")
     taken = []
     monkeypatch.setattr(
-        "superflow.benchmark.arms.run_arms", lambda tasks, jobs: iter(taken.append(tasks[0][0].teacher) or [])
+        "superflow.benchmark.one_log.arms.run_arms",
+        lambda tasks, jobs: iter(taken.append(tasks[0][0].teacher) or []),
     )
     monkeypatch.setattr("superflow.benchmark.chart.draw_chart", lambda *_, **__: None)
     words = ["benchmark", str(plan), "--prepared", str(prepared_scans.folder), "--out", str(tmp_path / "out")]

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from superflow.benchmark import corruptions
-from superflow.benchmark.arms_picture import draw_arms
-from superflow.benchmark.budget_picture import draw_budgets
-from superflow.benchmark.evidence import SCRATCH, labels_needed, savings, tables, write_page
-from superflow.benchmark.robustness_table import robustness_lines
+from superflow.benchmark.evidence.arms_picture import draw_arms
+from superflow.benchmark.evidence.budget_picture import draw_budgets
+from superflow.benchmark.evidence.page import SCRATCH, labels_needed, savings, tables, write_page
+from superflow.benchmark.evidence.robustness_table import robustness_lines
+from superflow.benchmark.evidence.scaling_curves import panels
+from superflow.benchmark.evidence.ties import leaders
+from superflow.benchmark.evidence.trial_table import trial_lines
 from superflow.benchmark.rows import COLUMNS, RowFile
-from superflow.benchmark.scaling_curves import panels
-from superflow.benchmark.ties import leaders
-from superflow.benchmark.trial_table import trial_lines
 from superflow.datasets.card import load_card
 from superflow.datasets.corruptions.domain import LEVELS
 from superflow.datasets.corruptions.models import CORRUPTIONS, Variant

@@ -9,11 +9,11 @@ import pytest
 import torch
 from small_batch import Fixed, make_clip
 
-from superflow.benchmark import places_logs
-from superflow.benchmark.backbones import PlannedBackbone
-from superflow.benchmark.places_file import load_places_plan
-from superflow.benchmark.places_logs import Features, features_folder, prepare_sources
-from superflow.benchmark.places_plan import NO_SOURCE
+from superflow.benchmark.places import logs as places_logs
+from superflow.benchmark.places.backbones import PlannedBackbone
+from superflow.benchmark.places.logs import Features, features_folder, prepare_sources
+from superflow.benchmark.places.plan import NO_SOURCE
+from superflow.benchmark.places.plan_file import load_places_plan
 from superflow.benchmark.plan_file import find_plan
 from superflow.clips.batch import collate
 from superflow.engine.config import load_config

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from superflow.benchmark.paired_table import paired_lines
+from superflow.benchmark.evidence.paired_table import paired_lines
 from superflow.benchmark.rows import COLUMNS
 
 SCRATCH = ("nothing", "random")

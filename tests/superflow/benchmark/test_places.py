@@ -13,12 +13,14 @@ import pytest
 import torch
 from small_places import SMALL, changed, written
 
-from superflow.benchmark import measures, places, units
-from superflow.benchmark.measures import MEASURES, Task, _few_labels
-from superflow.benchmark.places_file import load_places_plan
-from superflow.benchmark.places_logs import prepare_log
-from superflow.benchmark.places_plan import GIVEN, NO_SOURCE, Log, MeasurePlan, PlacesArm
-from superflow.benchmark.recipe_search import SEARCHES
+from superflow.benchmark import units
+from superflow.benchmark.places import measures
+from superflow.benchmark.places import run as places
+from superflow.benchmark.places.logs import prepare_log
+from superflow.benchmark.places.measures import MEASURES, Task, _few_labels
+from superflow.benchmark.places.plan import GIVEN, NO_SOURCE, Log, MeasurePlan, PlacesArm
+from superflow.benchmark.places.plan_file import load_places_plan
+from superflow.benchmark.places.recipe_search import SEARCHES
 from superflow.datasets.corruptions.domain import LEVELS
 from superflow.downstream import budgets
 from superflow.downstream.budgets import Budget
@@ -399,8 +401,8 @@ def test_a_search_in_turn_repeats_no_known_trial_and_has_a_hash_of_its_own(small
         matrix.update(np.zeros(10, np.int64), np.zeros(10, np.int64))
         return 7, {"tuned": matrix}
 
-    monkeypatch.setattr("superflow.benchmark.measures._tune", tune)
-    monkeypatch.setattr("superflow.benchmark.measures._encoder", lambda task: None)
+    monkeypatch.setattr("superflow.benchmark.places.measures._tune", tune)
+    monkeypatch.setattr("superflow.benchmark.places.measures._encoder", lambda task: None)
     default = Recipe(steps=3, points=500)
     trials = {replace(default, rate=rate).text(): miou for rate, miou in ((1e-3, 5.0), (1e-2, 7.0))}
     task = Task(tmp_path, index, small.evaluations["street"], plan, "all", 0, **rows, trials=trials)
@@ -427,8 +429,8 @@ def test_a_search_never_sees_the_scans_of_the_figures(small, tmp_path, monkeypat
         matrix.update(np.repeat([0, 1], [right, 100 - right]), np.zeros(100, np.int64))
         return 7, {"tuned": matrix}
 
-    monkeypatch.setattr("superflow.benchmark.measures._tune", tune)
-    monkeypatch.setattr("superflow.benchmark.measures._encoder", lambda task: None)
+    monkeypatch.setattr("superflow.benchmark.places.measures._tune", tune)
+    monkeypatch.setattr("superflow.benchmark.places.measures._encoder", lambda task: None)
     noted = []
     task = Task(
         tmp_path,

@@ -9,12 +9,12 @@ import pytest
 import yaml
 from small_places import SMALL, changed, written
 
-from superflow.benchmark import places
-from superflow.benchmark.backbones import PlannedBackbone
-from superflow.benchmark.places_file import load_places_plan
-from superflow.benchmark.places_logs import prepare_log
-from superflow.benchmark.places_plan import Log
-from superflow.benchmark.plan import load_plan
+from superflow.benchmark.one_log.plan import load_plan
+from superflow.benchmark.places import run as places
+from superflow.benchmark.places.backbones import PlannedBackbone
+from superflow.benchmark.places.logs import prepare_log
+from superflow.benchmark.places.plan import Log
+from superflow.benchmark.places.plan_file import load_places_plan
 from superflow.benchmark.plan_file import find_plan
 from superflow.errors import InputError
 

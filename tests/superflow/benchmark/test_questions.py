@@ -15,11 +15,11 @@ pytest.importorskip("transformers", reason="needs the extra agents")
 pytest.importorskip("sklearn", reason="needs the extra agents")
 from superflow.agents.bootcamps.report import interval
 from superflow.agents.scene_log import scene_of
-from superflow.benchmark import questions
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
-from superflow.benchmark.questions_arms import Study, ZeroTokens, elsewhere
-from superflow.benchmark.questions_data import Scans, part_of
-from superflow.benchmark.questions_plan import KINDS, ROUTERS, load_questions_plan
+from superflow.benchmark.questions import run as questions
+from superflow.benchmark.questions.arms import Study, ZeroTokens, elsewhere
+from superflow.benchmark.questions.data import Scans, part_of
+from superflow.benchmark.questions.plan import KINDS, ROUTERS, load_questions_plan
 from superflow.errors import InputError
 from superflow.hub.backbone import BackboneCard, save_backbone
 from superflow.lidar.encoder import LidarEncoder
@@ -181,7 +181,7 @@ def test_keys_of_an_arm_that_came_later_leave_older_rows_valid(ran):
 
 def test_a_backbone_is_opened_after_its_share_of_the_time(ran, monkeypatch):
     """One step of the plan's two while it is frozen, which leaves it as it was, then steps of the arm's own recipe."""
-    from superflow.benchmark import questions_arms
+    from superflow.benchmark.questions import arms as questions_arms
 
     out, _ = ran
     plan = questions.with_places(

@@ -17,15 +17,16 @@ import numpy as np
 import pytest
 import yaml
 
-from superflow.benchmark import places, shards
-from superflow.benchmark.evidence import Cell
-from superflow.benchmark.measures import MEASURES
-from superflow.benchmark.places import label_set, places_rows
+from superflow.benchmark import shards
+from superflow.benchmark.evidence.page import Cell
+from superflow.benchmark.places import run as places
+from superflow.benchmark.places.measures import MEASURES
+from superflow.benchmark.places.run import label_set, places_rows
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
 from superflow.benchmark.rows import COLUMNS, RowFile
-from superflow.benchmark.sets import find_sets, frames_of, named_weights
-from superflow.benchmark.sets_plan import Protocol, load_sets_plan
-from superflow.benchmark.sets_table import markdown, radar_values
+from superflow.benchmark.sets.plan import Protocol, load_sets_plan
+from superflow.benchmark.sets.run import find_sets, frames_of, named_weights
+from superflow.benchmark.sets.table import markdown, radar_values
 from superflow.downstream.finetuning import Recipe
 from superflow.errors import InputError
 from superflow.hub.backbone import BackboneCard, save_backbone
@@ -276,8 +277,9 @@ def test_a_benchmark_of_two_sets_and_one_that_fails(
 KILLED = """
 import os, signal, sys
 from dataclasses import replace
-from superflow.benchmark import places, shards
-from superflow.benchmark.measures import MEASURES
+from superflow.benchmark import shards
+from superflow.benchmark.places import run as places
+from superflow.benchmark.places.measures import MEASURES
 from superflow.tools.benchmark import main
 
 def tuned(task):

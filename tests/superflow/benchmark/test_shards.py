@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from superflow.benchmark import shards
-from superflow.benchmark.places import places_rows, prepare_places
-from superflow.benchmark.places_file import load_places_plan
+from superflow.benchmark.places.plan_file import load_places_plan
+from superflow.benchmark.places.run import places_rows, prepare_places
 from superflow.benchmark.plan_file import find_plan
 from superflow.benchmark.shards import run_shards
 from superflow.camera.cache import FeatureCache

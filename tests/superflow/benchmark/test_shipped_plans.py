@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from superflow.benchmark.backbones import PlannedBackbone
-from superflow.benchmark.places_file import load_places_plan
-from superflow.benchmark.places_logs import prepared_folder
-from superflow.benchmark.places_plan import GIVEN, NO_SOURCE
+from superflow.benchmark.places.backbones import PlannedBackbone
+from superflow.benchmark.places.logs import prepared_folder
+from superflow.benchmark.places.plan import GIVEN, NO_SOURCE
+from superflow.benchmark.places.plan_file import load_places_plan
+from superflow.benchmark.places.recipe_search import grid_recipes
 from superflow.benchmark.plan_file import find_plan, kind_of_plan
-from superflow.benchmark.recipe_search import grid_recipes
 from superflow.benchmark.results import hash_of_config
 from superflow.benchmark.shipped import SHIPPED
 from superflow.downstream.finetuning import Recipe

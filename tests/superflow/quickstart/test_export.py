@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from superflow.benchmark.plan import Arm, Plan
+from superflow.benchmark.one_log.plan import Arm, Plan
 from superflow.hub import encoder_file
 from superflow.hub.backbone import BackboneCard, load, save_backbone
 from superflow.quickstart import run

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from superflow.benchmark.plan import load_plan
+from superflow.benchmark.one_log.plan import load_plan
 from superflow.clips.times import ClipTimes
 from superflow.datasets.index import LogIndex
 from superflow.datasets.selection import select_rows

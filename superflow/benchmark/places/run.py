@@ -16,18 +16,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..downstream.evaluation import NEW_PLACES
-from ..errors import InputError
-from ..progress import cpu_seconds
-from ..protocol import commit, device_name
+from ...downstream.evaluation import NEW_PLACES
+from ...errors import InputError
+from ...progress import cpu_seconds
+from ...protocol import commit, device_name
+from ..plan_file import refuse_absent
+from ..results import slug
+from ..rows import TRIAL_KEY, Row, RowFile
+from ..units import prepare_pieces
 from .backbones import PlannedBackbone
+from .logs import check_logs, prepare_log, prepare_sources, prepared_folder
 from .measures import MEASURES, Figure, Task
-from .places_logs import check_logs, prepare_log, prepare_sources, prepared_folder
-from .places_plan import AVERAGED, FIXED_SOURCES, Log, PlacesPlan, logs_at
-from .plan_file import refuse_absent
-from .results import slug
-from .rows import TRIAL_KEY, Row, RowFile
-from .units import prepare_pieces
+from .plan import AVERAGED, FIXED_SOURCES, Log, PlacesPlan, logs_at
 
 log = logging.getLogger(__name__)
 
@@ -184,10 +184,10 @@ def evaluation_rows(plan: PlacesPlan, name: str, out: Path) -> tuple[Any, dict[s
     Raises:
         InputError: some have no labelled point, or one is learned from and judged on.
     """
-    from ..datasets.corruptions.corrupted_index import in_variant
-    from ..datasets.index import LogIndex
-    from ..downstream.labelled import labelled_rows, require_apart, require_labelled_points
-    from ..downstream.probe import split_held_out
+    from ...datasets.corruptions.corrupted_index import in_variant
+    from ...datasets.index import LogIndex
+    from ...downstream.labelled import labelled_rows, require_apart, require_labelled_points
+    from ...downstream.probe import split_held_out
 
     evaluation = plan.evaluations[name]
     index = LogIndex.open(prepared_folder(plan.logs[evaluation.log], out))
@@ -319,7 +319,7 @@ class _Notes:
 
 def write_list(task: Task, out: Path) -> str:
     """Write the tokens of the scans that a task may learn from to a file below ``out``; its name there."""
-    from ..downstream.fractions import percent_rows, write_tokens
+    from ...downstream.fractions import percent_rows, write_tokens
 
     budget = task.measure.budgets[task.budget]
     rows = budget.rows(task.index, task.train, seed=task.seed)

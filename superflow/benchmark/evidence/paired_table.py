@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from .markdown import table_lines
-from .rows import Row
+from ..markdown import table_lines
+from ..rows import Row
 
 _EXPLANATION = (
     "Points of mIoU ahead of random weights that learned from the same labelled scans: the mean over the draws, the "

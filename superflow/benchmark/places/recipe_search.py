@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..errors import InputError
+from ...errors import InputError
 
 Judge = Callable[[Any], float]  # of a recipe; higher is better
 

@@ -9,15 +9,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..datasets.corruptions.corrupted_index import CLEAN
-from ..datasets.selection import without
-from ..downstream.budgets import Budget
-from ..errors import InputError
-from ..option_values import Range
-from .places_plan import Evaluation, MeasurePlan
-from .plan_file import check_value, read_entry, refer
+from ...datasets.corruptions.corrupted_index import CLEAN
+from ...datasets.selection import without
+from ...downstream.budgets import Budget
+from ...errors import InputError
+from ...option_values import Range
+from ..plan_file import check_value, read_entry, refer
+from ..results import json_hash
+from .plan import Evaluation, MeasurePlan
 from .recipe_search import SEARCHES, grid_recipes
-from .results import json_hash
 
 log = logging.getLogger(__name__)
 DIGITS = 12  # of the hashes in a row
@@ -56,8 +56,8 @@ class Task:
         Raises:
             InputError: there are some, and they are not allowed.
         """
-        from ..hub.encoder_file import read_encoder_file
-        from ..hub.leakage import check_encoder
+        from ...hub.encoder_file import read_encoder_file
+        from ...hub.leakage import check_encoder
 
         file = read_encoder_file(self.backbone)
         return check_encoder(
@@ -180,7 +180,7 @@ def _split(options: Mapping[str, Any], beside: Mapping[str, Any]) -> tuple[dict[
 
 def _recipe(options: Mapping[str, Any], **beside: Any) -> Any:
     """The recipe that options mean without those of the measure itself, see `_split`."""
-    from ..downstream.finetuning import Recipe
+    from ...downstream.finetuning import Recipe
 
     return Recipe.of(_split(options, beside)[1])
 
@@ -190,13 +190,13 @@ def _decoder_recipe(options: Mapping[str, Any]) -> Any:
 
 
 def _probe_options(options: Mapping[str, Any]) -> Any:
-    from ..downstream.probe import ProbeOptions
+    from ...downstream.probe import ProbeOptions
 
     return read_entry(ProbeOptions, dict(options), "options")
 
 
 def _robustness_options(options: Mapping[str, Any]) -> Any:
-    from ..datasets.corruptions.models import CORRUPTIONS
+    from ...datasets.corruptions.models import CORRUPTIONS
 
     own, others = _split(options, {"corruptions": Sequence[str]})
     refer(own.get("corruptions", ()), CORRUPTIONS, "corruptions")
@@ -204,7 +204,7 @@ def _robustness_options(options: Mapping[str, Any]) -> Any:
 
 
 def _encoder(task: Task) -> Any:
-    from ..hub.encoder_file import build_encoder, read_encoder_file
+    from ...hub.encoder_file import build_encoder, read_encoder_file
 
     task.leakage()
     return build_encoder(read_encoder_file(task.backbone))
@@ -221,8 +221,8 @@ def _probe(task: Task) -> list[Figure]:
 
 
 def _probed(task: Task, given: Mapping[str, Any]) -> Any:
-    from ..downstream.features import EncoderFeatures
-    from ..downstream.probe import probe
+    from ...downstream.features import EncoderFeatures
+    from ...downstream.probe import probe
 
     options = _probe_options({"place_size_m": task.evaluation.new_places_m, "seed": task.seed, **given})
     return probe(
@@ -241,9 +241,9 @@ def _chosen(found: Any) -> str:
 
 def _robustness(task: Task) -> list[Figure]:
     """The linear probe, fitted on clean scans, on corrupted ones: all that the log allows, three levels."""
-    from ..datasets.corruptions.corrupted_index import in_variant
-    from ..datasets.corruptions.models import all_variants, lacks
-    from ..downstream.evaluation import evaluate_heads
+    from ...datasets.corruptions.corrupted_index import in_variant
+    from ...datasets.corruptions.models import all_variants, lacks
+    from ...downstream.evaluation import evaluate_heads
 
     options = {"knn": 0, "augmentation": None, "place_size_m": None, **task.measure.options}
     chosen = options.pop("corruptions", None)
@@ -261,7 +261,7 @@ def _robustness(task: Task) -> list[Figure]:
 
 
 def _figures(heads: Mapping[tuple[str, str], tuple[str, Mapping[str, Any]]]) -> Iterator[Figure]:
-    from ..downstream.evaluation import NEW_PLACES
+    from ...downstream.evaluation import NEW_PLACES
 
     for (measure, recipe), (key, scores) in heads.items():
         for suffix in ("", NEW_PLACES):
@@ -280,9 +280,9 @@ def _decoder_probe(task: Task) -> list[Figure]:
 
 
 def _tuned(task: Task, name: str, fixed: Mapping[str, Any]) -> list[Figure]:
-    from ..downstream.evaluation import evaluate_heads
-    from ..downstream.finetuning import Checks, Recipe
-    from ..downstream.places import seen_voxels
+    from ...downstream.evaluation import evaluate_heads
+    from ...downstream.finetuning import Checks, Recipe
+    from ...downstream.places import seen_voxels
 
     encoder = _encoder(task)
     budget = task.measure.budgets[task.budget]
@@ -312,9 +312,9 @@ def _tuned(task: Task, name: str, fixed: Mapping[str, Any]) -> list[Figure]:
 
 def _semi_supervised(task: Task) -> list[Figure]:
     """What training scans without labels add to the budget; every way takes the recipe that labels alone chose."""
-    from ..downstream.evaluation import evaluate_heads
-    from ..downstream.finetuning import Recipe
-    from ..downstream.semi_supervised import WAYS
+    from ...downstream.evaluation import evaluate_heads
+    from ...downstream.finetuning import Recipe
+    from ...downstream.semi_supervised import WAYS
 
     options = dict(task.measure.options)
     most = options.pop("unlabelled", 60)
@@ -334,8 +334,8 @@ def _semi_supervised(task: Task) -> list[Figure]:
 
 def _few_labels(task: Task, encoder: Any, recipe: Any, most: int) -> Any:
     """The scans of the budget, and at most ``most`` training scans beside them, in runs around the labelled ones."""
-    from ..downstream.budgets import labelled_scans
-    from ..downstream.semi_supervised import FewLabels
+    from ...downstream.budgets import labelled_scans
+    from ...downstream.semi_supervised import FewLabels
 
     budget = task.measure.budgets[task.budget]
     rows = budget.rows(task.index, task.train, seed=task.seed)
@@ -355,7 +355,7 @@ def _few_labels(task: Task, encoder: Any, recipe: Any, most: int) -> Any:
 
 
 def _labelled_points(scan: Any) -> int:
-    from ..datasets.frame import IGNORE_LABEL
+    from ...datasets.frame import IGNORE_LABEL
 
     return int((scan.labels != IGNORE_LABEL).sum())
 
@@ -404,9 +404,9 @@ def _tune(
     checks: Any = None,
 ) -> tuple[int, dict[str, Any]]:
     """Number of labelled points learned from, and the matrices of the scans that judge."""
-    from ..downstream.budgets import labelled_scans
-    from ..downstream.evaluation import evaluate_heads
-    from ..downstream.finetuning import fine_tune
+    from ...downstream.budgets import labelled_scans
+    from ...downstream.evaluation import evaluate_heads
+    from ...downstream.finetuning import fine_tune
 
     # a percentage of a large set is more than a run of these steps ever draws, or a machine holds
     most = None if budget.percent is None else recipe.head_steps + recipe.steps

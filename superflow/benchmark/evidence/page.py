@@ -9,17 +9,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import InputError, MissingFileError
-from ..files.access import read_text
-from ..files.writes import write_text
+from ...errors import InputError, MissingFileError
+from ...files.access import read_text
+from ...files.writes import write_text
+from ..markdown import table_lines
+from ..places.plan import NO_SOURCE
+from ..results import file_part
+from ..rows import TRIAL_KEY, Row, RowFile
 from .arms_picture import draw_arms
 from .budget_picture import draw_budgets
-from .markdown import table_lines
 from .paired_table import paired_lines
-from .places_plan import NO_SOURCE
-from .results import file_part
 from .robustness_table import ROBUSTNESS, robustness_lines
-from .rows import TRIAL_KEY, Row, RowFile
 from .scaling_curves import scaling_lines
 from .ties import leaders
 from .trial_table import trial_lines

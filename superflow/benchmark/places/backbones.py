@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..progress import cpu_seconds
-from .places_logs import Features, features_folder, prepared_folder
-from .places_plan import AVERAGED, NO_SOURCE, PlacesArm, PlacesPlan, Source
-from .preparation import prepared_hashes
-from .results import claim, hash_of_config, slug
-from .rows import held
+from ...errors import InputError
+from ...progress import cpu_seconds
+from ..preparation import prepared_hashes
+from ..results import claim, hash_of_config, slug
+from ..rows import held
+from .logs import Features, features_folder, prepared_folder
+from .plan import AVERAGED, NO_SOURCE, PlacesArm, PlacesPlan, Source
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class PlannedBackbone:
         Raises:
             InputError: weights are not there or cannot be read, or a config or options say what nothing reads.
         """
-        from ..hub.encoder_file import read_encoder_file
+        from ...hub.encoder_file import read_encoder_file
 
         if self.start is not None:
             self.start.check()
@@ -79,7 +79,7 @@ class PlannedBackbone:
 
     def card(self) -> Mapping[str, Any]:
         """The card beside the exported file."""
-        from ..files.access import read_json
+        from ...files.access import read_json
 
         return read_json(self.path.with_suffix(".json"), "export the backbone again")
 
@@ -114,7 +114,7 @@ class PlannedBackbone:
         return hash_of_config(config, {**logs, str(self.out): "OUT"})
 
     def _load(self, source: Source | None, *, mix: Source | None = None) -> Any:
-        from ..engine.config import load_config
+        from ...engine.config import load_config
 
         arm, plan = self.entry, self.plan
         options: dict[str, Any] = dict(arm.options) if source is None else {}
@@ -149,8 +149,8 @@ class PlannedBackbone:
 
     def _take_over(self, weights: str) -> None:
         """Write the weights that the arm was given, or random ones of that encoder; with its card in either case."""
-        from ..hub.backbone import card_of, save_backbone
-        from ..hub.encoder_file import build_encoder, read_encoder_file, weights_hash
+        from ...hub.backbone import card_of, save_backbone
+        from ...hub.encoder_file import build_encoder, read_encoder_file, weights_hash
 
         file = read_encoder_file(weights)
         self._claim({"kind": self.entry.kind, "weights": weights_hash(file.weights)}, ", and its rows")
@@ -163,9 +163,9 @@ class PlannedBackbone:
 
     def _average(self) -> None:
         """Write the mean of the backbone that the arm names and of the one that began with."""
-        from ..hub.averaging import average_with
-        from ..hub.backbone import card_of, save_backbone
-        from ..hub.encoder_file import build_encoder, read_encoder_file
+        from ...hub.averaging import average_with
+        from ...hub.backbone import card_of, save_backbone
+        from ...hub.encoder_file import build_encoder, read_encoder_file
 
         trained = self.start
         assert trained is not None
@@ -180,7 +180,7 @@ class PlannedBackbone:
             save_backbone(encoder, self.path, replace(card, name=self.path.stem))
 
     def _train(self) -> None:
-        from ..engine.registry import as_plain
+        from ...engine.registry import as_plain
 
         config = self.config(self.start.make() if self.start is not None else None)
         made_of = self._made_of(config)
@@ -196,7 +196,7 @@ class PlannedBackbone:
 
     def _made_of(self, config: Any) -> dict[str, Any]:
         """What it depends on beside the code: one folder must not mix two of them."""
-        from ..datasets.index import LogIndex
+        from ...datasets.index import LogIndex
 
         chosen = None if self.source == NO_SOURCE else self.plan.sources[self.source]
         parts = [] if chosen is None else [self.plan.sources[name] for name in chosen.mix] or [chosen]
@@ -206,10 +206,10 @@ class PlannedBackbone:
 
     def _run(self, config: Any) -> None:
         """Train, and export with what the training and that of its start cost."""
-        from ..engine.runner import build_runner
-        from ..hub.backbone import card_of, save_backbone
-        from ..hub.checkpoint import find_last
-        from ..hub.encoder_file import build_encoder, read_encoder_file
+        from ...engine.runner import build_runner
+        from ...hub.backbone import card_of, save_backbone
+        from ...hub.checkpoint import find_last
+        from ...hub.encoder_file import build_encoder, read_encoder_file
 
         resumed = find_last(config.work_dir) is not None
         before = cpu_seconds()
@@ -228,8 +228,8 @@ class PlannedBackbone:
         """Write an encoder of these arguments with random weights, as a backbone with its card."""
         import torch
 
-        from ..hub.backbone import BackboneCard, save_backbone
-        from ..lidar.encoder import LidarEncoder
+        from ...hub.backbone import BackboneCard, save_backbone
+        from ...lidar.encoder import LidarEncoder
 
         torch.manual_seed(self.seed)
         card = BackboneCard(self.path.stem, method={"kind": "random"}, training={"seed": self.seed})
@@ -238,6 +238,6 @@ class PlannedBackbone:
 
 def _has_views(arm: PlacesArm) -> bool:
     """Whether the config's training set reads images, of which a teacher's features take the place."""
-    from ..engine.config import load_config
+    from ...engine.config import load_config
 
     return "views" in load_config(arm.config, launcher="none").train_dataloader.dataset

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from .plan_file import entries, find_plan, read_plan, refer, refuse_same_files
-from .preparation import DEFAULT_TEACHER
-from .results import slug
+from ...errors import InputError
+from ..plan_file import entries, find_plan, read_plan, refer, refuse_same_files
+from ..preparation import DEFAULT_TEACHER
+from ..results import slug
 
 TRAINED = ("pretrained", "supervised")
 KINDS = ("raw", "random", *TRAINED)
@@ -82,7 +82,7 @@ def load_plan(path: str | Path) -> Plan:
     Raises:
         InputError: no such file, an unknown key, or an arm that cannot run.
     """
-    from ..camera.superpixels import PROVIDERS
+    from ...camera.superpixels import PROVIDERS
 
     plan = read_plan(find_plan(Path(path)), Plan)
     refuse_same_files((arm.name for arm in plan.arms), f"{path}: arms")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from .markdown import table_lines
-from .rows import Row
+from ..markdown import table_lines
+from ..rows import Row
 
 _EXPLANATION = (
     "mIoU [%] on training places that took turns in being held out, one seed; a recipe is named by the fields that "

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files.writes import write_atomically
+from ...files.writes import write_atomically
 
 Panels = Mapping[str, Mapping[str, Sequence[float]]]  # panel -> budget -> figures of the seeds
 BASELINE_COLOUR = "#1c2330"

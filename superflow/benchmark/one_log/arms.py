@@ -12,16 +12,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files.access import read_json
-from ..files.writes import write_json
-from ..method.launch import refuse_several
-from ..progress import Stopwatch
-from ..protocol import commit, device_name, peak_memory
+from ...errors import InputError
+from ...files.access import read_json
+from ...files.writes import write_json
+from ...method.launch import refuse_several
+from ...progress import Stopwatch
+from ...protocol import commit, device_name, peak_memory
+from ..preparation import prepared_hashes
+from ..results import AGAIN, claim, differs, hash_of_config
+from ..shards import run_shards
 from .plan import Arm, Plan
-from .preparation import prepared_hashes
-from .results import AGAIN, claim, differs, hash_of_config
-from .shards import run_shards
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     Args:
         prepared: folder that `preparation` filled. out: folder of the benchmark.
     """
-    from ..datasets.index import LogIndex
+    from ...datasets.index import LogIndex
 
     folder = Path(out) / arm.slug / f"seed_{seed}"
     result = folder / "benchmark.json"
@@ -45,8 +45,8 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     if result.is_file():
         return _allowed(read_json(result, AGAIN), result, allowed=plan.allow_leakage)
     labelled = labelled_frames(plan, index)  # refuses before the work
-    from ..downstream.features import EncoderFeatures, RawCoordinates
-    from ..lidar.encoder import LidarEncoder
+    from ...downstream.features import EncoderFeatures, RawCoordinates
+    from ...lidar.encoder import LidarEncoder
 
     watch = Stopwatch()
     training: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     elif arm.kind == "random":
         import torch
 
-        from ..engine.registry import as_plain
+        from ...engine.registry import as_plain
 
         torch.manual_seed(seed)
         source = EncoderFeatures(LidarEncoder(**as_plain(config.model.student)))
@@ -79,7 +79,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
 
 def read_results(plan: Plan, *, prepared: str | Path, out: str | Path) -> Iterator[dict[str, Any]]:
     """The records of a benchmark's folder that are of this plan; of other seeds some may be of a plan of before."""
-    from ..datasets.index import LogIndex
+    from ...datasets.index import LogIndex
 
     index = LogIndex.open(prepared)
     for path in sorted(Path(out).glob("*/seed_*/benchmark.json")):
@@ -134,9 +134,9 @@ def _measure(
     watch: Stopwatch,
 ) -> dict[str, Any]:
     """Probe and vote: the part that is the same for every arm."""
-    from ..downstream.probe import ProbeOptions, probe
-    from ..downstream.vote_log import evaluate_voting, head_predictor
-    from ..downstream.voting import VotingOptions
+    from ...downstream.probe import ProbeOptions, probe
+    from ...downstream.vote_log import evaluate_voting, head_predictor
+    from ...downstream.voting import VotingOptions
 
     if not labelled:
         log.warning(
@@ -184,8 +184,8 @@ def labelled_frames(plan: Plan, index: Any) -> dict[str, list[int]]:
         InputError: there are label files, but none of those to fit on, to choose by or to be judged on has a point of
             a class; or a frame is learned from and judged on, or ``held_out`` leaves nothing to learn from.
     """
-    from ..downstream.labelled import labelled_rows, require_apart, require_labelled_points
-    from ..downstream.probe import split_held_out
+    from ...downstream.labelled import labelled_rows, require_apart, require_labelled_points
+    from ...downstream.probe import split_held_out
 
     named = {"train": plan.train, "evaluate": plan.evaluate}
     named |= {} if plan.held_out is None else {"held_out": plan.held_out}
@@ -201,7 +201,7 @@ def labelled_frames(plan: Plan, index: Any) -> dict[str, list[int]]:
 
 
 def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path) -> Any:
-    from ..engine.config import load_config
+    from ...engine.config import load_config
 
     # a random encoder is described where its pretraining is
     kind = "supervised" if arm.kind == "supervised" else "pretrained"
@@ -224,9 +224,9 @@ def _config(plan: Plan, arm: Arm, seed: int, prepared: str | Path, folder: Path)
 
 def _train(config: Any, index: Any, evaluate: Any) -> tuple[Any, dict[str, Any]]:
     """The trained encoder, which has seen no drive of the rows ``evaluate`` elsewhere, and the run's own record."""
-    from ..engine.runner import build_runner
-    from ..hub.encoder_file import load_encoder
-    from ..hub.leakage import evaluated_record
+    from ...engine.runner import build_runner
+    from ...hub.encoder_file import load_encoder
+    from ...hub.leakage import evaluated_record
 
     runner = build_runner(config)
     runner.evaluated["probe"] = evaluated_record(index, evaluate)
@@ -267,8 +267,8 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
     """
     if plan.new_places_m is None:
         return None
-    from ..datasets.index import LogIndex
-    from ..downstream.evaluation import lookup_scores
+    from ...datasets.index import LogIndex
+    from ...downstream.evaluation import lookup_scores
 
     file = Path(out) / "label_lookup.json"
     index = LogIndex.open(prepared)

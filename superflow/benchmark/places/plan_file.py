@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..datasets.corruptions.corrupted_index import CLEAN
-from ..datasets.corruptions.models import Variant
-from ..datasets.formats.yaml_files import read_yaml
-from ..errors import InputError
+from ...datasets.corruptions.corrupted_index import CLEAN
+from ...datasets.corruptions.models import Variant
+from ...datasets.formats.yaml_files import read_yaml
+from ...errors import InputError
+from ..plan_file import check_value, read_entry, refer, refuse_same_files, refuse_unknown
 from .measures import MEASURES, check_measure
-from .places_plan import AVERAGED, FIXED_KINDS, PLACES_KINDS, MeasurePlan, PlacesArm, PlacesPlan, Source
-from .plan_file import check_value, read_entry, refer, refuse_same_files, refuse_unknown
+from .plan import AVERAGED, FIXED_KINDS, PLACES_KINDS, MeasurePlan, PlacesArm, PlacesPlan, Source
 from .recipe_search import SEARCHES
 
 _FEATURES = {"teacher": str, "components": int | None}  # of an arm: what they may be
@@ -92,7 +92,7 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
 
 
 def _check_source(source: Source, plan: PlacesPlan, where: str) -> None:
-    from ..camera.superpixels import PROVIDERS
+    from ...camera.superpixels import PROVIDERS
 
     if bool(source.log) == bool(source.mix):
         raise InputError(f"{where} needs either a log or a mix of other sources")

@@ -20,20 +20,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..agents.vlm.build import build, load_vlm
-from ..agents.vlm.halfway import Halfway
-from ..agents.vlm.language import load_language_model, tiny
-from ..agents.vlm.model import LidarVLM
-from ..agents.vlm.processor import LidarProcessor
-from ..agents.vlm.sft import Example, Recipe, answers, train
-from ..errors import InputError
-from ..files.access import read_json
-from ..files.writes import write_json
-from ..progress import LogLines, cpu_seconds
-from .questions_data import Part, Scans, find_backbone, part_of, planes_of_part, predicted_part
-from .questions_plan import ROUTERS, SHARES, QuestionArm, QuestionsPlan
-from .results import claim, slug
-from .rows import held
+from ...agents.vlm.build import build, load_vlm
+from ...agents.vlm.halfway import Halfway
+from ...agents.vlm.language import load_language_model, tiny
+from ...agents.vlm.model import LidarVLM
+from ...agents.vlm.processor import LidarProcessor
+from ...agents.vlm.sft import Example, Recipe, answers, train
+from ...errors import InputError
+from ...files.access import read_json
+from ...files.writes import write_json
+from ...progress import LogLines, cpu_seconds
+from ..results import claim, slug
+from ..rows import held
+from .data import Part, Scans, find_backbone, part_of, planes_of_part, predicted_part
+from .plan import ROUTERS, SHARES, QuestionArm, QuestionsPlan
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ class Study:
 
     def examples(self, part: Part, *, scans: bool = True) -> list[Example]:
         """The part's questions, each with the scan or without."""
-        from ..agents.vlm.ask import example_of
+        from ...agents.vlm.ask import example_of
 
         found = [example_of(case) for case in part.cases]
         return found if scans else [replace(each, scan=None) for each in found]
@@ -107,7 +107,7 @@ class Study:
 
     def build(self, examples: Sequence[Example], **options: Any) -> tuple[LidarVLM, LidarProcessor]:
         """An untrained model, drawn from the seed; its language model is the same for all arms with these texts."""
-        from ..agents.vlm.bev import BevGrid
+        from ...agents.vlm.bev import BevGrid
 
         torch.manual_seed(self.seed)
         texts = {text for each in examples for text in (each.question, each.answer)}
@@ -123,7 +123,7 @@ class Study:
 
     def align(self, model: LidarVLM, planes: Mapping[str, Tensor]) -> float:
         """The stage before questions, where the plan has one; the CPU seconds that it took."""
-        from ..agents.vlm.alignment import align, counts_of
+        from ...agents.vlm.alignment import align, counts_of
 
         before = cpu_seconds()
         if self.plan.alignment:
@@ -140,7 +140,7 @@ class Study:
 
     def pointing(self, model: LidarVLM) -> list[Tensor] | None:
         """Of each training question, what tokens shall point at; None where the plan does not say so."""
-        from ..agents.vlm.pointing import pointed_at
+        from ...agents.vlm.pointing import pointed_at
 
         if not self.plan.pointing:
             return None
@@ -213,7 +213,7 @@ def _zero(study: Study) -> Answered:
 
 
 def _train_on_planes(study: Study) -> tuple[LidarVLM, LidarProcessor]:
-    from ..agents.vlm.lora import add_lora
+    from ...agents.vlm.lora import add_lora
 
     examples = study.examples(study.train)
     model, processor = study.build(examples, backbone=study.backbone[0])
@@ -289,7 +289,7 @@ def elsewhere(part: Part, seed: int) -> dict[str, str]:
 
 def _open(study: Study) -> Answered:
     """The backbone learns, too, for as much CPU time as the other arm took with its planes made before."""
-    from ..agents.vlm.ask import scans_of
+    from ...agents.vlm.ask import scans_of
 
     budget = model_on_planes(replace(study, arm=study.plan.arms[study.arm.of]))[2]
     examples, held_out = study.examples(study.train), study.held_out
@@ -321,7 +321,7 @@ def _predicted(study: Study, part: Part) -> Mapping[str, Any]:
 
 
 def _tape(study: Study) -> Answered:
-    from ..agents.vlm.object_tape import tape_of
+    from ...agents.vlm.object_tape import tape_of
 
     def taped(part: Part) -> list[Example]:
         scenes, far = part.seen(_predicted(study, part)), study.plan.max_range_m
@@ -347,7 +347,7 @@ def _labelled(study: Study) -> Answered:
 
 def _executed(part: Part, scenes: Mapping[str, Any]) -> Answered:
     """What the executor of queries answers, asked about these scenes."""
-    from ..agents.bootcamps.registry import families
+    from ...agents.bootcamps.registry import families
 
     return Answered(
         [families()[case["family"]].answer(scenes[case["scene"]], case["asked"]) for case in part.cases]
@@ -356,8 +356,8 @@ def _executed(part: Part, scenes: Mapping[str, Any]) -> Answered:
 
 def _train_router(study: Study) -> tuple[LidarVLM, LidarProcessor]:
     """Trained at full tokens, then both stages of ViR; its budgets are set on the training scans."""
-    from ..agents.vlm import vir, vir_training
-    from ..agents.vlm.bev import BevGrid
+    from ...agents.vlm import vir, vir_training
+    from ...agents.vlm.bev import BevGrid
 
     routing, examples = study.plan.routing, study.examples(study.train)
     grid = BevGrid(**{**study.plan.grid, "tile": routing["tile"]})
@@ -387,7 +387,7 @@ def _routed(study: Study) -> list[Answered]:
 
     All ways keep the same number of tiles of the held-out scans, so their tokens are equally many in the mean.
     """
-    from ..agents.vlm import vir
+    from ...agents.vlm import vir
 
     model, processor, spent = model_on_planes(study, _train_router)
     processor.scans = study.planes(study.held_out)

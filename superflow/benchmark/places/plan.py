@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from ..datasets.corruptions.corrupted_index import CLEAN
-from ..downstream.budgets import Budget
-from .plan import KINDS
-from .plan_file import entries
-from .preparation import DEFAULT_TEACHER
+from ...datasets.corruptions.corrupted_index import CLEAN
+from ...downstream.budgets import Budget
+from ..one_log.plan import KINDS
+from ..plan_file import entries
+from ..preparation import DEFAULT_TEACHER
 
 NO_SOURCE = "nothing"  # the source of a backbone that was not trained
 GIVEN = "elsewhere"  # of one that was trained before the benchmark
@@ -72,8 +72,8 @@ class Source:
 class PlacesArm:
     """One way of making a backbone.
 
-    kind, config, options: as in `plan.Arm`, without raw coordinates; or ``given``, a backbone that is there already, or
-    ``averaged``, the mean of two.
+    kind, config, options: as in `one_log.plan.Arm`, without raw coordinates; or ``given``, a backbone that is there
+    already, or ``averaged``, the mean of two.
     weights: that backbone, as ``superflow.load`` takes it; of a random arm the one whose encoder it shares, instead of
     a config. sources: those that it is trained on, all when None. start: arm whose backbone it begins with: that of
     the same source and seed, or a given one; of an averaged arm, the one that is averaged with its own start, see
@@ -105,8 +105,8 @@ class Evaluation:
     train: frames of labels; held_out: the part of them whose places choose options of probes, None for the last
     quarter; folds: parts of them that take turns at choosing recipes of fine-tuning, together as one figure,
     ``held_out`` alone where there are none;
-    evaluate: frames of the figures, on which nothing is chosen. new_places_m: as in `plan.Plan`, where they share a
-    world.
+    evaluate: frames of the figures, on which nothing is chosen. new_places_m: as in `one_log.plan.Plan`, where they
+    share a world.
     variant: ``clean``, or how the scans of ``evaluate`` are corrupted, as ``fog/heavy``; what is learned from is clean.
     """
 

@@ -16,19 +16,19 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
-from ..files.access import make_folder, read_json_lines
-from ..files.writes import write_atomically
-from ..hub.encoder_file import read_encoder_file
-from ..progress import cpu_seconds
-from ..protocol import commit, device_name
-from .markdown import table_lines
-from .places_plan import logs_at
-from .questions_arms import ANSWERS, Answered, Study
-from .questions_data import leakage_of, prepare_questions
-from .questions_plan import RANDOM, QuestionsPlan
-from .results import claim, slug
-from .rows import Row, RowFile
+from ...errors import InputError
+from ...files.access import make_folder, read_json_lines
+from ...files.writes import write_atomically
+from ...hub.encoder_file import read_encoder_file
+from ...progress import cpu_seconds
+from ...protocol import commit, device_name
+from ..markdown import table_lines
+from ..places.plan import logs_at
+from ..results import claim, slug
+from ..rows import Row, RowFile
+from .arms import ANSWERS, Answered, Study
+from .data import leakage_of, prepare_questions
+from .plan import RANDOM, QuestionsPlan
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +233,7 @@ def _arm_of(plan: QuestionsPlan, row: str) -> str:
 
 
 def _judged(study: Study, texts: Sequence[str]) -> list[dict[str, Any]]:
-    from ..agents.bootcamps.registry import families
+    from ...agents.bootcamps.registry import families
 
     return [
         {
@@ -250,7 +250,7 @@ def _figures(
     given: Sequence[Mapping[str, Any]], values: Sequence[float], about: Mapping[str, Any]
 ) -> Iterator[dict[str, Any]]:
     """The row over all questions, then one for each type."""
-    from ..agents.bootcamps.report import interval
+    from ...agents.bootcamps.report import interval
 
     for kind in (ALL, *dict.fromkeys(each["family"] for each in given)):
         chosen = [i for i, each in enumerate(given) if kind in (ALL, each["family"])]

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from ..files.access import no_folder
-from .places_plan import Log, PlacesArm, PlacesPlan, Source
-from .plan_file import check_value, read_entry
-from .preparation import prepare_features, prepare_providers, refuse_other_log
+from ...errors import InputError
+from ...files.access import no_folder
+from ..plan_file import check_value, read_entry
+from ..preparation import prepare_features, prepare_providers, refuse_other_log
+from .plan import Log, PlacesArm, PlacesPlan, Source
 
 COMPONENTS = 64  # directions that are kept of a teacher's features, unless an arm says otherwise
 
@@ -45,9 +45,9 @@ def prepare_log(log: Log, out: Path, *, jobs: int) -> Any:
     Raises:
         InputError: it has neither a root nor a drive, or cannot be read.
     """
-    from ..datasets.card import load_card
-    from ..datasets.index import LogIndex
-    from ..datasets.prepare import prepare
+    from ...datasets.card import load_card
+    from ...datasets.index import LogIndex
+    from ...datasets.prepare import prepare
 
     check_logs([log])
     folder = prepared_folder(log, out)
@@ -61,7 +61,7 @@ def prepare_log(log: Log, out: Path, *, jobs: int) -> Any:
 
 
 def _make(log: Log, out: Path, *, jobs: int) -> Path:
-    from ..street.drive import DriveSettings, make_drive
+    from ...street.drive import DriveSettings, make_drive
 
     assert log.drive is not None
     where = f"log {log.name!r}: drive"
@@ -141,7 +141,7 @@ def _first_with_images(plan: PlacesPlan, mix: Source) -> str:
 def _prepare_source(
     plan: PlacesPlan, source: Source, read: Collection[Features], out: Path, *, mix: Source | None, jobs: int
 ) -> None:
-    from ..datasets.index import LogIndex
+    from ...datasets.index import LogIndex
 
     index = LogIndex.open(prepared_folder(plan.logs[source.log], out))
     regions = Features(plan.teacher)  # the same whether the log is mixed with others or not

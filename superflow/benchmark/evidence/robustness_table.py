@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..datasets.card import card_names, load_card
-from ..datasets.corruptions.corrupted_index import CLEAN
-from ..datasets.corruptions.models import CORRUPTIONS
-from ..downstream.robustness import robustness
-from .markdown import table_lines
-from .rows import Row
+from ...datasets.card import card_names, load_card
+from ...datasets.corruptions.corrupted_index import CLEAN
+from ...datasets.corruptions.models import CORRUPTIONS
+from ...downstream.robustness import robustness
+from ..markdown import table_lines
+from ..rows import Row
 
 ROBUSTNESS = "robustness"  # measures of rows are this, a colon and the variant
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ..files.writes import write_text
-from .chart import draw_radar
-from .evidence import Backbone, Table, commands, leakage_lines, tables
-from .markdown import table_lines
-from .places_plan import NO_SOURCE
-from .rows import Row
-from .sets import ReadSet
-from .sets_plan import Protocol
+from ...files.writes import write_text
+from ..chart import draw_radar
+from ..evidence.page import Backbone, Table, commands, leakage_lines, tables
+from ..markdown import table_lines
+from ..places.plan import NO_SOURCE
+from ..rows import Row
+from .plan import Protocol
+from .run import ReadSet
 
 MADE = "\\*"  # beside the name of a set of made data
 

@@ -18,18 +18,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..agents.bootcamps.bootcamp import Identity
-from ..agents.scene import SceneRecord
-from ..datasets.index import LogIndex
-from ..errors import InputError
-from ..files.access import make_folder, read_json_lines, read_text
-from ..files.writes import write_atomically, write_bytes
-from ..hub.backbone import Backbone
-from ..protocol import token_hash
-from .places_logs import check_logs, prepare_log, prepared_folder
-from .questions_plan import PARTS, RANDOM, QuestionsPlan
-from .results import claim, json_hash
-from .rows import held
+from ...agents.bootcamps.bootcamp import Identity
+from ...agents.scene import SceneRecord
+from ...datasets.index import LogIndex
+from ...errors import InputError
+from ...files.access import make_folder, read_json_lines, read_text
+from ...files.writes import write_atomically, write_bytes
+from ...hub.backbone import Backbone
+from ...protocol import token_hash
+from ..places.logs import check_logs, prepare_log, prepared_folder
+from ..results import claim, json_hash
+from ..rows import held
+from .plan import PARTS, RANDOM, QuestionsPlan
 
 PROBED = 60  # training scans that the head of predictions is fitted on
 PROBED_POINTS = 40_000
@@ -47,7 +47,7 @@ class Part:
     @cached_property
     def views(self) -> dict[str, tuple[str, int]]:
         """What is asked about, by the name that a case has for it -> token and side, see `agents.vlm.ask.turned`."""
-        from ..agents.vlm.ask import view_name
+        from ...agents.vlm.ask import view_name
 
         asked = {case["scene"] for case in self.cases}
         names = {
@@ -73,19 +73,19 @@ class Part:
 
     def turned(self, planes: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Name -> planes of what is asked about, of the planes of each token."""
-        from ..agents.vlm.ask import turned
+        from ...agents.vlm.ask import turned
 
         return {name: turned(planes[token], side) for name, (token, side) in self.views.items()}
 
     def seen(self, scenes: Mapping[str, SceneRecord]) -> dict[str, SceneRecord]:
         """Name -> record of what is asked about, of the record of each token; without points."""
-        from ..agents.vlm.ask import seen_from
+        from ...agents.vlm.ask import seen_from
 
         return {name: seen_from(scenes[token], side) for name, (token, side) in self.views.items()}
 
     def labelled(self) -> dict[str, SceneRecord]:
         """The same of the log's own objects."""
-        from ..agents.scene_log import scene_of
+        from ...agents.scene_log import scene_of
 
         return self.seen(
             {token: scene_of(self.index, row, points=False) for token, row in self.row_of.items()}
@@ -103,7 +103,7 @@ class Scans(Mapping[str, Any]):
         }
 
     def __getitem__(self, name: str) -> dict[str, Any]:
-        from ..agents.vlm.ask import turn_of
+        from ...agents.vlm.ask import turn_of
 
         index, row, side = self._where[name]
         frame = index.frame(row, cameras=(), labels=False, images=False)
@@ -166,9 +166,9 @@ def _refuse_shared_scenes(plan: QuestionsPlan, out: Path) -> None:
 
 
 def _cases(plan: QuestionsPlan, name: str, index: LogIndex, rows: Sequence[int]) -> list[Identity]:
-    from ..agents.bootcamps.registry import families
-    from ..agents.scene_log import scene_of
-    from ..agents.vlm.ask import seen_from, without_motion
+    from ...agents.bootcamps.registry import families
+    from ...agents.scene_log import scene_of
+    from ...agents.vlm.ask import seen_from, without_motion
 
     labelled = [scene_of(index, int(row), points=False) for row in rows]
     scenes = [seen_from(scene, side) for scene in labelled for side in range(_sides(plan, name))]
@@ -204,9 +204,9 @@ def find_backbone(plan: QuestionsPlan, name: str, seed: int, train: Part) -> tup
     """
     import superflow
 
-    from ..downstream.features import read_scan
-    from ..downstream.recalibration import SCANS, recalibrate_batch_norm
-    from ..lidar.encoder import LidarEncoder
+    from ...downstream.features import read_scan
+    from ...downstream.recalibration import SCANS, recalibrate_batch_norm
+    from ...lidar.encoder import LidarEncoder
 
     where = plan.backbones[name]
     if where is None:
@@ -229,8 +229,8 @@ def leakage_of(plan: QuestionsPlan, name: str, out: Path) -> list[str]:
     Raises:
         InputError: there are some, and the plan does not allow them.
     """
-    from ..hub.encoder_file import read_encoder_file
-    from ..hub.leakage import check_leakage, evaluated_record, seen_recordings
+    from ...hub.encoder_file import read_encoder_file
+    from ...hub.leakage import check_leakage, evaluated_record, seen_recordings
 
     where = plan.backbones[name]
     if where is None or where.startswith(RANDOM):
@@ -246,8 +246,8 @@ def planes_of_part(plan: QuestionsPlan, part: Part, backbone: Backbone, digest: 
     from safetensors import safe_open
     from safetensors.torch import save
 
-    from ..agents.vlm.ask import scans_of
-    from ..agents.vlm.bev import BevGrid
+    from ...agents.vlm.ask import scans_of
+    from ...agents.vlm.bev import BevGrid
 
     grid = BevGrid(**plan.grid)
     name = f"{part.name}-{json_hash([digest, grid.config(), part.index.hash, len(part.row_of)])}"
@@ -263,7 +263,7 @@ def planes_of_part(plan: QuestionsPlan, part: Part, backbone: Backbone, digest: 
 
 def predicted_part(part: Part, train: Part, backbone: Backbone, digest: str, out: Path) -> dict[str, Any]:
     """Token -> scene of what a linear head on the backbone, fitted on labels of training scans, sees in each scan."""
-    from ..agents.scene_clusters import predicted_scene
+    from ...agents.scene_clusters import predicted_scene
 
     path = make_folder(out / "predicted") / f"{part.name}-{json_hash([digest, part.index.hash])}.jsonl"
     with held(path.with_suffix(".lock")):
@@ -280,9 +280,9 @@ def predicted_part(part: Part, train: Part, backbone: Backbone, digest: str, out
 
 
 def _predictor(backbone: Backbone, train: Part) -> Any:
-    from ..downstream.features import EncoderFeatures, sample_features
-    from ..downstream.heads import fit_linear_probe
-    from ..downstream.vote_log import head_predictor
+    from ...downstream.features import EncoderFeatures, sample_features
+    from ...downstream.heads import fit_linear_probe
+    from ...downstream.vote_log import head_predictor
 
     source = EncoderFeatures(backbone.encoder)
     rows = [row for row in train.row_of.values() if train.index.has_labels(row)][:PROBED]

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..downstream.labelled import labelled_rows
-from ..errors import InputError
-from .places import PlacesUnit, evaluation_rows, label_set
-from .places_plan import GIVEN, NO_SOURCE, Evaluation, Log, PlacesPlan
-from .sets_plan import Protocol, SetsPlan, random_arm
+from ...downstream.labelled import labelled_rows
+from ...errors import InputError
+from ..places.plan import GIVEN, NO_SOURCE, Evaluation, Log, PlacesPlan
+from ..places.run import PlacesUnit, evaluation_rows, label_set
+from .plan import Protocol, SetsPlan, random_arm
 
 INDEX = "index.json"  # what makes a folder a prepared one
 
@@ -91,7 +91,7 @@ def named_weights(texts: Sequence[str]) -> dict[str, str]:
     Raises:
         InputError: there are none, one cannot be read, or two have one name.
     """
-    from ..hub.encoder_file import read_encoder_file
+    from ...hub.encoder_file import read_encoder_file
 
     if not texts:
         raise InputError("--weights: name a backbone, such as street-tiny or the file of `superflow export`")
@@ -122,7 +122,7 @@ def read_sets(
 
 
 def _read(plan: SetsPlan, name: str, folder: Path, out: Path) -> ReadSet:
-    from ..datasets.index import LogIndex
+    from ...datasets.index import LogIndex
 
     index = LogIndex.open(folder)
     if name in plan.evaluations:

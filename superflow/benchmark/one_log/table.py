@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..markdown import table_lines
 from .arms import LOOKUP
-from .markdown import table_lines
 from .plan import Plan
 
 # column -> where a record has it

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files.writes import write_atomically
+from ...files.writes import write_atomically
 from .budget_picture import BASELINE_COLOUR, COLOURS
 
 Backbone = tuple[str, str]  # source, arm

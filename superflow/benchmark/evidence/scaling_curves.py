@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files.writes import write_atomically
-from .results import file_part
-from .rows import Row
+from ...files.writes import write_atomically
+from ..results import file_part
+from ..rows import Row
 
 _QUANTITY = re.compile(r"(\d+) (\w+)")
 Line = dict[int, list[float]]  # quantity -> mIoU of each seed

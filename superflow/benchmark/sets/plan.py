@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from .measures import MEASURES
-from .places_file import check_plan
-from .places_plan import Evaluation, Log, MeasurePlan, PlacesArm, PlacesPlan
-from .plan_file import entries, read_entry, read_plan, refer, refuse_absent
+from ...errors import InputError
+from ..places.measures import MEASURES
+from ..places.plan import Evaluation, Log, MeasurePlan, PlacesArm, PlacesPlan
+from ..places.plan_file import check_plan
+from ..plan_file import entries, read_entry, read_plan, refer, refuse_absent
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class SetsPlan:
     """What is measured on every set.
 
     evaluations: set -> its frames, ``train``, ``evaluate`` and what else an `Evaluation` has, instead of those of
-    `sets.frames_of`.
+    `run.frames_of`.
     """
 
     path: Path
@@ -108,7 +108,7 @@ def plan_of_places(
     """The plan of places of some protocols: an arm for each backbone, an evaluation for each set.
 
     Args:
-        frames: of each set that is measured, see `sets.read_sets`. with_random: beside each backbone random weights of
+        frames: of each set that is measured, see `run.read_sets`. with_random: beside each backbone random weights of
             its encoder.
     """
     arms = {name: PlacesArm(name, "given", weights=path) for name, path in weights.items()}

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
-from .places_plan import Log
-from .plan_file import entries, read_plan, refer, refuse_same_files
-from .results import json_hash
+from ...errors import InputError
+from ..places.plan import Log
+from ..plan_file import entries, read_plan, refer, refuse_same_files
+from ..results import json_hash
 
 PARTS = ("train", "held_out")
 RANDOM = "random of "  # before the name of a backbone whose architecture gets weights that nobody trained
@@ -141,9 +141,9 @@ def load_questions_plan(path: Path) -> QuestionsPlan:
 
 
 def _check(plan: QuestionsPlan, path: Path) -> None:
-    from ..agents.bootcamps.query_question import QueryBootcamp
-    from ..agents.bootcamps.registry import families
-    from ..agents.vlm.ask import SIDES
+    from ...agents.bootcamps.query_question import QueryBootcamp
+    from ...agents.bootcamps.registry import families
+    from ...agents.vlm.ask import SIDES
 
     if sorted(plan.parts) != sorted(PARTS):
         raise InputError(f"{path}: parts: give {' and '.join(PARTS)}, and nothing else")
