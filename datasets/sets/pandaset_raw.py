@@ -115,7 +115,8 @@ class _Camera:
         times_us = _times_us(folder / "timestamps.json", count)
         between = ((n, way.at(int(times_us[n]), max_gap_us=LONGEST_GAP_US)) for n in numbers)
         # images are taken while the scanner turns, before the pose of their scan, by which a fast car moves metres
-        first, ego = next((pair for pair in between if pair[1] is not None), (numbers[0], egos[numbers[0]]))
+        known = ((n, ego) for n, ego in between if ego is not None)
+        first, ego = next(known, (numbers[0], egos[numbers[0]]))
         return cls(
             channel=folder.name,
             numbers=frozenset(numbers),
