@@ -65,9 +65,8 @@ class _Parser:
     def __init__(self, words: Words) -> None:
         self.words = words
         self.depth = 0
-        self.before: ask.Condition | None = (
-            None  # the part of a condition that "and" or "or" joins the next one to
-        )
+        # the part of a condition that "and" or "or" joins the next one to
+        self.before: ask.Condition | None = None
 
     def query(self) -> ask.Query:
         found = self._question() or self._condition()

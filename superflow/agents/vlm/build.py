@@ -112,9 +112,8 @@ def load_vlm(folder: str | Path) -> tuple[LidarVLM, LidarProcessor]:
         processor = LidarProcessor.from_pretrained(str(folder))
     except (InputError, MemoryError):
         raise
-    except (
-        Exception
-    ) as error:  # of each kind of file another library says what is wrong, by errors of its own
+    except Exception as error:
+        # of each kind of file another library says what is wrong, by errors of its own
         raise InputError(
             f"{folder}: a file of the saved model is missing or damaged ({first_line(error)}); {again}"
         ) from error
