@@ -23,6 +23,7 @@ _WORDS = {
 }
 _LISTS = (Sequence, tuple)  # types of fields that a list of a YAML file may be
 _MOST_SEED = 2**32 - 1  # what NumPy takes
+_SHIPPED_IN = ("configs", "benchmark")  # of a checkout, or of the package
 # key that only plans of this kind have -> the kind
 _KINDS = {"protocols": "sets", "families": "questions", "evaluations": "places"}
 
@@ -36,7 +37,7 @@ def shipped_plans() -> dict[str, Path]:
     """The plans that come with the package, by their names."""
     import superflow
 
-    folders = [Path(root) / "configs" / "benchmark" for root in superflow.__path__]
+    folders = [Path(root, *_SHIPPED_IN) for root in superflow.__path__]
     return {path.stem: path for folder in folders for path in sorted(folder.glob("*.yaml"))}
 
 
@@ -46,10 +47,13 @@ def find_plan(path: Path) -> Path:
     Raises:
         MissingFileError: there is neither.
     """
+    if path.is_file():
+        return path
     shipped = shipped_plans()
-    for candidate in (path, shipped.get(path.stem)):
-        if candidate is not None and candidate.is_file():
-            return candidate
+    # another folder or ending is another file, of the same name or not: a slip in it must not run this one
+    is_name = path.parts[:-1] in ((), _SHIPPED_IN) and path.suffix in ("", ".yaml")
+    if is_name and path.stem in shipped:
+        return shipped[path.stem]
     near = suggest(path.stem, shipped)
     raise MissingFileError(
         f"{path}: there is no such plan; give a YAML file or the name of a shipped one{near}"
@@ -96,7 +100,10 @@ def read_entry(kind: Callable[..., Plan], content: Any, where: str, /, **given: 
             made[name] = tuple(found.values()) if str(own.type).startswith("tuple") else found
         else:
             check_value(value, types[name], f"{where}: {name}")
-    return kind(**made, **given)
+    try:
+        return kind(**made, **given)
+    except InputError as error:  # of values that do not go together, which a dataclass looks at itself
+        raise InputError(str(error) if str(error).startswith(where) else f"{where}: {error}") from error
 
 
 def check_value(value: Any, kind: Any, what: str) -> None:
@@ -135,9 +142,11 @@ def _words(kind: Any) -> str:
 
 
 def refuse_same_files(names: Iterable[str], where: str) -> None:
-    """Raise an InputError for two names that files and folders have in one form, see `results.slug`."""
+    """Raise an InputError for a name that files and folders cannot have, or two in one form, see `results.slug`."""
     before: dict[str, str] = {}
     for name in names:
+        if not slug(name):
+            raise InputError(f"{where}: {name!r} has no letter and no digit to name files by; give it some")
         if (other := before.setdefault(slug(name), name)) != name:
             raise InputError(
                 f"{where}: files of {other!r} and {name!r} would have one name; let more letters differ"
@@ -159,15 +168,23 @@ def check_seeds(seeds: Sequence[int], where: str) -> list[int]:
 
 def _read_entries(kind: type, content: Any, where: str) -> dict[str, Any]:
     is_named = any(f.name == "name" for f in fields(kind))
-    return {
-        str(name): read_entry(kind, entry, f"{where}: {name!r}", **({"name": str(name)} if is_named else {}))
-        for name, entry in content.items()
-    }
+    found: dict[str, Any] = {}
+    for name, entry in content.items():
+        # yes and null are no text to YAML
+        if not isinstance(name, str | int) or isinstance(name, bool) or not str(name).strip():
+            raise InputError(
+                f"{where}: {name!r} is no name; give text, in quotes where YAML has a meaning for it"
+            )
+        if str(name) in found:
+            raise InputError(f"{where}: {name!r} is there twice, as a number and as text; name them apart")
+        own = {"name": str(name)} if is_named else {}
+        found[str(name)] = read_entry(kind, entry, f"{where}: {name!r}", **own)
+    return found
 
 
 def refuse_unknown(content: Iterable[str], known: Iterable[str], where: str) -> None:
     """Raise an InputError for the first key of ``content`` that is none of ``known``."""
-    if unknown := sorted(set(content) - set(known)):
+    if unknown := sorted(set(content) - set(known), key=str):  # keys of YAML may be of several types
         raise InputError(f"{where}: {unknown[0]!r} is unknown; the keys are {', '.join(known)}")
 
 

@@ -20,7 +20,14 @@ def prepared_folder(log: Log, out: Path) -> Path:
     """Folder of a log's index: where it was prepared before the benchmark, or below the benchmark's own."""
     if log.root is not None and (Path(log.root) / "index.json").is_file():
         return Path(log.root)
-    return out / "prepared" / log.name
+    return _own_folder(out / "prepared", log.name)
+
+
+def _own_folder(folder: Path, name: str) -> Path:
+    """The one of a log in ``folder``, never a place outside of it."""
+    if Path(name).name != name or name == "..":
+        raise InputError(f"log {name!r} cannot have a folder of its own; name it in the plan without slashes")
+    return folder / name
 
 
 def check_logs(logs: Iterable[Log]) -> None:
@@ -72,7 +79,8 @@ def _make(log: Log, out: Path, *, jobs: int) -> Path:
     if isinstance(settings.get("image_size"), list):
         settings["image_size"] = tuple(settings["image_size"])
     made = read_entry(DriveSettings, settings, where)
-    return make_drive(out / "drives" / (log.drive_name or log.name), settings=made, workers=jobs, **counts)
+    folder = _own_folder(out / "drives", log.drive_name or log.name)
+    return make_drive(folder, settings=made, workers=jobs, **counts)
 
 
 @dataclass(frozen=True, slots=True)

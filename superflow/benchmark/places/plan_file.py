@@ -42,24 +42,29 @@ def _with_entries_of_others(content: Mapping[str, Any], path: Path) -> dict[str,
             if not isinstance(entry, str):
                 continue
             other = read_yaml(path.parent / entry)
-            found = (other.get(part) or {}).get(name)
+            found = _mapping(other.get(part)).get(name)
             if not isinstance(found, dict):
                 raise InputError(
                     f"{path}: {part}: {name!r} is to be that of {entry}, which has none of its own"
                 )
-            named[name] = found if part != "arms" else _on_sources(found, content.get("sources") or {})
-            log = (other.get("logs") or {}).get(found.get("log"))
+            named[name] = found if part != "arms" else _on_sources(found, _mapping(content.get("sources")))
+            log = _mapping(other.get("logs")).get(str(found.get("log")))
             if log is not None:
                 full.setdefault("logs", {}).setdefault(found["log"], log)
     return {**content, **full}
 
 
+def _mapping(value: Any) -> Mapping[str, Any]:
+    """A part of a plan that has not been looked at; of another type it has no entries, which is refused later."""
+    return value if isinstance(value, dict) else {}
+
+
 def _on_sources(arm: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
     """An arm of another plan, without sources that are there alone."""
     own = dict(arm)
-    if own.get("sources") is not None:
+    if isinstance(own.get("sources"), list):
         own["sources"] = [name for name in own["sources"] if name in sources]
-    if "by_source" in own:
+    if isinstance(own.get("by_source"), dict):
         own["by_source"] = {name: options for name, options in own["by_source"].items() if name in sources}
     return own
 
@@ -86,7 +91,10 @@ def check_plan(plan: PlacesPlan, path: Path) -> None:
                 f"{path}: evaluations: {evaluation.name!r}: new_places_m must be above 0, or null"
             )
         if evaluation.variant != CLEAN:
-            Variant.parse(evaluation.variant)
+            try:
+                Variant.parse(evaluation.variant)
+            except InputError as error:
+                raise InputError(f"{path}: evaluations: {evaluation.name!r}: {error}") from error
     for measure in plan.measures.values():
         _check_measure(measure, plan, f"{path}: measures: {measure.name!r}")
 

@@ -12,7 +12,7 @@ from small_places import SMALL, changed, written
 from superflow.benchmark.one_log.plan import load_plan
 from superflow.benchmark.places import run as places
 from superflow.benchmark.places.backbones import PlannedBackbone
-from superflow.benchmark.places.logs import prepare_log
+from superflow.benchmark.places.logs import prepare_log, prepared_folder
 from superflow.benchmark.places.plan import Log
 from superflow.benchmark.places.plan_file import load_places_plan
 from superflow.benchmark.plan_file import find_plan
@@ -133,7 +133,11 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
         (changed(logs={"street": {"root": "x", "drive": {}}}), "has both a root and a drive"),
         (
             changed(evaluations={"street": {**SMALL["evaluations"]["street"], "variant": "rain/light"}}),
-            "no corruption 'rain'",
+            "plan.yaml: evaluations: 'street': .*no corruption 'rain'",
+        ),
+        (
+            changed(measures={"fine-tuning": {"budgets": {"x": {"percent": 3}}}}),
+            "plan.yaml: measures: 'fine-tuning': budgets: 'x': 3 % has no every-n-th rule",
         ),
         (changed(measures={"votes": {}}), "measures: 'votes': there is no 'votes'"),
         (changed(measures={"probe": {"budgets": {"x": {"scan": 1}}}}), "budgets: 'x': 'scan' is unknown"),
@@ -284,3 +288,27 @@ def test_roots_of_logs_come_with_the_command(tmp_path):
 
 def test_a_plan_of_one_log_still_is_one():
     assert load_plan("pandaset").arm("random").kind == "random"
+
+
+@pytest.mark.parametrize("other", ["arms: [random]", "arms: {random: 3}", "sources: {}", "arms: null"])
+def test_an_entry_of_another_plan_that_has_none_is_one_sentence(tmp_path, other):
+    (tmp_path / "other.yaml").write_text(other)
+    content = changed(arms={"random": "other.yaml"})
+    with pytest.raises(InputError, match=r"arms: 'random' is to be that of other.yaml, which has none"):
+        load_places_plan(written(tmp_path, content))
+
+
+@pytest.mark.parametrize("sources", [1.5, ["street"], "street"])
+def test_sources_of_another_type_are_refused_also_beside_an_arm_of_another_plan(tmp_path, sources):
+    own = {**SMALL["arms"]["labels"], "sources": ["street"]}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({"arms": {"labels": own}}))
+    content = changed(arms={"labels": "other.yaml"}, sources=sources)
+    with pytest.raises(InputError, match="needs a mapping with the key sources"):
+        load_places_plan(written(tmp_path, content))
+
+
+@pytest.mark.parametrize("name", ["../street", "a/b", ".."])
+def test_a_log_has_its_folder_below_that_of_the_results(tmp_path, name):
+    with pytest.raises(InputError, match=f"^log '{name}' cannot have a folder of its own"):
+        prepared_folder(Log(name), tmp_path)
+    assert prepared_folder(Log("a b.c"), tmp_path) == tmp_path / "prepared" / "a b.c"

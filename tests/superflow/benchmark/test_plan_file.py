@@ -19,6 +19,10 @@ class Part:
     size: int
     more: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.size < 0:
+            raise InputError("a size is below 0")
+
 
 @dataclass(frozen=True)
 class Thing:
@@ -96,6 +100,8 @@ def test_wrong_seeds_are_refused(seeds: list[int]) -> None:
 
 
 def test_names_of_one_file_are_refused() -> None:
+    with pytest.raises(InputError, match=r"arms: '\+\+' has no letter and no digit to name files by"):
+        refuse_same_files(["SuperFlow", "++"], "arms")
     refuse_same_files(["SuperFlow", "SLidR"], "arms")
     with pytest.raises(
         InputError, match="arms: files of 'SuperFlow' and 'SuperFlow\\+\\+' would have one name"
@@ -122,6 +128,11 @@ def test_names_of_one_file_are_refused() -> None:
             r"'b': needs a mapping with the key more$",
         ),
         ("settings: {}\nthings: {a: {}}\nrow: 3", r"needs a mapping with the key row$"),
+        ("settings: {}\nthings: {a: {}}\n1: x\ntwo: x", r"1 is unknown; the keys are settings, things, row$"),
+        ("settings: {}\nthings: {yes: {}}", r"things: True is no name; give text, in quotes where YAML has"),
+        ("settings: {}\nthings: {null: {}}", r"things: None is no name; give text"),
+        ("settings: {}\nthings: {1: {}, '1': {}}", r"things: '1' is there twice, as a number and as text"),
+        ("settings: {}\nthings: {a: {parts: {b: {size: -1}}}}", r"'a': parts: 'b': a size is below 0$"),
         ("settings: {}\nthings: {a: {}}\npath: x", r"'path' is unknown; the keys are settings, things, row$"),
     ],
 )
@@ -143,6 +154,14 @@ def test_a_plan_that_is_not_there_gets_the_nearest_shipped_one() -> None:
         MissingFileError, match=r"^own_lock: there is no such plan; .* known one is 'own_log'$"
     ):
         find_plan(Path("own_lock"))
+
+
+def test_a_slip_in_the_path_of_a_plan_does_not_run_the_shipped_one_of_its_name(tmp_path: Path) -> None:
+    shipped = find_plan(Path("own_log.yaml"))
+    assert find_plan(Path("configs/benchmark/own_log.yaml")).samefile(shipped)
+    for path in (tmp_path / "own_log.yaml", Path("plans/own_log.yaml"), Path("own_log.v2")):
+        with pytest.raises(MissingFileError, match=f"^{path}: there is no such plan"):
+            find_plan(path)
 
 
 def test_the_command_names_every_shipped_plan(capsys: pytest.CaptureFixture[str]) -> None:
