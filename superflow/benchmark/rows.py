@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -57,11 +57,21 @@ class RowFile:
         path: of the file; it is made with the first row.
         key: columns that say which figure a row is: a new row takes the place of an older one with the same.
         columns: all of them; without it those of a benchmark of places.
+        numbers: those of them that hold numbers. needed: those of the numbers that are never unknown, and so empty.
     """
 
-    def __init__(self, path: Path, key: Sequence[str] = KEY, columns: Sequence[str] = COLUMNS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        key: Sequence[str] = KEY,
+        columns: Sequence[str] = COLUMNS,
+        *,
+        numbers: Collection[str] = NUMBERS,
+        needed: Collection[str] = (),
+    ) -> None:
         self.path = path
         self.key, self.columns = tuple(key), tuple(columns)
+        self._numbers, self._needed = tuple(numbers), frozenset(needed)
 
     def read(self) -> list[Row]:
         """All rows, values as text, "" in columns that a table of before lacks; none where there is no file.
@@ -73,8 +83,13 @@ class RowFile:
             return []
         with reading(self.path), self.path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
-            columns = reader.fieldnames or ()
-            rows = [(reader.line_num, row) for row in reader]
+            try:
+                columns = reader.fieldnames or ()
+                rows = [(reader.line_num, row) for row in reader]
+            except csv.Error as error:
+                raise InputError(
+                    f"{self.path}: line {reader.reader.line_num}: is no CSV ({error}); {_AGAIN}"
+                ) from error
         if _without_added(self.columns) != _without_added(columns):
             raise InputError(
                 f"{self.path}: has other columns than {', '.join(self.columns)}; "
@@ -90,8 +105,9 @@ class RowFile:
             where = f"{self.path}: line {line}"
             if None in row or None in row.values():
                 raise InputError(f"{where}: has not as many cells as there are columns; {_AGAIN}")
-            for name in NUMBERS if set(NUMBERS) <= set(self.columns) else ():
-                if (text := row.get(name)) and not _is_number(text):
+            for name in self._numbers:
+                text = row.get(name, "")
+                if (text or name in self._needed) and not _is_number(text):
                     raise InputError(f"{where}: {name} is {text!r}, no number; {_AGAIN}")
             before = seen.setdefault(tuple(row.get(name, "") for name in self.key), line)
             if before != line:

@@ -39,6 +39,7 @@ COLUMNS = (
     "all found by",
     "error patterns",
 )
+NUMBERS = tuple(name for name in COLUMNS if name not in ("arm", "problem"))
 
 
 def saga_rows(out: Path) -> RowFile:
@@ -47,7 +48,8 @@ def saga_rows(out: Path) -> RowFile:
     ``equal`` and ``known`` programs were left out; ``all found by`` is the number of tests that finds all, empty where
     none does.
     """
-    return RowFile(out / "saga.csv", KEY, COLUMNS)
+    needed = [name for name in NUMBERS if name != "all found by"]
+    return RowFile(out / "saga.csv", KEY, COLUMNS, numbers=NUMBERS, needed=needed)
 
 
 def run_saga(out: Path, seeds: Sequence[int], arms: Sequence[str]) -> Iterator[str]:

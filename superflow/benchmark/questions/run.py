@@ -50,6 +50,17 @@ COLUMNS = (
     "device",
     "command",
 )
+# seed is of several in rows of their mean
+NUMBERS = (
+    "exact match",
+    "low",
+    "high",
+    "answers",
+    "scenes",
+    "tokens",
+    "CPU seconds of training",
+    "CPU seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -164,7 +175,7 @@ def _backbones(plan: QuestionsPlan, arm: str) -> list[str]:
 
 def questions_rows(out: Path) -> RowFile:
     """The figures of a benchmark's folder."""
-    return RowFile(out / "questions.csv", KEY, COLUMNS)
+    return RowFile(out / "questions.csv", KEY, COLUMNS, numbers=NUMBERS, needed=NUMBERS[:1])
 
 
 def answers_path(out: Path, arm: str, seed: int) -> Path:

@@ -39,7 +39,10 @@ _COLUMNS = tuple(Figure.__annotations__)
 
 def measure(options: Options) -> list[Table]:
     """Time and memory of every part at every size that the budget and the memory of the machine allow."""
-    file = None if options.keep is None else RowFile(options.keep, ("part", "size"), _COLUMNS)
+    figures = _COLUMNS[1:]
+    file = None
+    if options.keep is not None:
+        file = RowFile(options.keep, ("part", "size"), _COLUMNS, numbers=figures, needed=figures)
     known = {(figure.part, figure.size): figure for figure in _read(file)}
     left_s, left_out, stopped = options.budget_s, list[str](), set[str]()
     for size in sorted(options.sizes):

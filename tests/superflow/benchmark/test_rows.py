@@ -6,7 +6,9 @@ import csv
 
 import pytest
 
+from superflow.benchmark.questions.run import questions_rows
 from superflow.benchmark.rows import COLUMNS, TRIAL_KEY, RowFile
+from superflow.benchmark.saga import saga_rows
 from superflow.errors import InputError
 
 
@@ -66,6 +68,7 @@ def test_rows_that_were_cut_or_edited_are_no_figures(tmp_path):
         (head + first.rstrip() + b",x\n", "line 2: has not as many cells"),
         (whole.replace(b"10.00", b"ten", 1), "line 2: mIoU is 'ten', no number; mend it"),
         (whole.replace(b"10.00", b"nan", 1), "line 2: mIoU is 'nan', no number"),
+        (whole.replace(b"half", b"h" * 200_000, 1), r"line 2: is no CSV \(field larger than"),
         (head + first + last + first, "line 4: is of the same figure as line 2; delete one of them"),
     ):
         file.path.write_bytes(content)
@@ -74,3 +77,24 @@ def test_rows_that_were_cut_or_edited_are_no_figures(tmp_path):
         with pytest.raises(InputError, match=f"^{file.path}: {message}"):
             file.add([row(arm="b")])
         assert file.path.read_bytes() == content
+
+
+@pytest.mark.parametrize(
+    ("make", "column", "text"),
+    [
+        (questions_rows, "exact match", ""),
+        (questions_rows, "low", "x"),
+        (saga_rows, "programs", ""),
+        (saga_rows, "all found by", "x"),
+    ],
+)
+def test_numbers_of_other_tables_are_looked_at_too(tmp_path, make, column, text):
+    file = make(tmp_path)
+    row = dict.fromkeys(file.columns, "3")
+    file.add([row])
+    assert file.read() == [row]
+    file.add([{**row, "seed": "4", "low": "", "high": "", "all found by": ""}])  # not known
+    assert len(file.read()) == 2
+    file.add([{**row, column: text}])
+    with pytest.raises(InputError, match=f"line 2: {column} is '{text}', no number; mend it"):
+        file.read()
