@@ -12,7 +12,7 @@ from pathlib import Path
 from ...errors import InputError, MissingFileError
 from ...files.access import read_text
 from ...files.writes import write_text
-from ..markdown import table_lines
+from ..markdown import LEAKY, table_lines
 from ..places.plan import NO_SOURCE
 from ..results import file_part
 from ..rows import TRIAL_KEY, Row, RowFile
@@ -29,7 +29,6 @@ TRIALS = "recipes"  # a table whose name ends so holds trials on held-out places
 CURVE = "fine-tuning"  # the measure of which curves are drawn
 _RANKED = ("linear probe", CURVE)  # measures of which ways of pretraining are drawn
 _SHARED = ("split hash", "settings hash", "label set")  # of all seeds of a figure
-LEAKY = "†"  # behind a figure of a backbone that was trained on drives that it is judged on
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,9 @@ def write_page(folder: Path) -> Path:
 
     Raises:
         MissingFileError: there is no table of figures.
+        InputError: a table cannot be read, or one of trials has none of figures beside it.
     """
+    _refuse_lone_trials(folder)
     files = [path for path in sorted(folder.glob("*.csv")) if not path.stem.endswith(TRIALS)]
     if not files:
         raise MissingFileError(
@@ -87,6 +88,17 @@ def write_page(folder: Path) -> Path:
     page = folder.absolute().with_name(f"{folder.absolute().name}.md")
     write_text(page, "\n".join(lines).rstrip() + "\n")
     return page
+
+
+def _refuse_lone_trials(folder: Path) -> None:
+    """They would be left out of the page, as would figures in a table that is named like one of trials."""
+    for path in sorted(folder.glob(f"*{TRIALS}.csv")):
+        stem = path.stem.removesuffix(f"_{TRIALS}")
+        if stem == path.stem or not (folder / f"{stem}.csv").is_file():
+            raise InputError(
+                f"{path}: is named like a table of trials, and no table of figures is beside it; name trials "
+                f"NAME_{TRIALS}.csv beside the figures NAME.csv, and figures without {TRIALS} at the end"
+            )
 
 
 def _first_link(text: str, target: str) -> float:

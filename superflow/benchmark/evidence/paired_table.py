@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from ..markdown import table_lines
+from ..markdown import LEAKY, table_lines
 from ..rows import Row
 
 _EXPLANATION = (
@@ -29,18 +29,18 @@ def paired_lines(rows: Iterable[Row], scratch: tuple[str, str], budgets: Sequenc
     baseline = figures.pop(scratch, {})
     lines = []
     for backbone, table in figures.items():
-        gains = [_gains(table.get(budget, {}), baseline.get(budget, {})) for budget in budgets]
-        if any(gains):
-            lines.append([*backbone, *map(_text, gains)])
+        pairs = [_pairs(table.get(budget, {}), baseline.get(budget, {})) for budget in budgets]
+        if any(pairs):
+            lines.append([*backbone, *map(_text, pairs)])
     if not lines:
         return []
     return [_EXPLANATION, "", *table_lines(["pretrained on", "arm", *budgets], lines), ""]
 
 
-def _gains(own: Mapping[str, Row], baseline: Mapping[str, Row]) -> list[float]:
+def _pairs(own: Mapping[str, Row], baseline: Mapping[str, Row]) -> list[tuple[Row, Row]]:
     """Of each seed whose labels were the same."""
     return [
-        float(row["mIoU"]) - float(baseline[seed]["mIoU"])
+        (row, baseline[seed])
         for seed, row in own.items()
         if seed in baseline and _same_labels(row, baseline[seed])
     ]
@@ -52,11 +52,13 @@ def _same_labels(row: Row, other: Row) -> bool:
     return len(lists) == 1 if "" not in lists else row["split hash"] == other["split hash"]
 
 
-def _text(gains: Sequence[float]) -> str:
-    if not gains:
+def _text(pairs: Sequence[tuple[Row, Row]]) -> str:
+    if not pairs:
         return "-"
+    gains = [float(row["mIoU"]) - float(other["mIoU"]) for row, other in pairs]
+    mark = LEAKY if any(row["leakage"] for pair in pairs for row in pair) else ""
     mean = f"{sum(gains) / len(gains):+.1f}"
     if len(gains) == 1:
-        return mean
+        return f"{mean}{mark}"
     shown = f"**{mean}**" if len(gains) >= _FEWEST and min(gains) > 0 else mean
-    return f"{shown} ({min(gains):+.1f} to {max(gains):+.1f})"
+    return f"{shown}{mark} ({min(gains):+.1f} to {max(gains):+.1f})"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 
 from ...datasets.card import card_names, load_card
 from ...datasets.corruptions.corrupted_index import CLEAN
+from ...datasets.corruptions.domain import LEVELS
 from ...datasets.corruptions.models import CORRUPTIONS
 from ...downstream.robustness import robustness
-from ..markdown import table_lines
+from ..markdown import LEAKY, table_lines
 from ..rows import Row
 
 ROBUSTNESS = "robustness"  # measures of rows are this, a colon and the variant
@@ -23,7 +25,8 @@ _EXPLANATION = (
 def robustness_lines(rows: Iterable[Row]) -> list[str]:
     """A table for each log: clean mIoU, the mean over three levels of each corruption, mCE and mRR [%].
 
-    Figures are means over the seeds, of which the first column says how many. mCE, relative to the published
+    Figures are means over the seeds, of which the first column says how many; of a corruption that lacks a level of
+    one of them there is none. mCE, relative to the published
     MinkUNet-18, stands where the log's dataset has that baseline; like mRR it is of all eight corruptions or not there.
     """
     by_log: dict[str, dict[tuple[str, str], list[Row]]] = {}
@@ -33,7 +36,8 @@ def robustness_lines(rows: Iterable[Row]) -> list[str]:
             table.setdefault((row["source"], row["arm"]), []).append(row)
     lines = []
     for log, table in sorted(by_log.items()):
-        names = [name for name in CORRUPTIONS if any(name in _means(own) for own in table.values())]
+        there = {_variant(row)[0] for own in table.values() for row in own if row["mIoU"]}
+        names = [name for name in CORRUPTIONS if name in there]
         heads = ["pretrained on", "arm", "seeds", CLEAN, *names, "mCE", "mRR"]
         lines += [f"### Corrupted scans of {log}: linear probe fitted on clean ones", "", _EXPLANATION, ""]
         lines += [*table_lines(heads, (_cells(backbone, own, names) for backbone, own in table.items())), ""]
@@ -59,15 +63,26 @@ def _cells(backbone: tuple[str, str], rows: Sequence[Row], names: Sequence[str])
         found = robustness(means[CLEAN], corrupted, dataset)
     figures = [means.get(name) for name in (CLEAN, *names)]
     figures += [None, None] if found is None else [found.mce, found.mrr]
-    seeds = len({row["seed"] for row in rows})
-    return [*backbone, f"{seeds}", *("-" if value is None else f"{value:.1f}" for value in figures)]
+    seeds, mark = len({row["seed"] for row in rows}), LEAKY if any(row["leakage"] for row in rows) else ""
+    return [*backbone, f"{seeds}", *("-" if value is None else f"{value:.1f}{mark}" for value in figures)]
 
 
-def _means(rows: Iterable[Row]) -> Mapping[str, float]:
-    """Corruption, or clean, to the mean mIoU over levels and seeds."""
-    values: dict[str, list[float]] = {}
+def _means(rows: Sequence[Row]) -> Mapping[str, float]:
+    """Corruption, or clean, to the mean mIoU over levels and seeds, where all of these are there."""
+    values: dict[str, dict[tuple[str, str], float]] = {}
+    seeds = {row["seed"] for row in rows}
     for row in rows:
-        variant = row["measure"].partition(": ")[2]
         if row["mIoU"]:
-            values.setdefault(variant.partition("/")[0], []).append(float(row["mIoU"]))
-    return {name: sum(own) / len(own) for name, own in values.items()}
+            name, level = _variant(row)
+            values.setdefault(name, {})[row["seed"], level] = float(row["mIoU"])
+    return {
+        name: sum(own.values()) / len(own)
+        for name, own in values.items()
+        if own.keys() == set(product(seeds, ("",) if name == CLEAN else LEVELS))
+    }
+
+
+def _variant(row: Row) -> tuple[str, str]:
+    """Corruption and level of a row; clean has no level."""
+    name, _, level = row["measure"].partition(": ")[2].partition("/")
+    return name, level

@@ -50,11 +50,15 @@ def _table(trials: dict[str, dict[Backbone, float]]) -> list[str]:
 
 def short_names(recipes: Sequence[str]) -> dict[str, str]:
     """Recipe -> its fields (``name=value name=value``) that are not the same in all of them."""
-    fields = {recipe: dict(field.split("=", 1) for field in recipe.split()) for recipe in recipes}
+    fields = {
+        recipe: {name: value for name, _, value in (field.partition("=") for field in recipe.split())}
+        for recipe in recipes
+    }
     names = dict.fromkeys(name for own in fields.values() for name in own)
     differ = [name for name in names if len({own.get(name) for own in fields.values()}) > 1]
     return {
-        recipe: ", ".join(f"{name} {own[name]}" for name in differ if name in own) or "the one that was tried"
+        recipe: ", ".join(f"{name} {own[name]}".rstrip() for name in differ if name in own)
+        or "the one that was tried"
         for recipe, own in fields.items()
     }
 

@@ -179,6 +179,47 @@ def test_corrupted_scans_are_a_table_of_what_is_left(tmp_path):
     assert "### robustness" not in text
 
 
+def test_a_mean_over_levels_is_of_all_of_them_and_of_every_seed():
+    """Rows that a stopped copy or an editor left out would else flatter a backbone."""
+    names = ["clean", *(f"{name}/{level}" for name in CORRUPTIONS for level in LEVELS)]
+    rows = [
+        {**row(measure=f"robustness: {name}", seed=seed, **KITTI), "mIoU": "40.0"}
+        for name in names
+        for seed in (0, 1)
+    ]
+    (whole,) = (line for line in robustness_lines(rows) if line.startswith("| nothing "))
+    assert whole.count(" 40.0 |") == 9
+    for lost in ("fog/heavy", "clean"):
+        kept = [r for r in rows if (r["measure"], r["seed"]) != (f"robustness: {lost}", 1)]
+        (line,) = (line for line in robustness_lines(kept) if line.startswith("| nothing "))
+        assert line.count(" 40.0 |") == 8
+        assert line.endswith("| - | - |")
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[3 + ["clean", *CORRUPTIONS].index(lost.partition("/")[0])] == "-"
+    rows[0]["leakage"] = "a drive"
+    (line,) = (line for line in robustness_lines(rows) if line.startswith("| nothing "))
+    assert line.count(" 40.0† |") == 9
+
+
+@pytest.mark.parametrize("name", ["recipes", "myrecipes", "other_recipes"])
+def test_trials_without_their_figures_are_named(tmp_path, name):
+    RowFile(tmp_path / "places.csv").add(ROWS)
+    RowFile(tmp_path / f"{name}.csv").add(ROWS)
+    with pytest.raises(
+        InputError, match=f"{name}.csv: is named like a table of trials, and no table of figures"
+    ):
+        write_page(tmp_path)
+
+
+def test_an_edited_recipe_is_still_named():
+    trials = [row(recipe=recipe) for recipe in ("rate=1 steps=3", "rate 2 steps=3")]
+    lines = trial_lines({key: str(value) for key, value in each.items()} for each in trials)
+    assert [line for line in lines if line.startswith("| rate")] == [
+        "| rate, 2 | **10.0** |",
+        "| rate 1 | **10.0** |",
+    ]
+
+
 @pytest.mark.parametrize(
     ("label_set", "has_baseline"),
     [
@@ -190,7 +231,7 @@ def test_corrupted_scans_are_a_table_of_what_is_left(tmp_path):
     ],
 )
 def test_errors_relative_to_a_baseline_are_of_its_classes(label_set, has_baseline):
-    names = ["clean", *(f"{name}/heavy" for name in CORRUPTIONS)]
+    names = ["clean", *(f"{name}/{level}" for name in CORRUPTIONS for level in LEVELS)]
     rows = [row(measure=f"robustness: {name}", miou=40.0, budget="all") for name in names]
     lines = robustness_lines([{**r, "mIoU": "40.0", "label set": label_set} for r in rows])
     (cells,) = (line.split("|")[-3:-1] for line in lines if line.startswith("| nothing "))

@@ -42,3 +42,10 @@ def test_other_scans_make_no_pair():
     rows += [row("SuperFlow", 0, 12.0, split="a"), row("ScaLR", 0, 12.0, split="b")]
     assert lines(rows)[1:] == ["| made | SuperFlow | +2.0 | - |"], "tables of before name no list"
     assert lines([row("random", 2, 10.0), row("SLidR", 1, 15.0), row("SLidR", 2, "")]) == []
+
+
+def test_a_gain_of_a_backbone_that_has_seen_the_drives_is_marked():
+    rows = [row("random", seed, 10.0) for seed in (0, 1)] + [row("ahead", seed, 12.0) for seed in (0, 1)]
+    rows[-1] |= {"leakage": "a drive"}
+    assert lines(rows) == ["| made | ahead | +2.0† (+2.0 to +2.0) | - |"]
+    assert lines(rows[1::2]) == ["| made | ahead | +2.0† | - |"]

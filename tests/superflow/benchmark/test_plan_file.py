@@ -182,3 +182,4 @@ def test_a_table_has_a_rule_as_wide_as_its_heads() -> None:
         "| 3 | 4 |",
     ]
     assert table_lines(("a",), []) == ["| a |", "|---|"]
+    assert table_lines(("a|b",), [["c\nd"]]) == ["| a\\|b |", "|---|", "| c d |"]
