@@ -29,14 +29,16 @@ def file_part(name: str) -> str:
 
 
 def hash_of_config(config: Any, places: Mapping[str, str]) -> str:
-    """Of all that a config says, with each folder of ``places`` under the name that stands there for it."""
-    from ..engine.registry import as_plain
+    """Of all that a config says, with each folder of ``places`` under the name that stands there for it.
+
+    In paths alone: a folder that is called, say, "out" is no part of "dropout".
+    """
+    from ..engine.registry import as_plain, with_folder
 
     plain = {key: value for key, value in as_plain(config).items() if key not in _OF_THIS_CALL}
-    text = json.dumps(plain, sort_keys=True, default=str)
     for folder, name in places.items():
-        text = text.replace(folder, name)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+        plain = with_folder(plain, folder, name)
+    return json_hash(plain)
 
 
 def json_hash(value: Any, digits: int = 16) -> str:

@@ -191,6 +191,18 @@ def test_a_stopped_run_is_not_continued_with_another_config(prepared, tmp_path):
         run_arm(plan, longer, 0, prepared=prepared, out=tmp_path)
 
 
+def test_a_config_is_the_same_wherever_its_folders_lie():
+    """Short names stand in other words, too, and JSON writes some letters otherwise."""
+    from superflow.benchmark.results import hash_of_config
+
+    def hashed(folder: str, word: str = "dropout", index: str = "prepared") -> str:
+        config = {"data": [{"path": f"{folder}/{index}/a"}], "start": folder, "word": word, "rate": 0.1}
+        return hash_of_config(config, {f"{folder}/prepared": "PREPARED", folder: "OUT"})
+
+    assert len({hashed(folder) for folder in ("/there/work_dirs/run", "out", "o", "jürgen/läufe")}) == 1
+    assert hashed("out", word="drop") != hashed("out") != hashed("out", index="preparations")
+
+
 @pytest.mark.parametrize("what", ["teacher features", "superpixels"])
 def test_a_result_of_other_features_or_superpixels_is_told_from_one_of_these(
     prepared_scans, tmp_path, monkeypatch, caplog, what
