@@ -193,12 +193,12 @@ def _places(path: Path, args: argparse.Namespace) -> int:
         prepare_places,
         with_budgets,
         with_places,
+        with_teacher,
     )
 
     plan = load_places_plan(path)
-    plan = with_places(plan, _roots(args))
-    allowed = args.allow_leakage or plan.allow_leakage
-    plan = replace(plan, teacher=args.teacher or plan.teacher, allow_leakage=allowed)
+    plan = with_teacher(with_places(plan, _roots(args)), args.teacher)
+    plan = replace(plan, allow_leakage=args.allow_leakage or plan.allow_leakage)
     seeds = _seeds(args, plan)
     check_place(args.out)
     # of backbones that the plan does not train, as tables name them; all of these where none is named

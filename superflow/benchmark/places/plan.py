@@ -146,7 +146,8 @@ class PlacesPlan:
     """All of it; each part by its name.
 
     seeds: of the plan, where the command names none. only_budgets: those that are asked for, None for all; a measure
-    with one budget is always taken. allow_leakage: backbones may have seen the drives that they are judged on.
+    with one budget is always taken. asked_teacher: the one that a call names instead of the plan's own. allow_leakage:
+    backbones may have seen the drives that they are judged on.
     """
 
     logs: Mapping[str, Log] = entries(Log)
@@ -158,6 +159,7 @@ class PlacesPlan:
     seeds: Sequence[int] = (0,)
     teacher: str = DEFAULT_TEACHER
     only_budgets: Sequence[str] | None = None
+    asked_teacher: str | None = None
     allow_leakage: bool = False
 
     def starts(self, arm: str) -> list[str]:

@@ -65,6 +65,7 @@ class PlacesUnit(PlannedBackbone):
         words += ["--arms", self.arm, "--evaluations", evaluation, "--measures", measure]
         for log in self.plan.logs_of([self.source], [evaluation]):
             words += [] if self.plan.logs[log].drive is not None else ["--root", f"{log}={log.upper()}"]
+        words += ["--teacher", self.plan.asked_teacher] if self.plan.asked_teacher is not None else []
         words += ["--allow-leakage"] if self.plan.allow_leakage else []
         return shlex.join(words)
 
@@ -88,6 +89,11 @@ def with_places(plan: PlacesPlan, places: Mapping[str, str]) -> PlacesPlan:
     if unknown := [name for name in places if name not in plan.logs]:
         raise InputError(f"--root {unknown[0]}=...: the plan has no such log; it has {', '.join(plan.logs)}")
     return replace(plan, logs=logs_at(plan.logs, places))
+
+
+def with_teacher(plan: PlacesPlan, name: str | None) -> PlacesPlan:
+    """The plan with another teacher, which the commands of its rows then name; None leaves its own."""
+    return plan if name is None else replace(plan, teacher=name, asked_teacher=name)
 
 
 def with_budgets(plan: PlacesPlan, names: Sequence[str] | None) -> PlacesPlan:

@@ -312,3 +312,15 @@ def test_a_log_has_its_folder_below_that_of_the_results(tmp_path, name):
     with pytest.raises(InputError, match=f"^log '{name}' cannot have a folder of its own"):
         prepared_folder(Log(name), tmp_path)
     assert prepared_folder(Log("a b.c"), tmp_path) == tmp_path / "prepared" / "a b.c"
+
+
+def test_the_command_of_a_row_names_a_teacher_that_was_asked_for(tmp_path):
+    plan = load_places_plan(written(tmp_path, changed(teacher="hog")))
+    unit = places.PlacesUnit(plan, "street", "labels", 0, tmp_path, "plan", ("street",), ("probe",))
+    assert "--teacher" not in unit.command("street", "probe")
+    asked = replace(unit, plan=places.with_teacher(plan, "dinov2 s"))
+    assert asked.plan.teacher == "dinov2 s"
+    assert " --teacher 'dinov2 s'" in asked.command("street", "probe")
+    assert places.with_teacher(plan, None) is plan
+    with pytest.raises(InputError, match="'asked_teacher' is unknown"):
+        load_places_plan(written(tmp_path, changed(asked_teacher="hog")))
