@@ -319,9 +319,9 @@ def _chosen(plan: PlacesPlan | QuestionsPlan, part: str, names: list[str] | None
 
 def _one_log(path: Path, args: argparse.Namespace) -> int:
     from superflow.benchmark.chart import draw_chart
-    from superflow.benchmark.one_log.arms import LOOKUP, lookup_control, read_results, run_arms
+    from superflow.benchmark.one_log.arms import lookup_control, read_results, run_arms
     from superflow.benchmark.one_log.plan import load_plan
-    from superflow.benchmark.one_log.table import leakage_lines, markdown, table
+    from superflow.benchmark.one_log.table import LOOKUP, leakage_lines, markdown, table
 
     if args.data is None and args.prepared is None:
         raise InputError(f"{path}: is a plan for one log; give it with --data ROOT or --prepared FOLDER")

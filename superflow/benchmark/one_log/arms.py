@@ -22,10 +22,10 @@ from ..preparation import prepared_hashes
 from ..results import AGAIN, claim, differs, hash_of_config
 from ..shards import run_shards
 from .plan import Arm, Plan
+from .table import COLUMNS, LOOKUP, figure_of
 
 log = logging.getLogger(__name__)
 
-LOOKUP = "label look-up, no network"
 NO_LEAKAGE: dict[str, Any] = {"allowed": False, "recordings": []}  # of what begins with no weights
 
 
@@ -43,7 +43,7 @@ def run_arm(plan: Plan, arm: Arm, seed: int, *, prepared: str | Path, out: str |
     config: Any = None if arm.kind == "raw" else _config(plan, arm, seed, prepared, folder)
     claim(result, _made_of(plan, index, arm, config, prepared))
     if result.is_file():
-        return _allowed(read_json(result, AGAIN), result, allowed=plan.allow_leakage)
+        return _allowed(_read(result), result, allowed=plan.allow_leakage)
     labelled = labelled_frames(plan, index)  # refuses before the work
     from ...downstream.features import EncoderFeatures, RawCoordinates
     from ...lidar.encoder import LidarEncoder
@@ -83,7 +83,7 @@ def read_results(plan: Plan, *, prepared: str | Path, out: str | Path) -> Iterat
 
     index = LogIndex.open(prepared)
     for path in sorted(Path(out).glob("*/seed_*/benchmark.json")):
-        record = read_json(path, AGAIN)
+        record = _read(path)
         arm = next((arm for arm in plan.arms if arm.name == record["arm"]), None)
         if arm is None:
             continue
@@ -92,6 +92,18 @@ def read_results(plan: Plan, *, prepared: str | Path, out: str | Path) -> Iterat
             log.warning("%s: is of another %s, so it is left out of the table", path, differing)
         else:
             yield record
+
+
+def _read(result: Path) -> dict[str, Any]:
+    """A record of before, with the figures that `table.COLUMNS` takes from it."""
+    record = read_json(result, AGAIN)
+    if not isinstance(record.get("arm"), str) or not isinstance(record.get("seed"), int):
+        raise InputError(f"{result}: does not say of which arm and seed it is; {AGAIN}")
+    for name, place in COLUMNS.items():
+        value = figure_of(record, place)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise InputError(f"{result}: its {name} is {str(value)[:40]!r}, no number; {AGAIN}")
+    return record
 
 
 def _allowed(record: dict[str, Any], result: Path, *, allowed: bool) -> dict[str, Any]:
@@ -274,7 +286,7 @@ def lookup_control(plan: Plan, *, prepared: str | Path, out: str | Path) -> dict
     index = LogIndex.open(prepared)
     claim(file, _made_of(plan, index, None, None, prepared))
     if file.is_file():
-        return read_json(file, AGAIN)
+        return _read(file)
     train, evaluate = index.rows(plan.train).tolist(), index.rows(plan.evaluate).tolist()
     scores = lookup_scores(index, train, evaluate, size_m=plan.new_places_m)
     renamed = {name.replace("label look-up", "linear"): value for name, value in scores.items()}

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..markdown import table_lines
-from .arms import LOOKUP
 from .plan import Plan
 
+LOOKUP = "label look-up, no network"
 # column -> where a record has it
 COLUMNS: dict[str, Sequence[str]] = {
     "mIoU": ("probe", "scores", "linear", "miou"),
@@ -30,12 +30,15 @@ def table(plan: Plan, records: Sequence[Mapping[str, Any]]) -> dict[str, dict[st
     for arm in [LOOKUP, *(arm.name for arm in plan.arms)]:
         own = sorted((r for r in records if r["arm"] == arm), key=lambda r: r["seed"])
         if own:
-            rows[arm] = {name: [_at(record, path) for record in own] for name, path in COLUMNS.items()}
+            rows[arm] = {
+                name: [figure_of(record, place) for record in own] for name, place in COLUMNS.items()
+            }
     return rows
 
 
-def _at(record: Any, path: Sequence[str]) -> float | None:
-    for key in path:
+def figure_of(record: Any, place: Sequence[str]) -> float | None:
+    """What a record has at a ``place`` of `COLUMNS`; None where there is nothing."""
+    for key in place:
         record = record.get(key) if isinstance(record, Mapping) else None
     return record
 

@@ -191,7 +191,9 @@ def compare(plan: QuestionsPlan, seeds: Sequence[int], out: Path, name: str) -> 
             both = [rows.find(arm=arm, minus="", seed=seed, questions=ALL) for arm in (first, second)]
             if not all(both):
                 continue
-            one, other = (_read(answers_path(out, arm, seed)) for arm in (first, second))
+            one, other = (
+                _read(answers_path(out, arm, seed), own[0]) for arm, own in zip((first, second), both)
+            )
             about = {
                 "tokens": None,
                 "CPU seconds of training": None,
@@ -221,7 +223,9 @@ def average(plan: QuestionsPlan, seeds: Sequence[int], out: Path, name: str) -> 
         if len(there) < 2:
             continue
         given = {
-            arm: [_read(answers_path(out, arm, seed)) for seed in there] for arm in (first, second) if arm
+            arm: [_read(answers_path(out, arm, seed), row) for seed, row in there.items()]
+            for arm in (first, second)
+            if arm
         }
         right = {arm: np.mean([[e["right"] for e in each] for each in own], 0) for arm, own in given.items()}
         values = right[first] - right[second] if second else right[first]
@@ -278,9 +282,19 @@ def _figures(
         }
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path, row: Row) -> list[dict[str, Any]]:
+    """The answers of an arm and seed; ``row``: of all of them, or of their difference from others of as many."""
     again = f"delete {path.with_suffix('.*')}, and the arm's rows of questions.csv, to have it answer again"
-    return read_json_lines(path, again)
+    found = read_json_lines(path, again)
+    if f"{len(found)}" != row["answers"]:
+        raise InputError(
+            f"{path}: holds {len(found)} answers, and questions.csv says {row['answers']}; {again}"
+        )
+    for number, each in enumerate(found, start=1):
+        kinds = {"right": bool, "family": str, "scene": str}
+        if wrong := [key for key, kind in kinds.items() if not isinstance(each.get(key), kind)]:
+            raise InputError(f"{path}: line {number} has no {wrong[0]!r} as answers have it; {again}")
+    return found
 
 
 def _about(plan: str, seeds: Sequence[int], arms: Sequence[str]) -> dict[str, Any]:

@@ -168,6 +168,29 @@ def test_a_finished_arm_is_not_run_again_and_not_taken_for_another(prepared, tmp
         run_arm(replace(plan, vote_frames=1), raw, 4, prepared=prepared, out=tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arm": None}, "does not say of which arm and seed it is"),
+        ({"seed": "0"}, "does not say of which arm and seed it is"),
+        ({"probe": {"scores": {"linear": {"miou": "20"}}}}, "its mIoU is '20', no number"),
+        ({"cpu_seconds": {"train": True}}, "its train CPU s is 'True', no number"),
+    ],
+)
+def test_a_result_that_was_edited_is_named(prepared_scans, tmp_path, change, message):
+    raw, log = Arm("raw", "raw"), prepared_scans.folder
+    plan = Plan(arms=(raw,), train=["scene-0001"], evaluate=["scene-0003"], new_places_m=None)
+    path = tmp_path / "raw" / "seed_0" / "benchmark.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**record("raw", 0, 10.0), **change}))
+    for read in (
+        lambda: run_arm(plan, raw, 0, prepared=log, out=tmp_path),
+        lambda: list(read_results(plan, prepared=log, out=tmp_path)),
+    ):
+        with pytest.raises(InputError, match=f"^{path}: {message}; delete its folder"):
+            read()
+
+
 def test_a_table_has_no_seed_of_another_plan(prepared_scans, tmp_path, caplog):
     """A mean over it would be of nothing, and the picture, too."""
     raw, log = Arm("raw", "raw"), prepared_scans.folder

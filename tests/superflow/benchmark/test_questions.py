@@ -404,11 +404,19 @@ def test_parts_that_share_scans_are_refused(tmp_path, small_index, capsys, other
 
 
 def test_damaged_questions_and_answers_are_named(ran, tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"right": tr')
-    with pytest.raises(
-        InputError, match=r"a\.jsonl: line 1 is no valid JSON .*; delete .*a\.\*, and the arm's rows"
+    whole = {"right": True, "family": "exist", "scene": "a"}
+    for text, message in (
+        ('{"right": tr', "line 1 is no valid JSON .*"),
+        (json.dumps(whole), "holds 1 answers, and questions.csv says 2"),
+        (
+            f"{json.dumps(whole)}\n{json.dumps({**whole, 'right': 1})}",
+            "line 2 has no 'right' as answers have it",
+        ),
+        ('{"right": true}\n' * 2, "line 1 has no 'family' as answers have it"),
     ):
-        questions._read(tmp_path / "a.jsonl")
+        (tmp_path / "a.jsonl").write_text(text)
+        with pytest.raises(InputError, match=rf"a\.jsonl: {message}; delete .*a\.\*, and the arm's rows"):
+            questions._read(tmp_path / "a.jsonl", {"answers": "2"})
     plan = questions.with_places(load_questions_plan(find_plan(written(ran[0].parent, SMALL))), {"log": "x"})
     path = ran[0] / "questions" / "train.jsonl"
     whole = path.read_text()
