@@ -20,7 +20,7 @@ from ..lidar.encoder import LidarEncoder
 from ..lidar.limits import Limits
 from .checkpoint import find_last, load_weights, read_checkpoint
 from .leakage import seen_recordings
-from .shelf import find
+from .shelf import find, with_home
 
 FORMAT = 1  # of the card inside an exported file; raised when an older reader would misread a newer file
 CARD_KEY = "superflow_card"
@@ -75,8 +75,8 @@ def read_encoder_file(path: str | os.PathLike[str]) -> EncoderFile:
         raise InputError("the name of a backbone is empty; give a file, the folder of a run, or a name")
     path = Path(path)
     with reading(path):  # also names that no file can have
-        if path.expanduser().is_dir():
-            path = _newest_checkpoint(path.expanduser())
+        if with_home(path).is_dir():
+            path = _newest_checkpoint(with_home(path))
         path = find(path)
     check_readable(path)
     with reading(path):

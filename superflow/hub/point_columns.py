@@ -31,7 +31,7 @@ def read_columns(points: Any, columns: Sequence[int], *, needs_intensity: bool =
     Raises:
         InputError: another shape (a transposed one is named), no numbers, or one of ``columns`` holds NaN or infinity.
     """
-    points = points.detach() if isinstance(points, Tensor) else _as_array(points)
+    points = _plain_tensor(points) if isinstance(points, Tensor) else _as_array(points)
     if not needs_intensity:
         points = _with_intensity(points)
     if isinstance(points, Tensor):
@@ -46,10 +46,20 @@ def read_columns(points: Any, columns: Sequence[int], *, needs_intensity: bool =
     return table
 
 
+def _plain_tensor(points: Tensor) -> Tensor:
+    kinds = {
+        f"{points.layout}": points.layout != torch.strided,
+        "nested": points.is_nested,
+        f"{points.dtype}": points.is_quantized or points.is_complex(),
+        "on the device meta": points.is_meta,
+    }
+    if found := [kind for kind, has_no_real_rows in kinds.items() if has_no_real_rows]:
+        raise InputError(f"points are a tensor that is {found[0]}; give a dense one of real numbers")
+    return points.detach()
+
+
 def _from_tensor(points: Tensor, columns: Sequence[int]) -> Tensor:
     _check_shape(tuple(points.shape), columns)
-    if points.is_complex():
-        raise InputError(f"points are {points.dtype}; give real numbers")
     table = torch.zeros(len(points), _width(columns), dtype=torch.float32, device=points.device)
     for column in columns:
         table[:, column] = points[:, column]

@@ -191,7 +191,16 @@ BAD = {
     "dates": (lambda p: p.astype("M8[s]"), r"column 0 \(x\) is of type datetime64\[s\]; give numbers"),
     "complex tensor": (
         lambda p: torch.from_numpy(p).cfloat(),
-        r"points are torch.complex64; give real numbers",
+        r"points are a tensor that is torch.complex64; give a dense one of real numbers",
+    ),
+    "sparse tensor": (
+        lambda p: torch.from_numpy(p).to_sparse(),
+        "a tensor that is torch.sparse_coo; give a dense",
+    ),
+    "tensor of none": (lambda p: torch.from_numpy(p).to("meta"), "a tensor that is on the device meta; give"),
+    "nested tensor": (
+        lambda p: torch.nested.as_nested_tensor([torch.from_numpy(p)], layout=torch.jagged),
+        r"a tensor that is (nested|torch.jagged); give a dense one",
     ),
     "objects": (lambda p: spoilt(1, "far")(p.astype(object)), r"column 1 \(y\) is no column of numbers"),
     "none": (lambda p: spoilt(1, None)(p.astype(object)), r"column 1 \(y\)"),

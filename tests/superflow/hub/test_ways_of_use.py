@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import superflow
 from superflow.downstream.features import EncoderFeatures
 from superflow.errors import InputError, MissingFileError
 from superflow.hub.backbone import Backbone, BackboneCard
+from superflow.hub.shelf import registry_folder
 from superflow.lidar.encoder import LidarEncoder
 from superflow.lidar.evaluation import evaluating
 
@@ -44,6 +46,35 @@ def test_a_name_that_no_file_can_have_is_refused():
         superflow.load("street" * 1000)
     with pytest.raises(MissingFileError, match="is no file and no backbone by name"):
         superflow.load("street")
+
+
+def test_the_home_of_nobody_is_named():
+    with pytest.raises(
+        InputError, match=r"^~nobody-of-that-name/street.pth: nobody knows the folder ~nobody"
+    ):
+        superflow.load("~nobody-of-that-name/street.pth")
+
+
+def test_who_has_no_home_has_the_backbones_of_the_package(monkeypatch):
+    """As a user whom only a container knows by number."""
+
+    def homeless(path):
+        if path.parts[:1] == ("~",):
+            raise RuntimeError("Could not determine home directory.")
+        return path
+
+    monkeypatch.delenv("SUPERFLOW_HOME", raising=False)
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert superflow.load("street-tiny").card.name == "street-tiny"
+    with pytest.raises(MissingFileError, match=r"\(there: street-tiny, street-tiny-averaged\)"):
+        superflow.load("street")
+    with pytest.raises(
+        InputError, match=r"nobody knows the folder ~; give the whole path, .* SUPERFLOW_HOME"
+    ):
+        registry_folder()
+    monkeypatch.setenv("SUPERFLOW_HOME", "~/shelf")
+    with pytest.raises(InputError, match=r"^~/shelf: nobody knows the folder ~"):
+        superflow.load("street-tiny")
 
 
 @pytest.mark.parametrize("device", ["gpu", "", "meta", "xpu", "cuda:77", 77, 3.5, "cpu:street"])
