@@ -74,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def _export(args: argparse.Namespace) -> int:
     from superflow.hub.averaging import HALF, average_with
-    from superflow.hub.backbone import card_of, save_backbone
+    from superflow.hub.backbone import card_of, check_free, save_backbone
     from superflow.hub.encoder_file import build_encoder, read_encoder_file
 
     if args.frames and not args.recalibrate:
@@ -83,6 +83,7 @@ def _export(args: argparse.Namespace) -> int:
         raise InputError("--share is that of --average-with; give that backbone too")
     file = read_encoder_file(args.checkpoint)
     name, out = _place(args, file.path)
+    check_free(out)
     check_place(out.parent)
     encoder, card = build_encoder(file), replace(card_of(file), name=name)
     if args.average_with:

@@ -17,6 +17,7 @@ from .. import __version__
 from ..datasets.card import RAW_FULL
 from ..devices import usable_device
 from ..errors import InputError
+from ..files.access import read_json
 from ..files.writes import write_bytes, write_text
 from ..lidar.encoder import LidarEncoder
 from ..lidar.evaluation import evaluating
@@ -229,13 +230,12 @@ def save_backbone(
 
     Raises:
         InputError: another suffix, a weight that is not finite or that float16 cannot hold, or the disk is full;
-            nothing half-written stays.
+            nothing half-written stays. Or the copy of the card would take the place of a file that is none.
     """
     from safetensors.torch import save
 
     path = Path(path)
-    if path.suffix != ".safetensors":
-        raise InputError(f"{path}: a backbone is saved as .safetensors; rename it to {path.stem}.safetensors")
+    check_free(path)
     weights = {name: value.detach().cpu().contiguous() for name, value in encoder.state_dict().items()}
     if broken := not_finite({"state_dict": weights}, weights):
         raise InputError(
@@ -261,6 +261,20 @@ def save_backbone(
     write_bytes(path, save(weights, metadata={CARD_KEY: text}))
     write_text(path.with_suffix(".json"), json.dumps(asdict(card), indent=2) + "\n")
     return card
+
+
+def check_free(path: Path) -> None:
+    """Refuse a place that no backbone can be saved at, before the work of making one.
+
+    Raises:
+        InputError: see ``save_backbone``.
+    """
+    if path.suffix != ".safetensors":
+        raise InputError(f"{path}: a backbone is saved as .safetensors; rename it to {path.stem}.safetensors")
+    beside = path.with_suffix(".json")
+    other = f"is no card of a backbone, and that of {path.name} would be written over it; choose another name"
+    if beside.is_file() and "weights_sha256" not in read_json(beside, other):
+        raise InputError(f"{beside}: {other}")
 
 
 def load(name_or_path: str | Path, *, device: torch.device | str | int | None = "cpu") -> Backbone:

@@ -160,6 +160,25 @@ def test_what_is_exported_is_not_written_over_unasked(checkpoint, tmp_path, monk
     assert main([str(tmp_path / "mine.safetensors"), "--out", str(tmp_path / "mine.safetensors")]) == 0
 
 
+def test_the_card_takes_the_place_of_no_other_file(checkpoint, tmp_path, capsys):
+    path, _ = checkpoint
+    for content in ('{"miou": 3.0}', "[]", "rubbish"):
+        (tmp_path / "result.json").write_text(content)
+        assert main([str(path), "--out", str(tmp_path / "result.safetensors")]) == 2
+        said = capsys.readouterr().err
+        assert "result.json: " in said
+        assert (
+            "is no card of a backbone, and that of result.safetensors would be written over it; choose"
+            in said
+        )
+        assert said.count("\n") == 1
+        assert (tmp_path / "result.json").read_text() == content
+        assert not (tmp_path / "result.safetensors").exists()
+    (tmp_path / "result.json").unlink()
+    for _ in range(2):  # a card of before is replaced
+        assert main([str(path), "--out", str(tmp_path / "result.safetensors")]) == 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
