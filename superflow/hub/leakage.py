@@ -11,6 +11,8 @@ from ..errors import InputError, first_few
 def seen_recordings(card: Mapping[str, Any]) -> dict[str, list[str]]:
     """Dataset -> its recordings that an encoder was trained on, or one that it began or is averaged with.
 
+    Also those that gave it its batch-norm statistics: of scans that are judged these would flatter it as well.
+
     Args:
         card: of an `encoder_file.EncoderFile`. Files of earlier versions do not say it.
     """
@@ -22,7 +24,9 @@ def seen_recordings(card: Mapping[str, Any]) -> dict[str, list[str]]:
     for before in befores:
         for name, recordings in (before.get("recordings") or {}).items():
             seen.setdefault(name, set()).update(recordings)
-    for part in _parts((card.get("data") or {}).get("train") or {}):
+    statistics = (card.get("training") or {}).get("batch_norm") or {}
+    trained = (card.get("data") or {}).get("train") or {}
+    for part in (*_parts(trained), *_parts(statistics.get("recalibrated_on") or {})):
         if part.get("recordings"):
             seen.setdefault(str(part.get("dataset")), set()).update(part["recordings"])
     return {name: sorted(recordings) for name, recordings in sorted(seen.items())}

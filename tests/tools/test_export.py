@@ -13,6 +13,8 @@ import superflow
 from superflow.datasets.index import LogIndex
 from superflow.downstream.recalibration import recalibrate_batch_norm, recalibrate_on_log
 from superflow.hub.backbone import BackboneCard
+from superflow.hub.encoder_file import read_encoder_file
+from superflow.hub.leakage import seen_recordings
 from superflow.lidar.encoder import LidarEncoder
 from superflow.protocol import token_hash
 from superflow.tools.export import main
@@ -116,6 +118,7 @@ def test_recalibration_takes_the_statistics_of_whole_scans(checkpoint, prepared_
     record = got.card.training["batch_norm"]["recalibrated_on"]
     assert record["hash"] == index.hash
     assert record["frames"] == 3
+    assert seen_recordings(read_encoder_file(out).card) == {index.card.name: list(index.recordings(rows))}
     assert record["tokens_hash"] == token_hash(index.tokens(rows))
     assert got.card.training["iter"] == 12
 
