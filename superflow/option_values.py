@@ -53,10 +53,12 @@ class Range(NamedTuple):
     endless: bool = False
 
     def holds(self, number: Any) -> bool:
-        """Whether ``number`` is one of them; nan never is."""
-        inside = self.least < number if self.above else self.least <= number
-        is_kind = isinstance(number, Integral) or not self.whole
-        return bool(inside and number <= self.most and is_kind and (self.endless or math.isfinite(number)))
+        """Whether ``number`` is one of them; nan never is, nor what is no number."""
+        is_kind = isinstance(number, Integral if self.whole else Real)
+        return is_kind and self._spans(number) and (self.endless or math.isfinite(number))
+
+    def _spans(self, number: Any) -> bool:
+        return bool((self.least < number if self.above else self.least <= number) and number <= self.most)
 
     def __str__(self) -> str:
         kind = "a whole number" if self.whole else "a number"

@@ -10,12 +10,14 @@ import functools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from inspect import signature
 from typing import Any
 
 import torch
 
 from ..datasets.selection import without
-from ..errors import InputError
+from ..errors import InputError, first_line
+from ..lidar.augment import augment
 from ..lidar.limits import Limits
 from ..option_values import Range
 from ..progress import LogLines, Stopwatch
@@ -89,6 +91,19 @@ class ProbeOptions:
             raise InputError(
                 f"options: class_weights has {unknown[0]!r}; choose of {', '.join(CLASS_WEIGHTS)}"
             )
+        _try_augmentation(self.augmentation or {})
+
+
+def _try_augmentation(options: Mapping[str, Any]) -> None:
+    """Refuse what no cloud can be augmented with: this is read before backbones are trained for the probe."""
+    try:
+        augment(torch.zeros(0, 4), torch.Generator(), **options)
+    except (TypeError, ValueError, IndexError) as error:
+        takes = [name for name, p in signature(augment).parameters.items() if p.kind is p.KEYWORD_ONLY]
+        raise InputError(
+            f"options: augmentation is {dict(options)}, which cannot be used ({first_line(error)}); give null, or "
+            f"options of {', '.join(takes)}"
+        ) from error
 
 
 @dataclass(frozen=True, slots=True)

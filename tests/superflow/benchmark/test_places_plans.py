@@ -179,6 +179,10 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
             "checks is 5.0; give a number above 0 to 0.999999",
         ),
         (
+            changed(measures={"fine-tuning": {"options": {"points": "60000"}}}),
+            "recipe: points is '60000'; give a whole number from 1 on",
+        ),
+        (
             changed(measures={"fine-tuning": {"options": {"rescaled": "no"}}}),
             "recipe: rescaled is 'no'; give true or false",
         ),
@@ -202,6 +206,13 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
                 ("class_weights", [], "class_weights is empty"),
                 ("place_size_m", 0.0, "place_size_m is 0.0; give a number above 0"),
                 ("balance", 7.0, "balance is 7.0; give a number from 0 to 1"),
+                ("augmentation", {"turn": 1}, r"augmentation is {'turn': 1}, which cannot be used .*'turn'"),
+                (
+                    "augmentation",
+                    {"flip": 2.0},
+                    "augmentation is .*, which cannot be used .* give null, or opt",
+                ),
+                ("augmentation", {"scale": [1.0]}, "augmentation is .*, which cannot be used"),
             )
         ),
         (
