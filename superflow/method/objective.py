@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import InputError
 from .contrast import drawn, info_nce, products
-from .matches import Superpoints
+from .matches import Superpixels, Superpoints
 from .negatives import Content, LearnedTemperature, NegativeQueue
 
 SAME_ID = ("negative", "ignored", "positive")
@@ -138,14 +138,21 @@ class RegionContrast(Contrast):
         if self.queue is not None:
             self.queue.commit()
 
-    def mean(self, q: Superpoints, comparisons: Iterable[tuple[Side, Side]]) -> Tensor:
-        """Mean over comparisons of anchors with targets; 0 with a graph where there is none."""
-        terms = [self._compare(q, *sides) for sides in comparisons]
-        return torch.stack(terms).mean() if terms else self.nothing(q)
+    def mean(
+        self, q: Superpoints, comparisons: Iterable[tuple[Side, Side]], *, k: Superpixels | None = None
+    ) -> Tensor:
+        """Mean over comparisons of anchors with targets; `nothing` where there is none.
 
-    def nothing(self, q: Superpoints) -> Tensor:
-        """0, with a gradient of zeros for all that the objective trains, like on ranks that have something."""
-        return q.features.sum() * 0.0 + 0.0 * torch.as_tensor(self.temperature()).sum()
+        Args:
+            k: where the targets are superpixels.
+        """
+        terms = [self._compare(q, *sides) for sides in comparisons]
+        return torch.stack(terms).mean() if terms else self.nothing(q, k)
+
+    def nothing(self, q: Superpoints, k: Superpixels | None = None) -> Tensor:
+        """0, with a gradient of zeros for all that the objective trains, as where there is something to compare."""
+        trained = q.features.sum() + torch.as_tensor(self.temperature()).sum()
+        return 0.0 * (trained if k is None else trained + k.features.sum())
 
     def _compare(self, q: Superpoints, anchors: Side, targets: Side) -> Tensor:
         regions = drawn(torch.nonzero(anchors[1] & targets[1])[:, 0], self.max_rows)

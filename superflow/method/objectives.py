@@ -62,7 +62,7 @@ class CrossTemporal(RegionContrast):
 
     def forward(self, q: Superpoints, k: Superpixels) -> Tensor:
         """Mean over the neighbours of the batch."""
-        return self.mean(q, ((q.of(0), k.of(offset)) for offset in q.table.neighbours()))
+        return self.mean(q, ((q.of(0), k.of(offset)) for offset in q.table.neighbours()), k=k)
 
 
 class DenseToSparse(RegionContrast):

@@ -47,3 +47,13 @@ def test_a_step_without_pairs(student, clip, normalize, pixels, scope, points):
     without = [name for name, parameter in model.named_parameters() if parameter.grad is None]
     assert without == []
     assert not any(parameter.grad.any() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_a_clip_alone_in_time_gives_every_parameter_a_gradient(student, clip, name):
+    """Zeros where there is nothing to compare: a parameter without a gradient would hang the ranks that wait for it."""
+    teacher = None if name == "segmentation" else Fixed()
+    options = {"objectives": [{"type": name}], "channels": 6, "num_classes": CLASSES}
+    model = Pretrainer(student, teacher, **options)
+    model.loss(clip(0, offsets=(0,), dense=False))["loss"].backward()
+    assert [key for key, parameter in model.named_parameters() if parameter.grad is None] == []
