@@ -65,18 +65,23 @@ class ClipTimes:
 
         Numbers are the offsets where they count frames; seconds are numbered ..., -1, 0, 1, ... in order.
         """
-        found: dict[int, int] = {}
+        own: dict[int, int] = {}
         for number, asked in self._asked.items():
             other = self._at(row, asked)
-            if self._unit == "seconds" and other in found.values():
-                other = None  # the key frames are too rare to tell two asked seconds apart
-            if other is None and self._border == "other":
-                other = self._at(row, -asked)
-            if other is None and self._border == "repeat":
-                other = row
-            if other is not None:
-                found[number] = other
-        return found
+            # the key frames may be too rare to tell two asked seconds apart
+            if other is not None and not (self._unit == "seconds" and other in own.values()):
+                own[number] = other
+        found = {
+            number: own[number] if number in own else self._instead(row, asked)
+            for number, asked in self._asked.items()
+        }
+        return {number: other for number, other in found.items() if other is not None}
+
+    def _instead(self, row: int, asked: float) -> int | None:
+        """What stands in for a time that does not exist."""
+        if self._border == "other":
+            return self._at(row, -asked)
+        return row if self._border == "repeat" else None
 
     def _at(self, row: int, asked: float) -> int | None:
         """The chosen key frame that many frames or seconds after ``row``."""

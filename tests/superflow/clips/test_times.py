@@ -46,6 +46,19 @@ def test_two_seconds_that_are_one_frame_count_once(index):
     assert times.rows(10) == {0: 10, 1: 15}
 
 
+@pytest.mark.parametrize("unit", ["frames", "seconds"])
+def test_the_other_side_of_the_centre_stays_that_side(index, unit):
+    """What stands in at the end of a scene takes nothing from the time that it is borrowed from."""
+    offsets = (-5, 0, 5) if unit == "frames" else (-0.5, 0, 0.5)
+    rows = index.rows(["scene-9002"]).tolist()
+    first, last = (
+        list(ClipTimes(index, rows, offsets, unit=unit, border="other").rows(rows[place]).values())
+        for place in (0, -1)
+    )
+    assert first == [rows[5], rows[0], rows[5]]
+    assert last == [rows[-6], rows[-1], rows[-6]]
+
+
 def with_hole(index: LogIndex, place: int, hole_s: float) -> tuple[LogIndex, np.ndarray]:
     """The log with so many seconds more before a frame of its first scene, and the rows of that scene."""
     broken = LogIndex.open(index.folder)
