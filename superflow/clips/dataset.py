@@ -296,6 +296,22 @@ class PretrainDataset:
             return id_space(world, f"{float(self.cell_m)} m")
         return 0 if self.id_scope == "batch" else id_space(view.token)
 
+    def _augmented(self, clouds: list[ClipCloud], seeds: list[int]) -> list[Tensor]:
+        """The points of each cloud under the draw of its seed; those of one seed together, as one sensor's."""
+        points = [torch.from_numpy(cloud.points) for cloud in clouds]
+        for place, cloud in enumerate(clouds):
+            if cloud.spot.any():
+                columns = cloud.points.shape[1]
+                points[place] = points[place] - torch.from_numpy(np.pad(cloud.spot, (0, columns - 2)))
+        for seed in dict.fromkeys(seeds):
+            places = [place for place, own in enumerate(seeds) if own == seed]
+            alike = [points[place] for place in places]
+            draw = torch.Generator().manual_seed(seed)
+            moved = augment(alike[0] if len(alike) == 1 else torch.cat(alike), draw, **self.augmentation)[0]
+            for place, own_points in zip(places, moved.split([len(part) for part in alike])):
+                points[place] = own_points
+        return points
+
     def _assemble(
         self,
         clouds: list[ClipCloud],
@@ -304,7 +320,7 @@ class PretrainDataset:
         generator: np.random.Generator,
     ) -> Batch:
         """Pairs, then augmentation: every cloud is turned, mirrored and scaled by a draw of its own."""
-        points, point_pairs, parts, first = [], [], [], 0
+        seeds, point_pairs, parts, first = [], [], [], 0
         center_seed = int(generator.integers(2**62))
         for cloud, parts_of in zip(clouds, sources, strict=True):
             with named(cloud.points, *parts_of, age=cloud.age):
@@ -312,12 +328,7 @@ class PretrainDataset:
             if self.shuffle_pairs:
                 pairs["point"] = generator.permutation(pairs["point"])
             own_seed = int(generator.integers(2**62))
-            shared = self.share_dense and cloud.offset == 0
-            draw = torch.Generator().manual_seed(center_seed if shared else own_seed)
-            moved = torch.from_numpy(cloud.points)
-            if cloud.spot.any():
-                moved = moved - torch.from_numpy(np.pad(cloud.spot, (0, cloud.points.shape[1] - 2)))
-            points.append(augment(moved, draw, **self.augmentation)[0])
+            seeds.append(center_seed if self.share_dense and cloud.offset == 0 else own_seed)
             point_pairs.append(torch.from_numpy((pairs.pop("point") + first).astype(np.int32)))
             parts.append(pairs)
             first += len(cloud.points)
@@ -340,7 +351,7 @@ class PretrainDataset:
                 "pair_region": joined["region"],
             }
         return Batch(
-            points=torch.cat(points),
+            points=torch.cat(self._augmented(clouds, seeds)),
             cloud=torch.from_numpy(np.repeat(cloud_rows, lengths)),
             cloud_clip=torch.zeros(len(clouds), dtype=torch.int64),
             cloud_offset=torch.tensor([cloud.offset for cloud in clouds]),

@@ -192,6 +192,29 @@ def test_mistake_16_the_dense_cloud_can_share_the_augmentation(index):
         assert torch.equal(sparse, dense[: len(sparse)]) is equal
 
 
+def test_a_shared_augmentation_is_that_of_one_sensor(index):
+    """Both clouds answer to light alike and are as exact, however many points each has."""
+    as_other = {
+        "jitter_m": 0.1,
+        "intensity_gain": (0.5, 1.5),
+        "intensity_power": (0.5, 2.0),
+        "drop_intensity": 0.5,
+    }
+    options = {"offsets": (0,), "max_points": None, "limits": {"range_m": (3.0, 10.0)}, "share_dense": True}
+    still = dataset(index, augmentation=STILL, **options)
+    other = dataset(index, augmentation=STILL | as_other, **options)
+    dropped = set()
+    for seed in range(8):
+        before, after = still[3, seed], other[3, seed]
+        sparse, dense = (after.points[after.cloud == cloud] for cloud in (0, 1))
+        torch.testing.assert_close(sparse[:, 3], dense[: len(sparse), 3], rtol=0, atol=0, equal_nan=True)
+        noise = (after.points - before.points)[:, :3]
+        deviations = [float(noise[after.cloud == cloud].std()) for cloud in (0, 1)]
+        assert deviations[0] == pytest.approx(deviations[1], rel=0.15)
+        dropped.add(bool(sparse[:, 3].isnan().all()))
+    assert dropped == {True, False}
+
+
 def test_the_null_keeps_pixels_and_moves_points(index):
     plain, null = dataset(index, sweeps=0)[2, 0], dataset(index, sweeps=0, shuffle_pairs=True)[2, 0]
     assert torch.equal(plain.pair_pixel, null.pair_pixel)
