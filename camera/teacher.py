@@ -90,14 +90,16 @@ class Teacher(nn.Module):
         On CUDA the network runs in float16.
 
         Raises:
-            ValueError: not (B, 3, H, W), or a side is no multiple of ``multiple``.
+            ValueError: not (B, 3, H, W).
+            InputError: a side is no multiple of ``multiple``.
         """
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"{self.name}: images must be (B, 3, H, W), not {tuple(images.shape)}")
         if images.shape[2] % self.multiple or images.shape[3] % self.multiple:
-            raise ValueError(
+            raise InputError(
                 f"{self.name}: image sides must be multiples of {self.multiple}, not "
-                f"{images.shape[2]} x {images.shape[3]}; the nearest size is {self.fit_size(images.shape[2:])}"
+                f"{images.shape[2]} x {images.shape[3]}; the nearest size is {self.fit_size(images.shape[2:])} "
+                "(in training: train_dataloader.dataset.views.size)"
             )
         if images.device.type == "cuda":
             with torch.autocast("cuda", dtype=torch.float16):

@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.measure import label
 
+from ...errors import InputError
+
 IGNORE = 65535
 
 
@@ -13,12 +15,12 @@ def as_ids(regions: NDArray, source: str) -> NDArray[np.uint16]:
     """``regions`` (H, W) of any integer type as uint16; negative entries become ``IGNORE``.
 
     Raises:
-        ValueError: an id above 65534 (65535 itself is kept as ``IGNORE``); it would wrap around.
+        InputError: an id above 65534 (65535 itself is kept as ``IGNORE``); it would wrap around.
     """
     regions = np.asarray(regions).astype(np.int64)
     regions[regions < 0] = IGNORE
     if regions.size and regions.max() > IGNORE:
-        raise ValueError(
+        raise InputError(
             f"{source}: region id {regions.max()} does not fit 16 bits; use ids of at most {IGNORE - 1}"
         )
     return regions.astype(np.uint16)

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.vq import kmeans2
 
+from ...errors import InputError
+
 
 def kmeans(
     rows: NDArray[np.float32], clusters: int, generator: np.random.Generator, *, iterations: int = 25
@@ -17,10 +19,10 @@ def kmeans(
     A centre that loses all its rows stays where it is.
 
     Raises:
-        ValueError: fewer rows than clusters.
+        InputError: fewer rows than clusters.
     """
     if len(rows) < clusters:
-        raise ValueError(
+        raise InputError(
             f"{len(rows)} rows cannot make {clusters} clusters; fit on more images or ask for fewer"
         )
     with warnings.catch_warnings():

@@ -348,6 +348,27 @@ CASES = {
         lambda place: [*superpixels(place), "--option", "compactness=nan"],
         r"superpixel provider slic: compactness: is 'nan'; give a whole number or a number",
     ),
+    "more clusters than there is to cluster": Case(
+        nothing,
+        lambda place: [
+            *(*superpixels(place), "--provider", "clusters", "--option", "teacher=filter_bank"),
+            *("--option", "fit_images=1", "--option", "clusters=9000"),
+        ],
+        r"\d+ rows cannot make 9000 clusters; fit on more images or ask for fewer",
+    ),
+    "images that the teacher cannot take": Case(
+        nothing,
+        lambda place: [
+            *(
+                *train(place),
+                "model.teacher.name=filter_bank",
+                "train_dataloader.dataset.views.features=None",
+            ),
+            "train_dataloader.dataset.views.size=(36,62)",
+        ],
+        r"filter_bank: image sides must be multiples of 8, not 36 x 62; .*\(32, 64\).*train_dataloader\.dataset\.views",
+        kept=LOGS,
+    ),
     "option that is no YAML": Case(
         nothing,
         lambda place: [*superpixels(place), "--option", "segments=["],
