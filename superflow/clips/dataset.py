@@ -93,6 +93,11 @@ class PretrainDataset:
             self.rows = self._with_images(self.rows)
         if region not in REGIONS:
             raise ValueError(f"region {region!r} is unknown; use one of {', '.join(REGIONS)}")
+        if region == "world_cell" and (superpixels is not None or one_depth_per_superpixel):
+            _log.warning(
+                'region="world_cell" reads no superpixels, so %s does nothing; set region="superpixel" to read them',
+                "one_depth_per_superpixel" if superpixels is None else f"superpixels={str(superpixels)!r}",
+            )
         times, clouds, self.left_out = single_scans(self.index, times or {}, clouds or {}, region)
         self.times = ClipTimes(self.index, self.rows, **times)
         self.limits, self.raw_intensity = Limits.from_record(limits), raw_intensity

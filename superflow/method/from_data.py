@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ..camera.cache import FeatureCache
 from ..errors import InputError
-from .matches import LabelledPoints
+from .matches import CloudsInImages, LabelledPoints
 from .objectives import OBJECTIVES
+
+_log = logging.getLogger(__name__)
 
 
 def options_of_data(model: Mapping[str, Any], datasets: Mapping[str, Any]) -> dict[str, Any]:
@@ -17,7 +20,24 @@ def options_of_data(model: Mapping[str, Any], datasets: Mapping[str, Any]) -> di
     if model["type"] == "Segmentor":
         return {"num_classes": number_of_classes(model.get("num_classes"), datasets)}
     classes = classes_of_pretraining(model, datasets)
+    _say_what_the_null_spares(model, datasets)
     return {"num_classes": classes, "features": features_of_data(model, datasets)}
+
+
+def _say_what_the_null_spares(model: Mapping[str, Any], datasets: Mapping[str, Any]) -> None:
+    """Of shuffled pairs an objective that reads none knows nothing, and goes on to learn."""
+    parts = [part for data in datasets.values() for part in getattr(data, "parts", [data])]
+    if not any(getattr(part, "shuffle_pairs", False) for part in parts):
+        return
+    named = [entry.get("type") for entry in model.get("objectives", ())]
+    without = {CloudsInImages, LabelledPoints}
+    if spared := [
+        name for name in named if name in OBJECTIVES and without.issuperset(OBJECTIVES[name].reads)
+    ]:
+        _log.warning(
+            "shuffle_pairs changes nothing for %s: what reads no pairs goes on to learn; leave it out for a null",
+            ", ".join(spared),
+        )
 
 
 def number_of_classes(given: int | None, datasets: Mapping[str, Any]) -> int | None:

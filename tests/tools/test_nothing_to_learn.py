@@ -149,8 +149,14 @@ def test_objectives_that_no_clip_serves_are_named(log_copy, capsys, frames, sile
     assert all(f"of the objectives, {silent} was 0 in each of the first 3 batches" in line for line in said)
 
 
-def test_the_null_experiment_still_runs(log_copy):
-    assert pretrain(log_copy, "superflowpp_small", "train_dataloader.dataset.shuffle_pairs=True") == 0
+@pytest.mark.parametrize(
+    ("config", "options", "spared"),
+    [("superflowpp_small", [], False), ("after_hilda_small", ["model.objectives.0.stages=1"], True)],
+)
+def test_the_null_experiment_still_runs_and_says_what_it_spares(log_copy, capsys, config, options, spared):
+    assert pretrain(log_copy, config, "train_dataloader.dataset.shuffle_pairs=True", *options) == 0
+    said = "shuffle_pairs changes nothing for global_regression: what reads no pairs goes on to learn"
+    assert (said in capsys.readouterr().out) is spared
 
 
 @pytest.mark.parametrize("config", DOWNSTREAM)

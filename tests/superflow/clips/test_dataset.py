@@ -258,6 +258,17 @@ def test_options_that_do_not_fit_are_named(index):
         dataset(index, region="segment")
 
 
+def test_superpixels_that_nothing_reads_are_said(index, tmp_path, caplog):
+    dataset(index)
+    assert caplog.text == ""
+    dataset(index, superpixels=tmp_path)
+    assert (
+        f"region=\"world_cell\" reads no superpixels, so superpixels='{tmp_path}' does nothing" in caplog.text
+    )
+    dataset(index, one_depth_per_superpixel=True)
+    assert "so one_depth_per_superpixel does nothing" in caplog.text
+
+
 def test_times_in_seconds_are_the_frames_that_far_away(index):
     frames = ["scene-9002[0:12]"]
     seconds = dataset(index, frames=frames, offsets=(-0.5, 0.0, 0.2, 0.5), unit="seconds", sweeps=0)
