@@ -53,8 +53,8 @@ class Range(NamedTuple):
     endless: bool = False
 
     def holds(self, number: Any) -> bool:
-        """Whether ``number`` is one of them; nan never is, nor what is no number."""
-        is_kind = isinstance(number, Integral if self.whole else Real)
+        """Whether ``number`` is one of them; nan never is, nor what is no number, as True and False."""
+        is_kind = isinstance(number, Integral if self.whole else Real) and not isinstance(number, bool)
         return is_kind and self._spans(number) and (self.endless or math.isfinite(number))
 
     def _spans(self, number: Any) -> bool:

@@ -100,7 +100,7 @@ class Recipe:
             InputError: a key or a value that no recipe has.
         """
         known = {f.name for f in fields(cls)}
-        if unknown := sorted(set(options) - known):
+        if unknown := [key for key in options if key not in known]:
             raise InputError(f"recipe: {unknown[0]!r} is unknown; the keys are {', '.join(sorted(known))}")
         return cls(**options)
 

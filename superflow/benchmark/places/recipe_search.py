@@ -41,7 +41,7 @@ def grid_recipes(default: Any, grid: Mapping[str, Sequence[Any]]) -> list[Any]:
     Raises:
         InputError: a field that no recipe has, or one without values.
     """
-    if unknown := sorted(set(grid) - set(asdict(default))):
+    if unknown := [name for name in grid if name not in asdict(default)]:
         raise InputError(
             f"grid: {unknown[0]!r} is no field of a recipe; they are {', '.join(asdict(default))}"
         )

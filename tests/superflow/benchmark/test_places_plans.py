@@ -223,6 +223,10 @@ def test_a_log_without_images_can_be_a_part_of_a_mix(tmp_path):
             changed(measures={"fine-tuning": {"grid": {"rates": [1.0]}}}),
             "grid: 'rates' is no field of a recipe",
         ),
+        (
+            changed(measures={"fine-tuning": {"grid": {1: [1.0], "rates": [1.0]}}}),
+            "grid: 1 is no field of a recipe",
+        ),
         (changed(measures={"fine-tuning": {"grid": {"rate": []}}}), "grid: 'rate' has no values"),
         (
             changed(measures={"decoder probe": {"grid": {"rate": ["1e-3"]}}}),

@@ -268,6 +268,9 @@ def test_few_labelled_points_survive_thinning_and_many_are_thinned_alike():
     ("options", "message"),
     [
         ({"rates": 1.0}, "'rates' is unknown; the keys are averaging"),
+        ({1: 1.0, "rates": 1.0}, "1 is unknown; the keys are averaging"),
+        ({"warm": True}, "warm is True; give a number"),
+        ({"points": True}, "points is True; give a whole number from 1 on"),
         ({"rate": "6e-3"}, "rate is '6e-3'; give a number, with a point"),
         ({"steps": 1}, "steps is 1; give a whole number from 2 on"),
         ({"rate": -1e-3}, "rate is -0.001; give a number above 0"),
