@@ -81,6 +81,7 @@ LOG = {  # what a log says of itself; the last four are for its maker
     **_FACTS,
     "card": Key(str, CARD_WORDS),
     "recordings": Key(dict, "scenes with the recordings that they are, as in {scene-9002: PandaSet 002}"),
+    "late_s": Key(dict, "topics of images with seconds, as in {/front/image_raw: 0.035}"),
     "generator": Key(str, "text, what made the log"),
     "version": Key(str, "text"),
     "seed": Key(int, "a whole number"),

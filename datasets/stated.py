@@ -62,9 +62,14 @@ def overruled(card: DatasetCard, root: Path, stated: Mapping[str, Any]) -> Datas
     """``card`` with what the log states in place of what stands there.
 
     Raises:
-        InputError: splits or intensity are not as they must be.
+        InputError: splits or intensity are not as they must be, or it states what this log cannot have.
     """
     path = root / NAME
+    if "late_s" in stated:
+        raise InputError(
+            f"{path}: late_s is of bags alone; a folder of files has it in its cameras, in folder.yaml, and other logs "
+            "tell the time and the pose of each image"
+        )
     changes = {key: stated[key] for key in _PLAIN if key in stated}
     if "splits" in stated:
         changes["splits"], changes["split_files"] = check_splits(stated["splits"], path)

@@ -276,7 +276,9 @@ class _Images:
     def __init__(self, drive: _Drive, name: str, camera: CameraLayout) -> None:
         self._drive, self._name, self._camera = drive, name, camera
         self._files = camera.images.files(drive.root, drive.scene)
-        self._times_us = drive.times_of(camera.times, list(self._files))
+        late_us = round(camera.late_s * 1e6)
+        told_us = drive.times_of(camera.times, list(self._files))
+        self._times_us = {stem: time_us - late_us for stem, time_us in told_us.items()}
         self._ordered = sorted((time, stem) for stem, time in self._times_us.items())
         self._clock = np.array([time for time, _ in self._ordered], np.int64)
         self.given = 0

@@ -17,7 +17,7 @@ from ..card_keys import only_keys, shorten
 from ..formats.yaml_files import read_yaml
 from ..records import CAMERA_MODELS, FISHEYE, PINHOLE, RADIAL_TANGENTIAL, Lens
 from .file_pattern import FilePattern, is_path_below
-from .motion_files import Times, read_time
+from .motion_files import Times, read_late, read_time
 
 ROS_MODELS = {  # distortion_model of a CameraInfo
     **{"": PINHOLE, "none": PINHOLE, "plumb_bob": RADIAL_TANGENTIAL, "radtan": RADIAL_TANGENTIAL},
@@ -25,7 +25,7 @@ ROS_MODELS = {  # distortion_model of a CameraInfo
 }
 _KEYS = (
     *("images", "intrinsics", "size", "model", "distortion", "camera_info"),
-    *("lidar_to_camera", "camera_to_lidar", "times", "max_delay_s"),
+    *("lidar_to_camera", "camera_to_lidar", "times", "late_s", "max_delay_s"),
 )
 _LARGEST = 1e6  # of pixels and metres of a calibration
 
@@ -38,6 +38,7 @@ class CameraLayout:
     lens: Lens
     camera_to_lidar: Transform
     times: Times | None
+    late_s: float  # by which the times come after the shutter
     max_delay_s: float  # between an image and its scan
 
 
@@ -65,11 +66,15 @@ def read_cameras(root: Path, path: Path, value: Any) -> dict[str, CameraLayout]:
         delay_s = one.get("max_delay_s", 0.05)
         if type(delay_s) not in (int, float) or not 0 < delay_s <= 3600:
             raise InputError(f"{path}: max_delay_s of {of} is {shorten(delay_s)}; it must be seconds above 0")
+        times = read_time(path, f"times of {of}", one.get("times"))
+        if one.get("late_s") is not None and times is None:
+            raise InputError(f"{path}: {of} has late_s and no times that could be late; add them")
         found[name] = CameraLayout(
             images=FilePattern.read(path, f"images of {of}", one.get("images")),
             lens=_lens(root, path, of, one),
             camera_to_lidar=_mount(path, of, one),
-            times=read_time(path, f"times of {of}", one.get("times")),
+            times=times,
+            late_s=read_late(path, of, one.get("late_s", 0)),
             max_delay_s=float(delay_s),
         )
     return found

@@ -27,6 +27,7 @@ _LARGEST_M = 1e12  # as there: float64 tells millimetres apart up to there
 _NOT_UNIT = 0.02
 _SEPARATORS = re.compile(r"[,;\s]+")
 _WHOLE = re.compile("[-+]?[0-9]+")
+_LATEST_S = 60
 _FINE_S = 1e-5  # whole numbers of so small a unit, or a smaller one, need no fraction
 
 
@@ -50,6 +51,17 @@ def read_time(path: Path, key: str, value: Any) -> Times | None:
     raise InputError(
         f"{path}: {key} is {shorten(value)}; it must be {{name: 1.0e-9}}, the seconds of the unit of the numbers "
         "in the files' names, or {file: times.txt, unit_s: 1}, a text file below the root of one time a line"
+    )
+
+
+def read_late(path: Path, of: str, value: Any) -> float:
+    """Seconds by which the times of images come after the shutter, as those of a driver do; negative: before it."""
+    number = as_number(value)
+    if type(number) in (int, float) and abs(number) <= _LATEST_S:
+        return float(number)
+    raise InputError(
+        f"{path}: late_s of {of} is {shorten(value)}; it must be the seconds that its times come after the shutter, "
+        f"at most {_LATEST_S}"
     )
 
 

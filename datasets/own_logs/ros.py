@@ -7,7 +7,7 @@ transforms lead from it to the LiDAR, else the LiDAR's.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -20,16 +20,19 @@ from ...errors import InputError, MissingFileError
 from ...geometry import Transform, compose, invert
 from ...progress import Progress, silent
 from ..card import DatasetCard, load_card
+from ..card_keys import nearest_name
 from ..catalogue import expected_tree
 from ..formats.bag_messages import cloud_columns, cloud_fields
 from ..formats.bags import TYPESTORE, Bag, check_typestore, find_bags
 from ..names import check_scene_name
 from ..records import CameraRow, Place, ScanRow
+from ..stated import NAME as STATED
 from ..stated import overruled, read_stated
 from ..trajectory import LONGEST_GAP_US, Trajectory
 from ..write import ListedLog
 from .bag_contents import ODOMETRY, BagContents, Roles, Stamped, choose_topics, read_contents
 from .guess_columns import intensity_column, intensity_scale, time_of_values
+from .motion_files import read_late
 
 OWN = True  # a log of one's own, of whose download nothing can be said
 _LATEST_IMAGE_NS = 50_000_000  # a turn of most LiDARs takes 100 ms
@@ -66,9 +69,10 @@ def open_log(
     first = Bag(root / names[0], store)
     roles = choose_topics(first.path, first.topics, topics)
     stated = read_stated(root)
+    late_s = _late(root, names, store, stated.pop("late_s", {}))
     card = card or _card(first, roles, root, "intensity" in stated, warnings)
     card = overruled(card, root, stated)
-    scans = _scans(root, names, store, topics, warnings, progress)
+    scans = _scans(root, names, store, topics, late_s, warnings, progress)
     return ListedLog(dataset="ros", card=card, scans=scans, warnings=warnings)
 
 
@@ -102,6 +106,29 @@ def _card(bag: Bag, roles: Roles, root: Path, states_intensity: bool, report: li
     return replace(card, intensity_rule=rule, intensity_max=full)
 
 
+def _late(root: Path, names: Sequence[str], store: str, stated: Mapping[str, Any]) -> dict[str, float]:
+    """Topic of images -> seconds by which their times come after the shutter, as the log states.
+
+    Raises:
+        InputError: no bag has such a topic, or that is no number of seconds.
+    """
+    path = root / STATED
+    late_s = {topic: read_late(path, topic, value) for topic, value in stated.items()}
+    if not late_s:
+        return late_s
+    known = {
+        name
+        for bag in names
+        for name, topic in Bag(root / bag, store).topics.items()
+        if topic.type.endswith("Image")
+    }
+    for topic in late_s.keys() - known:
+        raise InputError(
+            f"{path}: late_s: {topic!r} is no topic of images of these bags; {nearest_name(topic, sorted(known))}"
+        )
+    return late_s
+
+
 def _first_cloud(bag: Bag, topic: str) -> Any:
     """The first cloud that has points, as drivers begin with empty ones; an empty one where the first hundred are."""
     first = None
@@ -118,6 +145,7 @@ def _scans(
     names: Sequence[str],
     store: str,
     topics: Sequence[str] | None,
+    late_s: Mapping[str, float],
     report: list[str],
     progress: Progress,
 ) -> Iterator[ScanRow]:
@@ -130,6 +158,9 @@ def _scans(
         for line in _words(roles):
             logger.info("%s: %s", bag.path, line)
         contents = read_contents(bag.path, bag, roles)
+        for topic in contents.images.keys() & late_s.keys():
+            images, late_ns = contents.images[topic], round(late_s[topic] * 1e9)
+            images.times_ns[:] = [time_ns - late_ns for time_ns in images.times_ns]
         if not contents.scans.keys:
             report.append(f"{bag.path}: {roles.cloud} has no message; the bag is left out")
             continue

@@ -429,6 +429,14 @@ CAMERA = yaml.safe_load(TEN_LINES)["cameras"]["front"]
             r"must be the rows of a rigid",
         ),
         ({"cameras": {"front": {**CAMERA, "camera_to_lidar": [[1, 0, 0, 0]] * 3}}}, r"one of the two"),
+        (
+            {"cameras": {"front": {**CAMERA, "late_s": 1e3}}},
+            r"late_s of the camera 'front' is 1000.0; it must be the seconds",
+        ),
+        (
+            {"cameras": {"front": {**CAMERA, "times": None, "late_s": 0.1}}},
+            r"the camera 'front' has late_s and no times that could be late",
+        ),
         ({"cameras": "../calibration.yaml"}, r"must be a YAML file below the log's root"),
         ({"labels": {"files": "labels/*.label"}}, r"labels needs format"),
         ({"lidar_to_ego": [1]}, r"lidar_to_ego is \[1\]; it must be the rows of a rigid transform"),

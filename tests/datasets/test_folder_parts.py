@@ -195,6 +195,29 @@ def test_an_image_that_several_scans_share_is_noted_where_the_camera_is_slower(r
     assert report.problem_counts["shared path"] == 1
 
 
+def test_images_whose_times_are_late_are_of_the_time_of_the_shutter(root, tmp_path):
+    """Also those that belong to another scan by then."""
+    camera = yaml.safe_load(TEN_LINES)["cameras"]["front"]
+    index = prepare("folder", root, tmp_path / "out")
+    before = [(camera, camera.image) for row in range(4) for camera in index.frame(row).cameras]
+    for path in sorted((root / "front").iterdir(), reverse=True):
+        path.rename(path.with_name(f"{int(path.stem) + 130_000}.png"))
+    write(root, cameras={"front": {**camera, "late_s": 0.13}})
+    index = prepare("folder", root, tmp_path / "late")
+    after = [camera for row in range(4) for camera in index.frame(row).cameras]
+    assert len(before) == len(after) == 4
+    for (one, image), other in zip(before, after):
+        assert one.time_us == other.time_us
+        np.testing.assert_array_equal(one.ego_to_world, other.ego_to_world)
+        np.testing.assert_array_equal(image, other.image)
+
+
+def test_a_log_that_tells_the_time_of_each_image_has_no_delay(root, tmp_path):
+    (root / "dataset.json").write_text('{"late_s": {"front": 0.1}}')
+    with pytest.raises(InputError, match=r"late_s is of bags alone; a folder of files has it in its cameras"):
+        prepare("folder", root, tmp_path / "out")
+
+
 def test_the_check_sees_coordinates_of_a_far_origin_as_they_are(tmp_path):
     """By axes that bring UTM to the sensor; float32 would put the points of a street on a grid of half metres."""
     far = [691_000.0, 5_334_000.0, 520.0]

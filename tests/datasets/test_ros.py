@@ -266,6 +266,40 @@ def test_what_is_said_beside_the_bags_overrules(bag, tmp_path):
     )
 
 
+@pytest.mark.parametrize("odometry", [True, False])
+def test_images_whose_stamps_are_late_are_of_the_time_of_the_shutter(odometry, tmp_path):
+    """A driver that stamps what has arrived; a car at 7 m/s is 0.2 m further by then."""
+    write_bag(tmp_path / "drive", "ros2_mcap", odometry=odometry)
+    (tmp_path / "dataset.json").write_text(json.dumps({"late_s": {"/eye/image/compressed": 0.03}}))
+    index = prepare("ros", tmp_path, tmp_path / "out")
+    ego = np.eye(4) if odometry else TOP_TO_BASE
+    for i in range(1, COUNT):
+        frame = index.frame(i)
+        late, other = frame.cameras
+        assert (late.time_us, other.time_us) == (frame.time_us - 20_000, frame.time_us + 10_000)
+        np.testing.assert_allclose(late.ego_to_world, pose_at(0.1 * i - 0.02) @ ego, atol=1e-4)
+        np.testing.assert_array_equal(late.image, picture(i)[..., ::-1])
+
+
+@pytest.mark.parametrize(
+    ("late_s", "message"),
+    [
+        ({"/eye/image": 0.03}, r"late_s: '/eye/image' is no topic of images .* mean '/eye/image/compressed'"),
+        ({"/points": 0.03}, r"late_s: '/points' is no topic of images of these bags; "),
+        ({"/raw/image_raw": "soon"}, r"late_s of /raw/image_raw is 'soon'; it must be the seconds"),
+        ({"/raw/image_raw": 35_000}, r"late_s of /raw/image_raw is 35000; .* at most 60"),
+        (0.03, r"late_s is 0.03; it must be topics of images with seconds"),
+    ],
+)
+def test_a_wrong_delay_of_images_is_one_sentence(late_s, message, bag, tmp_path):
+    root = tmp_path / "root"
+    root.mkdir()
+    (shutil.copytree if bag.is_dir() else shutil.copyfile)(bag, root / bag.name)
+    (root / "dataset.json").write_text(json.dumps({"late_s": late_s}))
+    with pytest.raises(InputError, match=f"dataset.json: {message}"):
+        prepare("ros", root, tmp_path / "out")
+
+
 def rewritten(path: Path, change) -> Path:
     """A bag of the changed messages of a drive."""
     make, rows = messages(False)
