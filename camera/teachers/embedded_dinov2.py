@@ -19,7 +19,7 @@ from ...errors import InputError, MissingFileError, pip_install
 from ..onnx_weights import Node, read_onnx
 from ..teacher import Teacher
 from ..weights import file_sha256, find_in_package
-from .timm_model import OUTPUTS, TokenMap
+from .timm_model import TokenMap, check_output
 
 SHA256 = "198644e37de36674974f453a9aebfc0120b168b9414cce18d4dceb576fbdf355"
 ARCHITECTURE = "vit_small_patch14_dinov2"
@@ -35,10 +35,9 @@ def build(name: str, *, path: str | Path | None = None, output: str = "after_nor
 
     Raises:
         MissingFileError: the package is not installed.
-        InputError: its file is not the known one, or holds other tensors.
+        InputError: ``output`` is none, its file is not the known one, or holds other tensors.
     """
-    if output not in OUTPUTS:
-        raise ValueError(f"output must be one of {OUTPUTS}, not {output!r}")
+    check_output(name, output)
     file = Path(path) if path is not None else _installed()
     if path is not None and not Path(path).is_file():
         raise MissingFileError(f"{path}: there is no such file; give the file of the weights of {name}")

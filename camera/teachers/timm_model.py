@@ -58,21 +58,22 @@ def build(
     name: str,
     *,
     path: str | Path | None = None,
-    output: str = "before_norm",
+    output: str | None = None,
     out_indices: Sequence[int] | None = None,
 ) -> Teacher:
     """The teacher; weights from ``path``, from a local cache, or from the hub, in this order.
 
     Args:
-        output: of a transformer: tokens of the last block ``before_norm`` (as published for SuperFlow and ScaLR)
-            or ``after_norm``, the final layer norm.
+        output: of a transformer: tokens of the last block ``before_norm`` (as published for SuperFlow and ScaLR; what
+            None is) or ``after_norm``, the final layer norm.
         out_indices: of a convolutional network: which of timm's feature stages; None is those of stride 8, 16, 32.
 
     Raises:
-        InputError: timm does not know the model, or the weights cannot be had or do not fit.
+        InputError: timm does not know the model, an option is of the other kind of model or no such stage, or the
+            weights cannot be had or do not fit.
     """
-    if output not in OUTPUTS:
-        raise ValueError(f"output must be one of {OUTPUTS}, not {output!r}")
+    if output is not None:
+        check_output(name, output)
     _check_known(name)
     if out_indices is not None and (not out_indices or list(out_indices) != _ascending(out_indices)):
         # timm gives the maps in the network's order, and their channels in that of the indices
@@ -86,10 +87,13 @@ def build(
     network: nn.Module
     options: dict[str, Any]
     if hasattr(plain, "patch_embed") and hasattr(plain, "num_prefix_tokens"):
+        _refuse(name, "out_indices", out_indices, "vision transformer, whose only knob is output")
         model = _with_weights(name, weights, file, {"dynamic_img_size": True})
         shape = _token_shape(name, model)
+        output = output or OUTPUTS[0]
         network, options = TokenMap(model, output), {"output": output}
     else:
+        _refuse(name, "output", output, "network of stages, whose only knob is out_indices")
         indices = _indices(name) if out_indices is None else tuple(out_indices)
         model = _with_weights(name, weights, file, {"features_only": True, "out_indices": indices})
         shape = _map_shape(model)
@@ -110,6 +114,22 @@ def build(
             **options,
         },
     )
+
+
+def check_output(name: str, output: str) -> None:
+    """Refuse what is none of ``OUTPUTS``.
+
+    Raises:
+        InputError: so it is.
+    """
+    if output not in OUTPUTS:
+        raise InputError(f"teacher {name}: output is {output!r}; choose one of {', '.join(OUTPUTS)}")
+
+
+def _refuse(name: str, option: str, value: Any, kind: str) -> None:
+    """An option of the other kind of model would change nothing, and not say so."""
+    if value is not None:
+        raise InputError(f"teacher {name}: {option} is {value!r}, but this is a {kind}; leave it out")
 
 
 def _ascending(indices: Sequence[int]) -> list[int]:
@@ -172,7 +192,13 @@ def _with_weights(
 ) -> Any:
     """timm's model with pretrained weights; every random first value must have been replaced."""
     overlay = {"state_dict": weights} if weights is not None else None
-    fresh = _seeded(name, pretrained=False, **options)
+    try:
+        fresh = _seeded(name, pretrained=False, **options)
+    except (IndexError, AssertionError) as error:  # timm's words for a stage that there is not
+        raise InputError(
+            f"teacher {name}: has not all of the stages {options.get('out_indices')}; give numbers of those that "
+            "timm.create_model(NAME, features_only=True).feature_info lists"
+        ) from error
     try:
         model = _seeded(name, pretrained=True, pretrained_cfg_overlay=overlay, **options)
     except (OSError, RuntimeError, KeyError) as error:

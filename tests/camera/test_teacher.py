@@ -242,6 +242,23 @@ def test_stages_are_named_in_their_order(indices):
         make_teacher("resnet18", out_indices=indices)
 
 
+@pytest.mark.parametrize(
+    ("name", "option", "words"),
+    [
+        ("resnet18", {"output": "after_norm"}, "output is 'after_norm', but this is a network of stages"),
+        ("test_vit", {"out_indices": (2,)}, r"out_indices is \(2,\), but this is a vision transformer"),
+        (
+            "resnet18",
+            {"out_indices": (2, 9)},
+            r"has not all of the stages \(2, 9\); give numbers of those that",
+        ),
+    ],
+)
+def test_a_knob_that_would_change_nothing_and_a_stage_that_is_none_are_refused(name, option, words):
+    with pytest.raises(InputError, match=f"^teacher {name}: {words}"):
+        make_teacher(name, **option)
+
+
 def test_weights_that_are_missing_are_never_random(tmp_path, monkeypatch):
     with pytest.raises(InputError, match=r"test_resnet\.pth: holds no weights for layer1\.0\.conv1"):
         make_teacher("test_resnet", path=saved_model("test_resnet", tmp_path, ".pth", drop="layer1.0.conv1"))
@@ -266,8 +283,11 @@ def test_weights_that_are_missing_are_never_random(tmp_path, monkeypatch):
 def test_unknown_names_and_options_are_named():
     with pytest.raises(InputError, match=r"did you mean .*vit_small_patch14_dinov2"):
         make_teacher("vit_small_patch14_dinov3x")
-    with pytest.raises(ValueError, match="output must be one of"):
-        make_teacher("test_vit", output="middle")
+    for name in ("test_vit", "dinov2_small_embedded"):
+        with pytest.raises(
+            InputError, match=f"^teacher {name}: output is 'middle'; choose one of before_norm, "
+        ):
+            make_teacher(name, output="middle")
     with pytest.raises(InputError, match="takes no weights"):
         make_teacher("filter_bank", path="x.pth")
     with pytest.raises(InputError, match=r"^teacher test_vit: has no option 'outptu'; .* 'output'$"):
