@@ -14,6 +14,7 @@ from ..errors import InputError
 from ..files.access import is_text
 
 CARD_WORDS = "the name of a packaged card, or a .yaml file below the log's root"
+_MOST_BEAMS = 1024
 _repr = reprlib.Repr()
 _repr.maxstring = _repr.maxother = 60
 shorten = _repr.repr  # of whatever a file holds, on one line
@@ -125,6 +126,7 @@ def check_keys(
             raise InputError(f"{path}: {key}{within} is {shorten(value)}; it must be {kind.due}")
     for key in ("sensor", "settings"):
         _check_plain(path, key, values.get(key))
+    _check_sensor(path, values.get("sensor") or {})
     for key, value in values.items():
         inside = known[key].inside
         if inside is not None and value is not None:
@@ -146,6 +148,25 @@ def only_keys(path: Path, values: Mapping[Any, Any], known: Collection[str], *, 
     for key in sorted(set(values) - set(known), key=str):
         within = f" in {of}" if of else ""
         raise InputError(f"{path}: unknown key {key!r}{within}; {nearest_name(str(key), sorted(known))}")
+
+
+def _check_sensor(path: Path, sensor: Mapping[str, Any]) -> None:
+    """What is read of it: corruptions tell beams by these where no column does."""
+    beams, ends = sensor.get("beams"), sensor.get("elevation_deg")
+    if beams is not None and not (type(beams) is int and 1 <= beams <= _MOST_BEAMS):
+        raise InputError(
+            f"{path}: beams of sensor is {shorten(beams)}; it must be a whole number, 1 to {_MOST_BEAMS}"
+        )
+    if ends is not None and not (
+        isinstance(ends, list)
+        and len(ends) == 2
+        and all(type(end) in (int, float) for end in ends)
+        and -90 <= ends[0] < ends[1] <= 90
+    ):
+        raise InputError(
+            f"{path}: elevation_deg of sensor is {shorten(ends)}; it must be the lowest and the highest beam "
+            "[degrees], as in [-25, 15]"
+        )
 
 
 def _check_plain(path: Path, key: str, value: Any) -> None:

@@ -203,6 +203,21 @@ def test_own_card(tmp_path):
         ("licence: ours", "licence: ours\nsensor: {range_m: .inf}", "sensor holds something that is no text"),
         (
             "licence: ours",
+            "licence: ours\nsensor: {beams: many}",
+            "beams of sensor is 'many'; it must be a whole",
+        ),
+        (
+            "licence: ours",
+            "licence: ours\nsensor: {elevation_deg: 5}",
+            "elevation_deg of sensor is 5; it must be the",
+        ),
+        (
+            "licence: ours",
+            "licence: ours\nsensor: {elevation_deg: [5, 5]}",
+            r"is \[5, 5\]; it must be the lowest",
+        ),
+        (
+            "licence: ours",
             "licence: ours\nsensor: &a [*a]",
             "is no valid YAML .a holds itself.; mend the file",
         ),

@@ -12,10 +12,12 @@ import yaml
 
 from superflow.camera.projection import project
 from superflow.datasets.card import load_card
+from superflow.datasets.card_keys import LOG
 from superflow.datasets.check.log import check_log
 from superflow.datasets.index import LogIndex
 from superflow.datasets.merge import merge_sweeps
 from superflow.datasets.sets.nuscenes import write_index
+from superflow.datasets.sets.nuscenes.schema import TABLES
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +47,23 @@ def test_the_fields_named_are_enough(page, small_log, tmp_path):
             for row in small_log.tables[name]
         ]
     assert write_index(small_log.write(), tmp_path / "index").hash == want.hash
+
+
+def test_the_fields_named_are_those_that_are_read(page):
+    """Neither a table nor a field of one is left out, and none is there that nobody reads."""
+    table = page.split("| table | fields that are read |\n|---|---|\n")[1].split("\n\n")[0]
+    named = dict(re.findall(r"^\| `(\w+)`[^|]*\|(.*)\|$", table, re.MULTILINE))
+    fields = {name: re.findall(r"`(\w+)`", cell) for name, cell in named.items()}
+    fields["sensor"] = [field for field in fields["sensor"] if field not in ("lidar", "camera")]  # values
+    assert {name: sorted(row) for name, row in fields.items()} == {
+        n: sorted(row) for n, row in TABLES.items()
+    }
+
+
+def test_every_key_of_the_dataset_json_is_explained(page):
+    section = page.split("## `dataset.json`")[1].split("\n## ")[0]
+    named = set(re.findall(r"[`\"](\w+)", section))
+    assert set(LOG) <= named, "the page leaves out keys"
 
 
 def test_the_dataset_json_is_taken(page, small_log, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from superflow.clips.views import TeacherViews
 from superflow.engine.config import load_config, shipped_configs
 from superflow.engine.keys import check_option
 from superflow.engine.optim import OneCycleLR
+from superflow.hub.backbone import BackboneCard
 from superflow.method.objectives import OBJECTIVES
 from superflow.method.pooling import region_options
 from superflow.method.pretrainer import Pretrainer
@@ -148,6 +150,11 @@ def test_every_pretraining_config_is_explained(page):
         if size:
             dataset = config.train_dataloader.dataset
             assert {part.cell_m for part in dataset.get("parts", [dataset])} == {float(size[1])}
+
+
+def test_the_card_of_a_file_is_explained(page):
+    named = {name for cells in rows(page, "The exported file") for name in re.findall(r"\w+", cells[0])}
+    assert named == {field.name for field in fields(BackboneCard)}
 
 
 def test_all_mistakes_are_there_and_their_guards_exist(page, repository):
