@@ -16,6 +16,7 @@ from .store import Columns
 logger = logging.getLogger(__name__)
 
 KEY_FRAMES_ONLY = "--key-frames-only"
+POSED_ONLY = "--posed-only"
 
 
 def whole_scenes(root: Path, tables: Mapping[str, Columns], scenes: int) -> NDArray[np.bool_]:

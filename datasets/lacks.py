@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, suggest
 from .columns import NO_TIME
+from .complete import POSED_ONLY
 
 if TYPE_CHECKING:
     from .index import LogIndex
@@ -32,7 +33,10 @@ def some_lack(index: LogIndex) -> Iterator[str]:
             without = rows[(scenes == scene) & ~has]
             more = f"; so it is in {len(cut) - 1} more scenes" if len(cut) > 1 else ""
             if what == "pose":
-                more += "; a log of which any scan has none goes without dense clouds and votes, so take such scans out"
+                more += (
+                    "; a log of which any scan has none goes without dense clouds and votes: leave them out with "
+                    f"{POSED_ONLY}"
+                )
             yield (
                 f"{index.name}: {len(without)} of the {int((scenes == scene).sum())} scans of {index.scenes[scene]} "
                 f"have no {what}, the first is {index.tokens(without[:1])[0]}{more}"

@@ -19,7 +19,7 @@ from ..geometry import compose
 from ..progress import Progress, silent
 from .card import DatasetCard
 from .columns import NO_TIME, Names, Rows, trajectory_of
-from .complete import KEY_FRAMES_ONLY, keep_frames, keep_scenes, whole_scenes
+from .complete import KEY_FRAMES_ONLY, POSED_ONLY, keep_frames, keep_scenes, whole_scenes
 from .corruptions.copy_mark import CLEAN, variant_of
 from .formats.images import image_size
 from .names import check_file_names, check_picture_names
@@ -71,6 +71,7 @@ def write_rows(
     rescale_intrinsics: bool = False,
     complete_scenes: bool = False,
     key_frames_only: bool = False,
+    posed_only: bool = False,
     scenes: Sequence[str] | None = None,
     limit: int | None = None,
     sweep_compensation: bool = True,
@@ -85,6 +86,7 @@ def write_rows(
             that was listed: for a copy of a log whose images were made smaller.
         complete_scenes: leave out scenes of which files are missing: for a log that was downloaded in part.
         key_frames_only: leave out the sweeps between key frames: for a log that comes without their files.
+        posed_only: leave out scans without a pose: for a log whose localisation begins late or was lost.
         scenes, limit: which part of the log, see `partial.some_scans`.
         sweep_compensation: bring the points of a scan to one instant while it is read, where they carry their time,
             poses are known, and the card does not say that the files have them so.
@@ -114,7 +116,9 @@ def write_rows(
     check_geometry(root, listed.sources, tables)
     if key_frames_only:
         keep_frames(frames["is_key"], tables)
-    if is_part:  # a log's own list of scenes names the others, too
+    if posed_only:
+        _keep_posed(root, tables)
+    if is_part or posed_only:  # a log's own list of scenes names the others, too
         held = _keep(np.isin(np.arange(len(held)), frames["scene"]), held, tables)
     whole = whole_scenes(root, tables, len(held))
     if complete_scenes:
@@ -208,6 +212,17 @@ def _keep(keep: NDArray[np.bool_], scenes: list[str], tables: dict[str, Columns]
     """Leave only some scenes in the columns; their names."""
     keep_scenes(keep, tables)
     return [scene for scene, kept in zip(scenes, keep) if kept]
+
+
+def _keep_posed(root: Path, tables: dict[str, Columns]) -> None:
+    """Leave only the scans that have a pose, of which there is one at least."""
+    frames = tables["frames"]
+    posed = ~np.isnan(frames["ego_to_world"][:, 0])
+    if not posed.any():
+        raise InputError(
+            f"{root}: no scan has a pose; leave out {POSED_ONLY}, or have poses made of the scans with --poses kiss-icp"
+        )
+    keep_frames(posed, tables)
 
 
 def _keep_whole(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-NAMES = ("version", "card", "rescale_intrinsics", "complete_scenes", "key_frames_only")
+NAMES = ("version", "card", "rescale_intrinsics", "complete_scenes", "key_frames_only", "posed_only")
 
 
 def add_log_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +26,7 @@ def add_log_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--key-frames-only", action="store_true", help="leave out the sweeps between key frames"
     )
+    parser.add_argument("--posed-only", action="store_true", help="leave out scans of which no pose is known")
 
 
 def log_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -76,6 +76,43 @@ def test_images_of_which_nobody_knows_where_they_were_taken_are_told(tmp_path):
     assert not any("images have no pose" in sentence for sentence in some_lack(write(tmp_path, rows[1:])))
 
 
+def test_scans_before_a_localisation_begins_can_be_left_out(tmp_path):
+    """One scan of many without a pose would cost a log its dense clouds and votes."""
+    rows = [scan(number, time_us=100_000 * number) for number in range(7)]
+    rows[2:5] = [replace(row, ego_to_world=np.eye(4), is_key=row.order != 3) for row in rows[2:5]]
+    rows[5] = replace(rows[5], scene="parked")  # nothing of it is left
+    rows[6] = replace(rows[6], scene="then", ego_to_world=np.eye(4))
+    cameras = (CameraRow("c", "c4", Place("4.png"), np.eye(3), np.eye(4), (4, 6)),)
+    rows[4] = replace(rows[4], cameras=cameras, boxes=Boxes.placed(*_one_box(), ("car",), ("7",)))
+    card = replace(CARD, splits={"train": ("street", "parked"), "val": ("then",)})
+    listed = ListedLog("semantickitti", card, rows)
+    write_rows(tmp_path / "log", tmp_path / "all", listed)
+    index = LogIndex.open(tmp_path / "all")
+    said = " ".join(some_lack(index))
+    assert "2 of the 4 scans of street have no pose, the first is scan0" in said
+    assert "leave them out with --posed-only" in said
+    with pytest.raises(InputError, match="needs poses of every scan"):
+        index.require("voting", "wait", poses=True)
+    write_rows(tmp_path / "log", tmp_path / "posed", ListedLog("semantickitti", card, rows), posed_only=True)
+    index = LogIndex.open(tmp_path / "posed")
+    index.require("voting", "wait", poses=True)
+    assert index.scenes == ("street", "then")
+    assert index.tokens(range(len(index))) == ["scan2", "scan3", "scan4", "scan6"]
+    assert index.rows("train").tolist() == [0, 2]
+    assert index.rows("val").tolist() == [3]
+    frame = index.frame(2, images=False, boxes=True)
+    assert (frame.points[0, 0], [camera.channel for camera in frame.cameras]) == (4, ["c"])
+    assert len(frame.boxes.centers) == 1
+    with pytest.raises(InputError, match="no scan has a pose; leave out --posed-only"):
+        write_rows(
+            tmp_path / "log", tmp_path / "no", ListedLog("semantickitti", CARD, rows[:2]), posed_only=True
+        )
+
+
+def _one_box() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.zeros((1, 3)), np.ones((1, 3)), np.eye(4)[:1]
+
+
 def test_images_that_only_some_scans_have_are_told(tmp_path):
     def images(number: int, *names: str) -> tuple[CameraRow, ...]:
         made = np.eye(3), np.eye(4), (4, 6)

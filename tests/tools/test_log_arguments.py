@@ -12,7 +12,7 @@ from superflow.tools import benchmark, prepare, quickstart
 from superflow.tools.log_arguments import log_options
 
 READ = ["--version", "v1.0-mine", "--card", "pandaset", "--rescale-intrinsics", "--complete-scenes"]
-READ += ["--key-frames-only"]
+READ += ["--key-frames-only", "--posed-only"]
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,9 @@ def test_all_take_every_one(tool, arguments):
     given = log_options(tool.parse_args([*arguments, *READ]))
     assert given.pop("card").name == "pandaset"
     assert given.pop("version") == "v1.0-mine"
-    assert given == dict.fromkeys(("rescale_intrinsics", "complete_scenes", "key_frames_only"), True)
+    assert given == dict.fromkeys(
+        ("rescale_intrinsics", "complete_scenes", "key_frames_only", "posed_only"), True
+    )
 
 
 @pytest.mark.parametrize(
