@@ -64,10 +64,8 @@ def cross_entropy(
     return F.cross_entropy(logits, labels, weight=class_weights)
 
 
-def lovasz_softmax(
-    logits: Tensor, labels: Tensor, *, present_only: bool = True, ignore: int = IGNORE_LABEL
-) -> Tensor:
-    """Lovasz extension of 1 - IoU, averaged over classes (Berman, Rannen Triki and Blaschko, CVPR 2018).
+def lovasz_softmax(logits: Tensor, labels: Tensor, *, ignore: int = IGNORE_LABEL) -> Tensor:
+    """Lovasz extension of 1 - IoU, averaged over the classes that occur (Berman, Rannen Triki, Blaschko, CVPR 2018).
 
     For a class c the error of row i is 1 - p_ic where i belongs to c and p_ic elsewhere. With the errors in
     descending order, row i weighs what the Jaccard loss grows by when the i worst rows are taken as mistakes
@@ -76,7 +74,6 @@ def lovasz_softmax(
     Args:
         logits: (N, C) scores before the softmax.
         labels: (N,) train ids 0..C-1 of any integer type, or ``ignore``.
-        present_only: average over the classes that occur in ``labels``; else over all C.
 
     Returns:
         Scalar in float32. Zero (with a graph) when nothing is labelled.
@@ -84,12 +81,11 @@ def lovasz_softmax(
     Raises:
         ValueError: shapes that do not belong together, labels that are no integers, or one outside 0..C-1.
     """
-    num_classes = logits.shape[1] if logits.dim() == 2 else 0
     logits, labels = _labelled(logits, labels, ignore)
     if len(labels) == 0:
         return logits.sum()
     probabilities = logits.softmax(dim=1)
-    classes = labels.unique() if present_only else torch.arange(num_classes, device=labels.device)
+    classes = labels.unique()
     belongs = (labels[:, None] == classes).to(probabilities.dtype)  # (N, K)
     errors, order = (belongs - probabilities[:, classes]).abs().sort(dim=0, descending=True)
     belongs = belongs.gather(0, order)

@@ -72,28 +72,21 @@ def build(
         InputError: timm does not know the model, an option is of the other kind of model or no such stage, or the
             weights cannot be had or do not fit.
     """
-    if output is not None:
-        check_output(name, output)
     _check_known(name)
-    if out_indices is not None and (not out_indices or list(out_indices) != _ascending(out_indices)):
-        # timm gives the maps in the network's order, and their channels in that of the indices
-        raise InputError(
-            f"teacher {name}: out_indices is {tuple(out_indices)}; give ascending numbers from 0 on"
-        )
-    file = Path(path) if path is not None else cached_file(name)
-    weights = read_weights(file) if file is not None else None
     plain: Any = timm.create_model(name, pretrained=False)
     settings: dict[str, Any] = plain.pretrained_cfg
+    has_tokens = hasattr(plain, "patch_embed") and hasattr(plain, "num_prefix_tokens")
+    _check_knobs(name, output, out_indices, has_tokens=has_tokens)
+    file = Path(path) if path is not None else cached_file(name)
+    weights = read_weights(file) if file is not None else None
     network: nn.Module
     options: dict[str, Any]
-    if hasattr(plain, "patch_embed") and hasattr(plain, "num_prefix_tokens"):
-        _refuse(name, "out_indices", out_indices, "vision transformer, whose only knob is output")
+    if has_tokens:
         model = _with_weights(name, weights, file, {"dynamic_img_size": True})
         shape = _token_shape(name, model)
         output = output or OUTPUTS[0]
         network, options = TokenMap(model, output), {"output": output}
     else:
-        _refuse(name, "output", output, "network of stages, whose only knob is out_indices")
         indices = _indices(name) if out_indices is None else tuple(out_indices)
         model = _with_weights(name, weights, file, {"features_only": True, "out_indices": indices})
         shape = _map_shape(model)
@@ -126,10 +119,21 @@ def check_output(name: str, output: str) -> None:
         raise InputError(f"teacher {name}: output is {output!r}; choose one of {', '.join(OUTPUTS)}")
 
 
-def _refuse(name: str, option: str, value: Any, kind: str) -> None:
-    """An option of the other kind of model would change nothing, and not say so."""
-    if value is not None:
-        raise InputError(f"teacher {name}: {option} is {value!r}, but this is a {kind}; leave it out")
+def _check_knobs(
+    name: str, output: str | None, out_indices: Sequence[int] | None, *, has_tokens: bool
+) -> None:
+    """One of the other kind of model would change nothing, and not say so."""
+    if output is not None:
+        check_output(name, output)
+    if has_tokens and out_indices is not None:
+        raise InputError(f"teacher {name}: is a transformer and has no out_indices; leave it out")
+    if not has_tokens and output is not None:
+        raise InputError(f"teacher {name}: is no transformer and has no output; leave it out")
+    if out_indices is not None and (not out_indices or list(out_indices) != _ascending(out_indices)):
+        # timm gives the maps in the network's order, and their channels in that of the indices
+        raise InputError(
+            f"teacher {name}: out_indices is {tuple(out_indices)}; give ascending numbers from 0 on"
+        )
 
 
 def _ascending(indices: Sequence[int]) -> list[int]:
