@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import InputError
+
 
 @dataclass(frozen=True, slots=True)
 class ImageView:
@@ -130,7 +132,12 @@ def draw_crop(
 
     The box covers a share of the image uniform in ``area``, with width / height log-uniform in ``ratio``; a
     side that would reach over the image is cut to it.
+
+    Raises:
+        InputError: one of the two is no range of numbers above 0.
     """
+    if not all(0 < low <= high for low, high in (area, ratio)):
+        raise InputError(f"crop: area {area} and ratio {ratio} do not fit; give ranges of numbers above 0")
     share = generator.uniform(*area)
     aspect = np.exp(generator.uniform(*np.log(ratio)))
     pixels = share * size[0] * size[1]

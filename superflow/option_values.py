@@ -111,6 +111,28 @@ def check_kind(value: Any, where: str, kinds: set[str]) -> None:
         raise InputError(f"{where}: is {value!r}; give {words}")
 
 
+def check_length(value: Any, where: str, annotation: Any) -> None:
+    """Look at how many values a list holds, where the annotation says it, as ``tuple[float, float]`` does.
+
+    Raises:
+        InputError: they are fewer or more.
+    """
+    try:
+        types = ast.walk(ast.parse(str(annotation), mode="eval"))
+    except SyntaxError:
+        return
+    names, lengths = set[str](), set[int]()
+    for each in types:
+        if isinstance(each, ast.Name):
+            names.add(each.id)
+        elif isinstance(each, ast.Subscript) and ast.unparse(each.value) == "tuple":
+            entries = each.slice.elts if isinstance(each.slice, ast.Tuple) else [each.slice]
+            lengths.add(0 if any(ast.unparse(entry) == "..." for entry in entries) else len(entries))
+    is_fixed = len(lengths) == 1 and 0 not in lengths and names & LISTS == {"tuple"}
+    if is_fixed and isinstance(value, list | tuple) and len(value) not in lengths:
+        raise InputError(f"{where}: is {value!r}; give {lengths.pop()} values")
+
+
 def check_numbers(value: Any, where: str, rule: Range) -> None:
     """Look at a number, or at all that a list holds.
 

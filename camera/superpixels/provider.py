@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ...datasets.frame import Camera
 from ...errors import InputError, suggest
-from ...option_values import Range, check_kind, check_numbers, kinds_taken
+from ...option_values import Range, check_kind, check_length, check_numbers, kinds_taken
 
 # name -> module:class in this folder; one file and one line a provider
 PROVIDERS = {
@@ -119,6 +119,7 @@ def _check_options(name: str, taken: Mapping[str, inspect.Parameter], options: M
     for key, parameter in taken.items():
         if key in options:
             check_kind(options[key], f"{of}: {key}", kinds_taken(parameter.annotation, parameter.default))
+            check_length(options[key], f"{of}: {key}", parameter.annotation)
             if rule := RANGES.get(key):
                 check_numbers(options[key], f"{of}: {key}", rule)
         elif parameter.default is inspect.Parameter.empty:

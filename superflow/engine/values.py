@@ -10,7 +10,7 @@ import inspect
 from typing import Any
 
 from ..errors import InputError, suggest
-from ..option_values import Range, allowed_types, check_kind, check_numbers, kinds_taken
+from ..option_values import Range, allowed_types, check_kind, check_length, check_numbers, kinds_taken
 
 _COUNT, _MAYBE_NONE = Range(1, whole=True), Range(0, whole=True)
 _AMOUNT, _POSITIVE, _SHARE, _ANY = Range(0), Range(0, above=True), Range(0, 1), Range()
@@ -51,12 +51,14 @@ def check_value(value: Any, where: str, annotation: Any, default: Any, *, any_nu
         any_number: only the type of an annotation is looked at: someone's own code may mean anything by the name.
 
     Raises:
-        InputError: it is of a type that is not taken there, or a number that means nothing there.
+        InputError: it is of a type that is not taken there, a list of fewer or more values, or a number that means
+            nothing there.
     """
     if any_number and annotation is inspect.Parameter.empty:
         return
     name = where.rpartition(".")[2]
     check_kind(value, where, kinds_of(name, annotation, default))
+    check_length(value, where, annotation)
     if any_number:
         return
     if (known := CHOICES.get(name)) and value not in known:

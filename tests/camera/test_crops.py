@@ -19,6 +19,7 @@ from superflow.camera.crops import (
     resize_view,
 )
 from superflow.camera.projection import nearest_pixels
+from superflow.errors import InputError
 
 INTRINSICS = np.array([[70.0, 0, 47.5], [0, 65.0, 31.5], [0, 0, 1]])
 
@@ -157,6 +158,14 @@ def test_mistake_33_random_crop_always_ends():
     cropped = random_crop_view(corner, (32, 48), generator, area=(0.05, 0.06), tries=7)
     assert generator.boxes <= 7
     assert cropped.size == (32, 48)
+
+
+@pytest.mark.parametrize("option", [{"ratio": (2.0, 1.0)}, {"area": (0.0, 1.0)}])
+def test_a_crop_of_no_range_is_named(option):
+    with pytest.raises(
+        InputError, match=r"^crop: area .* and ratio .* do not fit; give ranges of numbers above 0"
+    ):
+        random_crop_view(make_view()[0], (32, 48), np.random.default_rng(0), **option)
 
 
 def test_random_crop_takes_the_draw_that_keeps_enough_or_most():

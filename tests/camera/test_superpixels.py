@@ -134,6 +134,12 @@ def test_a_value_that_the_provider_cannot_take_is_input(options, message):
         make_provider("slic", **options)
 
 
+@pytest.mark.parametrize("size", [(64,), (64, 96, 3)])
+def test_a_size_is_two_numbers(size):
+    with pytest.raises(InputError, match=r"^superpixel provider clusters: size: is \(.*\); give 2 values$"):
+        make_provider("clusters", size=size)
+
+
 def test_every_number_of_a_provider_has_a_range():
     found = {
         key

@@ -61,6 +61,8 @@ TERM, DATA = "model.objectives.0", "train_dataloader.dataset"
         (PRETRAINS, "log_level=LOUD", r"log_level: is 'LOUD'; the nearest known one is"),
         (PRETRAINS, "model.region.ignore=3", r"model\.region\.ignore: is 3; give a list"),
         (PRETRAINS, "model.region.min_points=0", r"min_points: is 0"),
+        (PRETRAINS, f"{DATA}.views.size=56,112,3", r"views\.size: is .56, 112, 3.; give 2 values"),
+        (PRETRAINS, f"{DATA}.augmentation.scale=[0.9]", r"augmentation\.scale: is .0\.9.; give 2 values"),
         (
             "pretrain/on_mix_small.py",
             f"{DATA}.parts.0.clouds.sweeps=-1",
