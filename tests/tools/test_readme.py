@@ -108,6 +108,12 @@ def test_every_command_is_understood(repository):
     assert {"prepare", "train", "test", "export", "visualize"} <= set(seen)
 
 
+def test_every_command_is_shown(repository):
+    text = "".join((repository / page).read_text(encoding="utf-8") for page in PAGES)
+    jobs = {f"prepare {job}" for job in ("superpixels", "features", "corrupted", "tokens")}
+    assert not [name for name in {*COMMANDS, *jobs} if f"superflow {name}" not in text]
+
+
 def check_command(name: str, arguments: list[str], line: str) -> str:
     assert name in COMMANDS, line
     tool = import_module(f"superflow.tools.{COMMANDS[name][0]}")
