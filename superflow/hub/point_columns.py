@@ -51,7 +51,8 @@ def _plain_tensor(points: Tensor) -> Tensor:
         f"{points.layout}": points.layout != torch.strided,
         "nested": points.is_nested,
         f"{points.dtype}": points.is_quantized or points.is_complex(),
-        "on the device meta": points.is_meta,
+        # a class of tensors of its own may keep its values elsewhere
+        "on the device meta": points.is_meta and type(points.detach()) is Tensor,
     }
     if found := [kind for kind, has_no_real_rows in kinds.items() if has_no_real_rows]:
         raise InputError(f"points are a tensor that is {found[0]}; give a dense one of real numbers")
